@@ -1,0 +1,117 @@
+# veredus: one non-recursive Makefile for GNU make.
+#   make            everything (runs autoconf and ./configure when needed)
+#   make deps       install the Debian packages that are missing
+#   make try        a private instance on high ports, with a first mail
+#   make check      every test;  make check-unit: those that need no root and no network
+#   make install | uninstall | format | bench | fuzz | clean
+#   BUILD=dir       another build folder;  SANITIZE=address,undefined: with sanitizers (its own folder)
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+all:
+
+SANITIZE ?=
+BUILD ?= build$(if $(SANITIZE),/sanitize)
+CONFIG := build/config.mk
+no_config_goals := deps clean distclean format configure
+ifeq ($(filter $(no_config_goals),$(MAKECMDGOALS)),)
+include $(CONFIG)
+endif
+
+configure: configure.ac
+	autoconf
+# The answers of an earlier configure are kept; the first time it runs with its defaults.
+$(CONFIG): configure
+	@if test -x config.status; then ./config.status --recheck && ./config.status; else ./configure $(CONFIGURE_FLAGS); fi
+	@touch $@
+
+STD := -std=c++20 -I. -I$(BUILD) -pthread
+WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wvla -Wformat=2 $(WERROR)
+HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -ffunction-sections -fdata-sections)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+OPT ?= $(CXXFLAGS)
+CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
+LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
+LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8
+
+# name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
+programs := \
+	libexec/master:master libexec/resolver:master/resolver sbin/veredus:master/veredus \
+	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
+	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
+	libexec/local:local libexec/lockd:local/lockd
+
+lib_sources := $(wildcard lib/*/*.cc)
+lib_objects := $(lib_sources:%.cc=$(BUILD)/%.o)
+archive := $(BUILD)/libveredus.a
+folder_of = $(word 2,$(subst :, ,$1))
+name_of = $(notdir $(word 1,$(subst :, ,$1)))
+room_sources := $(foreach p,$(programs),$(wildcard $(call folder_of,$p)/*.cc))
+room_objects := $(room_sources:%.cc=$(BUILD)/%.o)
+rooms_archive := $(BUILD)/rooms.a
+bin_of = $(BUILD)/bin/$(call name_of,$1)
+# a room that has no main.cc yet is not built
+ready_programs := $(foreach p,$(programs),$(if $(wildcard $(call folder_of,$p)/main.cc),$p))
+binaries := $(foreach p,$(ready_programs),$(call bin_of,$p))
+unit_sources := $(wildcard t/unit/*.cc)
+unit_objects := $(unit_sources:%.cc=$(BUILD)/%.o)
+fuzzers := $(patsubst t/fuzz/%.cc,$(BUILD)/fuzz/%,$(wildcard t/fuzz/*.cc))
+
+all: $(binaries)
+.PHONY: all objects
+objects: $(lib_objects) $(room_objects)
+
+# config.h says where things were configured to go; it changes only when they do.
+$(BUILD)/config.h: $(CONFIG) Makefile
+	@mkdir -p $(@D)
+	@{ echo '// written by make from config.mk'; echo '#pragma once'; \
+	   echo '#define VEREDUS_VERSION "$(VERSION)"'; \
+	   echo '#define VEREDUS_SBINDIR "$(sbindir)"'; echo '#define VEREDUS_BINDIR "$(bindir)"'; \
+	   echo '#define VEREDUS_LIBEXECDIR "$(libexecdir)/veredus"'; echo '#define VEREDUS_SYSCONFDIR "$(sysconfdir)/veredus"'; \
+	   echo '#define VEREDUS_ALIASES "$(sysconfdir)/aliases"'; \
+	   echo '#define VEREDUS_SPOOLDIR "$(localstatedir)/spool/veredus"'; \
+	   echo '#define VEREDUS_RUNDIR "$(if $(filter /var,$(localstatedir)),/run,$(localstatedir)/run)/veredus"'; \
+	   echo '#define VEREDUS_MAILSPOOL "$(mailspool)"'; } > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/%.o: %.cc | $(BUILD)/config.h
+	@mkdir -p $(@D)
+	$(CC_ALL) -MMD -MP -c $< -o $@
+$(unit_objects): OPT := -O0 -g1
+$(BUILD)/t/%.o: WARN += -Wno-shadow
+
+$(archive): $(lib_objects)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(rooms_archive): $(filter-out %/main.o,$(room_objects))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+define program
+$(call bin_of,$1): $(patsubst %.cc,$(BUILD)/%.o,$(wildcard $(call folder_of,$1)/*.cc)) $(archive)
+	@mkdir -p $$(@D)
+	$$(LINK_ALL) $$(LINK_EXTRA) $$(filter %.o,$$^) $(archive) $$(LIBS) -o $$@
+endef
+$(foreach p,$(ready_programs),$(eval $(call program,$p)))
+# The two that every cron mail starts: no shared object but libc (veredus-drop: none at all).
+$(BUILD)/bin/sendmail: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
+$(BUILD)/bin/veredus-drop: LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -Wl,--gc-sections $(if $(SANITIZE),,-static)
+$(BUILD)/bin/veredus-drop: LIBS =
+
+$(BUILD)/unit: $(unit_objects) $(rooms_archive) $(archive)
+	$(LINK_ALL) $^ $(archive) $(LIBS) -o $@
+.PHONY: unit check-unit check try bench fuzz deps install uninstall format clean distclean
+unit: $(BUILD)/unit
+check-unit: $(BUILD)/unit
+	t/layering
+	$(BUILD)/unit
+
+clean:
+	rm -rf build/lib build/bin build/t build/fuzz build/sanitize build/*.a build/unit build/{master,smtpd,submission,qmgr,smtp-client,local,pop3d,imapd}
+distclean: clean
+	rm -rf build configure config.log config.status autom4te.cache
+format:
+	git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

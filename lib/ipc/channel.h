@@ -1,0 +1,39 @@
+// A channel to another role in the loop: messages out and in, requests with deadlines, credit, and one answer for all that
+// waits when the peer dies.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "lib/ipc/message.h"
+#include "lib/loop/loop.h"
+
+namespace veredus::ipc {
+
+class Channel {
+public:
+    struct User {
+        std::function<void(Message)> message;             // requests of the peer and one-way messages; answer with reply()
+        std::function<void(const std::string& why)> closed;   // once; the owner may destroy the channel in it
+    };
+    Channel(Loop& loop, Fd fd, User user, std::size_t credit = 1000);
+    ~Channel();                                           // pending calls get an error
+    Channel(const Channel&) = delete;
+    // One-way. fds are borrowed and duplicated by the kernel. When the socket is full the message waits in order.
+    Result<void> send(uint16_t type, std::string body, std::span<const int> fds = {});
+    // `done` gets the answer, or an error: closed, deadline passed, or no credit left and too many waiting. Never called from inside call().
+    void call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline, std::function<void(Result<Message>)> done);
+    Result<void> reply(const Message& to, uint16_t type, std::string body, std::span<const int> fds = {});
+    Result<void> reply(uint32_t request, uint16_t type, std::string body, std::span<const int> fds = {});
+    std::size_t in_flight() const;                        // calls without an answer yet
+    bool congested() const;                               // messages wait for the socket
+    int fd() const;
+
+private:
+    struct Private;
+    std::shared_ptr<Private> private_;                    // shared_ptr: callbacks may outlive a channel that dies in one
+};
+
+}  // namespace veredus::ipc

@@ -1,0 +1,45 @@
+// Questions to router and its answers: does this recipient exist, what does it expand to, which transport and next hop.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/ipc/message.h"
+#include "lib/queue/journal.h"
+
+namespace veredus::ipc {
+
+enum class RouterType : uint16_t { route = 100, routes = 101 };
+
+struct RouteRequest {
+    std::string sender;                     // external form, "" for <>
+    bool check_only = false;                // smtpd at RCPT: existence and class; no expansion lists are needed
+    std::vector<std::string> recipients;    // external form; at most 500, longer lists in pages
+    std::string encode() const;
+    static Result<RouteRequest> decode(std::string_view body);
+};
+
+enum class AddressClass : uint8_t { local = 1, virtual_alias = 2, virtual_mailbox = 3, relay = 4, remote = 5 };
+
+struct Route {
+    enum class Kind : uint8_t { deliver = 1, expand = 2, reject = 3, defer = 4, discard = 5 } kind = Kind::defer;
+    AddressClass address_class = AddressClass::remote;
+    std::string address;      // the recipient after canonical rewriting, external form
+    std::string transport;    // "local", "smtp", "relay", "lmtp", "virtual", "error" …
+    std::string nexthop;      // "example.org", "[mx.example.org]:587", "" for local
+    std::vector<queue::Child> children;
+    std::string dsn;          // reject, defer: "5.1.1"
+    std::string text;         // reject, defer: "User unknown in local recipient table"; for people
+};
+
+struct RouteReply {
+    uint32_t generation = 0;  // of the tables: another number means that cached answers are stale
+    std::vector<Route> routes;            // one for each recipient asked, in order
+    std::string encode() const;
+    static Result<RouteReply> decode(std::string_view body);
+};
+
+}  // namespace veredus::ipc

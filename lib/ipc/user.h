@@ -1,0 +1,38 @@
+// Questions about users (resolver) and for locks in /var/mail (lockd).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+#include "lib/ipc/message.h"
+
+namespace veredus::ipc {
+
+enum class UserType : uint16_t {
+    resolve = 400,     // router, master -> resolver, call: UserRequest; answer: UserReply
+    lock = 500,        // worker -> lockd, call: LockRequest; answer: Status
+};
+
+struct UserRequest {
+    std::string name;
+    std::string encode() const;
+    static Result<UserRequest> decode(std::string_view body);
+};
+struct UserReply {
+    enum class Found : uint8_t { yes = 1, no = 2, temporary = 3 } found = Found::temporary;
+    std::string name, home, shell, gecos, text;   // text: why temporary
+    uint32_t uid = 0, gid = 0;
+    std::string encode() const;
+    static Result<UserReply> decode(std::string_view body);
+};
+
+struct LockRequest {
+    enum class Op : uint8_t { lock = 1, unlock = 2, create = 3 } op = Op::lock;   // create: an empty USER, owned by him, 0600
+    std::string user;                             // its uid must be the peer's (SO_PEERCRED)
+    std::string encode() const;
+    static Result<LockRequest> decode(std::string_view body);
+};
+
+}  // namespace veredus::ipc

@@ -1,0 +1,43 @@
+// The mail file (veredus-queue(5)): body extent, header extent, envelope records, END. Immutable once queued.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/fd.h"
+#include "lib/base/result.h"
+#include "lib/disk/disk.h"
+#include "lib/mail/envelope.h"
+
+namespace veredus::queue {
+
+// Where things lie and what END says of them; validated against the file's size before anyone uses it.
+struct Layout {
+    uint64_t body_offset = 0, body_size = 0;
+    uint64_t header_offset = 0, header_size = 0;      // without the blank line
+    uint64_t envelope_offset = 0, envelope_size = 0;
+    uint32_t body_crc = 0, meta_crc = 0;              // meta: header, envelope and END itself
+    bool leading_dot = false;                         // a line of header or body begins with '.'
+    bool eight_bit = false;                           // the body or header has bytes >= 0x80
+    uint64_t content_size() const { return header_size + 2 + body_size; }
+};
+
+std::string encode_envelope(const mail::Envelope& envelope);
+Result<mail::Envelope> decode_envelope(std::string_view bytes);   // bounded, typed, every length checked
+
+// Encodes the tail (header, envelope, END) that follows `body_size` bytes of body.
+std::string encode_tail(uint64_t body_size, uint32_t body_crc, bool leading_dot, bool eight_bit, std::string_view header,
+                        const mail::Envelope& envelope);
+std::string file_start();        // the magic and version that begin a file, before the body
+
+struct MailFile {
+    Layout layout;
+    mail::Envelope envelope;
+};
+// Reads END and the meta part and checks it; `check_body` reads the body for its CRC too (start-up scan).
+Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_body);
+// For agents: the header block of a file whose layout qmgr vouched for; still bounded by what the file has.
+Result<std::string> read_header(const Fd& file, const Layout& layout, std::size_t limit);
+
+}  // namespace veredus::queue

@@ -1,0 +1,37 @@
+// Queue IDs: 16 upper-case hex digits, sorted by time. Bits: 32 of seconds, then 32 that tell writers apart:
+//   daemon writers: 1sssssss cccccccc cccccccc cccccccc   slot (7 bits) and counter (24 bits)
+//   veredus-drop:   0uuuuuuu uuuuuuuu uuuupppp pppppppp   microseconds / 2 (19 bits, below 0x7A120) and pid (12 bits)
+// The seconds never go back: each writer keeps a high-water mark on disk, reserved ahead (durability.md, point 4).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/clock.h"
+#include "lib/base/result.h"
+#include "lib/disk/disk.h"
+
+namespace veredus::queue {
+
+bool is_queue_id(std::string_view text);         // 16 upper-case hex digits
+int64_t id_seconds(std::string_view id);         // the time in it
+std::string drop_id(int64_t wall_us, int pid);   // for veredus-drop; uniqueness is checked by O_EXCL
+
+class IdMaker {
+public:
+    // Reads the high-water mark ".mark-SLOT" of `dir` and reserves ahead. `slot` 0 to 127 belongs to one living process.
+    static Result<IdMaker> open(disk::Disk& disk, const disk::Directory& dir, unsigned slot, const Clock& clock);
+    Result<std::string> next();                  // syncs the mark once in some minutes
+
+private:
+    IdMaker(disk::Disk& disk, const disk::Directory& dir, unsigned slot, const Clock& clock) : disk_(&disk), dir_(&dir), slot_(slot), clock_(&clock) {}
+    Result<void> reserve(uint32_t until);
+    disk::Disk* disk_;
+    const disk::Directory* dir_;
+    unsigned slot_;
+    const Clock* clock_;
+    uint32_t seconds_ = 0, counter_ = 0, reserved_ = 0;
+};
+
+}  // namespace veredus::queue

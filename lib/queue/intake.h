@@ -1,0 +1,71 @@
+// A writer's way into the spool: drafts (Q1), and the commit that makes them Q2. The only maker of a Receipt.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "lib/disk/pool.h"
+#include "lib/mail/header.h"
+#include "lib/queue/file.h"
+#include "lib/queue/id.h"
+
+namespace veredus::queue {
+
+// Proof that a mail is durable: only then may a 250 go out.
+class Receipt {
+public:
+    const std::string& id() const { return id_; }
+    uint64_t content_size() const { return size_; }
+
+private:
+    friend class Intake;
+    Receipt(std::string id, uint64_t size) : id_(std::move(id)), size_(size) {}
+    std::string id_;
+    uint64_t size_;
+};
+
+class Draft;
+
+class Intake {
+public:
+    // `base` is an incoming/ROLE directory (often "." of a jail) with tmp and new. `pool` null: commit at once in the
+    // caller's thread (tests, small programs). Borrowed things must outlive the intake and its drafts.
+    static Result<std::unique_ptr<Intake>> open(disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock, disk::Pool* pool);
+    ~Intake();
+    Result<Draft> create();                              // takes an ID; nothing is on disk yet
+    Result<Draft> create(std::string id);                // an ID from elsewhere (maildrop)
+    // Writes END, syncs, renames, syncs the directory; then `done`. On any error the draft is unlinked and nothing of
+    // it remains (ENOSPC and EDQUOT keep their code in the Error). The header block is the final one.
+    void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);
+    Result<uint64_t> free_bytes();                       // asked at most once a second, cached between
+    Result<unsigned> sweep_drafts(int64_t older_than_us);   // old files of tmp; how many went
+    disk::Directory& new_directory();
+
+private:
+    struct Shared;
+    explicit Intake(std::shared_ptr<Shared> shared);
+    std::shared_ptr<Shared> shared_;                     // shared with commits that run in the pool
+};
+
+// Q1. Gathers the body: a small one stays in memory and is written in one go at commit, a large one streams to
+// incoming/R/tmp/ID. Destroyed without commit, it unlinks itself.
+class Draft {
+public:
+    Draft(Draft&&) noexcept;
+    Draft& operator=(Draft&&) noexcept;
+    ~Draft();
+    const std::string& id() const;
+    Result<void> append(std::string_view body);          // CRLF form, not dot-stuffed
+    uint64_t body_size() const;
+    void note(bool leading_dot, bool eight_bit);         // facts for END
+
+private:
+    friend class Intake;
+    struct State;
+    explicit Draft(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace veredus::queue

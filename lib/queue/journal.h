@@ -1,0 +1,74 @@
+// qmgr's log: what happened to each mail (veredus-queue(5)). Append-only, checksummed, group-committed by a thread (one
+// fdatasync for all that wait), compacted by rename. "Journal" in code, so that `log` stays the word for syslog.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/disk/disk.h"
+
+namespace veredus::queue {
+
+enum class Event : uint8_t {
+    deferred = 1,     // next attempt, attempts so far, reason; per mail
+    outcome = 2,      // one recipient is finished: delivered, failed, expanded, discarded
+    expansion = 3,    // children of a recipient
+    bounced = 4,      // the IDs of notifications made from this mail, in the same commit as their cause
+    done = 5,         // every recipient is finished: the mail file may go
+    moved = 6,        // which state directory holds it: incoming, deferred, hold
+    gone = 7,         // the unlink is durable too: forget the ID (only in compaction)
+    retry = 8,        // one recipient waits: why (for mailq); not final
+};
+
+struct Child {
+    enum class Kind : uint8_t { address, mailbox, command, file } kind = Kind::address;
+    std::string text;         // address in external form, user name, command line, or path
+    std::string run_as;       // user that commands and files run as; empty: default_privs
+    std::string sender;       // owner-alias replaces the envelope sender; "-" keeps it
+};
+
+struct Record {
+    Event event = Event::deferred;
+    std::string id;                 // queue ID
+    uint32_t recipient = 0;         // index: of the envelope first, then children in order of expansion
+    uint8_t outcome = 0;            // queue-wide Outcome value (lib/ipc/agent.h)
+    int64_t time_us = 0;            // deferred: next attempt, wall clock; else when it happened
+    uint32_t attempts = 0;
+    std::string dsn;                // "4.4.1"
+    std::string text;               // reason, printable; for moved: the state; for bounced: the new ID
+    std::vector<Child> children;    // expansion
+    bool operator==(const Record&) const = default;
+};
+bool operator==(const Child& a, const Child& b);
+
+std::string encode_record(const Record& record);           // framed: length, CRC-32C, payload
+// The records of a journal file's bytes up to the first damaged one; `valid` is how many bytes were good.
+std::vector<Record> decode_records(std::string_view bytes, std::size_t& valid);
+
+class Journal {
+public:
+    // Reads `dir`/journal (and a half-done compaction), gives each record to `replay` in order, cuts a torn tail off.
+    // `post` as in disk::Pool.
+    static Result<std::unique_ptr<Journal>> open(disk::Disk& disk, disk::Directory dir, std::function<void(const Record&)> replay,
+                                                 std::function<void(std::function<void()>)> post);
+    ~Journal();
+    // `durable` runs (through post) once all of `records` are on disk, or with the error that made the journal unusable:
+    // after a failed sync every commit fails until reopen() has written a fresh file.
+    void commit(std::vector<Record> records, std::function<void(Result<void>)> durable);
+    // Writes a new file that holds just `live`, durable before it replaces the old one. Commits wait meanwhile.
+    void compact(std::vector<Record> live, std::function<void(Result<void>)> done);
+    uint64_t size() const;                      // bytes in the file: the owner decides when to compact
+    Result<void> flush();                       // waits until all that was committed is durable (stop, tests)
+
+private:
+    struct State;
+    explicit Journal(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace veredus::queue

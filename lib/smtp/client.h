@@ -1,0 +1,84 @@
+// One SMTP conversation, client side (RFC 5321, RFC 2920). Bytes in, bytes out: no fd, no clock, no libevent. It sends
+// whole transactions as far as PIPELINING allows and turns replies into one verdict per recipient.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/mail/envelope.h"
+#include "lib/smtp/reply.h"
+
+namespace veredus::smtp {
+
+struct ClientOptions {
+    std::string helo_name;
+    bool lmtp = false;                   // LHLO, and a reply per recipient after the dot (RFC 2033)
+    bool starttls = true;                // use it when offered and not in TLS yet
+    bool pipelining = true;
+};
+
+struct Extensions {                      // what the peer's EHLO announced
+    bool esmtp = false, pipelining = false, size = false, eight_bit = false, enhanced_codes = false, starttls = false,
+         smtputf8 = false, dsn = false, chunking = false, binarymime = false;
+    uint64_t max_size = 0;               // of SIZE; 0: none given
+    std::string auth;                    // "PLAIN LOGIN"
+};
+
+// What to send in one transaction. The content itself is sent by the caller (sendfile, or DotWriter) when asked for.
+struct Transaction {
+    mail::Address sender;
+    std::vector<mail::Recipient> recipients;
+    mail::Body body = mail::Body::seven_bit;
+    bool smtputf8 = false;
+    mail::Ret ret = mail::Ret::unset;
+    std::string envid;
+    uint64_t size = 0;                   // of the content in CRLF form
+};
+
+struct RecipientResult {
+    Reply reply;                         // the peer's, or one of our own making (code 0 never)
+    std::string command;                 // "RCPT TO", "end of DATA", "MAIL FROM" …: for "(in reply to X command)"
+    bool ours = false;                   // we made the reply up (needs 8BITMIME, SIZE too large …)
+};
+
+class Client {
+public:
+    enum class Wants {
+        input,        // wait for the peer's bytes
+        starttls,     // do the handshake, then tls_started(); or starttls_failed()
+        ready,        // greeted and idle: begin() a transaction, or quit()
+        content,      // send the whole content now (dot-stuffed, with the final dot), then content_sent()
+        finished,     // the transaction is over: results() are complete; then ready again, if usable()
+        close         // the conversation is over; see failure()
+    };
+    explicit Client(ClientOptions options);
+    Wants feed(std::string_view bytes, std::string& out);
+    Wants begin(Transaction transaction, std::string& out);      // only when ready
+    Wants content_sent(std::string& out);
+    Wants content_failed();                                      // our own read error: the caller must close
+    Wants tls_started(std::string& out);                         // says EHLO again
+    Wants tls_refused(std::string& out);                         // the peer said no to STARTTLS: goes on in clear
+    Wants quit(std::string& out);
+    const std::vector<RecipientResult>& results() const { return results_; }
+    const Extensions& extensions() const { return extensions_; }
+    const Reply& failure() const { return failure_; }            // why a conversation ended before a transaction: greeting, EHLO
+    std::string_view failed_command() const { return failed_command_; }
+    std::string_view stage() const { return stage_; }            // for time-outs and "lost connection … while STAGE" (Postfix's words)
+    bool usable() const { return usable_; }                      // may take another transaction
+    bool tls() const { return tls_; }
+
+private:
+    ClientOptions options_;
+    Extensions extensions_;
+    std::vector<RecipientResult> results_;
+    Reply failure_;
+    std::string failed_command_, stage_ = "receiving the initial server greeting";
+    bool usable_ = false, tls_ = false;
+    struct Private;
+    std::shared_ptr<Private> private_;   // shared_ptr: only so that Private may stay incomplete here
+};
+
+}  // namespace veredus::smtp

@@ -1,0 +1,43 @@
+// Transparency of DATA: dot-unstuffing on the way in, dot-stuffing on the way out (RFC 5321 §4.5.2), and the one rule
+// for line ends: content ends at CRLF.CRLF only, and leaves here with CRLF line ends only.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace veredus::smtp {
+
+class DotReader {
+public:
+    enum class BareLf { normalize, reject };
+    explicit DotReader(BareLf bare) : bare_(bare) {}
+    // Appends unstuffed content to `out` and says how many bytes of `bytes` it took. After ended() it takes none.
+    std::size_t feed(std::string_view bytes, std::string& out);
+    bool ended() const { return ended_; }
+    bool saw_bare() const { return saw_bare_; }      // a LF without CR or a CR without LF was there
+    bool saw_8bit() const { return saw_8bit_; }
+    bool saw_nul() const { return saw_nul_; }
+    bool saw_leading_dot() const { return leading_dot_; }   // a content line begins with a dot
+    std::size_t longest_line() const { return longest_; }
+    std::size_t size() const { return size_; }       // content bytes so far
+
+private:
+    enum class State : unsigned char { line_start, line, cr, dot, dot_cr };
+    BareLf bare_;
+    State state_ = State::line_start;
+    bool ended_ = false, saw_bare_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;
+    std::size_t line_size_ = 0, longest_ = 0, size_ = 0;
+};
+
+// Content in CRLF form to DATA form: any cut; finish() adds what is missing of CRLF, then ".\r\n".
+class DotWriter {
+public:
+    void feed(std::string_view content, std::string& out);
+    void finish(std::string& out);
+
+private:
+    bool line_start_ = true;
+    char last_ = '\n';
+};
+
+}  // namespace veredus::smtp

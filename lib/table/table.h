@@ -1,0 +1,75 @@
+// Lookup tables of every type (main.cf(5)): text read, compiled to memory, re-read when it changes.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/mail/address.h"
+#include "lib/net/address.h"
+
+namespace veredus::table {
+
+class Table {
+public:
+    virtual ~Table() = default;
+    // The value of `key`, nothing, or an Error that defers (never bounces). Keys of file tables are matched in lower case.
+    virtual Result<std::optional<std::string>> find(std::string_view key) const = 0;
+    // Re-reads when the source changed; true when what it answers may differ now. A broken source keeps the old content and says so.
+    virtual Result<bool> refresh() { return false; }
+    virtual std::vector<std::string> sources() const { return {}; }    // files to watch
+    virtual std::string origin(std::string_view key) const { (void)key; return {}; }   // "file:line" that answers, for explain
+    virtual bool is_pattern() const { return false; }                  // regexp:, pcre:, cidr:, static: match whole keys only
+};
+
+// "hash:/etc/veredus/transport", "inline:{a=b, c=d}", "static:x", "regexp:/…", "pcre:/…", "cidr:/…", "texthash:…",
+// "unix:passwd.byname", "proxy:hash:…" (prefix dropped), "lmdb:", "btree:", "cdb:", "dbm:". A missing file is an error that names
+// it. Aliases files have their own reader (aliases.h).
+Result<std::unique_ptr<Table>> open(const std::string& spec);
+
+class Chain {      // several tables asked in order
+public:
+    static Result<Chain> open(const std::vector<std::string>& specs);
+    Result<std::optional<std::string>> find(std::string_view key) const;
+    Result<bool> refresh();
+    bool empty() const { return tables_.empty(); }
+    std::vector<std::string> sources() const;
+    const std::vector<std::unique_ptr<Table>>& tables() const { return tables_; }
+
+private:
+    std::vector<std::unique_ptr<Table>> tables_;
+};
+
+// Postfix's order of keys for an address: user+ext@domain, user@domain, user+ext, user (when the domain is ours), @domain.
+Result<std::optional<std::string>> find_address(const Chain& chain, const mail::Address& address, std::string_view delimiters, bool domain_is_ours);
+
+// mydestination, relay_domains, mynetworks: names, .parent domains, /file/name, TYPE:TABLE, !negation, in order.
+class MatchList {
+public:
+    static Result<MatchList> domains(const std::vector<std::string>& patterns, bool parents_match);
+    static Result<MatchList> networks(const std::vector<std::string>& patterns);
+    Result<bool> matches_domain(std::string_view domain) const;
+    Result<bool> matches_client(const net::Address& client) const;
+    bool lists_singly(const net::Address& client) const;   // by itself, not through a range (design.md §3)
+    Result<bool> refresh();
+    std::vector<std::string> sources() const;
+    bool empty() const { return items_.empty(); }
+
+private:
+    struct Item {
+        bool negated = false;
+        std::string name;                       // domain pattern
+        std::optional<net::Network> network;
+        std::shared_ptr<Table> table;           // shared_ptr: a MatchList may be copied
+    };
+    std::vector<Item> items_;
+    bool parents_ = false;
+};
+
+}  // namespace veredus::table

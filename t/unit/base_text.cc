@@ -1,0 +1,74 @@
+// lib/base: text, CRC-32C, Result, Fd.
+#include "t/unit/catch.h"
+
+#include "lib/base/crc32c.h"
+#include "lib/base/fd.h"
+#include "lib/base/random.h"
+#include "lib/base/text.h"
+
+using namespace veredus;
+
+TEST_CASE("printable never lets a control byte or broken UTF-8 through", "[base]")
+{
+    CHECK(printable("plain") == "plain");
+    CHECK(printable("a\r\nb\0c") == "a??b");
+    CHECK(printable(std::string_view("a\0b", 3)) == "a?b");
+    CHECK(printable("gr\xc3\xbc\xc3\x9f") == "gr\xc3\xbc\xc3\x9f");
+    CHECK(printable("\xc2\x9b[31m") == "?[31m");         // C1 CSI
+    CHECK(printable("\xff\xfe") == "??");
+    CHECK(printable("\xe0\x80\xaf") == "???");           // overlong
+    CHECK(printable("\xed\xa0\x80") == "???");           // surrogate
+    CHECK(printable(std::string(10, 'x'), 4) == "xxxx...");
+}
+
+TEST_CASE("numbers are whole, bounded and unsigned", "[base]")
+{
+    CHECK(parse_number<uint32_t>("42") == 42u);
+    CHECK_FALSE(parse_number<uint32_t>("-1"));
+    CHECK_FALSE(parse_number<uint32_t>("4294967296"));
+    CHECK_FALSE(parse_number<uint32_t>("1 "));
+    CHECK_FALSE(parse_number<uint32_t>(""));
+    CHECK_FALSE(parse_number<int>("11", 10));
+}
+
+TEST_CASE("CRC-32C check value, and pieces equal the whole", "[base]")
+{
+    CHECK(crc32c(0, "123456789") == 0xE3069283u);
+    CHECK(crc32c(crc32c(0, "1234"), "56789") == crc32c(0, "123456789"));
+    const std::string bytes = random_bytes(1000);
+    uint32_t c = 0;
+    for (std::size_t i = 0; i < bytes.size(); i += 7) c = crc32c(c, std::string_view(bytes).substr(i, 7));
+    CHECK(c == crc32c(0, bytes));
+}
+
+TEST_CASE("split drops empty pieces, split_on keeps them", "[base]")
+{
+    CHECK(split(" a, b ,,c ", ", ") == std::vector<std::string_view>{"a", "b", "c"});
+    CHECK(split_on("a::b", ':') == std::vector<std::string_view>{"a", "", "b"});
+    CHECK(split("", " ").empty());
+}
+
+TEST_CASE("a sealed memfd cannot be changed any more", "[base]")
+{
+    auto fd = sealed_memfd("test", "hello");
+    REQUIRE(fd);
+    CHECK(::write(fd->get(), "x", 1) == -1);
+    CHECK(*read_all(fd->get(), 100) == "hello");
+    CHECK_FALSE(read_all(sealed_memfd("test", std::string(10, 'x'))->get(), 9));
+}
+
+namespace {
+Result<int> half(int n)
+{
+    if (n % 2) return fail("odd");
+    return n / 2;
+}
+Result<int> quarter(int n) { return TRY(half(TRY(half(n)))); }
+}  // namespace
+
+TEST_CASE("TRY passes the value on or returns the error", "[base]")
+{
+    CHECK(*quarter(12) == 3);
+    REQUIRE_FALSE(quarter(6));
+    CHECK(quarter(6).error().text == "odd");
+}

@@ -1,0 +1,11 @@
+// Catch2, version 2 (Debian 12) or 3 (Debian 13).
+#pragma once
+
+#if __has_include(<catch2/catch_all.hpp>)
+#ifdef CATCH_CONFIG_MAIN
+#define CATCH_CONFIG_RUNNER
+#endif
+#include <catch2/catch_all.hpp>
+#else
+#include <catch2/catch.hpp>
+#endif
