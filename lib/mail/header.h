@@ -52,6 +52,7 @@ public:
     std::string take_body_start() { return std::move(body_start_); }
 
 private:
+    void end_line(bool cut);
     std::size_t limit_;
     std::string header_;
     std::string line_;

@@ -1,0 +1,217 @@
+// Delivery status notifications: the report a sender gets (RFC 3464 in RFC 6522), and enhanced codes (RFC 3463).
+#include "lib/mail/dsn.h"
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/mail/date.h"
+
+namespace veredus::mail {
+
+namespace {
+
+constexpr std::size_t wrap_column = 76;
+
+std::string_view action_name(Action action)
+{
+    switch (action) {
+    case Action::failed: return "failed";
+    case Action::delayed: return "delayed";
+    case Action::delivered: return "delivered";
+    case Action::relayed: return "relayed";
+    case Action::expanded: return "expanded";
+    }
+    return "failed";
+}
+
+// What the whole report is about: the worst that happened to anyone.
+Action gravest(const Report& report)
+{
+    Action worst = Action::expanded;
+    for (const ReportRecipient& r : report.recipients) worst = std::min(worst, r.action);
+    return report.recipients.empty() ? Action::failed : worst;
+}
+
+std::string_view subject(Action action)
+{
+    if (action == Action::failed) return "Undelivered Mail Returned to Sender";
+    if (action == Action::delayed) return "Delayed Mail (still being retried)";
+    return "Successful Mail Delivery Report";
+}
+
+// Breaks `text` at blanks, the following lines begin with `indent`; a word that fits nowhere is cut before a line could
+// pass what RFC 5322 §2.1.1 allows.
+std::string wrapped(std::string_view first, std::string_view text, std::string_view indent)
+{
+    std::string out(first);
+    std::size_t column = first.size();
+    bool line_empty = true;
+    const auto new_line = [&] {
+        append(out, "\r\n", indent);
+        column = indent.size();
+        line_empty = true;
+    };
+    for (std::string_view word : split(text, " \t\r\n")) {
+        if (!line_empty && column + 1 + word.size() > wrap_column) new_line();
+        if (!line_empty) {
+            out.push_back(' ');
+            ++column;
+        }
+        for (; word.size() > 900; word.remove_prefix(900)) {
+            out.append(word.substr(0, 900));
+            new_line();
+        }
+        out.append(word);
+        column += word.size();
+        line_empty = false;
+    }
+    return out + "\r\n";
+}
+
+// RFC 3464 fields are ASCII: UTF-8 addresses become utf-8-addr-xtext (RFC 6533 §3), other text gets '?'.
+std::string ascii(std::string_view text)
+{
+    std::string out = printable(text, 2000);
+    for (char& c : out)
+        if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+    return out;
+}
+
+void encode_point(std::string_view sequence, std::string& out)
+{
+    uint32_t point = static_cast<unsigned char>(sequence[0]) & (0xFFu >> (sequence.size() + 1));
+    for (const char c : sequence.substr(1)) point = (point << 6) | (static_cast<unsigned char>(c) & 0x3Fu);
+    std::string digits = hex_upper(point, 6);
+    append(out, "\\x{", std::string_view(digits).substr(std::min<std::size_t>(digits.find_first_not_of('0'), 4)), '}');
+}
+
+std::string typed_address(std::string_view address)
+{
+    if (is_ascii(address)) return cat("rfc822; ", printable(address, 1000));
+    const std::string clean = printable(address, 1000);
+    std::string out = "utf-8; ";
+    for (std::size_t i = 0; i < clean.size();) {
+        const auto lead = static_cast<unsigned char>(clean[i]);
+        const std::size_t n = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+        if (n == 1) out.push_back(clean[i]);
+        else encode_point(std::string_view(clean).substr(i, n), out);
+        i += n;
+    }
+    return out;
+}
+
+std::string make_header(const Report& report, Action about, bool eight_bit)
+{
+    std::string out;
+    append(out, "Date: ", date_rfc5322(report.now_us), "\r\n");
+    append(out, "From: ", report.from, " (Mail Delivery System)\r\n");
+    append(out, "Subject: ", subject(about), "\r\nTo: ", report.to, "\r\n");
+    append(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");  // RFC 3834 §5
+    append(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"", report.boundary, "\"\r\n");
+    if (eight_bit) append(out, "Content-Transfer-Encoding: 8bit\r\n");
+    append(out, "Message-ID: ", report.message_id, "\r\n");
+    return out;
+}
+
+std::string_view opening(Action about)
+{
+    if (about == Action::failed)
+        return "I'm sorry to have to inform you that your message could not\r\n"
+               "be delivered to one or more recipients. It's attached below.\r\n\r\n"
+               "For further assistance, please send mail to postmaster.\r\n\r\n"
+               "If you do so, please include this problem report. You can\r\n"
+               "delete your own text from the attached returned message.\r\n\r\n";
+    if (about == Action::delayed)
+        return "####################################################################\r\n"
+               "# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #\r\n"
+               "####################################################################\r\n\r\n"
+               "Your message could not be delivered yet to one or more recipients.\r\n";
+    return "Your message was successfully delivered to the destination(s)\r\n"
+           "listed below. If the message was delivered to a mailbox you will\r\n"
+           "receive no further notifications. Otherwise you may still receive\r\n"
+           "notifications of mail delivery errors from other systems.\r\n\r\n";
+}
+
+std::string explanation(const Report& report, Action about, bool eight_bit)
+{
+    std::string out = cat("This is the mail system at host ", ascii(report.reporting_mta), ".\r\n\r\n", opening(about));
+    if (about == Action::delayed) {
+        if (report.give_up_us > 0)
+            append(out, "It will be retried until ", date_rfc5322(report.give_up_us), ".\r\n");
+        append(out, "\r\nFor further assistance, please send mail to postmaster.\r\n\r\n");
+    }
+    append(out, "                   The mail system\r\n");
+    for (const ReportRecipient& r : report.recipients) {
+        const std::string address = printable(r.final_recipient, 1000), diagnostic = printable(r.diagnostic, 2000);
+        const std::string line = wrapped(cat("<", eight_bit ? address : ascii(address), ">: "), eight_bit ? diagnostic : ascii(diagnostic), "    ");
+        append(out, "\r\n", line);
+    }
+    return out;
+}
+
+std::string status_fields(const Report& report)
+{
+    std::string out = cat("Reporting-MTA: dns; ", ascii(report.reporting_mta), "\r\n");
+    if (!report.envid.empty()) append(out, "Original-Envelope-Id: ", ascii(report.envid), "\r\n");
+    append(out, "X-Veredus-Queue-ID: ", report.queue_id, "\r\n");
+    append(out, "X-Veredus-Sender: ", typed_address(report.original_sender), "\r\n");
+    if (report.arrival_us > 0) append(out, "Arrival-Date: ", date_rfc5322(report.arrival_us), "\r\n");
+    for (const ReportRecipient& r : report.recipients) {
+        append(out, "\r\nFinal-Recipient: ", typed_address(r.final_recipient), "\r\n");
+        if (!r.original_recipient.empty()) {
+            const auto [type, address] = cut(r.original_recipient, ';');
+            append(out, "Original-Recipient: ", ascii(type), ";", ascii(address.value_or("")), "\r\n");
+        }
+        append(out, "Action: ", action_name(r.action), "\r\n");
+        append(out, "Status: ", is_enhanced_code(r.status) ? r.status : std::string("5.0.0"), "\r\n");
+        if (!r.remote_mta.empty()) append(out, "Remote-MTA: dns; ", ascii(r.remote_mta), "\r\n");
+        if (!r.diagnostic.empty())
+            out += wrapped(cat("Diagnostic-Code: ", r.diagnostic_is_smtp ? "smtp; " : "x-veredus; "), ascii(r.diagnostic), "    ");
+        if (r.action == Action::delayed && report.give_up_us > 0)
+            append(out, "Will-Retry-Until: ", date_rfc5322(report.give_up_us), "\r\n");
+    }
+    return out;
+}
+
+}  // namespace
+
+ReportText make_report(const Report& report, bool returned_full, bool eight_bit)
+{
+    const Action about = gravest(report);
+    const std::string line = cat("--", report.boundary, "\r\n");
+    ReportText out;
+    out.header = make_header(report, about, eight_bit);
+    append(out.body, "This is a MIME-encapsulated message.\r\n\r\n", line);
+    append(out.body, "Content-Description: Notification\r\nContent-Type: text/plain; charset=", eight_bit ? "utf-8" : "us-ascii", "\r\n");
+    if (eight_bit) append(out.body, "Content-Transfer-Encoding: 8bit\r\n");
+    append(out.body, "\r\n", explanation(report, about, eight_bit), "\r\n", line);
+    append(out.body, "Content-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n", status_fields(report), "\r\n", line);
+    const std::string_view kind = about == Action::failed ? "Undelivered Message" : about == Action::delayed ? "Delayed Message" : "Delivered Message";
+    append(out.body, "Content-Description: ", kind, returned_full ? "" : " Headers", "\r\n");
+    append(out.body, "Content-Type: ", returned_full ? "message/rfc822" : "text/rfc822-headers", "\r\n");
+    if (eight_bit) append(out.body, "Content-Transfer-Encoding: 8bit\r\n");
+    append(out.body, "\r\n");
+    out.tail = cat("\r\n--", report.boundary, "--\r\n");
+    return out;
+}
+
+bool is_enhanced_code(std::string_view code)
+{
+    // RFC 3463 §2: class 2, 4 or 5, then two numbers of up to three digits.
+    const auto parts = split_on(code, '.');
+    if (parts.size() != 3 || parts[0].size() != 1 || std::string_view("245").find(parts[0]) == std::string_view::npos) return false;
+    return std::all_of(parts.begin() + 1, parts.end(), [](std::string_view p) {
+        return !p.empty() && p.size() <= 3 && std::all_of(p.begin(), p.end(), is_digit);
+    });
+}
+
+Coded cut_enhanced_code(std::string_view text)
+{
+    const std::size_t end = std::min(text.find(' '), text.size());
+    if (!is_enhanced_code(text.substr(0, end))) return {{}, text};
+    Coded out{std::string(text.substr(0, end)), text.substr(end)};
+    while (!out.text.empty() && out.text.front() == ' ') out.text.remove_prefix(1);
+    return out;
+}
+
+}  // namespace veredus::mail

@@ -1,0 +1,171 @@
+// lib/mail: header blocks, cutting header from body, dates, reports.
+#include "t/unit/catch.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "lib/base/text.h"
+#include "lib/mail/date.h"
+#include "lib/mail/dsn.h"
+#include "lib/mail/header.h"
+
+using namespace veredus;
+using namespace veredus::mail;
+
+namespace {
+struct Cut {
+    std::string header, body;
+    bool too_long = false;
+    bool operator==(const Cut&) const = default;
+};
+Cut cut_content(std::string_view content, std::size_t piece, std::size_t limit = 1000)
+{
+    HeaderCutter cutter(limit);
+    Cut out;
+    for (; !content.empty(); content.remove_prefix(std::min(piece, content.size()))) out.body += cutter.feed(content.substr(0, piece));
+    cutter.finish();
+    out.header = cutter.take_header();
+    out.body = cutter.take_body_start() + out.body;
+    out.too_long = cutter.too_long();
+    return out;
+}
+}  // namespace
+
+TEST_CASE("the header ends at the blank line or at what is no field, however the content is cut", "[mail][rfc5322-2.1]")
+{
+    struct Case {
+        const char *content, *header, *body;
+    };
+    static const Case cases[] = {
+        {"A: 1\r\nB: 2\r\n\r\nbody\r\n", "A: 1\r\nB: 2\r\n", "body\r\n"},
+        {"A: 1\r\n folded\r\n\r\n\r\nx", "A: 1\r\n folded\r\n", "\r\nx"},
+        {"\r\nbody\r\n", "", "body\r\n"},
+        {"", "", ""},
+        {"A: 1\r\nno field here\r\nmore: x\r\n", "A: 1\r\n", "no field here\r\nmore: x\r\n"},
+        {"just text\r\n", "", "just text\r\n"},
+        {" leading blank\r\n", "", " leading blank\r\n"},
+        {"A: 1\r\n", "A: 1\r\n", ""},
+        {"A: 1", "A: 1\r\n", ""},
+        {"A : old\r\n\r\n", "A : old\r\n", ""},
+        {"From someone Mon\r\nA: 1\r\n\r\n", "", "From someone Mon\r\nA: 1\r\n\r\n"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.content);
+        const Cut whole = cut_content(c.content, 1000);
+        CHECK(whole.header == c.header);
+        CHECK(whole.body == c.body);
+        for (std::size_t piece = 1; piece < 8; ++piece) CHECK(cut_content(c.content, piece) == whole);
+    }
+}
+
+TEST_CASE("a header beyond the limit is not kept, and its body is still found", "[mail]")
+{
+    const std::string content = "A: 1\r\nB: " + std::string(5000, 'x') + "\r\nC: 3\r\n\r\nbody\r\n";
+    for (const std::size_t piece : {1u, 7u, 4096u, 100'000u}) {
+        const Cut c = cut_content(content, piece, 100);
+        CHECK(c.too_long);
+        CHECK(c.header.size() <= 100);
+        CHECK(c.body == "body\r\n");
+    }
+}
+
+TEST_CASE("a header block keeps its fields as they came and finds them without regard to case", "[mail][rfc5322-2.2]")
+{
+    HeaderBlock block = HeaderBlock::parse("Subject: hello\r\n world\r\nTO: a@b\r\nto :c@d\r\nX-Empty:\r\n");
+    REQUIRE(block.fields().size() == 4);
+    CHECK(block.find("subject")->body() == "hello\r\n world");
+    CHECK(block.find("subject")->unfolded() == "hello world");
+    CHECK(block.find("x-empty")->body().empty());
+    CHECK(block.count("To") == 2);
+    CHECK(block.fields()[2].name() == "to");
+    CHECK(block.fields()[2].body() == "c@d");
+    block.prepend("Received", "by here;\r\n\tnow");
+    block.replace("to", "e@f");
+    CHECK(block.text() == "Received: by here;\r\n\tnow\r\nSubject: hello\r\n world\r\nto: e@f\r\nX-Empty:\r\n");
+    CHECK(block.remove("SUBJECT") == 1);
+    CHECK_FALSE(block.find("subject"));
+    CHECK_FALSE(block.has_8bit());
+}
+
+TEST_CASE("no field of our making can begin another one", "[mail]")
+{
+    HeaderBlock block;
+    block.append("X", "a\r\nBcc: evil\r\n");
+    CHECK(block.text() == "X: a  Bcc: evil  \r\n");
+    CHECK(quote_phrase("a\r\nb") == "\"a  b\"");
+    CHECK(quote_phrase("Doe, \"J\"") == "\"Doe, \\\"J\\\"\"");
+    CHECK(quote_phrase("Jane Doe") == "Jane Doe");
+}
+
+TEST_CASE("a tail that is no field becomes the rest", "[mail]")
+{
+    const HeaderBlock block = HeaderBlock::parse("A: 1\r\nnot a field\r\nB: 2\r\n");
+    CHECK(block.fields().size() == 1);
+    CHECK(block.rest() == "not a field\r\nB: 2\r\n");
+    CHECK(HeaderBlock::parse("A: 1").text() == "A: 1\r\n");
+}
+
+TEST_CASE("dates are English, with the zone of this host", "[mail][rfc5322-3.3]")
+{
+    const char* old = getenv("TZ");
+    const std::string saved = old ? old : "";
+    setenv("TZ", "UTC", 1);
+    tzset();
+    const int64_t when = 1795528800LL * 1'000'000;  // 24 Nov 2026 14:00:00 UTC
+    CHECK(date_rfc5322(when) == "Tue, 24 Nov 2026 14:00:00 +0000 (UTC)");
+    CHECK(date_asctime(when) == "Tue Nov 24 14:00:00 2026");
+    CHECK(date_asctime(when - 20LL * 86400 * 1'000'000) == "Wed Nov  4 14:00:00 2026");
+    setenv("TZ", "XXX+3:30", 1);
+    tzset();
+    CHECK(date_rfc5322(when) == "Tue, 24 Nov 2026 10:30:00 -0330 (XXX)");
+    old ? setenv("TZ", saved.c_str(), 1) : unsetenv("TZ");
+    tzset();
+    for (const char* text : {"Tue, 24 Nov 2026 14:00:00 +0000 (UTC)", "24 Nov 2026 14:00 GMT", "tue, 24 nov 26 09:00:00 EST",
+                             "24 (comment (nested)) Nov 2026 15:30:00 +0130", "Tue,24 Nov 2026 14:00:00 Z"}) {
+        INFO(text);
+        CHECK(parse_date_rfc5322(text) == when);
+    }
+    CHECK(parse_date_rfc5322("1 Jan 99 00:00 +0000") == 915148800LL * 1'000'000);
+    for (const char* bad : {"", "yesterday", "32 Jan 2026 00:00 +0000", "1 Foo 2026 00:00 +0000", "1 Jan 2026 25:00 +0000", "1 Jan 2026 00:00 +00x0",
+                            "1 Jan 2026", "-1 Jan 2026 00:00 GMT"})
+        CHECK_FALSE(parse_date_rfc5322(bad));
+}
+
+TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[mail][rfc3464-2.3]")
+{
+    Report r;
+    r.reporting_mta = "mx.example.org";
+    r.queue_id = "65A3F00C12B7AAAA";
+    r.from = "MAILER-DAEMON@mx.example.org";
+    r.to = r.original_sender = "a@b.org";
+    r.message_id = "<x@mx.example.org>";
+    r.boundary = "=_B";
+    r.envid = "QQ314159";
+    r.now_us = r.arrival_us = 1795528800LL * 1'000'000;
+    r.recipients.push_back({"c@d.org", "rfc822;orig@d.org", Action::failed, "5.1.1", "mx.d.org", "550 5.1.1 no such user\r\nBcc: x", true});
+    r.recipients.push_back({"j\xc3\xbc@d.org", "", Action::delayed, "nonsense", "", std::string(3000, 'y'), false});
+    const ReportText t = make_report(r, true, false);
+    CHECK(t.header.find("Subject: Undelivered Mail Returned to Sender\r\n") != std::string::npos);
+    CHECK(t.header.find("Auto-Submitted: auto-replied\r\n") != std::string::npos);
+    CHECK(t.header.find("report-type=delivery-status") != std::string::npos);
+    for (const char* part : {"Reporting-MTA: dns; mx.example.org\r\n", "Original-Envelope-Id: QQ314159\r\n", "Final-Recipient: rfc822; c@d.org\r\n",
+                             "Original-Recipient: rfc822;orig@d.org\r\n", "Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.d.org\r\n",
+                             "Diagnostic-Code: smtp; 550 5.1.1 no such user??Bcc: x\r\n", "Final-Recipient: utf-8; j\\x{FC}@d.org\r\n",
+                             "Action: delayed\r\nStatus: 5.0.0\r\n", "Content-Type: message/rfc822\r\n"}) {
+        INFO(part);
+        CHECK(t.body.find(part) != std::string::npos);
+    }
+    CHECK(t.tail == "\r\n--=_B--\r\n");
+    CHECK(t.body.ends_with("\r\n\r\n"));
+    CHECK(is_ascii(t.body));
+    for (const auto line : split(t.body, "\r\n")) CHECK(line.size() <= 998);
+    CHECK(make_report(r, false, false).body.find("text/rfc822-headers") != std::string::npos);
+}
+
+TEST_CASE("an enhanced code is cut only when it is one", "[mail][rfc3463-2]")
+{
+    CHECK(cut_enhanced_code("5.1.1 User unknown").code == "5.1.1");
+    CHECK(cut_enhanced_code("5.1.1 User unknown").text == "User unknown");
+    CHECK(cut_enhanced_code("2.0.0").code == "2.0.0");
+    for (const char* bad : {"3.1.1 x", "5.1 x", "5.1.1.1 x", "5.1.1234 x", "5..1 x", "User", "", "5.a.1"}) CHECK(cut_enhanced_code(bad).code.empty());
+}
