@@ -12,7 +12,7 @@ namespace veredus::tls {
 class ServerContext;   // issue of submission fills in SNI, tickets, kTLS
 class ClientContext;
 
-// One side of a connection. The fd is the caller's and must outlive the session. Non-blocking.
+// One side of a connection. The fd is the caller's and must outlive the session. Non-blocking. Whoever uses one ignores SIGPIPE.
 class Session {
 public:
     enum class Step { done, want_read, want_write, closed, failed };
@@ -31,11 +31,13 @@ public:
     std::string trust_word() const;                                              // "Anonymous", "Untrusted", "Trusted", "Verified"
     virtual bool peer_certificate() const = 0;
     virtual bool chain_trusted() const = 0;
+    virtual std::string key_exchange() const = 0;                                // " key-exchange X25519 server-signature …"; may be empty
 };
 
 class ClientContext {
 public:
-    // Opportunistic by default: no verification is demanded; `ca_file`/`ca_path` empty: the system's.
+    // Opportunistic: no verification is demanded, what was found is told. Both are read whole now (a jail may hide them
+    // later); both empty: no authority is trusted, as with Postfix's tls_append_default_CA = no.
     static Result<std::unique_ptr<ClientContext>> create(const std::string& ca_file, const std::string& ca_path);
     virtual ~ClientContext() = default;
     // `host`: for SNI and name check; `cache_key`: sessions are resumed per key (bounded cache).
@@ -48,5 +50,12 @@ public:
     virtual ~ServerContext() = default;
     virtual Result<std::unique_ptr<Session>> session(int fd) = 0;
 };
+
+// A fresh P-256 key and a certificate for `host` signed by it, good for ten years: what STARTTLS uses until somebody gives
+// a better one, and what tests use.
+struct Pems {
+    std::string certificate, key;
+};
+Result<Pems> make_self_signed(const std::string& host);
 
 }  // namespace veredus::tls

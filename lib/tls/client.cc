@@ -1,0 +1,133 @@
+// The client's context: SNI, resumption per key, and what the peer's certificate turned out to be worth.
+#include <arpa/inet.h>
+#include <dirent.h>
+
+#include <list>
+#include <unordered_map>
+
+#include "lib/base/text.h"
+#include "lib/tls/openssl.h"
+
+namespace veredus::tls {
+
+namespace {
+
+// The newest session of each key; the longest unused goes first.
+class SessionCache {
+public:
+    void put(const std::string& key, SSL_SESSION* session)
+    {
+        drop(key);
+        while (entries_.size() >= max_entries) {
+            index_.erase(entries_.back().first);
+            entries_.pop_back();
+        }
+        entries_.emplace_front(key, SessionPtr(session));
+        index_[key] = entries_.begin();
+    }
+    // RFC 8446 §C.4: a ticket is used once.
+    SessionPtr take(const std::string& key)
+    {
+        const auto found = index_.find(key);
+        if (found == index_.end()) return nullptr;
+        SessionPtr session = std::move(found->second->second);
+        drop(key);
+        return SSL_SESSION_is_resumable(session.get()) ? std::move(session) : nullptr;
+    }
+
+private:
+    static constexpr std::size_t max_entries = 500; // a few KB each
+    void drop(const std::string& key)
+    {
+        const auto found = index_.find(key);
+        if (found == index_.end()) return;
+        entries_.erase(found->second);
+        index_.erase(found);
+    }
+    std::list<std::pair<std::string, SessionPtr>> entries_;
+    std::unordered_map<std::string, std::list<std::pair<std::string, SessionPtr>>::iterator> index_;
+};
+
+bool is_ip(const std::string& host)
+{
+    unsigned char bytes[16];
+    return ::inet_pton(AF_INET, host.c_str(), bytes) == 1 || ::inet_pton(AF_INET6, host.c_str(), bytes) == 1;
+}
+
+// The key of a connection's sessions rides on its SSL.
+int key_index()
+{
+    static const int index =
+        SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, [](void*, void* key, CRYPTO_EX_DATA*, int, long, void*) {
+            delete static_cast<std::string*>(key);
+        });
+    return index;
+}
+
+class Context final : public ClientContext {
+public:
+    explicit Context(CtxPtr ctx) : ctx_(std::move(ctx))
+    {
+        SSL_CTX_set_app_data(ctx_.get(), this);
+        SSL_CTX_set_session_cache_mode(ctx_.get(), SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(ctx_.get(), remember);
+    }
+
+    Result<std::unique_ptr<Session>> session(int fd, const std::string& host, const std::string& cache_key) override
+    {
+        ERR_clear_error();
+        SslPtr ssl(SSL_new(ctx_.get()));
+        if (!ssl || SSL_set_fd(ssl.get(), fd) != 1) return fail_tls("TLS session");
+        // RFC 6066 §3: an address is no name for SNI.
+        if (!host.empty() && !is_ip(host) && SSL_set_tlsext_host_name(ssl.get(), host.c_str()) != 1)
+            return fail_tls(cat("TLS name ", host));
+        if (!cache_key.empty()) {
+            SSL_set_ex_data(ssl.get(), key_index(), new std::string(cache_key));
+            if (const SessionPtr old = cache_.take(cache_key)) SSL_set_session(ssl.get(), old.get());
+        }
+        SSL_set_connect_state(ssl.get());
+        return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), host));
+    }
+
+private:
+    static int remember(SSL* ssl, SSL_SESSION* session) noexcept
+    {
+        auto* self = static_cast<Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+        const auto* key = static_cast<std::string*>(SSL_get_ex_data(ssl, key_index()));
+        if (!key) return 0;
+        self->cache_.put(*key, session);
+        return 1; // the reference is ours now
+    }
+    CtxPtr ctx_;
+    SessionCache cache_;
+};
+
+Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
+{
+    const std::unique_ptr<DIR, Freed<closedir>> directory(::opendir(path.c_str()));
+    if (!directory) return fail_errno(cat("open ", path));
+    unsigned loaded = 0;
+    while (const dirent* entry = ::readdir(directory.get())) {
+        if (entry->d_name[0] == '.') continue;
+        const std::string file = cat(path, '/', entry->d_name);
+        if (SSL_CTX_load_verify_file(ctx, file.c_str()) == 1) ++loaded; // other files lie there too
+    }
+    ERR_clear_error();
+    if (loaded == 0) return fail(cat(path, ": no certificate of an authority in it; give a folder with PEM files"));
+    return {};
+}
+
+} // namespace
+
+Result<std::unique_ptr<ClientContext>> ClientContext::create(const std::string& ca_file, const std::string& ca_path)
+{
+    CtxPtr ctx = TRY(make_context(TLS_client_method()));
+    // The outcome is told by chain_trusted() and peer_verified(); nothing is refused here.
+    SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_NONE, nullptr);
+    if (!ca_file.empty() && SSL_CTX_load_verify_file(ctx.get(), ca_file.c_str()) != 1)
+        return fail_tls(cat("read certificates of authorities from ", ca_file));
+    if (!ca_path.empty()) TRY(load_directory(ctx.get(), ca_path));
+    return std::unique_ptr<ClientContext>(std::make_unique<Context>(std::move(ctx)));
+}
+
+} // namespace veredus::tls

@@ -1,0 +1,61 @@
+// What the files of this room share of OpenSSL: owners, its error queue as text, and the session over an fd.
+#pragma once
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <memory>
+#include <string>
+
+#include "lib/tls/tls.h"
+
+namespace veredus::tls {
+
+template <auto Free> struct Freed {
+    void operator()(auto* p) const noexcept { Free(p); }
+};
+using CtxPtr = std::unique_ptr<SSL_CTX, Freed<SSL_CTX_free>>;
+using SslPtr = std::unique_ptr<SSL, Freed<SSL_free>>;
+using SessionPtr = std::unique_ptr<SSL_SESSION, Freed<SSL_SESSION_free>>;
+using X509Ptr = std::unique_ptr<X509, Freed<X509_free>>;
+using PkeyPtr = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
+using BioPtr = std::unique_ptr<BIO, Freed<BIO_free_all>>;
+
+// The whole queue of this thread as one line, then empty.
+std::string take_errors();
+Unexpected fail_tls(std::string what);
+// What both sides want: TLS 1.2 and later, no compression, no renegotiation, buffers given back while idle.
+Result<CtxPtr> make_context(const SSL_METHOD* method);
+
+class SslSession : public Session {
+public:
+    SslSession(SslPtr ssl, std::string host) : ssl_(std::move(ssl)), host_(std::move(host)) {}
+    // OpenSSL would forbid to resume a session whose connection ended without close_notify; mail peers often end so.
+    ~SslSession() override
+    {
+        if (!broken_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    }
+    Step handshake() override;
+    Step read(char* buffer, std::size_t size, std::size_t& got) override;
+    Step write(std::string_view bytes, std::size_t& taken) override;
+    void close_notify() override;
+    std::string error() const override { return error_; }
+    std::string protocol() const override;
+    std::string cipher() const override;
+    std::string key_exchange() const override;
+    bool peer_verified() const override;
+    bool resumed() const override;
+    bool peer_certificate() const override;
+    bool chain_trusted() const override;
+
+private:
+    Step judge(int result);
+    SslPtr ssl_;
+    std::string host_; // the name that a server's certificate should have; empty on the server side
+    std::string error_;
+    bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
+};
+
+} // namespace veredus::tls

@@ -1,0 +1,203 @@
+// One TLS connection over a non-blocking fd: handshake, bytes, and the facts for the log.
+#include <openssl/x509v3.h>
+
+#include "lib/base/text.h"
+#include "lib/tls/openssl.h"
+
+namespace veredus::tls {
+
+std::string take_errors()
+{
+    std::string text;
+    while (const unsigned long code = ERR_get_error()) {
+        const char* reason = ERR_reason_error_string(code);
+        if (!text.empty()) text += "; ";
+        text += reason ? std::string(reason) : cat("error ", hex_upper(code, 8));
+    }
+    return text;
+}
+
+Unexpected fail_tls(std::string what)
+{
+    const std::string why = take_errors();
+    return fail(why.empty() ? std::move(what) : cat(what, ": ", why));
+}
+
+Result<CtxPtr> make_context(const SSL_METHOD* method)
+{
+    ERR_clear_error();
+    CtxPtr ctx(SSL_CTX_new(method));
+    if (!ctx) return fail_tls("TLS context");
+    if (SSL_CTX_set_min_proto_version(ctx.get(), TLS1_2_VERSION) != 1) return fail_tls("TLS versions");
+    SSL_CTX_set_options(ctx.get(),
+                        SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                            // SMTP and IMAP peers often close without a word; their own end marks tell cut content.
+                            SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ctx.get(),
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    return ctx;
+}
+
+Session::Step SslSession::judge(int result)
+{
+    const int saved = errno;
+    switch (SSL_get_error(ssl_.get(), result)) {
+    case SSL_ERROR_WANT_READ: return Step::want_read;
+    case SSL_ERROR_WANT_WRITE: return Step::want_write;
+    case SSL_ERROR_ZERO_RETURN: return Step::closed;
+    case SSL_ERROR_SYSCALL:
+        broken_ = true;
+        error_ = take_errors();
+        if (error_.empty()) error_ = saved ? fail_errno("TLS", saved).error.text : "the peer closed the connection";
+        return Step::failed;
+    default:
+        broken_ = true;
+        error_ = take_errors();
+        if (error_.empty()) error_ = "TLS protocol error";
+        return Step::failed;
+    }
+}
+
+Session::Step SslSession::handshake()
+{
+    ERR_clear_error();
+    errno = 0;
+    const int result = SSL_do_handshake(ssl_.get());
+    if (result == 1) return Step::done;
+    const Step step = judge(result);
+    if (step == Step::closed) error_ = "the peer closed the connection";
+    return step;
+}
+
+Session::Step SslSession::read(char* buffer, std::size_t size, std::size_t& got)
+{
+    got = 0;
+    ERR_clear_error();
+    errno = 0;
+    const int result = SSL_read_ex(ssl_.get(), buffer, size, &got);
+    return result == 1 ? Step::done : judge(result);
+}
+
+Session::Step SslSession::write(std::string_view bytes, std::size_t& taken)
+{
+    taken = 0;
+    if (bytes.empty()) return Step::done;
+    ERR_clear_error();
+    errno = 0;
+    const int result = SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &taken);
+    return result == 1 ? Step::done : judge(result);
+}
+
+void SslSession::close_notify()
+{
+    if (broken_ || !SSL_is_init_finished(ssl_.get())) return;
+    ERR_clear_error();
+    SSL_shutdown(ssl_.get()); // sends ours and does not wait for the peer's
+    ERR_clear_error();
+}
+
+std::string SslSession::protocol() const
+{
+    return SSL_get_version(ssl_.get());
+}
+
+std::string SslSession::cipher() const
+{
+    const SSL_CIPHER* cipher = SSL_get_current_cipher(ssl_.get());
+    if (!cipher) return "(NONE)";
+    int algorithm = 0;
+    const int used = SSL_CIPHER_get_bits(cipher, &algorithm);
+    return cat(SSL_CIPHER_get_name(cipher), " (", used, '/', algorithm, " bits)");
+}
+
+namespace {
+
+std::string curve_of(EVP_PKEY* key)
+{
+    char name[80];
+    std::size_t size = 0;
+    return EVP_PKEY_get_group_name(key, name, sizeof name, &size) == 1 ? std::string(name, size)
+                                                                       : std::string("unknown curve");
+}
+
+// The words are Postfix's (tls_misc.c), so that its readers find them.
+std::string describe_exchange(EVP_PKEY* key)
+{
+    switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_EC: return cat("ECDHE (", curve_of(key), ')');
+    case EVP_PKEY_DH: return cat("DHE (", EVP_PKEY_get_bits(key), " bits)");
+    default: return OBJ_nid2sn(EVP_PKEY_get_base_id(key));
+    }
+}
+
+std::string describe_signature(int type, EVP_PKEY* key)
+{
+    if (type == EVP_PKEY_EC) return cat("ECDSA (", key ? curve_of(key) : "unknown curve", ')');
+    const char* name = type == EVP_PKEY_RSA_PSS ? "RSA-PSS" : OBJ_nid2sn(type);
+    if (type == EVP_PKEY_RSA) name = "RSA";
+    std::string text = name;
+    if (key && (type == EVP_PKEY_RSA || type == EVP_PKEY_RSA_PSS)) append(text, " (", EVP_PKEY_get_bits(key), " bits)");
+    return text;
+}
+
+} // namespace
+
+std::string SslSession::key_exchange() const
+{
+    SSL* ssl = ssl_.get();
+    if (SSL_version(ssl) < TLS1_3_VERSION) return {};
+    std::string text;
+    EVP_PKEY* exchanged = nullptr;
+    if (SSL_get_peer_tmp_key(ssl, &exchanged)) {
+        append(text, " key-exchange ", describe_exchange(exchanged));
+        EVP_PKEY_free(exchanged);
+    }
+    const bool server = SSL_is_server(ssl);
+    int type = 0;
+    if (!(server ? SSL_get_signature_type_nid(ssl, &type) : SSL_get_peer_signature_type_nid(ssl, &type)) ||
+        SSL_session_reused(ssl))
+        return text;
+    X509* certificate = server ? SSL_get_certificate(ssl) : SSL_get0_peer_certificate(ssl);
+    append(text, " server-signature ", describe_signature(type, certificate ? X509_get0_pubkey(certificate) : nullptr));
+    int digest = 0;
+    if ((server ? SSL_get_signature_nid(ssl, &digest) : SSL_get_peer_signature_nid(ssl, &digest)) &&
+        digest != NID_undef)
+        append(text, " server-digest ", OBJ_nid2sn(digest));
+    return text;
+}
+
+bool SslSession::resumed() const
+{
+    return SSL_session_reused(ssl_.get()) == 1;
+}
+bool SslSession::peer_certificate() const
+{
+    return SSL_get0_peer_certificate(ssl_.get()) != nullptr;
+}
+bool SslSession::chain_trusted() const
+{
+    return peer_certificate() && SSL_get_verify_result(ssl_.get()) == X509_V_OK;
+}
+
+bool SslSession::peer_verified() const
+{
+    if (host_.empty() || !chain_trusted()) return false;
+    X509* certificate = SSL_get0_peer_certificate(ssl_.get());
+    if (X509_check_ip_asc(certificate, host_.c_str(), 0) == 1) return true;
+    // RFC 6125 §6.4.3: a wildcard is a whole label.
+    return X509_check_host(certificate, host_.data(), host_.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+}
+
+std::string Session::summary() const
+{
+    return cat(protocol(), " with cipher ", cipher(), key_exchange());
+}
+
+// Postfix says "Verified" only when the policy asked for a matching name; nothing asks for it here yet.
+std::string Session::trust_word() const
+{
+    if (!peer_certificate()) return "Anonymous";
+    return chain_trusted() ? "Trusted" : "Untrusted";
+}
+
+} // namespace veredus::tls
