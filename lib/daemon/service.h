@@ -32,10 +32,10 @@ public:
     virtual Result<void> after_jail(Loop& loop) = 0;
     virtual void on_client(const std::string& listener, Fd client, net::Address peer) { (void)listener, (void)client, (void)peer; }
     // A listener of the role's own making (datagram, seqpacket): return true to take the fd instead of the Acceptor.
-    virtual bool on_listener(const ipc::Listener& listener, Fd& fd) { (void)listener, (void)fd; return false; }
+    virtual bool on_listener(const ipc::Listener& listener, Fd& fd) { (void)listener, (void)fd; return false; }   // after after_jail
     virtual void on_peer(const ipc::Neighbour& peer, Fd channel) { (void)peer, (void)channel; }   // a neighbour came to us
     virtual Result<void> reload(const conf::Values& values) { (void)values; return {}; }          // an error keeps the old ones
-    virtual void on_file(const std::string& name, Fd fd) { (void)name, (void)fd; }
+    virtual void on_file(const std::string& name, Fd fd) { (void)name, (void)fd; }   // "resolv.conf"; first call right after after_jail
     // SIGTERM or master's stop: no new clients come; finish and call done (at most stop_seconds pass before exit anyway).
     virtual void stop(std::function<void()> done) { done(); }
 };
@@ -49,6 +49,7 @@ public:
     virtual const Place& place() const = 0;
 };
 Context& context();
+void set_context(Context* context);    // the skeleton's; tests of services bring a Context of their own
 
 // Reaches a neighbour through master and again after it died, with back-off; calls while it is away fail as temporary.
 class Link {

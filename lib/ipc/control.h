@@ -22,7 +22,9 @@ enum class Control : uint16_t {
     stop = 9,          // master -> role: finish what you do, then exit
     ping = 10,         // master -> role, call: answer: Status ok (watchdog)
     log_file = 11,     // master -> role: fd of the fresh log file
-    file = 12,         // master -> role: File; fd: a watched file changed (resolv.conf …)
+    file = 12,         // master -> role: File; fd: a watched file changed (resolv.conf …); also between hello and begin
+    failed = 13,       // role -> master: Status: why the role cannot start; it exits next
+    unlisten = 14,     // master -> role: Listener: accept there no more (a reload took it away)
 };
 
 struct Hello {

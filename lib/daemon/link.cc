@@ -1,0 +1,94 @@
+// A link to a neighbour: asked of master, kept while the neighbour lives, asked for again with back-off when it died.
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/daemon/service.h"
+
+namespace veredus::daemon {
+
+using std::chrono::milliseconds;
+
+namespace {
+constexpr milliseconds first_retry{20};
+constexpr milliseconds longest_retry{2000};
+}  // namespace
+
+struct Link::Private : std::enable_shared_from_this<Link::Private> {
+    Private(Loop& l, std::string r, uint32_t i) : loop(l), role(std::move(r)), instance(i), retry(l, [this] { ask(); }) {}
+
+    void ask()
+    {
+        // master's answer may come after the link is gone
+        context().neighbour(role, instance, [weak = weak_from_this()](Result<Fd> fd) {
+            if (const auto self = weak.lock()) self->answered(std::move(fd));
+        });
+    }
+
+    void answered(Result<Fd> fd)
+    {
+        if (!fd) {
+            retry.start(delay);
+            delay = std::min(delay * 2, longest_retry);
+            return;
+        }
+        delay = first_retry;
+        ipc::Channel::User user;
+        user.message = [this](ipc::Message message) {
+            if (on_message) on_message(std::move(message));
+        };
+        user.closed = [weak = weak_from_this()](const std::string&) {
+            if (const auto self = weak.lock()) self->lost();
+        };
+        channel = std::make_unique<ipc::Channel>(loop, std::move(*fd), std::move(user));
+        if (on_state) on_state(true);
+    }
+
+    void lost()
+    {
+        const auto keep = shared_from_this();    // on_state may destroy the link
+        channel.reset();
+        retry.start(delay);
+        delay = std::min(delay * 2, longest_retry);
+        if (on_state) on_state(false);
+    }
+
+    Loop& loop;
+    std::string role;
+    uint32_t instance;
+    milliseconds delay = first_retry;
+    std::function<void(ipc::Message)> on_message;
+    std::function<void(bool)> on_state;
+    std::unique_ptr<ipc::Channel> channel;
+    Timer retry;
+};
+
+Link::Link(Loop& loop, std::string role, uint32_t instance) : private_(std::make_shared<Private>(loop, std::move(role), instance)) {}
+
+Link::~Link()
+{
+    // Whoever still holds Private for a moment must not call the owner back.
+    private_->on_message = nullptr;
+    private_->on_state = nullptr;
+    private_->retry.stop();
+    private_->channel.reset();
+}
+
+void Link::on_message(std::function<void(ipc::Message)> message) { private_->on_message = std::move(message); }
+void Link::on_state(std::function<void(bool)> state) { private_->on_state = std::move(state); }
+void Link::start() { private_->ask(); }
+bool Link::connected() const { return private_->channel != nullptr; }
+ipc::Channel* Link::channel() { return private_->channel.get(); }
+
+void Link::call(uint16_t type, std::string body, std::span<const int> fds, milliseconds deadline, std::function<void(Result<ipc::Message>)> done)
+{
+    if (private_->channel) return private_->channel->call(type, std::move(body), fds, deadline, std::move(done));
+    private_->loop.defer([done = std::move(done), role = private_->role] { done(fail(cat(role, " is not there at the moment"))); });
+}
+
+Result<void> Link::send(uint16_t type, std::string body, std::span<const int> fds)
+{
+    if (!private_->channel) return fail(cat(private_->role, " is not there at the moment"));
+    return private_->channel->send(type, std::move(body), fds);
+}
+
+}  // namespace veredus::daemon
