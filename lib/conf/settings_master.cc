@@ -7,9 +7,20 @@ namespace veredus::conf {
 namespace {
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
+    {"inet_interfaces", Type::list, "all", Who(master | router | smtp_client), "addresses that listeners without one use: all, loopback-only, or a list"},
+    {"inet_protocols", Type::list, "all", Who(master | smtp_client), "all, or of ipv4 and ipv6 those that are used"},
+    {"listen_backlog", Type::number, "1024", master, "connections that the kernel keeps until a process takes them", 1, 65535},
     {"smtpd_processes", Type::number, "0", master, "how many smtpd processes; 0: one per core", 0, 64},
     {"smtp_processes", Type::number, "0", Who(master | qmgr), "how many smtp-client processes; 0: one per core", 0, 64},
-    {"passdb", Type::list, "system", Who(master | resolver), "where users and passwords are: system, file:/path", 0, INT64_MAX, nullptr, false},
+    {"passdb", Type::list, "system", Who(master | resolver | tool), "where users and passwords are: system, file:/path", 0, INT64_MAX, nullptr, false},
+    {"user_cache_time", Type::duration, "10s", resolver, "how long an answer about a user is kept", 0, 3600},
+    {"local_minimum_uid", Type::number, "1", master, "no process is started for a user with a smaller uid; 0 is never served", 1, 4294967294},
+    {"local_listed_users", Type::list, "nobody", master, "users that are served though their uid is below local_minimum_uid"},
+    {"restart_delay", Type::duration, "1s", master, "wait before a process that died is started again; doubles each time", 1, 3600},
+    {"restart_delay_max", Type::duration, "60s", master, "the longest such wait; a process that lived longer starts afresh", 1, 86400},
+    {"start_timeout", Type::duration, "300s", master, "a process that is not ready after this is killed and started again", 1, 86400},
+    {"stop_timeout", Type::duration, "10s", everyone, "time that a process has to finish when it is told to stop", 1, 3600},
+    {"watchdog_timeout", Type::duration, "120s", master, "a process that answers nothing for this long is killed; 0: never", 0, 86400},
 };
 }  // namespace
 

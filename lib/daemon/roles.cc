@@ -1,0 +1,92 @@
+// The table of roles.
+#include "lib/daemon/roles.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+
+namespace veredus::daemon {
+
+namespace {
+
+constexpr Role table[] = {
+    // name, program, option, user, group, extra groups, jail, phase, settings, log name, processes, listeners, socket, slot, neighbours, files, zygote
+    {"resolver", "resolver", nullptr, "veredus-resolver", "veredus-resolver", "", Jail::none, Phase::agents, conf::resolver, "resolver",
+     nullptr, nullptr, nullptr, 0, "", "passdb", false},
+    {"router", "router", nullptr, "veredus-router", "veredus-router", "", Jail::none, Phase::agents, conf::router, "router",
+     nullptr, nullptr, nullptr, 0, "resolver", "", false},
+    {"lockd", "lockd", nullptr, "veredus-lock", "mail", "", Jail::mailboxes, Phase::agents, conf::lockd, "lockd",
+     nullptr, nullptr, "lockd", 0, "resolver", "", false},
+    {"worker", "local", "--zygote", "root", "root", "", Jail::none, Phase::agents, conf::local, "local",
+     nullptr, nullptr, nullptr, 0, "", "", true},
+    {"local", "local", nullptr, "veredus-local", "veredus-local", "", Jail::none, Phase::agents, conf::local, "local",
+     nullptr, nullptr, nullptr, 0, "worker", "", false},
+    {"smtp-client", "smtp-client", nullptr, "veredus-out", "veredus-out", "", Jail::empty, Phase::agents, conf::smtp_client, "smtp",
+     "smtp_processes", nullptr, nullptr, 0, "", "resolv.conf", false},
+    {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
+     nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
+    {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
+     nullptr, nullptr, nullptr, 64, "router qmgr", "", false},
+    {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "", false},
+};
+
+}  // namespace
+
+std::span<const Role> roles() { return table; }
+
+const Role* find_role(std::string_view name)
+{
+    for (const Role& role : table)
+        if (name == role.name) return &role;
+    return nullptr;
+}
+
+bool may_ask(std::string_view role, std::string_view neighbour)
+{
+    const Role* asker = find_role(role);
+    if (!asker) return false;
+    const auto allowed = split(asker->neighbours, " ");
+    return std::find(allowed.begin(), allowed.end(), neighbour) != allowed.end();
+}
+
+unsigned usable_cores()
+{
+    cpu_set_t set;
+    if (::sched_getaffinity(0, sizeof set, &set) == 0) return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+    return 1;
+}
+
+uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores)
+{
+    if (!role.processes) return 1;
+    const auto asked = static_cast<uint32_t>(values.number(role.processes));
+    // 64 is also how many slots of queue IDs a role has
+    return std::min<uint32_t>(asked ? asked : cores, 64);
+}
+
+std::string jail_path(const Role& role, const conf::Values& values)
+{
+    switch (role.jail) {
+    case Jail::none: return "";
+    case Jail::spool: return std::string(values.text("queue_directory"));
+    case Jail::incoming: return cat(values.text("queue_directory"), "/incoming/", role.name);
+    case Jail::empty: return cat(values.text("run_directory"), "/empty");
+    case Jail::mailboxes: return std::string(values.text("mail_spool_directory"));
+    }
+    return "";
+}
+
+std::vector<Account> accounts()
+{
+    std::vector<Account> list;
+    for (const Role& role : table)
+        if (std::string_view(role.user) != "root") list.push_back({role.user, role.group});
+    list.push_back({"", "veredus-drop"});
+    list.push_back({"", admin_group});
+    return list;
+}
+
+}  // namespace veredus::daemon

@@ -1,0 +1,52 @@
+// The table of roles (design.md §1): program, user, jail, neighbours, how many. Master spawns from it; setup and check read it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/conf/setting.h"
+#include "lib/conf/values.h"
+
+namespace veredus::daemon {
+
+enum class Jail : uint8_t { none, spool, incoming, empty, mailboxes };
+enum class Phase : uint8_t { intake, queue, agents };    // the order of an orderly stop
+
+struct Role {
+    const char* name;
+    const char* program;           // file name in libexec
+    const char* option;            // an argument, or null
+    const char* user;              // "root": stays root (zygotes only)
+    const char* group;
+    const char* extra_groups;      // blank-separated
+    Jail jail;
+    Phase phase;
+    conf::Who who;                 // which settings it gets
+    const char* log_name;
+    const char* processes;         // the setting that says how many; null: one
+    const char* listeners;         // the setting that says where it listens; null: nowhere
+    const char* socket;            // its listener in run_directory, or null
+    uint32_t slot;                 // first slot of queue IDs; 0 also for those that make none
+    const char* neighbours;        // whom it may ask for, blank-separated
+    const char* files;             // watched files it gets: "resolv.conf", "passdb"
+    bool zygote;
+};
+
+std::span<const Role> roles();
+const Role* find_role(std::string_view name);
+bool may_ask(std::string_view role, std::string_view neighbour);
+// How many processes of the role the settings ask for; "0: one per core".
+uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores);
+unsigned usable_cores();
+std::string jail_path(const Role& role, const conf::Values& values);     // empty: none
+// Names that `veredus setup` makes: user and its primary group, and groups alone.
+struct Account {
+    std::string user, group;       // user empty: only the group
+};
+std::vector<Account> accounts();
+constexpr const char* admin_group = "veredus-admin";
+
+}  // namespace veredus::daemon

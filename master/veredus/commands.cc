@@ -1,0 +1,42 @@
+// The table of subcommands.
+#include "master/veredus/commands.h"
+
+#include <sysexits.h>
+
+#include <cstdio>
+
+namespace veredus::admin {
+
+namespace {
+
+constexpr Subcommand table[] = {
+    {"start", start, "[-f] [-l LIBEXEC]", "start the mail system; -f: stay in the foreground"},
+    {"stop", stop, "", "stop it; what is under way is finished first"},
+    {"restart", restart, "[-l LIBEXEC]", "stop and start"},
+    {"reload", reload, "", "take up a changed configuration without dropping a session"},
+    {"status", status, "[-q]", "say what runs; exit 0: running, 1: died, 3: stopped"},
+    {"check", check, "[-l LIBEXEC]", "find everything that a start would trip over"},
+    {"setup", setup, "[-n]", "make users, groups, the spool and a first configuration; -n: only say what"},
+    {"config", config, "[-n|-d|-e NAME=VALUE...] [-h] [-o] [NAME...]", "show or edit settings, as postconf does"},
+};
+
+}  // namespace
+
+std::span<const Subcommand> subcommands() { return table; }
+
+const Subcommand* find_subcommand(std::string_view name)
+{
+    for (const Subcommand& row : table)
+        if (name == row.name) return &row;
+    return nullptr;
+}
+
+int usage(const char* name, bool asked_for)
+{
+    std::FILE* out = asked_for ? stdout : stderr;
+    const Subcommand* row = find_subcommand(name);
+    if (row) std::fprintf(out, "usage: veredus [-c DIR] %s %s\n%s\n", row->name, row->usage, row->help);
+    return asked_for ? 0 : EX_USAGE;
+}
+
+}  // namespace veredus::admin
