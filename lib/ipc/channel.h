@@ -19,7 +19,7 @@ public:
         std::function<void(const std::string& why)> closed;   // once; the owner may destroy the channel in it
     };
     Channel(Loop& loop, Fd fd, User user, std::size_t credit = 1000);
-    ~Channel();                                           // pending calls get an error
+    ~Channel();                                           // pending calls are forgotten: their owner is going too
     Channel(const Channel&) = delete;
     // One-way. fds are borrowed and duplicated by the kernel. When the socket is full the message waits in order.
     Result<void> send(uint16_t type, std::string body, std::span<const int> fds = {});

@@ -1,0 +1,62 @@
+// Encoding of questions to router and its answers.
+#include "lib/ipc/route.h"
+
+#include "lib/ipc/codec.h"
+
+namespace veredus::ipc {
+
+std::string RouteRequest::encode() const
+{
+    Writer w;
+    w.str(sender).u8(check_only);
+    put_strings(w, recipients);
+    return w.take();
+}
+
+Result<RouteRequest> RouteRequest::decode(std::string_view body)
+{
+    Reader r(body);
+    RouteRequest q;
+    q.sender = r.str(max_address);
+    q.check_only = r.u8();
+    q.recipients = get_strings(r, max_address);
+    if (!r.done()) return fail("malformed message: route request");
+    return q;
+}
+
+std::string RouteReply::encode() const
+{
+    Writer w;
+    w.u32(generation).u32(static_cast<uint32_t>(routes.size()));
+    for (const auto& route : routes) {
+        w.u8(static_cast<uint8_t>(route.kind)).u8(static_cast<uint8_t>(route.address_class));
+        w.str(route.address).str(route.transport).str(route.nexthop).str(route.dsn).str(route.text);
+        put_children(w, route.children);
+    }
+    return w.take();
+}
+
+Result<RouteReply> RouteReply::decode(std::string_view body)
+{
+    Reader r(body);
+    RouteReply reply;
+    reply.generation = r.u32();
+    const uint32_t n = r.count(26);
+    bool good = true;
+    for (uint32_t i = 0; i < n && r.ok() && good; ++i) {
+        Route route;
+        good = get_enum(r, route.kind, Route::Kind::deliver, Route::Kind::discard) &&
+               get_enum(r, route.address_class, AddressClass::local, AddressClass::remote);
+        route.address = r.str(max_address);
+        route.transport = r.str(256);
+        route.nexthop = r.str(1024);
+        route.dsn = r.str(16);
+        route.text = r.str(max_text);
+        good = good && get_children(r, route.children);
+        reply.routes.push_back(std::move(route));
+    }
+    if (!r.done() || !good) return fail("malformed message: route reply");
+    return reply;
+}
+
+}  // namespace veredus::ipc
