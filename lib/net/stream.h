@@ -47,7 +47,7 @@ public:
 
 private:
     struct Private;
-    std::unique_ptr<Private> private_;
+    std::shared_ptr<Private> private_;     // shared_ptr: the owner may destroy the stream inside a callback
 };
 
 // Connects without blocking. The callback gets the fd or the error (errno code kept: ECONNREFUSED, ETIMEDOUT …). Destroying the
@@ -60,7 +60,7 @@ public:
 
 private:
     struct Private;
-    std::unique_ptr<Private> private_;
+    std::shared_ptr<Private> private_;     // shared_ptr: as above
 };
 
 // Accepts on an inherited listener: up to a batch per turn; on EMFILE it pauses a moment and says so in the log.
