@@ -10,6 +10,7 @@ namespace veredus::conf {
 
 enum class Type : uint8_t {
     text,      // any line
+    raw,       // any line whose $names belong to a delivery, not to main.cf: it is not expanded
     boolean,   // yes/no (true/false, on/off, 1/0 are understood too)
     number,    // within min..max
     size,      // bytes: 10240, 10k, 10M, 10G

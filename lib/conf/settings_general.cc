@@ -14,6 +14,8 @@ constexpr Setting rows[] = {
     {"mynetworks", Type::list, "127.0.0.0/8 [::1]/128", Who(master | smtpd | submission | router), "clients that may relay"},
     {"recipient_delimiter", Type::text, "+", Who(smtpd | submission | router | local), "characters that part a user name from its extension"},
     {"message_size_limit", Type::size, "10240000", everyone, "largest mail in bytes; 0: no limit"},
+    {"mail_name", Type::text, "veredus", everyone, "what $mail_name in a banner says"},
+    {"append_dot_mydomain", Type::boolean, "no", Who(router | submission | tool), "give user@host the domain of this host: user@host.$mydomain"},
     {"queue_directory", Type::path, VEREDUS_SPOOLDIR, everyone, "the spool"},
     {"run_directory", Type::path, VEREDUS_RUNDIR, everyone, "sockets and the pid file"},
     {"queue_minfree", Type::size, "0", Who(smtpd | submission | qmgr | tool), "free bytes that the spool must keep; 0: 1.5 times message_size_limit"},

@@ -8,7 +8,22 @@ namespace {
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
     {"alias_maps", Type::tables, "hash:" VEREDUS_ALIASES, Who(router | local | tool), "aliases(5) tables"},
+    {"alias_database", Type::tables, "$alias_maps", tool, "the aliases(5) tables that newaliases(1) checks"},
+    {"local_recipient_maps", Type::tables, "unix:passwd.byname $alias_maps", router, "which local recipients exist; empty: all are taken"},
+    {"virtual_alias_maps", Type::tables, "", router, "addresses that stand for other addresses"},
+    {"virtual_alias_domains", Type::list, "$virtual_alias_maps", router, "domains all of whose addresses are in virtual_alias_maps"},
+    {"propagate_unmatched_extensions", Type::list, "canonical, virtual", router, "where user+extension keeps its extension when user was found"},
+    {"relay_domains", Type::list, "", Who(router | smtpd), "domains that this host takes mail for and passes on"},
+    {"relay_recipient_maps", Type::tables, "", router, "which recipients of relay_domains exist; empty: all are taken"},
+    {"parent_domain_matches_subdomains", Type::list, "debug_peer_list, fast_flush_domains, mynetworks, permit_mx_backup_networks, qmqpd_authorized_clients, relay_domains, smtpd_access_maps",
+     Who(router | smtpd), "lists in which example.org stands for its subdomains too"},
+    {"transport_maps", Type::tables, "", router, "transport:nexthop by address and by domain"},
     {"relayhost", Type::text, "", router, "where mail for other hosts goes; empty: to their MX hosts"},
+    {"sender_dependent_relayhost_maps", Type::tables, "", router, "relayhost by sender"},
+    {"default_transport", Type::text, "smtp", router, "transport:nexthop for mail to other hosts"},
+    {"sender_dependent_default_transport_maps", Type::tables, "", router, "default_transport by sender"},
+    {"relay_transport", Type::text, "relay", router, "transport:nexthop for mail to relay_domains"},
+    {"local_transport", Type::text, "local", router, "transport:nexthop for mail to mydestination"},
 };
 }  // namespace
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,9 +63,19 @@ public:
     std::string effective(std::string_view name) const;  // expanded
 
 private:
+    class Evaluator;
+    void read_text(std::string_view text, const std::string& name);
+    void read_path(const std::string& path);
+    void read_folder(const std::string& folder);
+    void assign(std::string_view line, const std::string& file, unsigned number);
+    void finish();                                       // names and values of all that was read
+    void check_name(std::string_view name, const Assignment& assignment);
+    void check_references(std::string_view name, const Assignment& assignment);
+    void report(bool error, const Assignment& where, std::string text);
     std::map<std::string, Assignment, std::less<>> assignments_;
     std::vector<Diagnostic> diagnostics_;
     std::map<std::string, std::string, std::less<>> expanded_;
+    std::set<std::string, std::less<>> own_names_;       // variables, restriction classes, TRANSPORT_x: kept as extra
 };
 
 // Default directory: sysconfdir/veredus, or $VEREDUS_CONFIG when the caller is not set-id.

@@ -1,0 +1,29 @@
+// What a value of each type may look like, and what it means.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+#include "lib/conf/setting.h"
+
+namespace veredus::conf {
+
+// Does the expanded value fit the row? The error says what is wrong, without the setting's name.
+Result<void> check_value(const Setting& setting, std::string_view value);
+
+std::optional<bool> parse_boolean(std::string_view value);
+Result<int64_t> parse_size(std::string_view value);
+// `unit` is that of a bare number: s, m, h, d or w.
+Result<int64_t> parse_duration(std::string_view value, char unit);
+
+// "TYPE:NAME" as a lookup table: an error when we cannot read that type, with what to use instead.
+Result<void> check_table(std::string_view spec);
+
+// The suffixes of Postfix's TRANSPORT_x parameters ("slow_destination_concurrency_limit"): is `name` one, and does the
+// value fit it?
+bool is_transport_parameter(std::string_view name);
+Result<void> check_transport_parameter(std::string_view name, std::string_view value);
+
+}  // namespace veredus::conf

@@ -1,0 +1,366 @@
+// lib/conf: main.cf's syntax, names, values, and what is said about the wrong ones.
+#include "t/unit/catch.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "lib/conf/check.h"
+#include "lib/conf/expand.h"
+#include "lib/conf/host.h"
+#include "lib/conf/near.h"
+#include "lib/conf/values.h"
+
+using namespace veredus;
+using conf::File;
+
+namespace {
+
+std::string all_of(const File& file)
+{
+    std::string out;
+    for (const auto& d : file.diagnostics()) append(out, d.str(), '\n');
+    return out;
+}
+
+Result<std::string> expanded(std::string_view text)
+{
+    const std::map<std::string, std::string, std::less<>> names{{"a", "A"}, {"empty", ""}, {"n5", "5"}, {"n10", "10"}, {"level", "3.6"}};
+    return conf::expand(text, [&](std::string_view name) -> Result<std::string> {
+        const auto at = names.find(name);
+        return at == names.end() ? std::string() : at->second;
+    });
+}
+
+struct Folder {   // a directory of its own, gone at the end
+    std::string path = "/tmp/veredus-conf-XXXXXX";
+    Folder() { REQUIRE(mkdtemp(path.data())); }
+    ~Folder()
+    {
+        for (const char* name : {"/main.cf.d/10-a.cf", "/main.cf.d/20-b.cf", "/main.cf.d/x.txt", "/main.cf", "/mailname"}) unlink((path + name).c_str());
+        rmdir((path + "/main.cf.d").c_str());
+        rmdir(path.c_str());
+    }
+    void write(const std::string& name, const std::string& text) const { std::ofstream(path + "/" + name) << text; }
+};
+
+// The main.cf that Debian's installer writes for an "Internet Site".
+constexpr const char* debian_main_cf = R"(# See /usr/share/postfix/main.cf.dist for a commented, more complete version
+
+
+# Debian specific:  Specifying a file name will cause the first
+# line of that file to be used as the name.  The Debian default
+# is /etc/mailname.
+#myorigin = /etc/mailname
+
+smtpd_banner = $myhostname ESMTP $mail_name (Debian/GNU)
+biff = no
+
+# appending .domain is the MUA's job.
+append_dot_mydomain = no
+
+# Uncomment the next line to generate "delayed mail" warnings
+#delay_warning_time = 4h
+
+readme_directory = no
+
+# See http://www.postfix.org/COMPATIBILITY_README.html -- default to 3.6 on
+# fresh installs.
+compatibility_level = 3.6
+
+
+
+# TLS parameters
+smtpd_tls_cert_file=/etc/ssl/certs/ssl-cert-snakeoil.pem
+smtpd_tls_key_file=/etc/ssl/private/ssl-cert-snakeoil.key
+smtpd_tls_security_level=may
+
+smtp_tls_CApath=/etc/ssl/certs
+smtp_tls_security_level=may
+smtp_tls_session_cache_database = btree:${data_directory}/smtp_scache
+
+
+smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination
+myhostname = mail.example.org
+alias_maps = hash:/etc/aliases
+alias_database = hash:/etc/aliases
+mydestination = $myhostname, example.org, localhost.example.org, localhost
+relayhost = 
+mynetworks = 127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128
+mailbox_size_limit = 0
+recipient_delimiter = +
+inet_interfaces = all
+inet_protocols = all
+)";
+
+}  // namespace
+
+TEST_CASE("a Debian Postfix main.cf loads with warnings at most", "[conf]")
+{
+    const File file = File::parse(debian_main_cf, "main.cf");
+    INFO(all_of(file));
+    REQUIRE(file.ok());
+    const auto values = file.values();
+    CHECK(values.text("myhostname") == "mail.example.org");
+    CHECK(values.text("mydomain") == "example.org");
+    CHECK(values.text("myorigin") == "mail.example.org");
+    CHECK(values.list("mydestination") == std::vector<std::string>{"mail.example.org", "example.org", "localhost.example.org", "localhost"});
+    CHECK(values.list("mynetworks").size() == 3);
+    CHECK(file.effective("biff") == "no");
+    // What is silent by design says nothing.
+    for (const char* silent : {"biff", "readme_directory", "compatibility_level", "session_cache"}) CHECK(all_of(file).find(silent) == std::string::npos);
+}
+
+TEST_CASE("a typing error is refused with file, line and the nearest name", "[conf]")
+{
+    struct Case {
+        const char *line, *meant;
+    };
+    for (const Case& c : {Case{"relay_domain = example.org", "relay_domains"}, {"mynetwork = 0.0.0.0/0", "mynetworks"}, {"mydestinaton = x", "mydestination"},
+                          {"aliasmaps = hash:/x", "alias_maps"}, {"smtpd_milter = inet:localhost:1", "smtpd_milters"}, {"realyhost = x", "relayhost"}}) {
+        const File file = File::parse(cat("# comment\n\n", c.line, "\n"), "main.cf");
+        INFO(all_of(file));
+        CHECK_FALSE(file.ok());
+        REQUIRE(file.diagnostics().size() == 1);
+        CHECK(file.diagnostics()[0].line == 3);
+        CHECK(file.diagnostics()[0].str().starts_with("main.cf:3: error: unknown setting"));
+        CHECK(file.diagnostics()[0].text.find(cat("did you mean \"", c.meant, "\"?")) != std::string::npos);
+    }
+    CHECK(conf::nearest_name("relay_domain") == "relay_domains");
+    CHECK(conf::nearest_name("zzzzzz").empty());
+}
+
+TEST_CASE("names that are no settings: foreign, variables, classes, TRANSPORT_x", "[conf]")
+{
+    const File file = File::parse("mua_list = a, b\nmydestination = $mua_list\n"
+                                  "smtpd_restriction_classes = greylisted, other\ngreylisted = permit\nother = reject\n"
+                                  "slow_destination_concurrency_limit = 2\nslow_destination_rate_delay = 5s\n"
+                                  "soft_bounce_x_recipient_limit = 5\nvirtual_mailbox_base = /srv\n"
+                                  "qmqpd_timeout = 300s\n",
+                                  "main.cf");
+    INFO(all_of(file));
+    REQUIRE(file.ok());
+    const auto values = file.values();
+    CHECK(values.extra("mua_list") == "a, b");
+    CHECK(values.extra("greylisted") == "permit");
+    CHECK(values.extra("slow_destination_concurrency_limit") == "2");
+    CHECK(values.extra("absent_destination_concurrency_limit").empty());
+    CHECK(values.text("mydestination") == "a, b");
+    CHECK(all_of(file).find("main.cf:10: warning: qmqpd_timeout: there is no QMQP service") != std::string::npos);
+    CHECK_FALSE(File::parse("slow_destination_concurrency_limit = many\n", "m").ok());
+    CHECK_FALSE(File::parse("slow_destination_concurrency_limt = 2\n", "m").ok());
+}
+
+TEST_CASE("every Postfix parameter is known: none is an error", "[conf]")
+{
+    std::size_t count = 0;
+    for (const auto& foreign : conf::foreign_parameters()) {
+        INFO(foreign.name);
+        CHECK(conf::find_setting(foreign.name) == nullptr);
+        const File file = File::parse(cat(foreign.name, " = x\n"), "m");
+        CHECK(file.ok());
+        CHECK(file.diagnostics().size() == (foreign.instead[0] ? 1u : 0u));
+        ++count;
+    }
+    CHECK(count + conf::all_settings().size() > 850);
+}
+
+TEST_CASE("logical lines are Postfix's: continuations, comments between them, CRLF", "[conf]")
+{
+    const File file = File::parse("mydestination = one,\r\n"
+                                  "   two\r\n"
+                                  "# a comment does not end it\r\n"
+                                  "  # nor does this\n"
+                                  "\n"
+                                  "\tthree # kept\n"
+                                  "mail_name=a = b\n",
+                                  "m");
+    INFO(all_of(file));
+    CHECK(file.ok());
+    CHECK(file.values().list("mydestination") == std::vector<std::string>{"one", "two", "three", "#", "kept"});
+    CHECK(file.values().text("mail_name") == "a = b");
+    CHECK(file.assignments().at("mydestination").origin == "m:1");
+}
+
+TEST_CASE("lines that are no settings are errors with their number", "[conf]")
+{
+    for (const char* bad : {"  mail_name = x", "mail_name", "= x", "two words = x", "bad$name = x"}) {
+        const File file = File::parse(cat("\n", bad, "\n"), "m");
+        INFO(bad << "\n" << all_of(file));
+        CHECK_FALSE(file.ok());
+        REQUIRE(!file.diagnostics().empty());
+        CHECK(file.diagnostics()[0].line == 2);
+    }
+    CHECK_FALSE(File::parse(std::string_view("mail_name = a\0b\n", 16), "m").ok());
+}
+
+TEST_CASE("a line that replaces another one of the same file is said", "[conf]")
+{
+    const File file = File::parse("mail_name = a\nmail_name = b\n", "m");
+    CHECK(file.ok());
+    CHECK(file.values().text("mail_name") == "b");
+    CHECK(all_of(file) == "m:2: warning: mail_name: this line replaces line 1\n");
+}
+
+TEST_CASE("$name in all its forms", "[conf]")
+{
+    struct Case {
+        const char *text, *result;
+    };
+    for (const Case& c : {
+             Case{"x$a.y", "xA.y"}, {"${a}${a}$(a)", "AAA"}, {"$$a", "$a"}, {"$none|", "|"},
+             {"${a?yes $a}", "yes A"}, {"${empty?yes}", ""}, {"${a:no}", ""}, {"${empty:no $a}", "no A"}, {"${none:x}", "x"},
+             {"${stress?1}${stress:5}", "5"}, {"${a?{t}:{f}}", "t"}, {"${empty?{t}:{f}}", "f"}, {"${ a ? { t } : { f } }", "t"},
+             {"${empty?{t}:f}", "f"}, {"${empty:{none}}", "none"}, {"${a?{${empty?{x}:{deep}}}:{f}}", "deep"},
+             {"${{$a} == {A}?{same}:{other}}", "same"}, {"${{$a} != {A}?{other}:{same}}", "same"},
+             {"${{$n5} < {$n10}?{less}:{more}}", "less"}, {"${{b10} < {b5}?{less}:{more}}", "less"},
+             {"${{$level} <level {3.10}?{old}:{new}}", "old"}, {"${{$level} >=level {3.6}?{new}:{old}}", "new"},
+             {"${{1} >= {2}?{x}}", ""}, {"${{2} <= {2}?{x}}", "x"}, {"${{3} > {2}?x}", "x"},
+         }) {
+        INFO(c.text);
+        const auto result = expanded(c.text);
+        REQUIRE(result);
+        CHECK(*result == c.result);
+    }
+    for (const char* bad : {"${a", "$(a", "$", "a $ b", "${}", "${a!b}", "${a?{x}y}", "${a?{x}", "${{1} ~ {2}?x}", "${{1} ==}", "${{1}}"}) {
+        INFO(bad);
+        CHECK_FALSE(expanded(bad));
+    }
+}
+
+TEST_CASE("expansion is bounded: loops, depth and size", "[conf]")
+{
+    CHECK_FALSE(File::parse("a = $b\nb = $a\nmail_name = $a\n", "m").ok());
+    CHECK_FALSE(File::parse("mail_name = x $mail_name\n", "m").ok());
+    std::string doubling = "mail_name = $v30\nv0 = 0123456789\n";
+    for (int i = 1; i <= 30; ++i) append(doubling, "v", i, " = $v", i - 1, "$v", i - 1, "\n");
+    const File file = File::parse(doubling, "m");
+    CHECK_FALSE(file.ok());
+    CHECK(all_of(file).find("longer than") != std::string::npos);
+    std::string deep;
+    for (int i = 0; i < 1000; ++i) deep += "${a?{";
+    for (int i = 0; i < 1000; ++i) deep += "}}";
+    CHECK_FALSE(expanded(deep));
+    std::string chain = "mail_name = $w0\n";
+    for (int i = 0; i < 500; ++i) append(chain, "w", i, " = $w", i + 1, "\n");
+    CHECK_FALSE(File::parse(chain + "w500 = x\n", "m").ok());
+}
+
+TEST_CASE("a reference to nothing is a warning with the nearest name", "[conf]")
+{
+    const File file = File::parse("mail_name = $myhostnam\n", "m");
+    CHECK(file.ok());
+    CHECK(all_of(file) == "m:1: warning: mail_name: $myhostnam is not defined and counts as empty; did you mean \"myhostname\"?\n");
+    CHECK(File::parse("mail_name = $mail_version$process_name${stress?x}$virtual_mailbox_maps\n", "m").diagnostics().empty());
+}
+
+TEST_CASE("values are checked by type and bounds", "[conf]")
+{
+    using conf::Type;
+    struct Case {
+        Type type;
+        const char* good;
+        const char* bad;
+        const char* words = nullptr;
+    };
+    for (const Case& c : {
+             Case{Type::boolean, "yes|NO|true|off|1", "maybe||2"}, {Type::number, "1|99", "0|101|x|1k||-5"}, {Type::size, "1|99|100", "1k|x||9999999999999999999"},
+             {Type::duration, "1|60s|1m", "2m|1x|s||-1s|5 m"}, {Type::word, "none|May|encrypt", "dane||no", "none|may|encrypt"}, {Type::path, "/x|", "x|./x"},
+             {Type::tables, "|hash:/x|proxy:hash:/x, static:a|inline:{a=b, c=d}|unix:passwd.byname", "mysql:/x|/x|hash|hash:|foo:/x"},
+             {Type::listeners, "|25|127.0.0.1:25|[::1]:25, 465/tls|smtp|unix:/x|localhost:submission/TLS", "x|25/ssl|::1:25|70000|unix:|:99999"},
+         }) {
+        const conf::Setting row{"test", c.type, "", conf::everyone, "", 1, 100, c.words};
+        for (const auto good : split_on(c.good, '|')) {
+            INFO(good);
+            CHECK(conf::check_value(row, good));
+        }
+        for (const auto bad : split_on(c.bad, '|')) {
+            INFO(bad);
+            CHECK_FALSE(conf::check_value(row, bad));
+        }
+    }
+    CHECK(*conf::parse_size("10M") == 10485760);
+    CHECK(*conf::parse_duration("5", 'd') == 432000);
+    CHECK(*conf::parse_duration("2W", 's') == 1209600);
+    CHECK_FALSE(conf::parse_size("9000000000G"));
+    CHECK_FALSE(conf::parse_duration("99999999w", 's'));
+    const File file = File::parse("message_size_limit = lots\n", "m");
+    CHECK_FALSE(file.ok());
+    CHECK(all_of(file).find("m:1: error: message_size_limit: \"lots\" is not a size") == 0);
+}
+
+TEST_CASE("main.cf.d follows main.cf in order of name, and the origin is kept", "[conf]")
+{
+    const Folder folder;
+    CHECK_FALSE(File::load(folder.path).ok());
+    CHECK(all_of(File::load(folder.path)).find("an empty file will do") != std::string::npos);
+    folder.write("main.cf", "mail_name = main\nmyorigin = " + folder.path + "/mailname\n");
+    folder.write("mailname", "example.net\nignored\n");
+    REQUIRE(mkdir((folder.path + "/main.cf.d").c_str(), 0755) == 0);
+    folder.write("main.cf.d/20-b.cf", "\nmail_name = twenty\n");
+    folder.write("main.cf.d/10-a.cf", "mail_name = ten\n");
+    folder.write("main.cf.d/x.txt", "nonsense\n");
+    const File file = File::load(folder.path);
+    INFO(all_of(file));
+    CHECK(file.ok());
+    CHECK(file.diagnostics().empty());
+    CHECK(file.values().text("mail_name") == "twenty");
+    CHECK(file.values().text("myorigin") == "example.net");
+    CHECK(file.assignments().at("mail_name").origin == folder.path + "/main.cf.d/20-b.cf:2");
+    folder.write("mailname", "not a domain!\n");
+    CHECK_FALSE(File::load(folder.path).ok());
+}
+
+TEST_CASE("an empty main.cf has every default, and all of them are valid", "[conf]")
+{
+    const File file = File::parse("", "main.cf");
+    INFO(all_of(file));
+    REQUIRE(file.ok());
+    const auto values = conf::Values::defaults();
+    CHECK(values.text("myhostname").find('.') != std::string_view::npos);
+    CHECK(values.list("mydestination").size() == 3);
+    CHECK(values.number("message_size_limit") == 10240000);
+    CHECK(values.seconds("maximal_queue_lifetime") == 5 * 86400);
+    CHECK_FALSE(values.has("relayhost"));
+    CHECK_FALSE(values.flag("append_dot_mydomain"));
+    CHECK(values.list("virtual_alias_domains").empty());
+}
+
+TEST_CASE("the full name of this host comes from /etc/hosts, not from the network", "[conf]")
+{
+    constexpr const char* hosts = "127.0.0.1 localhost localhost.localdomain\n127.0.1.1\tmail.Example.org mail # mx.example.org mail\n";
+    CHECK(conf::full_hostname("mail", hosts) == "mail.example.org");
+    CHECK(conf::full_hostname("mail.other.org", hosts) == "mail.other.org");
+    CHECK(conf::full_hostname("box", hosts) == "box.localdomain");
+    CHECK(conf::full_hostname("bad name", hosts) == "localhost.localdomain");
+}
+
+TEST_CASE("a role gets its own rows, and comes to the same values", "[conf]")
+{
+    const File file = File::parse("mail_name = a\\b\nmua = x\nmydestination = $mua\nrelayhost = [mx.example.org]:587\n", "m");
+    REQUIRE(file.ok());
+    const auto values = file.values();
+    const auto router = conf::Values::deserialize(values.serialize(conf::router, false));
+    REQUIRE(router);
+    CHECK(router->text("mail_name") == "a\\b");
+    CHECK(router->text("relayhost") == "[mx.example.org]:587");
+    CHECK(router->extra("mua") == "x");
+    CHECK(values.serialize(conf::local, false).find("relayhost=") == std::string::npos);
+    CHECK(values.serialize(conf::resolver, false).find("passdb=") != std::string::npos);
+    CHECK(values.serialize(conf::resolver, true).find("passdb=") == std::string::npos);
+    CHECK(values.serialize(conf::local, true).find("$mua") == std::string::npos);
+    for (const char* bad : {"mail_name=x", "nonsense\n", "no_such_row=1\n", "message_size_limit=lots\n", "=x\n"}) {
+        INFO(bad);
+        CHECK_FALSE(conf::Values::deserialize(bad));
+    }
+}
+
+TEST_CASE("edit distance counts a swap as one", "[conf]")
+{
+    CHECK(conf::edit_distance("relayhost", "realyhost") == 1);
+    CHECK(conf::edit_distance("abc", "abc") == 0);
+    CHECK(conf::edit_distance("", "abc") == 3);
+    CHECK(conf::edit_distance("abcd", "acbx") == 2);
+}
