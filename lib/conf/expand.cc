@@ -132,16 +132,19 @@ private:
         if (!first) return fail(cat("${", whole.substr(0, 60), "}: a { is never closed"));
         after.remove_prefix(first->size() + 2);
         skip_blanks(after);
-        if (truth == when) return put(TRY(nested(trim(*first))));
-        if (after.empty()) return {};
+        if (after.empty()) return truth == when ? put(TRY(nested(trim(*first)))) : Result<void>();
         if (!when || after.front() != ':') return fail(cat("${", whole.substr(0, 60), "}: text after the }"));
         after.remove_prefix(1);
-        std::string_view second = after;
-        skip_blanks(second);
-        if (second.empty() || second.front() != '{') return put(TRY(nested(after)));
-        const auto other = bracketed(second);
-        if (!other || !trim(second.substr(other->size() + 2)).empty()) return fail(cat("${", whole.substr(0, 60), "}: text after the last }"));
-        return put(TRY(nested(trim(*other))));
+        std::string_view other = after;   // {text}, or all that follows
+        skip_blanks(other);
+        if (!other.empty() && other.front() == '{') {
+            const auto inner = bracketed(other);
+            if (!inner || !trim(other.substr(inner->size() + 2)).empty()) return fail(cat("${", whole.substr(0, 60), "}: text after the last }"));
+            other = trim(*inner);
+        } else {
+            other = after;
+        }
+        return put(TRY(nested(truth ? trim(*first) : other)));
     }
 
     Result<bool> relation(std::string_view& inner)

@@ -31,7 +31,7 @@ TEST_CASE("each setting has an entry in main.cf(5), and each entry is a setting"
 {
     const auto entries = entries_of_page();
     for (const conf::Setting& row : conf::all_settings()) {
-        INFO(row.name);
+        INFO(row.name << ": write \".It Va " << row.name << " Pq default: " << row.fallback << "\" into man/main.cf.5");
         CHECK(entries.count(row.name) == 1);
     }
     for (const std::string& name : entries) {
