@@ -62,6 +62,7 @@ struct Verdict {
     std::string remote_mta;             // DSN: name of the peer that said it; empty when we did
     bool site = false;                  // deferred by the destination as a whole (connect failed …), not this recipient
     std::vector<queue::Child> children; // expanded
+    bool more = false;                  // expanded: further children of this recipient come in another Verdicts
 };
 
 struct Verdicts {

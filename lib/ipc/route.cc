@@ -8,7 +8,7 @@ namespace veredus::ipc {
 std::string RouteRequest::encode() const
 {
     Writer w;
-    w.str(sender).u8(check_only);
+    w.str(sender).u8(check_only).u8(final_only);
     put_strings(w, recipients);
     return w.take();
 }
@@ -19,6 +19,7 @@ Result<RouteRequest> RouteRequest::decode(std::string_view body)
     RouteRequest q;
     q.sender = r.str(max_address);
     q.check_only = r.u8();
+    q.final_only = r.u8();
     q.recipients = get_strings(r, max_address);
     if (!r.done()) return fail("malformed message: route request");
     return q;

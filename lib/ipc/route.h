@@ -18,6 +18,7 @@ struct RouteRequest {
     std::string sender;                     // external form, "" for <>
     bool check_only = false;                // smtpd at RCPT: existence and class; no expansion lists are needed
     std::vector<std::string> recipients;    // external form; at most 500, longer lists in pages
+    bool final_only = false;                // qmgr: these came out of their own expansion ("a: a, b"), so no virtual alias is asked
     std::string encode() const;
     static Result<RouteRequest> decode(std::string_view body);
 };

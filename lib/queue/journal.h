@@ -18,7 +18,7 @@ enum class Event : uint8_t {
     deferred = 1,     // next attempt, attempts so far, reason; per mail
     outcome = 2,      // one recipient is finished: delivered, failed, expanded, discarded
     expansion = 3,    // children of a recipient
-    bounced = 4,      // the IDs of notifications made from this mail, in the same commit as their cause
+    bounced = 4,      // one recipient is told of in the notification named in text; in the same commit as its cause
     done = 5,         // every recipient is finished: the mail file may go
     moved = 6,        // which state directory holds it: incoming, deferred, hold
     gone = 7,         // the unlink is durable too: forget the ID (only in compaction)
@@ -35,7 +35,7 @@ struct Child {
 struct Record {
     Event event = Event::deferred;
     std::string id;                 // queue ID
-    uint32_t recipient = 0;         // index: of the envelope first, then children in order of expansion
+    uint32_t recipient = 0;         // index: of the envelope first, then children in order of expansion; deferred: hash of the site
     uint8_t outcome = 0;            // queue-wide Outcome value (lib/ipc/agent.h)
     int64_t time_us = 0;            // deferred: next attempt, wall clock; else when it happened
     uint32_t attempts = 0;

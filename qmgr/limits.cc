@@ -1,0 +1,45 @@
+#include "qmgr/limits.h"
+
+#include <algorithm>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+
+namespace veredus::qmgr {
+
+const TransportLimits& Limits::transport(std::string_view name) const
+{
+    const auto found = transports.find(name);
+    return found == transports.end() ? other : found->second;
+}
+
+Limits read_limits(const conf::Values& v)
+{
+    const auto micro = [&](const char* name) { return v.seconds(name) * us_per_second; };
+    const auto count = [&](std::string_view name) { return static_cast<unsigned>(v.number(name)); };
+    Limits l;
+    l.lifetime_us = micro("maximal_queue_lifetime");
+    l.bounce_lifetime_us = micro("bounce_queue_lifetime");
+    l.minimal_backoff_us = micro("minimal_backoff_time");
+    l.maximal_backoff_us = std::max(l.minimal_backoff_us, micro("maximal_backoff_time"));
+    l.queue_run_us = micro("queue_run_delay");
+    l.active = count("qmgr_message_active_limit");
+    l.attempts = count("qmgr_attempt_limit");
+    l.expansion = count("qmgr_expansion_limit");
+    l.expansion_depth = count("qmgr_expansion_depth_limit");
+    l.initial_concurrency = count("initial_destination_concurrency");
+    l.other = {count("default_destination_concurrency_limit"), count("default_destination_recipient_limit")};
+    for (const char* name : {"smtp", "relay", "lmtp"})
+        l.transports[name] = {count(cat(name, "_destination_concurrency_limit")), count(cat(name, "_destination_recipient_limit"))};
+    l.transports["local"] = {count("local_destination_concurrency_limit"), 1};
+    l.bounce_size = static_cast<uint64_t>(v.number("bounce_size_limit"));
+    l.myhostname = v.text("myhostname");
+    l.myorigin = v.text("myorigin");
+    l.postmaster = v.text("2bounce_notice_recipient");
+    l.double_bounce = v.text("double_bounce_sender");
+    const auto classes = v.list("notify_classes");
+    l.notify_postmaster = std::find(classes.begin(), classes.end(), "2bounce") != classes.end();
+    return l;
+}
+
+}  // namespace veredus::qmgr

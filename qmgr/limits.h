@@ -1,0 +1,45 @@
+// What main.cf says of scheduling, back-off, bounces and who may ask, as qmgr uses it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/conf/values.h"
+
+namespace veredus::qmgr {
+
+struct TransportLimits {
+    unsigned concurrency = 20;     // TRANSPORT_destination_concurrency_limit
+    unsigned recipients = 50;      // TRANSPORT_destination_recipient_limit: most in one attempt
+};
+
+struct Limits {
+    int64_t lifetime_us = 5 * 86'400 * int64_t{1'000'000};
+    int64_t bounce_lifetime_us = 5 * 86'400 * int64_t{1'000'000};
+    int64_t minimal_backoff_us = 300 * int64_t{1'000'000};
+    int64_t maximal_backoff_us = 4000 * int64_t{1'000'000};
+    int64_t queue_run_us = 300 * int64_t{1'000'000};
+    std::size_t active = 2000;             // open mails: each holds a descriptor
+    std::size_t attempts = 500;            // in flight at one agent process
+    std::size_t expansion = 50'000;        // recipients that aliases may add to one mail
+    unsigned expansion_depth = 50;
+    unsigned initial_concurrency = 5;
+    TransportLimits other;
+    std::map<std::string, TransportLimits, std::less<>> transports;
+    uint64_t bounce_size = 50'000;
+    std::string myhostname = "localhost", myorigin = "localhost";
+    std::string postmaster = "postmaster";         // 2bounce_notice_recipient
+    std::string double_bounce = "double-bounce";   // local part of the sender of such notices
+    bool notify_postmaster = true;                 // notify_classes has 2bounce
+    std::size_t header_size = 102'400;
+
+    const TransportLimits& transport(std::string_view name) const;
+};
+
+Limits read_limits(const conf::Values& values);
+
+}  // namespace veredus::qmgr

@@ -1,0 +1,167 @@
+#include "qmgr/mail.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "lib/base/text.h"
+#include "lib/queue/spool.h"
+
+namespace veredus::qmgr {
+
+namespace {
+constexpr std::size_t longest_text = 4096;      // of a child: a command line may be long
+constexpr std::size_t longest_address = 1000;
+
+bool has_control(std::string_view s)
+{
+    return std::any_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
+}
+}  // namespace
+
+bool is_sane(const queue::Child& child)
+{
+    using Kind = queue::Child::Kind;
+    if (child.kind > Kind::file || child.text.empty()) return false;
+    const bool address = child.kind == Kind::address || child.kind == Kind::mailbox;
+    if (child.text.size() > (address ? longest_address : longest_text)) return false;
+    if (child.run_as.size() > 255 || child.sender.size() > longest_address) return false;
+    const bool tabs_may_be = child.kind == Kind::command;
+    for (const char c : child.text)
+        if ((static_cast<unsigned char>(c) < 32 && !(tabs_may_be && c == '\t')) || c == 127) return false;
+    return !has_control(child.run_as) && !has_control(child.sender);
+}
+
+Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
+    : number(n), id(id_text(n)), file(std::move(f)), layout(l), envelope(std::move(e)), sender(envelope.sender.text())
+{
+    recipients.reserve(envelope.recipients.size());
+    for (const auto& r : envelope.recipients) {
+        MailRecipient recipient;
+        recipient.address = recipient.original = r.address.text();
+        recipient.sender = "-";
+        recipient.orcpt = r.orcpt;
+        recipient.notify = r.notify;
+        recipients.push_back(std::move(recipient));
+    }
+}
+
+// Two spellings of one recipient must meet: a mail is delivered once however often an alias names somebody. Local parts
+// are folded as Postfix's duplicate filter does.
+std::string Mail::key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin)
+{
+    using Kind = queue::Child::Kind;
+    switch (kind) {
+    case Kind::address: {
+        std::string key = cat("a:", lower(text));
+        if (!origin.empty() && text.find('@') == std::string_view::npos) append(key, '@', lower(origin));
+        return key;
+    }
+    case Kind::mailbox: return cat("m:", lower(text));
+    case Kind::command: return cat("c:", run_as, '\n', text);
+    case Kind::file: return cat("f:", run_as, '\n', text);
+    }
+    return {};
+}
+
+// Was `index` made, directly or not, from `ancestor`? A double that was dropped is a way too: what it would have
+// done, the kept one does, so a loop through it is a loop.
+bool Mail::comes_from(uint32_t index, uint32_t ancestor) const
+{
+    std::vector<uint32_t> todo{index};
+    std::unordered_set<uint32_t> been;
+    while (!todo.empty()) {
+        const uint32_t at = todo.back();
+        todo.pop_back();
+        if (at == ancestor) return true;
+        if (!been.insert(at).second) continue;
+        if (recipients[at].parent != no_recipient) todo.push_back(recipients[at].parent);
+        const auto [first, last] = also_from_.equal_range(at);
+        for (auto it = first; it != last; ++it) todo.push_back(it->second);
+    }
+    return false;
+}
+
+Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits)
+{
+    using Kind = queue::Child::Kind;
+    if (recipients[parent].depth >= limits.depth) return fail(cat("alias expansion loop or nesting deeper than ", limits.depth));
+    if (recipients.size() + children.size() > envelope.recipients.size() + limits.recipients)
+        return fail(cat("aliases expand this mail to more than ", limits.recipients, " recipients (qmgr_expansion_limit)"));
+    if (seen_.empty())
+        for (uint32_t i = 0; i < recipients.size(); ++i)
+            seen_.emplace(key_of(recipients[i].kind, recipients[i].address, recipients[i].run_as, limits.origin), i);
+
+    std::vector<uint32_t> fresh;
+    for (const queue::Child& child : children) {
+        MailRecipient r;
+        r.kind = child.kind;
+        r.address = child.text;
+        r.run_as = child.run_as;
+        std::string key = key_of(r.kind, r.address, r.run_as, limits.origin);
+        auto known = seen_.find(key);
+        if (known != seen_.end() && r.kind == Kind::address && comes_from(parent, known->second)) {
+            r.final_route = true;          // "alice: alice, bob": alice's own copy is delivered, not expanded again
+            key = cat("final ", key);
+            known = seen_.find(key);
+        }
+        if (known != seen_.end()) {
+            if (known->second != parent) also_from_.emplace(known->second, parent);
+            continue;
+        }
+        const MailRecipient& from = recipients[parent];
+        r.parent = parent;
+        r.depth = static_cast<uint16_t>(from.depth + 1);
+        r.original = from.original;
+        r.sender = child.sender.empty() || child.sender == "-" ? from.sender : child.sender;
+        r.orcpt = from.orcpt;
+        r.notify = from.notify;
+        const auto index = static_cast<uint32_t>(recipients.size());
+        seen_.emplace(std::move(key), index);
+        recipients.push_back(std::move(r));
+        fresh.push_back(index);
+    }
+    return fresh;
+}
+
+void Mail::restore(const History& history, const Reasons& reasons, const ExpansionLimits& limits)
+{
+    // What was once expanded within its limits stays so, however the settings changed since.
+    ExpansionLimits wide = limits;
+    wide.recipients = SIZE_MAX / 2;
+    wide.depth = UINT16_MAX - 1;
+    for (const auto& e : history.expansions) {
+        if (e.parent >= recipients.size()) continue;
+        recipients[e.parent].progress = Progress::finished;
+        recipients[e.parent].outcome = static_cast<uint8_t>(ipc::Outcome::expanded);
+        recipients[e.parent].recorded = true;
+        (void)expand(e.parent, e.children, wide);
+    }
+    for (const auto& f : history.finished) {
+        if (f.index >= recipients.size()) continue;
+        MailRecipient& r = recipients[f.index];
+        r.progress = Progress::finished;
+        r.outcome = f.outcome;
+        r.recorded = true;
+        r.notice = f.notice;
+        const auto [code, rest] = cut(reasons.text(f.reason), ' ');
+        r.dsn = code;
+        r.text = rest.value_or("");
+    }
+}
+
+bool Mail::any_open() const
+{
+    return std::any_of(recipients.begin(), recipients.end(), [](const MailRecipient& r) { return r.open(); });
+}
+
+bool Mail::all_finished() const
+{
+    return std::all_of(recipients.begin(), recipients.end(), [](const MailRecipient& r) { return r.progress == Progress::finished; });
+}
+
+std::size_t Mail::open_count() const
+{
+    return static_cast<std::size_t>(std::count_if(recipients.begin(), recipients.end(), [](const MailRecipient& r) { return r.progress != Progress::finished; }));
+}
+
+}  // namespace veredus::qmgr

@@ -1,0 +1,69 @@
+// The journal's records as qmgr writes them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/queue/journal.h"
+
+namespace veredus::qmgr {
+
+inline queue::Record record(queue::Event event, std::string_view id)
+{
+    queue::Record r;
+    r.event = event;
+    r.id = id;
+    return r;
+}
+
+inline queue::Record outcome_record(std::string_view id, uint32_t index, uint8_t outcome, std::string dsn, std::string text)
+{
+    queue::Record r = record(queue::Event::outcome, id);
+    r.recipient = index;
+    r.outcome = outcome;
+    r.dsn = std::move(dsn);
+    r.text = std::move(text);
+    return r;
+}
+
+inline queue::Record expansion_record(std::string_view id, uint32_t parent, std::vector<queue::Child> children)
+{
+    queue::Record r = record(queue::Event::expansion, id);
+    r.recipient = parent;
+    r.children = std::move(children);
+    return r;
+}
+
+// One for each recipient that the notification tells of: its sender may differ from that of others (owner-alias).
+inline queue::Record notice_record(std::string_view id, uint32_t index, std::string notice_id)
+{
+    queue::Record r = record(queue::Event::bounced, id);
+    r.recipient = index;
+    r.text = std::move(notice_id);
+    return r;
+}
+
+// `recipient` holds the hash of the destination, so that a start knows what waits for whom without opening a file.
+inline queue::Record deferral_record(std::string_view id, uint32_t site, int64_t next_wall_us, uint32_t attempts, std::string dsn, std::string text)
+{
+    queue::Record r = record(queue::Event::deferred, id);
+    r.recipient = site;
+    r.time_us = next_wall_us;
+    r.attempts = attempts;
+    r.dsn = std::move(dsn);
+    r.text = std::move(text);
+    return r;
+}
+
+inline queue::Record retry_record(std::string_view id, uint32_t index, std::string dsn, std::string text)
+{
+    queue::Record r = record(queue::Event::retry, id);
+    r.recipient = index;
+    r.dsn = std::move(dsn);
+    r.text = std::move(text);
+    return r;
+}
+
+}  // namespace veredus::qmgr
