@@ -44,7 +44,7 @@ Result<LockRequest> LockRequest::decode(std::string_view body)
     LockRequest l;
     const uint8_t op = r.u8();
     l.user = r.str(256);
-    if (!r.done() || op < 1 || op > 3) return fail("malformed message: lock request");
+    if (!r.done() || op < 1 || op > 4) return fail("malformed message: lock request");
     l.op = static_cast<Op>(op);
     return l;
 }

@@ -29,7 +29,9 @@ struct UserReply {
 };
 
 struct LockRequest {
-    enum class Op : uint8_t { lock = 1, unlock = 2, create = 3 } op = Op::lock;   // create: an empty USER, owned by him, 0600
+    // create: answered with the fd of an empty directory of lockd's, in which the peer makes the file USER as himself (0600); created:
+    // lockd looks at it and moves it to its place, durably. So lockd needs no right to give files away.
+    enum class Op : uint8_t { lock = 1, unlock = 2, create = 3, created = 4 } op = Op::lock;
     std::string user;                             // its uid must be the peer's (SO_PEERCRED)
     std::string encode() const;
     static Result<LockRequest> decode(std::string_view body);

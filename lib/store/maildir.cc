@@ -1,0 +1,166 @@
+// Maildir delivery: which step makes what durable.
+#include "lib/store/maildir.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/store/dotlock.h"
+
+namespace veredus::store {
+
+namespace {
+
+std::atomic<uint64_t> deliveries{0};
+
+std::string hex_lower(uint64_t value)
+{
+    char digits[17];
+    return std::string(digits, std::to_chars(digits, digits + sizeof digits, value, 16).ptr);
+}
+
+Result<void> sync_directory(const std::string& path)
+{
+    const Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!dir || ::fsync(dir.get()) < 0) return fail_errno(cat("sync ", path));
+    return {};
+}
+
+// mkdir -p, each new name durable before something is built on it.
+Result<void> make_directory(const std::string& path)
+{
+    if (::mkdir(path.c_str(), 0700) == 0) {
+        const auto slash = path.find_last_of('/');
+        return sync_directory(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash));
+    }
+    if (errno == EEXIST) return {};
+    if (errno != ENOENT) return fail_errno(cat("create ", path));
+    const auto slash = path.find_last_of('/');
+    if (slash == std::string::npos || slash == 0) return fail_errno(cat("create ", path), ENOENT);
+    TRY(make_directory(path.substr(0, slash)));
+    return make_directory(path);
+}
+
+std::string without_slashes(std::string path)
+{
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    return path;
+}
+
+Result<disk::Directory> open_or_make(disk::Disk& disk, const std::string& path)
+{
+    auto dir = disk.open_directory(nullptr, path);
+    if (dir || dir.error().code != ENOENT) return dir;
+    TRY(make_directory(path));
+    return disk.open_directory(nullptr, path);
+}
+
+}  // namespace
+
+std::string MaildirName::base() const
+{
+    return cat(wall_us / us_per_second, ".M", wall_us % us_per_second, 'P', pid, 'Q', counter, 'V', hex_lower(device), 'I', hex_lower(inode), '.', host);
+}
+
+std::string MaildirName::full(const Sizes& sizes) const { return cat(base(), ",S=", sizes.stored, ",W=", sizes.wire); }
+
+Result<std::unique_ptr<Maildir>> Maildir::open(disk::Disk& disk, const std::string& given)
+{
+    const std::string path = without_slashes(given);
+    for (const char* part : {"/tmp", "/cur"}) (void)TRY(open_or_make(disk, path + part));
+    auto fresh = TRY(open_or_make(disk, path + "/new"));
+    auto tmp = TRY(disk.open_directory(nullptr, path + "/tmp"));
+    return std::make_unique<Maildir>(disk, path, std::move(tmp), std::move(fresh));
+}
+
+Maildir::Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh)
+    : disk_(disk), path_(std::move(path)), host_(host_name()), tmp_(std::move(tmp)), new_(std::move(fresh))
+{
+}
+
+bool Maildir::still_there() const
+{
+    const auto same = [&](const disk::Directory& dir, const char* part) {
+        struct stat by_name {}, held {};
+        return ::stat((path_ + part).c_str(), &by_name) == 0 && ::fstat(dir.fd.get(), &held) == 0 && by_name.st_ino == held.st_ino &&
+               by_name.st_dev == held.st_dev;
+    };
+    return same(tmp_, "/tmp") && same(new_, "/new");
+}
+
+Result<void> Maildir::write_into(Draft& draft, const Content& mail)
+{
+    struct stat st {};
+    if (::fstat(draft.file.get(), &st) < 0) return fail_errno(cat("write to ", path_, "/tmp"));
+    draft.name.device = st.st_dev;
+    draft.name.inode = st.st_ino;
+    draft.sizes = TRY(stream(mail, [&](std::string_view bytes) { return disk_.write(draft.file, bytes); }));
+    draft.final_name = draft.name.full(draft.sizes);
+    return {};
+}
+
+Result<Maildir::Draft> Maildir::write(const Content& mail)
+{
+    Draft draft;
+    draft.name.wall_us = system_clock().wall_us();
+    draft.name.pid = ::getpid();
+    draft.name.counter = ++deliveries;
+    draft.name.host = host_;
+    draft.tmp_name = cat(draft.name.wall_us / us_per_second, ".M", draft.name.wall_us % us_per_second, 'P', draft.name.pid, 'Q', draft.name.counter, '.', host_);
+    draft.file = TRY(disk_.create(tmp_, draft.tmp_name, 0600));
+    if (auto written = write_into(draft, mail); !written) {
+        (void)disk_.unlink(tmp_, draft.tmp_name);
+        return unexpected(std::move(written).error());
+    }
+    return draft;
+}
+
+std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
+{
+    std::vector<Delivered> answers(mails.size());
+    std::vector<std::optional<Draft>> drafts(mails.size());
+    const auto give_up = [&](std::size_t i, const Error& error) {
+        (void)disk_.unlink(tmp_, drafts[i]->tmp_name);
+        if (drafts[i]->linked) (void)disk_.unlink(new_, drafts[i]->final_name);
+        drafts[i].reset();
+        answers[i] = problem_of(error);
+    };
+    // All are written before the first is synced: one journal commit of the file system then carries many.
+    for (std::size_t i = 0; i < mails.size(); ++i) {
+        auto draft = write(mails[i]);
+        if (draft)
+            drafts[i] = std::move(*draft);
+        else
+            answers[i] = problem_of(draft.error());
+    }
+    for (std::size_t i = 0; i < mails.size(); ++i)
+        if (drafts[i])
+            if (auto synced = disk_.sync(drafts[i]->file); !synced) give_up(i, synced.error());
+    // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced.
+    bool any = false;
+    for (std::size_t i = 0; i < mails.size(); ++i) {
+        if (!drafts[i]) continue;
+        if (auto linked = disk_.link(tmp_, drafts[i]->tmp_name, new_, drafts[i]->final_name); !linked) {
+            give_up(i, linked.error());
+            continue;
+        }
+        drafts[i]->linked = any = true;
+    }
+    if (!any) return answers;
+    const auto synced = disk_.sync(new_);
+    for (std::size_t i = 0; i < mails.size(); ++i) {
+        if (!drafts[i]) continue;
+        if (!synced)
+            give_up(i, synced.error());
+        else
+            (void)disk_.unlink(tmp_, drafts[i]->tmp_name);    // a name in tmp that survives a crash means nothing
+    }
+    return answers;
+}
+
+}  // namespace veredus::store

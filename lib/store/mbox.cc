@@ -1,0 +1,252 @@
+// Mbox delivery: locks in the order fcntl, dotlock (Debian policy §11.6), and the way back.
+#include "lib/store/mbox.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <thread>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+
+namespace veredus::store {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+Problem not_deliverable(const std::string& path, std::string_view why) { return {"4.2.0", cat("mailbox ", path, ": ", why)}; }
+
+std::optional<Problem> check_file(const struct stat& st, const std::string& path, const MboxRules& rules)
+{
+    if (!S_ISREG(st.st_mode)) return not_deliverable(path, "is not a regular file");
+    if (st.st_nlink > 1) return not_deliverable(path, "has more than one hard link");
+    if (st.st_uid != rules.owner) return not_deliverable(path, cat("belongs to uid ", st.st_uid, ", not to uid ", rules.owner));
+    return std::nullopt;
+}
+
+// OFD locks meet everyone's fcntl locks, and no other close() of this process can drop them.
+Result<bool> lock_file(int fd, const std::string& path)
+{
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (::fcntl(fd, F_OFD_SETLK, &lock) == 0) return true;
+    if (errno == EAGAIN || errno == EACCES) return false;
+    return fail_errno(cat("lock ", path));
+}
+
+// Short waits first, then lock_delay, until attempts times delay have passed.
+class Patience {
+public:
+    explicit Patience(const MboxRules& rules)
+        : longest_(rules.lock_delay), until_us_(system_clock().mono_us() + rules.lock_attempts * static_cast<int64_t>(rules.lock_delay.count()) * 1000)
+    {
+    }
+    bool wait()
+    {
+        const int64_t left_us = until_us_ - system_clock().mono_us();
+        if (left_us <= 0) return false;
+        std::this_thread::sleep_for(std::min<std::chrono::microseconds>(next_, std::chrono::microseconds(left_us)));
+        next_ = std::min(next_ * 2, std::max(longest_, milliseconds(1)));
+        return true;
+    }
+
+private:
+    milliseconds next_{5}, longest_;
+    int64_t until_us_;
+};
+
+// An mbox that is ours alone while this lives.
+class LockedMbox {
+public:
+    LockedMbox(disk::Disk& disk, const std::string& path, MboxKeeper& keeper, const MboxRules& rules)
+        : disk_(disk), path_(path), keeper_(keeper), rules_(rules)
+    {
+    }
+    ~LockedMbox()
+    {
+        if (dotlocked_) keeper_.unlock();
+    }
+    LockedMbox(const LockedMbox&) = delete;
+
+    Delivered open()
+    {
+        Patience patience(rules_);
+        std::string why = "is locked by another program";
+        do {
+            auto done = try_open(why);
+            if (!done) return problem_of(done.error());
+            if (refusal_) return refusal_;
+            if (*done) return std::nullopt;
+            file_.reset();    // nobody waits for us while we wait
+        } while (patience.wait());
+        return Problem{"4.2.0", cat("mailbox ", path_, ": ", why)};
+    }
+    std::vector<Delivered> append_all(const std::vector<Content>& mails)
+    {
+        std::vector<Delivered> answers;
+        const uint64_t start = end_;
+        for (const Content& mail : mails) answers.push_back(append_one(mail));
+        Result<void> synced;
+        if (end_ != start) synced = disk_.sync(file_);
+        if (!synced) {
+            (void)disk_.truncate(file_, start);
+            for (auto& answer : answers)
+                if (!answer) answer = problem_of(synced.error());
+        } else {
+            keep_new_mail_visible();
+        }
+        return answers;
+    }
+
+private:
+    // True: open and locked. False: try again. The locks are taken without waiting for one while holding the other.
+    Result<bool> try_open(std::string& why)
+    {
+        file_ = Fd(::open(path_.c_str(), O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME));
+        if (!file_ && errno == EPERM) file_ = Fd(::open(path_.c_str(), O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+        if (!file_ && errno == ENOENT) {
+            TRY(keeper_.create());
+            why = "vanished as soon as it was made";
+            return false;
+        }
+        if (!file_ && errno == ELOOP) refusal_ = not_deliverable(path_, "is a symbolic link");
+        if (!file_ && refusal_) return true;
+        if (!file_) return fail_errno(cat("open ", path_));
+        struct stat held {}, named {};
+        if (::fstat(file_.get(), &held) < 0) return fail_errno(cat("look at ", path_));
+        if ((refusal_ = check_file(held, path_, rules_))) return true;
+        why = "is locked by another program";
+        if (!TRY(lock_file(file_.get(), path_))) return false;
+        // A mail reader that had the lock before us may have replaced or removed the file.
+        if (::lstat(path_.c_str(), &named) < 0 || named.st_ino != held.st_ino || named.st_dev != held.st_dev) return false;
+        dotlocked_ = TRY(keeper_.lock());
+        if (!dotlocked_) return false;
+        if (::fstat(file_.get(), &before_) < 0) return fail_errno(cat("look at ", path_));
+        end_ = static_cast<uint64_t>(before_.st_size);
+        return true;
+    }
+
+    // What another program left without its line end would swallow our From_ line.
+    Result<std::string> mend()
+    {
+        if (end_ == 0) return std::string();
+        const std::string last = TRY(disk_.read(file_, end_ - std::min<uint64_t>(end_, 2), 2));
+        if (!last.ends_with('\n')) return std::string("\n\n");
+        return std::string(last == "\n\n" || last.size() < 2 ? "" : "\n");
+    }
+
+    Delivered append_one(const Content& mail)
+    {
+        uint64_t size = end_;
+        bool full = false;
+        const auto sink = [&](std::string_view bytes) -> Result<void> {
+            if (rules_.size_limit && size + bytes.size() > rules_.size_limit) {
+                full = true;
+                return fail_errno("mailbox size limit exceeded", EFBIG);
+            }
+            size += bytes.size();
+            return disk_.write(file_, bytes);
+        };
+        Result<void> written = write(mail, sink);
+        if (written) {
+            end_ = size;
+            return std::nullopt;
+        }
+        if (auto back = disk_.truncate(file_, end_); !back) append(written.error().text, "; ", back.error().text);
+        if (full) return Problem{"5.2.2", "mailbox size limit exceeded"};
+        return problem_of(written.error());
+    }
+    Result<void> write(const Content& mail, const Sink& sink)
+    {
+        if (const std::string gap = TRY(mend()); !gap.empty()) TRY(sink(gap));
+        return stream_mbox(mail, sink);
+    }
+
+    // Readers take "modified after it was read" for new mail, so the access must lie before our change, not beside it.
+    void keep_new_mail_visible()
+    {
+        struct stat st {};
+        if (::fstat(file_.get(), &st) < 0 || st.st_atim.tv_sec < st.st_mtim.tv_sec) return;
+        timespec times[2] = {before_.st_atim, {0, UTIME_OMIT}};
+        if (times[0].tv_sec >= st.st_mtim.tv_sec) times[0] = {st.st_mtim.tv_sec - 1, 0};
+        (void)::futimens(file_.get(), times);    // a comfort, nothing depends on it
+    }
+
+    disk::Disk& disk_;
+    const std::string& path_;
+    MboxKeeper& keeper_;
+    const MboxRules& rules_;
+    Fd file_;
+    std::optional<Problem> refusal_;
+    bool dotlocked_ = false;
+    struct stat before_ {};
+    uint64_t end_ = 0;
+};
+
+}  // namespace
+
+OwnKeeper::OwnKeeper(std::string path) : path_(std::move(path))
+{
+    const auto slash = path_.find_last_of('/');
+    lock_name_ = cat(path_.substr(slash == std::string::npos ? 0 : slash + 1), ".lock");
+    dir_.path = slash == std::string::npos ? "." : slash == 0 ? "/" : path_.substr(0, slash);
+}
+
+OwnKeeper::~OwnKeeper() { unlock(); }
+
+Result<void> OwnKeeper::open_directory()
+{
+    if (dir_.fd) return {};
+    dir_.fd = Fd(::open(dir_.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!dir_.fd) return fail_errno(cat("open ", dir_.path));
+    return {};
+}
+
+Result<bool> OwnKeeper::lock()
+{
+    auto opened = open_directory();
+    if (!opened && opened.error().code == EACCES) return true;
+    if (!opened) return unexpected(std::move(opened).error());
+    auto held = try_dotlock(dir_, lock_name_, this_process());
+    if (!held) {
+        if (held.error().code == EACCES || held.error().code == EROFS) return true;
+        return unexpected(std::move(held).error());
+    }
+    if (!*held) return false;
+    held_ = **held;
+    return locked_ = true;
+}
+
+void OwnKeeper::unlock()
+{
+    if (locked_) release_dotlock(dir_, lock_name_, held_);
+    locked_ = false;
+}
+
+Result<void> OwnKeeper::create()
+{
+    const Fd file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file) {
+        if (errno == EEXIST) return {};
+        return fail_errno(cat("create ", path_));
+    }
+    TRY(open_directory());
+    if (::fsync(dir_.fd.get()) < 0) return fail_errno(cat("sync ", dir_.path));
+    return {};
+}
+
+std::vector<Delivered> deliver_mbox(disk::Disk& disk, const std::string& path, MboxKeeper& keeper, const MboxRules& rules,
+                                    const std::vector<Content>& mails)
+{
+    LockedMbox mbox(disk, path, keeper, rules);
+    if (const Delivered refused = mbox.open()) return std::vector<Delivered>(mails.size(), refused);
+    return mbox.append_all(mails);
+}
+
+}  // namespace veredus::store

@@ -1,0 +1,233 @@
+// Alias and .forward expansion.
+#include "local/expand.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "lib/base/fd.h"
+#include "lib/base/text.h"
+#include "lib/mail/address.h"
+
+namespace veredus::local {
+
+namespace {
+
+using Kind = table::AliasTarget::Kind;
+using ChildKind = queue::Child::Kind;
+using table::AliasTarget;
+
+struct Stop {                     // why an expansion ends early
+    Expansion::Kind kind;
+    std::string dsn, text;
+};
+using Step = std::optional<Stop>;
+
+Stop temporary(std::string dsn, std::string text) { return {Expansion::Kind::deferred, std::move(dsn), std::move(text)}; }
+Stop permanent(std::string dsn, std::string text) { return {Expansion::Kind::failed, std::move(dsn), std::move(text)}; }
+
+enum class Origin : uint8_t { alias, forward, include };
+
+// Where a target stands: who its commands run as, who gets its bounces, which names led to it.
+struct Place {
+    Origin origin = Origin::alias;
+    std::string run_as;
+    std::string sender = "-";
+    std::vector<std::string> chain;
+    int depth = 0;
+};
+
+class Expander {
+public:
+    Expander(const Policy& policy, const Sources& sources, bool null_sender) : policy_(policy), sources_(sources), null_sender_(null_sender) {}
+
+    // nullopt in `found`: no such alias.
+    Step alias(std::string_view local, std::string_view domain, Place place, bool& found)
+    {
+        found = false;
+        const auto split = mail::split_extension(local, policy_.delimiters);
+        std::vector<std::string> names{lower(local)};
+        if (split.extension) names.push_back(lower(split.user));
+        for (const std::string& name : names) {
+            if (std::find(place.chain.begin(), place.chain.end(), name) != place.chain.end()) continue;
+            auto targets = sources_.alias(name);
+            if (!targets) return temporary("4.3.0", targets.error().text);
+            if (!*targets) continue;
+            found = true;
+            if (!visited_.insert(name).second) return std::nullopt;    // expanded already, in another branch
+            place.chain.push_back(name);
+            if (auto stop = take_owner(name, domain, place)) return stop;
+            return each(**targets, place);
+        }
+        return std::nullopt;
+    }
+
+    Step each(const Targets& targets, const Place& place)
+    {
+        if (place.depth > max_depth) return permanent("5.4.6", cat("alias or include nested deeper than ", max_depth, ": possible loop"));
+        for (const AliasTarget& target : targets)
+            if (auto stop = one(target, place)) return stop;
+        return std::nullopt;
+    }
+
+    std::vector<queue::Child> take() { return std::move(children_); }
+    std::string forward_user;    // of a .forward: that user's own name is his mailbox
+
+private:
+    // owner-NAME, when it is an alias too, gets the bounces. Not for owner- and -request names themselves (owner_request_special).
+    Step take_owner(const std::string& name, std::string_view domain, Place& place)
+    {
+        if (null_sender_ || name.starts_with("owner-") || name.ends_with("-request")) return std::nullopt;
+        auto owner = sources_.alias(cat("owner-", name));
+        if (!owner) return temporary("4.3.0", owner.error().text);
+        if (*owner) place.sender = mail::Address{cat("owner-", name), std::string(domain.empty() ? std::string_view(policy_.origin) : domain)}.text();
+        return std::nullopt;
+    }
+
+    Step one(const AliasTarget& target, const Place& place)
+    {
+        switch (target.kind) {
+        case Kind::include: return include(target.text, place);
+        case Kind::command:
+            if (!allows(policy_.commands, place.origin)) return permanent("5.7.1", cat("mail to command is restricted: ", target.text));
+            return add({ChildKind::command, target.text, place.run_as, place.sender});
+        case Kind::file:
+            if (!allows(policy_.files, place.origin)) return permanent("5.7.1", cat("mail to file is restricted: ", target.text));
+            if (!target.text.starts_with('/')) return temporary("4.3.5", cat("not an absolute path: ", target.text));
+            return add({ChildKind::file, target.text, place.run_as, place.sender});
+        case Kind::address: return address(target, place);
+        }
+        return std::nullopt;
+    }
+
+    Step include(const std::string& path, Place place)
+    {
+        auto file = sources_.include(path);
+        if (!file) return temporary("4.3.5", file.error().text);
+        if (++place.depth > max_depth) return permanent("5.4.6", cat(":include:", path, ": nested deeper than ", max_depth, ": possible loop"));
+        if (place.origin == Origin::alias) place.run_as = file->owner;    // of a .forward it stays that user
+        place.origin = Origin::include;
+        return each(file->targets, place);
+    }
+
+    Step address(const AliasTarget& target, const Place& place)
+    {
+        auto parsed = mail::parse_address(target.text);
+        if (!parsed || parsed->local.empty()) return temporary("4.3.5", cat("bad address in alias or .forward: ", printable(target.text, 200)));
+        mail::Address to = std::move(*parsed);
+        if (to.domain.empty()) to.domain = policy_.origin;
+        auto local = policy_.is_local(to.domain);
+        if (!local) return temporary("4.3.0", local.error().text);
+        if (!*local) return add({ChildKind::address, to.text(), "", place.sender});
+        const auto split = mail::split_extension(to.local, policy_.delimiters);
+        if (target.final) return add({ChildKind::mailbox, final_mailbox(split.user), "", place.sender});
+        if (forward_user.empty()) return local_name(to, split, place);
+        // The user's own name in his .forward is his mailbox; all else is another recipient, with aliases of its own.
+        if (iequals(split.user, forward_user)) return add({ChildKind::mailbox, final_mailbox(forward_user), "", place.sender});
+        return add({ChildKind::address, to.text(), "", place.sender});
+    }
+
+    Step local_name(const mail::Address& to, const mail::Split& split, Place place)
+    {
+        const auto in_chain = [&](std::string_view name) { return std::find(place.chain.begin(), place.chain.end(), lower(name)) != place.chain.end(); };
+        bool found = false;
+        ++place.depth;
+        if (place.depth > max_depth) return permanent("5.4.6", cat("alias ", to.local, ": nested deeper than ", max_depth, ": possible loop"));
+        if (auto stop = alias(to.local, to.domain, place, found)) return stop;
+        if (found) return std::nullopt;
+        if (in_chain(to.local) || in_chain(split.user)) return add({ChildKind::mailbox, split.user, "", place.sender});
+        return add({ChildKind::address, to.text(), "", place.sender});
+    }
+
+    static bool allows(const Allowed& allowed, Origin origin)
+    {
+        return origin == Origin::alias ? allowed.alias : origin == Origin::forward ? allowed.forward : allowed.include;
+    }
+
+    Step add(queue::Child child)
+    {
+        const std::string key = cat(static_cast<int>(child.kind), '\0', child.text, '\0', child.run_as);
+        if (!seen_.insert(key).second) return std::nullopt;
+        if (children_.size() >= max_children) return permanent("5.3.5", cat("alias expands to more than ", max_children, " recipients"));
+        children_.push_back(std::move(child));
+        return std::nullopt;
+    }
+
+    const Policy& policy_;
+    const Sources& sources_;
+    bool null_sender_;
+    std::vector<queue::Child> children_;
+    std::set<std::string> seen_, visited_;
+};
+
+Expansion finish(const Step& stop, Expander& expander)
+{
+    if (stop) return {stop->kind, {}, stop->dsn, stop->text};
+    return {Expansion::Kind::expanded, expander.take(), "2.0.0", {}};
+}
+
+}  // namespace
+
+std::string final_mailbox(std::string_view user) { return cat('\\', user); }
+
+Result<Allowed> Allowed::parse(const std::vector<std::string>& words)
+{
+    Allowed allowed{false, false, false};
+    for (const std::string& word : words) {
+        if (iequals(word, "alias"))
+            allowed.alias = true;
+        else if (iequals(word, "forward"))
+            allowed.forward = true;
+        else if (iequals(word, "include"))
+            allowed.include = true;
+        else
+            return fail(cat("\"", word, "\" is none of alias, forward, include"));
+    }
+    return allowed;
+}
+
+Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender)
+{
+    Expander expander(policy, sources, null_sender);
+    bool found = false;
+    const Step stop = expander.alias(local, domain, Place{}, found);
+    if (!stop && !found) return {};
+    return finish(stop, expander);
+}
+
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user)
+{
+    Expander expander(policy, sources, false);
+    expander.forward_user = user;
+    Place place;
+    place.origin = Origin::forward;
+    place.run_as = user;
+    return finish(expander.each(targets, place), expander);
+}
+
+Result<Include> read_include(const std::string& path, std::size_t limit)
+{
+    const std::string what = cat(":include:", path);
+    if (!path.starts_with('/')) return fail(cat(what, ": not an absolute path"));
+    const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    struct stat st {};
+    if (!file || ::fstat(file.get(), &st) < 0) return fail_errno(what);
+    if (!S_ISREG(st.st_mode)) return fail(cat(what, ": not a regular file"));
+    if (st.st_mode & S_IWOTH) return fail(cat(what, ": everyone may write to it; chmod o-w ", path));
+    const std::string text = TRY(read_all(file.get(), limit));
+    auto targets = table::parse_targets(text);
+    if (!targets) return fail(cat(what, ": ", targets.error().text));
+    Include include{std::move(*targets), {}};
+    if (st.st_uid == 0) return include;
+    char buffer[4096];
+    passwd entry{}, *found = nullptr;
+    if (::getpwuid_r(st.st_uid, &entry, buffer, sizeof buffer, &found) == 0 && found) include.owner = found->pw_name;
+    return include;
+}
+
+}  // namespace veredus::local

@@ -1,0 +1,65 @@
+// What an alias expands to: chains, lists, owners, commands and files, decided without a loop or a process.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/queue/journal.h"
+#include "lib/table/aliases.h"
+
+namespace veredus::local {
+
+using Targets = std::vector<table::AliasTarget>;
+
+// One ":include:" file as read: its targets, and whose it is (a user's name; empty: root's).
+struct Include {
+    Targets targets;
+    std::string owner;
+};
+
+struct Allowed {                  // allow_mail_to_commands, allow_mail_to_files
+    bool alias = true, forward = true, include = false;
+    static Result<Allowed> parse(const std::vector<std::string>& words);
+};
+
+struct Policy {
+    std::string origin;           // myorigin: the domain of names without one
+    std::string delimiters;       // recipient_delimiter
+    Allowed commands, files;
+    std::function<Result<bool>(std::string_view domain)> is_local;
+};
+
+struct Sources {
+    std::function<Result<std::optional<Targets>>(std::string_view name)> alias;   // lower-case name; an Error defers
+    std::function<Result<Include>(const std::string& path)> include;
+};
+
+struct Expansion {
+    enum class Kind : uint8_t { none, expanded, deferred, failed } kind = Kind::none;   // none: no alias of that name
+    std::vector<queue::Child> children;
+    std::string dsn, text;
+};
+
+// The alias of `local` (with its extension, then without). Names of other aliases are followed here and now, so that a chain that
+// comes back to a name means that user's mailbox, as Postfix has it, and never drops the mail. `null_sender`: a bounce
+// keeps its empty sender, whoever owns the list.
+Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender);
+
+// A .forward file's targets: `user` is whose it is. The user's own name is his mailbox.
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user);
+
+// mailbox children: "\user" skips .forward as well as aliases, "user" only the aliases.
+std::string final_mailbox(std::string_view user);
+
+// Reads an include file: absolute path, regular, not writable by everyone, at most `limit` bytes.
+Result<Include> read_include(const std::string& path, std::size_t limit);
+
+constexpr std::size_t max_children = 10'000;
+constexpr int max_depth = 50;
+
+}  // namespace veredus::local
