@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/loop/loop.h"
@@ -44,6 +45,7 @@ struct Config {
     int attempts = 2;
     bool rotate = false;
     bool edns = true;
+    bool trust_ad = false;                 // "options trust-ad", or every server is a loopback address: Answer::authentic may be true
     static Result<Config> from_resolv_conf(std::string_view text);   // resolv.conf(5); no nameserver: 127.0.0.1
 };
 
@@ -72,7 +74,12 @@ struct Decoded {
     Answer answer;
     bool truncated = false;
     bool matches = false;        // id and question are the ones asked
+    bool chase = false;          // the answer stops at a CNAME: answer.canonical is to be asked for in a query of its own
+    int rcode = 0;               // as on the wire: FORMERR and NOTIMP call for a try without EDNS (RFC 6891 §7)
+    unsigned hops = 0;           // CNAMEs followed
 };
+constexpr unsigned max_hops = 10;          // of CNAMEs, over all queries of one question
+constexpr std::size_t max_records = 200;   // of one answer; more are dropped
 Decoded decode_answer(std::string_view packet, uint16_t id, const std::string& name, Kind kind);
 
 }  // namespace veredus::dns
