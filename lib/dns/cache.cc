@@ -21,7 +21,7 @@ std::size_t cost_of(const Cache::Key& key, const Answer& answer)
     return cost;
 }
 
-}  // namespace
+} // namespace
 
 const Answer* Cache::find(const Key& key, int64_t now_us)
 {
@@ -41,7 +41,8 @@ void Cache::store(const Key& key, const Answer& answer, int64_t now_us)
     const uint32_t seconds = lifetime(answer);
     const std::size_t cost = cost_of(key, answer);
     if (seconds == 0 || cost > max_bytes_ || max_entries_ == 0) return;
-    while (!entries_.empty() && (index_.size() >= max_entries_ || bytes_ + cost > max_bytes_)) drop(std::prev(entries_.end()));
+    while (!entries_.empty() && (index_.size() >= max_entries_ || bytes_ + cost > max_bytes_))
+        drop(std::prev(entries_.end()));
     entries_.push_front({key, answer, now_us + int64_t{seconds} * us_per_second, cost});
     index_[key] = entries_.begin();
     bytes_ += cost;
@@ -61,4 +62,4 @@ void Cache::drop(std::list<Entry>::iterator entry)
     entries_.erase(entry);
 }
 
-}  // namespace veredus::dns
+} // namespace veredus::dns

@@ -32,7 +32,7 @@ std::string reverse_name(const net::Address& address)
         const unsigned value = static_cast<unsigned char>(*i);
         if (bytes.size() == 4)
             append(name, value, '.');
-        else   // RFC 3596 §2.5: nibbles, the low one first
+        else // RFC 3596 §2.5: nibbles, the low one first
             append(name, "0123456789abcdef"[value & 15], '.', "0123456789abcdef"[value >> 4], '.');
     }
     return name + (bytes.size() == 4 ? "in-addr.arpa" : "ip6.arpa");
@@ -40,17 +40,18 @@ std::string reverse_name(const net::Address& address)
 
 std::string encode_query(uint16_t id, const std::string& name, Kind kind, bool edns)
 {
-    struct __res_state state {};   // no file is read: the codec wants the flags only
+    struct __res_state state {}; // no file is read: the codec wants the flags only
     state.options = RES_RECURSE;
     unsigned char packet[NS_PACKETSZ];
-    const int size = ::res_nmkquery(&state, ns_o_query, name.c_str(), ns_c_in, static_cast<int>(kind), nullptr, 0, nullptr, packet, sizeof packet - 11);
+    const int size = ::res_nmkquery(&state, ns_o_query, name.c_str(), ns_c_in, static_cast<int>(kind), nullptr, 0,
+                                    nullptr, packet, sizeof packet - 11);
     if (size < NS_HFIXEDSZ) return {};
     std::string query(reinterpret_cast<char*>(packet), static_cast<std::size_t>(size));
     query[0] = static_cast<char>(id >> 8);
     query[1] = static_cast<char>(id & 0xff);
-    query[3] = static_cast<char>(query[3] | 0x20);   // AD: tell us whether it is authentic (RFC 6840 §5.7)
+    query[3] = static_cast<char>(query[3] | 0x20); // AD: tell us whether it is authentic (RFC 6840 §5.7)
     if (edns) {
-        query[11] = 1;   // one additional record: root, OPT, 1232 bytes (what no path fragments), no flags, no options
+        query[11] = 1; // one additional record: root, OPT, 1232 bytes (what no path fragments), no flags, no options
         query += std::string_view("\0\0\x29\x04\xd0\0\0\0\0\0\0", 11);
     }
     return query;
@@ -60,8 +61,8 @@ namespace {
 
 using Packet = ns_msg;
 
-// The presentation form of a name as ours: lower case, no last dot. Nothing that must be escaped gets through: such bytes have
-// no business in the names that mail uses, and they would reach logs and commands.
+// The presentation form of a name as ours: lower case, no last dot. Nothing that must be escaped gets through: such
+// bytes have no business in the names that mail uses, and they would reach logs and commands.
 bool usable_name(std::string_view text, std::string_view more, std::string& name)
 {
     if (!text.empty() && text.back() == '.') text.remove_suffix(1);
@@ -72,9 +73,10 @@ bool usable_name(std::string_view text, std::string_view more, std::string& name
     return true;
 }
 
-constexpr std::string_view classless = "/+=";   // RFC 2317 §4 and what else stands in the names of aliases
+constexpr std::string_view classless = "/+="; // RFC 2317 §4 and what else stands in the names of aliases
 
-bool read_name(const Packet& packet, const unsigned char* at, const unsigned char* end, std::string_view more, std::string& name)
+bool read_name(const Packet& packet, const unsigned char* at, const unsigned char* end, std::string_view more,
+               std::string& name)
 {
     char text[NS_MAXDNAME];
     const int used = ::ns_name_uncompress(ns_msg_base(packet), ns_msg_end(packet), at, text, sizeof text);
@@ -95,7 +97,7 @@ net::Address read_address(int family, const unsigned char* bytes)
     return net::Address::from_sockaddr(reinterpret_cast<sockaddr*>(&six), sizeof six);
 }
 
-std::string read_strings(const unsigned char* at, const unsigned char* end)   // RFC 1035 §3.3.14
+std::string read_strings(const unsigned char* at, const unsigned char* end) // RFC 1035 §3.3.14
 {
     std::string text;
     while (at < end) {
@@ -120,7 +122,7 @@ bool read_data(const Packet& packet, const ns_rr& rr, Record& record)
     case Kind::aaaa:
         if (size != 16) return false;
         record.address = read_address(AF_INET6, at);
-        return record.address.family() == AF_INET6;   // a v4-mapped one is no honest AAAA
+        return record.address.family() == AF_INET6; // a v4-mapped one is no honest AAAA
     case Kind::mx:
         if (size < 3) return false;
         record.preference = static_cast<uint16_t>(at[0] << 8 | at[1]);
@@ -152,8 +154,9 @@ std::vector<Owned> read_answers(Packet& packet, Kind kind)
         Owned one;
         one.record.kind = static_cast<Kind>(type);
         const uint32_t ttl = ns_rr_ttl(rr);
-        one.record.ttl = ttl > INT32_MAX ? 0 : ttl;   // RFC 2181 §8
-        if (usable_name(rr.name, classless, one.owner) && read_data(packet, rr, one.record)) all.push_back(std::move(one));
+        one.record.ttl = ttl > INT32_MAX ? 0 : ttl; // RFC 2181 §8
+        if (usable_name(rr.name, classless, one.owner) && read_data(packet, rr, one.record))
+            all.push_back(std::move(one));
     }
     return all;
 }
@@ -187,10 +190,14 @@ bool question_matches(Packet& packet, const std::string& name, Kind kind)
     std::string asked;
     std::string_view want = name;
     if (!want.empty() && want.back() == '.') want.remove_suffix(1);
-    return ns_rr_type(rr) == static_cast<int>(kind) && ns_rr_class(rr) == ns_c_in && usable_name(rr.name, classless, asked) && iequals(asked, want);
+    return ns_rr_type(rr) == static_cast<int>(kind) && ns_rr_class(rr) == ns_c_in &&
+           usable_name(rr.name, classless, asked) && iequals(asked, want);
 }
 
-Status failure_of(int rcode) { return rcode == ns_r_refused ? Status::refused : Status::servfail; }
+Status failure_of(int rcode)
+{
+    return rcode == ns_r_refused ? Status::refused : Status::servfail;
+}
 
 // Follows the aliases from the question's name, then gathers what the last one owns.
 void follow(Decoded& decoded, std::vector<Owned>& all, Kind kind)
@@ -198,7 +205,9 @@ void follow(Decoded& decoded, std::vector<Owned>& all, Kind kind)
     Answer& answer = decoded.answer;
     answer.ttl = INT32_MAX;
     while (kind != Kind::cname) {
-        const auto alias = std::find_if(all.begin(), all.end(), [&](const Owned& o) { return o.record.kind == Kind::cname && o.owner == answer.canonical; });
+        const auto alias = std::find_if(all.begin(), all.end(), [&](const Owned& o) {
+            return o.record.kind == Kind::cname && o.owner == answer.canonical;
+        });
         if (alias == all.end()) break;
         if (++decoded.hops > max_hops) {
             answer.status = Status::broken;
@@ -214,7 +223,7 @@ void follow(Decoded& decoded, std::vector<Owned>& all, Kind kind)
     }
 }
 
-}  // namespace
+} // namespace
 
 namespace {
 
@@ -232,10 +241,11 @@ std::string only_question(std::string_view bytes)
 
 bool parse(std::string_view bytes, Packet& packet)
 {
-    return bytes.size() <= NS_MAXMSG && ::ns_initparse(reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()), &packet) == 0;
+    return bytes.size() <= NS_MAXMSG && ::ns_initparse(reinterpret_cast<const unsigned char*>(bytes.data()),
+                                                       static_cast<int>(bytes.size()), &packet) == 0;
 }
 
-}  // namespace
+} // namespace
 
 Decoded decode_answer(std::string_view bytes, uint16_t id, const std::string& name, Kind kind)
 {
@@ -248,7 +258,9 @@ Decoded decode_answer(std::string_view bytes, uint16_t id, const std::string& na
         head = only_question(bytes);
         if (head.empty() || !parse(head, packet)) return decoded;
     }
-    if (ns_msg_id(packet) != id || !ns_msg_getflag(packet, ns_f_qr) || ns_msg_getflag(packet, ns_f_opcode) != ns_o_query) return decoded;
+    if (ns_msg_id(packet) != id || !ns_msg_getflag(packet, ns_f_qr) ||
+        ns_msg_getflag(packet, ns_f_opcode) != ns_o_query)
+        return decoded;
     decoded.rcode = ns_msg_getflag(packet, ns_f_rcode);
     decoded.matches = question_matches(packet, name, kind);
     if (!decoded.matches) return decoded;
@@ -264,19 +276,21 @@ Decoded decode_answer(std::string_view bytes, uint16_t id, const std::string& na
     follow(decoded, all, kind);
     if (answer.status == Status::broken || !answer.records.empty()) return decoded;
     const Denial denial = read_denial(packet);
-    answer.ttl = denial.soa ? std::min(answer.ttl, denial.ttl) : 0;
+    decoded.chase = decoded.rcode == ns_r_noerror && decoded.hops > 0 && !denial.soa;
+    answer.ttl = decoded.chase ? answer.ttl : denial.soa ? std::min(answer.ttl, denial.ttl) : 0;
     if (decoded.rcode == ns_r_nxdomain) {
-        answer.status = Status::nxdomain;   // RFC 2308 §2.1: of the name at the end of the chain
-    } else if (decoded.hops > 0 && !denial.soa) {
-        decoded.chase = true;
+        answer.status = Status::nxdomain; // RFC 2308 §2.1: of the name at the end of the chain
+    } else if (decoded.chase) {
         answer.status = Status::nodata;
-    } else if (ns_msg_count(packet, ns_s_an) == 0 && !ns_msg_getflag(packet, ns_f_aa) && !ns_msg_getflag(packet, ns_f_ra)) {
-        answer.status = Status::servfail;   // a referral: this server does not recurse for us
+    } else if (ns_msg_count(packet, ns_s_an) == 0 && !ns_msg_getflag(packet, ns_f_aa) &&
+               !ns_msg_getflag(packet, ns_f_ra)) {
+        answer.status = Status::servfail; // a referral: this server does not recurse for us
     } else {
         // Records of that kind were there, but none fit for use (a hostile MX name): that is no proof of absence.
-        answer.status = ns_msg_count(packet, ns_s_an) > 0 && decoded.hops == 0 && !denial.soa ? Status::broken : Status::nodata;
+        answer.status =
+            ns_msg_count(packet, ns_s_an) > 0 && decoded.hops == 0 && !denial.soa ? Status::broken : Status::nodata;
     }
     return decoded;
 }
 
-}  // namespace veredus::dns
+} // namespace veredus::dns

@@ -23,7 +23,7 @@ void read_option(std::string_view word, Config& config)
         config.trust_ad = true;
 }
 
-}  // namespace
+} // namespace
 
 Result<Config> Config::from_resolv_conf(std::string_view text)
 {
@@ -33,11 +33,13 @@ Result<Config> Config::from_resolv_conf(std::string_view text)
         const auto words = split(line, " \t\r");
         if (words.empty() || words[0][0] == '#' || words[0][0] == ';') continue;
         if (words[0] == "nameserver" && words.size() > 1 && config.servers.size() < max_servers) {
-            // An address that we do not understand (a link-local one with its interface) is passed over, as others are there.
+            // An address that we do not understand (a link-local one with its interface) is passed over, as others are
+            // there.
             if (const auto address = net::Address::parse_ip(words[1], 53)) config.servers.push_back(*address);
         } else if (words[0] == "search" || words[0] == "domain") {
             config.search.clear();
-            for (std::size_t i = 1; i < words.size() && config.search.size() < max_search; ++i) config.search.emplace_back(words[i]);
+            for (std::size_t i = 1; i < words.size() && config.search.size() < max_search; ++i)
+                config.search.emplace_back(words[i]);
         } else if (words[0] == "options") {
             for (std::size_t i = 1; i < words.size(); ++i) read_option(words[i], config);
         }
@@ -49,4 +51,4 @@ Result<Config> Config::from_resolv_conf(std::string_view text)
     return config;
 }
 
-}  // namespace veredus::dns
+} // namespace veredus::dns

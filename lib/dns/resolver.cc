@@ -18,14 +18,14 @@ namespace veredus::dns {
 
 namespace {
 
-constexpr std::size_t max_running = 250;       // questions with sockets of their own; others wait their turn
-constexpr unsigned max_strays = 100;           // packets that answer nothing we asked, per socket: then it is given up
-constexpr std::size_t max_no_edns = 32;        // servers remembered as not knowing EDNS
+constexpr std::size_t max_running = 250; // questions with sockets of their own; others wait their turn
+constexpr unsigned max_strays = 100;     // packets that answer nothing we asked, per socket: then it is given up
+constexpr std::size_t max_no_edns = 32;  // servers remembered as not knowing EDNS
 
 using Key = Cache::Key;
 
-// A query on a socket of its own, so that each has a port of its own beside its id (RFC 5452 §9.2). Connected: the kernel drops
-// what does not come from that server.
+// A query on a socket of its own, so that each has a port of its own beside its id (RFC 5452 §9.2). Connected: the
+// kernel drops what does not come from that server.
 struct Udp {
     Fd fd;
     std::unique_ptr<Watch> watch;
@@ -38,22 +38,23 @@ struct Udp {
 // The same question over TCP, when the UDP answer was truncated (RFC 7766).
 class Tcp final : public net::StreamUser {
 public:
-    using Done = std::function<void(Tcp&, std::string_view packet)>;   // an empty packet: the connection failed
+    using Done = std::function<void(Tcp&, std::string_view packet)>; // an empty packet: the connection failed
     Tcp(Loop& loop, const net::Address& to, std::chrono::milliseconds timeout, std::string query, Done done)
         : loop_(loop), query_(std::move(query)), done_(std::move(done)),
-          connector_(std::make_unique<net::Connector>(loop, to, nullptr, timeout, [this](Result<Fd> fd) { connected(std::move(fd)); }))
-    {
-    }
+          connector_(std::make_unique<net::Connector>(loop, to, nullptr, timeout,
+                                                      [this](Result<Fd> fd) { connected(std::move(fd)); }))
+    {}
     void on_data(std::string_view bytes) override
     {
         if (finished_) return;
         input_ += bytes;
         if (input_.size() < 2) return;
-        const std::size_t size = static_cast<std::size_t>(static_cast<unsigned char>(input_[0])) << 8 | static_cast<unsigned char>(input_[1]);
+        const std::size_t size = static_cast<std::size_t>(static_cast<unsigned char>(input_[0])) << 8 |
+                                 static_cast<unsigned char>(input_[1]);
         if (size == 0 || input_.size() >= size + 2) finish(std::string_view(input_).substr(2, size));
     }
     void on_end(net::End, const std::string&) override { finish({}); }
-    void cancel() { finished_ = true; }   // `done` will not be called
+    void cancel() { finished_ = true; } // `done` will not be called
     uint16_t id = 0;
     std::size_t server = 0;
 
@@ -79,23 +80,25 @@ private:
 };
 
 struct Question {
-    Question(Key k, Loop& loop, std::function<void()> on_time) : key(std::move(k)), current(key.first), timer(loop, std::move(on_time)) {}
+    Question(Key k, Loop& loop, std::function<void()> on_time)
+        : key(std::move(k)), current(key.first), timer(loop, std::move(on_time))
+    {}
     Key key;
-    std::string current;                      // the name on the wire: key's, or where an alias led
+    std::string current; // the name on the wire: key's, or where an alias led
     std::vector<Resolver::Ticket> waiters;
-    std::shared_ptr<const Config> config;     // shared: a new one must not move the servers under a running question
-    std::vector<std::unique_ptr<Udp>> tries;  // earlier ones stay open: a slow answer still counts
+    std::shared_ptr<const Config> config;    // shared: a new one must not move the servers under a running question
+    std::vector<std::unique_ptr<Udp>> tries; // earlier ones stay open: a slow answer still counts
     std::unique_ptr<Tcp> tcp;
     Timer timer;
     unsigned step = 0, first_server = 0, hops = 0;
-    std::array<bool, 3> bad{};                // servers that answered with a failure
+    std::array<bool, 3> bad{}; // servers that answered with a failure
     Status worst = Status::timeout;
     uint32_t ttl = INT32_MAX;
     bool authentic = true;
     bool running = false;
 };
 
-}  // namespace
+} // namespace
 
 struct Resolver::Private {
     Private(Loop& l, Config c, std::size_t entries) : loop(l), cache(entries) { set(std::move(c)); }
@@ -104,10 +107,10 @@ struct Resolver::Private {
     std::shared_ptr<const Config> config;
     Cache cache;
     std::map<Key, std::unique_ptr<Question>> questions;
-    std::deque<Key> queued;                                     // questions that wait for a place
-    std::unordered_map<Ticket, Done> waiting;                   // all who have no answer yet
+    std::deque<Key> queued;                   // questions that wait for a place
+    std::unordered_map<Ticket, Done> waiting; // all who have no answer yet
     std::set<std::string> no_edns;
-    std::shared_ptr<int> alive = std::make_shared<int>();       // shared: deferred calls see whether we still are
+    std::shared_ptr<int> alive = std::make_shared<int>(); // shared: deferred calls see whether we still are
     Ticket last_ticket = 0;
     std::size_t running = 0;
     unsigned turn = 0;
@@ -137,7 +140,7 @@ struct Resolver::Private {
             const std::weak_ptr<int> life = alive;
             for (const Ticket ticket : tickets) {
                 const auto found = waiting.find(ticket);
-                if (found == waiting.end()) continue;   // cancelled, perhaps by the one before
+                if (found == waiting.end()) continue; // cancelled, perhaps by the one before
                 const Done done = std::move(found->second);
                 waiting.erase(found);
                 done(answer);
@@ -157,7 +160,7 @@ struct Resolver::Private {
             return ticket;
         }
         if (encode_query(0, key.first, kind, false).empty() || key.first.empty()) {
-            Answer none;   // no such name can exist
+            Answer none; // no such name can exist
             none.status = Status::nxdomain;
             none.canonical = key.first;
             answer_later({ticket}, none);
@@ -236,7 +239,8 @@ struct Resolver::Private {
         udp->edns = edns;
         const std::string query = encode_query(udp->id, q.current, q.key.second, edns);
         if (query.empty() || ::send(udp->fd.get(), query.data(), query.size(), MSG_NOSIGNAL) < 0) return false;
-        udp->watch = std::make_unique<Watch>(loop, udp->fd.get(), readable, [this, key = q.key, u = udp.get()](unsigned) { readable_udp(key, u); });
+        udp->watch = std::make_unique<Watch>(loop, udp->fd.get(), readable,
+                                             [this, key = q.key, u = udp.get()](unsigned) { readable_udp(key, u); });
         q.tries.push_back(std::move(udp));
         q.timer.start(q.config->timeout);
         return true;
@@ -261,7 +265,7 @@ struct Resolver::Private {
             const ssize_t n = ::recv(udp->fd.get(), buffer, sizeof buffer, 0);
             if (n < 0) {
                 if (errno == EAGAIN || errno == EINTR) return;
-                return server_failed(q, udp, Status::timeout);   // ECONNREFUSED: nobody listens there
+                return server_failed(q, udp, Status::timeout); // ECONNREFUSED: nobody listens there
             }
             Decoded decoded = decode_answer({buffer, static_cast<std::size_t>(n)}, udp->id, q.current, q.key.second);
             if (decoded.matches) return answered(q, udp, std::move(decoded));
@@ -282,7 +286,7 @@ struct Resolver::Private {
     void answered(Question& q, Udp* udp, Decoded decoded)
     {
         static constexpr int formerr = 1, notimp = 4;
-        if (udp->edns && (decoded.rcode == formerr || decoded.rcode == notimp)) {   // RFC 6891 §7
+        if (udp->edns && (decoded.rcode == formerr || decoded.rcode == notimp)) { // RFC 6891 §7
             if (no_edns.size() >= max_no_edns) no_edns.clear();
             no_edns.insert(q.config->servers[udp->server].text());
             const std::size_t server = udp->server;
@@ -301,8 +305,10 @@ struct Resolver::Private {
     void ask_tcp(Question& q, std::size_t server)
     {
         const auto id = static_cast<uint16_t>(random_u64());
-        q.tcp = std::make_unique<Tcp>(loop, q.config->servers[server], q.config->timeout, encode_query(id, q.current, q.key.second, knows_edns(q, server)),
-                                      [this, key = q.key](Tcp& tcp, std::string_view packet) { answered_tcp(key, tcp, packet); });
+        q.tcp = std::make_unique<Tcp>(
+            loop, q.config->servers[server], q.config->timeout,
+            encode_query(id, q.current, q.key.second, knows_edns(q, server)),
+            [this, key = q.key](Tcp& tcp, std::string_view packet) { answered_tcp(key, tcp, packet); });
         q.tcp->id = id;
         q.tcp->server = server;
         q.timer.start(q.config->timeout);
@@ -316,9 +322,12 @@ struct Resolver::Private {
         Decoded decoded = decode_answer(packet, tcp.id, q.current, q.key.second);
         const std::size_t server = tcp.server;
         drop_tcp(q);
-        if (decoded.matches && !decoded.truncated && !temporary(decoded.answer.status)) return accept(q, std::move(decoded));
+        if (decoded.matches && !decoded.truncated && !temporary(decoded.answer.status))
+            return accept(q, std::move(decoded));
         q.bad[server] = true;
-        q.worst = packet.empty() ? Status::timeout : decoded.answer.status == Status::ok ? Status::broken : decoded.answer.status;
+        q.worst = packet.empty()                        ? Status::timeout
+                  : decoded.answer.status == Status::ok ? Status::broken
+                                                        : decoded.answer.status;
         next_server(q);
     }
 
@@ -344,7 +353,7 @@ struct Resolver::Private {
         finish(q, std::move(decoded.answer));
     }
 
-    void release(Question& q)   // its sockets
+    void release(Question& q) // its sockets
     {
         q.timer.stop();
         for (auto& udp : q.tries) {
@@ -394,20 +403,28 @@ struct Resolver::Private {
     }
 };
 
-Resolver::Resolver(Loop& loop, Config config, std::size_t cache_entries) : private_(std::make_unique<Private>(loop, std::move(config), cache_entries)) {}
+Resolver::Resolver(Loop& loop, Config config, std::size_t cache_entries)
+    : private_(std::make_unique<Private>(loop, std::move(config), cache_entries))
+{}
 Resolver::~Resolver()
 {
     for (auto& [key, question] : private_->questions) private_->release(*question);
 }
 
-Resolver::Ticket Resolver::lookup(const std::string& name, Kind kind, Done done) { return private_->lookup(name, kind, std::move(done)); }
-void Resolver::cancel(Ticket ticket) { private_->cancel(ticket); }
+Resolver::Ticket Resolver::lookup(const std::string& name, Kind kind, Done done)
+{
+    return private_->lookup(name, kind, std::move(done));
+}
+void Resolver::cancel(Ticket ticket)
+{
+    private_->cancel(ticket);
+}
 
 void Resolver::set_config(Config config)
 {
     private_->set(std::move(config));
-    private_->cache.clear();   // another network may know other names
+    private_->cache.clear(); // another network may know other names
     private_->no_edns.clear();
 }
 
-}  // namespace veredus::dns
+} // namespace veredus::dns

@@ -7,10 +7,16 @@
 
 namespace veredus::dns_test {
 
-inline std::string u16(unsigned v) { return {static_cast<char>(v >> 8), static_cast<char>(v)}; }
-inline std::string u32(uint32_t v) { return u16(v >> 16) + u16(v & 0xffff); }
+inline std::string u16(unsigned v)
+{
+    return {static_cast<char>(v >> 8), static_cast<char>(v)};
+}
+inline std::string u32(uint32_t v)
+{
+    return u16(v >> 16) + u16(v & 0xffff);
+}
 
-inline std::string wire_name(std::string_view dotted)   // no compression
+inline std::string wire_name(std::string_view dotted) // no compression
 {
     std::string out;
     while (!dotted.empty()) {
@@ -34,12 +40,22 @@ inline std::string mx_record(std::string_view owner, unsigned preference, std::s
 {
     return record(owner, mx, ttl, u16(preference) + wire_name(host));
 }
-inline std::string a_record(std::string_view owner, const std::string& four, uint32_t ttl = 300) { return record(owner, a, ttl, four); }
-inline std::string cname_record(std::string_view owner, std::string_view target, uint32_t ttl = 300) { return record(owner, cname, ttl, wire_name(target)); }
+inline std::string a_record(std::string_view owner, const std::string& four, uint32_t ttl = 300)
+{
+    return record(owner, a, ttl, four);
+}
+inline std::string cname_record(std::string_view owner, std::string_view target, uint32_t ttl = 300)
+{
+    return record(owner, cname, ttl, wire_name(target));
+}
 inline std::string soa_record(std::string_view owner, uint32_t ttl, uint32_t minimum)
 {
-    return record(owner, soa, ttl, wire_name("ns." + std::string(owner)) + wire_name("root." + std::string(owner)) + u32(1) + u32(2) + u32(3) + u32(4) + u32(minimum));
+    return record(owner, soa, ttl,
+                  wire_name("ns." + std::string(owner)) + wire_name("root." + std::string(owner)) + u32(1) + u32(2) +
+                      u32(3) + u32(4) + u32(minimum));
 }
+
+inline const std::string test_net_one("\xc0\0\x02\x01", 4); // 192.0.2.1
 
 struct Packet {
     uint16_t id = 0x1234;
@@ -63,7 +79,8 @@ struct Packet {
     }
     std::string bytes() const
     {
-        std::string out = u16(id) + u16(flags | rcode) + u16(question_count) + u16(answer_count) + u16(authority_count) + u16(0);
+        std::string out =
+            u16(id) + u16(flags | rcode) + u16(question_count) + u16(answer_count) + u16(authority_count) + u16(0);
         if (question_count) out += wire_name(question_name) + u16(question_type) + u16(1);
         return out + answers + authority;
     }
@@ -86,12 +103,17 @@ inline std::string asked_name(std::string_view query)
 inline unsigned asked_type(std::string_view query)
 {
     const std::size_t at = 12 + asked_name(query).size() + 2;
-    return at + 2 <= query.size() ? static_cast<unsigned>(static_cast<unsigned char>(query[at]) << 8 | static_cast<unsigned char>(query[at + 1])) : 0;
+    return at + 2 <= query.size() ? static_cast<unsigned>(static_cast<unsigned char>(query[at]) << 8 |
+                                                          static_cast<unsigned char>(query[at + 1]))
+                                  : 0;
 }
 inline uint16_t asked_id(std::string_view query)
 {
     return static_cast<uint16_t>(static_cast<unsigned char>(query[0]) << 8 | static_cast<unsigned char>(query[1]));
 }
-inline bool has_edns(std::string_view query) { return query.size() > 12 && query[11] == 1; }
+inline bool has_edns(std::string_view query)
+{
+    return query.size() > 12 && query[11] == 1;
+}
 
-}  // namespace veredus::dns_test
+} // namespace veredus::dns_test

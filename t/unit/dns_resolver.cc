@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "lib/base/clock.h"
 #include "lib/dns/resolver.h"
 #include "lib/net/stream.h"
 #include "t/unit/dns_packets.h"
@@ -21,7 +22,7 @@ public:
     using Script = std::function<std::vector<std::string>(const std::string& query, bool tcp)>;
     FakeServer(Loop& loop, Script script) : loop_(loop), script_(std::move(script))
     {
-        for (int i = 0; i < 50 && !listener_; ++i) {   // a port that is free for both protocols
+        for (int i = 0; i < 50 && !listener_; ++i) { // a port that is free for both protocols
             udp_ = Fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
             const auto any = *net::Address::parse_ip("127.0.0.1", 0);
             REQUIRE(::bind(udp_.get(), any.raw(), any.raw_size()) == 0);
@@ -36,7 +37,7 @@ public:
         });
     }
     net::Address address() const { return address_; }
-    std::vector<std::string> queries;   // "name/type", "tcp:name/type"
+    std::vector<std::string> queries; // "name/type", "tcp:name/type"
 
 private:
     struct Client final : net::StreamUser {
@@ -48,7 +49,8 @@ private:
             const std::size_t size = static_cast<unsigned char>(input[0]) * 256u + static_cast<unsigned char>(input[1]);
             if (input.size() < size + 2) return;
             for (const auto& p : server.run(input.substr(2, size), true)) {
-                for (const char c : wire::u16(static_cast<unsigned>(p.size())) + p) stream.write(std::string(1, c));   // byte by byte
+                for (const char c : wire::u16(static_cast<unsigned>(p.size())) + p)
+                    stream.write(std::string(1, c)); // byte by byte
             }
         }
         void on_end(net::End, const std::string&) override {}
@@ -59,7 +61,8 @@ private:
 
     std::vector<std::string> run(const std::string& query, bool tcp)
     {
-        queries.push_back((tcp ? "tcp:" : "") + wire::asked_name(query) + "/" + std::to_string(wire::asked_type(query)));
+        queries.push_back((tcp ? "tcp:" : "") + wire::asked_name(query) + "/" +
+                          std::to_string(wire::asked_type(query)));
         return script_(query, tcp);
     }
     void udp()
@@ -88,7 +91,10 @@ wire::Packet reply_to(const std::string& query)
     p.question_type = wire::asked_type(query);
     return p;
 }
-std::vector<std::string> good(const std::string& query) { return {reply_to(query).add(wire::a_record(wire::asked_name(query), "\xc0\x00\x02\x01")).bytes()}; }
+std::vector<std::string> good(const std::string& query)
+{
+    return {reply_to(query).add(wire::a_record(wire::asked_name(query), wire::test_net_one)).bytes()};
+}
 std::vector<std::string> with_rcode(const std::string& query, unsigned rcode)
 {
     auto p = reply_to(query);
@@ -107,20 +113,21 @@ struct Bench {
     }
     template <class Condition> bool until(Condition condition)
     {
-        for (int i = 0; i < 2000 && !condition(); ++i) loop->run_once(std::chrono::milliseconds(10));
+        const int64_t end = system_clock().mono_us() + 30 * us_per_second; // only a failing test gets there
+        while (!condition() && system_clock().mono_us() < end) loop->run_once(std::chrono::milliseconds(10));
         return condition();
     }
     Answer ask(Resolver& resolver, const std::string& name, Kind kind = Kind::a)
     {
         std::optional<Answer> answer;
         resolver.lookup(name, kind, [&](const Answer& a) { answer = a; });
-        REQUIRE_FALSE(answer);   // never from inside lookup()
+        REQUIRE_FALSE(answer); // never from inside lookup()
         REQUIRE(until([&] { return answer.has_value(); }));
         return *answer;
     }
 };
 
-}  // namespace
+} // namespace
 
 TEST_CASE("an answer comes, and the second time from the cache", "[dns]")
 {
@@ -142,7 +149,8 @@ TEST_CASE("identical questions share one query, and cancelled ones are not told"
     int told = 0, cancelled = 0;
     std::vector<Resolver::Ticket> tickets;
     for (int i = 0; i < 5; ++i) resolver.lookup("h.example", Kind::a, [&](const Answer&) { ++told; });
-    for (int i = 0; i < 5; ++i) tickets.push_back(resolver.lookup("h.example", Kind::a, [&](const Answer&) { ++cancelled; }));
+    for (int i = 0; i < 5; ++i)
+        tickets.push_back(resolver.lookup("h.example", Kind::a, [&](const Answer&) { ++cancelled; }));
     const auto lonely = resolver.lookup("lonely.example", Kind::a, [&](const Answer&) { ++cancelled; });
     for (const auto t : tickets) resolver.cancel(t);
     resolver.cancel(lonely);
@@ -173,7 +181,7 @@ TEST_CASE("each try has an id of its own, and silence ends as time-out", "[dns]"
     FakeServer server(*b.loop, [&](const std::string& q, bool) -> std::vector<std::string> {
         held.push_back(q);
         if (wire::asked_name(q) != "slow.example" || held.size() < 2) return {};
-        auto late = good(held[0]);   // goes to the second socket: not its id
+        auto late = good(held[0]); // goes to the second socket: not its id
         late.push_back(good(held[1])[0]);
         return late;
     });
@@ -203,9 +211,9 @@ TEST_CASE("SERVFAIL, REFUSED and a closed port go to the next server at once", "
     FakeServer bad(*b.loop, [](const std::string& q, bool) { return with_rcode(q, 2); });
     Resolver resolver(*b.loop, b.config({bad.address(), closed}, 60'000));
     CHECK(b.ask(resolver, "h.example").status == Status::servfail);
-    CHECK(bad.queries.size() == 1);   // it said so: no use in asking it again
+    CHECK(bad.queries.size() == 1); // it said so: no use in asking it again
     CHECK(b.ask(resolver, "h.example").status == Status::servfail);
-    CHECK(bad.queries.size() == 1);   // and for some seconds the failure is remembered
+    CHECK(bad.queries.size() == 1); // and for some seconds the failure is remembered
 }
 
 TEST_CASE("a server without EDNS is asked again without, and remembered", "[dns][rfc6891-7]")
@@ -237,7 +245,9 @@ TEST_CASE("a truncated answer is fetched over TCP", "[dns][rfc7766]")
             p.flags |= wire::tc;
             return {p.bytes()};
         }
-        for (int i = 0; i < 100; ++i) p.add(wire::mx_record(wire::asked_name(q), 10, "mx" + std::to_string(i) + ".a-rather-long-name.example.org"));
+        for (int i = 0; i < 100; ++i)
+            p.add(
+                wire::mx_record(wire::asked_name(q), 10, "mx" + std::to_string(i) + ".a-rather-long-name.example.org"));
         return {p.bytes()};
     });
     Resolver resolver(*b.loop, b.config({server.address()}, 60'000));
@@ -251,8 +261,10 @@ TEST_CASE("TCP that breaks or lies leads to the next server", "[dns]")
     Bench b;
     FakeServer cut(*b.loop, [](const std::string& q, bool tcp) -> std::vector<std::string> {
         auto p = reply_to(q);
-        if (!tcp) p.flags |= wire::tc;
-        else p.id ^= 1;
+        if (!tcp)
+            p.flags |= wire::tc;
+        else
+            p.id ^= 1;
         return {p.bytes()};
     });
     FakeServer server(*b.loop, [](const std::string& q, bool) { return good(q); });
@@ -285,8 +297,12 @@ TEST_CASE("aliases are chased over several queries, and loops end", "[dns]")
     Bench b;
     FakeServer server(*b.loop, [](const std::string& q, bool) -> std::vector<std::string> {
         const std::string name = wire::asked_name(q);
-        static const std::map<std::string, std::string> next{{"a.example", "b.example"}, {"b.example", "c.example"}, {"loop1.example", "loop2.example"}, {"loop2.example", "loop1.example"}};
-        if (const auto to = next.find(name); to != next.end()) return {reply_to(q).add(wire::cname_record(name, to->second, 7)).bytes()};
+        static const std::map<std::string, std::string> next{{"a.example", "b.example"},
+                                                             {"b.example", "c.example"},
+                                                             {"loop1.example", "loop2.example"},
+                                                             {"loop2.example", "loop1.example"}};
+        if (const auto to = next.find(name); to != next.end())
+            return {reply_to(q).add(wire::cname_record(name, to->second, 7)).bytes()};
         return good(q);
     });
     Resolver resolver(*b.loop, b.config({server.address()}, 60'000));
@@ -303,7 +319,7 @@ TEST_CASE("authenticity counts only from a resolver that is trusted", "[dns][rfc
 {
     Bench b;
     FakeServer server(*b.loop, [](const std::string& q, bool) {
-        auto p = reply_to(q).add(wire::a_record(wire::asked_name(q), "\xc0\x00\x02\x01"));
+        auto p = reply_to(q).add(wire::a_record(wire::asked_name(q), wire::test_net_one));
         p.flags |= wire::ad;
         return std::vector<std::string>{p.bytes()};
     });
@@ -319,10 +335,16 @@ TEST_CASE("a thousand questions at once get their answers with bounded sockets",
 {
     Bench b;
     FakeServer server(*b.loop, [](const std::string& q, bool) { return good(q); });
-    Resolver resolver(*b.loop, b.config({server.address()}, 60'000));
+    Config config =
+        b.config({server.address()}, 200); // a burst may overflow the server's socket: those are asked again
+    config.attempts = 5;
+    Resolver resolver(*b.loop, config);
     int told = 0;
-    for (int i = 0; i < 1000; ++i) resolver.lookup("h" + std::to_string(i) + ".example", Kind::a, [&](const Answer& a) { told += a.status == Status::ok; });
-    CHECK(b.until([&] { return told == 1000; }));
+    for (int i = 0; i < 1000; ++i)
+        resolver.lookup("h" + std::to_string(i) + ".example", Kind::a,
+                        [&](const Answer& a) { told += a.status == Status::ok; });
+    b.until([&] { return told == 1000; });
+    CHECK(told == 1000);
 }
 
 TEST_CASE("a resolver may die with questions under way, even in an answer", "[dns]")
@@ -331,7 +353,8 @@ TEST_CASE("a resolver may die with questions under way, even in an answer", "[dn
     FakeServer server(*b.loop, [](const std::string& q, bool) { return good(q); });
     auto resolver = std::make_unique<Resolver>(*b.loop, b.config({server.address()}, 60'000));
     bool died = false;
-    for (int i = 0; i < 3; ++i) resolver->lookup("h.example", Kind::a, [&](const Answer&) { resolver.reset(), died = true; });
+    for (int i = 0; i < 3; ++i)
+        resolver->lookup("h.example", Kind::a, [&](const Answer&) { resolver.reset(), died = true; });
     resolver->lookup("other.example", Kind::a, [&](const Answer&) {});
     CHECK(b.until([&] { return died; }));
     for (int i = 0; i < 3; ++i) b.loop->run_once(std::chrono::milliseconds(1));
