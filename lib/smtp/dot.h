@@ -7,10 +7,10 @@
 
 namespace veredus::smtp {
 
+// A bare LF becomes CRLF, a bare CR a blank; neither ever ends the content. Whether such mail is welcome is the owner's
+// choice: see saw_bare(). NUL passes (RFC 5322 §4 tells readers to bear it); see saw_nul().
 class DotReader {
 public:
-    enum class BareLf { normalize, reject };
-    explicit DotReader(BareLf bare) : bare_(bare) {}
     // Appends unstuffed content to `out` and says how many bytes of `bytes` it took. After ended() it takes none.
     std::size_t feed(std::string_view bytes, std::string& out);
     bool ended() const { return ended_; }
@@ -22,8 +22,9 @@ public:
     std::size_t size() const { return size_; }       // content bytes so far
 
 private:
-    enum class State : unsigned char { line_start, line, cr, dot, dot_cr };
-    BareLf bare_;
+    // lf_…: the line began after a bare LF, so its dot may be stuffed but can end nothing.
+    enum class State : unsigned char { line_start, line, cr, dot, dot_cr, lf_start, lf_dot, lf_dot_cr };
+    class Pass;
     State state_ = State::line_start;
     bool ended_ = false, saw_bare_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;
     std::size_t line_size_ = 0, longest_ = 0, size_ = 0;

@@ -27,6 +27,7 @@ public:
     Reply take();             // after complete; the enhanced code is cut from the text when it fits the reply code's class
 
 private:
+    State end_line();
     std::string line_;
     std::vector<std::string> lines_;
     std::size_t dropped_ = 0;

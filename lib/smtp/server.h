@@ -2,9 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <map>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -15,6 +13,8 @@
 #include "lib/smtp/reply.h"
 
 namespace veredus::smtp {
+
+enum class BareLf : uint8_t { normalize, reject };
 
 struct Limits {
     std::string hostname;                   // in the greeting and EHLO
@@ -28,7 +28,8 @@ struct Limits {
     bool helo_required = false;
     bool disable_vrfy = true;
     bool strict_envelopes = false;
-    DotReader::BareLf bare_lf = DotReader::BareLf::normalize;
+    BareLf bare_lf = BareLf::normalize;     // mail with line ends that are no CRLF: mended, or refused after the dot
+    bool strict_groups = true;              // a command that must end its group but does not: 554 and close (RFC 2920 §3.1)
     // What EHLO announces; off rows are also not understood.
     bool pipelining = true, eight_bit = true, enhanced_codes = true;
     bool starttls = false;                  // announced while in clear
@@ -39,11 +40,6 @@ struct Limits {
 
 struct Pending {};                           // the delegate will call Server::answer() later
 using Outcome = std::variant<Reply, Pending>;
-
-// Counters for the disconnect line (dropin.md §3.3): verb in lower case -> {good, all}.
-struct Count {
-    unsigned good = 0, all = 0;
-};
 
 // The policy behind an engine. Each call is answered at once or Pending; while Pending the engine holds all further input.
 class Delegate {
@@ -58,9 +54,12 @@ public:
     virtual bool content(std::string_view bytes) = 0;
     struct Content {
         uint64_t size = 0;
-        bool eight_bit = false, nul = false, leading_dot = false, bare_lf = false, too_big = false;
+        bool eight_bit = false, nul = false, leading_dot = false, bare_lf = false;
+        std::size_t longest_line = 0;
     };
+    // Not called for content that is too big or breaks the rule for line ends: the engine refuses that itself, after refused().
     virtual Outcome end_of_data(const Content& content, mail::Envelope&& envelope) = 0;
+    virtual void refused(const Reply& reply) { (void)reply; }                     // of content: for the log; reset() follows
     virtual void reset() {}                                                       // RSET, EHLO, a new MAIL, or an end: drop the draft
     virtual Outcome vrfy(std::string_view) { return Reply{252, "2.0.0", "Cannot VRFY user, but will accept message and attempt delivery"}; }
     virtual Outcome auth(std::string_view mechanism, std::string_view initial) { (void)mechanism, (void)initial; return Reply{502, "5.5.1", "AUTH not available"}; }
@@ -73,35 +72,73 @@ public:
     enum class Wants { input, answer, starttls, close };
     Server(Delegate& delegate, const Limits& limits);      // limits are borrowed and must outlive the server
     void greet(std::string& out);                          // "220 banner"
-    void refuse(const Reply& reply, std::string& out);     // instead of greet: 421/554, then close
+    void refuse(const Reply& reply, std::string& out);     // 421 or 554 instead of a greeting, or in the midst of it all; then close
     Wants feed(std::string_view bytes, std::string& out);  // any cut: half a line, or ten pipelined ones
     Wants answer(const Reply& reply, std::string& out);    // the delegate's late answer to a Pending; goes on with held input
     Wants tls_started();                                   // the handshake is done: forgets all heard in clear (RFC 3207 §4.2)
     void authenticated(std::string_view user);             // the delegate vouches; further AUTH gets 503
     bool tls() const { return tls_; }
-    bool in_data() const;                                  // between 354 and the end of content
-    bool in_transaction() const;
+    bool in_data() const { return state_ == State::data; }   // between 354 and the end of content
+    bool in_transaction() const { return state_ >= State::mail || waiting_ == Waiting::end; }
+    bool closing() const { return closing_; }
     std::string_view helo_name() const { return helo_; }
+    std::string_view protocol() const;                     // "SMTP", "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" (RFC 3848)
     bool extended() const { return extended_; }
     unsigned errors() const { return errors_; }
+    bool too_many_errors() const { return closing_ && errors_ >= limits_.hard_errors; }
     std::string_view last_verb() const { return last_verb_; }   // for "lost connection after RCPT"; "CONNECT" at first
-    uint64_t data_bytes() const;                           // content bytes of the running or last DATA
+    uint64_t data_bytes() const { return dot_.size(); }    // content bytes of the running or last DATA
     const mail::Envelope& envelope() const { return envelope_; }
-    const std::map<std::string, Count, std::less<>>& counts() const { return counts_; }
+    std::string_view surplus() const { return surplus_; }  // what a peer sent that had to wait for a reply (strict_groups)
+    std::size_t held() const { return input_.size(); }     // bytes kept while an answer is pending: the owner stops reading
+    std::string tally() const;                             // "ehlo=1 rcpt=0/1 quit=1 commands=2/3", for the disconnect line
 
 private:
-    friend struct Verbs;
-    enum class State : unsigned char { connected, greeted, mail, rcpt, data, chunk };
+    enum class State : unsigned char { connected, greeted, mail, rcpt, data };
+    enum class Waiting : unsigned char { nothing, helo, mail, rcpt, data, end, auth, other };   // whose reply it is
+    struct Verb;
+    static const Verb verbs[];
+    static constexpr std::size_t verb_count = 15;          // rows of verbs, and "unknown" after them
+    static constexpr std::size_t unknown_verb = verb_count - 1;
+    struct Count {
+        uint32_t good = 0, all = 0;
+    };
+
+    Outcome ehlo(std::string_view), helo(std::string_view), starttls(std::string_view), auth(std::string_view), mail(std::string_view),
+        rcpt(std::string_view), data(std::string_view), rset(std::string_view), noop(std::string_view), vrfy(std::string_view),
+        help(std::string_view), etrn(std::string_view), quit(std::string_view), forbidden(std::string_view);
+    Outcome greeting(std::string_view name, bool extended);
+    std::string announcement() const;
+    std::optional<Reply> mail_param(const Param& param, uint64_t& declared);
+    std::optional<Reply> rcpt_param(const Param& param, mail::Recipient& recipient);
+
+    std::size_t consume(std::string_view bytes, std::string& out);
+    std::size_t consume_line(std::string_view bytes, std::string& out);
+    std::size_t consume_data(std::string_view bytes, std::string& out);
+    void drain(std::string& out);
+    void run(std::string_view line, std::string_view more, std::string& out);
+    void finish_content(std::string& out);
+    void take(Outcome outcome, std::string& out);
+    void settle(const Reply& reply, std::string& out);
+    void say(const Reply& reply, std::string& out);
+    void forget_transaction();
+    bool blocked() const { return pending_ || closing_ || want_tls_; }
+    Wants wants() const;
+
     const Limits& limits_;
     Delegate& delegate_;
     mail::Envelope envelope_;
+    mail::Recipient recipient_;                            // the one that a pending RCPT is about
+    std::string helo_, input_, surplus_;
+    std::string_view last_verb_ = "CONNECT";
+    DotReader dot_;
     State state_ = State::connected;
-    std::string helo_, input_, last_verb_ = "CONNECT";
-    bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false;
+    Waiting waiting_ = Waiting::nothing;
+    std::size_t verb_ = unknown_verb;                      // the row that the next reply belongs to
+    bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false, want_tls_ = false,
+         content_open_ = false, skipping_ = false, rcpt_refused_ = false;
     unsigned errors_ = 0, junk_ = 0;
-    std::map<std::string, Count, std::less<>> counts_;
-    struct Private;                                        // what only server.cc knows
-    std::shared_ptr<Private> private_;                     // shared_ptr: only so that Private may stay incomplete here
+    Count counts_[verb_count];
 };
 
 }  // namespace veredus::smtp

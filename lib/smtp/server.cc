@@ -1,0 +1,530 @@
+// One SMTP conversation, server side (RFC 5321): the table of verbs, and what each does to the state.
+#include "lib/smtp/server.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "lib/base/panic.h"
+#include "lib/base/text.h"
+
+namespace veredus::smtp {
+
+namespace {
+
+constexpr std::size_t longest_auth_line = 12'288;  // RFC 4954 §4
+constexpr std::size_t kept_surplus = 200;
+
+enum Flags : unsigned {
+    plaintext_ok = 1,  // also when TLS is required
+    ends_group = 2,    // RFC 2920 §3.1: must be the last of its group
+    junk = 4,          // does no work: too many of them are an error each
+    no_arguments = 8,
+};
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
+
+}  // namespace
+
+struct Server::Verb {
+    const char* name;
+    Outcome (Server::*handler)(std::string_view);
+    const char* tally;  // the name in the disconnect line
+    State earliest;
+    const char* too_early;
+    unsigned flags;
+};
+
+// In the order of the disconnect line. `earliest` is the RFC's order of commands (§4.1.4).
+const Server::Verb Server::verbs[] = {
+    {"EHLO", &Server::ehlo, "ehlo", State::connected, "", plaintext_ok | ends_group | junk},
+    {"HELO", &Server::helo, "helo", State::connected, "", plaintext_ok | ends_group | junk},
+    {"STARTTLS", &Server::starttls, "starttls", State::connected, "", plaintext_ok | ends_group | no_arguments},
+    {"AUTH", &Server::auth, "auth", State::greeted, "send EHLO first", ends_group},
+    {"MAIL", &Server::mail, "mail", State::connected, "", 0},
+    {"RCPT", &Server::rcpt, "rcpt", State::mail, "need MAIL command", 0},
+    {"DATA", &Server::data, "data", State::mail, "need RCPT command", ends_group | no_arguments},
+    {"RSET", &Server::rset, "rset", State::connected, "", plaintext_ok | junk | no_arguments},
+    {"NOOP", &Server::noop, "noop", State::connected, "", plaintext_ok | junk},
+    {"VRFY", &Server::vrfy, "vrfy", State::connected, "", junk},
+    {"ETRN", &Server::etrn, "etrn", State::greeted, "send EHLO first", junk},
+    {"HELP", &Server::help, "help", State::connected, "", plaintext_ok | junk},
+    {"QUIT", &Server::quit, "quit", State::connected, "", plaintext_ok | no_arguments},
+    // A browser or a proxy was made to talk to us; what follows is not meant for a mail server.
+    {"GET POST CONNECT PUT HEAD OPTIONS", &Server::forbidden, "forbidden", State::connected, "", plaintext_ok},
+};
+
+Server::Server(Delegate& delegate, const Limits& limits) : limits_(limits), delegate_(delegate)
+{
+    static_assert(std::size(verbs) == unknown_verb);
+}
+
+void Server::greet(std::string& out) { append(out, "220 ", limits_.banner, "\r\n"); }
+
+void Server::refuse(const Reply& reply, std::string& out)
+{
+    append(out, reply.wire());
+    closing_ = true;
+    pending_ = false;
+    forget_transaction();
+    input_ = {};
+}
+
+Server::Wants Server::wants() const
+{
+    if (closing_) return Wants::close;
+    if (want_tls_) return Wants::starttls;
+    return pending_ ? Wants::answer : Wants::input;
+}
+
+Server::Wants Server::feed(std::string_view bytes, std::string& out)
+{
+    if (closing_) return Wants::close;
+    if (!input_.empty()) {
+        input_.append(bytes);
+        drain(out);
+        return wants();
+    }
+    const std::size_t taken = consume(bytes, out);
+    if (!closing_ && !want_tls_) input_.append(bytes.substr(taken));
+    return wants();
+}
+
+Server::Wants Server::answer(const Reply& reply, std::string& out)
+{
+    if (closing_) return Wants::close;
+    if (!pending_) panic("an answer to no question");
+    pending_ = false;
+    settle(reply, out);
+    drain(out);
+    return wants();
+}
+
+// Runs on with the bytes held; what must wait again stays, without the memory of what went.
+void Server::drain(std::string& out)
+{
+    std::string held;
+    held.swap(input_);
+    const std::size_t taken = consume(held, out);
+    if (!closing_ && !want_tls_) input_.assign(held, taken);
+}
+
+Server::Wants Server::tls_started()
+{
+    // RFC 3207 §4.2: nothing that was said in clear counts.
+    forget_transaction();
+    want_tls_ = false;
+    tls_ = true;
+    state_ = State::connected;
+    extended_ = false;
+    helo_.clear();
+    input_ = {};
+    return wants();
+}
+
+void Server::authenticated(std::string_view user)
+{
+    auth_done_ = true;
+    envelope_.auth_user = user;
+}
+
+std::string_view Server::protocol() const
+{
+    if (!extended_) return "SMTP";
+    if (tls_) return auth_done_ ? "ESMTPSA" : "ESMTPS";
+    return auth_done_ ? "ESMTPA" : "ESMTP";
+}
+
+std::string Server::tally() const
+{
+    std::string out;
+    Count total;
+    for (std::size_t i = 0; i < verb_count; ++i) {
+        const Count& c = counts_[i];
+        if (c.all == 0) continue;
+        total.good += c.good;
+        total.all += c.all;
+        append(out, i == unknown_verb ? "unknown" : verbs[i].tally, '=', c.good);
+        if (c.good != c.all) append(out, '/', c.all);
+        out.push_back(' ');
+    }
+    append(out, "commands=", total.good);
+    if (total.good != total.all) append(out, '/', total.all);
+    return out;
+}
+
+std::size_t Server::consume(std::string_view bytes, std::string& out)
+{
+    std::size_t at = 0;
+    while (at < bytes.size() && !blocked()) {
+        const std::string_view rest = bytes.substr(at);
+        const std::size_t taken = state_ == State::data ? consume_data(rest, out) : consume_line(rest, out);
+        if (taken == 0) break;
+        at += taken;
+    }
+    return at;
+}
+
+std::size_t Server::consume_line(std::string_view bytes, std::string& out)
+{
+    const std::size_t limit = in_auth_ ? longest_auth_line : limits_.line_length;
+    const std::size_t end = bytes.find('\n');
+    if (end == std::string_view::npos) {
+        if (!skipping_ && bytes.size() <= limit) return 0;
+        skipping_ = true;  // an endless line costs no memory
+        return bytes.size();
+    }
+    if (skipping_ || end > limit) {
+        skipping_ = false;
+        in_auth_ = false;
+        verb_ = unknown_verb;
+        ++counts_[verb_].all;
+        waiting_ = Waiting::other;
+        settle(Reply{500, "5.5.2", "Error: line too long"}, out);
+        return end + 1;
+    }
+    std::string_view line = bytes.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    run(line, bytes.substr(end + 1), out);
+    return end + 1;
+}
+
+// One command line. `more`: what was sent after it, before its reply.
+void Server::run(std::string_view line, std::string_view more, std::string& out)
+{
+    if (in_auth_) {
+        waiting_ = Waiting::auth;
+        if (line == "*") return take(Reply{501, "5.7.0", "Authentication aborted"}, out);  // RFC 4954 §4
+        return take(delegate_.auth_response(line), out);
+    }
+    const auto [word, rest] = split_verb(line);
+    const auto matches = [&](const Verb& v) {  // RFC 5321 §2.4: case does not matter
+        if (v.handler != &Server::forbidden) return iequals(word, v.name);
+        const auto names = split(v.name, " ");
+        return std::find(names.begin(), names.end(), word) != names.end();
+    };
+    verb_ = static_cast<std::size_t>(std::find_if(std::begin(verbs), std::end(verbs), matches) - std::begin(verbs));
+    ++counts_[verb_].all;
+    last_verb_ = verb_ == unknown_verb ? "UNKNOWN" : verbs[verb_].handler == &Server::forbidden ? "CONNECT" : verbs[verb_].name;
+    waiting_ = Waiting::other;
+    if (std::any_of(line.begin(), line.end(), [](char c) { return is_control(c) && c != '\t'; }))
+        return settle(Reply{500, "5.5.2", "Error: bad syntax"}, out);
+    if (verb_ == unknown_verb) return settle(Reply{500, "5.5.2", "Error: command not recognized"}, out);
+    const Verb& verb = verbs[verb_];
+    if (limits_.require_tls && !tls_ && !(verb.flags & plaintext_ok))
+        return settle(Reply{530, "5.7.0", "Must issue a STARTTLS command first"}, out);
+    if (!more.empty() && limits_.strict_groups && (verb.flags & ends_group)) {
+        surplus_ = more.substr(0, kept_surplus);
+        settle(Reply{554, "5.5.0", "Error: SMTP protocol synchronization"}, out);
+        closing_ = true;
+        return;
+    }
+    if ((verb.flags & junk) && ++junk_ > limits_.junk_commands) ++errors_;
+    if (state_ < verb.earliest) return settle(Reply{503, "5.5.1", cat("Error: ", verb.too_early)}, out);
+    if ((verb.flags & no_arguments) && !rest.empty()) return settle(Reply{501, "5.5.4", cat("Syntax: ", verb.name)}, out);
+    take((this->*verb.handler)(rest), out);
+}
+
+void Server::take(Outcome outcome, std::string& out)
+{
+    if (const Reply* reply = std::get_if<Reply>(&outcome)) return settle(*reply, out);
+    pending_ = true;
+}
+
+// A reply and what it means for the conversation; the only place where the state goes forward.
+void Server::settle(const Reply& reply, std::string& out)
+{
+    const Waiting what = std::exchange(waiting_, Waiting::nothing);
+    const bool good = reply.positive();
+    in_auth_ = what == Waiting::auth && reply.code == 334;
+    switch (what) {
+    case Waiting::helo:
+        if (!good) break;
+        state_ = State::greeted;
+        return say(extended_ ? Reply{250, "", announcement()} : Reply{250, "", limits_.hostname}, out);
+    case Waiting::mail:
+        if (good) state_ = State::mail;
+        else forget_transaction();
+        break;
+    case Waiting::rcpt:
+        if (good) {
+            envelope_.recipients.push_back(std::move(recipient_));
+            state_ = State::rcpt;
+        } else {
+            rcpt_refused_ = true;
+        }
+        recipient_ = {};
+        break;
+    case Waiting::data:
+        if (!good) break;
+        state_ = State::data;
+        dot_ = DotReader();
+        content_open_ = true;
+        append(out, "354 End data with <CR><LF>.<CR><LF>\r\n");  // RFC 2034 §4: no enhanced code here
+        return;
+    case Waiting::end:
+        if (good) errors_ = junk_ = 0;
+        break;
+    default: break;
+    }
+    if (what != Waiting::auth || reply.code != 334) return say(reply, out);
+    append(out, Reply{334, "", reply.text}.wire());
+}
+
+void Server::say(const Reply& reply, std::string& out)
+{
+    if (reply.positive()) ++counts_[verb_].good;
+    else ++errors_;
+    if (limits_.enhanced_codes || reply.enhanced.empty()) append(out, reply.wire());
+    else append(out, Reply{reply.code, "", reply.text}.wire());
+    if (reply.code == 421) closing_ = true;  // RFC 5321 §3.8: said with it is that we hang up
+    if (!closing_ && errors_ >= limits_.hard_errors) {
+        append(out, Reply{421, limits_.enhanced_codes ? "4.7.0" : "", cat(limits_.hostname, " Error: too many errors")}.wire());
+        closing_ = true;
+    }
+    if (closing_) forget_transaction();
+}
+
+void Server::forget_transaction()
+{
+    const std::string user = std::move(envelope_.auth_user);
+    envelope_ = mail::Envelope();
+    envelope_.auth_user = user;
+    recipient_ = {};
+    rcpt_refused_ = false;
+    waiting_ = Waiting::nothing;
+    if (state_ > State::greeted) state_ = helo_.empty() ? State::connected : State::greeted;
+    delegate_.reset();
+}
+
+// ---- content ----
+
+std::size_t Server::consume_data(std::string_view bytes, std::string& out)
+{
+    // One buffer for all sessions of the thread: an idle session keeps none.
+    static thread_local std::string content;
+    content.clear();
+    const std::size_t taken = dot_.feed(bytes, content);
+    const bool fits = limits_.message_size == 0 || dot_.size() <= limits_.message_size;
+    if (content_open_ && fits && !content.empty()) content_open_ = delegate_.content(content);
+    if (content.capacity() > 1'000'000) content = {};
+    if (dot_.ended()) finish_content(out);
+    return taken;
+}
+
+void Server::finish_content(std::string& out)
+{
+    last_verb_ = "END-OF-MESSAGE";
+    state_ = State::greeted;
+    waiting_ = Waiting::end;
+    std::optional<Reply> refusal;
+    if (limits_.message_size != 0 && dot_.size() > limits_.message_size)
+        refusal = Reply{552, "5.3.4", "Error: message file too big"};
+    else if (limits_.bare_lf == BareLf::reject && dot_.saw_bare())
+        refusal = Reply{550, "5.5.2", "Error: lines must end with <CR><LF> (RFC 5321 section 2.3.8)"};
+    if (refusal) {
+        delegate_.refused(*refusal);
+        forget_transaction();
+        waiting_ = Waiting::end;
+        return settle(*refusal, out);
+    }
+    Delegate::Content facts;
+    facts.size = dot_.size();
+    facts.eight_bit = dot_.saw_8bit();
+    facts.nul = dot_.saw_nul();
+    facts.leading_dot = dot_.saw_leading_dot();
+    facts.bare_lf = dot_.saw_bare();
+    facts.longest_line = dot_.longest_line();
+    mail::Envelope envelope = std::move(envelope_);
+    envelope_ = mail::Envelope();
+    envelope_.auth_user = envelope.auth_user;
+    rcpt_refused_ = false;
+    take(delegate_.end_of_data(facts, std::move(envelope)), out);
+}
+
+// ---- the verbs ----
+
+Outcome Server::ehlo(std::string_view text) { return greeting(text, true); }
+Outcome Server::helo(std::string_view text) { return greeting(text, false); }
+
+Outcome Server::greeting(std::string_view name, bool extended)
+{
+    if (!is_helo_name(name)) return Reply{501, "", cat("Syntax: ", extended ? "EHLO" : "HELO", " hostname")};
+    forget_transaction();  // RFC 5321 §4.1.4: as if RSET had been said
+    helo_ = name;
+    extended_ = extended;
+    waiting_ = Waiting::helo;
+    return delegate_.helo(name, extended);
+}
+
+std::string Server::announcement() const
+{
+    std::string out = limits_.hostname;
+    const auto row = [&](bool on, std::string_view text) {
+        if (on) append(out, '\n', text);
+    };
+    row(limits_.pipelining, "PIPELINING");
+    row(true, limits_.message_size ? cat("SIZE ", limits_.message_size) : std::string("SIZE"));  // RFC 1870 §3
+    row(!limits_.disable_vrfy, "VRFY");
+    row(limits_.starttls && !tls_, "STARTTLS");
+    row(limits_.auth && !auth_done_, cat("AUTH ", limits_.auth_mechanisms));
+    row(limits_.enhanced_codes, "ENHANCEDSTATUSCODES");
+    row(limits_.eight_bit, "8BITMIME");
+    row(limits_.dsn, "DSN");
+    row(limits_.smtputf8, "SMTPUTF8");
+    return out;
+}
+
+Outcome Server::starttls(std::string_view)
+{
+    if (!limits_.starttls) return Reply{502, "5.5.1", "Error: command not implemented"};
+    if (tls_) return Reply{554, "5.5.1", "Error: TLS already active"};
+    want_tls_ = true;
+    return Reply{220, "2.0.0", "Ready to start TLS"};
+}
+
+Outcome Server::auth(std::string_view text)
+{
+    if (!limits_.auth || !extended_) return Reply{503, "5.5.1", "Error: authentication not enabled"};
+    if (auth_done_) return Reply{503, "5.5.1", "Error: already authenticated"};  // RFC 4954 §4
+    if (state_ >= State::mail) return Reply{503, "5.5.1", "Error: MAIL transaction in progress"};
+    const auto words = split(text, " ");
+    if (words.empty() || words.size() > 2) return Reply{501, "5.5.4", "Syntax: AUTH mechanism"};
+    waiting_ = Waiting::auth;
+    return delegate_.auth(words[0], words.size() > 1 ? words[1] : std::string_view());
+}
+
+Outcome Server::mail(std::string_view text)
+{
+    if (state_ == State::connected && limits_.helo_required) return Reply{503, "5.5.1", "Error: send HELO/EHLO first"};
+    if (state_ >= State::mail) return Reply{503, "5.5.1", "Error: nested MAIL command"};
+    if (!istarts_with(text, "FROM:")) return Reply{501, "5.5.4", "Syntax: MAIL FROM:<address>"};
+    auto path = parse_mail_from(text, limits_.strict_envelopes);
+    if (!path) return Reply{501, "5.1.7", cat("Bad sender address syntax: ", path.error().text)};
+    forget_transaction();
+    uint64_t declared = 0;
+    for (const Param& p : path->params)
+        if (auto refusal = mail_param(p, declared)) {
+            forget_transaction();
+            return *refusal;
+        }
+    if (path->utf8 && !envelope_.smtputf8) return Reply{553, "5.6.7", "Must declare SMTPUTF8 to send a non-ASCII address"};  // RFC 6531 §3.5
+    envelope_.sender = std::move(path->address);
+    waiting_ = Waiting::mail;
+    return delegate_.sender(envelope_, declared);
+}
+
+std::optional<Reply> Server::mail_param(const Param& p, uint64_t& declared)
+{
+    const std::string_view value = p.value.value_or("");
+    const auto bad = [&] { return Reply{501, "5.5.4", cat("Bad ", upper(p.name), " parameter")}; };
+    if (iequals(p.name, "SIZE")) {  // RFC 1870 §4
+        const auto size = parse_number<uint64_t>(value);
+        if (!size) return bad();
+        if (limits_.message_size && *size > limits_.message_size) return Reply{552, "5.3.4", "Message size exceeds fixed limit"};
+        declared = *size;
+    } else if (iequals(p.name, "BODY") && limits_.eight_bit) {  // RFC 6152 §3
+        if (iequals(value, "8BITMIME")) envelope_.body = mail::Body::eight_bit;
+        else if (!iequals(value, "7BIT")) return bad();
+    } else if (iequals(p.name, "SMTPUTF8") && limits_.smtputf8) {  // RFC 6531 §3.4
+        if (p.value) return bad();
+        envelope_.smtputf8 = true;
+    } else if (iequals(p.name, "RET") && limits_.dsn) {  // RFC 3461 §4.3
+        if (iequals(value, "FULL")) envelope_.ret = mail::Ret::full;
+        else if (iequals(value, "HDRS")) envelope_.ret = mail::Ret::headers;
+        else return bad();
+    } else if (iequals(p.name, "ENVID") && limits_.dsn) {  // RFC 3461 §4.4
+        const auto id = value.size() <= 100 ? xtext_decode(value) : std::nullopt;
+        if (!id || id->empty() || std::any_of(id->begin(), id->end(), is_control)) return bad();
+        envelope_.envid = *id;
+    } else if (iequals(p.name, "AUTH") && limits_.auth) {  // RFC 4954 §5: whom the client vouches for; we vouch for nobody
+        if (!xtext_decode(value)) return bad();
+    } else {
+        return Reply{555, "5.5.4", cat("Unsupported option: ", printable(p.name, 50))};
+    }
+    return std::nullopt;
+}
+
+Outcome Server::rcpt(std::string_view text)
+{
+    if (!istarts_with(text, "TO:")) return Reply{501, "5.5.4", "Syntax: RCPT TO:<address>"};
+    waiting_ = Waiting::rcpt;
+    auto path = parse_rcpt_to(text, limits_.strict_envelopes);
+    if (!path) return Reply{501, "5.1.3", cat("Bad recipient address syntax: ", path.error().text)};
+    if (envelope_.recipients.size() >= limits_.recipients)
+        return Reply{452, "4.5.3", "Error: too many recipients"};  // RFC 5321 §4.5.3.1.10: 452, not 552
+    recipient_ = {};
+    for (const Param& p : path->params)
+        if (auto refusal = rcpt_param(p, recipient_)) return *refusal;
+    if (path->utf8 && !envelope_.smtputf8) return Reply{553, "5.6.7", "Must declare SMTPUTF8 to send to a non-ASCII address"};
+    recipient_.address = std::move(path->address);
+    return delegate_.recipient(recipient_, envelope_);
+}
+
+std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipient)
+{
+    const std::string_view value = p.value.value_or("");
+    if (limits_.dsn && iequals(p.name, "NOTIFY")) {
+        const auto notify = parse_notify(value);
+        if (!notify) return Reply{501, "5.5.4", "Bad NOTIFY parameter"};
+        recipient.notify = *notify;
+        return std::nullopt;
+    }
+    if (limits_.dsn && iequals(p.name, "ORCPT")) {  // RFC 3461 §4.2
+        const auto [type, address] = cut(value, ';');
+        auto decoded = value.size() <= 500 ? xtext_decode(address.value_or("")) : std::nullopt;
+        // RFC 6533 §3: after utf-8; stands plain UTF-8 or its own escapes.
+        if (iequals(type, "utf-8") && address && is_utf8(*address)) decoded = std::string(*address);
+        const bool clean = decoded && !decoded->empty() && std::none_of(decoded->begin(), decoded->end(), is_control);
+        if (!clean || type.empty() || !std::all_of(type.begin(), type.end(), [](char c) { return is_alnum(c) || c == '-'; }))
+            return Reply{501, "5.5.4", "Bad ORCPT parameter"};
+        recipient.orcpt = cat(type, ';', *decoded);
+        return std::nullopt;
+    }
+    return Reply{555, "5.5.4", cat("Unsupported option: ", printable(p.name, 50))};
+}
+
+Outcome Server::data(std::string_view)
+{
+    if (envelope_.recipients.empty()) {
+        if (rcpt_refused_) return Reply{554, "5.5.1", "Error: no valid recipients"};  // RFC 5321 §3.3
+        return Reply{503, "5.5.1", "Error: need RCPT command"};
+    }
+    waiting_ = Waiting::data;
+    return delegate_.data(envelope_);
+}
+
+Outcome Server::rset(std::string_view)
+{
+    forget_transaction();
+    return Reply{250, "2.0.0", "Ok"};
+}
+
+Outcome Server::noop(std::string_view) { return Reply{250, "2.0.0", "Ok"}; }
+
+Outcome Server::vrfy(std::string_view text)
+{
+    if (limits_.disable_vrfy) return Reply{502, "5.5.1", "VRFY command is disabled"};
+    if (text.empty()) return Reply{501, "5.5.4", "Syntax: VRFY address"};
+    return delegate_.vrfy(text);
+}
+
+Outcome Server::help(std::string_view)
+{
+    return Reply{214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 5321"};
+}
+
+Outcome Server::etrn(std::string_view text) { return delegate_.etrn(text); }
+
+Outcome Server::quit(std::string_view)
+{
+    closing_ = true;
+    return Reply{221, "2.0.0", "Bye"};
+}
+
+Outcome Server::forbidden(std::string_view)
+{
+    closing_ = true;
+    return Reply{421, "4.7.0", cat(limits_.hostname, " Error: this is a mail server, no web server")};
+}
+
+}  // namespace veredus::smtp

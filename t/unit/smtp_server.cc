@@ -1,0 +1,363 @@
+// lib/smtp: the server engine, as whole conversations.
+#include "t/unit/catch.h"
+
+#include <map>
+
+#include "lib/base/text.h"
+#include "lib/smtp/server.h"
+
+using namespace veredus;
+using namespace veredus::smtp;
+
+namespace {
+
+// A policy that remembers what it was asked; `late` answers everything through answer().
+class Policy final : public Delegate {
+public:
+    bool late = false;
+    std::map<std::string, Reply> refuse;  // by "helo", "mail", "data", "end", or a recipient's address
+    std::string content_seen, queued, refusals;
+    unsigned resets = 0;
+    bool room = true;
+    std::optional<Reply> owed;
+    Content last;
+
+    Outcome helo(std::string_view, bool) override { return say("helo", {250, "", "x"}); }
+    Outcome sender(const mail::Envelope&, uint64_t) override { return say("mail", {250, "2.1.0", "Ok"}); }
+    Outcome recipient(mail::Recipient r, const mail::Envelope&) override { return say(r.address.text(), {250, "2.1.5", "Ok"}); }
+    Outcome data(const mail::Envelope&) override { return say("data", {354, "", ""}); }
+    bool content(std::string_view bytes) override
+    {
+        content_seen += bytes;
+        return room;
+    }
+    Outcome end_of_data(const Content& facts, mail::Envelope&& e) override
+    {
+        last = facts;
+        append(queued, e.sender.text(), " ->");
+        for (const auto& r : e.recipients) append(queued, ' ', r.address.text(), r.orcpt.empty() ? "" : " orcpt ", r.orcpt, r.notify ? " notify " : "", r.notify ? cat(unsigned(r.notify)) : "");
+        append(queued, e.envid.empty() ? "" : " envid ", e.envid, e.ret == mail::Ret::headers ? " hdrs" : "", e.smtputf8 ? " utf8" : "",
+               e.body == mail::Body::eight_bit ? " 8bit" : "", ": ", content_seen, "\n");
+        content_seen.clear();
+        return say("end", {250, "2.0.0", "Ok: queued"});
+    }
+    void refused(const Reply& r) override { append(refusals, r.code, ' '); }
+    void reset() override
+    {
+        ++resets;
+        content_seen.clear();
+    }
+    Outcome auth(std::string_view mechanism, std::string_view initial) override
+    {
+        if (mechanism != "PLAIN") return Reply{504, "5.5.4", "no"};
+        return initial.empty() ? Reply{334, "", ""} : Reply{235, "2.7.0", "Authentication successful"};
+    }
+    Outcome auth_response(std::string_view line) override { return line == "good" ? Reply{235, "2.7.0", "yes"} : Reply{535, "5.7.8", "no"}; }
+
+private:
+    Outcome say(const std::string& what, Reply reply)
+    {
+        if (refuse.count(what)) reply = refuse[what];
+        if (!late) return reply;
+        owed = reply;
+        return Pending{};
+    }
+};
+
+Limits limits()
+{
+    Limits l;
+    l.hostname = "mx.example.org";
+    l.banner = "mx.example.org ESMTP";
+    l.strict_groups = false;
+    return l;
+}
+
+struct Talk {
+    Policy policy;
+    Limits limit = limits();
+    std::string out;
+    Server::Wants wants = Server::Wants::input;
+
+    std::string run(std::string_view in, std::size_t piece = 1 << 20)
+    {
+        Server server(policy, limit);
+        server.greet(out);
+        while (!in.empty() && wants != Server::Wants::close) {
+            wants = server.feed(in.substr(0, piece), out);
+            in.remove_prefix(std::min(piece, in.size()));
+            settle(server);
+        }
+        tally = server.tally();
+        return out;
+    }
+    void settle(Server& server)
+    {
+        while (wants == Server::Wants::answer) {
+            REQUIRE(policy.owed);
+            const Reply r = *std::exchange(policy.owed, std::nullopt);
+            wants = server.answer(r, out);
+        }
+    }
+    std::string tally;
+};
+
+std::string codes(const std::string& out)
+{
+    std::string list;
+    for (const auto line : split(out, "\r\n"))
+        if (line.size() < 4 || line[3] == ' ') append(list, list.empty() ? "" : " ", line.substr(0, 3));
+    return list;
+}
+
+std::string talk(std::string_view in) { return codes(Talk().run(in)); }
+
+}  // namespace
+
+TEST_CASE("a mail is taken, cut anywhere, answered at once or late, always with the same words", "[smtp][rfc5321-3.3]")
+{
+    const std::string session = "EHLO client.example\r\nMAIL FROM:<a@x.org> SIZE=10 BODY=8BITMIME\r\nRCPT TO:<b@y.org>\r\nRCPT TO:<no@y.org>\r\n"
+                                "RCPT TO:<c@y.org>\r\nDATA\r\nSubject: hi\r\n\r\n..dot\r\n.\r\nMAIL FROM:<>\r\nRSET\r\nNOOP x\r\nVRFY a\r\nBOGUS\r\nQUIT\r\n";
+    Talk whole;
+    whole.policy.refuse["no@y.org"] = {550, "5.1.1", "unknown"};
+    whole.run(session);
+    CHECK(codes(whole.out) == "220 250 250 250 550 250 354 250 250 250 250 502 500 221");
+    CHECK(whole.policy.queued == "a@x.org -> b@y.org c@y.org 8bit: Subject: hi\r\n\r\n.dot\r\n\n");
+    CHECK(whole.wants == Server::Wants::close);
+    CHECK(whole.tally == "ehlo=1 mail=2 rcpt=2/3 data=1 rset=1 noop=1 vrfy=0/1 quit=1 unknown=0/1 commands=9/12");
+    for (const bool late : {false, true})
+        for (const std::size_t piece : {1u, 2u, 7u, 50u, 100'000u}) {
+            Talk t;
+            t.policy.late = late;
+            t.policy.refuse["no@y.org"] = {550, "5.1.1", "unknown"};
+            t.run(session, piece);
+            CHECK(t.out == whole.out);
+            CHECK(t.policy.queued == whole.policy.queued);
+            CHECK(t.tally == whole.tally);
+        }
+}
+
+TEST_CASE("EHLO announces what is on, one word per line", "[smtp][rfc5321-4.1.1.1]")
+{
+    Talk t;
+    t.run("EHLO x\r\n");
+    CHECK(t.out == "220 mx.example.org ESMTP\r\n250-mx.example.org\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
+    Talk u;
+    u.limit.starttls = u.limit.auth = u.limit.dsn = u.limit.smtputf8 = true;
+    u.limit.auth_mechanisms = "PLAIN LOGIN";
+    u.run("EHLO x\r\n");
+    for (const char* row : {"STARTTLS\r\n", "AUTH PLAIN LOGIN\r\n", "DSN\r\n", "SMTPUTF8\r\n"}) CHECK(u.out.find(row) != std::string::npos);
+    Talk h;
+    h.run("HELO x\r\n");
+    CHECK(h.out.ends_with("250 mx.example.org\r\n"));
+}
+
+TEST_CASE("commands come in the order that the RFC gives them", "[smtp][rfc5321-4.1.4]")
+{
+    CHECK(talk("RCPT TO:<a@b>\r\n") == "220 503");
+    CHECK(talk("DATA\r\n") == "220 503");
+    CHECK(talk("MAIL FROM:<a@b>\r\n") == "220 250");
+    CHECK(talk("HELO x\r\nMAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\n") == "220 250 250 503");
+    CHECK(talk("HELO x\r\nMAIL FROM:<a@b>\r\nDATA\r\n") == "220 250 250 503");
+    CHECK(talk("HELO x\r\nMAIL FROM:<a@b>\r\nEHLO y\r\nRCPT TO:<a@b>\r\n") == "220 250 250 250 503");
+    CHECK(talk("EHLO\r\nEHLO a b\r\n") == "220 501 501");
+    CHECK(talk("DATA x\r\nQUIT now\r\nRSET x\r\n") == "220 503 501 501");
+    CHECK(talk("ehlo x\r\nmail from:<a@b>\r\nRcPt tO:<a@b>\r\n") == "220 250 250 250");
+    CHECK(talk("AUTH PLAIN x\r\nSTARTTLS\r\n") == "220 503 502");
+    CHECK(talk("HELP\r\nNOOP\n") == "220 214 250");
+    Talk t;
+    t.limit.helo_required = true;
+    CHECK(codes(t.run("MAIL FROM:<a@b>\r\nHELO x\r\nMAIL FROM:<a@b>\r\n")) == "220 503 250 250");
+}
+
+TEST_CASE("DATA after every recipient was refused has no valid recipients", "[smtp][rfc5321-3.3]")
+{
+    Talk t;
+    t.policy.refuse["a@b.org"] = {550, "5.1.1", "no"};
+    CHECK(codes(t.run("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.org>\r\nDATA\r\n")) == "220 250 250 550 554");
+    CHECK(t.out.find("no valid recipients") != std::string::npos);
+}
+
+TEST_CASE("parameters are known or refused", "[smtp][rfc5321-4.1.1.11]")
+{
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> FOO=1\r\n") == "220 250 555");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> SIZE=x\r\n") == "220 250 501");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> SIZE=99999999\r\n") == "220 250 552");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> BODY=BINARYMIME\r\n") == "220 250 501");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> RET=FULL\r\n") == "220 250 555");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\n") == "220 250 555");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<j\xc3\xbc@b>\r\n") == "220 250 553");
+    CHECK(talk("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b> NOTIFY=NEVER\r\n") == "220 250 250 555");
+    CHECK(talk("EHLO x\r\nMAIL FROM:a@b b=\r\nMAIL TO:<a@b>\r\n") == "220 250 501 501");
+}
+
+TEST_CASE("DSN and SMTPUTF8 parameters reach the envelope when they are on", "[smtp][rfc3461-4]")
+{
+    Talk t;
+    t.limit.dsn = t.limit.smtputf8 = true;
+    t.run("EHLO x\r\nMAIL FROM:<j\xc3\xbc@b> SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\nRCPT TO:<c@d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2B@d\r\nDATA\r\n.\r\n");
+    CHECK(t.policy.queued == "j\xc3\xbc@b -> c@d orcpt rfc822;o+@d notify 10 envid a+b hdrs utf8: \n");
+    for (const char* bad : {"NOTIFY=NEVER,DELAY", "NOTIFY", "ORCPT=rfc822", "ORCPT=rfc822;", "ORCPT=;x", "ORCPT=rfc822;a+0D+0A"}) {
+        Talk u;
+        u.limit.dsn = true;
+        CHECK(codes(u.run(cat("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d> ", bad, "\r\n"))) == "220 250 250 501");
+    }
+}
+
+TEST_CASE("too many recipients get 452, the others stay", "[smtp][rfc5321-4.5.3.1.10]")
+{
+    Talk t;
+    t.limit.recipients = 2;
+    CHECK(codes(t.run("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@b>\r\nRCPT TO:<d@b>\r\nDATA\r\n.\r\n")) == "220 250 250 250 250 452 354 250");
+    CHECK(t.policy.queued == " -> a@b c@b: \n");
+}
+
+TEST_CASE("content beyond the limit is read to its end and refused", "[smtp][rfc1870-6.2]")
+{
+    Talk t;
+    t.limit.message_size = 100;
+    const std::string in = "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n" + std::string(200, 'x') + "\r\n.\r\nNOOP\r\n";
+    CHECK(codes(t.run(in, 10)) == "220 250 250 250 354 552 250");
+    CHECK(t.policy.queued.empty());
+    CHECK(t.policy.refusals == "552 ");
+    CHECK(t.tally == "helo=1 mail=1 rcpt=1 data=0/1 noop=1 commands=4/5");
+}
+
+TEST_CASE("a delegate without room hears no more, but still decides at the end", "[smtp]")
+{
+    Talk t;
+    t.policy.room = false;
+    t.policy.refuse["end"] = {452, "4.3.1", "no space"};
+    CHECK(codes(t.run("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n1\r\n2\r\n3\r\n.\r\n", 1)) == "220 250 250 250 354 452");
+    CHECK(t.policy.queued == " -> a@b: 1\n");  // one piece, no more
+}
+
+TEST_CASE("mail with bare line ends is mended, or refused when the owner says so", "[smtp][rfc5321-2.3.8]")
+{
+    const std::string in = "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\na\n.\nMAIL FROM:<evil@x>\r\n.\r\n";
+    Talk t;
+    CHECK(codes(t.run(in)) == "220 250 250 250 354 250");
+    CHECK(t.policy.queued == " -> a@b: a\r\n.\r\nMAIL FROM:<evil@x>\r\n\n");
+    CHECK(t.policy.last.bare_lf);
+    Talk u;
+    u.limit.bare_lf = BareLf::reject;
+    CHECK(codes(u.run(in)) == "220 250 250 250 354 550");
+    CHECK(u.policy.queued.empty());
+}
+
+TEST_CASE("a command that must end its group and does not ends the conversation", "[smtp][rfc2920-3.1]")
+{
+    for (const char* in : {"EHLO x\r\nMAIL FROM:<a@b>\r\n", "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\nSubject: x\r\n"}) {
+        Talk t;
+        t.limit.strict_groups = true;
+        t.run(in);
+        CHECK(t.out.find("554 5.5.0 Error: SMTP protocol synchronization\r\n") != std::string::npos);
+        CHECK(t.wants == Server::Wants::close);
+        CHECK(t.policy.queued.empty());
+    }
+    Talk t;
+    t.limit.strict_groups = true;
+    CHECK(codes(t.run("MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nRSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\n")) == "220 250 250 250 250 250 354");
+}
+
+TEST_CASE("after STARTTLS nothing said in clear counts", "[smtp][rfc3207-4.2]")
+{
+    Policy policy;
+    Limits l = limits();
+    l.starttls = true;
+    Server server(policy, l);
+    std::string out;
+    server.feed("EHLO x\r\nMAIL FROM:<a@b>\r\n", out);
+    CHECK(server.feed("STARTTLS\r\nRCPT TO:<evil@b>\r\n", out) == Server::Wants::starttls);
+    CHECK(out.ends_with("220 2.0.0 Ready to start TLS\r\n"));
+    out.clear();
+    CHECK(server.tls_started() == Server::Wants::input);
+    CHECK(out.empty());
+    server.feed("RCPT TO:<b@b>\r\n", out);
+    CHECK(codes(out) == "503");
+    out.clear();
+    server.feed("EHLO x\r\n", out);
+    CHECK(out.find("STARTTLS") == std::string::npos);
+    CHECK(server.protocol() == "ESMTPS");
+    server.feed("STARTTLS\r\n", out);
+    CHECK(codes(out) == "250 554");
+}
+
+TEST_CASE("where TLS is demanded little else is heard in clear", "[smtp][rfc3207-4]")
+{
+    Talk t;
+    t.limit.starttls = t.limit.require_tls = true;
+    CHECK(codes(t.run("EHLO x\r\nMAIL FROM:<a@b>\r\nAUTH PLAIN x\r\nNOOP\r\nSTARTTLS\r\n")) == "220 250 530 530 250 220");
+    CHECK(t.wants == Server::Wants::starttls);
+}
+
+TEST_CASE("AUTH goes through its exchange, or is cancelled", "[smtp][rfc4954-4]")
+{
+    const auto run = [](std::string_view in) {
+        Talk t;
+        t.limit.auth = true;
+        return codes(t.run(in));
+    };
+    CHECK(run("EHLO x\r\nAUTH PLAIN\r\ngood\r\n") == "220 250 334 235");
+    CHECK(run("EHLO x\r\nAUTH PLAIN\r\nbad\r\nNOOP\r\n") == "220 250 334 535 250");
+    CHECK(run("EHLO x\r\nAUTH PLAIN\r\n*\r\nNOOP\r\n") == "220 250 334 501 250");
+    CHECK(run("EHLO x\r\nAUTH PLAIN " + std::string(1000, 'x') + "\r\nAUTH FOO\r\nAUTH\r\n") == "220 250 235 504 501");
+    CHECK(run("HELO x\r\nAUTH PLAIN x\r\n") == "220 250 503");
+    CHECK(run("EHLO x\r\nAUTH PLAIN\r\n" + std::string(11'000, 'x') + "\r\n") == "220 250 334 535");
+}
+
+TEST_CASE("errors are counted: the hard limit ends it", "[smtp]")
+{
+    Talk t;
+    std::string in;
+    for (int i = 0; i < 100; ++i) in += "BOGUS\r\n";
+    t.run(in);
+    CHECK(t.wants == Server::Wants::close);
+    CHECK(t.out.ends_with("421 4.7.0 mx.example.org Error: too many errors\r\n"));
+    CHECK(t.tally == "unknown=0/20 commands=0/20");
+    Talk j;
+    in.clear();
+    for (int i = 0; i < 1000; ++i) in += "NOOP\r\n";
+    j.run(in);
+    CHECK(j.wants == Server::Wants::close);  // junk beyond the limit is an error each
+}
+
+TEST_CASE("hostile bytes cost nothing and break nothing", "[smtp]")
+{
+    CHECK(talk(std::string(1'000'000, 'x')) == "220");
+    CHECK(talk(std::string(1'000'000, 'x') + "\r\nNOOP\r\n") == "220 500 250");
+    CHECK(talk(std::string_view("NO\0OP\r\nNOOP\r\n", 13)) == "220 500 250");
+    CHECK(talk("NOOP \x01\r\n\r\n   \r\n") == "220 500 500 500");
+    CHECK(talk("MAIL FROM:<a@b>\rRCPT TO:<c@d>\r\n") == "220 500");
+    CHECK(talk("GET / HTTP/1.0\r\nHost: x\r\n") == "220 421");
+    std::string noise;
+    for (unsigned i = 0; i < 100'000; ++i) noise.push_back(static_cast<char>(i * 2654435761u >> 11));
+    for (const std::size_t piece : {1u, 100u, 65536u}) {
+        Talk t;
+        t.run(noise, piece);
+        CHECK(t.out.size() < 10'000);
+    }
+    Talk million;
+    million.limit.hard_errors = 2'000'000;
+    std::string in;
+    in.reserve(7'000'000);
+    for (int i = 0; i < 1'000'000; ++i) in += "NOOP\r\n";
+    million.run(in, 65536);
+    CHECK(million.tally == "noop=1000000 commands=1000000");
+}
+
+TEST_CASE("a 421 from the delegate closes; refuse drops what runs", "[smtp][rfc5321-3.8]")
+{
+    Talk t;
+    t.policy.refuse["mail"] = {421, "4.3.2", "going down"};
+    CHECK(codes(t.run("HELO x\r\nMAIL FROM:<>\r\nNOOP\r\n")) == "220 250 421");
+    Policy policy;
+    policy.late = true;
+    const Limits l = limits();
+    Server server(policy, l);
+    std::string out;
+    CHECK(server.feed("HELO x\r\n", out) == Server::Wants::answer);
+    server.refuse({421, "4.3.2", "bye"}, out);
+    CHECK(server.answer({250, "", ""}, out) == Server::Wants::close);
+    CHECK(out == "421 4.3.2 bye\r\n");
+}
