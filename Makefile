@@ -14,7 +14,7 @@ all:
 SANITIZE ?=
 BUILD ?= build$(if $(SANITIZE),/sanitize)
 CONFIG := build/config.mk
-no_config_goals := deps clean distclean format configure
+no_config_goals := deps clean distclean format configure check try bench
 ifeq ($(filter $(no_config_goals),$(MAKECMDGOALS)),)
 include $(CONFIG)
 endif
@@ -106,6 +106,71 @@ unit: $(BUILD)/unit
 check-unit: $(BUILD)/unit
 	t/layering
 	$(BUILD)/unit
+
+
+# --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
+build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev catch2
+test_packages := python3 iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email procmail strace binutils libdate-calc-perl cpio
+deps:
+	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
+
+# --- tests. The recursion is there because configure can only run once deps has installed what it looks for.
+check:
+	$(MAKE) deps
+	$(MAKE) -j2 all unit
+	$(MAKE) run-checks
+.PHONY: run-checks check-e2e stage check-sanitize
+run-checks: unit all
+	t/check
+check-e2e: all stage
+	t/e2e/run $(TESTS)
+# The units once more under ASan and UBSan, in a build folder of their own.
+check-sanitize:
+	$(MAKE) -j2 SANITIZE=address,undefined OPT=-O1 unit
+	ASAN_OPTIONS=detect_leaks=1 build/sanitize/unit
+stage: all
+	@rm -rf $(BUILD)/stage
+	@$(MAKE) --no-print-directory -s install DESTDIR=$(abspath $(BUILD)/stage) STRIP=-s
+try:
+	$(MAKE) deps DEPS=build
+	$(MAKE) -j2 all
+	t/try
+bench:
+	$(MAKE) deps
+	$(MAKE) -j2 all
+	$(MAKE) stage
+	t/bench/run $(BENCHES)
+
+# --- fuzzers: clang's libFuzzer over the pure grammars
+$(BUILD)/fuzz/%: t/fuzz/%.cc $(CONFIG)
+	@mkdir -p $(@D)
+	clang++-14 $(STD) -I$(BUILD) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< $(filter-out lib/loop/% lib/net/stream.cc lib/ipc/channel.cc lib/tls/% lib/daemon/%,$(lib_sources)) -levent_core -lresolv -lpcre2-8 -lcrypto
+fuzz: $(BUILD)/config.h $(fuzzers)
+	@for f in $(fuzzers); do echo "fuzz $$f"; $$f -max_total_time=$(or $(FUZZ_SECONDS),10) -verbosity=0 t/fuzz/corpus/$$(basename $$f) || exit 1; done
+
+# --- installation
+STRIP ?=
+libexec_programs := $(filter-out veredus sendmail,$(notdir $(binaries)))
+pages := $(wildcard man/*.[1-9])
+d := $(DESTDIR)
+install: all
+	$(INSTALL) -d $d$(sbindir) $d$(bindir) $d$(libexecdir)/veredus $d$(prefix)/lib $d$(sysconfdir)/veredus $d$(sysconfdir)/init.d $d$(systemdunitdir)
+	for p in $(libexec_programs); do $(INSTALL) $(STRIP) -m 755 $(BUILD)/bin/$$p $d$(libexecdir)/veredus/ || exit 1; done
+	$(INSTALL) $(STRIP) -m 755 $(BUILD)/bin/veredus $(BUILD)/bin/sendmail $d$(sbindir)/
+	for n in mailq newaliases; do ln -sf ../sbin/sendmail $d$(bindir)/$$n || exit 1; done
+	ln -sf sendmail $d$(sbindir)/newaliases
+	ln -sf ../sbin/sendmail $d$(prefix)/lib/sendmail
+	for m in $(pages); do s=$${m##*.}; $(INSTALL) -d $d$(mandir)/man$$s && $(INSTALL) -m 644 $$m $d$(mandir)/man$$s/ || exit 1; done
+	sed $(substitutions) master/veredus.init.in > $(BUILD)/veredus.init && $(INSTALL) -m 755 $(BUILD)/veredus.init $d$(sysconfdir)/init.d/veredus
+	sed $(substitutions) master/veredus.service.in > $(BUILD)/veredus.service && $(INSTALL) -m 644 $(BUILD)/veredus.service $d$(systemdunitdir)/veredus.service
+	@echo 'installed; next: veredus setup && veredus start'
+substitutions = -e 's|@sbindir@|$(sbindir)|g; s|@libexecdir@|$(libexecdir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@localstatedir@|$(localstatedir)|g'
+uninstall:
+	rm -f $(addprefix $d$(libexecdir)/veredus/,$(libexec_programs)) $d$(sbindir)/{veredus,sendmail,newaliases} $d$(bindir)/{mailq,newaliases}
+	rm -f $d$(prefix)/lib/sendmail $d$(sysconfdir)/init.d/veredus $d$(systemdunitdir)/veredus.service
+	rm -f $(foreach m,$(pages),$d$(mandir)/man$(patsubst .%,%,$(suffix $m))/$(notdir $m))
+	-rmdir $d$(libexecdir)/veredus
+	@echo 'kept: $(sysconfdir)/veredus, the spool and the users of the daemons'
 
 clean:
 	rm -rf build/lib build/bin build/t build/fuzz build/sanitize build/*.a build/unit build/{master,smtpd,submission,qmgr,smtp-client,local,pop3d,imapd}
