@@ -1,0 +1,238 @@
+"""What the end-to-end tests share: the installed suite in this test's namespaces, users, peers, waiting for conditions."""
+import contextlib
+import os
+import pwd
+import re
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+
+TOP = os.environ.get("E2E_TOP") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SCRATCH = os.environ.get("E2E_SCRATCH", "/tmp")
+LOG = "/var/log/mail.log"
+PATIENCE = 60          # seconds until a condition counts as never true
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """The first true value of condition(); never a fixed sleep."""
+    end = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"waited {patience} s in vain for: {what}")
+        time.sleep(0.02)
+
+
+def run(*command, input=None, user=None, env=None, ok=(0,), timeout=60, cwd=None):
+    """Runs to the end; output as text. `ok` None takes any exit status."""
+    if isinstance(input, str):
+        input = input.encode()
+    if user:
+        command = ("setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--init-groups", *command)
+    done = subprocess.run(command, input=input if input is not None else b"", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, **(env or {})}, timeout=timeout, cwd=cwd)
+    done.text = done.stdout.decode("utf-8", "replace")
+    if ok is not None and done.returncode not in ok:
+        raise Failure(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.text}")
+    return done
+
+
+class Suite:
+    """The installed suite: settings, start, stop, log."""
+
+    def __init__(self, settings="", users=("alice", "bob"), start=True, setup=True):
+        for user in users:
+            self.add_user(user)
+        os.makedirs("/etc/veredus", exist_ok=True)
+        with open("/etc/aliases", "w") as f:
+            f.write("postmaster: root\nroot: alice\nmailer-daemon: postmaster\n")
+        self.settings(settings)
+        if setup:
+            run("veredus", "setup")
+        if start:
+            self.start()
+
+    @staticmethod
+    def add_user(name):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            run("useradd", "-m", "-s", "/bin/sh", name)
+        os.chmod(pwd.getpwnam(name).pw_dir, 0o755)
+
+    def settings(self, text):
+        with open("/etc/veredus/main.cf", "w") as f:
+            f.write("myhostname = mail.example.org\nmydestination = $myhostname, example.org, localhost\n"
+                    f"myorigin = example.org\nmaillog_file = {LOG}\nmynetworks = 127.0.0.0/8 [::1]/128\n" + text + "\n")
+
+    def start(self):
+        run("veredus", "start")
+
+    def stop(self):
+        run("veredus", "stop")
+
+    def reload(self):
+        run("veredus", "reload")
+
+    def log(self):
+        try:
+            with open(LOG, errors="replace") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def wait_log(self, pattern, count=1):
+        """Waits until the log has `count` lines that match; returns the matches."""
+        def found():
+            matches = list(re.finditer(pattern, self.log(), re.M))
+            return matches if len(matches) >= count else None
+        return wait_for(found, f"log line {pattern!r}")
+
+    def wait_empty(self):
+        wait_for(lambda: run("mailq").text == "Mail queue is empty\n", "an empty queue")
+
+    def pids(self, program):
+        out = subprocess.run(["pgrep", "-f", f"/usr/libexec/veredus/{program}( |$)"], stdout=subprocess.PIPE, text=True).stdout
+        return [int(p) for p in out.split()]
+
+
+def mbox(user):
+    try:
+        with open(f"/var/mail/{user}", errors="surrogateescape", newline="") as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def maildir(path):
+    """The messages of new/ and cur/, oldest first."""
+    out = []
+    for sub in ("new", "cur"):
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(os.path.join(path, sub))):
+                with open(os.path.join(path, sub, name), errors="surrogateescape", newline="") as f:
+                    out.append(f.read())
+    return out
+
+
+def wait_mail(user, pattern, count=1):
+    """Waits until the user's mbox has `count` matches."""
+    def found():
+        text = mbox(user)
+        return text if len(re.findall(pattern, text, re.M)) >= count else None
+    return wait_for(found, f"mail for {user} with {pattern!r}")
+
+
+def send(sender, recipients, body, host="127.0.0.1", port=25):
+    with smtplib.SMTP(host, port, timeout=PATIENCE, local_hostname="client.example.net") as s:
+        return s.sendmail(sender, recipients, body)
+
+
+def message(subject, to="alice@example.org", sender="carol@example.net", body="hello\n", extra=""):
+    return f"From: {sender}\nTo: {to}\nSubject: {subject}\n{extra}\n{body}"
+
+
+def talk(lines, host="127.0.0.1", port=25):
+    """Raw SMTP: sends each line after the answer to the one before; returns all answers."""
+    answers = []
+    with socket.create_connection((host, port), timeout=PATIENCE) as s:
+        f = s.makefile("rb")
+
+        def answer():
+            out = b""
+            while True:
+                line = f.readline()
+                out += line
+                if not line or line[3:4] != b"-":
+                    return out.decode("utf-8", "replace")
+        answers.append(answer())
+        for line in lines:
+            s.sendall(line if isinstance(line, bytes) else line.encode() + b"\r\n")
+            answers.append(answer())
+    return answers
+
+
+class Network:
+    """A second host in a network namespace of its own: 192.0.2.1 is us, 192.0.2.2 and on are the peer's."""
+
+    def __init__(self, addresses=("192.0.2.2",)):
+        run("ip", "netns", "add", "peer")
+        run("ip", "link", "add", "us", "type", "veth", "peer", "name", "them", "netns", "peer")
+        run("ip", "addr", "add", "192.0.2.1/24", "dev", "us")
+        run("ip", "addr", "add", "2001:db8::1/64", "dev", "us", "nodad")
+        run("ip", "link", "set", "us", "up")
+        inside = ("ip", "netns", "exec", "peer")
+        run(*inside, "ip", "link", "set", "lo", "up")
+        for a in addresses:
+            run(*inside, "ip", "addr", "add", f"{a}/{64 if ':' in a else 24}", "dev", "them", *(("nodad",) if ":" in a else ()))
+        run(*inside, "ip", "link", "set", "them", "up")
+        self.inside = inside
+
+    def popen(self, *command, **more):
+        return subprocess.Popen((*self.inside, *map(str, command)), **more)
+
+
+class Dns:
+    """The tests' DNS server on 127.0.0.53 (t/e2e/dns_server.py)."""
+
+    def __init__(self, zone, *options):
+        self.path = os.path.join(SCRATCH, "zone")
+        self.set(zone)
+        self.process = subprocess.Popen([sys.executable, os.path.join(TOP, "t/e2e/dns_server.py"), "--zone", self.path,
+                                         "--address", "127.0.0.53", "--port", "53", *options])
+
+        def answers():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.settimeout(0.2)
+                s.connect(("127.0.0.53", 53))
+                try:
+                    s.send(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05probe\x04test\x00\x00\x01\x00\x01")
+                    return s.recv(512)
+                except OSError:
+                    return None
+        wait_for(answers, "the DNS server")
+
+    def set(self, zone):
+        with open(self.path + ".new", "w") as f:
+            f.write(zone)
+        os.rename(self.path + ".new", self.path)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def main(*tests):
+    """Runs the test functions of a file; prints the log's end when one fails."""
+    sys.stdout.reconfigure(line_buffering=True)
+    status = 0
+    for test in tests:
+        print(f"-- {test.__name__}: {(test.__doc__ or '').strip()}")
+        try:
+            test()
+        except BaseException as error:
+            status = 1
+            import traceback
+            if not isinstance(error, Failure):
+                traceback.print_exc()
+            print(f"FAILED {test.__name__}: {error}")
+            if os.path.exists(LOG):
+                with open(LOG, errors="replace") as f:
+                    print("-- end of the log:\n" + "".join(f.readlines()[-60:]))
+            break
+    with contextlib.suppress(Exception):
+        subprocess.run(["veredus", "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30)
+    sys.exit(status)
