@@ -1,8 +1,9 @@
-// aliases(5) and .forward: the grammar of targets, and the compiled aliases file.
+// aliases(5) and .forward: the grammar of targets, the compiled aliases file, and alias_maps as a whole.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +14,7 @@ namespace veredus::table {
 
 struct AliasTarget {
     enum class Kind { address, command, file, include } kind = Kind::address;
-    std::string text;        // address as written (unquoted), command, path, include path
+    std::string text;        // address in external form, command, path, include path
     bool final = false;      // "\user": no further alias expansion
     bool operator==(const AliasTarget&) const = default;
 };
@@ -42,5 +43,29 @@ public:
 private:
     std::map<std::string, Entry, std::less<>> entries_;
 };
+
+// alias_maps: text files in the grammar above ("hash:/etc/aliases" and its kin), and any other table, whose value is a list of
+// targets. Asked in order.
+class AliasMaps {
+public:
+    AliasMaps();
+    ~AliasMaps();
+    AliasMaps(AliasMaps&&) noexcept;
+    AliasMaps& operator=(AliasMaps&&) noexcept;
+    static Result<AliasMaps> open(const std::vector<std::string>& specs);
+    // The entry; nothing; or an error that defers. `name` is a local part, or anything that alias_maps may hold.
+    Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
+    Result<bool> refresh();                             // as Table::refresh
+    std::vector<std::string> sources() const;           // files to watch
+    std::string origin(std::string_view name) const;    // "file:line"
+    std::vector<std::string> problems() const;          // "file, line N: text"
+
+private:
+    struct Source;
+    std::vector<std::unique_ptr<Source>> sources_;
+};
+
+// "hash:/path", "proxy:lmdb:/path" and so on: the path of the text; nothing for other types.
+std::optional<std::string> text_file_of(std::string_view spec);
 
 }  // namespace veredus::table

@@ -13,6 +13,7 @@
 #include "lib/base/result.h"
 #include "lib/mail/address.h"
 #include "lib/net/address.h"
+#include "lib/table/source.h"
 
 namespace veredus::table {
 
@@ -26,6 +27,7 @@ public:
     virtual std::vector<std::string> sources() const { return {}; }    // files to watch
     virtual std::string origin(std::string_view key) const { (void)key; return {}; }   // "file:line" that answers, for explain
     virtual bool is_pattern() const { return false; }                  // regexp:, pcre:, cidr:, static: match whole keys only
+    virtual std::vector<std::string> problems() const { return {}; }   // "file, line 3: …": lines that are not used
 };
 
 // "hash:/etc/veredus/transport", "inline:{a=b, c=d}", "static:x", "regexp:/…", "pcre:/…", "cidr:/…", "texthash:…",
@@ -37,14 +39,25 @@ class Chain {      // several tables asked in order
 public:
     static Result<Chain> open(const std::vector<std::string>& specs);
     Result<std::optional<std::string>> find(std::string_view key) const;
+    // For a part of an address (user, @domain, a domain's parent): pattern tables are not asked.
+    Result<std::optional<std::string>> find_part(std::string_view key) const;
     Result<bool> refresh();
     bool empty() const { return tables_.empty(); }
     std::vector<std::string> sources() const;
+    std::vector<std::string> problems() const;
+    std::string origin(std::string_view key) const;
     const std::vector<std::unique_ptr<Table>>& tables() const { return tables_; }
 
 private:
     std::vector<std::unique_ptr<Table>> tables_;
 };
+
+struct AddressHit {
+    std::string value;
+    std::string key;          // the key that was found
+    std::string extension;    // "+ext" when the key was found without the address's extension
+};
+Result<std::optional<AddressHit>> find_address_hit(const Chain& chain, const mail::Address& address, std::string_view delimiters, bool domain_is_ours);
 
 // Postfix's order of keys for an address: user+ext@domain, user@domain, user+ext, user (when the domain is ours), @domain.
 Result<std::optional<std::string>> find_address(const Chain& chain, const mail::Address& address, std::string_view delimiters, bool domain_is_ours);
@@ -68,8 +81,14 @@ private:
         std::optional<net::Network> network;
         std::shared_ptr<Table> table;           // shared_ptr: a MatchList may be copied
     };
+    static Result<MatchList> compile(const std::vector<std::string>& patterns, bool networks, bool parents_match);
+    Result<void> add(std::string_view pattern, bool negated, int depth);
+    Result<void> add_file(const std::string& path, bool negated, int depth);
+    Result<bool> item_matches_domain(const Item& item, std::string_view domain) const;
     std::vector<Item> items_;
-    bool parents_ = false;
+    std::vector<std::string> patterns_;         // as configured: compiled anew when a file changed
+    std::vector<Source> files_;
+    bool parents_ = false, networks_ = false;
 };
 
 }  // namespace veredus::table

@@ -1,0 +1,315 @@
+// aliases(5) and .forward: the grammar of targets, the compiled aliases file, and alias_maps as a whole.
+#include "lib/table/aliases.h"
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/mail/address.h"
+#include "lib/table/source.h"
+#include "lib/table/table.h"
+
+namespace veredus::table {
+
+namespace {
+
+// One target as it stands between two commas, and the same without its quotes and (RFC 822) comments.
+struct Item {
+    std::string written;
+    std::string plain;
+    bool all_quoted = false;    // the whole of it was one quoted string
+};
+
+// Commands and paths may hold a ( that begins no comment.
+bool no_address(std::string_view plain)
+{
+    plain = trim(plain);
+    return plain.starts_with('|') || plain.starts_with('/') || plain.starts_with(':');
+}
+
+Result<Item> cut_item(std::string_view& text)
+{
+    Item item;
+    bool quoted = false, outside = false;
+    int comment = 0;
+    std::size_t i = 0;
+    for (; i < text.size(); ++i) {
+        const char c = text[i];
+        if (c == '\0') return fail("a NUL byte");
+        const bool escape = c == '\\' && (quoted || comment) && i + 1 < text.size();
+        if (!comment) item.written.append(text.substr(i, escape ? 2 : 1));
+        if (escape) {
+            ++i;
+            if (!comment) item.plain += text[i];
+        } else if (comment) {
+            comment += c == '(' ? 1 : c == ')' ? -1 : 0;
+        } else if (c == '"') {
+            quoted = !quoted;
+        } else if (quoted) {
+            item.plain += c;
+        } else if (c == ',') {
+            item.written.pop_back();
+            break;
+        } else if (c == '(' && !no_address(item.plain)) {
+            item.written.pop_back();
+            comment = 1;
+        } else {
+            outside = outside || !is_space(c);
+            item.plain += c;
+        }
+    }
+    if (quoted) return fail("a quote is never closed");
+    if (comment) return fail("a ( is never closed");
+    text.remove_prefix(std::min(i + 1, text.size()));
+    item.written = trim(item.written);
+    item.plain = trim(item.plain);
+    item.all_quoted = !outside;
+    return item;
+}
+
+// Addresses: what a To field takes (display names and all), or a quoted user@domain as sendmail's files have it.
+Result<void> add_addresses(const Item& item, std::vector<AliasTarget>& out)
+{
+    if (item.all_quoted) {
+        const auto address = mail::parse_address(item.plain);
+        out.push_back({AliasTarget::Kind::address, address ? address->text() : mail::quote_local(item.plain), false});
+        return {};
+    }
+    const auto list = mail::parse_address_list(item.written, 1000);
+    if (!list || list->empty()) return fail(cat("\"", printable(item.written, 80), "\" is no address: are commas missing between several?"));
+    for (const mail::Mailbox& box : *list) out.push_back({AliasTarget::Kind::address, box.address.text(), false});
+    return {};
+}
+
+Result<void> add_target(const Item& item, std::vector<AliasTarget>& out)
+{
+    using Kind = AliasTarget::Kind;
+    const std::string& plain = item.plain;
+    if (plain.empty()) return {};
+    if (plain.front() == '|') {
+        const std::string_view command = trim(std::string_view(plain).substr(1));
+        if (command.empty()) return fail("a | without a command");
+        out.push_back({Kind::command, std::string(command), false});
+    } else if (plain.front() == '/') {
+        out.push_back({Kind::file, plain, false});
+    } else if (istarts_with(plain, ":include:")) {
+        const std::string_view path = trim(std::string_view(plain).substr(9));
+        if (!path.starts_with('/')) return fail(":include: wants an absolute path");
+        out.push_back({Kind::include, std::string(path), false});
+    } else if (plain.front() == '\\') {
+        const auto address = mail::parse_address(trim(std::string_view(plain).substr(1)));
+        if (!address || address->empty()) return fail(cat("\"", printable(plain, 80), "\" is no user"));
+        out.push_back({Kind::address, address->text(), true});
+    } else {
+        return add_addresses(item, out);
+    }
+    return {};
+}
+
+Result<void> add_line(std::string_view line, std::size_t limit, std::vector<AliasTarget>& out)
+{
+    while (!line.empty()) {
+        const Item item = TRY(cut_item(line));
+        TRY(add_target(item, out));
+        if (out.size() > limit) return fail(cat("more than ", limit, " targets"));
+    }
+    return {};
+}
+
+// The key of "key: targets", which may be quoted; `line` is left with what follows the colon.
+Result<std::string> cut_key(std::string_view& line)
+{
+    std::string key;
+    bool quoted = false;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const char c = line[i];
+        if (c == '\0') return fail("a NUL byte: this is no text file");
+        if (quoted && c == '\\' && i + 1 < line.size()) {
+            key += line[++i];
+        } else if (c == '"') {
+            quoted = !quoted;
+        } else if (c == ':' && !quoted) {
+            line.remove_prefix(i + 1);
+            key = lower(trim(key));
+            if (key.empty()) return fail("a name is missing before the colon");
+            return key;
+        } else {
+            key += c;
+        }
+    }
+    return quoted ? fail("a quote is never closed") : fail("there is no colon after the name");
+}
+
+}  // namespace
+
+Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_t limit)
+{
+    std::vector<AliasTarget> out;
+    unsigned number = 0;
+    for (std::string_view line : split_on(text, '\n')) {
+        ++number;
+        if (line.ends_with('\r')) line.remove_suffix(1);
+        const std::string_view visible = trim(line);
+        if (visible.empty() || visible.front() == '#') continue;
+        if (line.size() > max_line) return fail(cat("line ", number, ": longer than ", max_line, " bytes"));
+        if (auto added = add_line(visible, limit, out); !added) return fail(cat("line ", number, ": ", added.error().text));
+    }
+    return out;
+}
+
+Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problems)
+{
+    Aliases aliases;
+    Lines lines(text);
+    std::string line;
+    unsigned number = 0;
+    while (lines.next(line, number)) {
+        if (lines.overlong()) {
+            problems.push_back({number, cat("longer than ", max_line, " bytes; the entry is not used")});
+            continue;
+        }
+        std::string_view rest = line;
+        if (is_space(rest.front())) {
+            problems.push_back({number, "begins with white space but continues nothing"});
+            continue;
+        }
+        auto key = cut_key(rest);
+        Entry entry{{}, number};
+        auto added = key ? add_line(rest, 10'000, entry.targets) : Result<void>(unexpected(key.error()));
+        if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
+        if (!added)
+            problems.push_back({number, std::move(added).error().text});
+        else if (const auto [at, fresh] = aliases.entries_.emplace(std::move(*key), std::move(entry)); !fresh)
+            problems.push_back({number, cat("duplicate entry: \"", at->first, "\" is already on line ", at->second.line, ", which is used")});
+    }
+    return aliases;
+}
+
+Result<Aliases> Aliases::load(const std::string& path, std::vector<AliasProblem>& problems)
+{
+    const std::string text = TRY(Source(path).read());
+    return parse(text, problems);
+}
+
+const Aliases::Entry* Aliases::find(std::string_view name) const
+{
+    const auto at = entries_.find(lower(name));
+    return at == entries_.end() ? nullptr : &at->second;
+}
+
+std::optional<std::string> text_file_of(std::string_view spec)
+{
+    while (spec.starts_with("proxy:")) spec.remove_prefix(6);
+    const auto [type, path] = cut(spec, ':');
+    for (const std::string_view known : {"hash", "texthash", "lmdb", "btree", "cdb", "dbm", "sdbm"})
+        if (path && type == known) return std::string(*path);
+    return std::nullopt;
+}
+
+// Either an aliases file or a table of another type.
+struct AliasMaps::Source {
+    std::optional<table::Source> file;
+    Aliases aliases;
+    std::vector<AliasProblem> problems;
+    std::unique_ptr<Table> other;
+
+    Result<void> read()
+    {
+        const std::string text = TRY(file->read());
+        if (text.find('\0') != std::string::npos) return fail(cat(file->path(), ": holds NUL bytes: this is no text file"));
+        std::vector<AliasProblem> found;
+        aliases = Aliases::parse(text, found);
+        problems = std::move(found);
+        return {};
+    }
+};
+
+AliasMaps::AliasMaps() = default;
+AliasMaps::~AliasMaps() = default;
+AliasMaps::AliasMaps(AliasMaps&&) noexcept = default;
+AliasMaps& AliasMaps::operator=(AliasMaps&&) noexcept = default;
+
+Result<AliasMaps> AliasMaps::open(const std::vector<std::string>& specs)
+{
+    AliasMaps maps;
+    for (const std::string& spec : specs) {
+        auto source = std::make_unique<Source>();
+        if (auto path = text_file_of(spec)) {
+            source->file.emplace(std::move(*path));
+            TRY(source->read());
+        } else {
+            source->other = TRY(table::open(spec));
+        }
+        maps.sources_.push_back(std::move(source));
+    }
+    return maps;
+}
+
+Result<std::optional<Aliases::Entry>> AliasMaps::find(std::string_view name) const
+{
+    for (const auto& source : sources_) {
+        if (source->file) {
+            if (const Aliases::Entry* entry = source->aliases.find(name)) return std::optional(*entry);
+            continue;
+        }
+        if (const auto value = TRY(source->other->find(name))) return std::optional(Aliases::Entry{TRY(parse_targets(*value)), 0});
+    }
+    return std::optional<Aliases::Entry>();
+}
+
+Result<bool> AliasMaps::refresh()
+{
+    bool any = false;
+    std::optional<Error> error;
+    for (const auto& source : sources_) {
+        auto changed = source->file ? source->file->changed() : source->other->refresh();
+        if (changed && *changed && source->file) {
+            auto read = source->read();
+            if (!read)
+                changed = Result<bool>(unexpected(read.error()));
+            else
+                log::info("table ", source->file->path(), " changed: ", source->aliases.size(), " aliases are in force");
+        }
+        if (!changed)
+            error = changed.error();
+        else
+            any = any || *changed;
+    }
+    if (error && !any) return unexpected(*error);
+    return any;
+}
+
+std::vector<std::string> AliasMaps::sources() const
+{
+    std::vector<std::string> out;
+    for (const auto& source : sources_) {
+        if (source->file) out.push_back(source->file->path());
+        else
+            for (auto& path : source->other->sources()) out.push_back(std::move(path));
+    }
+    return out;
+}
+
+std::string AliasMaps::origin(std::string_view name) const
+{
+    for (const auto& source : sources_) {
+        if (source->file) {
+            if (const Aliases::Entry* entry = source->aliases.find(name)) return cat(source->file->path(), ':', entry->line);
+        } else if (auto origin = source->other->origin(name); !origin.empty()) {
+            return origin;
+        }
+    }
+    return {};
+}
+
+std::vector<std::string> AliasMaps::problems() const
+{
+    std::vector<std::string> out;
+    for (const auto& source : sources_) {
+        if (source->file)
+            for (const AliasProblem& problem : source->problems) out.push_back(cat(source->file->where(problem.line), ": ", problem.text));
+        else
+            for (auto& problem : source->other->problems()) out.push_back(std::move(problem));
+    }
+    return out;
+}
+
+}  // namespace veredus::table

@@ -1,0 +1,26 @@
+// The makers of the tables of each type; open() in table.cc chooses.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "lib/table/table.h"
+
+namespace veredus::table {
+
+Result<std::unique_ptr<Table>> open_text(const std::string& path);       // hash: and its kin: "key value" lines
+enum class Pattern { posix, pcre, cidr };
+Result<std::unique_ptr<Table>> open_patterns(Pattern kind, const std::string& path);
+Result<std::unique_ptr<Table>> open_inline(std::string_view text);       // "{a=b, {c = d e}}"
+Result<std::unique_ptr<Table>> open_static(std::string_view text);
+Result<std::unique_ptr<Table>> open_system(std::string_view name);       // "passwd.byname", "group.byname"
+
+// Text as each reader takes it, for tests and fuzzers: what lines are not used.
+Result<std::unique_ptr<Table>> text_table_of(std::string_view text);
+Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text);
+
+constexpr std::size_t max_key = 4096;    // longer keys are in no table
+void log_problems(const std::vector<std::string>& problems);
+
+}  // namespace veredus::table

@@ -1,0 +1,120 @@
+// Tables by name, several of them in a row, and the keys under which an address is looked up.
+#include "lib/table/table.h"
+
+#include "lib/base/text.h"
+#include "lib/conf/check.h"
+#include "lib/table/aliases.h"
+#include "lib/table/kinds.h"
+
+namespace veredus::table {
+
+Result<std::unique_ptr<Table>> open(const std::string& spec)
+{
+    std::string_view rest = spec;
+    while (rest.starts_with("proxy:")) rest.remove_prefix(6);
+    TRY(conf::check_table(rest));
+    if (const auto path = text_file_of(rest)) return open_text(*path);
+    const auto [type, rest_of_it] = cut(rest, ':');
+    const std::string_view name = rest_of_it.value_or("");
+    if (type == "regexp") return open_patterns(Pattern::posix, std::string(name));
+    if (type == "pcre") return open_patterns(Pattern::pcre, std::string(name));
+    if (type == "cidr") return open_patterns(Pattern::cidr, std::string(name));
+    if (type == "inline") return open_inline(name);
+    if (type == "static") return open_static(name);
+    if (type == "unix") return open_system(name);
+    return fail(cat("\"", spec, "\": ", type, ": tables are not read by this version of veredus; use a text table (hash:/file)"));
+}
+
+Result<Chain> Chain::open(const std::vector<std::string>& specs)
+{
+    Chain chain;
+    for (const std::string& spec : specs) chain.tables_.push_back(TRY(table::open(spec)));
+    return chain;
+}
+
+Result<std::optional<std::string>> Chain::find(std::string_view key) const
+{
+    for (const auto& table : tables_)
+        if (auto value = TRY(table->find(key))) return value;
+    return std::optional<std::string>();
+}
+
+Result<std::optional<std::string>> Chain::find_part(std::string_view key) const
+{
+    for (const auto& table : tables_) {
+        if (table->is_pattern()) continue;
+        if (auto value = TRY(table->find(key))) return value;
+    }
+    return std::optional<std::string>();
+}
+
+// One broken table keeps the others fresh; the error is told when nothing changed, so that it is told at all.
+Result<bool> Chain::refresh()
+{
+    bool any = false;
+    std::optional<Error> error;
+    for (const auto& table : tables_) {
+        const auto changed = table->refresh();
+        if (!changed) error = changed.error();
+        else any = any || *changed;
+    }
+    if (error && !any) return unexpected(*error);
+    return any;
+}
+
+std::vector<std::string> Chain::sources() const
+{
+    std::vector<std::string> out;
+    for (const auto& table : tables_)
+        for (auto& path : table->sources()) out.push_back(std::move(path));
+    return out;
+}
+
+std::vector<std::string> Chain::problems() const
+{
+    std::vector<std::string> out;
+    for (const auto& table : tables_)
+        for (auto& problem : table->problems()) out.push_back(std::move(problem));
+    return out;
+}
+
+std::string Chain::origin(std::string_view key) const
+{
+    for (const auto& table : tables_)
+        if (auto origin = table->origin(key); !origin.empty()) return origin;
+    return {};
+}
+
+Result<std::optional<AddressHit>> find_address_hit(const Chain& chain, const mail::Address& address, std::string_view delimiters, bool domain_is_ours)
+{
+    using Hit = std::optional<AddressHit>;
+    if (chain.empty()) return Hit();
+    const std::string domain = lower(address.domain);
+    const mail::Split parts = mail::split_extension(address.local, delimiters);
+    const std::string extension = parts.extension ? cat(parts.delimiter, *parts.extension) : std::string();
+    const auto at_domain = [&](const std::string& local) { return domain.empty() ? local : cat(local, '@', domain); };
+
+    const std::string whole = at_domain(address.local);
+    if (auto value = TRY(chain.find(whole))) return Hit({std::move(*value), whole, ""});
+    const auto part = [&](const std::string& key, const std::string& unmatched) -> Result<Hit> {
+        auto value = TRY(chain.find_part(key));
+        return value ? Hit({std::move(*value), key, unmatched}) : Hit();
+    };
+    if (!extension.empty())
+        if (auto hit = TRY(part(at_domain(parts.user), extension))) return hit;
+    if (domain_is_ours && !domain.empty()) {
+        if (auto hit = TRY(part(address.local, ""))) return hit;
+        if (!extension.empty())
+            if (auto hit = TRY(part(parts.user, extension))) return hit;
+    }
+    if (domain.empty()) return Hit();
+    return part(cat('@', domain), "");
+}
+
+Result<std::optional<std::string>> find_address(const Chain& chain, const mail::Address& address, std::string_view delimiters, bool domain_is_ours)
+{
+    auto hit = TRY(find_address_hit(chain, address, delimiters, domain_is_ours));
+    return hit ? std::optional(std::move(hit->value)) : std::nullopt;
+}
+
+}  // namespace veredus::table

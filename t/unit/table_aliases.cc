@@ -1,0 +1,120 @@
+// aliases(5) and .forward: every form that sendmail and Postfix take, and what is wrong is told with its line.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "lib/table/aliases.h"
+
+using namespace veredus;
+using table::AliasTarget;
+using Kind = AliasTarget::Kind;
+
+namespace {
+std::string shown(const std::vector<AliasTarget>& targets)
+{
+    std::string out;
+    for (const AliasTarget& t : targets) {
+        const char* kind = t.kind == Kind::address ? "a" : t.kind == Kind::command ? "c" : t.kind == Kind::file ? "f" : "i";
+        append(out, out.empty() ? "" : " ; ", kind, t.final ? "!" : "", ':', t.text);
+    }
+    return out;
+}
+}  // namespace
+
+TEST_CASE("targets of an alias and of a .forward", "[table]")
+{
+    struct Case {
+        const char *text, *result;
+    };
+    for (const Case& c : {
+             Case{"root", "a:root"}, {" a, b@Example.ORG ,c", "a:a ; a:b@example.org ; a:c"}, {"", ""}, {"a,,b,", "a:a ; a:b"},
+             {"|/bin/cat", "c:/bin/cat"}, {"\"|/bin/prog -a 'x y', z\"", "c:/bin/prog -a 'x y', z"}, {"|\"/bin/prog a, b\"", "c:/bin/prog a, b"},
+             {"\"|prog \\\"quoted\\\" \\\\\"", "c:prog \"quoted\" \\"}, {"|prog (x)", "c:prog (x)"}, {"a, |prog (x)", "a:a ; c:prog (x)"}, {"/var/mail/x", "f:/var/mail/x"}, {"\"/home/u/My Mail/\"", "f:/home/u/My Mail/"},
+             {":include:/etc/list", "i:/etc/list"}, {"\":include:/etc/my list\"", "i:/etc/my list"}, {":Include: /etc/list", "i:/etc/list"},
+             {"\\user", "a!:user"}, {"\\user, \"|/usr/bin/vacation user\"", "a!:user ; c:/usr/bin/vacation user"}, {"\"\\user\"", "a:user"},
+             {"John Doe <j@x.org>, k", "a:j@x.org ; a:k"}, {"user (a comment, with comma)", "a:user"}, {"\"john doe\"@x.org", "a:\"john doe\"@x.org"},
+             {"\"user@x.org\"", "a:user@x.org"}, {"\"john doe\"", "a:\"john doe\""}, {"# only\na\n  # and\n b , c\n\nd\r\n", "a:a ; a:b ; a:c ; a:d"},
+             {"\"a,b\"@x.org", "a:\"a,b\"@x.org"}, {"user+ext@x.org", "a:user+ext@x.org"},
+         }) {
+        INFO(c.text);
+        const auto targets = table::parse_targets(c.text);
+        REQUIRE(targets);
+        CHECK(shown(*targets) == c.result);
+    }
+}
+
+TEST_CASE("targets that are refused, with their line", "[table]")
+{
+    for (const char* bad : {"a\n\"never closed", "a\na b", "a\n|", "a\n:include:relative", "a\n\\", "a\n(comment", "a\n|\"\"", "a\n<a@b"}) {
+        INFO(bad);
+        const auto targets = table::parse_targets(bad);
+        REQUIRE_FALSE(targets);
+        CHECK(targets.error().text.starts_with("line 2: "));
+    }
+    CHECK_FALSE(table::parse_targets("a,b,c", 2));
+    CHECK_FALSE(table::parse_targets(std::string_view("a\0b", 3)));
+}
+
+TEST_CASE("an aliases file: entries, continuations, quoted names; problems hide no good entry", "[table]")
+{
+    std::vector<table::AliasProblem> problems;
+    const auto aliases = table::Aliases::parse("# aliases\n"
+                                               "Postmaster:    root\n"
+                                               "list: a,\n"
+                                               "# in between\n"
+                                               "\tb,\n"
+                                               "  c\n"
+                                               "broken line\n"
+                                               "\"John: Doe\" : jd\n"
+                                               "list: again\n"
+                                               "empty:\n"
+                                               "bad: a b\n"
+                                               "prog: \"|/bin/x\"\n"
+                                               "\"open: x\n"
+                                               ": none\n",
+                                               problems);
+    CHECK(aliases.size() == 4);
+    REQUIRE(aliases.find("postMASTER"));
+    CHECK(shown(aliases.find("list")->targets) == "a:a ; a:b ; a:c");
+    CHECK(aliases.find("list")->line == 3);
+    CHECK(shown(aliases.find("john: doe")->targets) == "a:jd");
+    CHECK(shown(aliases.find("prog")->targets) == "c:/bin/x");
+    CHECK(aliases.find("none") == nullptr);
+    std::vector<unsigned> lines;
+    for (const auto& problem : problems) lines.push_back(problem.line);
+    CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14});
+}
+
+TEST_CASE("alias_maps: files and other tables, in order; a changed file is read again", "[table]")
+{
+    std::string folder = "/tmp/veredus-alias-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/aliases";
+    const auto write = [&](const char* text, time_t age) {
+        std::ofstream(path) << text;
+        const timespec times[2] = {{time(nullptr) - age, 0}, {time(nullptr) - age, 0}};
+        REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+    };
+    write("root: admin\nbad line\n", 100);
+    auto maps = table::AliasMaps::open({"hash:" + path, "inline:{{x = a, b}, root=never}"});
+    REQUIRE(maps);
+    CHECK(shown((*maps->find("ROOT"))->targets) == "a:admin");
+    CHECK(shown((*maps->find("x"))->targets) == "a:a ; a:b");
+    CHECK_FALSE(maps->find("y")->has_value());
+    CHECK(maps->origin("root") == path + ":1");
+    CHECK(maps->problems().size() == 1);
+    write("root: other\n", 50);
+    CHECK(*maps->refresh());
+    CHECK(shown((*maps->find("root"))->targets) == "a:other");
+    CHECK_FALSE(*maps->refresh());
+    CHECK_FALSE(table::AliasMaps::open({"hash:" + folder + "/missing"}));
+    unlink(path.c_str());
+    CHECK_FALSE(maps->refresh());
+    CHECK(shown((*maps->find("root"))->targets) == "a:other");
+    rmdir(folder.c_str());
+}

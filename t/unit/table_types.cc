@@ -1,0 +1,267 @@
+// lib/table: every type of table, the order of keys for an address, and lists of patterns.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/table/kinds.h"
+#include "lib/table/table.h"
+
+using namespace veredus;
+using table::Pattern;
+
+namespace {
+
+struct Folder {
+    std::string path = "/tmp/veredus-table-XXXXXX";
+    std::vector<std::string> names;
+    Folder() { REQUIRE(mkdtemp(path.data())); }
+    ~Folder()
+    {
+        for (const auto& name : names) unlink(name.c_str());
+        rmdir(path.c_str());
+    }
+    // Old enough to count as rested: an hour before now, and each write another second.
+    std::string write(const std::string& name, const std::string& text)
+    {
+        const std::string file = path + "/" + name;
+        std::ofstream(file) << text;
+        const time_t when = time(nullptr) - 3600 + static_cast<time_t>(++writes);
+        const timespec times[2] = {{when, 0}, {when, 0}};
+        REQUIRE(utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
+        names.push_back(file);
+        return file;
+    }
+    int writes = 0;
+};
+
+std::string get(const table::Table& t, std::string_view key)
+{
+    const auto value = t.find(key);
+    REQUIRE(value);
+    return value->value_or("-");
+}
+
+net::Address ip(const char* text) { return *net::Address::parse_ip(text, 25); }
+
+}  // namespace
+
+TEST_CASE("hash: reads the text: lines, continuations, quotes, case, duplicates", "[table]")
+{
+    const auto t = table::text_table_of("# comment\n"
+                                        "Example.org\tsmtp:[mx]\n"
+                                        "  :25\n"
+                                        "\n"
+                                        "\"John Doe\"@x  y z \r\n"
+                                        "twice first\ntwice second\nkey-only\n"
+                                        "last one");
+    REQUIRE(t);
+    CHECK(get(**t, "EXAMPLE.ORG") == "smtp:[mx]  :25");
+    CHECK(get(**t, "john doe@x") == "y z");
+    CHECK(get(**t, "twice") == "first");
+    CHECK(get(**t, "key-only") == "-");
+    CHECK(get(**t, "last") == "one");
+    CHECK(get(**t, "") == "-");
+    CHECK((*t)->origin("twice") == "text:6");
+    CHECK((*t)->problems().size() == 2);
+    CHECK_FALSE(table::text_table_of(std::string_view("a\0b c\n", 6)));
+}
+
+TEST_CASE("a table of many entries finds each of them", "[table]")
+{
+    std::string text;
+    for (int i = 0; i < 20'000; ++i) append(text, "user", i, "@example.org box", i, '\n');
+    const auto t = table::text_table_of(text);
+    REQUIRE(t);
+    for (int i = 0; i < 20'000; i += 97) CHECK(get(**t, cat("USER", i, "@example.org")) == cat("box", i));
+    CHECK(get(**t, "user20000@example.org") == "-");
+}
+
+TEST_CASE("regexp: and pcre: rules in order, flags, negation, if, and $1", "[table]")
+{
+    const char* rules = "/^owner-(.*)@(.*)$/ $1-outgoing@${2}x$(1)$$\n"
+                        "/^CASE$/i matched\n"
+                        "if !/@example\\.org$/\n"
+                        "/^inner/ not-ours\n"
+                        "if /deep/\n"
+                        "/^x/ deep-x\n"
+                        "endif\n"
+                        "endif\n"
+                        "!/@/ no-domain\n"
+                        "|^pipe/slash| delimiter\n"
+                        "/b@b/ $1\n";
+    for (const Pattern kind : {Pattern::posix, Pattern::pcre}) {
+        const auto t = table::pattern_table_of(kind, rules);
+        REQUIRE(t);
+        CHECK(get(**t, "owner-list@Host") == "list-outgoing@Hostxlist$");
+        CHECK(get(**t, "CASE") == "matched");
+        CHECK(get(**t, "case") == "no-domain");    // /i turned off what is on by default
+        CHECK(get(**t, "inner@example.org") == "-");
+        CHECK(get(**t, "inner@other.org") == "not-ours");
+        CHECK(get(**t, "xdeep@other.org") == "deep-x");
+        CHECK(get(**t, "xdeep@example.org") == "-");
+        CHECK(get(**t, "pipe/slash@a") == "delimiter");
+        CHECK(get(**t, "b@b") == "-");             // $1 without a parenthesis is no rule
+        CHECK((*t)->problems().size() == 1);
+        CHECK((*t)->origin("CASE") == "text:2");
+        CHECK((*t)->is_pattern());
+    }
+}
+
+TEST_CASE("lines that are no rules are told, and hide no good one", "[table]")
+{
+    for (const Pattern kind : {Pattern::posix, Pattern::pcre}) {
+        const auto t = table::pattern_table_of(kind, "/(/ x\n/a/\n/b/q y\nabc y\n/never-closed\nendif\nif /(/\n/i1/ i\nendif\n/good/ yes\nif /z/\n/z/ zed\n");
+        REQUIRE(t);
+        CHECK((*t)->problems().size() == 8);
+        CHECK(get(**t, "good") == "yes");
+        CHECK(get(**t, "z") == "zed");
+    }
+}
+
+TEST_CASE("a pattern that goes wild is an error, not an endless loop", "[table]")
+{
+    const auto t = table::pattern_table_of(Pattern::pcre, "/^(a+)+$/ x\n");
+    REQUIRE(t);
+    CHECK_FALSE((*t)->find(std::string(60, 'a') + "b"));
+    CHECK(get(**t, std::string(5000, 'a')) == "-");    // longer than any key
+    CHECK(get(**t, std::string_view("a\0a", 3)) == "-");
+}
+
+TEST_CASE("cidr: networks in order, negation and if", "[table]")
+{
+    const auto t = table::pattern_table_of(Pattern::cidr, "192.0.2.1 REJECT $5\n192.0.2.0/24 OK\n2001:db8::/32 six\n10.0.0.1/8 bad\n"
+                                                          "if 198.51.100.0/24\n!198.51.100.128/25 lower\nendif\n");
+    REQUIRE(t);
+    CHECK(get(**t, "192.0.2.1") == "REJECT $5");
+    CHECK(get(**t, "192.0.2.9") == "OK");
+    CHECK(get(**t, "2001:db8::1") == "six");
+    CHECK(get(**t, "198.51.100.1") == "lower");
+    CHECK(get(**t, "198.51.100.200") == "-");
+    CHECK(get(**t, "203.0.113.1") == "-");
+    CHECK(get(**t, "no address") == "-");
+    CHECK((*t)->problems().size() == 1);
+}
+
+TEST_CASE("tables without a file, and specs that are refused", "[table]")
+{
+    const auto pairs = table::open("inline:{a=b, {c = d e}, C=second}");
+    REQUIRE(pairs);
+    CHECK(get(**pairs, "A") == "b");
+    CHECK(get(**pairs, "c") == "d e");
+    CHECK(get(**pairs, "x") == "-");
+    CHECK(get(**table::open("static:all"), "anything") == "all");
+    CHECK(get(**table::open("proxy:static:{two words}"), "x") == "two words");
+    CHECK(get(**table::open("unix:passwd.byname"), "root").starts_with("root:x:0:0:"));
+    CHECK(get(**table::open("unix:passwd.byname"), "no-such-user-here") == "-");
+    for (const char* bad : {"hash:/nonexistent/file", "hash:/", "mysql:/x", "nonsense", "inline:a=b", "inline:{a}", "unix:shadow.byname", "socketmap:unix:/x:y", "regexp:/nonexistent"}) {
+        INFO(bad);
+        CHECK_FALSE(table::open(bad));
+    }
+}
+
+TEST_CASE("a file table is read again when it changed and rests; a broken one keeps what it had", "[table]")
+{
+    Folder folder;
+    const std::string file = folder.write("map", "a 1\n");
+    auto chain = table::Chain::open({"hash:" + file});
+    REQUIRE(chain);
+    CHECK(**chain->find("a") == "1");
+    CHECK_FALSE(*chain->refresh());
+    folder.write("map", "a 2\n");
+    CHECK(*chain->refresh());
+    CHECK(**chain->find("a") == "2");
+    std::ofstream(file) << "half";                       // being written right now
+    CHECK_FALSE(*chain->refresh());
+    CHECK(**chain->find("a") == "2");
+    folder.write("map", std::string("a\0 3\n", 5));
+    CHECK_FALSE(chain->refresh());
+    CHECK(**chain->find("a") == "2");
+    unlink(file.c_str());
+    CHECK_FALSE(chain->refresh());
+    CHECK(**chain->find("a") == "2");
+    CHECK(chain->sources() == std::vector<std::string>{file});
+}
+
+TEST_CASE("an address is looked up in Postfix's order", "[table]")
+{
+    const auto lookup = [](const char* spec, const char* address, bool ours) {
+        const auto chain = table::Chain::open({spec});
+        REQUIRE(chain);
+        const auto hit = table::find_address_hit(*chain, *mail::parse_address(address), "+", ours);
+        REQUIRE(hit);
+        return *hit ? cat((*hit)->value, '|', (*hit)->extension) : std::string("-");
+    };
+    CHECK(lookup("inline:{u+x@d=1,u@d=2,@d=3}", "U+x@D", false) == "1|");
+    CHECK(lookup("inline:{u@d=2,@d=3}", "u+x@d", false) == "2|+x");
+    CHECK(lookup("inline:{u+x=1,u=2,@d=3}", "u+x@d", true) == "1|");
+    CHECK(lookup("inline:{u=2,@d=3}", "u+x@d", true) == "2|+x");
+    CHECK(lookup("inline:{u=2,@d=3}", "u+x@d", false) == "3|");
+    CHECK(lookup("inline:{u=2}", "u", false) == "2|");
+    CHECK(lookup("inline:{d=2}", "u@d", false) == "-");
+    CHECK(lookup("static:all", "u@d", false) == "all|");
+    const auto patterns = table::pattern_table_of(Pattern::pcre, "/^@d$/ x\n");
+    CHECK(get(**patterns, "@d") == "x");                 // but partial keys never go to patterns:
+    Folder folder;
+    const std::string spec = "pcre:" + folder.write("p", "/^u@d$/ x\n/^@d$/ y\n");
+    CHECK(lookup(spec.c_str(), "u+e@d", false) == "-");
+    CHECK(lookup(spec.c_str(), "u@d", false) == "x|");
+}
+
+TEST_CASE("lists of domains: names, parents, files, tables, negation, order", "[table]")
+{
+    Folder folder;
+    const std::string file = folder.write("domains", "# ours\nfile.example, !not.file.example\n  more.example\n");
+    const std::string map = folder.write("map", "mapped.example x\n.sub.example x\npar.example x\n");
+    const std::vector<std::string> patterns = {"!no.example.org", "example.org", ".dotted.example", file, "hash:" + map};
+    struct Case {
+        const char* domain;
+        bool exact, parents;
+    };
+    const auto exact = table::MatchList::domains(patterns, false), parents = table::MatchList::domains(patterns, true);
+    REQUIRE(exact);
+    REQUIRE(parents);
+    for (const Case& c : {Case{"EXAMPLE.org", true, true}, {"a.example.org", false, true}, {"no.example.org", false, false}, {"notexample.org", false, false},
+                          {"x.dotted.example", true, false}, {"dotted.example", false, false}, {"file.example", true, true}, {"not.file.example", false, true},
+                          {"more.example", true, true}, {"mapped.example", true, true}, {"a.b.sub.example", true, false}, {"a.par.example", false, true}, {"", false, false}}) {
+        INFO(c.domain);
+        CHECK(*exact->matches_domain(c.domain) == c.exact);
+        CHECK(*parents->matches_domain(c.domain) == c.parents);
+    }
+    CHECK_FALSE(table::MatchList::domains({"/nonexistent/file"}, false));
+    CHECK_FALSE(table::MatchList::domains({"!"}, false));
+    auto list = *exact;
+    folder.write("domains", "new.example\n");
+    CHECK(*list.refresh());
+    CHECK(*list.matches_domain("new.example"));
+    CHECK_FALSE(*list.matches_domain("file.example"));
+    const std::string loop = folder.write("loop", folder.path + "/loop\n");
+    CHECK_FALSE(table::MatchList::domains({loop}, false));
+}
+
+TEST_CASE("lists of networks, and what is listed by itself", "[table]")
+{
+    Folder folder;
+    const std::string map = folder.write("map", "203.0.113.5 x\n");
+    const auto list = table::MatchList::networks({"!192.0.2.66", "127.0.0.0/8", "[::ffff:127.0.0.0]/104", "[::1]/128", "192.0.2.0/24", "10.0.0.1", "hash:" + map});
+    REQUIRE(list);
+    struct Case {
+        const char* client;
+        bool trusted, singly;
+    };
+    for (const Case& c : {Case{"127.0.0.1", true, false}, {"::1", true, true}, {"192.0.2.1", true, false}, {"192.0.2.66", false, false}, {"10.0.0.1", true, true},
+                          {"10.0.0.2", false, false}, {"203.0.113.5", true, true}, {"2001:db8::1", false, false}}) {
+        INFO(c.client);
+        CHECK(*list->matches_client(ip(c.client)) == c.trusted);
+        CHECK(list->lists_singly(ip(c.client)) == c.singly);
+    }
+    for (const char* bad : {"192.0.2.1/24", "300.0.0.1", "mynetwork", "10.0.0.0/40", "[::1"}) {
+        INFO(bad);
+        CHECK_FALSE(table::MatchList::networks({bad}));
+    }
+}
