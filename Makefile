@@ -96,7 +96,7 @@ endef
 $(foreach p,$(ready_programs),$(eval $(call program,$p)))
 # The two that every cron mail starts: no shared object but libc (veredus-drop: none at all).
 $(BUILD)/bin/sendmail: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
-$(BUILD)/bin/veredus-drop: LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -Wl,--gc-sections $(if $(SANITIZE),,-static)
+$(BUILD)/bin/veredus-drop: LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -Wl,--gc-sections,-z,relro,-z,now $(if $(SANITIZE),,-static-pie)
 $(BUILD)/bin/veredus-drop: LIBS =
 
 $(BUILD)/unit: $(unit_objects) $(rooms_archive) $(archive)
