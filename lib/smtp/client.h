@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,7 +38,8 @@ struct Transaction {
 };
 
 struct RecipientResult {
-    Reply reply;                         // the peer's, or one of our own making (code 0 never)
+    Reply reply;                         // the peer's, or one of our own making; code 0 while it is not decided (the
+                                         // caller fills in its own "lost connection …" when the connection breaks)
     std::string command;                 // "RCPT TO", "end of DATA", "MAIL FROM" …: for "(in reply to X command)"
     bool ours = false;                   // we made the reply up (needs 8BITMIME, SIZE too large …)
 };
@@ -48,8 +48,9 @@ class Client {
 public:
     enum class Wants {
         input,        // wait for the peer's bytes
-        starttls,     // do the handshake, then tls_started(); or starttls_failed()
-        ready,        // greeted and idle: begin() a transaction, or quit()
+        starttls,     // do the handshake, then tls_started(); when it fails: close
+        ready,        // greeted and idle: begin() a transaction, or quit(). tls() may be false although it was offered: the
+                      // peer said no to STARTTLS (failure() has its words), and the caller's policy decides
         content,      // send the whole content now (dot-stuffed, with the final dot), then content_sent()
         finished,     // the transaction is over: results() are complete; then ready again, if usable()
         close         // the conversation is over; see failure()
@@ -58,9 +59,8 @@ public:
     Wants feed(std::string_view bytes, std::string& out);
     Wants begin(Transaction transaction, std::string& out);      // only when ready
     Wants content_sent(std::string& out);
-    Wants content_failed();                                      // our own read error: the caller must close
+    Wants content_failed();                                      // our own read error: the transaction failed, the caller closes
     Wants tls_started(std::string& out);                         // says EHLO again
-    Wants tls_refused(std::string& out);                         // the peer said no to STARTTLS: goes on in clear
     Wants quit(std::string& out);
     const std::vector<RecipientResult>& results() const { return results_; }
     const Extensions& extensions() const { return extensions_; }
@@ -71,14 +71,37 @@ public:
     bool tls() const { return tls_; }
 
 private:
+    enum class State : unsigned char { greeting, ehlo, helo, starttls, handshake, ready, transaction, content, after_dot, quitting, closed };
+    enum class Step : unsigned char { rset, mail, rcpt, data };   // of a transaction: whose reply comes next
+    Wants hear(const Reply& reply, std::string& out);
+    Wants hear_hello(const Reply& reply, std::string& out);
+    Wants hear_step(const Reply& reply, std::string& out);
+    Wants hear_data(const Reply& reply, std::string& out);
+    Wants hear_after_dot(const Reply& reply);
+    Wants say_hello(std::string& out, bool extended);
+    Wants next_step(std::string& out);
+    Wants refuse_all(Reply reply, std::string command, bool ours);
+    Wants finish();
+    Wants break_off(const Reply& reply, std::string command, bool ours);
+    void read_extensions(const Reply& reply);
+    void send_mail(std::string& out);
+    void send_rcpt(std::size_t index, std::string& out);
+    void undecided(const Reply& reply, const std::string& command, bool ours);
+
     ClientOptions options_;
     Extensions extensions_;
+    ReplyReader reader_;
+    Transaction transaction_;
     std::vector<RecipientResult> results_;
+    std::vector<std::size_t> accepted_;  // recipients that RCPT took, in order
     Reply failure_;
-    std::string failed_command_, stage_ = "receiving the initial server greeting";
+    std::string failed_command_;
+    std::string_view stage_ = "receiving the initial server greeting";
+    State state_ = State::greeting;
+    Step step_ = Step::mail;
+    std::size_t next_rcpt_ = 0, answered_ = 0;   // of the transaction's recipients; after the dot: of accepted_ (LMTP)
+    bool pipelined_ = false, mail_refused_ = false, needs_rset_ = false, empty_dot_ = false;
     bool usable_ = false, tls_ = false;
-    struct Private;
-    std::shared_ptr<Private> private_;   // shared_ptr: only so that Private may stay incomplete here
 };
 
 }  // namespace veredus::smtp

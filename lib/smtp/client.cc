@@ -1,0 +1,359 @@
+// One SMTP conversation, client side (RFC 5321, RFC 2920): who answers what, and what it means for each recipient.
+#include "lib/smtp/client.h"
+
+#include <algorithm>
+
+#include "lib/base/panic.h"
+#include "lib/base/text.h"
+#include "lib/smtp/grammar.h"
+
+namespace veredus::smtp {
+
+namespace {
+
+constexpr std::string_view rcpt_to = "RCPT TO", mail_from = "MAIL FROM", end_of_data = "end of DATA", data_command = "DATA";
+
+// A peer that breaks the protocol is the world's trouble, not the sender's: never a bounce.
+const Reply garbage{451, "4.5.0", "Protocol error: the reply makes no sense"};
+
+bool is_high(const mail::Address& address) { return !is_ascii(address.local) || !is_ascii(address.domain); }
+
+}  // namespace
+
+Client::Client(ClientOptions options) : options_(std::move(options)) {}
+
+Client::Wants Client::feed(std::string_view bytes, std::string& out)
+{
+    Wants wants = Wants::input;
+    while (!bytes.empty()) {
+        std::size_t taken = 0;
+        const auto state = reader_.feed(bytes, taken);
+        bytes.remove_prefix(taken);
+        if (state == ReplyReader::State::more) break;
+        wants = state == ReplyReader::State::garbage ? break_off(garbage, std::string(stage_), true) : hear(reader_.take(), out);
+        // RFC 3207 §5: what came in clear behind the 220 is forgotten.
+        if (wants == Wants::starttls || wants == Wants::close) {
+            reader_ = ReplyReader();
+            break;
+        }
+        if (wants == Wants::finished && !usable_) break;
+    }
+    return wants;
+}
+
+Client::Wants Client::hear(const Reply& reply, std::string& out)
+{
+    if (reply.code == 421 && state_ != State::quitting)  // RFC 5321 §3.8: anywhere, and then the peer hangs up
+        return break_off(reply, state_ == State::transaction ? failed_command_ : std::string(), false);
+    switch (state_) {
+    case State::greeting:
+        if (reply.code != 220) return break_off(reply.code >= 400 ? reply : garbage, "", reply.code < 400);
+        return say_hello(out, true);
+    case State::ehlo:
+    case State::helo: return hear_hello(reply, out);
+    case State::starttls:
+        if (reply.code == 220) {
+            state_ = State::handshake;
+            stage_ = "performing the TLS handshake";
+            return Wants::starttls;
+        }
+        failure_ = reply;
+        failed_command_ = "STARTTLS";
+        state_ = State::ready;
+        usable_ = true;
+        return Wants::ready;
+    case State::transaction: return hear_step(reply, out);
+    case State::content:  // the peer did not wait for the end
+        if (reply.code < 400) return break_off(garbage, std::string(end_of_data), true);
+        return break_off(reply, std::string(end_of_data), false);
+    case State::after_dot: return hear_after_dot(reply);
+    case State::quitting: state_ = State::closed; return Wants::close;
+    case State::ready:
+    case State::handshake:
+    case State::closed: return break_off(garbage, "", true);
+    }
+    panic("smtp client: no such state");
+}
+
+Client::Wants Client::say_hello(std::string& out, bool extended)
+{
+    const std::string_view verb = options_.lmtp ? "LHLO" : extended ? "EHLO" : "HELO";
+    state_ = extended ? State::ehlo : State::helo;
+    failed_command_ = verb;
+    stage_ = options_.lmtp ? "performing the LHLO handshake" : extended ? "performing the EHLO handshake" : "performing the HELO handshake";
+    extensions_ = Extensions();
+    append(out, verb, ' ', options_.helo_name, "\r\n");
+    return Wants::input;
+}
+
+Client::Wants Client::hear_hello(const Reply& reply, std::string& out)
+{
+    if (!reply.positive()) {
+        // RFC 5321 §3.2: a server that does not know EHLO gets HELO.
+        if (state_ == State::ehlo && reply.permanent() && !options_.lmtp && !tls_) return say_hello(out, false);
+        return break_off(reply, failed_command_, false);
+    }
+    if (reply.code / 100 != 2) return break_off(garbage, failed_command_, true);
+    if (state_ == State::ehlo) read_extensions(reply);
+    if (extensions_.starttls && options_.starttls && !tls_) {
+        state_ = State::starttls;
+        stage_ = "sending the STARTTLS command";
+        append(out, "STARTTLS\r\n");
+        return Wants::input;
+    }
+    state_ = State::ready;
+    usable_ = true;
+    return Wants::ready;
+}
+
+void Client::read_extensions(const Reply& reply)
+{
+    extensions_ = Extensions();
+    extensions_.esmtp = true;
+    const auto lines = split_on(reply.text, '\n');
+    for (std::size_t i = 1; i < lines.size(); ++i) {
+        const Line line = split_verb(lines[i]);
+        struct Row {
+            std::string_view word;
+            bool Extensions::*flag;
+        };
+        static constexpr Row rows[] = {
+            {"PIPELINING", &Extensions::pipelining}, {"SIZE", &Extensions::size},         {"8BITMIME", &Extensions::eight_bit},
+            {"STARTTLS", &Extensions::starttls},     {"SMTPUTF8", &Extensions::smtputf8}, {"ENHANCEDSTATUSCODES", &Extensions::enhanced_codes},
+            {"DSN", &Extensions::dsn},               {"CHUNKING", &Extensions::chunking}, {"BINARYMIME", &Extensions::binarymime},
+        };
+        for (const Row& row : rows)
+            if (iequals(line.verb, row.word)) extensions_.*row.flag = true;
+        if (iequals(line.verb, "SIZE")) extensions_.max_size = parse_number<uint64_t>(line.rest).value_or(0);
+        if (iequals(line.verb, "AUTH")) extensions_.auth = line.rest;
+        else if (istarts_with(lines[i], "AUTH=") && extensions_.auth.empty()) extensions_.auth = lines[i].substr(5);
+    }
+}
+
+Client::Wants Client::tls_started(std::string& out)
+{
+    if (state_ != State::handshake) panic("smtp client: TLS without STARTTLS");
+    tls_ = true;
+    reader_ = ReplyReader();
+    return say_hello(out, true);
+}
+
+Client::Wants Client::begin(Transaction transaction, std::string& out)
+{
+    if (state_ != State::ready || !usable_) panic("smtp client: begin while not ready");
+    transaction_ = std::move(transaction);
+    results_.assign(transaction_.recipients.size(), RecipientResult());
+    accepted_.clear();
+    next_rcpt_ = answered_ = 0;
+    mail_refused_ = empty_dot_ = false;
+    failure_ = Reply();
+    const Transaction& t = transaction_;
+    if (extensions_.max_size && t.size > extensions_.max_size)  // RFC 1870 §6.1: no need to ask
+        return refuse_all(Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")}, "", true);
+    const bool high = is_high(t.sender) || std::any_of(t.recipients.begin(), t.recipients.end(), [](const auto& r) { return is_high(r.address); });
+    if ((t.smtputf8 || high) && !extensions_.smtputf8)  // RFC 6531 §3.2
+        return refuse_all(Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"}, "", true);
+    pipelined_ = options_.pipelining && extensions_.pipelining;
+    state_ = State::transaction;
+    step_ = Step::mail;
+    failed_command_ = mail_from;
+    stage_ = "sending MAIL FROM";
+    if (needs_rset_) {
+        append(out, "RSET\r\n");
+        step_ = Step::rset;
+        if (!pipelined_) return Wants::input;
+    }
+    send_mail(out);
+    if (!pipelined_) return Wants::input;
+    while (next_rcpt_ < t.recipients.size()) send_rcpt(next_rcpt_++, out);
+    append(out, "DATA\r\n");  // RFC 2920 §3.1: the last of the group
+    return Wants::input;
+}
+
+void Client::send_mail(std::string& out)
+{
+    const Transaction& t = transaction_;
+    append(out, "MAIL FROM:<", t.sender.text(), '>');
+    if (extensions_.size && t.size) append(out, " SIZE=", t.size);
+    if (extensions_.eight_bit && t.body != mail::Body::seven_bit) append(out, " BODY=8BITMIME");
+    const bool high = is_high(t.sender) || std::any_of(t.recipients.begin(), t.recipients.end(), [](const auto& r) { return is_high(r.address); });
+    if (extensions_.smtputf8 && (t.smtputf8 || high)) append(out, " SMTPUTF8");
+    if (extensions_.dsn && t.ret != mail::Ret::unset) append(out, " RET=", t.ret == mail::Ret::full ? "FULL" : "HDRS");
+    if (extensions_.dsn && !t.envid.empty()) append(out, " ENVID=", xtext_encode(t.envid));
+    append(out, "\r\n");
+}
+
+void Client::send_rcpt(std::size_t index, std::string& out)
+{
+    const mail::Recipient& r = transaction_.recipients[index];
+    append(out, "RCPT TO:<", r.address.text(), '>');
+    if (extensions_.dsn && r.notify != mail::notify_unset) {
+        append(out, " NOTIFY=");
+        if (r.notify & mail::notify_never) append(out, "NEVER");
+        else {
+            std::string list;
+            if (r.notify & mail::notify_success) append(list, "SUCCESS,");
+            if (r.notify & mail::notify_failure) append(list, "FAILURE,");
+            if (r.notify & mail::notify_delay) append(list, "DELAY,");
+            list.pop_back();
+            append(out, list);
+        }
+    }
+    if (extensions_.dsn && !r.orcpt.empty()) {
+        const auto [type, address] = cut(r.orcpt, ';');
+        append(out, " ORCPT=", type, ';', iequals(type, "utf-8") ? std::string(address.value_or("")) : xtext_encode(address.value_or("")));
+    }
+    append(out, "\r\n");
+}
+
+Client::Wants Client::hear_step(const Reply& reply, std::string& out)
+{
+    switch (step_) {
+    case Step::rset:
+        if (reply.code / 100 != 2) return break_off(reply.code >= 400 ? Reply{451, "4.5.0", "the server refuses RSET"} : garbage, "RSET", true);
+        needs_rset_ = false;
+        step_ = Step::mail;
+        if (!pipelined_) send_mail(out);
+        return Wants::input;
+    case Step::mail:
+        if (reply.code / 100 == 3) return break_off(garbage, std::string(mail_from), true);
+        mail_refused_ = !reply.positive();
+        if (mail_refused_) undecided(reply, std::string(mail_from), false);
+        else needs_rset_ = true;
+        if (mail_refused_ && !pipelined_) return finish();
+        step_ = transaction_.recipients.empty() ? Step::data : Step::rcpt;
+        failed_command_ = rcpt_to;
+        stage_ = "sending RCPT TO";
+        return next_step(out);
+    case Step::rcpt: {
+        if (reply.code / 100 == 3) return break_off(garbage, std::string(rcpt_to), true);
+        const std::size_t index = answered_++;
+        if (!mail_refused_ && reply.positive()) {
+            accepted_.push_back(index);
+        } else if (!mail_refused_) {
+            results_[index] = {reply, std::string(rcpt_to), false};
+            if (reply.code == 552) {  // RFC 5321 §4.5.3.1.10: means "too many recipients" from old servers
+                results_[index].reply.code = 452;
+                if (!reply.enhanced.empty()) results_[index].reply.enhanced[0] = '4';
+            }
+        }
+        if (answered_ == results_.size()) {
+            step_ = Step::data;
+            failed_command_ = data_command;
+            stage_ = "sending DATA command";
+        }
+        return next_step(out);
+    }
+    case Step::data: return hear_data(reply, out);
+    }
+    panic("smtp client: no such step");
+}
+
+// One by one, when the peer does not pipeline.
+Client::Wants Client::next_step(std::string& out)
+{
+    if (pipelined_) return Wants::input;
+    if (step_ == Step::rcpt) send_rcpt(next_rcpt_++, out);
+    else if (accepted_.empty()) return finish();
+    else append(out, "DATA\r\n");
+    return Wants::input;
+}
+
+Client::Wants Client::hear_data(const Reply& reply, std::string& out)
+{
+    if (reply.code / 100 == 2) return break_off(garbage, std::string(data_command), true);
+    if (reply.code < 400 && accepted_.empty()) {
+        // RFC 2920 §3.1: a server may say 354 although nobody is left; it gets an empty mail that it cannot deliver.
+        append(out, ".\r\n");
+        empty_dot_ = true;
+        state_ = State::after_dot;
+        stage_ = "sending end of data";
+        return Wants::input;
+    }
+    if (reply.code >= 400) {
+        undecided(reply, std::string(data_command), false);
+        return finish();
+    }
+    state_ = State::content;
+    failed_command_ = end_of_data;
+    stage_ = "sending message body";
+    return Wants::content;
+}
+
+Client::Wants Client::content_sent(std::string& out)
+{
+    (void)out;
+    if (state_ != State::content) return Wants::close;  // the peer broke off meanwhile
+    state_ = State::after_dot;
+    stage_ = "sending end of data -- message may be sent more than once";
+    answered_ = 0;
+    return Wants::input;
+}
+
+Client::Wants Client::content_failed()
+{
+    undecided(Reply{451, "4.3.0", "queue file read error"}, "", true);
+    usable_ = false;
+    state_ = State::closed;
+    return Wants::finished;
+}
+
+Client::Wants Client::hear_after_dot(const Reply& reply)
+{
+    if (empty_dot_) {
+        needs_rset_ = false;
+        return finish();
+    }
+    if (reply.code / 100 == 3) return break_off(garbage, std::string(end_of_data), true);
+    needs_rset_ = false;
+    if (!options_.lmtp) {
+        undecided(reply, std::string(end_of_data), false);
+        return finish();
+    }
+    results_[accepted_[answered_++]] = {reply, std::string(end_of_data), false};  // RFC 2033 §4.2: in the order of RCPT
+    return answered_ == accepted_.size() ? finish() : Wants::input;
+}
+
+Client::Wants Client::finish()
+{
+    state_ = State::ready;
+    usable_ = true;
+    return Wants::finished;
+}
+
+void Client::undecided(const Reply& reply, const std::string& command, bool ours)
+{
+    for (RecipientResult& r : results_)
+        if (r.reply.code == 0) r = {reply, command, ours};
+}
+
+// Our own verdict before a byte was sent.
+Client::Wants Client::refuse_all(Reply reply, std::string command, bool ours)
+{
+    undecided(reply, command, ours);
+    return Wants::finished;
+}
+
+// The conversation is over: whoever has no verdict yet gets this one, as a temporary one.
+Client::Wants Client::break_off(const Reply& reply, std::string command, bool ours)
+{
+    const bool in_transaction = state_ == State::transaction || state_ == State::content || state_ == State::after_dot;
+    usable_ = false;
+    failure_ = reply;
+    failed_command_ = command;
+    state_ = State::closed;
+    if (!in_transaction) return Wants::close;
+    undecided(reply, command, ours);
+    return Wants::finished;
+}
+
+Client::Wants Client::quit(std::string& out)
+{
+    append(out, "QUIT\r\n");
+    state_ = State::quitting;
+    stage_ = "sending QUIT command";
+    usable_ = false;
+    return Wants::input;
+}
+
+}  // namespace veredus::smtp

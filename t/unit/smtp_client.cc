@@ -1,0 +1,304 @@
+// lib/smtp: the client engine against scripted servers, and against our own server engine.
+#include "t/unit/catch.h"
+
+#include "lib/base/text.h"
+#include "lib/smtp/client.h"
+#include "lib/smtp/dot.h"
+#include "lib/smtp/server.h"
+
+using namespace veredus;
+using namespace veredus::smtp;
+using Wants = Client::Wants;
+
+namespace {
+
+ClientOptions options(bool lmtp = false)
+{
+    ClientOptions o;
+    o.helo_name = "me.example";
+    o.lmtp = lmtp;
+    return o;
+}
+
+Transaction transaction(unsigned recipients)
+{
+    Transaction t;
+    t.sender = {"s", "x.org"};
+    t.size = 100;
+    for (unsigned i = 0; i < recipients; ++i) t.recipients.push_back({{cat("r", i), "y.org"}, 0, ""});
+    return t;
+}
+
+// Feeds the script; begins when ready, "sends" content when asked. What was sent is in `sent`, content as "[content]".
+struct Run {
+    Client client;
+    Transaction what;
+    std::string sent;
+    Wants last = Wants::input;
+    bool begun = false;
+
+    explicit Run(Transaction t, ClientOptions o = options()) : client(std::move(o)), what(std::move(t)) {}
+    Run& feed(std::string_view script, std::size_t piece = 1 << 20)
+    {
+        // Line by line, as a peer that waits for what it answers; each line in pieces.
+        while (!script.empty() && last != Wants::finished && last != Wants::close) {
+            const std::string_view part = script.substr(0, std::min(piece, script.find('\n') + 1));
+            script.remove_prefix(part.size());
+            go(client.feed(part, sent));
+        }
+        return *this;
+    }
+    void go(Wants wants)
+    {
+        last = wants;
+        if (wants == Wants::ready && !begun) {
+            begun = true;
+            go(client.begin(what, sent));
+        } else if (wants == Wants::content) {
+            sent += "[content]";
+            go(client.content_sent(sent));
+        } else if (wants == Wants::starttls) {
+            sent += "[tls]";
+            go(client.tls_started(sent));
+        }
+    }
+    std::string results() const
+    {
+        std::string out;
+        for (const auto& r : client.results()) append(out, out.empty() ? "" : " ", r.reply.code, r.ours ? "!" : "", '/', r.command);
+        return out;
+    }
+};
+
+const std::string hello = "220 hi ESMTP\r\n250-mx\r\n250-PIPELINING\r\n250-SIZE 5000\r\n250 8BITMIME\r\n";
+const std::string plain = "220 hi\r\n250 mx\r\n";
+
+}  // namespace
+
+TEST_CASE("a pipelining peer gets the whole envelope in one go", "[smtp][rfc2920-3.1]")
+{
+    for (const std::size_t piece : {1u, 3u, 10'000u}) {
+        Run r(transaction(2));
+        r.feed(hello + "250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n250 2.0.0 queued as X\r\n", piece);
+        CHECK(r.sent == "EHLO me.example\r\nMAIL FROM:<s@x.org> SIZE=100\r\nRCPT TO:<r0@y.org>\r\nRCPT TO:<r1@y.org>\r\nDATA\r\n[content]");
+        CHECK(r.results() == "250/end of DATA 550/RCPT TO");
+        CHECK(r.last == Wants::finished);
+        CHECK(r.client.usable());
+    }
+}
+
+TEST_CASE("a peer that does not pipeline gets one command at a time", "[smtp][rfc5321-3.3]")
+{
+    Run r(transaction(2));
+    r.feed(plain);
+    CHECK(r.sent == "EHLO me.example\r\nMAIL FROM:<s@x.org>\r\n");
+    r.feed("250 ok\r\n");
+    CHECK(r.sent.ends_with("RCPT TO:<r0@y.org>\r\n"));
+    r.feed("250 ok\r\n");
+    CHECK(r.sent.ends_with("RCPT TO:<r1@y.org>\r\n"));
+    r.feed("251 ok\r\n");
+    CHECK(r.sent.ends_with("DATA\r\n"));
+    r.feed("354 go\r\n451 4.3.0 later\r\n");
+    CHECK(r.results() == "451/end of DATA 451/end of DATA");
+}
+
+TEST_CASE("when nobody is left no content is sent", "[smtp][rfc2920-3.1]")
+{
+    Run alone(transaction(1));
+    alone.feed(plain + "250 ok\r\n550 no\r\n");
+    CHECK(alone.sent.find("DATA") == std::string::npos);
+    CHECK(alone.results() == "550/RCPT TO");
+    Run piped(transaction(1));
+    piped.feed(hello + "250 ok\r\n550 no\r\n354 go anyway\r\n");
+    CHECK(piped.sent.ends_with("DATA\r\n.\r\n"));
+    CHECK(piped.last == Wants::input);
+    piped.feed("554 no recipients\r\n");
+    CHECK(piped.results() == "550/RCPT TO");
+    CHECK(piped.last == Wants::finished);
+    Run refused(transaction(2));
+    refused.feed(hello + "451 4.7.1 greylisted\r\n503 no\r\n503 no\r\n503 no\r\n");
+    CHECK(refused.results() == "451/MAIL FROM 451/MAIL FROM");
+    CHECK(refused.client.usable());
+    Run data(transaction(1));
+    data.feed(hello + "250 ok\r\n250 ok\r\n451 4.3.0 no DATA\r\n");
+    CHECK(data.results() == "451/DATA");
+}
+
+TEST_CASE("a second transaction begins with RSET only when the first left one open", "[smtp][rfc5321-4.1.1.5]")
+{
+    Run r(transaction(1));
+    r.feed(hello + "250 ok\r\n250 ok\r\n354 go\r\n250 done\r\n");
+    std::string out;
+    CHECK(r.client.begin(transaction(1), out) == Wants::input);
+    CHECK(out.starts_with("MAIL FROM"));
+    CHECK(r.client.feed("250 ok\r\n550 no\r\n503 no\r\n", out) == Wants::finished);   // the peer answers a group in one go
+    out.clear();
+    r.client.begin(transaction(1), out);
+    CHECK(out.starts_with("RSET\r\nMAIL FROM"));
+    CHECK(r.client.feed("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", out) == Wants::content);
+    out.clear();
+    r.client.content_sent(out);
+    CHECK(r.client.feed("250 ok\r\n", out) == Wants::finished);
+    CHECK(r.client.quit(out) == Wants::input);
+    CHECK(out == "QUIT\r\n");
+    CHECK(r.client.feed("221 bye\r\n", out) == Wants::close);
+}
+
+TEST_CASE("HELO is the fallback, and a bad greeting ends it", "[smtp][rfc5321-3.2]")
+{
+    Run r(transaction(1));
+    r.feed("220 old\r\n500 what\r\n250 fine\r\n");
+    CHECK(r.sent == "EHLO me.example\r\nHELO me.example\r\nMAIL FROM:<s@x.org>\r\n");
+    for (const char* greeting : {"554 no service\r\n", "421 busy\r\n", "250 odd\r\n", "SSH-2.0-OpenSSH\r\n"}) {
+        Run g(transaction(1));
+        g.feed(greeting);
+        CHECK(g.last == Wants::close);
+        CHECK(g.client.failure().code >= 400);
+        CHECK_FALSE(g.client.usable());
+    }
+}
+
+TEST_CASE("STARTTLS is used when offered, and what came in clear behind it is forgotten", "[smtp][rfc3207-5]")
+{
+    Run r(transaction(1));
+    r.feed("220 hi\r\n250-mx\r\n250-STARTTLS\r\n250 DSN\r\n");
+    r.go(r.client.feed("220 go\r\n250 injected\r\n", r.sent));
+    CHECK(r.sent == "EHLO me.example\r\nSTARTTLS\r\n[tls]EHLO me.example\r\n");
+    CHECK(r.last == Wants::input);
+    r.feed("250-mx\r\n250 SIZE\r\n");
+    CHECK(r.client.tls());
+    CHECK_FALSE(r.client.extensions().dsn);
+    CHECK(r.sent.ends_with("MAIL FROM:<s@x.org> SIZE=100\r\n"));
+    Client no(options());
+    std::string out;
+    no.feed("220 hi\r\n250-mx\r\n250 STARTTLS\r\n", out);
+    CHECK(no.feed("454 4.7.0 not now\r\n", out) == Wants::ready);
+    CHECK_FALSE(no.tls());
+    CHECK(no.failure().code == 454);
+}
+
+TEST_CASE("parameters go out only when they were offered", "[smtp][rfc5321-4.1.1.11]")
+{
+    Transaction t = transaction(1);
+    t.ret = mail::Ret::headers;
+    t.envid = "a+b";
+    t.body = mail::Body::eight_bit;
+    t.recipients[0].notify = mail::notify_success | mail::notify_delay;
+    t.recipients[0].orcpt = "rfc822;o+o@y.org";
+    Run all(t);
+    all.feed("220 x\r\n250-mx\r\n250-8BITMIME\r\n250-DSN\r\n250 PIPELINING\r\n");
+    CHECK(all.sent.ends_with("MAIL FROM:<s@x.org> BODY=8BITMIME RET=HDRS ENVID=a+2Bb\r\n"
+                             "RCPT TO:<r0@y.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bo@y.org\r\nDATA\r\n"));
+    Run none(t);
+    none.feed(plain + "250 ok\r\n");
+    CHECK(none.sent.ends_with("MAIL FROM:<s@x.org>\r\nRCPT TO:<r0@y.org>\r\n"));
+}
+
+TEST_CASE("what the peer cannot take is refused before it is sent", "[smtp][rfc1870-6.1]")
+{
+    Transaction big = transaction(2);
+    big.size = 5001;
+    Run r(big);
+    r.feed(hello);
+    CHECK(r.last == Wants::finished);
+    CHECK(r.results() == "552!/ 552!/");
+    CHECK(r.client.results()[0].reply.enhanced == "5.3.4");
+    CHECK(r.sent == "EHLO me.example\r\n");
+    CHECK(r.client.usable());
+    Transaction utf8 = transaction(1);
+    utf8.recipients[0].address.local = "j\xc3\xbc";
+    Run u(utf8);
+    u.feed(hello);
+    CHECK(u.results() == "550!/");
+}
+
+TEST_CASE("421, garbage and early words end the transaction for whoever has no verdict", "[smtp][rfc5321-3.8]")
+{
+    Run r(transaction(3));
+    r.feed(hello + "250 ok\r\n550 no\r\n250 ok\r\n421 4.3.2 going down\r\n");
+    CHECK(r.results() == "550/RCPT TO 421/RCPT TO 421/RCPT TO");
+    CHECK(r.last == Wants::finished);
+    CHECK_FALSE(r.client.usable());
+    Run g(transaction(1));
+    g.feed(hello + "250 ok\r\nwhatever\r\n");
+    CHECK(g.results() == "451!/sending RCPT TO");
+    Run d(transaction(1));
+    d.feed(hello + "250 ok\r\n250 ok\r\n250 not 354\r\n");
+    CHECK(d.results() == "451!/DATA");
+    Client early(options());
+    std::string out;
+    early.feed(hello, out);
+    early.begin(transaction(1), out);
+    CHECK(early.feed("250 ok\r\n250 ok\r\n354 go\r\n", out) == Wants::content);
+    CHECK(early.feed("552 5.3.4 too big\r\n", out) == Wants::finished);
+    CHECK(early.results()[0].reply.code == 552);
+    CHECK_FALSE(early.usable());
+    CHECK(early.content_sent(out) == Wants::close);
+    Client idle(options());
+    idle.feed(hello, out);
+    CHECK(idle.feed("421 timeout\r\n", out) == Wants::close);
+    Run old(transaction(1));
+    old.feed(hello + "250 ok\r\n552 too many recipients\r\n354 x\r\n500 x\r\n");
+    CHECK(old.results() == "452/RCPT TO");
+}
+
+TEST_CASE("LMTP answers for each recipient after the dot", "[smtp][rfc2033-4.2]")
+{
+    Run r(transaction(3), options(true));
+    r.feed(hello + "250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n250 first\r\n");
+    CHECK(r.last == Wants::input);
+    r.feed("452 4.2.2 full\r\n");
+    CHECK(r.sent.starts_with("LHLO me.example\r\n"));
+    CHECK(r.results() == "250/end of DATA 550/RCPT TO 452/end of DATA");
+}
+
+namespace {
+class Sink final : public Delegate {
+public:
+    std::string taken, body;
+    Outcome helo(std::string_view, bool) override { return Reply{250, "", ""}; }
+    Outcome sender(const mail::Envelope&, uint64_t) override { return Reply{250, "2.1.0", "Ok"}; }
+    Outcome recipient(mail::Recipient r, const mail::Envelope&) override
+    {
+        return r.address.local == "r1" ? Reply{550, "5.1.1", "no"} : Reply{250, "2.1.5", "Ok"};
+    }
+    Outcome data(const mail::Envelope&) override { return Reply{354, "", ""}; }
+    bool content(std::string_view bytes) override { return body.append(bytes), true; }
+    Outcome end_of_data(const Content&, mail::Envelope&& e) override
+    {
+        taken = cat(e.sender.text(), ' ', e.recipients.size());
+        return Reply{250, "2.0.0", "Ok"};
+    }
+};
+}  // namespace
+
+TEST_CASE("our client and our server understand each other", "[smtp]")
+{
+    for (const bool pipelining : {true, false}) {
+        Sink sink;
+        Limits limits;
+        limits.hostname = limits.banner = "mx.example";
+        limits.pipelining = pipelining;
+        Server server(sink, limits);
+        Client client(options());
+        std::string to_client, to_server;
+        server.greet(to_client);
+        Wants wants = Wants::input;
+        for (int turn = 0; turn < 30 && wants != Wants::finished; ++turn) {
+            wants = client.feed(std::exchange(to_client, ""), to_server);
+            if (wants == Wants::ready) client.begin(transaction(3), to_server);
+            if (wants == Wants::content) {
+                DotWriter dots;
+                dots.feed("Subject: x\r\n\r\n.dot\r\n", to_server);
+                dots.finish(to_server);
+                client.content_sent(to_server);
+            }
+            server.feed(std::exchange(to_server, ""), to_client);
+        }
+        CHECK(wants == Wants::finished);
+        CHECK(sink.taken == "s@x.org 2");
+        CHECK(sink.body == "Subject: x\r\n\r\n.dot\r\n");
+        CHECK(client.results()[1].reply.enhanced == "5.1.1");
+        CHECK(client.results()[2].reply.code == 250);
+    }
+}
