@@ -1,0 +1,135 @@
+// smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]: recipients user0@DOMAIN … round robin.
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Plan {
+    int connections, mails, per_session, size, users;
+    std::string host, domain;
+    int port;
+} plan;
+
+std::atomic<int> next_mail{0}, failures{0};
+std::mutex mutex;
+std::vector<double> acks;
+
+class Session {
+public:
+    bool open()
+    {
+        fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
+        sockaddr_in a{};
+        a.sin_family = AF_INET;
+        a.sin_port = htons(static_cast<uint16_t>(plan.port));
+        inet_pton(AF_INET, plan.host.c_str(), &a.sin_addr);
+        const int on = 1;
+        setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        return ::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0 && answer('2') && say("EHLO bench.example.net\r\n", '2');
+    }
+    ~Session()
+    {
+        if (fd_ >= 0) ::close(fd_);
+    }
+    bool say(const std::string& bytes, char want) { return put(bytes) && answer(want); }
+
+private:
+    bool put(const std::string& bytes)
+    {
+        std::size_t done = 0;
+        while (done < bytes.size()) {
+            const ssize_t n = ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+            if (n <= 0) return false;
+            done += static_cast<std::size_t>(n);
+        }
+        return true;
+    }
+    bool answer(char want)
+    {
+        for (;;) {
+            const auto end = input_.find('\n');
+            if (end == std::string::npos) {
+                char buffer[4096];
+                const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+                if (n <= 0) return false;
+                input_.append(buffer, static_cast<std::size_t>(n));
+                continue;
+            }
+            const std::string line = input_.substr(0, end);
+            input_.erase(0, end + 1);
+            if (line.size() > 3 && line[3] == '-') continue;
+            if (line.empty() || line[0] != want) std::fprintf(stderr, "unexpected: %s\n", line.c_str());
+            return !line.empty() && line[0] == want;
+        }
+    }
+    int fd_ = -1;
+    std::string input_;
+};
+
+void work()
+{
+    std::string body = "Subject: bench\r\nFrom: <bench@example.net>\r\nTo: <list@example.org>\r\n\r\n";
+    while (static_cast<int>(body.size()) < plan.size) body += "The quick brown fox jumps over the lazy dog, and then some more of it.\r\n";
+    body += ".\r\n";
+    std::vector<double> mine;
+    for (bool more = true; more;) {
+        Session s;
+        bool good = false;
+        for (int i = 0; i < plan.per_session; ++i) {
+            const int n = next_mail++;
+            if (n >= plan.mails) {
+                more = false;
+                break;
+            }
+            if (!good && !(good = s.open())) ++failures;
+            const auto begin = Clock::now();
+            if (good) {
+                good = s.say("MAIL FROM:<bench@example.net>\r\n", '2') &&
+                       s.say("RCPT TO:<user" + std::to_string(n % plan.users) + "@" + plan.domain + ">\r\n", '2') &&
+                       s.say("DATA\r\n", '3') && s.say(body, '2');
+                if (!good) ++failures;
+            }
+            mine.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+            if (!good) break;
+        }
+        if (good) s.say("QUIT\r\n", '2');
+    }
+    const std::lock_guard lock(mutex);
+    acks.insert(acks.end(), mine.begin(), mine.end());
+}
+
+}  // namespace
+
+int main(int argc, char** argv)
+{
+    if (argc < 8) {
+        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]\n");
+        return 64;
+    }
+    plan = {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), argv[6],
+            argc > 8 ? argv[8] : "example.org", std::atoi(argv[7])};
+    const auto begin = Clock::now();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < plan.connections; ++i) threads.emplace_back(work);
+    for (auto& t : threads) t.join();
+    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+    std::sort(acks.begin(), acks.end());
+    std::printf("seconds %.3f failures %d ack_p50_ms %.2f ack_p95_ms %.2f\n", seconds, failures.load(),
+                acks.empty() ? 0 : acks[acks.size() / 2] * 1e3, acks.empty() ? 0 : acks[acks.size() * 95 / 100] * 1e3);
+    return failures ? 1 : 0;
+}

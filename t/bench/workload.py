@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""One round of one workload against one server inside its namespaces; prints a JSON line of figures."""
+import glob
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+TOP = os.environ["E2E_TOP"]
+LOAD = os.path.join(TOP, "build/bench/smtp_load")
+USERS = 100
+
+
+def sh(*command, **more):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more).stdout
+
+
+def users(count):
+    with open("/etc/passwd", "a") as p, open("/etc/group", "a") as g:
+        for i in range(count):
+            p.write(f"user{i}:x:{20000 + i}:{20000 + i}::/home/user{i}:/bin/sh\n")
+            g.write(f"user{i}:x:{20000 + i}:\n")
+            os.makedirs(f"/home/user{i}")
+            os.chown(f"/home/user{i}", 20000 + i, 20000 + i)
+
+
+class Veredus:
+    name = "veredus"
+
+    def start(self, extra):
+        os.makedirs("/etc/veredus", exist_ok=True)
+        with open("/etc/veredus/main.cf", "w") as f:
+            f.write("myhostname = mail.example.org\nmydestination = $myhostname, example.org, localhost\nmyorigin = example.org\n"
+                    "mynetworks = 127.0.0.0/8\nmaillog_file = /var/log/mail.log\nhome_mailbox = Maildir/\n"
+                    "smtpd_client_connection_count_limit = 0\n" + extra)
+        with open("/etc/aliases", "w") as f:
+            f.write("postmaster: root\nroot: user0\n")
+        sh("veredus", "setup")
+        sh("veredus", "start")
+
+    def pids(self):
+        return pids(r"/libexec/veredus/")
+
+
+class Postfix:
+    name = "postfix"
+
+    def start(self, extra):
+        sh("groupadd", "-r", "postfix"); sh("groupadd", "-r", "postdrop")
+        sh("useradd", "-r", "-g", "postfix", "-d", "/var/spool/postfix", "-s", "/usr/sbin/nologin", "postfix")
+        with open("/etc/postfix/main.cf", "w") as f:
+            f.write("compatibility_level = 3.6\nmyhostname = mail.example.org\nmydestination = $myhostname, example.org, localhost\n"
+                    "myorigin = example.org\nmynetworks = 127.0.0.0/8\nmaillog_file = /var/log/mail.log\nhome_mailbox = Maildir/\n"
+                    "alias_maps = texthash:/etc/aliases\nalias_database =\ninet_protocols = ipv4\nsmtputf8_enable = no\n"
+                    "smtpd_client_connection_count_limit = 0\n" + extra)
+        master = open("/usr/share/postfix/master.cf.dist").read()
+        if "postlog" not in master:
+            master += "\npostlog   unix-dgram n  -       n       -       1       postlogd\n"
+        with open("/etc/postfix/master.cf", "w") as f:
+            f.write(re.sub(r"^(\S+\s+\S+\s+\S+\s+\S+\s+)y", r"\1n", master, flags=re.M))
+        with open("/etc/aliases", "w") as f:
+            f.write("postmaster: root\nroot: user0\n")
+        os.makedirs("/var/spool/postfix", exist_ok=True)
+        os.makedirs("/var/lib/postfix", exist_ok=True)
+        sh("chown", "postfix", "/var/lib/postfix")
+        sh("/usr/sbin/postfix", "set-permissions") if False else None
+        for d in "active bounce corrupt defer deferred flush hold incoming private saved trace".split():
+            os.makedirs(f"/var/spool/postfix/{d}", mode=0o700, exist_ok=True)
+            sh("chown", "postfix", f"/var/spool/postfix/{d}")
+        for d, mode in (("maildrop", 0o730), ("public", 0o710)):
+            os.makedirs(f"/var/spool/postfix/{d}", exist_ok=True)
+            sh("chown", "postfix:postdrop", f"/var/spool/postfix/{d}")
+            os.chmod(f"/var/spool/postfix/{d}", mode)
+        os.makedirs("/var/spool/postfix/pid", exist_ok=True)
+        for p in ("/usr/sbin/postdrop", "/usr/sbin/postqueue"):
+            sh("chgrp", "postdrop", p)
+            os.chmod(p, 0o2755)
+        sh("/usr/sbin/postfix", "start")
+
+    def pids(self):
+        return pids(r"/lib/postfix/sbin/|^(smtpd|smtp|cleanup|local|qmgr|pickup|bounce|trivial-rewrite|proxymap|anvil|postlogd) -")
+
+
+def pids(pattern):
+    out = []
+    for p in os.listdir("/proc"):
+        if p.isdigit():
+            try:
+                if re.search(pattern, open(f"/proc/{p}/cmdline").read().replace("\0", " ")):
+                    out.append(int(p))
+            except OSError:
+                pass
+    return out
+
+
+def cpu():
+    """CPU seconds of everything in this run's cgroup."""
+    path = os.environ.get("BENCH_CGROUP", "")
+    try:
+        return int(re.search(r"usage_usec (\d+)", open(path + "/cpu.stat").read()).group(1)) / 1e6
+    except (OSError, AttributeError):
+        return 0.0
+
+
+def own_cpu():
+    import resource
+    r = resource.getrusage(resource.RUSAGE_CHILDREN)
+    s = resource.getrusage(resource.RUSAGE_SELF)
+    return r.ru_utime + r.ru_stime + s.ru_utime + s.ru_stime
+
+
+def pss(ids):
+    total = 0
+    for p in ids:
+        try:
+            total += int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{p}/smaps_rollup").read(), re.M).group(1))
+        except (OSError, AttributeError):
+            pass
+    return total / 1024
+
+
+def delivered():
+    return sum(len(os.listdir(d)) for d in glob.glob("/home/*/Maildir/new"))
+
+
+def wait_delivered(count, patience=120):
+    end = time.monotonic() + patience
+    while delivered() < count:
+        if time.monotonic() > end:
+            print(open("/var/log/mail.log").read()[-3000:], file=sys.stderr)
+            raise SystemExit(f"only {delivered()} of {count} mails arrived")
+        time.sleep(0.01)
+
+
+def load(connections, mails, per_session, size=8192, n=USERS):
+    out = sh(LOAD, str(connections), str(mails), str(per_session), str(size), str(n), "127.0.0.1", "25")
+    return {k: float(v) for k, v in re.findall(r"(\w+) ([\d.]+)", out)}
+
+
+def local_parallel(server, connections=40, mails=3000, per_session=1):
+    users(USERS)
+    server.start("")
+    load(4, 200, 1)
+    wait_delivered(200)
+    c0, o0, begin = cpu(), own_cpu(), time.monotonic()
+    f = load(connections, mails, per_session)
+    wait_delivered(200 + mails)
+    seconds = time.monotonic() - begin
+    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0 - (own_cpu() - o0)) / mails, "ack_p95_ms": f["ack_p95_ms"]}
+
+
+def local_one(server, mails=200):
+    """One mail at a time: from connect to the file in new/."""
+    users(4)
+    server.start("")
+    load(1, 20, 1, n=4)
+    wait_delivered(20)
+    times = []
+    for i in range(mails):
+        begin = time.monotonic()
+        load(1, 1, 1, n=1)
+        while len(os.listdir("/home/user0/Maildir/new")) < 6 + i:
+            pass
+        times.append(time.monotonic() - begin)
+    times.sort()
+    return {"latency_ms": 1e3 * times[len(times) // 2]}
+
+
+def command_line(server, mails=300):
+    users(4)
+    server.start("")
+    body = b"Subject: cron\n\n" + b"a line of output\n" * 30
+    for _ in range(5):
+        subprocess.run(["/usr/sbin/sendmail", "-i", "user0"], input=body, check=True)
+    wait_delivered(5)
+    c0, begin = cpu(), time.monotonic()
+    for i in range(mails):
+        subprocess.run(["/usr/sbin/sendmail", "-i", f"user{i % 4}"], input=body, check=True)
+    called = time.monotonic() - begin
+    wait_delivered(5 + mails)
+    return {"calls_per_second": mails / called, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
+
+
+def relay(server, mails=2000):
+    sink = subprocess.Popen([os.path.join(TOP, "build/peers/postfix/usr/sbin/smtp-sink"), "127.0.0.1:2500", "1000"],
+                            env={**os.environ, "LD_LIBRARY_PATH": os.path.join(TOP, "build/peers/postfix/usr/lib/postfix")},
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    users(1)
+    server.start("relayhost = [127.0.0.1]:2500\n")
+
+    def sent():
+        return len(re.findall(r"status=sent", open("/var/log/mail.log").read())) if os.path.exists("/var/log/mail.log") else 0
+
+    def push(count):
+        sh(LOAD, "20", str(count), "1", "8192", "100", "127.0.0.1", "25", "remote.example.net")
+
+    push(100)
+    while sent() < 100:
+        time.sleep(0.02)
+    c0, o0, begin = cpu(), own_cpu(), time.monotonic()
+    push(mails)
+    while sent() < 100 + mails:
+        time.sleep(0.02)
+    seconds = time.monotonic() - begin
+    sink.kill()
+    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0 - (own_cpu() - o0)) / mails}
+
+
+def idle(server):
+    import resource
+    import socket
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+    users(1)
+    server.start("smtpd_timeout = 600s\n")
+    time.sleep(1)
+    figures = {"idle_pss_mb": pss(server.pids())}
+    if server.name == "veredus":
+        socks = []
+        for i in range(5000):
+            s = socket.socket()
+            s.bind((f"127.0.{1 + i // 200}.{1 + i % 200}", 0))
+            s.connect(("127.0.0.1", 25))
+            s.recv(100)
+            s.sendall(b"EHLO x\r\n")
+            s.recv(1000)
+            socks.append(s)
+        figures["smtpd_5000_idle_pss_mb"] = pss(pids(r"/libexec/veredus/smtpd"))
+    return figures
+
+
+BENCHES = {"local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
+           "command_line": command_line, "relay": relay, "idle": idle}
+
+if __name__ == "__main__":
+    server = {"veredus": Veredus, "postfix": Postfix}[sys.argv[1]]()
+    print("RESULT " + json.dumps(BENCHES[sys.argv[2]](server)))
