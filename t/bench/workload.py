@@ -99,6 +99,8 @@ def cpu():
     """CPU seconds of everything in this run's cgroup."""
     path = os.environ.get("BENCH_CGROUP", "")
     try:
+        if os.path.exists(path + "/cpuacct.usage"):      # cgroup version 1
+            return int(open(path + "/cpuacct.usage").read()) / 1e9
         return int(re.search(r"usage_usec (\d+)", open(path + "/cpu.stat").read()).group(1)) / 1e6
     except (OSError, AttributeError):
         return 0.0
@@ -184,7 +186,7 @@ def command_line(server, mails=300):
 
 
 def relay(server, mails=2000):
-    sink = subprocess.Popen([os.path.join(TOP, "build/peers/postfix/usr/sbin/smtp-sink"), "127.0.0.1:2500", "1000"],
+    sink = subprocess.Popen([os.path.join(TOP, "build/peers/postfix/usr/sbin/smtp-sink"), "-u", "nobody", "127.0.0.1:2500", "1000"],
                             env={**os.environ, "LD_LIBRARY_PATH": os.path.join(TOP, "build/peers/postfix/usr/lib/postfix")},
                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     users(1)

@@ -1,5 +1,6 @@
 """What the end-to-end tests share: the installed suite in this test's namespaces, users, peers, waiting for conditions."""
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -209,6 +210,49 @@ class Dns:
         with open(self.path + ".new", "w") as f:
             f.write(zone)
         os.rename(self.path + ".new", self.path)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class FakeMx:
+    """t/e2e/fake_mx.py on the peer's side of a Network (or here, when network is None)."""
+
+    def __init__(self, network, address, port=25, tls=False):
+        import tempfile
+        self.directory = tempfile.mkdtemp(prefix="mx-", dir=SCRATCH)
+        extra = []
+        if tls:
+            run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=fake.example.net",
+                "-keyout", self.directory + "/key.pem", "-out", self.directory + "/cert.pem")
+            extra = [self.directory + "/cert.pem", self.directory + "/key.pem"]
+        command = [sys.executable, os.path.join(TOP, "t/e2e/fake_mx.py"), address, str(port), self.directory, *extra]
+        self.process = network.popen(*command) if network else subprocess.Popen(command)
+        wait_for(lambda: os.path.exists(self.directory + "/ready"), "the fake MX")
+
+    def rules(self, *rules):
+        self._write("rules.json", list(rules))
+
+    def capabilities(self, *words):
+        self._write("capabilities.json", list(words))
+
+    def _write(self, name, value):
+        with open(f"{self.directory}/{name}.new", "w") as f:
+            json.dump(value, f)
+        os.rename(f"{self.directory}/{name}.new", f"{self.directory}/{name}")
+
+    def mails(self):
+        """[(envelope, content bytes)], oldest first."""
+        out = []
+        for name in sorted(os.listdir(self.directory)):
+            if name.endswith(".eml"):
+                with open(f"{self.directory}/{name[:-4]}.json") as e, open(f"{self.directory}/{name}", "rb") as c:
+                    out.append((json.load(e), c.read()))
+        return out
+
+    def wait(self, count):
+        return wait_for(lambda: self.mails() if len(self.mails()) >= count else None, f"{count} mails at the fake MX")
 
     def stop(self):
         self.process.kill()
