@@ -179,4 +179,4 @@ distclean: clean
 format:
 	git ls-files '*.cc' '*.h' | xargs clang-format -i
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(patsubst %.o,%.d,$(lib_objects) $(room_objects) $(unit_objects))
