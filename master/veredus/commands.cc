@@ -17,7 +17,7 @@ constexpr Subcommand table[] = {
     {"status", status, "[-q]", "say what runs; exit 0: running, 1: died, 3: stopped"},
     {"check", check, "[-l LIBEXEC]", "find everything that a start would trip over"},
     {"setup", setup, "[-n]", "make users, groups, the spool and a first configuration; -n: only say what"},
-    {"config", config, "[-n|-d|-e NAME=VALUE...] [-h] [-o] [NAME...]", "show or edit settings, as postconf does"},
+    {"config", config, "[-n|-d] [-x] [-o] [-h|-H] [NAME...] | -e NAME=VALUE... | -X NAME...", "show or edit settings, as postconf does"},
 };
 
 }  // namespace

@@ -1,0 +1,58 @@
+// Looking at aliases(5) files.
+#include "master/veredus/aliases_advice.h"
+
+#include "lib/base/text.h"
+#include "lib/table/aliases.h"
+
+namespace veredus::admin {
+
+std::vector<std::string> alias_files(const conf::Values& values)
+{
+    std::vector<std::string> paths;
+    for (const std::string& table : values.list("alias_maps")) {
+        const auto [type, name] = cut(table, ':');
+        if (!name || !name->starts_with('/')) continue;
+        for (const auto text_type : {"hash", "texthash", "lmdb", "btree", "cdb", "dbm"})
+            if (type == text_type) paths.emplace_back(*name);
+    }
+    return paths;
+}
+
+AliasAdvice look_at_aliases(const conf::Values& values)
+{
+    AliasAdvice advice;
+    for (const std::string& path : alias_files(values)) {
+        std::vector<table::AliasProblem> problems;
+        auto aliases = table::Aliases::load(path, problems);
+        if (!aliases) {
+            advice.problems.push_back(aliases.error().text);
+            continue;
+        }
+        for (const auto& problem : problems) advice.problems.push_back(cat(path, ":", problem.line, ": ", problem.text));
+        advice.root = advice.root || aliases->find("root");
+        advice.postmaster = advice.postmaster || aliases->find("postmaster");
+    }
+    return advice;
+}
+
+std::string first_aliases()
+{
+    return "# aliases(5): who gets mail for names that are no person. `newaliases` is not needed: changes are seen at once.\n"
+           "# Give root a person, or nobody reads what this machine reports:\n"
+           "#root: you\n"
+           "\n"
+           "mailer-daemon: postmaster\n"
+           "postmaster: root\n"
+           "nobody: root\n"
+           "hostmaster: root\n"
+           "usenet: root\n"
+           "news: root\n"
+           "webmaster: root\n"
+           "www: root\n"
+           "ftp: root\n"
+           "abuse: root\n"
+           "noc: root\n"
+           "security: root\n";
+}
+
+}  // namespace veredus::admin

@@ -1,0 +1,165 @@
+// check: everything that a start would trip over, found while nothing is at stake.
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
+#include "config.h"
+#include "lib/base/fd.h"
+#include "lib/base/text.h"
+#include "lib/daemon/instance.h"
+#include "lib/daemon/listen.h"
+#include "lib/daemon/prepare.h"
+#include "lib/daemon/roles.h"
+#include "master/veredus/aliases_advice.h"
+#include "master/veredus/commands.h"
+#include "master/veredus/report.h"
+
+namespace veredus::admin {
+
+namespace {
+
+class Check {
+public:
+    Check(const conf::Values& values, std::string libexec) : values_(values), libexec_(std::move(libexec)), root_(::geteuid() == 0) {}
+    void programs();
+    void accounts();
+    void directories();
+    void listeners();
+    void aliases();
+    void users();
+    unsigned errors() const { return errors_; }
+    unsigned warnings() const { return warnings_; }
+
+private:
+    void error(const std::string& text)
+    {
+        std::printf("error: %s\n", text.c_str());
+        ++errors_;
+    }
+    void warning(const std::string& text)
+    {
+        std::printf("warning: %s\n", text.c_str());
+        ++warnings_;
+    }
+    const conf::Values& values_;
+    std::string libexec_;
+    bool root_;
+    unsigned errors_ = 0, warnings_ = 0;
+};
+
+void Check::programs()
+{
+    const auto look = [this](const char* program) {
+        const std::string path = cat(libexec_, "/", program);
+        if (::access(path.c_str(), X_OK) < 0) error(fail_errno(path).error.text);
+    };
+    look("master");
+    for (const daemon::Role& role : daemon::roles()) look(role.program);
+    if (!root_) return;
+    const std::string path = cat(libexec_, "/veredus-drop");
+    struct stat info{};
+    const group* drop = ::getgrnam("veredus-drop");
+    if (::stat(path.c_str(), &info) < 0)
+        error(fail_errno(path).error.text);
+    else if (!drop || info.st_gid != drop->gr_gid || !(info.st_mode & S_ISGID))
+        error(cat(path, ": is not set-gid veredus-drop, so sendmail cannot queue mail; `veredus setup` mends it"));
+}
+
+void Check::accounts()
+{
+    if (!root_) return;
+    for (const daemon::Account& account : daemon::accounts()) {
+        if (!account.user.empty() && !::getpwnam(account.user.c_str())) error(cat("user ", account.user, " does not exist; `veredus setup` makes it"));
+        if (!::getgrnam(account.group.c_str())) error(cat("group ", account.group, " does not exist; `veredus setup` makes it"));
+    }
+}
+
+void Check::directories()
+{
+    const std::string mailboxes(values_.text("mail_spool_directory"));
+    if (::access(mailboxes.c_str(), X_OK) < 0) error(cat("mail_spool_directory: ", fail_errno(mailboxes).error.text));
+    if (!root_) return;    // an unprivileged start makes its own tree
+    const auto wanted = daemon::wanted_directories(values_, false);
+    if (!wanted) return error(wanted.error().text);
+    for (const std::string& text : daemon::check_directories(*wanted)) error(cat(text, "; `veredus setup` mends it"));
+}
+
+void Check::listeners()
+{
+    const auto running = daemon::find_running(std::string(values_.text("run_directory")));
+    const bool bind = running && running->pid == 0;    // a running master has its ports, of course
+    const auto interfaces = daemon::Interfaces::from(values_);
+    if (!interfaces) return error(interfaces.error().text);
+    for (const daemon::Role& role : daemon::roles()) {
+        if (!role.listeners) continue;
+        for (const std::string& text : values_.list(role.listeners)) {
+            const auto spec = daemon::parse_listen(text);
+            if (!spec) {
+                error(cat(role.listeners, ": ", spec.error().text));
+                continue;
+            }
+            const auto points = daemon::listen_points(*spec, *interfaces);
+            if (!points) {
+                error(cat(role.listeners, ": ", points.error().text));
+                continue;
+            }
+            for (const auto& point : *points) {
+                if (!bind || !point.address.is_ip()) continue;
+                if (const auto bound = daemon::bind_point(point, 1, role.listeners); !bound) error(bound.error().text);
+            }
+        }
+    }
+}
+
+void Check::aliases()
+{
+    const auto advice = look_at_aliases(values_);
+    for (const std::string& problem : advice.problems) error(problem);
+    if (alias_files(values_).empty()) return;
+    if (!advice.root) warning("root has no alias: its mail goes to the user of default_privs, where nobody reads it; add \"root: YOU\" to the aliases");
+    if (!advice.postmaster) warning("postmaster has no alias: RFC 5321 section 4.5.1 wants mail for it to reach a person");
+}
+
+void Check::users()
+{
+    for (const std::string& source : values_.list("passdb")) {
+        if (source == "system") continue;
+        if (!source.starts_with("file:")) {
+            error(cat("passdb: ", source, " is neither system nor file:/path"));
+            continue;
+        }
+        if (::access(source.substr(5).c_str(), R_OK) < 0) error(cat("passdb: ", fail_errno(source.substr(5)).error.text));
+    }
+}
+
+}  // namespace
+
+int check(const Common& common, int argc, char** argv)
+{
+    std::string libexec;
+    ::optind = 1;
+    for (int option; (option = ::getopt(argc, argv, "l:")) != -1;) {
+        if (option == '?') return usage("check", false);
+        libexec = ::optarg;
+    }
+    if (::optind != argc) return usage("check", false);
+    const auto values = load_settings(common);
+    if (!values) return EX_CONFIG;
+    if (::geteuid() != 0) std::printf("note: without root only a trial can be checked: not users, owners and the set-gid bit\n");
+    Check work(*values, libexec_directory(libexec));
+    work.programs();
+    work.accounts();
+    work.directories();
+    work.listeners();
+    work.users();
+    work.aliases();
+    if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());
+    return work.errors() ? EX_CONFIG : 0;
+}
+
+}  // namespace veredus::admin
