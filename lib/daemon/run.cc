@@ -207,12 +207,6 @@ Result<void> leave_root(const ipc::Hello& hello)
     return forbid_tracing();
 }
 
-void log_panic(std::string_view text)
-{
-    log::write(log::Level::fatal, cat("panic: ", text));
-    log::flush();
-}
-
 void quiet_signals()
 {
     for (const int number : {SIGPIPE, SIGHUP, SIGINT, SIGUSR1, SIGUSR2}) ::signal(number, SIG_IGN);
@@ -241,7 +235,6 @@ int run(const RoleName& role, Service& service, int, char**)
         return EX_SOFTWARE;
     }
     if (auto opened = log::open(log_settings(start->hello, role.log_name), std::move(start->log)); !opened) fail_start(EX_OSERR, opened.error().text);
-    set_panic_hook(log_panic);
     const ipc::Hello hello = start->hello;
     if (hello.role != role.role) fail_start(EX_SOFTWARE, cat("started as role ", hello.role));
     const auto values = conf::Values::deserialize(start->settings);

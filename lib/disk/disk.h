@@ -22,11 +22,21 @@ struct Directory {
     std::string path;      // for messages only
 };
 
+// What a name refers to; links are not followed.
+struct FileInfo {
+    uint64_t file = 0;        // the same for two names of one file of this file system
+    uint64_t size = 0;
+    int64_t changed_us = 0;   // modification time
+    uint32_t uid = 0;
+    uint32_t links = 0;
+    bool regular = false;
+};
+
 class Disk {
 public:
     virtual ~Disk() = default;
     virtual Result<Directory> open_directory(const Directory* base, const std::string& path) = 0;   // base null: path as is; path may have slashes
-    virtual Result<Fd> create(const Directory& dir, const std::string& name, mode_t mode) = 0;      // O_CREAT|O_EXCL|O_RDWR|O_NOFOLLOW
+    virtual Result<Fd> create(const Directory& dir, const std::string& name, mode_t mode) = 0;      // O_CREAT|O_EXCL|O_RDWR|O_NOFOLLOW; the mode is exact, whatever the umask
     virtual Result<Fd> open_read(const Directory& dir, const std::string& name) = 0;                // O_RDONLY|O_NOFOLLOW|O_NONBLOCK; a regular file or an error
     virtual Result<Fd> open_append(const Directory& dir, const std::string& name, mode_t mode) = 0; // O_CREAT|O_RDWR|O_NOFOLLOW, for logs
     virtual Result<void> write(const Fd& file, std::string_view bytes) = 0;                         // at the end of the file
@@ -36,9 +46,12 @@ public:
     virtual Result<void> sync(const Fd& file) = 0;                  // fdatasync; a failure is final for that file
     virtual Result<void> sync(const Directory& dir) = 0;            // fsync of the directory
     virtual Result<void> rename(const Directory& from, const std::string& name, const Directory& to, const std::string& new_name) = 0;
+    // Never over another file: EEXIST then. Crossing directories, a crash may leave either name, both or none.
+    virtual Result<void> rename_new(const Directory& from, const std::string& name, const Directory& to, const std::string& new_name) = 0;
     virtual Result<void> link(const Directory& from, const std::string& name, const Directory& to, const std::string& new_name) = 0;
     virtual Result<void> unlink(const Directory& dir, const std::string& name) = 0;
     virtual Result<std::vector<std::string>> list(const Directory& dir) = 0;                        // without "." and "..", any order
+    virtual Result<FileInfo> stat(const Directory& dir, const std::string& name) = 0;
     virtual Result<uint64_t> free_bytes(const Directory& dir) = 0;                                  // for queue_minfree
 };
 

@@ -12,6 +12,12 @@
 
 namespace veredus::queue {
 
+inline constexpr std::size_t file_start_size = 16;
+inline constexpr std::size_t end_size = 72;
+inline constexpr uint64_t max_header_size = 16u << 20;
+inline constexpr uint64_t max_envelope_size = 64u << 20;
+inline constexpr std::size_t max_recipients = 200'000;
+
 // Where things lie and what END says of them; validated against the file's size before anyone uses it.
 struct Layout {
     uint64_t body_offset = 0, body_size = 0;
@@ -23,19 +29,27 @@ struct Layout {
     uint64_t content_size() const { return header_size + 2 + body_size; }
 };
 
+// The limits that a reader insists on: a writer asks before it encodes.
+Result<void> check_envelope(const mail::Envelope& envelope);
+// NUL, CR and LF in anything but an address become '?', and such strings are cut at 65535 bytes.
 std::string encode_envelope(const mail::Envelope& envelope);
 Result<mail::Envelope> decode_envelope(std::string_view bytes);   // bounded, typed, every length checked
 
-// Encodes the tail (header, envelope, END) that follows `body_size` bytes of body.
+// Encodes the tail (header, envelope, END) that follows `body_size` bytes of body. A header line that begins with a dot
+// and bytes >= 0x80 of the header are noticed here.
 std::string encode_tail(uint64_t body_size, uint32_t body_crc, bool leading_dot, bool eight_bit, std::string_view header,
                         const mail::Envelope& envelope);
 std::string file_start();        // the magic and version that begin a file, before the body
+
+// END alone: `bytes` are the last end_size bytes of a file of `file_size`.
+Result<Layout> decode_end(std::string_view bytes, uint64_t file_size);
 
 struct MailFile {
     Layout layout;
     mail::Envelope envelope;
 };
 // Reads END and the meta part and checks it; `check_body` reads the body for its CRC too (start-up scan).
+// An error with code 0 says that the file is corrupt; others are the world's (EIO, ENOMEM …): try again later.
 Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_body);
 // For agents: the header block of a file whose layout qmgr vouched for; still bounded by what the file has.
 Result<std::string> read_header(const Fd& file, const Layout& layout, std::size_t limit);

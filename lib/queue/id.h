@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -20,18 +22,27 @@ std::string drop_id(int64_t wall_us, int pid);   // for veredus-drop; uniqueness
 
 class IdMaker {
 public:
-    // Reads the high-water mark ".mark-SLOT" of `dir` and reserves ahead. `slot` 0 to 127 belongs to one living process.
+    // Reads the high-water mark ".mark-SLOT" of `dir` and reserves ahead. `slot` 0 to 127 belongs to one living process,
+    // and always to a writer of the same directory.
     static Result<IdMaker> open(disk::Disk& disk, const disk::Directory& dir, unsigned slot, const Clock& clock);
     Result<std::string> next();                  // syncs the mark once in some minutes
+    // For event loops: never touches the disk; takes of what is reserved, lagging behind the clock when it must. Empty
+    // when not even that is left (16 million IDs later).
+    std::optional<std::string> next_reserved();
+    bool runs_low() const;                       // time to refill()
+    // Reserves more; from any thread, while the owner takes IDs.
+    Result<void> refill();
 
 private:
-    IdMaker(disk::Disk& disk, const disk::Directory& dir, unsigned slot, const Clock& clock) : disk_(&disk), dir_(&dir), slot_(slot), clock_(&clock) {}
-    Result<void> reserve(uint32_t until);
-    disk::Disk* disk_;
-    const disk::Directory* dir_;
+    struct Mark;
+    IdMaker(std::shared_ptr<Mark> mark, unsigned slot, const Clock& clock, uint32_t seconds) : mark_(std::move(mark)), slot_(slot), clock_(&clock), seconds_(seconds) {}
+    bool advance();
+    uint32_t wall_seconds() const;
+    std::string text() const;
+    std::shared_ptr<Mark> mark_;                 // shared with a refill that runs in a pool
     unsigned slot_;
     const Clock* clock_;
-    uint32_t seconds_ = 0, counter_ = 0, reserved_ = 0;
+    uint32_t seconds_ = 0, counter_ = 0;         // of the next ID
 };
 
 }  // namespace veredus::queue

@@ -31,26 +31,31 @@ class Draft;
 class Intake {
 public:
     // `base` is an incoming/ROLE directory (often "." of a jail) with tmp and new. `pool` null: commit at once in the
-    // caller's thread (tests, small programs). Borrowed things must outlive the intake and its drafts.
+    // caller's thread (tests, small programs). Borrowed things must outlive the intake and its drafts; the pool dies
+    // before them, and may die before or after the intake. After ~Intake no `done` is called any more; a commit that
+    // had begun may still become durable.
     static Result<std::unique_ptr<Intake>> open(disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock, disk::Pool* pool);
     ~Intake();
     Result<Draft> create();                              // takes an ID; nothing is on disk yet
     Result<Draft> create(std::string id);                // an ID from elsewhere (maildrop)
     // Writes END, syncs, renames, syncs the directory; then `done`. On any error the draft is unlinked and nothing of
-    // it remains (ENOSPC and EDQUOT keep their code in the Error). The header block is the final one.
+    // it remains (ENOSPC and EDQUOT keep their code in the Error; EEXIST: a mail of that ID is queued already). The
+    // header block is the final one.
     void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);
     Result<uint64_t> free_bytes();                       // asked at most once a second, cached between
     Result<unsigned> sweep_drafts(int64_t older_than_us);   // old files of tmp; how many went
     disk::Directory& new_directory();
 
 private:
+    friend class Draft;
     struct Shared;
     explicit Intake(std::shared_ptr<Shared> shared);
     std::shared_ptr<Shared> shared_;                     // shared with commits that run in the pool
 };
 
 // Q1. Gathers the body: a small one stays in memory and is written in one go at commit, a large one streams to
-// incoming/R/tmp/ID. Destroyed without commit, it unlinks itself.
+// incoming/R/tmp/ID. Destroyed without commit, it unlinks itself. It finds lines that begin with a dot and bytes above
+// 127 by itself.
 class Draft {
 public:
     Draft(Draft&&) noexcept;
@@ -59,7 +64,8 @@ public:
     const std::string& id() const;
     Result<void> append(std::string_view body);          // CRLF form, not dot-stuffed
     uint64_t body_size() const;
-    void note(bool leading_dot, bool eight_bit);         // facts for END
+    void note(bool leading_dot, bool eight_bit);         // further facts for END; never takes one back
+    bool eight_bit() const;                              // seen so far
 
 private:
     friend class Intake;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,24 +47,35 @@ struct Record {
 };
 bool operator==(const Child& a, const Child& b);
 
-std::string encode_record(const Record& record);           // framed: length, CRC-32C, payload
-// The records of a journal file's bytes up to the first damaged one; `valid` is how many bytes were good.
-std::vector<Record> decode_records(std::string_view bytes, std::size_t& valid);
+inline constexpr std::size_t journal_start_size = 32;
+inline constexpr std::size_t max_frame = 16u << 20;      // payload; a larger commit is refused
+inline constexpr std::size_t max_children = 100'000;
+
+// One frame, which is there as a whole or not at all. `salt` is the file's; texts longer than 65535 bytes are cut.
+std::string encode_frame(const std::vector<Record>& records, std::string_view salt = {});
+std::string encode_record(const Record& record);           // a frame of one
+// The records of the frames up to the first damaged one; `valid` is how many bytes were good.
+std::vector<Record> decode_records(std::string_view bytes, std::size_t& valid, std::string_view salt = {});
+std::string journal_start(std::string_view salt);          // 8 bytes of salt
+std::optional<std::string> parse_journal_start(std::string_view bytes);   // its salt
 
 class Journal {
 public:
-    // Reads `dir`/journal (and a half-done compaction), gives each record to `replay` in order, cuts a torn tail off.
-    // `post` as in disk::Pool.
+    // Reads `dir`/journal, gives each record to `replay` in order, cuts a torn tail off, sets a file without a good
+    // start aside. `post` as in disk::Pool; after ~Journal none of the callbacks runs any more.
     static Result<std::unique_ptr<Journal>> open(disk::Disk& disk, disk::Directory dir, std::function<void(const Record&)> replay,
                                                  std::function<void(std::function<void()>)> post);
-    ~Journal();
-    // `durable` runs (through post) once all of `records` are on disk, or with the error that made the journal unusable:
-    // after a failed sync every commit fails until reopen() has written a fresh file.
+    ~Journal();                                 // finishes what was committed
+    // `durable` runs (through post) once all of `records` are on disk, together or not at all, or with the error that
+    // kept them out. After a full disk the next commit may succeed; after a failed sync every commit fails until
+    // compact() has written a fresh file: see broken().
     void commit(std::vector<Record> records, std::function<void(Result<void>)> durable);
-    // Writes a new file that holds just `live`, durable before it replaces the old one. Commits wait meanwhile.
+    // Writes a new file that holds just `live`, durable before it replaces the old one. Commits wait meanwhile: what was
+    // committed before the call must be in `live`, what comes after is appended behind it.
     void compact(std::vector<Record> live, std::function<void(Result<void>)> done);
+    bool broken() const;                        // only compact() heals
     uint64_t size() const;                      // bytes in the file: the owner decides when to compact
-    Result<void> flush();                       // waits until all that was committed is durable (stop, tests)
+    Result<void> flush();                       // waits until all that was committed is durable or refused (stop, tests)
 
 private:
     struct State;

@@ -1,0 +1,154 @@
+// Listener addresses.
+#include "lib/daemon/listen.h"
+
+#include <netdb.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "lib/base/text.h"
+
+namespace veredus::daemon {
+
+namespace {
+
+// IANA's names, so that no services file is needed to start.
+struct Service {
+    const char* name;
+    uint16_t port;
+};
+constexpr Service services[] = {{"smtp", 25}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}, {"pop3", 110}, {"pop3s", 995}, {"imap", 143}, {"imaps", 993}};
+
+std::optional<uint16_t> parse_port(std::string_view text)
+{
+    if (const auto number = parse_number<uint16_t>(text)) return number;
+    for (const Service& service : services)
+        if (iequals(text, service.name)) return service.port;
+    return std::nullopt;
+}
+
+struct Free {
+    void operator()(addrinfo* list) const noexcept { ::freeaddrinfo(list); }
+};
+
+Result<std::vector<net::Address>> resolve(const std::string& host, uint16_t port, const Interfaces& interfaces)
+{
+    std::vector<net::Address> found;
+    if (const auto address = net::Address::parse_ip(host, port)) {
+        found.push_back(*address);
+        return found;
+    }
+    addrinfo hints{}, *list = nullptr;
+    hints.ai_socktype = SOCK_STREAM;
+    if (const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &list))
+        return fail(cat(host, ": ", std::string_view(::gai_strerror(error))));
+    const std::unique_ptr<addrinfo, Free> owner(list);
+    for (const addrinfo* a = list; a; a = a->ai_next) {
+        if ((a->ai_family == AF_INET && !interfaces.ipv4) || (a->ai_family == AF_INET6 && !interfaces.ipv6)) continue;
+        if (a->ai_family == AF_INET || a->ai_family == AF_INET6) found.push_back(net::Address::from_sockaddr(a->ai_addr, a->ai_addrlen).with_port(port));
+    }
+    if (found.empty()) return fail(cat(host, ": has no address of a protocol in inet_protocols"));
+    return found;
+}
+
+void add_pair(std::vector<net::Address>& out, const Interfaces& interfaces, const char* v4, const char* v6, uint16_t port)
+{
+    if (interfaces.ipv4) out.push_back(*net::Address::parse_ip(v4, port));
+    if (interfaces.ipv6) out.push_back(*net::Address::parse_ip(v6, port));
+}
+
+void add_point(std::vector<ListenPoint>& points, const net::Address& address, bool tls, bool optional)
+{
+    std::string text = cat(address.text(), tls ? "/tls" : "");
+    for (const ListenPoint& point : points)
+        if (point.text == text) return;    // inet_interfaces = localhost, 127.0.0.1
+    points.push_back({address, std::move(text), optional});
+}
+
+}  // namespace
+
+Result<ListenSpec> parse_listen(std::string_view text)
+{
+    ListenSpec spec;
+    const std::string whole(text);
+    if (iends_with(text, "/tls")) {
+        spec.tls = true;
+        text.remove_suffix(4);
+    }
+    if (istarts_with(text, "unix:")) {
+        spec.path = text.substr(5);
+        if (spec.path.empty() || spec.path[0] != '/') return fail(cat(whole, ": unix: wants an absolute path"));
+        if (spec.path.size() >= sizeof(sockaddr_un::sun_path)) return fail(cat(whole, ": the path of a socket must be shorter than ", sizeof(sockaddr_un::sun_path), " bytes"));
+        return spec;
+    }
+    std::string_view port = text;
+    if (const auto colon = text.rfind(':'); colon != std::string_view::npos) {
+        std::string_view host = text.substr(0, colon);
+        port = text.substr(colon + 1);
+        const bool bracketed = host.size() >= 2 && host.front() == '[' && host.back() == ']';
+        if (bracketed) host = host.substr(1, host.size() - 2);
+        if (!bracketed && host.find(':') != std::string_view::npos) return fail(cat(whole, ": write an IPv6 address in brackets: [::1]:25"));
+        if (bracketed && !net::Address::parse_ip(host, 0)) return fail(cat(whole, ": no address between the brackets"));
+        if (host.find_first_of("[]/") != std::string_view::npos) return fail(cat(whole, ": not a host name or address"));
+        if (host != "*") spec.host = host;
+    }
+    const auto number = parse_port(port);
+    if (!number) return fail(cat(whole, ": not a port (use 25, host:25, [::1]:25 or unix:/path)"));
+    spec.port = *number;
+    return spec;
+}
+
+Result<Interfaces> Interfaces::from(const conf::Values& values)
+{
+    Interfaces result;
+    result.interfaces = values.list("inet_interfaces");
+    if (result.interfaces.empty()) result.interfaces = {"all"};
+    result.ipv4 = result.ipv6 = false;
+    for (const std::string& word : values.list("inet_protocols")) {
+        if (!iequals(word, "all") && !iequals(word, "ipv4") && !iequals(word, "ipv6")) return fail(cat("inet_protocols: ", word, " is none of all, ipv4, ipv6"));
+        result.ipv4 = result.ipv4 || !iequals(word, "ipv6");
+        result.ipv6 = result.ipv6 || !iequals(word, "ipv4");
+    }
+    if (!result.ipv4 && !result.ipv6) return fail("inet_protocols: name ipv4, ipv6 or all");
+    return result;
+}
+
+Result<std::vector<ListenPoint>> listen_points(const ListenSpec& spec, const Interfaces& interfaces)
+{
+    std::vector<ListenPoint> points;
+    if (!spec.path.empty()) {
+        points.push_back({net::Address::unix_path(spec.path), cat("unix:", spec.path, spec.tls ? "/tls" : ""), false});
+        return points;
+    }
+    if (!spec.host.empty()) {
+        const auto addresses = TRY(resolve(spec.host, spec.port, interfaces));
+        for (const auto& address : addresses) add_point(points, address, spec.tls, addresses.size() > 1 && address.family() == AF_INET6);
+        return points;
+    }
+    for (const std::string& interface : interfaces.interfaces) {
+        std::vector<net::Address> addresses;
+        const bool wildcard = iequals(interface, "all") || iequals(interface, "loopback-only");
+        if (iequals(interface, "all")) {
+            add_pair(addresses, interfaces, "0.0.0.0", "::", spec.port);
+        } else if (wildcard) {
+            add_pair(addresses, interfaces, "127.0.0.1", "::1", spec.port);
+        } else {
+            std::string host = interface;
+            if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+            addresses = TRY(resolve(host, spec.port, interfaces));
+        }
+        for (const auto& address : addresses) add_point(points, address, spec.tls, addresses.size() > 1 && address.family() == AF_INET6);
+    }
+    return points;
+}
+
+Result<Fd> bind_point(const ListenPoint& point, int backlog, std::string_view setting)
+{
+    auto fd = point.address.is_ip() ? net::listen_on(point.address, backlog) : net::listen_unix(point.text.substr(5, point.text.find("/tls") - 5), SOCK_STREAM, 0666);
+    if (fd) return fd;
+    const int code = fd.error().code;
+    if (point.optional && (code == EAFNOSUPPORT || code == EADDRNOTAVAIL)) return Fd();
+    return unexpected({code, cat(setting, ": ", fd.error().text)});
+}
+
+}  // namespace veredus::daemon

@@ -1,0 +1,236 @@
+// Drafts and their commit: one create, one write, one sync, one rename, and a share of a directory sync.
+#include "lib/queue/intake.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <utility>
+
+#include "lib/base/crc32c.h"
+#include "lib/base/text.h"
+
+namespace veredus::queue {
+
+namespace {
+
+// A draft up to here stays in memory; a larger one is a file that grows in pieces of this size.
+constexpr std::size_t memory_limit = 64 * 1024;
+constexpr mode_t mail_mode = 0660;    // qmgr, in the role's group, may read and link it
+
+}  // namespace
+
+struct Intake::Shared {
+    Shared(disk::Disk& disk_, disk::Directory tmp_, disk::Directory fresh_, const Clock& clock_, disk::Pool* pool_)
+        : disk(disk_), tmp(std::move(tmp_)), fresh(std::move(fresh_)), clock(clock_), pool(pool_), fresh_sync(disk_, fresh)
+    {
+    }
+    Result<void> publish(Draft::State& draft, std::string_view tail);
+
+    disk::Disk& disk;
+    disk::Directory tmp, fresh;
+    const Clock& clock;
+    disk::Pool* pool;
+    disk::DirectorySync fresh_sync;
+    std::optional<IdMaker> ids;
+    bool refilling = false;            // owner's thread
+    bool closed = false;               // owner's thread: the intake is gone
+    int64_t asked_us = 0;              // when free was asked, 0 for never
+    uint64_t free = 0;
+};
+
+struct Draft::State {
+    State(std::shared_ptr<Intake::Shared> shared_, std::string id_) : shared(std::move(shared_)), id(std::move(id_)), buffer(file_start()) {}
+    ~State() { discard(); }
+    State(const State&) = delete;
+    Result<void> spill();
+    void discard();
+    void look_at(std::string_view body);
+
+    std::shared_ptr<Intake::Shared> shared;
+    std::string id;
+    std::string buffer;                // what is not written yet: file start, body
+    Fd file;                           // tmp/ID once it spilled
+    uint64_t size = 0;
+    uint32_t crc = 0;
+    char last = '\n';
+    bool leading_dot = false, eight_bit = false;
+    bool named = false;                // tmp/ID is ours to unlink
+};
+
+Result<void> Draft::State::spill()
+{
+    if (!file) {
+        file = TRY(shared->disk.create(shared->tmp, id, mail_mode));
+        named = true;
+    }
+    TRY(shared->disk.write(file, buffer));
+    buffer.clear();
+    return {};
+}
+
+void Draft::State::discard()
+{
+    file.reset();
+    if (!std::exchange(named, false)) return;
+    // Should it fail, the sweep gets it.
+    [[maybe_unused]] const auto gone = shared->disk.unlink(shared->tmp, id);
+}
+
+void Draft::State::look_at(std::string_view body)
+{
+    if (!leading_dot) leading_dot = (last == '\n' && body.front() == '.') || body.find("\n.") != std::string_view::npos;
+    if (!eight_bit) eight_bit = !is_ascii(body);
+    last = body.back();
+}
+
+Draft::Draft(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Draft::Draft(Draft&&) noexcept = default;
+Draft& Draft::operator=(Draft&&) noexcept = default;
+Draft::~Draft() = default;
+const std::string& Draft::id() const { return state_->id; }
+uint64_t Draft::body_size() const { return state_->size; }
+bool Draft::eight_bit() const { return state_->eight_bit; }
+
+void Draft::note(bool leading_dot, bool eight_bit)
+{
+    state_->leading_dot |= leading_dot;
+    state_->eight_bit |= eight_bit;
+}
+
+Result<void> Draft::append(std::string_view body)
+{
+    State& s = *state_;
+    if (body.empty()) return {};
+    s.look_at(body);
+    s.crc = crc32c(s.crc, body);
+    s.size += body.size();
+    while (s.buffer.size() + body.size() > memory_limit) {
+        const std::size_t part = memory_limit > s.buffer.size() ? memory_limit - s.buffer.size() : 0;
+        s.buffer.append(body.substr(0, part));
+        body.remove_prefix(part);
+        TRY(s.spill());
+    }
+    s.buffer.append(body);
+    return {};
+}
+
+Intake::Intake(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+Intake::~Intake() { shared_->closed = true; }
+
+Result<std::unique_ptr<Intake>> Intake::open(disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock, disk::Pool* pool)
+{
+    const disk::Directory root = TRY(disk.open_directory(nullptr, base));
+    disk::Directory tmp = TRY(disk.open_directory(&root, "tmp"));
+    disk::Directory fresh = TRY(disk.open_directory(&root, "new"));
+    auto shared = std::make_shared<Shared>(disk, std::move(tmp), std::move(fresh), clock, pool);
+    shared->ids = TRY(IdMaker::open(disk, shared->tmp, slot, clock));
+    return std::unique_ptr<Intake>(new Intake(std::move(shared)));
+}
+
+Result<Draft> Intake::create()
+{
+    Shared& s = *shared_;
+    if (!s.pool) return create(TRY(s.ids->next()));
+    if (s.ids->runs_low() && !s.refilling) {
+        s.refilling = true;
+        s.pool->run([shared = shared_] { [[maybe_unused]] const auto later = shared->ids->refill(); },
+                    [shared = shared_] { shared->refilling = false; });
+    }
+    auto id = s.ids->next_reserved();
+    if (!id) return fail("no queue ID is reserved; the mark in tmp cannot be written?");
+    return create(std::move(*id));
+}
+
+Result<Draft> Intake::create(std::string id)
+{
+    if (!is_queue_id(id)) return fail(cat("not a queue ID: ", printable(id, 40)));
+    return Draft(std::make_unique<Draft::State>(shared_, std::move(id)));
+}
+
+// Every step of Q1 to Q2, in a pool thread. Whatever fails, no name remains.
+Result<void> Intake::Shared::publish(Draft::State& draft, std::string_view tail)
+{
+    draft.buffer.append(tail);
+    TRY(draft.spill());
+    TRY(disk.sync(draft.file));
+    TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
+    draft.named = false;
+    auto synced = fresh_sync.sync();
+    if (!synced) {
+        [[maybe_unused]] const auto gone = disk.unlink(fresh, draft.id);
+        return synced;
+    }
+    return {};
+}
+
+void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done)
+{
+    const std::string text = header.text();
+    auto checked = check_envelope(envelope);
+    if (checked && text.size() > max_header_size) checked = fail("the header is too long");
+    if (!checked) {
+        draft.state_.reset();
+        done(unexpected(checked.error()));
+        return;
+    }
+    Draft::State& state = *draft.state_;
+    struct Job {
+        std::shared_ptr<Shared> shared;
+        std::unique_ptr<Draft::State> draft;
+        std::string tail;
+        std::function<void(Result<Receipt>)> done;
+        std::string id;
+        uint64_t content_size;
+        Result<void> result;
+    };
+    auto job = std::make_shared<Job>();    // shared: std::function wants copies, and work and done both need it
+    job->shared = shared_;
+    job->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope);
+    job->id = state.id;
+    job->content_size = text.size() + 2 + state.size;
+    job->draft = std::move(draft.state_);
+    job->done = std::move(done);
+    auto work = [job] {
+        job->result = job->shared->publish(*job->draft, job->tail);
+        job->draft.reset();    // after an error: unlinked before anyone hears of it
+    };
+    auto finish = [job] {
+        if (job->shared->closed) return;
+        if (job->result) job->done(Receipt(job->id, job->content_size));
+        else job->done(unexpected(job->result.error()));
+    };
+    if (!shared_->pool) {
+        work();
+        finish();
+        return;
+    }
+    shared_->pool->run(std::move(work), std::move(finish));
+}
+
+Result<uint64_t> Intake::free_bytes()
+{
+    Shared& s = *shared_;
+    const int64_t now = s.clock.mono_us();
+    if (s.asked_us != 0 && now - s.asked_us < us_per_second) return s.free;
+    s.free = TRY(s.disk.free_bytes(s.tmp));
+    s.asked_us = std::max<int64_t>(now, 1);
+    return s.free;
+}
+
+Result<unsigned> Intake::sweep_drafts(int64_t older_than_us)
+{
+    Shared& s = *shared_;
+    unsigned gone = 0;
+    for (const std::string& name : TRY(s.disk.list(s.tmp))) {
+        if (!is_queue_id(name)) continue;    // marks stay, and so does what is not ours
+        const auto info = s.disk.stat(s.tmp, name);
+        if (!info || info->changed_us >= older_than_us) continue;
+        if (s.disk.unlink(s.tmp, name)) ++gone;
+    }
+    return gone;
+}
+
+disk::Directory& Intake::new_directory() { return shared_->fresh; }
+
+}  // namespace veredus::queue

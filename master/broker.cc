@@ -1,0 +1,131 @@
+// The broker: what a role may ask of master, decided by the static table and nothing else.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "lib/base/text.h"
+#include "lib/ipc/user.h"
+#include "lib/log/log.h"
+#include "master/supervisor.h"
+#include "master/worker_policy.h"
+
+namespace veredus::master {
+
+using std::chrono::milliseconds;
+
+namespace {
+constexpr milliseconds resolve_deadline{8000};    // less than the role's own patience with us
+}
+
+void Supervisor::on_message(Process& from, Message message)
+{
+    if (message.answer) return;
+    switch (static_cast<ipc::Control>(message.type)) {
+    case ipc::Control::ready:
+        return became_ready(from);
+    case ipc::Control::failed:
+        if (auto status = ipc::Status::decode(message.body)) from.said = printable(status->text);
+        return;
+    case ipc::Control::neighbour:
+        return give_neighbour(from, message);
+    case ipc::Control::worker:
+        return give_worker(from, message);
+    default:
+        log::warning(from.role->name, " pid ", from.pid, ": message ", message.type, " is not for a role to send");
+    }
+}
+
+void Supervisor::answer(Process& to, uint32_t request, ipc::Control type, ipc::Code code, const std::string& text, int fd)
+{
+    if (!to.control || request == 0) return;
+    (void)to.control->reply(request, static_cast<uint16_t>(type), ipc::Status{code, text}.encode(), fd < 0 ? std::span<const int>() : std::span<const int>(&fd, 1));
+}
+
+void Supervisor::give_neighbour(Process& asker, const Message& message)
+{
+    const auto refuse = [&](ipc::Code code, const std::string& text) { answer(asker, message.request, ipc::Control::neighbour, code, text); };
+    const auto wish = ipc::Neighbour::decode(message.body);
+    if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
+    const daemon::Role* role = daemon::find_role(wish->role);
+    if (!role || role->zygote || !daemon::may_ask(asker.role->name, wish->role)) {
+        log::warning(asker.role->name, " pid ", asker.pid, " asked for ", printable(wish->role, 40), " and may not: refused");
+        return refuse(ipc::Code::refused, "not a neighbour of this role");
+    }
+    Process* target = find(wish->role, wish->instance);
+    if (!target || !target->wanted) return refuse(ipc::Code::unknown, cat(wish->role, " has no process ", wish->instance));
+    if (target->state != Process::State::ready || !target->control) return refuse(ipc::Code::unavailable, cat(wish->role, " is not ready"));
+    auto pair = socket_pair(SOCK_SEQPACKET);
+    if (!pair) return refuse(ipc::Code::unavailable, pair.error().text);
+    const int theirs = pair->first.get();
+    const ipc::Neighbour introduced{asker.role->name, asker.instance};
+    if (auto sent = target->control->send(static_cast<uint16_t>(ipc::Control::peer), introduced.encode(), {&theirs, 1}); !sent)
+        return refuse(ipc::Code::unavailable, sent.error().text);
+    answer(asker, message.request, ipc::Control::neighbour, ipc::Code::ok, "", pair->second.get());
+}
+
+// master asks the resolver like any other of its neighbours.
+void Supervisor::meet_resolver(Process& resolver)
+{
+    auto pair = socket_pair(SOCK_SEQPACKET);
+    if (!pair) {
+        log::warning("resolver: ", pair.error().text);
+        return;
+    }
+    const int theirs = pair->first.get();
+    if (!resolver.control->send(static_cast<uint16_t>(ipc::Control::peer), ipc::Neighbour{"master", 0}.encode(), {&theirs, 1})) return;
+    resolver_ = std::make_unique<ipc::Channel>(loop_, std::move(pair->second), ipc::Channel::User{[](Message) {}, [this](const std::string&) { resolver_.reset(); }});
+}
+
+void Supervisor::give_worker(Process& asker, const Message& message)
+{
+    const auto refuse = [&](ipc::Code code, const std::string& text) { answer(asker, message.request, ipc::Control::worker, code, text); };
+    if (!daemon::may_ask(asker.role->name, "worker")) {
+        log::warning(asker.role->name, " pid ", asker.pid, " asked for a process of a user and may not: refused");
+        return refuse(ipc::Code::refused, "not for this role");
+    }
+    const auto wish = ipc::Worker::decode(message.body);
+    if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
+    if (auto fits = check_user_name(wish->user); !fits) return refuse(ipc::Code::invalid, fits.error().text);
+    if (!resolver_) return refuse(ipc::Code::unavailable, "resolver is not ready");
+    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{wish->user}.encode(), {}, resolve_deadline,
+                    [this, role = std::string(asker.role->name), instance = asker.instance, pid = asker.pid, request = message.request,
+                     user = wish->user](Result<Message> reply) { worker_resolved(role, instance, pid, request, user, std::move(reply)); });
+}
+
+void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> reply)
+{
+    Process* asker = find(role, instance);
+    if (!asker || asker->pid != pid) return;    // whoever asked is gone
+    const auto refuse = [&](ipc::Code code, const std::string& text) { answer(*asker, request, ipc::Control::worker, code, text); };
+    if (!reply) return refuse(ipc::Code::unavailable, reply.error().text);
+    auto found = ipc::UserReply::decode(reply->body);
+    if (!found) return refuse(ipc::Code::unavailable, found.error().text);
+    if (found->found == ipc::UserReply::Found::temporary) return refuse(ipc::Code::unavailable, found->text);
+    if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", user));
+    WorkerPolicy policy;
+    policy.minimum_uid = values_.number("local_minimum_uid");
+    policy.listed = values_.list("local_listed_users");
+    policy.unprivileged = options_.unprivileged;
+    policy.own_uid = ::geteuid();
+    if (auto fits = policy.check(*found); !fits) {
+        log::warning("refused a process for user ", printable(user), ": ", fits.error().text);
+        return refuse(ipc::Code::refused, fits.error().text);
+    }
+    auto channel = order_worker(*found);
+    if (!channel) return refuse(ipc::Code::unavailable, channel.error().text);
+    answer(*asker, request, ipc::Control::worker, ipc::Code::ok, "", channel->get());
+}
+
+Result<Fd> Supervisor::order_worker(const ipc::UserReply& user)
+{
+    Process* zygote = find("worker", 0);
+    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return fail("the zygote of local is not ready");
+    const ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
+    auto pair = TRY(socket_pair(SOCK_SEQPACKET));
+    TRY(send_serve(zygote->control->fd(), order, pair.first.get()));
+    return std::move(pair.second);
+}
+
+}  // namespace veredus::master

@@ -1,0 +1,188 @@
+// Reload: new settings without dropping a session, and files that changed outside the jails.
+#include <signal.h>
+
+#include <algorithm>
+
+#include "config.h"
+#include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "lib/log/log.h"
+#include "master/supervisor.h"
+
+namespace veredus::master {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+// What cannot change under running processes: their jails, their sockets, the lock.
+constexpr const char* fixed[] = {"queue_directory", "run_directory", "mail_spool_directory"};
+
+}  // namespace
+
+void Supervisor::reload()
+{
+    if (stopping_ || failed_ || !running_) return;
+    log::info("reload -- version " VEREDUS_VERSION ", configuration ", options_.config_directory);
+    notifier_.reloading();
+    const auto file = conf::File::load(options_.config_directory);
+    for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::write(diagnostic.error ? log::Level::error : log::Level::warning, diagnostic.str());
+    last_reload_good_ = file.ok();
+    if (file.ok())
+        apply(file.values());
+    else
+        log::error("the configuration has errors: the settings in force are kept");
+    ++reloads_;
+    publish();
+    notifier_.say("READY=1\nSTATUS=running");
+}
+
+void Supervisor::apply(conf::Values values)
+{
+    for (const char* name : fixed) {
+        if (values.text(name) == values_.text(name)) continue;
+        log::error(name, " cannot change while the mail system runs: `veredus restart` is needed; the settings in force are kept");
+        last_reload_good_ = false;
+        return;
+    }
+    values_ = std::move(values);
+    renew_log();
+    watch_files();
+    apply_listeners();
+    add_processes();
+    for (auto& process : processes_) {
+        if (!process->wanted && process->pid && process->state != Process::State::stopping) {
+            process->state = Process::State::stopping;
+            process->expected_end = true;
+            if (process->control) (void)process->control->send(static_cast<uint16_t>(ipc::Control::stop), "");
+            kill_later(*process, std::chrono::seconds(values_.seconds("stop_timeout")) + milliseconds(2000));
+            continue;
+        }
+        if (process->state == Process::State::starting) process->stale = true;
+        if (process->state == Process::State::down && process->wanted && !process->restart_timer->armed()) start(*process);
+        if (process->state != Process::State::ready) continue;
+        if (process->role->zygote)
+            recycle_zygote(*process);
+        else
+            tell_settings(*process);
+    }
+    hand_log();
+}
+
+// The same kind of log, opened anew: after a rotation, or at another path.
+void Supervisor::renew_log()
+{
+    auto target = LogTarget::open(values_, options_.foreground);
+    if (!target) return log::warning(target.error().text, ": the log goes where it went");
+    const log::Settings &now = log_.settings(), &then = target->settings();
+    if (now.target != then.target || now.ident != then.ident)
+        return log::warning("syslog_name, and whether the log is a file, change with `veredus restart`: the log goes where it went");
+    log_ = std::move(*target);
+    if (auto started = log_.start("master"); !started) log::warning(started.error().text);
+}
+
+void Supervisor::apply_listeners()
+{
+    auto change = listeners_.apply(values_);
+    if (!change) {
+        log::error(change.error().text, ": the listeners stay as they are (when it is veredus itself that has the port, `veredus restart` helps)");
+        last_reload_good_ = false;
+        return;
+    }
+    for (auto& process : processes_) {
+        if (!process->control) continue;
+        for (const auto& [role, text] : change->removed)
+            if (role == process->role) (void)process->control->send(static_cast<uint16_t>(ipc::Control::unlisten), ipc::Listener{role->name, text}.encode());
+        for (const std::size_t i : change->added) {
+            const Bound& bound = listeners_.all()[i];
+            const int fd = bound.fd.get();
+            if (bound.role == process->role) (void)process->control->send(static_cast<uint16_t>(ipc::Control::listener), ipc::Listener{bound.name, bound.text}.encode(), {&fd, 1});
+        }
+    }
+}
+
+void Supervisor::tell_settings(Process& process)
+{
+    std::string settings = values_.serialize(process.role->who, process.role->zygote);
+    if (settings == process.settings) return;
+    auto memfd = sealed_memfd("settings", settings);
+    if (!memfd) {
+        log::warning(process.role->name, ": ", memfd.error().text);
+        return;
+    }
+    const int fd = memfd->get();
+    process.control->call(static_cast<uint16_t>(ipc::Control::settings), "", {&fd, 1}, milliseconds(60'000),
+                          [this, &process, pid = process.pid, settings = std::move(settings)](Result<Message> reply) {
+                              if (process.pid != pid) return;
+                              const auto status = reply ? ipc::Status::decode(reply->body) : Result<ipc::Status>(unexpected(reply.error()));
+                              if (status && status->code == ipc::Code::ok) {
+                                  process.settings = settings;
+                                  return;
+                              }
+                              last_reload_good_ = false;
+                              log::warning(process.role->name, " pid ", pid, " keeps its old settings: ", printable(status ? status->text : status.error().text));
+                              publish();
+                          });
+    for (const std::string& name : files_of(*process.role)) send_file(process, name);
+}
+
+void Supervisor::send_file(Process& process, const std::string& name)
+{
+    auto file = watched_.open(name);
+    if (!file) return log::warning(file.error().text);
+    const int fd = file->get();
+    (void)process.control->send(static_cast<uint16_t>(ipc::Control::file), ipc::File{name}.encode(), {&fd, 1});
+}
+
+// Children share the zygote's memory: new settings (or a new log file) mean a new zygote. Its children go on.
+void Supervisor::recycle_zygote(Process& process)
+{
+    const bool same = values_.serialize(process.role->who, true) == process.settings && log_.settings().target != log::Target::file;
+    if (same) return;
+    process.state = Process::State::stopping;
+    process.expected_end = true;
+    ::kill(process.pid, SIGTERM);
+    kill_later(process, milliseconds(5000));
+}
+
+void Supervisor::hand_log()
+{
+    const int fd = log_.fd();
+    if (fd < 0) return;
+    for (auto& process : processes_) {
+        if (!process->control || process->role->zygote) continue;
+        (void)process->control->send(static_cast<uint16_t>(ipc::Control::log_file), "", {&fd, 1});
+    }
+}
+
+// "passdb" of the role table stands for every file: that the setting names.
+std::vector<std::string> Supervisor::files_of(const daemon::Role& role) const
+{
+    std::vector<std::string> list;
+    for (const std::string& name : watched_.names()) {
+        const bool passdb = name.starts_with("passdb:");
+        for (const auto word : split(role.files, " "))
+            if (passdb ? word == "passdb" : word == name) list.push_back(name);
+    }
+    return list;
+}
+
+void Supervisor::watch_files()
+{
+    std::vector<std::pair<std::string, std::string>> files = {{"resolv.conf", "/etc/resolv.conf"}};
+    for (const std::string& source : values_.list("passdb"))
+        if (source.starts_with("file:")) files.emplace_back(cat("passdb:", source.substr(5)), source.substr(5));
+    watched_.set(std::move(files));
+}
+
+void Supervisor::file_changed(const std::string& name)
+{
+    for (auto& process : processes_) {
+        if (!process->control || process->role->zygote) continue;
+        const auto names = files_of(*process->role);
+        if (std::find(names.begin(), names.end(), name) == names.end()) continue;
+        send_file(*process, name);
+    }
+}
+
+}  // namespace veredus::master

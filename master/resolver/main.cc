@@ -1,0 +1,91 @@
+// resolver: tells master, router and lockd who a user is.  Manual: man/resolver.8
+//
+// It needs no right at all: NSS answers everybody, and passwd-files come from master as descriptors.
+#include <unistd.h>
+
+#include <map>
+#include <memory>
+
+#include "lib/base/text.h"
+#include "lib/daemon/service.h"
+#include "lib/log/log.h"
+#include "master/resolver/users.h"
+
+namespace veredus::resolver {
+
+namespace {
+
+constexpr std::size_t max_passwd_file = 64u << 20;
+
+class Resolver final : public daemon::Service {
+public:
+    Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
+    {
+        users_ = std::make_unique<Users>(system_clock(), values.seconds("user_cache_time"), place.unprivileged);
+        users_->set_sources(values.list("passdb"));
+        // Still root: a file that cannot be read is found now, not at the first mail.
+        for (const std::string& path : users_->files()) users_->set_file(path, TRY(read_file(path, max_passwd_file)));
+        return {};
+    }
+
+    Result<void> after_jail(Loop& loop) override
+    {
+        loop_ = &loop;
+        return {};
+    }
+
+    void on_file(const std::string& name, Fd fd) override
+    {
+        if (!name.starts_with("passdb:")) return;
+        ::lseek(fd.get(), 0, SEEK_SET);
+        auto text = read_all(fd.get(), max_passwd_file);
+        if (!text) return log::warning(name.substr(7), ": ", text.error().text, ": the users read before stay in force");
+        users_->set_file(name.substr(7), *text);
+    }
+
+    Result<void> reload(const conf::Values& values) override
+    {
+        // A file that is new in passdb arrives from master right behind the settings; until then its users are "temporary".
+        users_->set_sources(values.list("passdb"));
+        users_->set_cache_seconds(values.seconds("user_cache_time"));
+        return {};
+    }
+
+    void on_peer(const ipc::Neighbour& peer, Fd channel) override
+    {
+        const uint64_t number = next_++;
+        ipc::Channel::User user;
+        user.message = [this, number, who = peer.role](ipc::Message message) { answer(number, who, message); };
+        user.closed = [this, number](const std::string&) { peers_.erase(number); };
+        peers_[number] = std::make_unique<ipc::Channel>(*loop_, std::move(channel), std::move(user));
+    }
+
+private:
+    void answer(uint64_t number, const std::string& who, const ipc::Message& message)
+    {
+        const auto peer = peers_.find(number);
+        if (peer == peers_.end() || message.answer) return;
+        const auto request = ipc::UserRequest::decode(message.body);
+        if (message.type != static_cast<uint16_t>(ipc::UserType::resolve) || !request) {
+            log::warning(who, ": not a question about a user: the channel is closed");
+            peers_.erase(peer);
+            return;
+        }
+        (void)peer->second->reply(message, message.type, users_->find(request->name).encode());
+    }
+
+    Loop* loop_ = nullptr;
+    std::unique_ptr<Users> users_;
+    uint64_t next_ = 0;
+    std::map<uint64_t, std::unique_ptr<ipc::Channel>> peers_;
+};
+
+}  // namespace
+
+}  // namespace veredus::resolver
+
+int main(int argc, char** argv)
+{
+    veredus::resolver::Resolver service;
+    return veredus::daemon::run({"resolver", veredus::conf::resolver, "resolver"}, service, argc, argv);
+}

@@ -1,0 +1,153 @@
+// Looking users up.
+#include "master/resolver/users.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string_view>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::resolver {
+
+namespace {
+
+ipc::UserReply absent(const std::string& name)
+{
+    ipc::UserReply reply;
+    reply.found = ipc::UserReply::Found::no;
+    reply.name = name;
+    return reply;
+}
+
+ipc::UserReply temporary(const std::string& name, std::string text)
+{
+    ipc::UserReply reply;
+    reply.name = name;
+    reply.text = std::move(text);
+    return reply;
+}
+
+// POSIX lists these for "not found" besides 0 (getpwnam(3), ERRORS); the rest is trouble with the directory.
+bool means_absent(int code) { return code == 0 || code == ENOENT || code == ESRCH || code == EBADF || code == EPERM; }
+
+bool plausible(const std::string& name) { return !name.empty() && name.size() <= 255 && name.find_first_of(std::string_view("/:\0\n", 4)) == std::string::npos; }
+
+}  // namespace
+
+ipc::UserReply system_user(const std::string& name)
+{
+    std::vector<char> space(4096);
+    for (;;) {
+        passwd entry{}, *found = nullptr;
+        const int code = ::getpwnam_r(name.c_str(), &entry, space.data(), space.size(), &found);
+        if (code == EINTR) continue;
+        if (code == ERANGE && space.size() < (1u << 20)) {
+            space.resize(space.size() * 2);
+            continue;
+        }
+        if (!found) return means_absent(code) ? absent(name) : temporary(name, fail_errno(cat("looking up user ", printable(name)), code).error.text);
+        ipc::UserReply reply;
+        reply.found = ipc::UserReply::Found::yes;
+        reply.name = found->pw_name;    // as the system writes it: some directories ignore case
+        reply.uid = found->pw_uid;
+        reply.gid = found->pw_gid;
+        reply.gecos = found->pw_gecos ? found->pw_gecos : "";
+        reply.home = found->pw_dir ? found->pw_dir : "";
+        reply.shell = found->pw_shell ? found->pw_shell : "";
+        return reply;
+    }
+}
+
+const ipc::UserReply* Cache::find(const std::string& name)
+{
+    const auto found = index_.find(name);
+    if (found == index_.end()) return nullptr;
+    if (found->second->until_us > clock_.mono_us()) return &found->second->reply;
+    order_.erase(found->second);
+    index_.erase(found);
+    return nullptr;
+}
+
+void Cache::keep(const std::string& name, const ipc::UserReply& reply)
+{
+    if (life_us_ <= 0 || reply.found == ipc::UserReply::Found::temporary) return;
+    if (const auto old = index_.find(name); old != index_.end()) {
+        order_.erase(old->second);
+        index_.erase(old);
+    }
+    if (order_.size() >= limit_) {
+        index_.erase(order_.front().name);
+        order_.pop_front();
+    }
+    order_.push_back({name, reply, clock_.mono_us() + life_us_});
+    index_[name] = std::prev(order_.end());
+}
+
+void Cache::clear()
+{
+    index_.clear();
+    order_.clear();
+}
+
+Users::Users(const Clock& clock, int64_t cache_seconds, bool unprivileged, System system)
+    : cache_(clock, cache_seconds, 10'000), unprivileged_(unprivileged), system_(std::move(system))
+{
+}
+
+void Users::set_sources(std::vector<std::string> sources)
+{
+    sources_ = std::move(sources);
+    cache_.clear();
+}
+
+std::vector<std::string> Users::files() const
+{
+    std::vector<std::string> paths;
+    for (const std::string& source : sources_)
+        if (source.starts_with("file:")) paths.push_back(source.substr(5));
+    return paths;
+}
+
+void Users::set_file(const std::string& path, std::string_view text)
+{
+    const uint32_t none = UINT32_MAX;    // without root, lines with no uid are our own user's; with root, they name nobody
+    auto file = PasswdFile::parse(text, unprivileged_ ? ::getuid() : none, unprivileged_ ? ::getgid() : none);
+    if (file.misfits() > 0) log::warning(path, ": ", file.misfits(), " lines are not of the form user:password:uid:gid:gecos:home:shell and are left out");
+    files_.insert_or_assign(path, std::move(file));
+    cache_.clear();
+}
+
+ipc::UserReply Users::find(const std::string& name)
+{
+    if (!plausible(name)) return absent(name);
+    if (const auto* kept = cache_.find(name)) return *kept;
+    auto reply = ask_sources(name);
+    cache_.keep(name, reply);
+    return reply;
+}
+
+ipc::UserReply Users::ask_sources(const std::string& name)
+{
+    for (const std::string& source : sources_) {
+        if (source == "system") {
+            if (unprivileged_) continue;
+            auto reply = system_(name);
+            if (reply.found != ipc::UserReply::Found::no) return reply;
+            continue;
+        }
+        const auto file = files_.find(source.substr(5));
+        if (file == files_.end()) return temporary(name, cat(source, " could not be read"));
+        const ipc::UserReply* user = file->second.find(name);
+        if (!user) continue;
+        if (unprivileged_ && user->uid != ::getuid()) continue;
+        // Virtual users of one uid come with the virtual_mailbox settings; a line here must say whose process it is.
+        if (user->uid == UINT32_MAX || user->gid == UINT32_MAX) return temporary(name, cat(source.substr(5), ": user ", printable(name), " has no uid and gid"));
+        return *user;
+    }
+    return absent(name);
+}
+
+}  // namespace veredus::resolver

@@ -1,0 +1,62 @@
+// Who a user is: the sources of passdb in order, with a small cache over the system's (which may be a directory far away).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/ipc/user.h"
+#include "master/resolver/passwd_file.h"
+
+namespace veredus::resolver {
+
+// getpwnam_r, with "no such user" and "cannot tell now" told apart.
+ipc::UserReply system_user(const std::string& name);
+
+class Cache {
+public:
+    Cache(const Clock& clock, int64_t seconds, std::size_t limit) : clock_(clock), life_us_(seconds * us_per_second), limit_(limit) {}
+    const ipc::UserReply* find(const std::string& name);
+    void keep(const std::string& name, const ipc::UserReply& reply);    // temporary answers are not kept
+    void clear();
+    void set_life(int64_t seconds) { life_us_ = seconds * us_per_second; }
+    std::size_t size() const { return order_.size(); }
+
+private:
+    struct Entry {
+        std::string name;
+        ipc::UserReply reply;
+        int64_t until_us;
+    };
+    const Clock& clock_;
+    int64_t life_us_;
+    std::size_t limit_;
+    std::list<Entry> order_;    // oldest first
+    std::unordered_map<std::string, std::list<Entry>::iterator> index_;
+};
+
+class Users {
+public:
+    using System = std::function<ipc::UserReply(const std::string&)>;
+    // `unprivileged`: only users of passwd-files with our own uid exist.
+    Users(const Clock& clock, int64_t cache_seconds, bool unprivileged, System system = system_user);
+    void set_sources(std::vector<std::string> sources);              // "system", "file:/path"
+    void set_file(const std::string& path, std::string_view text);   // the text of a passwd-file of the sources
+    void set_cache_seconds(int64_t seconds) { cache_.set_life(seconds); }
+    ipc::UserReply find(const std::string& name);
+    std::vector<std::string> files() const;                          // paths of the sources
+
+private:
+    ipc::UserReply ask_sources(const std::string& name);
+    Cache cache_;
+    bool unprivileged_;
+    System system_;
+    std::vector<std::string> sources_;
+    std::unordered_map<std::string, PasswdFile> files_;
+};
+
+}  // namespace veredus::resolver

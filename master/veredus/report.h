@@ -1,0 +1,18 @@
+// What the subcommands share: reading the configuration with its complaints on stderr, and finding the programs.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "lib/conf/values.h"
+#include "master/veredus/commands.h"
+
+namespace veredus::admin {
+
+// Prints each diagnostic; nullopt when there is an error among them. `quiet`: errors only.
+std::optional<conf::Values> load_settings(const Common& common, bool quiet = false);
+// "-l DIR", $VEREDUS_LIBEXEC, or where `make install` put them.
+std::string libexec_directory(const std::string& option);
+[[gnu::format(printf, 1, 2)]] void complain(const char* format, ...);    // "veredus: …" on stderr
+
+}  // namespace veredus::admin
