@@ -135,4 +135,10 @@ Result<void> DirectorySync::sync()
     return {};
 }
 
+bool DirectorySync::ever_failed()
+{
+    const std::lock_guard lock(mutex_);
+    return last_failed_ != 0;
+}
+
 }  // namespace veredus::disk

@@ -69,6 +69,8 @@ class DirectorySync {
 public:
     DirectorySync(Disk& disk, const Directory& dir) : disk_(disk), dir_(dir) {}
     Result<void> sync();
+    // A sync that failed may have lost changes for good that later syncs, which succeed, say nothing about.
+    bool ever_failed();
 
 private:
     Disk& disk_;

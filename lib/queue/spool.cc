@@ -232,6 +232,7 @@ Result<void> Spool::settle()
     Result<void> result;
     private_->each_box([&](Private::Box& box, Place) {
         if (result) result = box.shared_sync.sync();
+        if (result && box.shared_sync.ever_failed()) result = fail(cat(box.dir.path, ": an earlier fsync failed, so what is gone from it may come back"));
     });
     return result;
 }

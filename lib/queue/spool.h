@@ -57,6 +57,8 @@ public:
     Result<void> move(const std::vector<std::string>& ids, Place from, Place to);
     Result<void> remove(const std::string& id, Place place);      // unlink only; no sync (qmgr's log says done)
     // Syncs every directory: each remove() before is durable, so that a compaction may forget those mails. Blocking.
+    // After any directory's sync failed, in any process, it fails until the spool is opened again: what that one lost is
+    // not known, so the journal must go on remembering what is done.
     Result<void> settle();
     disk::Directory& log_directory();
     disk::Disk& disk();

@@ -44,6 +44,7 @@ struct ForgetfulDisk::Folder {
     std::map<std::string, FilePtr> safe;
     // Names that changed since the last sync: their states since then, the safe one first (null: no such name).
     std::map<std::string, std::vector<FilePtr>> history;
+    uint64_t failures = 0;
     std::set<std::string> poisoned;     // a failed sync lost their change and calls it clean
 
     void set(const std::string& name, FilePtr file)
@@ -82,6 +83,13 @@ void ForgetfulDisk::cut_power_at(uint64_t step)
 {
     const std::lock_guard lock(mutex_);
     cut_at_ = step;
+}
+
+void ForgetfulDisk::revive()
+{
+    const std::lock_guard lock(mutex_);
+    powered_ = true;
+    cut_at_ = 0;
 }
 
 void ForgetfulDisk::after_each_step_sync(const std::string& directory)
@@ -236,7 +244,7 @@ ForgetfulDisk::Folder& ForgetfulDisk::folder(const disk::Directory& dir)
 {
     const auto found = open_folders_.find(dir.fd.get());
     // A process that outlived the cut holds descriptors of another boot.
-    return folder_at(found == open_folders_.end() ? dir.path : found->second);
+    return folder_at(found == open_folders_.end() ? dir.path : found->second.path);
 }
 
 Result<ForgetfulDisk::FilePtr> ForgetfulDisk::file(const Fd& fd)
@@ -268,7 +276,7 @@ Result<disk::Directory> ForgetfulDisk::open_directory(const disk::Directory* bas
     if (!folders_.contains(full)) return fail_errno(cat("open directory ", full), ENOENT);
     Fd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
     if (!fd) return fail_errno("/dev/null");
-    open_folders_[fd.get()] = full;
+    open_folders_[fd.get()] = {full, folder_at(full).failures};
     return disk::Directory{std::move(fd), full};
 }
 
@@ -361,9 +369,14 @@ Result<void> ForgetfulDisk::sync(const Fd& fd)
 Result<void> ForgetfulDisk::sync(const disk::Directory& dir)
 {
     const std::lock_guard lock(mutex_);
-    const auto fault = sync_fault_.hit();
+    auto fault = sync_fault_.hit();
     TRY(step());
     Folder& f = folder(dir);
+    if (fault) ++f.failures;
+    if (const auto opened = open_folders_.find(dir.fd.get()); opened != open_folders_.end() && opened->second.failures_seen < f.failures) {
+        opened->second.failures_seen = f.failures;
+        if (!fault) fault = EIO;
+    }
     if (fault) {
         for (const auto& [name, states] : f.history) f.poisoned.insert(name);
         return fail_errno(cat("fsync ", dir.path), *fault);

@@ -26,7 +26,7 @@ enum class Cut {
     random,      // each name and each sector for itself, by the seed
 };
 
-class ForgetfulDisk final : public disk::Disk {
+class ForgetfulDisk : public disk::Disk {
 public:
     ForgetfulDisk();
     ~ForgetfulDisk() override;
@@ -35,11 +35,12 @@ public:
     void make_directory(const std::string& path);                 // absolute; parents too
     void power_cut(Cut cut, uint64_t seed = 0);                    // now; open descriptors are dead afterwards
     void cut_power_at(uint64_t step);                              // that step and all later ones fail (EIO) until power_cut()
+    void revive();                                                 // the process died, not the machine: nothing is forgotten, nothing became safe
     void after_each_step_sync(const std::string& directory);      // another process that syncs this directory all the time
     void sync_alone(const std::string& directory);                 // once, now
     // The nth sync (file or directory), write, or step of any kind from now on (1 is the next) fails with `code`. A
     // failed write leaves half of its bytes; a failed sync marks what it lost as clean: a later sync says yes and saves
-    // nothing.
+    // nothing. As on Linux, each other descriptor of a directory hears of the failure once, too.
     void fail_sync(uint64_t nth, int code);
     void fail_write(uint64_t nth, int code);
     void fail_step(uint64_t nth, int code);
@@ -92,7 +93,11 @@ private:
 
     mutable std::recursive_mutex mutex_;
     std::map<std::string, std::unique_ptr<Folder>> folders_;    // by path
-    std::map<int, std::string> open_folders_;                   // by descriptor; reused numbers are overwritten
+    struct OpenFolder {
+        std::string path;
+        uint64_t failures_seen = 0;
+    };
+    std::map<int, OpenFolder> open_folders_;                    // by descriptor; reused numbers are overwritten
     std::map<int, FilePtr> open_files_;
     Fault sync_fault_, write_fault_, step_fault_;
     std::string other_process_syncs_;
