@@ -75,7 +75,7 @@ TEST_CASE("the null MX is kept as the empty name", "[dns][rfc7505-3]")
     CHECK(d.answer.records[0].name.empty());
 }
 
-TEST_CASE("an answer to another question is not ours", "[dns][rfc5452-9.1]")
+TEST_CASE("an answer to another question is not ours", "[dns]")
 {
     const auto good = answer_to("example.org", wire::a).add(wire::a_record("example.org", wire::test_net_one));
     auto p = good;
@@ -91,7 +91,7 @@ TEST_CASE("an answer to another question is not ours", "[dns][rfc5452-9.1]")
     CHECK_FALSE(decode(p, "example.org", Kind::a).matches);
 }
 
-TEST_CASE("aliases are followed within one answer, whatever their order", "[dns][rfc1034-3.6.2]")
+TEST_CASE("aliases are followed within one answer, whatever their order", "[dns]")
 {
     const auto d = decode(answer_to("www.example.org", wire::a)
                               .add(wire::a_record("c.example.net", wire::test_net_one))
@@ -182,7 +182,7 @@ TEST_CASE("hostile names are dropped with their record", "[dns]")
     }
 }
 
-TEST_CASE("classless reverse zones pass through their alias", "[dns][rfc2317-4]")
+TEST_CASE("classless reverse zones pass through their alias", "[dns]")
 {
     const auto d = decode(
         answer_to("1.2.0.192.in-addr.arpa", wire::ptr)
@@ -225,7 +225,7 @@ TEST_CASE("a flood of records is bounded", "[dns]")
     CHECK(decode(p, "h.example", Kind::a).answer.records.size() == max_records);
 }
 
-TEST_CASE("truncation is seen even when the packet ends inside a record", "[dns][rfc2181-9]")
+TEST_CASE("truncation is seen even when the packet ends inside a record", "[dns]")
 {
     auto p = answer_to("h.example", wire::a).add(wire::a_record("h.example", "\x0a\x01\x01\x01"));
     p.flags |= wire::tc;
@@ -258,7 +258,7 @@ TEST_CASE("no cut and no flipped byte of a packet does harm", "[dns]")
         }
 }
 
-TEST_CASE("reverse names", "[dns][rfc1035-3.5][rfc3596-2.5]")
+TEST_CASE("reverse names", "[dns][rfc1035-3.5]")
 {
     CHECK(reverse_name(*net::Address::parse_ip("192.0.2.1", 0)) == "1.2.0.192.in-addr.arpa");
     CHECK(reverse_name(*net::Address::parse_ip("2001:db8::1", 0)) ==
@@ -302,7 +302,7 @@ Answer an_answer(Status status, uint32_t ttl)
 constexpr int64_t s = 1'000'000;
 } // namespace
 
-TEST_CASE("the cache keeps what its TTL allows, and failures for a moment", "[dns][rfc2308-5][rfc9520-3.2]")
+TEST_CASE("the cache keeps what its TTL allows, and failures for a moment", "[dns][rfc2308-5]")
 {
     Cache cache(100);
     struct Row {

@@ -1,0 +1,47 @@
+// A mail's content on its way to a peer: read through the fd that qmgr gave, never whole in memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lib/base/fd.h"
+#include "lib/net/stream.h"
+#include "lib/queue/file.h"
+#include "lib/smtp/dot.h"
+
+namespace veredus::smtp_client {
+
+class Content {
+public:
+    // Checks the layout against the file again: qmgr's word is good, ours is checked (design.md §1).
+    static Result<Content> open(Fd file, const queue::Layout& layout);
+    uint64_t size() const { return layout_.content_size(); }
+
+private:
+    friend class ContentSender;
+    Content(Fd file, queue::Layout layout, std::string header) : file_(std::move(file)), layout_(layout), header_(std::move(header)) {}
+    Fd file_;
+    queue::Layout layout_;
+    std::string header_;        // without the blank line
+    bool leading_dot_ = false;
+    std::string end_;           // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
+};
+
+// Writes a content to a stream in DATA form. step() when made, and again whenever the stream drained.
+class ContentSender {
+public:
+    explicit ContentSender(const Content& content) : content_(content) {}
+    enum class Step { more, queued, failed };   // queued: all is given to the stream, which may still hold some
+    Step step(net::Stream& stream);
+
+private:
+    Step plain(net::Stream& stream);
+    Step stuffed(net::Stream& stream);
+    const Content& content_;
+    smtp::DotWriter writer_;
+    uint64_t sent_ = 0;         // of the body
+    bool started_ = false;
+};
+
+}  // namespace veredus::smtp_client

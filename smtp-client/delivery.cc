@@ -1,0 +1,291 @@
+#include "smtp-client/delivery.h"
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::smtp_client {
+
+Delivery::Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done)
+    : world_(world), settings_(world.settings), attempt_(std::move(attempt)), file_(std::move(file)), report_(std::move(report)),
+      done_(std::move(done)), received_us_(world.clock.wall_us()), received_mono_us_(world.clock.mono_us())
+{
+}
+
+Delivery::~Delivery() { bury_session(); }
+
+void Delivery::start()
+{
+    auto content = Content::open(std::move(file_), attempt_.layout);
+    if (!content) {
+        log::error(printable(attempt_.queue_id), ": ", content.error().text);
+        rcpts_.resize(attempt_.targets.size());
+        return fail_all(ipc::Outcome::deferred, {false, "4.3.0", content.error().text}, false, "none", "");
+    }
+    content_ = std::move(*content);
+    if (!read_recipients()) return settle();
+    auto hop = parse_nexthop(attempt_.nexthop, settings_->port);
+    if (!hop) return fail_all(ipc::Outcome::deferred, {false, "4.3.5", hop.error().text}, false, "none", "");
+    hops_.push_back(std::move(*hop));
+    hops_.insert(hops_.end(), settings_->fallback.begin(), settings_->fallback.end());
+    next_hop();
+}
+
+// False: nobody is left to try.
+bool Delivery::read_recipients()
+{
+    rcpts_.resize(attempt_.targets.size());
+    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
+        const ipc::Target& target = attempt_.targets[i];
+        const auto sender = [&]() -> Result<mail::Address> {
+            const std::string& text = target.sender == "-" ? attempt_.sender : target.sender;
+            if (text.empty()) return mail::Address();
+            return mail::parse_address(text);
+        }();
+        const auto address = mail::parse_address(target.address);
+        if (target.kind != queue::Child::Kind::address || !address || address->domain.empty()) {
+            decide(i, ipc::Outcome::failed, "5.1.3", "bad address syntax", "none", "", false);
+        } else if (!sender) {
+            decide(i, ipc::Outcome::failed, "5.1.7", "bad sender address syntax", "none", "", false);
+        } else {
+            rcpts_[i].recipient = {*address, target.notify, target.orcpt};
+            rcpts_[i].sender = *sender;
+        }
+    }
+    return !all_decided();
+}
+
+void Delivery::next_hop()
+{
+    if (hop_ == hops_.size()) return give_up();
+    const NextHop& hop = hops_[hop_++];
+    endpoints_.clear();
+    endpoint_ = 0;
+    if (auto session = world_.pool.take(hop.key())) {
+        session_ = std::move(session);
+        session_->adopt(*this);
+        reused_ = true;
+        ready_mono_us_ = world_.clock.mono_us();
+        return begin_group();
+    }
+    find();
+}
+
+void Delivery::find()
+{
+    finder_ = std::make_unique<Finder>(world_.loop, world_.resolver, settings_, hops_[hop_ - 1], world_.own_addresses(), [this](Found found) { heard(std::move(found)); });
+}
+
+void Delivery::heard(Found found)
+{
+    world_.loop.defer([old = std::shared_ptr<Finder>(std::move(finder_))] {});   // it is on the call stack
+    endpoints_ = std::move(found.endpoints);
+    endpoint_ = 0;
+    if (!endpoints_.empty()) return next_endpoint();
+    failure_ = std::move(found.failure);
+    failure_relay_ = "none";
+    failure_mta_.clear();
+    next_hop();
+}
+
+void Delivery::next_endpoint()
+{
+    const bool sessions_left = settings_->mx_session_limit == 0 || sessions_ < settings_->mx_session_limit;
+    if (endpoint_ == endpoints_.size() || !sessions_left) return next_hop();
+    static constexpr Session::Tls levels[] = {Session::Tls::none, Session::Tls::may, Session::Tls::encrypt};
+    const Endpoint endpoint = endpoints_[endpoint_++];
+    connect(endpoint, world_.tls ? levels[static_cast<int>(settings_->tls_level)] : Session::Tls::none);
+}
+
+void Delivery::connect(const Endpoint& endpoint, Session::Tls level)
+{
+    level_ = level;
+    reused_ = false;
+    session_ = std::make_unique<Session>(world_.loop, settings_, world_.tls, endpoint, level, *this);
+}
+
+// Whether nothing else could be tried after the place being tried now.
+bool Delivery::last_chance() const
+{
+    if (hop_ < hops_.size()) return false;
+    // A connection from the pool has no list of others; what it refuses is tried again later.
+    if (endpoint_ == endpoints_.size()) return true;
+    return settings_->mx_session_limit != 0 && sessions_ >= settings_->mx_session_limit;
+}
+
+void Delivery::on_ready()
+{
+    ++sessions_;
+    ready_mono_us_ = world_.clock.mono_us();
+    begin_group();
+}
+
+// One transaction takes all who are undecided and have the same sender.
+void Delivery::begin_group()
+{
+    group_.clear();
+    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
+        const Rcpt& r = rcpts_[i];
+        if (!r.decided && !r.tried && (group_.empty() || r.sender == rcpts_[group_.front()].sender)) group_.push_back(i);
+    }
+    if (group_.empty()) return leave_session();
+    smtp::Transaction transaction;
+    transaction.sender = rcpts_[group_.front()].sender;
+    for (const std::size_t i : group_) {
+        rcpts_[i].tried = true;
+        transaction.recipients.push_back(rcpts_[i].recipient);
+    }
+    transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
+    transaction.smtputf8 = attempt_.smtputf8;
+    transaction.ret = attempt_.ret;
+    transaction.envid = attempt_.envid;
+    transaction.size = content_->size();
+    session_->send(std::move(transaction), *content_);
+}
+
+void Delivery::on_finished()
+{
+    take_results();
+    tell();
+    if (session_->usable() && !all_decided()) return begin_group();
+    leave_session();
+}
+
+// The session has done what it could for us.
+void Delivery::leave_session()
+{
+    for (Rcpt& r : rcpts_) r.tried = false;
+    group_.clear();
+    world_.pool.put(hops_[hop_ - 1].key(), std::move(session_), *settings_);
+    if (!all_decided()) return next_endpoint();
+    settle();
+}
+
+void Delivery::take_results()
+{
+    const auto& results = session_->results();
+    for (std::size_t k = 0; k < group_.size() && k < results.size(); ++k) take_result(group_[k], results[k]);
+}
+
+void Delivery::take_result(std::size_t index, const smtp::RecipientResult& result)
+{
+    const smtp::Reply& reply = result.reply;
+    const Endpoint& endpoint = session_->endpoint();
+    Rcpt& r = rcpts_[index];
+    if (reply.code == 0 || r.decided) return;
+    if (!result.ours && reply.code < 400) return decide(index, ipc::Outcome::delivered, dsn_of(reply), said(reply), endpoint.relay(), endpoint.host, false);
+    std::string text;
+    if (!result.ours) text = host_said(endpoint, reply, result.command);
+    else if (reply.text.ends_with("server")) text = cat(reply.text, ' ', endpoint.name());
+    else text = cat("host ", endpoint.name(), ": ", printable(reply.text), result.command.empty() ? std::string() : cat(" (in reply to ", result.command, " command)"));
+    const std::string mta = result.ours ? std::string() : endpoint.host;
+    if (reply.permanent()) return decide(index, ipc::Outcome::failed, dsn_of(reply), std::move(text), endpoint.relay(), mta, false);
+    if (last_chance()) return decide(index, ipc::Outcome::deferred, dsn_of(reply), std::move(text), endpoint.relay(), mta, reply.code == 421);
+    log::info(attempt_.queue_id, ": ", text);
+    r.reason = std::move(text);
+    r.dsn = dsn_of(reply);
+    r.relay = endpoint.relay();
+    r.remote_mta = mta;
+}
+
+void Delivery::on_broken(const Broken& broken)
+{
+    using When = Broken::When;
+    take_results();
+    for (Rcpt& r : rcpts_) r.tried = false;
+    const Endpoint endpoint = session_->endpoint();
+    const bool stale = reused_ && (broken.when == When::transaction || broken.when == When::early);
+    bury_session();
+    if (broken.when == When::handshake && level_ == Session::Tls::may) return connect(endpoint, Session::Tls::none);   // RFC 7435 §3
+    if (stale) {   // the peer grew tired of the idle connection just when we came: no judgement
+        endpoints_.clear();
+        return find();
+    }
+    if (broken.when == When::connecting) log::info(broken.failure.text);
+    failure_ = broken.failure;
+    failure_relay_ = broken.when == When::connecting ? "none" : endpoint.relay();
+    failure_mta_ = broken.remote_mta;
+    if (broken.failure.permanent) return fail_all(ipc::Outcome::failed, failure_, true, failure_relay_, failure_mta_);
+    // The peer may have taken the mail: another host now would double it for sure when that one did.
+    if (broken.when == When::after_dot) return fail_all(ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
+    if (broken.when != When::connecting && !last_chance()) log::info(attempt_.queue_id, ": ", broken.failure.text);
+    group_.clear();
+    next_endpoint();
+}
+
+void Delivery::give_up()
+{
+    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
+        Rcpt& r = rcpts_[i];
+        if (!r.decided && !r.reason.empty()) decide(i, ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
+    }
+    fail_all(failure_.permanent ? ipc::Outcome::failed : ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
+}
+
+void Delivery::fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay, const std::string& remote_mta)
+{
+    for (std::size_t i = 0; i < rcpts_.size(); ++i)
+        if (!rcpts_[i].decided) decide(i, outcome, failure.dsn, failure.text, relay, remote_mta, site);
+    settle();
+}
+
+void Delivery::cancel()
+{
+    if (finished_) return;
+    bury_session();
+    finder_.reset();
+    if (rcpts_.empty()) rcpts_.resize(attempt_.targets.size());
+    fail_all(ipc::Outcome::deferred, {false, "4.3.2", "delivery was cancelled"}, false, "none", "");
+}
+
+void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay, std::string remote_mta, bool site)
+{
+    rcpts_[index].decided = true;
+    ipc::Verdict verdict;
+    verdict.index = attempt_.targets[index].index;
+    verdict.outcome = outcome;
+    verdict.dsn = std::move(dsn);
+    verdict.text = std::move(text);
+    verdict.relay = std::move(relay);
+    verdict.remote_mta = std::move(remote_mta);
+    verdict.site = site && outcome == ipc::Outcome::deferred;
+    const int64_t now = world_.clock.mono_us();
+    const int64_t ready = ready_mono_us_ ? ready_mono_us_ : now;
+    const auto seconds = [](int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / us_per_second; };
+    ipc::Verdict shown = verdict;
+    if (session_ && session_->uses() > 1 && verdict.relay != "none") append(shown.relay, ", conn_use=", session_->uses());
+    log::info(ipc::delivery_line(attempt_, attempt_.targets[index], shown, seconds(received_us_ - attempt_.active_us), seconds(ready - received_mono_us_),
+                                 seconds(now - ready), world_.clock.wall_us()));
+    batch_.push_back(std::move(verdict));
+}
+
+bool Delivery::all_decided() const
+{
+    return std::all_of(rcpts_.begin(), rcpts_.end(), [](const Rcpt& r) { return r.decided; });
+}
+
+void Delivery::tell()
+{
+    if (!batch_.empty()) report_(std::exchange(batch_, {}));
+}
+
+void Delivery::settle()
+{
+    if (finished_) return;
+    tell();
+    if (!all_decided()) return;
+    finished_ = true;
+    const Done done = std::move(done_);
+    done();
+}
+
+// It may be on the call stack.
+void Delivery::bury_session()
+{
+    if (!session_) return;
+    session_->detach();
+    world_.loop.defer([old = std::shared_ptr<Session>(std::move(session_))] {});
+}
+
+}  // namespace veredus::smtp_client

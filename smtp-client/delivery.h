@@ -1,0 +1,89 @@
+// One attempt of qmgr from its arrival to the last verdict: which place is tried next, and what each reply means for whom.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/ipc/agent.h"
+#include "smtp-client/pool.h"
+
+namespace veredus::smtp_client {
+
+// What all deliveries share.
+struct World {
+    Loop& loop;
+    const Clock& clock;
+    dns::Resolver& resolver;
+    Pool& pool;
+    std::shared_ptr<const Settings> settings;             // shared: a reload brings new ones while old deliveries run
+    std::shared_ptr<tls::ClientContext> tls;              // null: none
+    std::function<std::vector<net::Address>()> own_addresses;
+};
+
+class Delivery final : public SessionUser {
+public:
+    using Report = std::function<void(std::vector<ipc::Verdict>)>;   // some verdicts; each recipient gets one, once
+    using Done = std::function<void()>;                              // after the last: destroy me, but not within this call
+    Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done);
+    ~Delivery() override;
+    Delivery(const Delivery&) = delete;
+    void start();
+    void cancel();                                                   // whoever is undecided is deferred; done() follows
+
+private:
+    struct Rcpt {
+        mail::Recipient recipient;
+        mail::Address sender;
+        bool decided = false, tried = false;      // tried: in this session
+        std::string reason, dsn, relay, remote_mta;   // of a temporary refusal that may yet be bettered elsewhere
+    };
+    void on_ready() override;
+    void on_finished() override;
+    void on_broken(const Broken& broken) override;
+    bool read_recipients();
+    void next_hop();
+    void find();
+    void heard(Found found);
+    void next_endpoint();
+    void connect(const Endpoint& endpoint, Session::Tls level);
+    void begin_group();
+    void leave_session();
+    bool last_chance() const;
+    void take_results();
+    void take_result(std::size_t index, const smtp::RecipientResult& result);
+    void fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay, const std::string& remote_mta);
+    void give_up();
+    void decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay, std::string remote_mta, bool site);
+    bool all_decided() const;
+    void tell();                                  // reports what was decided
+    void settle();                                // tells, and ends when that was all
+    void bury_session();
+    World& world_;
+    std::shared_ptr<const Settings> settings_;
+    ipc::Attempt attempt_;
+    Fd file_;
+    Report report_;
+    Done done_;
+    std::optional<Content> content_;
+    std::vector<Rcpt> rcpts_;                     // one for each target
+    std::vector<std::size_t> group_;              // those of the running transaction
+    std::vector<NextHop> hops_;
+    std::size_t hop_ = 0;                         // the one after the one being tried
+    std::vector<Endpoint> endpoints_;
+    std::size_t endpoint_ = 0;                    // the one after the one being tried
+    std::unique_ptr<Finder> finder_;
+    std::unique_ptr<Session> session_;
+    Session::Tls level_ = Session::Tls::none;
+    bool reused_ = false, finished_ = false;
+    std::size_t sessions_ = 0;                    // that got past EHLO
+    Failure failure_;                             // the latest that hit all
+    std::string failure_relay_ = "none", failure_mta_;
+    std::vector<ipc::Verdict> batch_;
+    int64_t received_us_ = 0, received_mono_us_ = 0, ready_mono_us_ = 0;
+};
+
+}  // namespace veredus::smtp_client

@@ -1,0 +1,63 @@
+#include "smtp-client/nexthop.h"
+
+#include "lib/base/text.h"
+#include "lib/mail/address.h"
+
+namespace veredus::smtp_client {
+
+std::optional<uint16_t> parse_port(std::string_view text)
+{
+    // No services(5) in an empty jail: the names that mail has there.
+    static constexpr std::pair<std::string_view, uint16_t> names[] = {{"smtp", 25}, {"lmtp", 24}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}};
+    for (const auto& [name, port] : names)
+        if (iequals(text, name)) return port;
+    const auto number = parse_number<uint16_t>(text);
+    return number && *number > 0 ? number : std::nullopt;
+}
+
+namespace {
+
+Result<NextHop> parse_bracketed(std::string_view inside, NextHop hop)
+{
+    hop.literal = net::Address::parse_ip(istarts_with(inside, "IPv6:") ? inside.substr(5) : inside, hop.port);
+    if (hop.literal) {
+        hop.host = hop.literal->ip();
+        return hop;
+    }
+    if (!mail::is_domain(inside)) return fail(cat("[", printable(inside, 100), "] is neither a host name nor an address"));
+    hop.host = lower(inside);
+    return hop;
+}
+
+}  // namespace
+
+std::string NextHop::key() const { return use_mx ? cat(host, ':', port) : cat('[', host, "]:", port); }
+
+Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
+{
+    NextHop hop;
+    hop.port = default_port;
+    std::string_view host = text, rest;
+    const bool bracketed = text.starts_with('[');
+    if (bracketed) {
+        const auto end = text.find(']');
+        if (end == std::string_view::npos) return fail(cat("next hop \"", printable(text, 100), "\": no closing bracket"));
+        host = text.substr(1, end - 1);
+        rest = text.substr(end + 1);
+    } else if (const auto colon = text.find(':'); colon != std::string_view::npos) {
+        host = text.substr(0, colon);
+        rest = text.substr(colon);
+    }
+    if (!rest.empty()) {
+        const auto port = rest[0] == ':' ? parse_port(rest.substr(1)) : std::nullopt;
+        if (!port) return fail(cat("next hop \"", printable(text, 100), "\": no such port"));
+        hop.port = *port;
+    }
+    if (bracketed) return parse_bracketed(host, std::move(hop));
+    if (!mail::is_domain(host)) return fail(cat("next hop \"", printable(text, 100), "\" is no domain"));
+    hop.host = lower(host);
+    hop.use_mx = true;
+    return hop;
+}
+
+}  // namespace veredus::smtp_client

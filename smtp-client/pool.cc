@@ -1,0 +1,67 @@
+#include "smtp-client/pool.h"
+
+#include <algorithm>
+
+#include "lib/base/clock.h"
+
+namespace veredus::smtp_client {
+
+Pool::~Pool() = default;
+
+std::unique_ptr<Session> Pool::take(const std::string& key)
+{
+    const auto found = std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.key == key && e.session->usable(); });
+    if (found == idle_.end()) return nullptr;
+    auto session = std::move(found->session);
+    idle_.erase(found);
+    return session;
+}
+
+void Pool::put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings)
+{
+    const int64_t age_us = loop_.now_us() - session->started_us();
+    const bool old = age_us >= settings.reuse_time.count() * us_per_second || (settings.reuse_count && session->uses() >= settings.reuse_count);
+    if (!settings.cache_connections || old || !session->usable()) return retire(std::move(session));
+    while (idle_.size() >= max_idle) drop(idle_.back().session.get(), true);
+    Session* raw = session.get();
+    session->idle([this, raw] { drop(raw, false); });
+    auto timer = std::make_unique<Timer>(loop_, [this, raw] { drop(raw, true); });
+    timer->start(settings.cache_time);
+    idle_.push_front({key, std::move(session), std::move(timer)});
+}
+
+void Pool::retire(std::unique_ptr<Session> session)
+{
+    if (!session) return;
+    Session* raw = session.get();
+    leaving_.push_back(std::move(session));
+    raw->quit([this, raw] {
+        const auto at = std::find_if(leaving_.begin(), leaving_.end(), [&](const auto& s) { return s.get() == raw; });
+        if (at == leaving_.end()) return;
+        bury(std::move(*at));
+        leaving_.erase(at);
+    });
+}
+
+void Pool::clear()
+{
+    while (!idle_.empty()) drop(idle_.front().session.get(), true);
+}
+
+// It may be on the call stack now.
+void Pool::bury(std::unique_ptr<Session> session)
+{
+    loop_.defer([grave = std::shared_ptr<Session>(std::move(session))] {});
+}
+
+void Pool::drop(const Session* session, bool say_quit)
+{
+    const auto at = std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.session.get() == session; });
+    if (at == idle_.end()) return;
+    auto owned = std::move(at->session);
+    idle_.erase(at);
+    if (say_quit) retire(std::move(owned));
+    else bury(std::move(owned));
+}
+
+}  // namespace veredus::smtp_client

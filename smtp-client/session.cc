@@ -1,0 +1,330 @@
+#include "smtp-client/session.h"
+
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::smtp_client {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// However slowly a peer drips its replies, one mail's dialogue ends (the content is not counted).
+constexpr std::chrono::seconds max_dialogue = 3600s;
+
+smtp::ClientOptions client_options(const Settings& settings, Session::Tls level)
+{
+    smtp::ClientOptions options;
+    options.helo_name = settings.helo_name;
+    options.starttls = level != Session::Tls::none;
+    return options;
+}
+
+std::string connect_error(const Error& error)
+{
+    if (error.code == ETIMEDOUT) return "Connection timed out";
+    if (error.code != 0) return fail_errno("", error.code).error.text.substr(2);   // after ": "
+    return error.text;
+}
+
+}  // namespace
+
+std::string said(const smtp::Reply& reply)
+{
+    std::string text = cat(reply.code, ' ');
+    if (!reply.enhanced.empty()) append(text, reply.enhanced, ' ');
+    for (const char c : reply.text) text += c == '\n' ? ' ' : c;
+    while (text.ends_with(' ')) text.pop_back();
+    return printable(text, 1000);
+}
+
+std::string host_said(const Endpoint& endpoint, const smtp::Reply& reply, std::string_view command)
+{
+    return cat("host ", endpoint.name(), " said: ", said(reply), " (in reply to ", command, " command)");
+}
+
+std::string dsn_of(const smtp::Reply& reply)
+{
+    if (!reply.enhanced.empty()) return reply.enhanced;
+    return reply.permanent() ? "5.0.0" : reply.temporary() ? "4.0.0" : "2.0.0";
+}
+
+Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls, Endpoint endpoint, Tls level, SessionUser& user)
+    : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), level_(level), user_(&user),
+      client_(client_options(*settings_, level_)), started_us_(loop.now_us()), stage_timer_(std::make_unique<Timer>(loop, [this] { expired(); })),
+      total_timer_(std::make_unique<Timer>(loop, [this] { lost(true); }))
+{
+    const auto& bind = endpoint_.address.family() == AF_INET ? settings_->bind4 : settings_->bind6;
+    connector_ = std::make_unique<net::Connector>(loop, endpoint_.address, bind ? &*bind : nullptr, settings_->connect,
+                                                  [this](Result<Fd> fd) { connected(std::move(fd)); });
+}
+
+Session::~Session() = default;
+
+void Session::connected(Result<Fd> fd)
+{
+    if (!user_) return;
+    if (!fd) return broken(Broken::When::connecting, {false, "4.4.1", cat("connect to ", endpoint_.relay(), ": ", connect_error(fd.error()))});
+    stream_ = std::make_unique<net::Stream>(loop_, std::move(*fd), *this);
+    total_timer_->start(max_dialogue);
+    arm();
+}
+
+std::chrono::seconds Session::stage_time() const
+{
+    struct Row {
+        std::string_view word;
+        Settings::Seconds Settings::*time;
+    };
+    static constexpr Row rows[] = {
+        {"greeting", &Settings::helo},          {"EHLO", &Settings::helo},       {"HELO", &Settings::helo},           {"LHLO", &Settings::helo},
+        {"STARTTLS", &Settings::starttls},      {"TLS", &Settings::starttls},    {"MAIL FROM", &Settings::mail},      {"RCPT TO", &Settings::rcpt},
+        {"DATA command", &Settings::data_init}, {"body", &Settings::data_xfer},  {"end of data", &Settings::data_done}, {"RSET", &Settings::rset},
+    };
+    const std::string_view stage = client_.stage();
+    for (const Row& row : rows)
+        if (stage.find(row.word) != std::string_view::npos) return (*settings_).*row.time;
+    return settings_->helo;
+}
+
+void Session::arm()
+{
+    stage_ = client_.stage();
+    if (sender_) {   // the content: some of it must move
+        stage_timer_->stop();
+        stream_->set_timeout(settings_->data_xfer);
+        return;
+    }
+    stream_->set_timeout(0ms);
+    stage_timer_->start(stage_time());
+}
+
+void Session::expired() { lost(true); }
+
+// The peer is gone or silent.
+void Session::lost(bool timeout)
+{
+    const std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
+                                     : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
+    const auto when = after_dot_ ? Broken::When::after_dot : in_transaction_ ? Broken::When::transaction : Broken::When::early;
+    broken(when, {false, "4.4.2", text});
+}
+
+void Session::on_data(std::string_view bytes)
+{
+    if (!user_) {   // idle or quitting: a peer that speaks now says good-bye
+        if (gone_) std::exchange(gone_, nullptr)();
+        return;
+    }
+    std::string out;
+    const auto wants = client_.feed(bytes, out);
+    const std::weak_ptr<int> life = alive_;
+    handle(wants, std::move(out));
+    if (life.expired() || !stream_ || !user_) return;
+    // Each whole line is progress; bytes that never end a line are none.
+    if (!sender_ && (client_.stage() != stage_ || bytes.find('\n') != std::string_view::npos) && wants == smtp::Client::Wants::input) arm();
+}
+
+void Session::on_end(net::End end, const std::string& why)
+{
+    if (!user_) {
+        if (gone_) std::exchange(gone_, nullptr)();
+        return;
+    }
+    if (end == net::End::tls_failed) {
+        log::info("SSL_connect error to ", endpoint_.relay(), ": ", printable(why));
+        return broken(Broken::When::handshake, {false, "4.7.5", cat("Cannot start TLS: handshake failure with ", endpoint_.name(), ": ", printable(why))});
+    }
+    lost(end == net::End::timeout);
+}
+
+void Session::on_drained()
+{
+    if (!sender_) return;
+    if (content_all_queued_) return content_queued();
+    send_content();
+}
+
+void Session::on_secure()
+{
+    if (!user_) return;
+    log_tls();
+    std::string out;
+    const auto wants = client_.tls_started(out);
+    handle(wants, std::move(out));
+}
+
+void Session::log_tls() const
+{
+    const tls::Session* session = stream_->tls();
+    if (!session || !settings_->tls_log) return;
+    log::info(session->trust_word(), " TLS connection established to ", endpoint_.relay(), ": ", session->summary());
+}
+
+void Session::handle(smtp::Client::Wants wants, std::string out)
+{
+    using Wants = smtp::Client::Wants;
+    if (!out.empty()) stream_->write(out);
+    switch (wants) {
+    case Wants::input:
+        if (client_.stage() != stage_) arm();
+        return;
+    case Wants::starttls: return want_tls();
+    case Wants::ready: return be_ready();
+    case Wants::content:
+        sender_ = std::make_unique<ContentSender>(*content_);
+        content_all_queued_ = false;
+        arm();
+        return send_content();
+    case Wants::finished:
+        stage_timer_->stop();
+        total_timer_->stop();
+        stream_->set_timeout(0ms);
+        sender_.reset();
+        in_transaction_ = after_dot_ = false;
+        return user_->on_finished();
+    case Wants::close: return refused();
+    }
+}
+
+void Session::want_tls()
+{
+    arm();
+    const std::string cache_key = cat(endpoint_.address.text(), ' ', endpoint_.host);
+    const auto started = stream_->start_tls_client(*tls_, endpoint_.host, cache_key);
+    if (!started) broken(Broken::When::handshake, {false, "4.7.5", cat("Cannot start TLS: ", started.error().text)});
+}
+
+void Session::be_ready()
+{
+    if (level_ == Tls::encrypt && !client_.tls()) {
+        const smtp::Reply& refusal = client_.failure();
+        if (refusal.code)
+            return broken(Broken::When::early, {false, "4.7.4", cat("TLS is required, but host ", endpoint_.name(), " refused to start TLS: ", said(refusal))});
+        return broken(Broken::When::early, {false, "4.7.4", cat("TLS is required, but was not offered by host ", endpoint_.name())});
+    }
+    stage_timer_->stop();
+    total_timer_->stop();
+    ready_us_ = loop_.now_us();
+    user_->on_ready();
+}
+
+// The conversation ended before a mail: the greeting or the answer to EHLO was no welcome.
+void Session::refused()
+{
+    const smtp::Reply& reply = client_.failure();
+    Failure failure{reply.permanent(), dsn_of(reply), cat("host ", endpoint_.name(), " refused to talk to me: ", said(reply))};
+    if (client_.failed_command().empty() && failure.permanent && settings_->skip_5xx_greeting) {
+        failure.permanent = false;
+        failure.dsn[0] = '4';
+    }
+    broken(Broken::When::greeting, std::move(failure), endpoint_.host);
+}
+
+void Session::send(smtp::Transaction transaction, const Content& content)
+{
+    content_ = &content;
+    in_transaction_ = true;
+    ++uses_;
+    total_timer_->start(max_dialogue);
+    std::string out;
+    const auto wants = client_.begin(std::move(transaction), out);
+    if (wants != smtp::Client::Wants::finished) {
+        if (!out.empty()) stream_->write(out);
+        return arm();
+    }
+    // Decided without a word to the peer: told after this call, as always.
+    loop_.defer([this, life = std::weak_ptr<int>(alive_), out = std::move(out)]() mutable {
+        if (!life.expired() && user_) handle(smtp::Client::Wants::finished, std::move(out));
+    });
+}
+
+void Session::send_content()
+{
+    switch (sender_->step(*stream_)) {
+    case ContentSender::Step::more:
+        if (stream_->pending() > 0) return;   // on_drained goes on
+        loop_.post([this, life = std::weak_ptr<int>(alive_)] {
+            if (!life.expired() && sender_ && !content_all_queued_ && stream_) send_content();
+        });
+        return;
+    case ContentSender::Step::queued:
+        content_all_queued_ = true;
+        if (stream_->pending() == 0) content_queued();
+        return;
+    case ContentSender::Step::failed: {
+        log::error("queue file read error");
+        std::string out;
+        const auto wants = client_.content_failed();   // the peer gets no final dot, so it drops what it has
+        return handle(wants, std::move(out));
+    }
+    }
+}
+
+void Session::content_queued()
+{
+    sender_.reset();
+    std::string out;
+    const auto wants = client_.content_sent(out);
+    if (wants == smtp::Client::Wants::close) return;   // the peer broke off meanwhile, and its results are told
+    after_dot_ = true;
+    handle(wants, std::move(out));
+}
+
+void Session::broken(Broken::When when, Failure failure, std::string remote_mta)
+{
+    connector_.reset();
+    stream_.reset();
+    stage_timer_->stop();
+    total_timer_->stop();
+    sender_.reset();
+    if (user_) std::exchange(user_, nullptr)->on_broken({when, std::move(failure), std::move(remote_mta)});
+}
+
+void Session::idle(std::function<void()> gone)
+{
+    user_ = nullptr;
+    content_ = nullptr;
+    gone_ = std::move(gone);
+}
+
+void Session::adopt(SessionUser& user)
+{
+    gone_ = nullptr;
+    user_ = &user;
+}
+
+void Session::detach()
+{
+    user_ = nullptr;
+    gone_ = nullptr;
+    content_ = nullptr;
+    sender_.reset();
+    stage_timer_->stop();
+    total_timer_->stop();
+    if (stream_) stream_->pause_reading(true);
+}
+
+void Session::quit(std::function<void()> gone)
+{
+    user_ = nullptr;
+    content_ = nullptr;
+    stage_timer_->stop();
+    total_timer_->stop();
+    gone_ = std::move(gone);
+    if (!usable()) {
+        loop_.defer([this, life = std::weak_ptr<int>(alive_)] {
+            if (!life.expired() && gone_) std::exchange(gone_, nullptr)();
+        });
+        return;
+    }
+    std::string out;
+    client_.quit(out);
+    stream_->write(out);
+    stream_->set_timeout(10s);       // the answer is not waited for (smtp_skip_quit_response), only that ours leaves
+    stream_->close_after_flush();
+}
+
+}  // namespace veredus::smtp_client
