@@ -8,7 +8,7 @@ namespace veredus::smtp_client {
 namespace {
 
 constexpr std::size_t max_deliveries = 10'000;
-constexpr std::size_t verdicts_bytes = 48 * 1024;    // of one message; its limit is ipc::max_message
+constexpr std::size_t verdicts_bytes = 48 * 1024; // of one message; its limit is ipc::max_message
 
 bool is_sane_id(std::string_view id)
 {
@@ -18,18 +18,18 @@ bool is_sane_id(std::string_view id)
     return true;
 }
 
-}  // namespace
+} // namespace
 
 Agent::Agent(World& world, Fd channel, std::function<void()> closed)
     : world_(world), closed_(std::move(closed)),
-      channel_(std::make_unique<ipc::Channel>(world.loop, std::move(channel),
-                                              ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
-                                                                 [this](const std::string& why) {
-                                                                     log::warning("the channel to qmgr closed: ", why);
-                                                                     closed_();
-                                                                 }}))
-{
-}
+      channel_(
+          std::make_unique<ipc::Channel>(world.loop, std::move(channel),
+                                         ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
+                                                            [this](const std::string& why) {
+                                                                log::warning("the channel to qmgr closed: ", why);
+                                                                closed_();
+                                                            }}))
+{}
 
 Agent::~Agent()
 {
@@ -45,10 +45,12 @@ void Agent::hear(ipc::Message message)
         if (reader.done() && found != deliveries_.end()) found->second->cancel();
         return;
     }
-    if (message.type != static_cast<uint16_t>(ipc::AgentType::attempt)) return log::warning("qmgr sent a message of unknown type ", message.type);
+    if (message.type != static_cast<uint16_t>(ipc::AgentType::attempt))
+        return log::warning("qmgr sent a message of unknown type ", message.type);
     auto attempt = ipc::Attempt::decode(message.body);
     if (!attempt) return log::warning("qmgr sent a malformed attempt: ", attempt.error().text);
-    if (!is_sane_id(attempt->queue_id) || attempt->targets.empty()) return log::warning("qmgr sent an attempt without an ID or recipients");
+    if (!is_sane_id(attempt->queue_id) || attempt->targets.empty())
+        return log::warning("qmgr sent an attempt without an ID or recipients");
     begin(std::move(*attempt), message.fds.empty() ? Fd() : std::move(message.fds[0]));
 }
 
@@ -66,7 +68,8 @@ void Agent::begin(ipc::Attempt attempt, Fd file)
         return answer(number, std::move(verdicts));
     }
     auto delivery = std::make_unique<Delivery>(
-        world_, std::move(attempt), std::move(file), [this, number](std::vector<ipc::Verdict> verdicts) { answer(number, std::move(verdicts)); },
+        world_, std::move(attempt), std::move(file),
+        [this, number](std::vector<ipc::Verdict> verdicts) { answer(number, std::move(verdicts)); },
         [this, number] { end(number); });
     Delivery& started = *delivery;
     deliveries_.emplace(number, std::move(delivery));
@@ -83,7 +86,8 @@ void Agent::answer(uint64_t attempt, std::vector<ipc::Verdict> verdicts)
     page.attempt = attempt;
     std::size_t bytes = 0;
     for (ipc::Verdict& verdict : verdicts) {
-        const std::size_t size = 64 + verdict.text.size() + verdict.relay.size() + verdict.remote_mta.size() + verdict.dsn.size();
+        const std::size_t size =
+            64 + verdict.text.size() + verdict.relay.size() + verdict.remote_mta.size() + verdict.dsn.size();
         if (bytes + size > verdicts_bytes && !page.verdicts.empty()) {
             send(page);
             page.verdicts.clear();
@@ -99,7 +103,7 @@ void Agent::end(uint64_t attempt)
 {
     const auto found = deliveries_.find(attempt);
     if (found == deliveries_.end()) return;
-    world_.loop.defer([old = std::shared_ptr<Delivery>(std::move(found->second))] {});   // it is on the call stack
+    world_.loop.defer([old = std::shared_ptr<Delivery>(std::move(found->second))] {}); // it is on the call stack
     deliveries_.erase(found);
     if (deliveries_.empty() && idle_) world_.loop.defer(std::exchange(idle_, nullptr));
 }
@@ -110,4 +114,4 @@ void Agent::when_idle(std::function<void()> idle)
     idle_ = std::move(idle);
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

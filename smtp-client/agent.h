@@ -17,7 +17,7 @@ public:
     ~Agent();
     Agent(const Agent&) = delete;
     std::size_t running() const { return deliveries_.size(); }
-    void when_idle(std::function<void()> idle);       // once nothing runs any more
+    void when_idle(std::function<void()> idle); // once nothing runs any more
 
 private:
     void hear(ipc::Message message);
@@ -30,4 +30,4 @@ private:
     std::unique_ptr<ipc::Channel> channel_;
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -11,45 +11,57 @@ namespace veredus::smtp_client {
 namespace {
 
 constexpr uint64_t max_header = 4u << 20;
-constexpr uint64_t small_body = 64 * 1024;      // goes out in one write with all around it
+constexpr uint64_t small_body = 64 * 1024; // goes out in one write with all around it
 constexpr std::size_t chunk = 64 * 1024;
-constexpr int chunks_per_step = 16;             // then other sessions get their turn
+constexpr int chunks_per_step = 16; // then other sessions get their turn
 
-bool line_begins_with_dot(std::string_view header) { return header.starts_with('.') || header.find("\n.") != std::string_view::npos; }
+bool line_begins_with_dot(std::string_view header)
+{
+    return header.starts_with('.') || header.find("\n.") != std::string_view::npos;
+}
 
-bool within(uint64_t offset, uint64_t size, uint64_t file) { return offset <= file && size <= file - offset; }
+bool within(uint64_t offset, uint64_t size, uint64_t file)
+{
+    return offset <= file && size <= file - offset;
+}
 
-}  // namespace
+} // namespace
 
 Result<Content> Content::open(Fd file, const queue::Layout& layout)
 {
     struct stat st {};
     if (::fstat(file.get(), &st) != 0) return fail_errno("queue file");
     const auto size = static_cast<uint64_t>(st.st_size);
-    if (!S_ISREG(st.st_mode) || !within(layout.body_offset, layout.body_size, size) || !within(layout.header_offset, layout.header_size, size))
+    if (!S_ISREG(st.st_mode) || !within(layout.body_offset, layout.body_size, size) ||
+        !within(layout.header_offset, layout.header_size, size))
         return fail("queue file: its parts do not lie within it");
-    if (layout.header_size > max_header) return fail("queue file: the header is too large to send");
-    std::string header = TRY(pread_exact(file.get(), static_cast<off_t>(layout.header_offset), static_cast<std::size_t>(layout.header_size)));
+    std::string header = TRY(queue::read_header(file, layout, max_header));
     Content content(std::move(file), layout, std::move(header));
     content.leading_dot_ = layout.leading_dot || line_begins_with_dot(content.header_);
     if (!content.header_.empty() && !content.header_.ends_with("\r\n")) content.header_ += "\r\n";
     content.end_ = ".\r\n";
     if (layout.body_size > 0) {
         const uint64_t tail = std::min<uint64_t>(layout.body_size, 2);
-        const auto last = TRY(pread_exact(content.file_.get(), static_cast<off_t>(layout.body_offset + layout.body_size - tail), static_cast<std::size_t>(tail)));
+        const auto last =
+            TRY(pread_exact(content.file_.get(), static_cast<off_t>(layout.body_offset + layout.body_size - tail),
+                            static_cast<std::size_t>(tail)));
         if (last != "\r\n") content.end_ = "\r\n.\r\n";
     }
     return content;
 }
 
-ContentSender::Step ContentSender::step(net::Stream& stream) { return content_.leading_dot_ ? stuffed(stream) : plain(stream); }
+ContentSender::Step ContentSender::step(net::Stream& stream)
+{
+    return content_.leading_dot_ ? stuffed(stream) : plain(stream);
+}
 
 ContentSender::Step ContentSender::plain(net::Stream& stream)
 {
     const queue::Layout& layout = content_.layout_;
     std::string text = cat(content_.header_, "\r\n");
     if (layout.body_size <= small_body) {
-        const auto body = pread_exact(content_.file_.get(), static_cast<off_t>(layout.body_offset), static_cast<std::size_t>(layout.body_size));
+        const auto body = pread_exact(content_.file_.get(), static_cast<off_t>(layout.body_offset),
+                                      static_cast<std::size_t>(layout.body_size));
         if (!body) return Step::failed;
         append(text, *body, content_.end_);
         stream.write(text);
@@ -87,4 +99,4 @@ ContentSender::Step ContentSender::stuffed(net::Stream& stream)
     return Step::queued;
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -20,19 +20,21 @@ public:
 
 private:
     friend class ContentSender;
-    Content(Fd file, queue::Layout layout, std::string header) : file_(std::move(file)), layout_(layout), header_(std::move(header)) {}
+    Content(Fd file, queue::Layout layout, std::string header)
+        : file_(std::move(file)), layout_(layout), header_(std::move(header))
+    {}
     Fd file_;
     queue::Layout layout_;
-    std::string header_;        // without the blank line
+    std::string header_; // without the blank line
     bool leading_dot_ = false;
-    std::string end_;           // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
+    std::string end_; // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
 };
 
 // Writes a content to a stream in DATA form. step() when made, and again whenever the stream drained.
 class ContentSender {
 public:
     explicit ContentSender(const Content& content) : content_(content) {}
-    enum class Step { more, queued, failed };   // queued: all is given to the stream, which may still hold some
+    enum class Step { more, queued, failed }; // queued: all is given to the stream, which may still hold some
     Step step(net::Stream& stream);
 
 private:
@@ -40,8 +42,8 @@ private:
     Step stuffed(net::Stream& stream);
     const Content& content_;
     smtp::DotWriter writer_;
-    uint64_t sent_ = 0;         // of the body
+    uint64_t sent_ = 0; // of the body
     bool started_ = false;
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

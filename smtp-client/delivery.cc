@@ -8,12 +8,15 @@
 namespace veredus::smtp_client {
 
 Delivery::Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done)
-    : world_(world), settings_(world.settings), attempt_(std::move(attempt)), file_(std::move(file)), report_(std::move(report)),
-      done_(std::move(done)), received_us_(world.clock.wall_us()), received_mono_us_(world.clock.mono_us())
-{
-}
+    : world_(world), settings_(world.settings), attempt_(std::move(attempt)), file_(std::move(file)),
+      report_(std::move(report)), done_(std::move(done)), received_us_(world.clock.wall_us()),
+      received_mono_us_(world.clock.mono_us())
+{}
 
-Delivery::~Delivery() { bury_session(); }
+Delivery::~Delivery()
+{
+    bury_session();
+}
 
 void Delivery::start()
 {
@@ -74,12 +77,13 @@ void Delivery::next_hop()
 
 void Delivery::find()
 {
-    finder_ = std::make_unique<Finder>(world_.loop, world_.resolver, settings_, hops_[hop_ - 1], world_.own_addresses(), [this](Found found) { heard(std::move(found)); });
+    finder_ = std::make_unique<Finder>(world_.loop, world_.resolver, settings_, hops_[hop_ - 1], world_.own_addresses(),
+                                       [this](Found found) { heard(std::move(found)); });
 }
 
 void Delivery::heard(Found found)
 {
-    world_.loop.defer([old = std::shared_ptr<Finder>(std::move(finder_))] {});   // it is on the call stack
+    world_.loop.defer([old = std::shared_ptr<Finder>(std::move(finder_))] {}); // it is on the call stack
     endpoints_ = std::move(found.endpoints);
     endpoint_ = 0;
     if (!endpoints_.empty()) return next_endpoint();
@@ -127,7 +131,8 @@ void Delivery::begin_group()
     group_.clear();
     for (std::size_t i = 0; i < rcpts_.size(); ++i) {
         const Rcpt& r = rcpts_[i];
-        if (!r.decided && !r.tried && (group_.empty() || r.sender == rcpts_[group_.front()].sender)) group_.push_back(i);
+        if (!r.decided && !r.tried && (group_.empty() || r.sender == rcpts_[group_.front()].sender))
+            group_.push_back(i);
     }
     if (group_.empty()) return leave_session();
     smtp::Transaction transaction;
@@ -136,7 +141,8 @@ void Delivery::begin_group()
         rcpts_[i].tried = true;
         transaction.recipients.push_back(rcpts_[i].recipient);
     }
-    transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
+    transaction.body =
+        attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
     transaction.smtputf8 = attempt_.smtputf8;
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
@@ -174,14 +180,23 @@ void Delivery::take_result(std::size_t index, const smtp::RecipientResult& resul
     const Endpoint& endpoint = session_->endpoint();
     Rcpt& r = rcpts_[index];
     if (reply.code == 0 || r.decided) return;
-    if (!result.ours && reply.code < 400) return decide(index, ipc::Outcome::delivered, dsn_of(reply), said(reply), endpoint.relay(), endpoint.host, false);
+    if (!result.ours && reply.code < 400)
+        return decide(index, ipc::Outcome::delivered, dsn_of(reply), said(reply), endpoint.relay(), endpoint.host,
+                      false);
     std::string text;
-    if (!result.ours) text = host_said(endpoint, reply, result.command);
-    else if (reply.text.ends_with("server")) text = cat(reply.text, ' ', endpoint.name());
-    else text = cat("host ", endpoint.name(), ": ", printable(reply.text), result.command.empty() ? std::string() : cat(" (in reply to ", result.command, " command)"));
+    if (!result.ours)
+        text = host_said(endpoint, reply, result.command);
+    else if (reply.text.ends_with("server"))
+        text = cat(reply.text, ' ', endpoint.name());
+    else
+        text = cat("host ", endpoint.name(), ": ", printable(reply.text),
+                   result.command.empty() ? std::string() : cat(" (in reply to ", result.command, " command)"));
     const std::string mta = result.ours ? std::string() : endpoint.host;
-    if (reply.permanent()) return decide(index, ipc::Outcome::failed, dsn_of(reply), std::move(text), endpoint.relay(), mta, false);
-    if (last_chance()) return decide(index, ipc::Outcome::deferred, dsn_of(reply), std::move(text), endpoint.relay(), mta, reply.code == 421);
+    if (reply.permanent())
+        return decide(index, ipc::Outcome::failed, dsn_of(reply), std::move(text), endpoint.relay(), mta, false);
+    if (last_chance())
+        return decide(index, ipc::Outcome::deferred, dsn_of(reply), std::move(text), endpoint.relay(), mta,
+                      reply.code == 421);
     log::info(attempt_.queue_id, ": ", text);
     r.reason = std::move(text);
     r.dsn = dsn_of(reply);
@@ -197,8 +212,9 @@ void Delivery::on_broken(const Broken& broken)
     const Endpoint endpoint = session_->endpoint();
     const bool stale = reused_ && (broken.when == When::transaction || broken.when == When::early);
     bury_session();
-    if (broken.when == When::handshake && level_ == Session::Tls::may) return connect(endpoint, Session::Tls::none);   // RFC 7435 §3
-    if (stale) {   // the peer grew tired of the idle connection just when we came: no judgement
+    if (broken.when == When::handshake && level_ == Session::Tls::may)
+        return connect(endpoint, Session::Tls::none); // RFC 7435 §3
+    if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
         endpoints_.clear();
         return find();
     }
@@ -208,7 +224,8 @@ void Delivery::on_broken(const Broken& broken)
     failure_mta_ = broken.remote_mta;
     if (broken.failure.permanent) return fail_all(ipc::Outcome::failed, failure_, true, failure_relay_, failure_mta_);
     // The peer may have taken the mail: another host now would double it for sure when that one did.
-    if (broken.when == When::after_dot) return fail_all(ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
+    if (broken.when == When::after_dot)
+        return fail_all(ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
     if (broken.when != When::connecting && !last_chance()) log::info(attempt_.queue_id, ": ", broken.failure.text);
     group_.clear();
     next_endpoint();
@@ -218,12 +235,15 @@ void Delivery::give_up()
 {
     for (std::size_t i = 0; i < rcpts_.size(); ++i) {
         Rcpt& r = rcpts_[i];
-        if (!r.decided && !r.reason.empty()) decide(i, ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
+        if (!r.decided && !r.reason.empty())
+            decide(i, ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
     }
-    fail_all(failure_.permanent ? ipc::Outcome::failed : ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
+    fail_all(failure_.permanent ? ipc::Outcome::failed : ipc::Outcome::deferred, failure_, true, failure_relay_,
+             failure_mta_);
 }
 
-void Delivery::fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay, const std::string& remote_mta)
+void Delivery::fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay,
+                        const std::string& remote_mta)
 {
     for (std::size_t i = 0; i < rcpts_.size(); ++i)
         if (!rcpts_[i].decided) decide(i, outcome, failure.dsn, failure.text, relay, remote_mta, site);
@@ -239,7 +259,8 @@ void Delivery::cancel()
     fail_all(ipc::Outcome::deferred, {false, "4.3.2", "delivery was cancelled"}, false, "none", "");
 }
 
-void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay, std::string remote_mta, bool site)
+void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay,
+                      std::string remote_mta, bool site)
 {
     rcpts_[index].decided = true;
     ipc::Verdict verdict;
@@ -254,9 +275,10 @@ void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, 
     const int64_t ready = ready_mono_us_ ? ready_mono_us_ : now;
     const auto seconds = [](int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / us_per_second; };
     ipc::Verdict shown = verdict;
-    if (session_ && session_->uses() > 1 && verdict.relay != "none") append(shown.relay, ", conn_use=", session_->uses());
-    log::info(ipc::delivery_line(attempt_, attempt_.targets[index], shown, seconds(received_us_ - attempt_.active_us), seconds(ready - received_mono_us_),
-                                 seconds(now - ready), world_.clock.wall_us()));
+    if (session_ && session_->uses() > 1 && verdict.relay != "none")
+        append(shown.relay, ", conn_use=", session_->uses());
+    log::info(ipc::delivery_line(attempt_, attempt_.targets[index], shown, seconds(received_us_ - attempt_.active_us),
+                                 seconds(ready - received_mono_us_), seconds(now - ready), world_.clock.wall_us()));
     batch_.push_back(std::move(verdict));
 }
 
@@ -288,4 +310,4 @@ void Delivery::bury_session()
     world_.loop.defer([old = std::shared_ptr<Session>(std::move(session_))] {});
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

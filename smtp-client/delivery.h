@@ -1,4 +1,5 @@
-// One attempt of qmgr from its arrival to the last verdict: which place is tried next, and what each reply means for whom.
+// One attempt of qmgr from its arrival to the last verdict: which place is tried next, and what each reply means for
+// whom.
 #pragma once
 
 #include <functional>
@@ -19,27 +20,27 @@ struct World {
     const Clock& clock;
     dns::Resolver& resolver;
     Pool& pool;
-    std::shared_ptr<const Settings> settings;             // shared: a reload brings new ones while old deliveries run
-    std::shared_ptr<tls::ClientContext> tls;              // null: none
+    std::shared_ptr<const Settings> settings; // shared: a reload brings new ones while old deliveries run
+    std::shared_ptr<tls::ClientContext> tls;  // null: none
     std::function<std::vector<net::Address>()> own_addresses;
 };
 
 class Delivery final : public SessionUser {
 public:
-    using Report = std::function<void(std::vector<ipc::Verdict>)>;   // some verdicts; each recipient gets one, once
-    using Done = std::function<void()>;                              // after the last: destroy me, but not within this call
+    using Report = std::function<void(std::vector<ipc::Verdict>)>; // some verdicts; each recipient gets one, once
+    using Done = std::function<void()>; // after the last: destroy me, but not within this call
     Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done);
     ~Delivery() override;
     Delivery(const Delivery&) = delete;
     void start();
-    void cancel();                                                   // whoever is undecided is deferred; done() follows
+    void cancel(); // whoever is undecided is deferred; done() follows
 
 private:
     struct Rcpt {
         mail::Recipient recipient;
         mail::Address sender;
-        bool decided = false, tried = false;      // tried: in this session
-        std::string reason, dsn, relay, remote_mta;   // of a temporary refusal that may yet be bettered elsewhere
+        bool decided = false, tried = false;        // tried: in this session
+        std::string reason, dsn, relay, remote_mta; // of a temporary refusal that may yet be bettered elsewhere
     };
     void on_ready() override;
     void on_finished() override;
@@ -55,12 +56,14 @@ private:
     bool last_chance() const;
     void take_results();
     void take_result(std::size_t index, const smtp::RecipientResult& result);
-    void fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay, const std::string& remote_mta);
+    void fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay,
+                  const std::string& remote_mta);
     void give_up();
-    void decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay, std::string remote_mta, bool site);
+    void decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay,
+                std::string remote_mta, bool site);
     bool all_decided() const;
-    void tell();                                  // reports what was decided
-    void settle();                                // tells, and ends when that was all
+    void tell();   // reports what was decided
+    void settle(); // tells, and ends when that was all
     void bury_session();
     World& world_;
     std::shared_ptr<const Settings> settings_;
@@ -69,21 +72,21 @@ private:
     Report report_;
     Done done_;
     std::optional<Content> content_;
-    std::vector<Rcpt> rcpts_;                     // one for each target
-    std::vector<std::size_t> group_;              // those of the running transaction
+    std::vector<Rcpt> rcpts_;        // one for each target
+    std::vector<std::size_t> group_; // those of the running transaction
     std::vector<NextHop> hops_;
-    std::size_t hop_ = 0;                         // the one after the one being tried
+    std::size_t hop_ = 0; // the one after the one being tried
     std::vector<Endpoint> endpoints_;
-    std::size_t endpoint_ = 0;                    // the one after the one being tried
+    std::size_t endpoint_ = 0; // the one after the one being tried
     std::unique_ptr<Finder> finder_;
     std::unique_ptr<Session> session_;
     Session::Tls level_ = Session::Tls::none;
     bool reused_ = false, finished_ = false;
-    std::size_t sessions_ = 0;                    // that got past EHLO
-    Failure failure_;                             // the latest that hit all
+    std::size_t sessions_ = 0; // that got past EHLO
+    Failure failure_;          // the latest that hit all
     std::string failure_relay_ = "none", failure_mta_;
     std::vector<ipc::Verdict> batch_;
     int64_t received_us_ = 0, received_mono_us_ = 0, ready_mono_us_ = 0;
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -11,13 +11,16 @@ constexpr uint16_t smtp_port = 25;
 
 std::string name_service_error(const std::string& name, std::string_view type, dns::Status status)
 {
-    return cat("Host or domain name not found. Name service error for name=", name, " type=", type, ": ", dns::status_text(status));
+    return cat("Host or domain name not found. Name service error for name=", name, " type=", type, ": ",
+               dns::status_text(status));
 }
 
-}  // namespace
+} // namespace
 
-Finder::Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settings> settings, NextHop hop, const std::vector<net::Address>& own, Done done)
-    : loop_(loop), resolver_(resolver), settings_(std::move(settings)), hop_(std::move(hop)), own_(own), done_(std::move(done))
+Finder::Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settings> settings, NextHop hop,
+               const std::vector<net::Address>& own, Done done)
+    : loop_(loop), resolver_(resolver), settings_(std::move(settings)), hop_(std::move(hop)), own_(own),
+      done_(std::move(done))
 {
     if (hop_.literal) {
         loop_.defer([this, life = std::weak_ptr<int>(alive_)] {
@@ -45,12 +48,15 @@ Finder::~Finder()
 void Finder::heard_mx(const dns::Answer& answer)
 {
     if (answer.status == dns::Status::ok) {
-        if (is_null_mx(answer)) return fail_with(true, "5.1.10", cat("Domain ", hop_.host, " does not accept mail (nullMX)"));   // RFC 7505 §3
+        if (is_null_mx(answer))
+            return fail_with(true, "5.1.10",
+                             cat("Domain ", hop_.host, " does not accept mail (nullMX)")); // RFC 7505 §3
         auto hosts = mx_hosts(answer);
         if (!hosts.empty()) return look_up_hosts(std::move(hosts));
     }
     // RFC 5321 §5.1: without MX records the domain itself is the host.
-    if (answer.status == dns::Status::nodata || answer.status == dns::Status::ok || (dns::temporary(answer.status) && settings_->ignore_mx_lookup_error))
+    if (answer.status == dns::Status::nodata || answer.status == dns::Status::ok ||
+        (dns::temporary(answer.status) && settings_->ignore_mx_lookup_error))
         return look_up_hosts({{hop_.host, 0}});
     const bool permanent = !dns::temporary(answer.status);
     fail_with(permanent, permanent ? "5.4.4" : "4.4.3", name_service_error(hop_.host, "MX", answer.status));
@@ -81,7 +87,8 @@ void Finder::ask(const Mx& mx, dns::Kind kind)
 
 void Finder::heard_address(const Mx& mx, dns::Kind kind, const dns::Answer& answer)
 {
-    for (const dns::Record& record : answer.records) endpoints_.push_back({record.address.with_port(hop_.port), mx.host, mx.preference});
+    for (const dns::Record& record : answer.records)
+        endpoints_.push_back({record.address.with_port(hop_.port), mx.host, mx.preference});
     if (answer.status != dns::Status::ok) note_failure(mx.host, kind == dns::Kind::a ? "A" : "AAAA", answer.status);
     if (tickets_.empty()) conclude();
 }
@@ -107,18 +114,22 @@ void Finder::conclude()
     if (hop_.port == smtp_port) {
         if (const auto mine = own_preference(endpoints_, own_, settings_->myhostname)) {
             std::erase_if(endpoints_, [&](const Endpoint& e) { return e.preference >= *mine; });
-            if (endpoints_.empty()) return fail_with(true, "5.4.6", cat("mail for ", hop_.host, " loops back to myself"));
+            if (endpoints_.empty())
+                return fail_with(true, "5.4.6", cat("mail for ", hop_.host, " loops back to myself"));
         }
     }
     finish({order(std::move(endpoints_), settings_->order, random_below), {}});
 }
 
-void Finder::fail_with(bool permanent, std::string dsn, std::string text) { finish({{}, {permanent, std::move(dsn), std::move(text)}}); }
+void Finder::fail_with(bool permanent, std::string dsn, std::string text)
+{
+    finish({{}, {permanent, std::move(dsn), std::move(text)}});
+}
 
 void Finder::finish(Found found)
 {
-    const Done done = std::move(done_);   // the owner may destroy us in it
+    const Done done = std::move(done_); // the owner may destroy us in it
     done(std::move(found));
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -1,4 +1,5 @@
-// From a next hop to the addresses to try: MX, implicit MX, null MX, A and AAAA, and ourselves left out (RFC 5321 §5.1).
+// From a next hop to the addresses to try: MX, implicit MX, null MX, A and AAAA, and ourselves left out (RFC 5321
+// §5.1).
 #pragma once
 
 #include <functional>
@@ -23,7 +24,7 @@ struct Failure {
 };
 
 struct Found {
-    std::vector<Endpoint> endpoints;   // to try in this order; empty: see failure
+    std::vector<Endpoint> endpoints; // to try in this order; empty: see failure
     Failure failure;
 };
 
@@ -31,7 +32,8 @@ class Finder {
 public:
     using Done = std::function<void(Found)>;
     // Never calls `done` from inside the constructor. The owner may destroy the finder in `done`.
-    Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settings> settings, NextHop hop, const std::vector<net::Address>& own, Done done);
+    Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settings> settings, NextHop hop,
+           const std::vector<net::Address>& own, Done done);
     ~Finder();
     Finder(const Finder&) = delete;
 
@@ -46,15 +48,15 @@ private:
     void note_failure(const std::string& name, std::string_view type, dns::Status status);
     Loop& loop_;
     dns::Resolver& resolver_;
-    std::shared_ptr<const Settings> settings_;       // shared: a reload brings new ones
+    std::shared_ptr<const Settings> settings_; // shared: a reload brings new ones
     NextHop hop_;
     std::vector<net::Address> own_;
     Done done_;
-    std::map<dns::Resolver::Ticket, int> tickets_;   // open questions
+    std::map<dns::Resolver::Ticket, int> tickets_; // open questions
     std::vector<Endpoint> endpoints_;
-    Failure failure_;                                // the most hopeful one so far
+    Failure failure_; // the most hopeful one so far
     bool failed_ = false;
-    std::shared_ptr<int> alive_ = std::make_shared<int>();   // shared: deferred calls see whether we still are
+    std::shared_ptr<int> alive_ = std::make_shared<int>(); // shared: deferred calls see whether we still are
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

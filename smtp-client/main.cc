@@ -31,7 +31,8 @@ public:
             if (!i->ifa_addr) continue;
             const int family = i->ifa_addr->sa_family;
             if (family == AF_INET) addresses_.push_back(net::Address::from_sockaddr(i->ifa_addr, sizeof(sockaddr_in)));
-            if (family == AF_INET6) addresses_.push_back(net::Address::from_sockaddr(i->ifa_addr, sizeof(sockaddr_in6)));
+            if (family == AF_INET6)
+                addresses_.push_back(net::Address::from_sockaddr(i->ifa_addr, sizeof(sockaddr_in6)));
         }
         ::freeifaddrs(list);
         return addresses_;
@@ -46,11 +47,11 @@ private:
 Result<std::shared_ptr<tls::ClientContext>> make_tls(const conf::Values& values, const Settings& settings)
 {
     if (settings.tls_level == TlsLevel::none) return std::shared_ptr<tls::ClientContext>();
-    return std::shared_ptr<tls::ClientContext>(
-        TRY(tls::ClientContext::create(std::string(values.text("smtp_tls_CAfile")), std::string(values.text("smtp_tls_CApath")))));
+    return std::shared_ptr<tls::ClientContext>(TRY(tls::ClientContext::create(
+        std::string(values.text("smtp_tls_CAfile")), std::string(values.text("smtp_tls_CApath")))));
 }
 
-}  // namespace
+} // namespace
 
 class SmtpClient final : public daemon::Service {
 public:
@@ -68,7 +69,8 @@ public:
     {
         resolver_ = std::make_unique<dns::Resolver>(loop, dns_config_);
         pool_ = std::make_unique<Pool>(loop);
-        world_.reset(new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }});
+        world_.reset(
+            new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }});
         return {};
     }
 
@@ -77,7 +79,9 @@ public:
         if (peer.role != "qmgr") return log::warning("refused a channel from ", printable(peer.role));
         agents_.emplace_front();
         const auto place = agents_.begin();
-        *place = std::make_unique<Agent>(*world_, std::move(channel), [this, place] { world_->loop.defer([this, place] { agents_.erase(place); }); });
+        *place = std::make_unique<Agent>(*world_, std::move(channel), [this, place] {
+            world_->loop.defer([this, place] { agents_.erase(place); });
+        });
     }
 
     Result<void> reload(const conf::Values& values) override
@@ -85,8 +89,10 @@ public:
         auto settings = std::make_shared<const Settings>(TRY(read_settings(values)));
         // The jail may hide the authorities' files by now: what was read at the start stays unless TLS was off.
         std::shared_ptr<tls::ClientContext> tls = tls_;
-        if (settings->tls_level == TlsLevel::none) tls = nullptr;
-        else if (!tls) tls = TRY(make_tls(values, *settings));
+        if (settings->tls_level == TlsLevel::none)
+            tls = nullptr;
+        else if (!tls)
+            tls = TRY(make_tls(values, *settings));
         settings_ = world_->settings = std::move(settings);
         tls_ = world_->tls = std::move(tls);
         pool_->clear();
@@ -116,17 +122,17 @@ public:
     }
 
 private:
-    std::shared_ptr<const Settings> settings_;        // shared with the deliveries that began under them
+    std::shared_ptr<const Settings> settings_; // shared with the deliveries that began under them
     std::shared_ptr<tls::ClientContext> tls_;
     dns::Config dns_config_;
     OwnAddresses own_{system_clock()};
     std::unique_ptr<dns::Resolver> resolver_;
     std::unique_ptr<Pool> pool_;
     std::unique_ptr<World> world_;
-    std::list<std::unique_ptr<Agent>> agents_;        // last: deliveries die before what they borrow
+    std::list<std::unique_ptr<Agent>> agents_; // last: deliveries die before what they borrow
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client
 
 int main(int argc, char** argv)
 {

@@ -8,7 +8,8 @@ namespace veredus::smtp_client {
 std::optional<uint16_t> parse_port(std::string_view text)
 {
     // No services(5) in an empty jail: the names that mail has there.
-    static constexpr std::pair<std::string_view, uint16_t> names[] = {{"smtp", 25}, {"lmtp", 24}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}};
+    static constexpr std::pair<std::string_view, uint16_t> names[] = {
+        {"smtp", 25}, {"lmtp", 24}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}};
     for (const auto& [name, port] : names)
         if (iequals(text, name)) return port;
     const auto number = parse_number<uint16_t>(text);
@@ -24,14 +25,18 @@ Result<NextHop> parse_bracketed(std::string_view inside, NextHop hop)
         hop.host = hop.literal->ip();
         return hop;
     }
-    if (!mail::is_domain(inside)) return fail(cat("[", printable(inside, 100), "] is neither a host name nor an address"));
+    if (!mail::is_domain(inside))
+        return fail(cat("[", printable(inside, 100), "] is neither a host name nor an address"));
     hop.host = lower(inside);
     return hop;
 }
 
-}  // namespace
+} // namespace
 
-std::string NextHop::key() const { return use_mx ? cat(host, ':', port) : cat('[', host, "]:", port); }
+std::string NextHop::key() const
+{
+    return use_mx ? cat(host, ':', port) : cat('[', host, "]:", port);
+}
 
 Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
 {
@@ -41,7 +46,8 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
     const bool bracketed = text.starts_with('[');
     if (bracketed) {
         const auto end = text.find(']');
-        if (end == std::string_view::npos) return fail(cat("next hop \"", printable(text, 100), "\": no closing bracket"));
+        if (end == std::string_view::npos)
+            return fail(cat("next hop \"", printable(text, 100), "\": no closing bracket"));
         host = text.substr(1, end - 1);
         rest = text.substr(end + 1);
     } else if (const auto colon = text.find(':'); colon != std::string_view::npos) {
@@ -60,4 +66,4 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
     return hop;
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

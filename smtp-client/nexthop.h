@@ -14,14 +14,14 @@ namespace veredus::smtp_client {
 // "example.org", "example.org:587": its MX hosts. "[mx.example.org]", "[mx.example.org]:587": that host.
 // "[192.0.2.1]:25", "[IPv6:2001:db8::1]", "[2001:db8::1]": that address.
 struct NextHop {
-    std::string host;                       // in lower case; for an address its text
+    std::string host; // in lower case; for an address its text
     uint16_t port = 25;
     bool use_mx = false;
     std::optional<net::Address> literal;
-    std::string key() const;                // the same for all spellings of one destination
+    std::string key() const; // the same for all spellings of one destination
 };
 
-std::optional<uint16_t> parse_port(std::string_view text);   // a number, or the name of a mail service
+std::optional<uint16_t> parse_port(std::string_view text); // a number, or the name of a mail service
 Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port);
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

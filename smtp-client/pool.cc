@@ -10,7 +10,8 @@ Pool::~Pool() = default;
 
 std::unique_ptr<Session> Pool::take(const std::string& key)
 {
-    const auto found = std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.key == key && e.session->usable(); });
+    const auto found =
+        std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.key == key && e.session->usable(); });
     if (found == idle_.end()) return nullptr;
     auto session = std::move(found->session);
     idle_.erase(found);
@@ -20,7 +21,8 @@ std::unique_ptr<Session> Pool::take(const std::string& key)
 void Pool::put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings)
 {
     const int64_t age_us = loop_.now_us() - session->started_us();
-    const bool old = age_us >= settings.reuse_time.count() * us_per_second || (settings.reuse_count && session->uses() >= settings.reuse_count);
+    const bool old = age_us >= settings.reuse_time.count() * us_per_second ||
+                     (settings.reuse_count && session->uses() >= settings.reuse_count);
     if (!settings.cache_connections || old || !session->usable()) return retire(std::move(session));
     while (idle_.size() >= max_idle) drop(idle_.back().session.get(), true);
     Session* raw = session.get();
@@ -56,12 +58,15 @@ void Pool::bury(std::unique_ptr<Session> session)
 
 void Pool::drop(const Session* session, bool say_quit)
 {
-    const auto at = std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.session.get() == session; });
+    const auto at =
+        std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.session.get() == session; });
     if (at == idle_.end()) return;
     auto owned = std::move(at->session);
     idle_.erase(at);
-    if (say_quit) retire(std::move(owned));
-    else bury(std::move(owned));
+    if (say_quit)
+        retire(std::move(owned));
+    else
+        bury(std::move(owned));
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -14,11 +14,11 @@ public:
     explicit Pool(Loop& loop) : loop_(loop) {}
     ~Pool();
     Pool(const Pool&) = delete;
-    std::unique_ptr<Session> take(const std::string& key);       // the latest used; null when there is none
+    std::unique_ptr<Session> take(const std::string& key); // the latest used; null when there is none
     // Keeps it when the settings let it take another mail, else says QUIT.
     void put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings);
-    void retire(std::unique_ptr<Session> session);               // QUIT if it can, and destroyed later, never at once
-    void clear();                                                // all idle ones say QUIT
+    void retire(std::unique_ptr<Session> session); // QUIT if it can, and destroyed later, never at once
+    void clear();                                  // all idle ones say QUIT
     std::size_t idle() const { return idle_.size(); }
     std::size_t leaving() const { return leaving_.size(); }
 
@@ -32,8 +32,8 @@ private:
     void bury(std::unique_ptr<Session> session);
     void drop(const Session* session, bool say_quit);
     Loop& loop_;
-    std::list<Entry> idle_;                                      // the latest used first
+    std::list<Entry> idle_; // the latest used first
     std::list<std::unique_ptr<Session>> leaving_;
 };
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

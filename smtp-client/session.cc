@@ -25,11 +25,11 @@ smtp::ClientOptions client_options(const Settings& settings, Session::Tls level)
 std::string connect_error(const Error& error)
 {
     if (error.code == ETIMEDOUT) return "Connection timed out";
-    if (error.code != 0) return fail_errno("", error.code).error.text.substr(2);   // after ": "
+    if (error.code != 0) return fail_errno("", error.code).error.text.substr(2); // after ": "
     return error.text;
 }
 
-}  // namespace
+} // namespace
 
 std::string said(const smtp::Reply& reply)
 {
@@ -51,9 +51,11 @@ std::string dsn_of(const smtp::Reply& reply)
     return reply.permanent() ? "5.0.0" : reply.temporary() ? "4.0.0" : "2.0.0";
 }
 
-Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls, Endpoint endpoint, Tls level, SessionUser& user)
-    : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), level_(level), user_(&user),
-      client_(client_options(*settings_, level_)), started_us_(loop.now_us()), stage_timer_(std::make_unique<Timer>(loop, [this] { expired(); })),
+Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
+                 Endpoint endpoint, Tls level, SessionUser& user)
+    : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), level_(level),
+      user_(&user), client_(client_options(*settings_, level_)), started_us_(loop.now_us()),
+      stage_timer_(std::make_unique<Timer>(loop, [this] { expired(); })),
       total_timer_(std::make_unique<Timer>(loop, [this] { lost(true); }))
 {
     const auto& bind = endpoint_.address.family() == AF_INET ? settings_->bind4 : settings_->bind6;
@@ -66,7 +68,9 @@ Session::~Session() = default;
 void Session::connected(Result<Fd> fd)
 {
     if (!user_) return;
-    if (!fd) return broken(Broken::When::connecting, {false, "4.4.1", cat("connect to ", endpoint_.relay(), ": ", connect_error(fd.error()))});
+    if (!fd)
+        return broken(Broken::When::connecting,
+                      {false, "4.4.1", cat("connect to ", endpoint_.relay(), ": ", connect_error(fd.error()))});
     stream_ = std::make_unique<net::Stream>(loop_, std::move(*fd), *this);
     total_timer_->start(max_dialogue);
     arm();
@@ -79,9 +83,18 @@ std::chrono::seconds Session::stage_time() const
         Settings::Seconds Settings::*time;
     };
     static constexpr Row rows[] = {
-        {"greeting", &Settings::helo},          {"EHLO", &Settings::helo},       {"HELO", &Settings::helo},           {"LHLO", &Settings::helo},
-        {"STARTTLS", &Settings::starttls},      {"TLS", &Settings::starttls},    {"MAIL FROM", &Settings::mail},      {"RCPT TO", &Settings::rcpt},
-        {"DATA command", &Settings::data_init}, {"body", &Settings::data_xfer},  {"end of data", &Settings::data_done}, {"RSET", &Settings::rset},
+        {"greeting", &Settings::helo},
+        {"EHLO", &Settings::helo},
+        {"HELO", &Settings::helo},
+        {"LHLO", &Settings::helo},
+        {"STARTTLS", &Settings::starttls},
+        {"TLS", &Settings::starttls},
+        {"MAIL FROM", &Settings::mail},
+        {"RCPT TO", &Settings::rcpt},
+        {"DATA command", &Settings::data_init},
+        {"body", &Settings::data_xfer},
+        {"end of data", &Settings::data_done},
+        {"RSET", &Settings::rset},
     };
     const std::string_view stage = client_.stage();
     for (const Row& row : rows)
@@ -92,7 +105,7 @@ std::chrono::seconds Session::stage_time() const
 void Session::arm()
 {
     stage_ = client_.stage();
-    if (sender_) {   // the content: some of it must move
+    if (sender_) { // the content: some of it must move
         stage_timer_->stop();
         stream_->set_timeout(settings_->data_xfer);
         return;
@@ -101,20 +114,25 @@ void Session::arm()
     stage_timer_->start(stage_time());
 }
 
-void Session::expired() { lost(true); }
+void Session::expired()
+{
+    lost(true);
+}
 
 // The peer is gone or silent.
 void Session::lost(bool timeout)
 {
     const std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
                                      : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
-    const auto when = after_dot_ ? Broken::When::after_dot : in_transaction_ ? Broken::When::transaction : Broken::When::early;
+    const auto when = after_dot_        ? Broken::When::after_dot
+                      : in_transaction_ ? Broken::When::transaction
+                                        : Broken::When::early;
     broken(when, {false, "4.4.2", text});
 }
 
 void Session::on_data(std::string_view bytes)
 {
-    if (!user_) {   // idle or quitting: a peer that speaks now says good-bye
+    if (!user_) { // idle or quitting: a peer that speaks now says good-bye
         if (gone_) std::exchange(gone_, nullptr)();
         return;
     }
@@ -124,7 +142,9 @@ void Session::on_data(std::string_view bytes)
     handle(wants, std::move(out));
     if (life.expired() || !stream_ || !user_) return;
     // Each whole line is progress; bytes that never end a line are none.
-    if (!sender_ && (client_.stage() != stage_ || bytes.find('\n') != std::string_view::npos) && wants == smtp::Client::Wants::input) arm();
+    if (!sender_ && (client_.stage() != stage_ || bytes.find('\n') != std::string_view::npos) &&
+        wants == smtp::Client::Wants::input)
+        arm();
 }
 
 void Session::on_end(net::End end, const std::string& why)
@@ -135,7 +155,9 @@ void Session::on_end(net::End end, const std::string& why)
     }
     if (end == net::End::tls_failed) {
         log::info("SSL_connect error to ", endpoint_.relay(), ": ", printable(why));
-        return broken(Broken::When::handshake, {false, "4.7.5", cat("Cannot start TLS: handshake failure with ", endpoint_.name(), ": ", printable(why))});
+        return broken(
+            Broken::When::handshake,
+            {false, "4.7.5", cat("Cannot start TLS: handshake failure with ", endpoint_.name(), ": ", printable(why))});
     }
     lost(end == net::End::timeout);
 }
@@ -202,8 +224,11 @@ void Session::be_ready()
     if (level_ == Tls::encrypt && !client_.tls()) {
         const smtp::Reply& refusal = client_.failure();
         if (refusal.code)
-            return broken(Broken::When::early, {false, "4.7.4", cat("TLS is required, but host ", endpoint_.name(), " refused to start TLS: ", said(refusal))});
-        return broken(Broken::When::early, {false, "4.7.4", cat("TLS is required, but was not offered by host ", endpoint_.name())});
+            return broken(Broken::When::early, {false, "4.7.4",
+                                                cat("TLS is required, but host ", endpoint_.name(),
+                                                    " refused to start TLS: ", said(refusal))});
+        return broken(Broken::When::early,
+                      {false, "4.7.4", cat("TLS is required, but was not offered by host ", endpoint_.name())});
     }
     stage_timer_->stop();
     total_timer_->stop();
@@ -215,7 +240,8 @@ void Session::be_ready()
 void Session::refused()
 {
     const smtp::Reply& reply = client_.failure();
-    Failure failure{reply.permanent(), dsn_of(reply), cat("host ", endpoint_.name(), " refused to talk to me: ", said(reply))};
+    Failure failure{reply.permanent(), dsn_of(reply),
+                    cat("host ", endpoint_.name(), " refused to talk to me: ", said(reply))};
     if (client_.failed_command().empty() && failure.permanent && settings_->skip_5xx_greeting) {
         failure.permanent = false;
         failure.dsn[0] = '4';
@@ -245,7 +271,7 @@ void Session::send_content()
 {
     switch (sender_->step(*stream_)) {
     case ContentSender::Step::more:
-        if (stream_->pending() > 0) return;   // on_drained goes on
+        if (stream_->pending() > 0) return; // on_drained goes on
         loop_.post([this, life = std::weak_ptr<int>(alive_)] {
             if (!life.expired() && sender_ && !content_all_queued_ && stream_) send_content();
         });
@@ -257,7 +283,7 @@ void Session::send_content()
     case ContentSender::Step::failed: {
         log::error("queue file read error");
         std::string out;
-        const auto wants = client_.content_failed();   // the peer gets no final dot, so it drops what it has
+        const auto wants = client_.content_failed(); // the peer gets no final dot, so it drops what it has
         return handle(wants, std::move(out));
     }
     }
@@ -268,7 +294,7 @@ void Session::content_queued()
     sender_.reset();
     std::string out;
     const auto wants = client_.content_sent(out);
-    if (wants == smtp::Client::Wants::close) return;   // the peer broke off meanwhile, and its results are told
+    if (wants == smtp::Client::Wants::close) return; // the peer broke off meanwhile, and its results are told
     after_dot_ = true;
     handle(wants, std::move(out));
 }
@@ -323,8 +349,8 @@ void Session::quit(std::function<void()> gone)
     std::string out;
     client_.quit(out);
     stream_->write(out);
-    stream_->set_timeout(10s);       // the answer is not waited for (smtp_skip_quit_response), only that ours leaves
+    stream_->set_timeout(10s); // the answer is not waited for (smtp_skip_quit_response), only that ours leaves
     stream_->close_after_flush();
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -1,5 +1,5 @@
-// One connection to a peer, from connect(2) to QUIT: bytes, TLS and time-outs around lib/smtp's engine. It may carry one mail after
-// another, for one user after another.
+// One connection to a peer, from connect(2) to QUIT: bytes, TLS and time-outs around lib/smtp's engine. It may carry
+// one mail after another, for one user after another.
 #pragma once
 
 #include <memory>
@@ -17,45 +17,47 @@ namespace veredus::smtp_client {
 
 struct Broken {
     enum class When : uint8_t {
-        connecting,     // no connection came about
-        greeting,       // the peer refused to talk to us
-        early,          // lost, timed out or nonsense before a mail was begun
-        transaction,    // the same while a mail was under way: results() may hold some replies
-        after_dot,      // the same after the end of the content: the peer may have taken the mail
-        handshake,      // TLS failed
+        connecting,  // no connection came about
+        greeting,    // the peer refused to talk to us
+        early,       // lost, timed out or nonsense before a mail was begun
+        transaction, // the same while a mail was under way: results() may hold some replies
+        after_dot,   // the same after the end of the content: the peer may have taken the mail
+        handshake,   // TLS failed
     } when = When::connecting;
     Failure failure;
-    std::string remote_mta;     // who said it; empty when nobody did
+    std::string remote_mta; // who said it; empty when nobody did
 };
 
 // Whoever has work for a session. It may hand the session on or retire it inside any of these calls.
 class SessionUser {
 public:
     virtual ~SessionUser() = default;
-    virtual void on_ready() = 0;                       // greeted: send() may come
-    virtual void on_finished() = 0;                    // results() are complete; usable() tells whether another mail may follow
-    virtual void on_broken(const Broken& broken) = 0;  // the end of this session
+    virtual void on_ready() = 0;    // greeted: send() may come
+    virtual void on_finished() = 0; // results() are complete; usable() tells whether another mail may follow
+    virtual void on_broken(const Broken& broken) = 0; // the end of this session
 };
 
 class Session final : public net::StreamUser {
 public:
     enum class Tls { none, may, encrypt };
-    Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls, Endpoint endpoint, Tls level, SessionUser& user);
+    Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
+            Endpoint endpoint, Tls level, SessionUser& user);
     ~Session() override;
     Session(const Session&) = delete;
 
     const Endpoint& endpoint() const { return endpoint_; }
-    void send(smtp::Transaction transaction, const Content& content);   // when ready or finished and usable(); the content is borrowed
+    void send(smtp::Transaction transaction,
+              const Content& content); // when ready or finished and usable(); the content is borrowed
     const std::vector<smtp::RecipientResult>& results() const { return client_.results(); }
     bool usable() const { return client_.usable() && stream_; }
-    void idle(std::function<void()> gone);             // nobody's for now; `gone` when the peer ends it
-    void adopt(SessionUser& user);                     // back to work
-    void quit(std::function<void()> gone);             // says QUIT, leaves; `gone` when it may be destroyed
-    void detach();                                     // calls nobody any more; to be destroyed soon
+    void idle(std::function<void()> gone); // nobody's for now; `gone` when the peer ends it
+    void adopt(SessionUser& user);         // back to work
+    void quit(std::function<void()> gone); // says QUIT, leaves; `gone` when it may be destroyed
+    void detach();                         // calls nobody any more; to be destroyed soon
     bool encrypted() const { return client_.tls(); }
     int64_t started_us() const { return started_us_; }
-    int64_t ready_us() const { return ready_us_; }     // when it was greeted: connection set-up ends
-    unsigned uses() const { return uses_; }            // mails so far, the running one included
+    int64_t ready_us() const { return ready_us_; } // when it was greeted: connection set-up ends
+    unsigned uses() const { return uses_; }        // mails so far, the running one included
     const smtp::Reply& starttls_refusal() const { return client_.failure(); }
 
 private:
@@ -70,30 +72,30 @@ private:
     void refused();
     void send_content();
     void content_queued();
-    void arm();                                        // the time-out of the stage we are in
+    void arm(); // the time-out of the stage we are in
     void expired();
     std::chrono::seconds stage_time() const;
     void log_tls() const;
     void broken(Broken::When when, Failure failure, std::string remote_mta = {});
     void lost(bool timeout);
     Loop& loop_;
-    std::shared_ptr<const Settings> settings_;         // shared, as is tls_: a reload brings new ones while sessions live
+    std::shared_ptr<const Settings> settings_; // shared, as is tls_: a reload brings new ones while sessions live
     std::shared_ptr<tls::ClientContext> tls_;
     Endpoint endpoint_;
     Tls level_;
     SessionUser* user_;
-    std::function<void()> gone_;                       // while idle or quitting
+    std::function<void()> gone_; // while idle or quitting
     smtp::Client client_;
     const Content* content_ = nullptr;
     std::unique_ptr<ContentSender> sender_;
     bool content_all_queued_ = false, in_transaction_ = false, after_dot_ = false;
-    std::string_view stage_;                           // for which the time-out is armed
+    std::string_view stage_; // for which the time-out is armed
     int64_t started_us_ = 0, ready_us_ = 0;
     unsigned uses_ = 0;
     std::unique_ptr<net::Connector> connector_;
     std::unique_ptr<net::Stream> stream_;
     std::unique_ptr<Timer> stage_timer_, total_timer_;
-    std::shared_ptr<int> alive_ = std::make_shared<int>();   // shared: deferred calls see whether we still are
+    std::shared_ptr<int> alive_ = std::make_shared<int>(); // shared: deferred calls see whether we still are
 };
 
 // What a peer said, as one line: "550 5.1.1 no such user".
@@ -103,4 +105,4 @@ std::string host_said(const Endpoint& endpoint, const smtp::Reply& reply, std::s
 // The enhanced code of a reply, or one made from its code: 4.0.0, 5.0.0, 2.0.0.
 std::string dsn_of(const smtp::Reply& reply);
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

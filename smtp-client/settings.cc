@@ -14,7 +14,8 @@ Result<std::optional<net::Address>> read_bind(const conf::Values& values, const 
     if (text.empty()) return std::optional<net::Address>();
     const auto address = net::Address::parse_ip(text, 0);
     if (!address || address->family() != family)
-        return fail(cat(name, " = ", printable(text, 100), ": an ", family == AF_INET ? "IPv4" : "IPv6", " address is wanted"));
+        return fail(
+            cat(name, " = ", printable(text, 100), ": an ", family == AF_INET ? "IPv4" : "IPv6", " address is wanted"));
     return address;
 }
 
@@ -30,7 +31,7 @@ Family family(std::string_view word)
     return iequals(word, "ipv6") ? Family::ipv6 : Family::any;
 }
 
-}  // namespace
+} // namespace
 
 Result<Settings> read_settings(const conf::Values& values)
 {
@@ -56,7 +57,9 @@ Result<Settings> read_settings(const conf::Values& values)
     s.order.randomize = values.flag("smtp_randomize_addresses");
     s.order.balance = values.flag("smtp_balance_inet_protocols");
     const auto protocols = values.list("inet_protocols");
-    const auto has = [&](std::string_view word) { return std::any_of(protocols.begin(), protocols.end(), [&](const std::string& p) { return iequals(p, word); }); };
+    const auto has = [&](std::string_view word) {
+        return std::any_of(protocols.begin(), protocols.end(), [&](const std::string& p) { return iequals(p, word); });
+    };
     s.ipv4 = has("ipv4") || has("all");
     s.ipv6 = has("ipv6") || has("all");
     s.bind4 = TRY(read_bind(values, "smtp_bind_address", AF_INET));
@@ -70,8 +73,9 @@ Result<Settings> read_settings(const conf::Values& values)
     s.cache_time = duration("smtp_connection_cache_time_limit");
     s.reuse_time = duration("smtp_connection_reuse_time_limit");
     s.reuse_count = static_cast<std::size_t>(values.number("smtp_connection_reuse_count_limit"));
-    for (const std::string& hop : values.list("smtp_fallback_relay")) s.fallback.push_back(TRY(parse_nexthop(hop, s.port)));
+    for (const std::string& hop : values.list("smtp_fallback_relay"))
+        s.fallback.push_back(TRY(parse_nexthop(hop, s.port)));
     return s;
 }
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client

@@ -17,8 +17,9 @@ struct Settings {
     using Seconds = std::chrono::seconds;
     std::string myhostname, helo_name;
     uint16_t port = 25;
-    Seconds connect{30}, helo{300}, starttls{300}, mail{300}, rcpt{300}, data_init{120}, data_xfer{180}, data_done{600}, rset{20};
-    std::size_t mx_session_limit = 2;       // 0: none
+    Seconds connect{30}, helo{300}, starttls{300}, mail{300}, rcpt{300}, data_init{120}, data_xfer{180}, data_done{600},
+        rset{20};
+    std::size_t mx_session_limit = 2; // 0: none
     OrderRules order;
     bool ipv4 = true, ipv6 = true;
     std::optional<net::Address> bind4, bind6;
@@ -28,10 +29,10 @@ struct Settings {
     bool ignore_mx_lookup_error = false, defer_if_no_mx_address = false;
     bool cache_connections = true;
     Seconds cache_time{2}, reuse_time{300};
-    std::size_t reuse_count = 0;            // 0: no limit
+    std::size_t reuse_count = 0; // 0: no limit
     std::vector<NextHop> fallback;
 };
 
 Result<Settings> read_settings(const conf::Values& values);
 
-}  // namespace veredus::smtp_client
+} // namespace veredus::smtp_client
