@@ -13,7 +13,7 @@ constexpr Setting rows[] = {
     {"smtpd_processes", Type::number, "0", master, "how many smtpd processes; 0: one per core", 0, 64},
     {"smtp_processes", Type::number, "0", Who(master | qmgr), "how many smtp-client processes; 0: one per core", 0, 64},
     {"passdb", Type::list, "system", Who(master | resolver | tool), "where users and passwords are: system, file:/path", 0, INT64_MAX, nullptr, false},
-    {"user_cache_time", Type::duration, "10s", resolver, "how long an answer about a user is kept", 0, 3600},
+    {"user_cache_time", Type::duration, "10s", Who(resolver | router), "how long an answer about a user is kept", 0, 3600},
     {"local_minimum_uid", Type::number, "1", master, "no process is started for a user with a smaller uid; 0 is never served", 1, 4294967294},
     {"local_listed_users", Type::list, "nobody", master, "users that are served though their uid is below local_minimum_uid"},
     {"restart_delay", Type::duration, "1s", master, "wait before a process that died is started again; doubles each time", 1, 3600},

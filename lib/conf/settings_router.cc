@@ -12,6 +12,7 @@ constexpr Setting rows[] = {
     {"local_recipient_maps", Type::tables, "unix:passwd.byname $alias_maps", router, "which local recipients exist; empty: all are taken"},
     {"virtual_alias_maps", Type::tables, "", router, "addresses that stand for other addresses"},
     {"virtual_alias_domains", Type::list, "$virtual_alias_maps", router, "domains all of whose addresses are in virtual_alias_maps"},
+    {"virtual_alias_expansion_limit", Type::number, "1000", router, "how many addresses one entry of virtual_alias_maps may have", 1, 1000},
     {"propagate_unmatched_extensions", Type::list, "canonical, virtual", router, "where user+extension keeps its extension when user was found"},
     {"relay_domains", Type::list, "", Who(router | smtpd), "domains that this host takes mail for and passes on"},
     {"relay_recipient_maps", Type::tables, "", router, "which recipients of relay_domains exist; empty: all are taken"},

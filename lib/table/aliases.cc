@@ -1,6 +1,8 @@
 // aliases(5) and .forward: the grammar of targets, the compiled aliases file, and alias_maps as a whole.
 #include "lib/table/aliases.h"
 
+#include <cerrno>
+
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/mail/address.h"
@@ -211,6 +213,15 @@ struct AliasMaps::Source {
     std::vector<AliasProblem> problems;
     std::unique_ptr<Table> other;
 
+    // A file that is not there (a fresh system) has no aliases; one that vanishes later keeps those it had.
+    Result<void> read_first()
+    {
+        auto done = read();
+        if (done || done.error().code != ENOENT) return done;
+        problems.push_back({0, "does not exist: there are no aliases, not even for root"});
+        return {};
+    }
+
     Result<void> read()
     {
         const std::string text = TRY(file->read());
@@ -234,7 +245,7 @@ Result<AliasMaps> AliasMaps::open(const std::vector<std::string>& specs)
         auto source = std::make_unique<Source>();
         if (auto path = text_file_of(spec)) {
             source->file.emplace(std::move(*path));
-            TRY(source->read());
+            TRY(source->read_first());
         } else {
             source->other = TRY(table::open(spec));
         }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <time.h>
 
+#include <cerrno>
+
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 
@@ -45,7 +47,10 @@ Result<std::string> Source::read()
 Result<bool> Source::changed()
 {
     struct stat st{};
-    if (::stat(path_.c_str(), &st) != 0) return fail_errno(cat("stat ", path_));
+    if (::stat(path_.c_str(), &st) != 0) {
+        if (errno == ENOENT && stamp_ == Stamp{}) return false;
+        return fail_errno(cat("stat ", path_));
+    }
     const Stamp now = stamp_of(st);
     return now != stamp_ && !restless(now);
 }

@@ -29,6 +29,7 @@ public:
     const std::string& path() const { return path_; }
     Result<std::string> read();          // the whole text; from now on changes count against it
     Result<bool> changed();              // true: call read(). An error: the file cannot be looked at; the old content stays in force
+                                         // (a file that was never there has not changed while it is still missing)
     std::string where(unsigned line) const;   // "/etc/aliases, line 3"
 
 private:

@@ -112,7 +112,12 @@ TEST_CASE("alias_maps: files and other tables, in order; a changed file is read 
     CHECK(*maps->refresh());
     CHECK(shown((*maps->find("root"))->targets) == "a:other");
     CHECK_FALSE(*maps->refresh());
-    CHECK_FALSE(table::AliasMaps::open({"hash:" + folder + "/missing"}));
+    CHECK_FALSE(table::AliasMaps::open({"hash:" + folder}));             // a directory
+    auto fresh = table::AliasMaps::open({"hash:" + folder + "/missing"});   // a system without aliases works
+    REQUIRE(fresh);
+    CHECK_FALSE(fresh->find("root")->has_value());
+    CHECK(fresh->problems().size() == 1);
+    CHECK_FALSE(*fresh->refresh());
     unlink(path.c_str());
     CHECK_FALSE(maps->refresh());
     CHECK(shown((*maps->find("root"))->targets) == "a:other");

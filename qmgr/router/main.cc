@@ -1,0 +1,150 @@
+// router: says of each recipient whether it exists, what it expands to, and where its mail goes.  Manual: man/router.8
+#include <map>
+#include <set>
+
+#include "lib/base/random.h"
+#include "lib/daemon/service.h"
+#include "lib/ipc/user.h"
+#include "lib/log/log.h"
+#include "qmgr/router/batch.h"
+
+namespace veredus::router {
+
+namespace {
+constexpr std::chrono::seconds resolver_deadline{5};
+constexpr std::size_t most_recipients = 500;
+constexpr int64_t look_us = us_per_second;          // how often files are looked at, at most
+constexpr int64_t repeat_us = 60 * us_per_second;   // how often the same trouble is said
+}  // namespace
+
+class Router final : public daemon::Service {
+public:
+    Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
+    {
+        values_ = values;
+        return {};
+    }
+
+    Result<void> after_jail(Loop& loop) override
+    {
+        loop_ = &loop;
+        resolver_ = std::make_unique<daemon::Link>(loop, "resolver");
+        resolver_->start();
+        adopt(values_);
+        return {};
+    }
+
+    Result<void> reload(const conf::Values& values) override
+    {
+        adopt(values);
+        return {};
+    }
+
+    void on_peer(const ipc::Neighbour& peer, Fd fd) override
+    {
+        const uint64_t id = ++last_peer_;
+        ipc::Channel::User user;
+        user.message = [this, id](ipc::Message message) { serve(id, std::move(message)); };
+        user.closed = [this, id](const std::string&) { peers_.erase(id); };
+        peers_.emplace(id, Peer{peer.role, std::make_unique<ipc::Channel>(*loop_, std::move(fd), std::move(user))});
+    }
+
+private:
+    struct Peer {
+        std::string role;
+        std::unique_ptr<ipc::Channel> channel;
+    };
+
+    // Fresh tables; those that cannot be read now defer what needs them, and are tried again.
+    void adopt(const conf::Values& values)
+    {
+        values_ = values;
+        users_.keep_for(values.seconds("user_cache_time"));
+        routing_ = std::make_unique<Routing>(values, own_addresses(values.list("inet_interfaces")));
+        ++generation_;
+        looked_us_ = system_clock().mono_us();
+        for (const std::string& trouble : routing_->trouble()) say(trouble);
+    }
+
+    void look_at_files()
+    {
+        const int64_t now = system_clock().mono_us();
+        if (now - looked_us_ < look_us) return;
+        looked_us_ = now;
+        std::vector<std::string> trouble;
+        if (routing_->refresh(trouble)) ++generation_;
+        for (const std::string& text : trouble) say(text);
+    }
+
+    void say(const std::string& text)
+    {
+        const int64_t now = system_clock().mono_us();
+        if (said_.size() > 100) said_.clear();
+        const auto [at, fresh] = said_.emplace(text, now);
+        if (!fresh && now - at->second < repeat_us) return;
+        at->second = now;
+        log::warning(text);
+    }
+
+    void ask_resolver(const std::string& name, std::function<void(Known)> answer)
+    {
+        const auto body = ipc::UserRequest{name}.encode();
+        resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), body, {}, resolver_deadline, [this, name, answer = std::move(answer)](Result<ipc::Message> message) {
+            auto reply = message ? ipc::UserReply::decode(message->body) : Result<ipc::UserReply>(unexpected(message.error()));
+            if (!reply || reply->found == ipc::UserReply::Found::temporary) {
+                say(cat("user ", printable(name, 60), ": ", reply ? reply->text : reply.error().text));
+                return answer(Known::temporary);
+            }
+            answer(reply->found == ipc::UserReply::Found::yes ? Known::yes : Known::no);
+        });
+    }
+
+    void serve(uint64_t id, ipc::Message message)
+    {
+        const auto peer = peers_.find(id);
+        if (peer == peers_.end() || message.request == 0) return;
+        auto request = message.type == static_cast<uint16_t>(ipc::RouterType::route)
+                           ? ipc::RouteRequest::decode(message.body)
+                           : Result<ipc::RouteRequest>(fail(cat("no question is of type ", message.type)));
+        if (request && request->recipients.size() > most_recipients) request = fail("too many recipients in one question");
+        if (!request) {      // a neighbour that says such things is broken or broken into: its calls get an error
+            log::warning("question from ", peer->second.role, ": ", request.error().text);
+            peers_.erase(peer);
+            return;
+        }
+        look_at_files();
+        const auto done = [this, id, number = message.request](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
+            for (const std::string& reason : reasons) say(reason);
+            answer(id, number, std::move(routes));
+        };
+        std::make_shared<Batch>(std::move(*request), [this]() -> const Routing& { return *routing_; }, users_, done)->run();
+    }
+
+    void answer(uint64_t id, uint32_t request, std::vector<ipc::Route> routes)
+    {
+        const auto peer = peers_.find(id);
+        if (peer == peers_.end()) return;      // it died meanwhile
+        const std::string body = encode_fitting({generation_, std::move(routes)});
+        if (auto sent = peer->second.channel->reply(request, static_cast<uint16_t>(ipc::RouterType::routes), body); !sent)
+            log::warning("answer to ", peer->second.role, ": ", sent.error().text);
+    }
+
+    Loop* loop_ = nullptr;
+    conf::Values values_;
+    std::unique_ptr<Routing> routing_;
+    uint32_t generation_ = static_cast<uint32_t>(random_u64());   // another one after a restart
+    int64_t looked_us_ = 0;
+    std::map<std::string, int64_t> said_;
+    UserCache users_{system_clock(), [this](const std::string& name, std::function<void(Known)> answer) { ask_resolver(name, std::move(answer)); }};
+    uint64_t last_peer_ = 0;
+    std::map<uint64_t, Peer> peers_;
+    std::unique_ptr<daemon::Link> resolver_;       // last: its answers come to what stands above
+};
+
+}  // namespace veredus::router
+
+int main(int argc, char** argv)
+{
+    veredus::router::Router service;
+    return veredus::daemon::run({"router", veredus::conf::router, "router"}, service, argc, argv);
+}

@@ -1,0 +1,115 @@
+// Where an address goes: its class, whether it exists, what it expands to, which transport and next hop. Decides from tables and
+// from what is known about users; asks nobody and waits for nothing.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/conf/values.h"
+#include "lib/ipc/route.h"
+#include "lib/net/address.h"
+#include "lib/table/aliases.h"
+#include "lib/table/table.h"
+
+namespace veredus::router {
+
+// What is known about a name in the user database at this moment.
+enum class Known { yes, no, temporary, ask };
+class Users {
+public:
+    virtual ~Users() = default;
+    virtual Known known(const std::string& name) const = 0;
+};
+
+struct Question {
+    std::string sender;          // external form, "" for <>
+    std::string recipient;       // external form
+    bool check_only = false;     // children are not wanted
+    bool final_only = false;     // virtual aliases are not asked
+};
+
+// A table that may be missing or broken: what needs it is deferred, and it is opened as soon as it can be.
+template <class T> class Held {
+public:
+    using Open = std::function<Result<T>()>;
+    Held() = default;
+    explicit Held(Open open) : open_(std::move(open)), state_(open_()) {}
+    const Result<T>& get() const { return state_; }
+    // True when what it answers may differ now; `trouble` hears what is wrong.
+    bool refresh(std::vector<std::string>& trouble)
+    {
+        if (!state_) {
+            state_ = open_();
+            if (!state_) trouble.push_back(state_.error().text);
+            return state_.has_value();
+        }
+        const auto changed = state_->refresh();
+        if (!changed) trouble.push_back(changed.error().text);
+        return changed && *changed;
+    }
+    void tell(std::vector<std::string>& trouble) const
+    {
+        if (!state_) trouble.push_back(state_.error().text);
+    }
+
+private:
+    Open open_;
+    Result<T> state_ = T();
+};
+
+class Routing {
+public:
+    Routing(const conf::Values& values, std::vector<net::Address> own_addresses);
+
+    // The answer; when users must be asked first, their names are added to `ask` and the answer counts for nothing.
+    // `why`, when given, gets what is behind a temporary failure; peers are not told paths and errors of ours.
+    ipc::Route route(const Question& question, const Users& users, std::vector<std::string>& ask, std::string* why = nullptr) const;
+
+    // Looks at the files behind all tables; true when an answer may differ now. `trouble`: what cannot be read, once more
+    // each time.
+    bool refresh(std::vector<std::string>& trouble);
+    std::vector<std::string> trouble() const;
+
+private:
+    struct Place {
+        ipc::AddressClass address_class;
+        bool ours = false;          // local or myorigin: "user" alone is a key
+    };
+    struct Hop {
+        std::string transport, nexthop;
+    };
+    Result<mail::Address> qualified(std::string_view text) const;
+    bool is_own_literal(std::string_view domain) const;
+    Result<Place> classify(const std::string& domain) const;
+    Result<bool> expand(const Question& question, const mail::Address& address, const Place& place, ipc::Route& route) const;
+    Result<std::vector<mail::Address>> children_of(const table::AddressHit& hit, const mail::Address& address) const;
+    Result<bool> exists(const mail::Address& address, const Place& place, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
+    Result<bool> local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const;
+    Result<bool> stands_for_another(const mail::Address& address, const Question& question, ipc::Route& route) const;
+    Result<Hop> hop_of(const mail::Address& address, const Place& place, const std::string& sender) const;
+    Result<std::optional<std::string>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
+    Result<std::optional<std::string>> transport_entry(const mail::Address& address) const;
+    Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
+    template <class F> void each_table(F f);
+
+    std::string myorigin_, mydomain_, delimiters_, relayhost_, default_transport_, relay_transport_, local_transport_;
+    bool append_dot_ = false, propagate_ = false, transport_parents_ = false;
+    bool all_local_exist_ = false, ask_users_ = false, all_relay_exist_ = false;
+    std::size_t expansion_limit_ = 1000;
+    std::vector<net::Address> own_;
+    Held<table::MatchList> mydestination_, virtual_alias_domains_, relay_domains_;
+    Held<table::Chain> virtual_alias_maps_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_;
+    Held<table::AliasMaps> aliases_;
+};
+
+// "transport:nexthop" (transport(5)); either may be empty.
+std::pair<std::string, std::string> cut_transport(std::string_view text);
+// The addresses of this host that mail may be addressed to as [literal], as inet_interfaces limits them.
+std::vector<net::Address> own_addresses(const std::vector<std::string>& inet_interfaces);
+
+}  // namespace veredus::router

@@ -1,0 +1,354 @@
+// router: where an address goes, as tables of cases; what is asked about users; what happens when a table is broken.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "qmgr/router/batch.h"
+
+using namespace veredus;
+using namespace veredus::router;
+using Kind = ipc::Route::Kind;
+
+namespace {
+
+struct World final : Users {
+    std::set<std::string> users = {"alice", "bob", "root", "own+er"};
+    bool down = false;
+    mutable std::vector<std::string> asked;
+    Known known(const std::string& name) const override
+    {
+        asked.push_back(name);
+        return down ? Known::temporary : users.count(name) ? Known::yes : Known::no;
+    }
+};
+
+// A main.cf for example.org with a host mail.example.org; `more` comes last.
+Routing routing_of(std::string_view more)
+{
+    const auto file = conf::File::parse(cat("myhostname = mail.example.org\nmydestination = $myhostname, example.org, localhost\nmyorigin = example.org\n"
+                                            "alias_maps = inline:{list=alice,news=bob}\n", more),
+                                        "main.cf");
+    for (const auto& d : file.diagnostics()) UNSCOPED_INFO(d.str());
+    REQUIRE(file.ok());
+    return Routing(file.values(), {*net::Address::parse_ip("192.0.2.1", 0), *net::Address::parse_ip("2001:db8::1", 0)});
+}
+
+std::string shown(const ipc::Route& r)
+{
+    static constexpr const char* kinds[] = {"", "deliver", "expand", "reject", "defer", "discard"};
+    static constexpr const char* classes[] = {"", "local", "valias", "vmailbox", "relay", "remote"};
+    std::string out = cat(classes[static_cast<int>(r.address_class)], ' ', kinds[static_cast<int>(r.kind)], ' ', r.address);
+    if (r.kind == Kind::deliver) append(out, ' ', r.transport, ':', r.nexthop);
+    if (r.kind == Kind::reject || r.kind == Kind::defer || r.kind == Kind::discard) append(out, ' ', r.dsn, ' ', r.text);
+    for (const auto& child : r.children) append(out, " >", child.text);
+    return out;
+}
+
+std::string routed(const Routing& routing, const Question& question, const World& world = {})
+{
+    std::vector<std::string> ask;
+    const auto route = routing.route(question, world, ask);
+    REQUIRE(ask.empty());
+    return shown(route);
+}
+std::string routed(std::string_view conf, const char* recipient, const char* sender = "s@sender.example") { return routed(routing_of(conf), {sender, recipient}); }
+
+}  // namespace
+
+TEST_CASE("the class of an address, and whether it exists", "[router]")
+{
+    const Routing routing = routing_of("relay_domains = relayed.example\nrelay_recipient_maps = inline:{known@relayed.example=x,@open.relayed.example=x}\n"
+                                       "virtual_alias_domains = valias.example\nvirtual_alias_maps = inline:{info@valias.example=alice}\n");
+    struct Case {
+        const char *recipient, *result;
+    };
+    for (const Case& c : {
+             Case{"alice", "local deliver alice@example.org local:"},
+             {"Alice@Example.ORG", "local deliver Alice@example.org local:"},
+             {"alice+x@mail.example.org", "local deliver alice+x@mail.example.org local:"},
+             {"own+er@localhost", "local deliver own+er@localhost local:"},
+             {"list@example.org", "local deliver list@example.org local:"},
+             {"LIST+x@example.org", "local deliver LIST+x@example.org local:"},
+             {"nobody-here@example.org", "local reject nobody-here@example.org 5.1.1 User unknown in local recipient table"},
+             {"root@example.org", "local deliver root@example.org local:"},
+             {"alice@[192.0.2.1]", "local deliver alice@[192.0.2.1] local:"},
+             {"alice@[IPv6:2001:db8::1]", "local deliver alice@[ipv6:2001:db8::1] local:"},
+             {"alice@[192.0.2.2]", "remote deliver alice@[192.0.2.2] smtp:[192.0.2.2]"},
+             {"x@other.example", "remote deliver x@other.example smtp:other.example"},
+             {"x@sub.example.org", "remote deliver x@sub.example.org smtp:sub.example.org"},
+             {"known@relayed.example", "relay deliver known@relayed.example relay:relayed.example"},
+             {"any@open.relayed.example", "relay deliver any@open.relayed.example relay:open.relayed.example"},
+             {"x@relayed.example", "relay reject x@relayed.example 5.1.1 User unknown in relay recipient table"},
+             {"info@valias.example", "valias expand info@valias.example >alice@example.org"},
+             {"x@valias.example", "valias reject x@valias.example 5.1.1 User unknown in virtual alias table"},
+             {"@example.org", "remote reject @example.org 5.1.3 Bad recipient address syntax"},
+             {"", "remote reject  5.1.3 Bad recipient address syntax"},
+             {"postmaster@example.org", "local expand postmaster@example.org >root@example.org"},
+             {"MAILER-DAEMON", "local expand MAILER-DAEMON@example.org >postmaster@example.org"},
+         }) {
+        INFO(c.recipient);
+        CHECK(routed(routing, {"", c.recipient}) == c.result);
+    }
+}
+
+TEST_CASE("postmaster needs no account, and an alias for it wins", "[router][rfc5321-4.5.1]")
+{
+    CHECK(routed("", "Postmaster@example.org") == "local expand Postmaster@example.org >root@example.org");
+    CHECK(routed("alias_maps = inline:{postmaster=alice}\n", "postmaster@example.org") == "local deliver postmaster@example.org local:");
+    CHECK(routed("", "postmaster@other.example") == "remote deliver postmaster@other.example smtp:other.example");
+    const Routing routing = routing_of("");
+    CHECK(routed(routing, {"", "postmaster", true, false}) == "local expand postmaster@example.org");
+    CHECK(routed(routing, {"", "postmaster", false, true}) == "local deliver postmaster@example.org local:");
+}
+
+TEST_CASE("virtual aliases: order of keys, lists, self, extensions, @domain", "[router]")
+{
+    struct Case {
+        const char *map, *recipient, *result;
+    };
+    for (const Case& c : {
+             Case{"{a@example.org = b, c@other.example}", "a", "local expand a@example.org >b@example.org >c@other.example"},
+             {"a=b", "a@example.org", "local expand a@example.org >b@example.org"},
+             {"a=b", "a@other.example", "remote deliver a@other.example smtp:other.example"},
+             {"a@other.example=b", "A@Other.Example", "remote expand A@other.example >b@example.org"},
+             {"a=b", "a+x@example.org", "local expand a+x@example.org >b+x@example.org"},
+             {"alice=alice@example.org", "alice", "local deliver alice@example.org local:"},
+             {"{alice = alice, bob}", "alice@example.org", "local expand alice@example.org >alice@example.org >bob@example.org"},
+             {"@gone.example=@other.example", "who+x@gone.example", "remote expand who+x@gone.example >who+x@other.example"},
+             {"@gone.example=bob", "who@gone.example", "remote expand who@gone.example >bob@example.org"},
+             {"{a = John <j@x.example>}", "a", "local expand a@example.org >j@x.example"},
+             {"{a = not an address}", "a", "local defer a@example.org 4.3.0 Temporary lookup failure"},
+             {"{a = @x.example, b}", "a", "local defer a@example.org 4.3.0 Temporary lookup failure"},
+             {"{a = 1,2,3,4}", "a", "local defer a@example.org 4.3.0 Temporary lookup failure"},
+         }) {
+        INFO(c.map << " " << c.recipient);
+        CHECK(routed(cat("virtual_alias_expansion_limit = 3\nvirtual_alias_maps = inline:{", c.map, "}\n"), c.recipient) == c.result);
+    }
+    const std::string conf = "virtual_alias_maps = inline:{a=b}\n";
+    CHECK(routed(conf + "propagate_unmatched_extensions =\n", "a+x") == "local expand a+x@example.org >b@example.org");
+    const Routing routing = routing_of(conf + "local_recipient_maps =\n");
+    CHECK(routed(routing, {"", "a", true, false}) == "local expand a@example.org");
+    CHECK(routed(routing, {"", "a", false, true}) == "local deliver a@example.org local:");
+}
+
+TEST_CASE("transport and next hop: from relayhost to transport_maps", "[router]")
+{
+    struct Case {
+        const char *conf, *recipient, *result;
+    };
+    for (const Case& c : {
+             Case{"relayhost = [smart.example]:587\n", "x@other.example", "smtp:[smart.example]:587"},
+             {"relayhost = smart.example\n", "alice@example.org", "local:"},
+             {"relayhost = smart.example\nrelay_domains = other.example\n", "x@other.example", "relay:smart.example"},
+             {"relay_domains = other.example\nrelay_transport = smtp:[in.example]\n", "x@other.example", "smtp:[in.example]"},
+             {"default_transport = smtp:[all.example]\nrelayhost = never.example\n", "x@other.example", "smtp:[all.example]"},
+             {"relayhost = g.example\nsender_dependent_relayhost_maps = inline:{s@sender.example=[s.example]:25}\n", "x@other.example", "smtp:[s.example]:25"},
+             {"relayhost = g.example\nsender_dependent_relayhost_maps = inline:{@sender.example=[d.example]}\n", "x@other.example", "smtp:[d.example]"},
+             {"relayhost = g.example\nsender_dependent_relayhost_maps = inline:{s@sender.example=DUNNO,@sender.example=z}\n", "x@other.example", "smtp:g.example"},
+             {"sender_dependent_default_transport_maps = inline:{s@sender.example=smtp:[t.example]}\n", "x@other.example", "smtp:[t.example]"},
+             {"relayhost = g.example\ntransport_maps = inline:{other.example=smtp:[m.example]:26}\n", "x@other.example", "smtp:[m.example]:26"},
+             {"relayhost = g.example\ntransport_maps = inline:{other.example=smtp:}\n", "x@other.example", "smtp:other.example"},
+             {"relayhost = g.example\ntransport_maps = inline:{other.example=:[n.example]}\n", "x@other.example", "smtp:[n.example]"},
+             {"relayhost = g.example\ntransport_maps = inline:{other.example=:,*=smtp:never}\n", "x@other.example", "smtp:g.example"},
+             {"transport_maps = inline:{.other.example=smtp:p}\n", "x@a.b.other.example", "smtp:p"},
+             {"transport_maps = inline:{.other.example=smtp:p}\n", "x@other.example", "smtp:other.example"},
+             {"transport_maps = inline:{other.example=smtp:p}\n", "x@a.other.example", "smtp:a.other.example"},
+             {"transport_maps = inline:{other.example=smtp:p}\nparent_domain_matches_subdomains = transport_maps\n", "x@a.other.example", "smtp:p"},
+             {"transport_maps = inline:{x@other.example=smtp:u,other.example=smtp:d,*=smtp:w}\n", "x+e@other.example", "smtp:u"},
+             {"transport_maps = inline:{x@other.example=smtp:u,other.example=smtp:d,*=smtp:w}\n", "y@other.example", "smtp:d"},
+             {"transport_maps = inline:{x@other.example=smtp:u,other.example=smtp:d,*=smtp:w}\n", "y@third.example", "smtp:w"},
+             {"transport_maps = inline:{example.org=smtp:[inside.example]}\n", "alice@example.org", "smtp:[inside.example]"},
+             {"transport_maps = inline:{other.example=relay:[2001:db8::2]:25}\n", "x@other.example", "relay:[2001:db8::2]:25"},
+         }) {
+        INFO(c.conf << c.recipient);
+        const std::string result = routed(c.conf, c.recipient);
+        REQUIRE(result.find(" deliver ") != std::string::npos);
+        CHECK(result.substr(result.rfind(' ') + 1) == c.result);
+    }
+}
+
+TEST_CASE("error:, retry:, discard: and transports that nobody serves", "[router]")
+{
+    struct Case {
+        const char *value, *result;
+    };
+    for (const Case& c : {
+             Case{"error:no such domain", "remote reject x@o.example 5.0.0 no such domain"},
+             {"error:5.2.1 mailbox closed", "remote reject x@o.example 5.2.1 mailbox closed"},
+             {"error:4.2.1 odd class", "remote reject x@o.example 5.0.0 4.2.1 odd class"},
+             {"error:", "remote reject x@o.example 5.0.0 the address is undeliverable"},
+             {"retry:4.7.1 come back later", "remote defer x@o.example 4.7.1 come back later"},
+             {"defer:later", "remote defer x@o.example 4.0.0 later"},
+             {"discard:silently", "remote discard x@o.example  silently"},
+             {"uucp:somewhere", "remote defer x@o.example 4.3.5 mail transport unavailable: there is no transport \"uucp\"; known are local, smtp and relay"},
+         }) {
+        INFO(c.value);
+        CHECK(routed(cat("transport_maps = inline:{{o.example = ", c.value, "}}\n"), "x@o.example") == c.result);
+    }
+    CHECK(routed("local_transport = error:local mail is off\n", "alice@example.org") == "local reject alice@example.org 5.0.0 local mail is off");
+    CHECK(routed("default_transport = error:5.7.0 no way out\nrelayhost = g.example\n", "x@o.example") == "remote reject x@o.example 5.7.0 no way out");
+}
+
+TEST_CASE("unqualified names and domains without a dot", "[router]")
+{
+    CHECK(routed("append_dot_mydomain = yes\n", "alice@mail") == "local deliver alice@mail.example.org local:");
+    CHECK(routed("", "x@mail") == "remote deliver x@mail smtp:mail");
+    CHECK(routed("myorigin = other.example\n", "x") == "remote deliver x@other.example smtp:other.example");
+}
+
+TEST_CASE("local_recipient_maps: empty takes all, other tables count, the user database may be left out", "[router]")
+{
+    CHECK(routed("local_recipient_maps =\n", "whoever@example.org") == "local deliver whoever@example.org local:");
+    const std::string conf = "local_recipient_maps = inline:{carol=x,@localhost=y}\n";
+    CHECK(routed(conf, "carol+x@example.org") == "local deliver carol+x@example.org local:");
+    CHECK(routed(conf, "who@localhost") == "local deliver who@localhost local:");
+    CHECK(routed(conf, "alice@example.org").find("reject") != std::string::npos);
+}
+
+TEST_CASE("what cannot be looked up is deferred, never refused", "[router]")
+{
+    World world;
+    world.down = true;
+    const Routing routing = routing_of("");
+    CHECK(routed(routing, {"", "someone@example.org"}, world) == "local defer someone@example.org 4.3.0 Temporary lookup failure");
+    CHECK(routed(routing, {"", "list@example.org"}, world) == "local deliver list@example.org local:");
+    CHECK(routed("virtual_alias_maps = hash:/nonexistent/v\n", "alice") == "local defer alice@example.org 4.3.0 Temporary lookup failure");
+    CHECK(routed("transport_maps = hash:/nonexistent/t\n", "x@o.example") == "remote defer x@o.example 4.3.0 Temporary lookup failure");
+    CHECK(routed("relay_domains = /nonexistent/r\n", "x@o.example") == "remote defer x@o.example 4.3.0 Temporary lookup failure");
+    CHECK(routed("relay_domains = /nonexistent/r\n", "alice@example.org") == "local deliver alice@example.org local:");
+    const Routing broken = routing_of("transport_maps = hash:/nonexistent/t\n");
+    REQUIRE(broken.trouble().size() == 1);
+    CHECK(broken.trouble()[0].find("/nonexistent/t") != std::string::npos);
+    std::vector<std::string> ask;
+    std::string why;
+    (void)broken.route({"", "x@o.example"}, World(), ask, &why);
+    CHECK(why.find("/nonexistent/t") != std::string::npos);
+}
+
+TEST_CASE("a table that appears or changes is taken up", "[router]")
+{
+    std::string folder = "/tmp/veredus-router-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/transport";
+    const auto write = [&](const char* text, time_t age) {
+        std::ofstream(path) << text;
+        const timespec times[2] = {{time(nullptr) - age, 0}, {time(nullptr) - age, 0}};
+        REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+    };
+    Routing routing = routing_of(cat("transport_maps = hash:", path, "\n"));
+    std::vector<std::string> trouble;
+    CHECK_FALSE(routing.refresh(trouble));
+    CHECK(trouble.size() == 1);
+    write("o.example smtp:[one]\n", 100);
+    trouble.clear();
+    CHECK(routing.refresh(trouble));
+    CHECK(trouble.empty());
+    CHECK(routed(routing, {"", "x@o.example"}) == "remote deliver x@o.example smtp:[one]");
+    CHECK_FALSE(routing.refresh(trouble));
+    write("o.example smtp:[two]\n", 50);
+    CHECK(routing.refresh(trouble));
+    CHECK(routed(routing, {"", "x@o.example"}) == "remote deliver x@o.example smtp:[two]");
+    unlink(path.c_str());
+    rmdir(folder.c_str());
+}
+
+TEST_CASE("aliases files in local_recipient_maps are read as aliases", "[router]")
+{
+    std::string folder = "/tmp/veredus-router-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/aliases";
+    std::ofstream(path) << "Webmaster: alice\n";
+    const std::string conf = cat("alias_maps = hash:", path, "\n");
+    CHECK(routed(conf, "webmaster@example.org") == "local deliver webmaster@example.org local:");
+    unlink(path.c_str());
+    // no aliases file at all: a fresh system still works
+    CHECK(routed(conf, "alice@example.org") == "local deliver alice@example.org local:");
+    rmdir(folder.c_str());
+}
+
+namespace {
+class TestClock final : public Clock {
+public:
+    int64_t now = 1;
+    int64_t wall_us() const override { return now; }
+    int64_t mono_us() const override { return now; }
+};
+}  // namespace
+
+TEST_CASE("a user is asked about once at a time, and remembered for a while", "[router]")
+{
+    TestClock clock;
+    std::vector<std::pair<std::string, std::function<void(Known)>>> asked;
+    UserCache cache(clock, [&](const std::string& name, std::function<void(Known)> answer) { asked.emplace_back(name, std::move(answer)); });
+    cache.keep_for(10);
+    std::vector<Known> heard;
+    const auto hear = [&](Known known) { heard.push_back(known); };
+    cache.find("a", hear);
+    cache.find("a", hear);
+    CHECK(asked.size() == 1);
+    asked[0].second(Known::yes);
+    CHECK(heard == std::vector<Known>{Known::yes, Known::yes});
+    CHECK(cache.known("a") == Known::yes);
+    clock.now += 10 * us_per_second;
+    CHECK(cache.known("a") == Known::ask);
+    cache.find("a", hear);
+    asked[1].second(Known::temporary);
+    CHECK(cache.known("a") == Known::ask);       // trouble is not remembered
+    UserCache quick(clock, [](const std::string&, const std::function<void(Known)>& answer) { answer(Known::no); });
+    for (std::size_t i = 0; i < UserCache::most + 10; ++i) {
+        clock.now += 1;
+        quick.find(cat("u", i), [](Known) {});
+    }
+    CHECK(quick.size() <= UserCache::most);
+    CHECK(quick.known(cat("u", UserCache::most + 9)) == Known::no);
+}
+
+TEST_CASE("a batch asks for all its users at once and answers in order", "[router]")
+{
+    TestClock clock;
+    std::map<std::string, std::function<void(Known)>> asked;
+    UserCache cache(clock, [&](const std::string& name, std::function<void(Known)> answer) { asked.emplace(name, std::move(answer)); });
+    const Routing routing = routing_of("");
+    ipc::RouteRequest request;
+    request.recipients = {"alice@example.org", "x@o.example", "bob+1@example.org", "alice+y@example.org", "later@example.org"};
+    std::vector<std::string> results;
+    std::make_shared<Batch>(request, [&]() -> const Routing& { return routing; }, cache, [&](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
+        for (const auto& route : routes) results.push_back(shown(route));
+        CHECK(reasons.size() == 1);
+    })->run();
+    CHECK(results.empty());
+    CHECK(asked.size() == 5);                    // alice, bob, bob+1, alice+y, later
+    for (auto& [name, answer] : asked) answer(name == "alice" ? Known::yes : name == "later" ? Known::temporary : Known::no);
+    REQUIRE(results.size() == 5);
+    CHECK(results[0] == "local deliver alice@example.org local:");
+    CHECK(results[1] == "remote deliver x@o.example smtp:o.example");
+    CHECK(results[2] == "local reject bob+1@example.org 5.1.1 User unknown in local recipient table");
+    CHECK(results[3] == "local deliver alice+y@example.org local:");
+    CHECK(results[4] == "local defer later@example.org 4.3.0 Temporary lookup failure");
+}
+
+TEST_CASE("an answer always fits into one message", "[router]")
+{
+    ipc::RouteReply reply{7, {}};
+    for (int i = 0; i < 500; ++i) {
+        ipc::Route route;
+        route.kind = Kind::expand;
+        route.address = cat("user", i, "@example.org");
+        for (int k = 0; k < 50; ++k) route.children.push_back({queue::Child::Kind::address, cat("child", k, "-", i, "@example.org"), "", "-"});
+        reply.routes.push_back(std::move(route));
+    }
+    const std::string body = encode_fitting(reply);
+    CHECK(body.size() < ipc::max_message);
+    const auto back = ipc::RouteReply::decode(body);
+    REQUIRE(back);
+    REQUIRE(back->routes.size() == 500);
+    CHECK(back->routes[0].kind == Kind::expand);
+    CHECK(back->routes[0].children.size() == 50);
+    CHECK(back->routes[499].kind == Kind::defer);
+}
