@@ -1,0 +1,367 @@
+#include "submission/pickup.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "lib/base/crc32c.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/mail/date.h"
+#include "lib/queue/drop_format.h"
+
+namespace veredus::submission {
+
+namespace {
+
+using queue::drop::Parser;
+using queue::drop::Type;
+
+constexpr std::size_t most_at_once = 64;
+constexpr std::size_t slice = 256 * 1024;                 // of one file, before the others get their turn
+constexpr uint64_t envelope_allowance = 64u << 20;        // what a file may have besides content
+constexpr int64_t abandoned_us = 86'400 * us_per_second;
+constexpr std::size_t most_odd_names = 1000;
+
+bool our_trouble(int code)
+{
+    return code != 0 && code != EBADMSG;
+}
+
+// What is wrong with the file itself: an Error that sets it aside.
+Unexpected bad_file(std::string text) { return unexpected(Error{EBADMSG, std::move(text)}); }
+
+Result<mail::Address> address_of(std::string_view text)
+{
+    if (text.empty()) return mail::Address{};
+    auto address = mail::parse_address(text);
+    if (!address) return bad_file(cat("address \"", printable(text, 200), "\": ", address.error().text));
+    return address;
+}
+
+}  // namespace
+
+// One file on its way.
+struct Pickup::Taking {
+    Taking(std::string n, Fd f, uint64_t limit) : name(std::move(n)), file(std::move(f)), parser(limit, crc32c), cutter(queue::max_header_size) {}
+    std::string name;
+    Fd file;
+    uint32_t uid = 0;
+    Parser parser;
+    mail::HeaderCutter cutter;
+    mail::Envelope envelope;
+    std::optional<queue::Draft> draft;
+};
+
+Pickup::Pickup(disk::Directory fresh, disk::Directory tmp, queue::Intake& intake, disk::Pool* pool, const Clock& clock, PickupSettings settings, Doors doors)
+    : fresh_(std::move(fresh)), tmp_(std::move(tmp)), intake_(intake), pool_(pool), clock_(clock), settings_(std::move(settings)),
+      doors_(std::move(doors)), alive_(std::make_shared<bool>(true))
+{
+}
+
+Pickup::~Pickup() { *alive_ = false; }
+
+Result<unsigned> Pickup::reconcile()
+{
+    disk::Disk& disk = disk::posix_disk();
+    unsigned gone = 0;
+    for (const std::string& name : TRY(disk.list(fresh_))) {
+        if (!queue::is_queue_id(name) || faccessat(intake_.new_directory().fd.get(), name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW)) continue;
+        TRY(disk.unlink(fresh_, name));
+        ++gone;
+    }
+    if (gone) TRY(disk.sync(fresh_));
+    return gone;
+}
+
+Result<void> Pickup::scan()
+{
+    troubled_ = false;
+    auto names = TRY(disk::posix_disk().list(fresh_));
+    std::sort(names.begin(), names.end());       // in order of time
+    for (const std::string& name : names) found(name);
+    return {};
+}
+
+void Pickup::found(const std::string& name)
+{
+    if (!queue::is_queue_id(name)) {
+        if (odd_.size() < most_odd_names && odd_.insert(name).second)
+            log::warning("maildrop/new/", printable(name, 100), ": no name that veredus-drop makes; left alone");
+        return;
+    }
+    if (stopping_ || !known_.insert(name).second) return;
+    waiting_.push_back(name);
+    if (std::exchange(pumping_, true)) return;
+    doors_.defer([this, alive = alive_] {
+        if (!*alive) return;
+        pumping_ = false;
+        pump();
+    });
+}
+
+Result<unsigned> Pickup::sweep()
+{
+    disk::Disk& disk = disk::posix_disk();
+    unsigned gone = 0;
+    for (const std::string& name : TRY(disk.list(tmp_))) {
+        const auto info = queue::is_queue_id(name) ? disk.stat(tmp_, name) : fail("");
+        if (info && info->changed_us < clock_.wall_us() - abandoned_us && disk.unlink(tmp_, name)) ++gone;
+    }
+    return gone;
+}
+
+void Pickup::pump()
+{
+    while (!waiting_.empty() && takings_.size() < most_at_once && !troubled_ && !stopping_) {
+        const std::string name = std::move(waiting_.front());
+        waiting_.pop_front();
+        begin(name);
+    }
+    if (!troubled_ && !stopping_) return;
+    for (const std::string& name : waiting_) known_.erase(name);     // the next scan finds them again
+    waiting_.clear();
+    check_stopped();
+}
+
+// design.md §2: a regular file with one link and a sane size, and its owner is the caller.
+void Pickup::begin(const std::string& name)
+{
+    const auto free = intake_.free_bytes();
+    if (!free || *free < settings_.minimum_free)
+        return keep(name, free ? cat("insufficient system storage: ", *free, " bytes free, queue_minfree wants ", settings_.minimum_free) : free.error().text);
+    Fd file(openat(fresh_.fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+    struct stat st {};
+    if (!file || fstat(file.get(), &st)) {
+        if (errno == ENOENT) {
+            known_.erase(name);
+            return;
+        }
+        if (errno == ELOOP || errno == ENXIO) return set_aside(name, 0, "not a regular file");
+        return keep(name, fail_errno("open").error.text);
+    }
+    if (!S_ISREG(st.st_mode)) return set_aside(name, st.st_uid, "not a regular file");
+    if (st.st_nlink != 1) {
+        // veredus-drop without renameat2 makes two for a moment; what stays so is somebody's trick.
+        if (int64_t{st.st_ctim.tv_sec} * us_per_second > clock_.wall_us() - 60 * us_per_second) {
+            known_.erase(name);
+            return;
+        }
+        return set_aside(name, st.st_uid, cat("it has ", st.st_nlink, " links"));
+    }
+    if (settings_.size_limit && static_cast<uint64_t>(st.st_size) > settings_.size_limit + settings_.size_limit / 8 + envelope_allowance)
+        return set_aside(name, st.st_uid, "the mail is larger than message_size_limit");
+    auto draft = intake_.create(name);
+    if (!draft) return keep(name, draft.error().text);
+
+    auto taking = std::make_unique<Taking>(name, std::move(file), settings_.size_limit);
+    taking->uid = st.st_uid;
+    taking->draft.emplace(std::move(*draft));
+    taking->envelope.origin = mail::Origin::local;
+    taking->envelope.uid = st.st_uid;
+    taking->envelope.arrival_us = std::min(clock_.wall_us(), int64_t{st.st_mtim.tv_sec} * us_per_second + st.st_mtim.tv_nsec / 1000);
+    takings_[name] = std::move(taking);
+    step(name);
+}
+
+void Pickup::step(const std::string& name)
+{
+    const auto it = takings_.find(name);
+    if (it == takings_.end()) return;
+    Taking& taking = *it->second;
+    const auto whole = read_on(taking);
+    if (!whole) {
+        const Error error = whole.error();
+        const uint32_t uid = taking.uid;
+        takings_.erase(it);
+        if (our_trouble(error.code)) keep(name, error.text);
+        else set_aside(name, uid, error.text);
+        return;
+    }
+    if (*whole) return complete_mail(taking);
+    doors_.defer([this, alive = alive_, name] {
+        if (*alive) step(name);
+    });
+}
+
+Result<bool> Pickup::read_on(Taking& taking)
+{
+    static thread_local std::string buffer(slice, '\0');
+    const ssize_t n = ::read(taking.file.get(), buffer.data(), buffer.size());
+    if (n < 0) return fail_errno("read");
+    if (n == 0) {
+        if (!taking.parser.ended()) return bad_file("it ends too early");
+        taking.cutter.finish();
+        TRY(taking.draft->append(taking.cutter.take_body_start()));
+        return true;
+    }
+    std::string_view bytes(buffer.data(), static_cast<std::size_t>(n));
+    for (;;) {
+        switch (taking.parser.next(bytes)) {
+        case Parser::Step::more: return false;
+        case Parser::Step::end: break;
+        case Parser::Step::bad: return bad_file(taking.parser.error());
+        case Parser::Step::record: TRY(record(taking)); break;
+        case Parser::Step::content: {
+            const bool in_header = !taking.cutter.done();
+            const std::string_view body = taking.cutter.feed(taking.parser.payload());
+            if (taking.cutter.too_long()) return bad_file("its header is too long");
+            if (in_header && taking.cutter.done()) TRY(taking.draft->append(taking.cutter.take_body_start()));
+            TRY(taking.draft->append(body));
+        }
+        }
+    }
+}
+
+Result<void> Pickup::record(Taking& taking)
+{
+    mail::Envelope& envelope = taking.envelope;
+    const std::string_view payload = taking.parser.payload();
+    switch (taking.parser.type()) {
+    case Type::sender: envelope.sender = TRY(address_of(payload)); break;
+    case Type::body: envelope.body = mail::Body::eight_bit; break;
+    case Type::ret: envelope.ret = payload == "FULL" ? mail::Ret::full : mail::Ret::headers; break;
+    case Type::envid: envelope.envid = payload; break;
+    case Type::utf8: envelope.smtputf8 = true; break;
+    case Type::recipient: {
+        queue::drop::RecipientView view;
+        if (!queue::drop::split_recipient(payload, view)) return bad_file("a recipient record is malformed");
+        mail::Recipient recipient;
+        recipient.address = TRY(address_of(view.address));
+        complete(recipient.address, settings_.origin);
+        recipient.notify = view.notify;
+        recipient.orcpt = view.orcpt;
+        envelope.recipients.push_back(std::move(recipient));
+        break;
+    }
+    default: break;
+    }
+    return {};
+}
+
+void Pickup::complete_mail(Taking& taking)
+{
+    mail::Envelope& envelope = taking.envelope;
+    const std::string name = taking.name;
+    log::info(name, ": uid=", taking.uid, " from=<", printable(envelope.sender.text()), ">");
+    complete(envelope.sender, settings_.origin);
+    if (taking.draft->eight_bit()) envelope.body = mail::Body::eight_bit;
+
+    auto header = complete(mail::HeaderBlock::parse(taking.cutter.take_header()), settings_.origin);
+    std::vector<std::unique_ptr<queue::Inspector>> chain;
+    chain.push_back(queue::hop_count(settings_.inspect));
+    chain.push_back(queue::mender(settings_.inspect, name));
+    const queue::Decision decision = queue::inspect(chain, header, envelope);
+    const bool resent = header.find("Resent-Message-ID") != nullptr;
+    const mail::Field* message_id = header.find(resent ? "Resent-Message-ID" : "Message-ID");
+    log::info(name, ": ", resent ? "resent-message-id=" : "message-id=", message_id ? printable(trim(message_id->unfolded())) : "");
+
+    using Kind = queue::Decision::Kind;
+    if (decision.kind == Kind::discard) {
+        log::info(name, ": discard: ", printable(decision.text));
+        takings_.erase(name);
+        taken_.push_back(name);
+        return remove_taken();
+    }
+    if (decision.kind != Kind::accept) {
+        // Nobody is on the line to hear a refusal, and a mail that loops must not go round again: a person decides.
+        if (decision.kind == Kind::reject) log::warning(name, ": placed on hold: ", decision.enhanced, " ", printable(decision.text));
+        else log::info(name, ": placed on hold: ", printable(decision.text));
+        envelope.hold = true;
+    }
+    header.prepend("Received", cat("by ", settings_.inspect.myhostname, " (", settings_.mail_name, ", from userid ", taking.uid, ")\r\n\tid ", name, "; ",
+                                   mail::date_rfc5322(clock_.wall_us())));
+    queue::Draft draft = std::move(*taking.draft);
+    taking.draft.reset();
+    intake_.commit(std::move(draft), header, envelope, [this, name](Result<queue::Receipt> result) { committed(name, result); });
+}
+
+void Pickup::committed(const std::string& name, const Result<queue::Receipt>& result)
+{
+    takings_.erase(name);
+    // EEXIST: queued in an earlier life, which ended before it could remove the file here.
+    if (!result && result.error().code != EEXIST) return keep(name, cat("it could not be queued: ", result.error().text));
+    taken_.push_back(name);
+    remove_taken();
+    pump();
+}
+
+void Pickup::ended(const std::string& name)
+{
+    takings_.erase(name);
+    known_.erase(name);
+    check_stopped();
+}
+
+void Pickup::set_aside(const std::string& name, uint32_t uid, const std::string& why)
+{
+    const std::string bad = name + ".bad";
+    if (renameat(fresh_.fd.get(), name.c_str(), tmp_.fd.get(), bad.c_str()))
+        log::warning("maildrop/new/", name, " (uid ", uid, "): ", why, "; moving it aside: ", fail_errno("rename").error.text);
+    else
+        log::warning("maildrop/new/", name, " (uid ", uid, "): ", why, "; put aside as maildrop/tmp/", bad);
+    ended(name);
+}
+
+void Pickup::keep(const std::string& name, const std::string& why)
+{
+    if (!std::exchange(troubled_, true)) {
+        log::warning("maildrop/new/", name, ": ", why, "; it stays there and is tried again");
+        doors_.trouble();
+    }
+    ended(name);
+    pump();
+}
+
+// Removed and synced before qmgr hears of them: else a crash could bring the file back after its mail is delivered and forgotten.
+void Pickup::remove_taken()
+{
+    if (removing_ || taken_.empty()) return;
+    removing_ = true;
+    struct Job {
+        std::vector<std::string> names;
+        Result<void> result;
+    };
+    auto job = std::make_shared<Job>();      // shared: work and done both need it
+    job->names.swap(taken_);
+    auto work = [job, fd = fresh_.fd.get()] {
+        for (const std::string& name : job->names)
+            if (unlinkat(fd, name.c_str(), 0) && errno != ENOENT) job->result = fail_errno(cat("unlink ", name));
+        if (fsync(fd) && job->result) job->result = fail_errno("fsync");
+    };
+    auto done = [this, alive = alive_, job] {
+        if (*alive) removed(std::move(job->names), job->result);
+    };
+    if (pool_) return pool_->run(std::move(work), std::move(done));
+    work();
+    done();
+}
+
+void Pickup::removed(std::vector<std::string> names, const Result<void>& synced)
+{
+    if (!synced) log::warning("maildrop/new: ", synced.error().text);
+    for (const std::string& name : names) known_.erase(name);
+    doors_.queued(std::move(names));
+    removing_ = false;
+    remove_taken();
+    check_stopped();
+}
+
+void Pickup::stop(std::function<void()> done)
+{
+    stopping_ = true;
+    stopped_ = std::move(done);
+    pump();
+}
+
+void Pickup::check_stopped()
+{
+    if (!stopping_ || !stopped_ || removing_ || !taken_.empty() || !takings_.empty()) return;
+    std::exchange(stopped_, nullptr)();
+}
+
+}  // namespace veredus::submission

@@ -1,0 +1,26 @@
+// sendmail: take a mail from any program's hands to the maildrop; also mailq, newaliases and their kin.  Manual: man/sendmail.1
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "lib/base/fd.h"
+#include "submission/sendmail/modes.h"
+
+int main(int argc, char** argv)
+{
+    using namespace veredus;
+    // Programs close what they should not; a file of ours must not take the number of standard error.
+    for (int fd = 0; fd < 3; ++fd)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return EX_OSERR;
+
+    const auto invocation = sendmail::parse_arguments(std::vector<std::string>(argv, argv + argc));
+    if (!invocation) {
+        sendmail::complain(invocation.error().text);
+        return invocation.error().code;
+    }
+    for (const std::string& warning : invocation->warnings) sendmail::complain("warning: " + warning);
+    return sendmail::run(*invocation);
+}
