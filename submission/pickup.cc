@@ -26,11 +26,10 @@ constexpr std::size_t slice = 256 * 1024;                 // of one file, before
 constexpr uint64_t envelope_allowance = 64u << 20;        // what a file may have besides content
 constexpr int64_t abandoned_us = 86'400 * us_per_second;
 constexpr std::size_t most_odd_names = 1000;
+constexpr unsigned failures_to_pause = 5;
 
-bool our_trouble(int code)
-{
-    return code != 0 && code != EBADMSG;
-}
+// An errno says that the system would not; everything else is wrong with the file, to-morrow as to-day.
+bool our_trouble(const Error& error) { return error.code != 0 && error.code != EBADMSG; }
 
 // What is wrong with the file itself: an Error that sets it aside.
 Unexpected bad_file(std::string text) { return unexpected(Error{EBADMSG, std::move(text)}); }
@@ -80,9 +79,13 @@ Result<unsigned> Pickup::reconcile()
 
 Result<void> Pickup::scan()
 {
-    troubled_ = false;
+    failures_ = 0;
     auto names = TRY(disk::posix_disk().list(fresh_));
-    std::sort(names.begin(), names.end());       // in order of time
+    // In order of time, but what failed before comes last: it must not stand in the others' way.
+    std::sort(names.begin(), names.end(), [this](const std::string& a, const std::string& b) {
+        const bool a_failed = failed_.contains(a), b_failed = failed_.contains(b);
+        return a_failed != b_failed ? b_failed : a < b;
+    });
     for (const std::string& name : names) found(name);
     return {};
 }
@@ -96,6 +99,11 @@ void Pickup::found(const std::string& name)
     }
     if (stopping_ || !known_.insert(name).second) return;
     waiting_.push_back(name);
+    pump_soon();
+}
+
+void Pickup::pump_soon()
+{
     if (std::exchange(pumping_, true)) return;
     doors_.defer([this, alive = alive_] {
         if (!*alive) return;
@@ -117,12 +125,13 @@ Result<unsigned> Pickup::sweep()
 
 void Pickup::pump()
 {
-    while (!waiting_.empty() && takings_.size() < most_at_once && !troubled_ && !stopping_) {
+    const auto paused = [this] { return stopping_ || failures_ >= failures_to_pause; };
+    while (!waiting_.empty() && takings_.size() < most_at_once && !paused()) {
         const std::string name = std::move(waiting_.front());
         waiting_.pop_front();
         begin(name);
     }
-    if (!troubled_ && !stopping_) return;
+    if (!paused()) return;
     for (const std::string& name : waiting_) known_.erase(name);     // the next scan finds them again
     waiting_.clear();
     check_stopped();
@@ -133,7 +142,7 @@ void Pickup::begin(const std::string& name)
 {
     const auto free = intake_.free_bytes();
     if (!free || *free < settings_.minimum_free)
-        return keep(name, free ? cat("insufficient system storage: ", *free, " bytes free, queue_minfree wants ", settings_.minimum_free) : free.error().text);
+        return keep(name, free ? Error{ENOSPC, cat("insufficient system storage: ", *free, " bytes free, queue_minfree wants ", settings_.minimum_free)} : free.error());
     Fd file(openat(fresh_.fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
     struct stat st {};
     if (!file || fstat(file.get(), &st)) {
@@ -142,7 +151,7 @@ void Pickup::begin(const std::string& name)
             return;
         }
         if (errno == ELOOP || errno == ENXIO) return set_aside(name, 0, "not a regular file");
-        return keep(name, fail_errno("open").error.text);
+        return keep(name, fail_errno("open").error);
     }
     if (!S_ISREG(st.st_mode)) return set_aside(name, st.st_uid, "not a regular file");
     if (st.st_nlink != 1) {
@@ -156,7 +165,7 @@ void Pickup::begin(const std::string& name)
     if (settings_.size_limit && static_cast<uint64_t>(st.st_size) > settings_.size_limit + settings_.size_limit / 8 + envelope_allowance)
         return set_aside(name, st.st_uid, "the mail is larger than message_size_limit");
     auto draft = intake_.create(name);
-    if (!draft) return keep(name, draft.error().text);
+    if (!draft) return keep(name, draft.error());
 
     auto taking = std::make_unique<Taking>(name, std::move(file), settings_.size_limit);
     taking->uid = st.st_uid;
@@ -178,9 +187,7 @@ void Pickup::step(const std::string& name)
         const Error error = whole.error();
         const uint32_t uid = taking.uid;
         takings_.erase(it);
-        if (our_trouble(error.code)) keep(name, error.text);
-        else set_aside(name, uid, error.text);
-        return;
+        return our_trouble(error) ? keep(name, error) : set_aside(name, uid, error.text);
     }
     if (*whole) return complete_mail(taking);
     doors_.defer([this, alive = alive_, name] {
@@ -249,9 +256,8 @@ void Pickup::complete_mail(Taking& taking)
     const std::string name = taking.name;
     log::info(name, ": uid=", taking.uid, " from=<", printable(envelope.sender.text()), ">");
     complete(envelope.sender, settings_.origin);
-    if (taking.draft->eight_bit()) envelope.body = mail::Body::eight_bit;
-
     auto header = complete(mail::HeaderBlock::parse(taking.cutter.take_header()), settings_.origin);
+    if (taking.draft->eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;
     std::vector<std::unique_ptr<queue::Inspector>> chain;
     chain.push_back(queue::hop_count(settings_.inspect));
     chain.push_back(queue::mender(settings_.inspect, name));
@@ -282,12 +288,19 @@ void Pickup::complete_mail(Taking& taking)
 
 void Pickup::committed(const std::string& name, const Result<queue::Receipt>& result)
 {
+    const uint32_t uid = takings_[name] ? takings_[name]->uid : 0;
     takings_.erase(name);
-    // EEXIST: queued in an earlier life, which ended before it could remove the file here.
-    if (!result && result.error().code != EEXIST) return keep(name, cat("it could not be queued: ", result.error().text));
+    pump_soon();
+    if (!result) {
+        // EEXIST: queued in an earlier life, which ended before it could remove the file here. Unless it is only a draft of that
+        // life that stands in the way, which is swept.
+        const Error& error = result.error();
+        const bool queued = error.code == EEXIST && faccessat(intake_.new_directory().fd.get(), name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        if (!queued) return our_trouble(error) ? keep(name, error) : set_aside(name, uid, error.text);
+    }
+    failed_.erase(name);
     taken_.push_back(name);
     remove_taken();
-    pump();
 }
 
 void Pickup::ended(const std::string& name)
@@ -307,14 +320,14 @@ void Pickup::set_aside(const std::string& name, uint32_t uid, const std::string&
     ended(name);
 }
 
-void Pickup::keep(const std::string& name, const std::string& why)
+void Pickup::keep(const std::string& name, const Error& error)
 {
-    if (!std::exchange(troubled_, true)) {
-        log::warning("maildrop/new/", name, ": ", why, "; it stays there and is tried again");
-        doors_.trouble();
-    }
+    ++failures_;
+    if (failed_.insert(name).second || failures_ == 1)
+        log::warning("maildrop/new/", name, ": ", error.text, "; it stays there and is tried again");
+    doors_.trouble();
+    pump_soon();
     ended(name);
-    pump();
 }
 
 // Removed and synced before qmgr hears of them: else a crash could bring the file back after its mail is delivered and forgotten.
@@ -343,8 +356,9 @@ void Pickup::remove_taken()
 
 void Pickup::removed(std::vector<std::string> names, const Result<void>& synced)
 {
+    // What could not be removed stays known, so that it is not taken up a second time.
     if (!synced) log::warning("maildrop/new: ", synced.error().text);
-    for (const std::string& name : names) known_.erase(name);
+    else for (const std::string& name : names) known_.erase(name);
     doors_.queued(std::move(names));
     removing_ = false;
     remove_taken();
@@ -355,7 +369,7 @@ void Pickup::stop(std::function<void()> done)
 {
     stopping_ = true;
     stopped_ = std::move(done);
-    pump();
+    pump_soon();
 }
 
 void Pickup::check_stopped()

@@ -47,6 +47,7 @@ public:
 private:
     struct Taking;
     void pump();
+    void pump_soon();
     void begin(const std::string& name);
     void step(const std::string& name);
     Result<bool> read_on(Taking& taking);     // true: the file is whole
@@ -55,7 +56,7 @@ private:
     void committed(const std::string& name, const Result<queue::Receipt>& result);
     void ended(const std::string& name);      // of this taking, either way
     void set_aside(const std::string& name, uint32_t uid, const std::string& why);
-    void keep(const std::string& name, const std::string& why);   // our trouble: it stays where it is
+    void keep(const std::string& name, const Error& error);   // our trouble: it stays where it is
     void remove_taken();
     void removed(std::vector<std::string> names, const Result<void>& synced);
     void check_stopped();
@@ -68,10 +69,12 @@ private:
     Doors doors_;
     std::deque<std::string> waiting_;
     std::set<std::string> known_;             // waiting, being taken, or being removed
+    std::set<std::string> failed_;            // those that were kept
     std::set<std::string> odd_;               // names that were warned of
     std::map<std::string, std::unique_ptr<Taking>> takings_;
     std::vector<std::string> taken_;          // durable in the queue, not yet removed here
-    bool removing_ = false, pumping_ = false, troubled_ = false, stopping_ = false;
+    unsigned failures_ = 0;                   // since the last scan; some of them, and all waits for the next one
+    bool removing_ = false, pumping_ = false, stopping_ = false;
     std::function<void()> stopped_;
     std::shared_ptr<bool> alive_;             // shared with what was deferred and may run after we are gone
 };
