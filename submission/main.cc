@@ -68,7 +68,7 @@ public:
         Pickup::Doors doors;
         doors.defer = [&loop](std::function<void()> work) { loop.defer(std::move(work)); };
         doors.queued = [this](std::vector<std::string> ids) { tell_qmgr(std::move(ids)); };
-        doors.trouble = [this] { scan_timer_->start(std::min(scan_interval_, retry_delay)); };
+        doors.trouble = [this] { scan_timer_->start(std::min<std::chrono::milliseconds>(scan_interval_, retry_delay)); };
         pickup_ = std::make_unique<Pickup>(std::move(fresh_), std::move(tmp_), *intake_, pool_.get(), system_clock(), settings_, std::move(doors));
         if (const auto gone = pickup_->reconcile(); !gone) log::warning("maildrop/new: ", gone.error().text);
         else if (*gone) log::info("maildrop/new: removed ", *gone, " files whose mail was queued before the last stop");

@@ -255,7 +255,7 @@ constexpr Group groups[] = {
      "default_filter_nexthop default_minimum_delivery_slots default_recipient_limit "
      "default_recipient_refill_delay default_recipient_refill_limit deliver_lock_attempts deliver_lock_delay "
      "dont_remove duplicate_filter_limit enable_long_queue_ids export_environment fork_attempts fork_delay "
-     "hash_queue_depth hash_queue_names helpful_warnings hopcount_limit import_environment in_flow_delay ipc_idle "
+     "hash_queue_depth hash_queue_names helpful_warnings import_environment in_flow_delay ipc_idle "
      "ipc_timeout ipc_ttl line_length_limit max_idle process_id qmgr_clog_warn_time qmgr_daemon_timeout "
      "qmgr_fudge_factor qmgr_ipc_timeout qmgr_message_active_limit qmgr_message_recipient_limit "
      "qmgr_message_recipient_minimum queue_run_delay service_throttle_time stale_lock_time transport_retry_time "

@@ -19,6 +19,7 @@ constexpr Setting rows[] = {
     {"queue_directory", Type::path, VEREDUS_SPOOLDIR, everyone, "the spool"},
     {"run_directory", Type::path, VEREDUS_RUNDIR, everyone, "sockets and the pid file"},
     {"queue_minfree", Type::size, "0", Who(smtpd | submission | qmgr | tool), "free bytes that the spool must keep; 0: 1.5 times message_size_limit"},
+    {"hopcount_limit", Type::number, "50", Who(smtpd | submission | qmgr), "a mail with more Received fields than this goes round in circles", 1, 1000},
     {"syslog_name", Type::text, "veredus", everyone, "the first part of the name in log lines"},
     {"maillog_file", Type::path, "", everyone, "log to this file instead of syslog; /dev/stderr: to standard error"},
 };

@@ -8,7 +8,6 @@
 #include <cstdlib>
 
 #include "lib/base/clock.h"
-#include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "submission/sendmail/content.h"
 #include "submission/sendmail/maildrop.h"
@@ -68,7 +67,7 @@ private:
     {
         Caller caller;
         if (!invocation_.sender) caller = identify();
-        const Prepared mail = TRY(prepare(invocation_, cutter_.take_header(), reader_.from_line(), caller, now()));
+        const Prepared mail = TRY(prepare(invocation_, cutter_.take_header(), reader_.from_line(), caller, system_clock().wall_us()));
         encoder_.emplace(mail.envelope);
         encoder_->content(cat(mail.header, "\r\n", cutter_.take_body_start()));
         return {};
@@ -120,16 +119,6 @@ Caller identify()
     const char* name = getenv("NAME");
     caller.full_name = name ? name : gecos_name(user->pw_gecos ? user->pw_gecos : "", caller.login);
     return caller;
-}
-
-Now now()
-{
-    Now out;
-    out.wall_us = system_clock().wall_us();
-    char host[256] = "localhost";
-    gethostname(host, sizeof host - 1);
-    out.unique = cat(out.wall_us, '.', getpid(), '.', hex_upper(random_u64(), 16), '@', host);
-    return out;
 }
 
 std::string config_of_environment()

@@ -21,7 +21,6 @@ int verify(const Invocation& invocation);       // aliases.cc: -bv
 
 void complain(std::string_view text);           // "sendmail: TEXT" on standard error
 Caller identify();                              // who runs us
-Now now();
 // The directory of main.cf that was named, by -C or $VEREDUS_CONFIG; empty: the built-in one.
 std::string named_config(const Invocation& invocation);
 std::string config_of_environment();            // $VEREDUS_CONFIG, unless somebody runs us set-id

@@ -80,7 +80,7 @@ std::string gecos_name(std::string_view gecos, std::string_view login)
     return out;
 }
 
-void mend_header(mail::HeaderBlock& header, const mail::Address& sender, std::string_view full_name, const Now& now)
+void mend_header(mail::HeaderBlock& header, const mail::Address& sender, std::string_view full_name, int64_t wall_us)
 {
     const bool resent = was_resent(header);
     // Bcc says whom the others must not hear of (RFC 5322 §3.6.3); the other two are for a mailbox to write, and a
@@ -94,12 +94,11 @@ void mend_header(mail::HeaderBlock& header, const mail::Address& sender, std::st
         std::erase_if(name, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
         header.append(prefix + "From", name.empty() ? address : cat(mail::quote_phrase(name), " <", address, ">"));
     }
-    if (!header.find(prefix + "Date")) header.append(prefix + "Date", mail::date_rfc5322(now.wall_us));
-    // Without "Resent-" it is made where the queue ID is known.
-    if (resent && !header.find("Resent-Message-ID")) header.append("Resent-Message-ID", cat('<', now.unique, '>'));
+    if (!header.find(prefix + "Date")) header.append(prefix + "Date", mail::date_rfc5322(wall_us));
+    // A Message-ID is made where the queue ID is known.
 }
 
-Result<Prepared> prepare(const Invocation& invocation, std::string_view header_text, std::string_view from_line, const Caller& caller, const Now& now)
+Result<Prepared> prepare(const Invocation& invocation, std::string_view header_text, std::string_view from_line, const Caller& caller, int64_t wall_us)
 {
     Prepared out;
     out.envelope.sender = TRY(choose_sender(invocation, from_line, caller));
@@ -120,7 +119,7 @@ Result<Prepared> prepare(const Invocation& invocation, std::string_view header_t
     out.envelope.smtputf8 = needs_utf8(out.envelope.sender);
     for (const mail::Recipient& r : out.envelope.recipients) out.envelope.smtputf8 |= needs_utf8(r.address);
 
-    mend_header(header, out.envelope.sender, invocation.full_name ? *invocation.full_name : invocation.sender ? "" : caller.full_name, now);
+    mend_header(header, out.envelope.sender, invocation.full_name ? *invocation.full_name : invocation.sender ? "" : caller.full_name, wall_us);
     out.header = header.text();
     return out;
 }

@@ -23,15 +23,10 @@ struct Prepared {
     std::string header;         // without the blank line
 };
 
-struct Now {
-    int64_t wall_us = 0;
-    std::string unique;         // for a Resent-Message-ID: "20261124130000.4711.8C1F@host"
-};
-
 // `header` is the header block as it came. An Error's code is a sysexits(3) status.
-Result<Prepared> prepare(const Invocation& invocation, std::string_view header, std::string_view from_line, const Caller& caller, const Now& now);
+Result<Prepared> prepare(const Invocation& invocation, std::string_view header, std::string_view from_line, const Caller& caller, int64_t wall_us);
 
 // The header's part of it, also for -bs: what must not leave goes, what must be there comes.
-void mend_header(mail::HeaderBlock& header, const mail::Address& sender, std::string_view full_name, const Now& now);
+void mend_header(mail::HeaderBlock& header, const mail::Address& sender, std::string_view full_name, int64_t wall_us);
 
 }  // namespace veredus::sendmail

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "submission/sendmail/modes.h"
 
@@ -59,7 +60,7 @@ bool StandardInputPolicy::begin(Mail& mail)
     }
     mail.sink = std::move(*sink);
     auto header = mail::HeaderBlock::parse(mail.cutter.take_header());
-    mend_header(header, mail.envelope.sender, {}, now());
+    mend_header(header, mail.envelope.sender, {}, system_clock().wall_us());
     mail.encoder.emplace(mail.envelope);
     mail.encoder->content(cat(header.text(), "\r\n", mail.cutter.take_body_start()));
     return true;

@@ -23,7 +23,7 @@ std::string content_of(std::string_view in, bool dot_ends, std::size_t step)
     return out;
 }
 
-const Now at_noon{1'795'867'200'000'000, "unique@host"};
+constexpr int64_t at_noon = 1'795'867'200'000'000;
 const Caller joe{"joe", "Joe Doe"};
 
 Result<Prepared> prepared(std::vector<std::string> words, std::string_view header, const Caller& caller = joe, std::string_view from_line = {})
@@ -106,7 +106,6 @@ TEST_CASE("Resent fields take over when the mail was sent on", "[sendmail][rfc53
     CHECK(mail->header.find("h@x") == std::string::npos);
     CHECK(mail->header.find("\r\nResent-From: Joe Doe <joe>\r\n") != std::string::npos);
     CHECK(mail->header.find("\r\nResent-Date: ") != std::string::npos);
-    CHECK(mail->header.find("\r\nResent-Message-ID: <unique@host>\r\n") != std::string::npos);
     CHECK(mail->header.find("To: old@x\r\n") != std::string::npos);
 }
 
