@@ -13,22 +13,11 @@ namespace veredus::sendmail {
 
 namespace {
 
-// Alias files are text that is read as it stands; these types name such a file, whatever they mean to Postfix.
-constexpr std::string_view file_types[] = {"hash", "texthash", "btree", "lmdb", "cdb", "dbm", "sdbm"};
-
-std::string alias_file(std::string_view spec)
-{
-    if (spec.starts_with("proxy:")) spec.remove_prefix(6);
-    const auto [type, path] = cut(spec, ':');
-    if (!path) return type.starts_with('/') ? std::string(type) : "";
-    return std::find(std::begin(file_types), std::end(file_types), type) != std::end(file_types) ? std::string(*path) : "";
-}
-
 std::vector<std::string> alias_files(const conf::Values& values, const char* setting)
 {
     std::vector<std::string> out;
     for (const std::string& spec : values.list(setting))
-        if (std::string path = alias_file(spec); !path.empty()) out.push_back(std::move(path));
+        if (auto path = table::text_file_of(spec)) out.push_back(std::move(*path));
     return out;
 }
 
@@ -77,7 +66,7 @@ int aliases(const Invocation& invocation)
 {
     std::vector<std::string> files;
     if (!invocation.alias_file.empty()) {
-        files.push_back(alias_file(invocation.alias_file));
+        files.push_back(table::text_file_of(invocation.alias_file).value_or(invocation.alias_file));
     } else {
         const auto values = load_config(invocation);
         if (!values) return EX_CONFIG;
