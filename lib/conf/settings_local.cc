@@ -9,7 +9,20 @@ constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
     {"mail_spool_directory", Type::path, VEREDUS_MAILSPOOL, Who(local | lockd), "where the mailboxes of users are"},
     {"home_mailbox", Type::text, "", local, "mailbox below the home, like Maildir/; empty: USER in mail_spool_directory"},
-    {"default_privs", Type::text, "nobody", local, "the user that commands of aliases(5) run as"},
+    {"mailbox_command", Type::raw, "", local, "command that gets the mail of every user instead of a mailbox, run as that user"},
+    {"mailbox_size_limit", Type::size, "0", local, "largest mbox file in bytes; 0: no limit"},
+    {"forward_path", Type::raw, "$home/.forward${recipient_delimiter}${extension}, $home/.forward", local, "files that say where a user's mail goes, the first that is there"},
+    {"default_privs", Type::text, "nobody", local, "the user that commands and files of aliases(5) run as"},
+    {"root_mailbox_user", Type::text, "veredus-root", Who(local | lockd), "the user that keeps root's mailbox while root has no alias"},
+    {"allow_mail_to_commands", Type::list, "alias, forward", local, "where |command may stand: alias, forward, include"},
+    {"allow_mail_to_files", Type::list, "alias, forward", local, "where /file may stand: alias, forward, include"},
+    {"command_time_limit", Type::duration, "1000s", local, "time that a command has before it is killed and the mail deferred", 1, 86400},
+    {"export_environment", Type::list, "TZ MAIL_CONFIG LANG", local, "environment of commands: NAME passes ours on, NAME=VALUE sets it"},
+    {"deliver_lock_attempts", Type::number, "20", local, "how often the lock of a mailbox is tried", 1, 1000},
+    {"deliver_lock_delay", Type::duration, "1s", local, "time between two tries", 1, 60},
+    {"local_worker_limit", Type::number, "200", local, "processes of users at one time", 1, 100000},
+    {"local_worker_idle", Type::duration, "10s", local, "time that a user's process stays after his last mail", 1, 3600},
+    {"local_worker_timeout", Type::duration, "300s", local, "a user's process that answers nothing for so long is given up (commands: command_time_limit more)", 1, 86400},
 };
 }  // namespace
 

@@ -80,9 +80,10 @@ public:
         std::string why = "is locked by another program";
         do {
             auto done = try_open(why);
-            if (!done) return problem_of(done.error());
+            if (!done && done.error().code != EAGAIN) return problem_of(done.error());
             if (refusal_) return refusal_;
-            if (*done) return std::nullopt;
+            if (done && *done) return std::nullopt;
+            if (!done) why = done.error().text;    // who keeps the locks is away for a moment
             file_.reset();    // nobody waits for us while we wait
         } while (patience.wait());
         return Problem{"4.2.0", cat("mailbox ", path_, ": ", why)};

@@ -1,0 +1,48 @@
+// Running a command with a mail on its standard input: which words, which environment, what its end means.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/ipc/agent.h"
+#include "lib/store/content.h"
+
+namespace veredus::local {
+
+// Words to execute without a shell, or nothing when the line needs /bin/sh: characters that mean something to it, or a word of its own.
+std::vector<std::string> split_command(std::string_view line);
+
+struct Person {                   // whose command it is
+    std::string user, home, shell;
+};
+
+// The mail's addresses as a command may see them. Whatever a shell could take for more than text is replaced by '_'.
+struct Facts {
+    std::string sender;           // "" becomes MAILER-DAEMON
+    std::string recipient, original_recipient;
+    std::string local, domain, extension;
+    std::string client_name, client_address, helo, protocol, auth_user;
+};
+// "NAME=value" strings: PATH, what export_environment lists ("TZ", "LANG=C"), then Postfix's variables.
+std::vector<std::string> command_environment(const Person& person, const Facts& facts, const std::vector<std::string>& exported);
+std::string harmless(std::string_view value);
+
+struct Ending {                   // how it ended
+    enum class How : uint8_t { exited, signalled, timed_out, not_started } how = How::exited;
+    int status = 0;               // exit status or signal
+    std::string output;           // its first words on stdout and stderr
+};
+// sysexits(3) as Postfix reads them; an output that begins with "5.1.1 text" says it more exactly.
+ipc::Verdict judge(const Ending& ending, std::string_view command);
+
+struct CommandRules {
+    std::chrono::milliseconds time_limit{1'000'000};
+    std::string directory;        // where it runs; "/" when that is not there
+};
+// Feeds the mail (From_ line first, LF lines) and waits. Its process group is killed when its time is up.
+Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail);
+
+}  // namespace veredus::local

@@ -1,0 +1,561 @@
+// The dispatcher's bookkeeping: flights, jobs, lanes.
+#include "local/dispatcher.h"
+
+#include <algorithm>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/mail/address.h"
+#include "lib/mail/dsn.h"
+#include "lib/queue/file.h"
+#include "local/worker.h"
+
+namespace veredus::local {
+
+using ipc::Outcome;
+using ipc::Target;
+using ipc::Verdict;
+using Kind = queue::Child::Kind;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr std::size_t max_text = 900;
+constexpr std::size_t max_header = 1 << 20;
+
+Verdict verdict(Outcome outcome, std::string dsn, std::string text)
+{
+    Verdict v;
+    v.outcome = outcome;
+    v.dsn = std::move(dsn);
+    v.text = printable(text, max_text);
+    v.relay = "local";
+    return v;
+}
+
+// Two processes may run commands of one user at a time, beside the one that fills his mailbox.
+constexpr int command_lanes = 2;
+
+bool is_command_kind(Kind kind) { return kind == Kind::command; }
+
+double seconds(int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / 1e6; }
+
+// RFC 5321 §4.5.1 wants postmaster to work, whatever the aliases say.
+const char* built_in_alias(std::string_view name)
+{
+    if (name == "mailer-daemon") return "postmaster";
+    if (name == "postmaster") return "root";
+    return nullptr;
+}
+
+}  // namespace
+
+struct Dispatcher::Flight {
+    uint64_t peer = 0;
+    ipc::Attempt attempt;
+    Fd mail;
+    int64_t taken_wall_us = 0, taken_us = 0;
+    std::map<uint32_t, Target> open;                 // as qmgr sent them, by index
+    std::vector<Verdict> ready;
+};
+
+struct Dispatcher::Lane {
+    Lane(Loop& loop, std::string k, std::string u, bool c, std::function<void()> on_idle, std::function<void()> on_late)
+        : key(std::move(k)), user(std::move(u)), command(c), idle(loop, std::move(on_idle)), late(loop, std::move(on_late))
+    {
+    }
+    std::string key, user;
+    bool command;
+    enum class State : uint8_t { waiting, starting, running } state = State::waiting;
+    uint64_t life = 0;
+    std::deque<uint64_t> waiting;                    // jobs that it has not got yet
+    std::set<uint64_t> sent;
+    std::unique_ptr<ipc::Channel> channel;
+    Timer idle, late;
+    std::size_t load() const { return waiting.size() + sent.size(); }
+};
+
+Result<Verdict> vouch(Verdict v, Kind kind, std::string_view user)
+{
+    v.relay = "local";
+    v.remote_mta.clear();
+    v.site = false;
+    v.text = printable(v.text, max_text);
+    const char wanted = v.outcome == Outcome::failed ? '5' : v.outcome == Outcome::deferred ? '4' : '2';
+    if (!mail::is_enhanced_code(v.dsn) || v.dsn[0] != wanted) return fail("a status code that does not fit its outcome");
+    if (v.outcome != Outcome::expanded) {
+        if (!v.children.empty() || v.more) return fail("children without an expansion");
+        return v;
+    }
+    if (kind != Kind::address) return fail("an expansion of what cannot expand");
+    for (queue::Child& child : v.children) {
+        // A user's word binds nobody but himself: commands and files are his own, the sender stays who it was.
+        child.run_as = child.kind == Kind::command || child.kind == Kind::file ? std::string(user) : std::string();
+        child.sender = "-";
+        if (child.text.empty() || child.text.size() > 8000) return fail("a child without a sane text");
+        if (child.text.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) return fail("a child with a line end");
+        if (child.kind == Kind::file && child.text[0] != '/') return fail("a file without its path");
+        if (child.kind == Kind::address && !mail::parse_address(child.text)) return fail("a child that is no address");
+    }
+    return v;
+}
+
+Result<Addressee> addressee(const Target& target, const Policy& policy)
+{
+    Addressee to;
+    std::string_view text = target.address;
+    if (target.kind == Kind::mailbox) {
+        // "user": an alias that came back to its own name, so .forward is still to be asked; "\user" and "user@domain" are final.
+        to.aliases = false;
+        to.forward = !text.starts_with('\\') && text.find('@') == std::string_view::npos;
+        if (text.starts_with('\\')) text.remove_prefix(1);
+    }
+    auto address = mail::parse_address(text);
+    if (!address || address->local.empty()) return fail(cat("not an address: ", printable(text, 200)));
+    if (address->domain.empty()) address->domain = policy.origin;
+    to.full = address->text();
+    to.local = address->local;
+    to.domain = address->domain;
+    const auto split = mail::split_extension(to.local, policy.delimiters);
+    to.user = lower(split.user);
+    to.extension = target.extension.empty() ? split.extension.value_or("") : target.extension;
+    return to;
+}
+
+Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source)
+    : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), alive_(std::make_shared<bool>(true)),
+      pool_(std::make_unique<disk::Pool>(1, [&loop](std::function<void()> work) { loop.post(std::move(work)); }))
+{
+}
+
+Dispatcher::~Dispatcher() { *alive_ = false; }
+
+void Dispatcher::take_peer(Fd channel)
+{
+    const uint64_t number = ++last_number_;
+    ipc::Channel::User user{[this, number](ipc::Message m) { on_peer_message(number, std::move(m)); },
+                            [this, number](const std::string&) { loop_.defer([this, number, alive = alive_] {
+                                if (*alive) peers_.erase(number);    // its flights go on: the log tells what became of them
+                            }); }};
+    peers_[number].channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
+}
+
+void Dispatcher::on_peer_message(uint64_t peer, ipc::Message message)
+{
+    if (message.type == static_cast<uint16_t>(ipc::AgentType::attempt) && message.fds.size() == 1) {
+        auto attempt = ipc::Attempt::decode(message.body);
+        if (attempt) return begin(peer, std::move(*attempt), std::move(message.fds[0]));
+        return log::error("attempt of qmgr: ", attempt.error().text);
+    }
+    if (message.type == static_cast<uint16_t>(ipc::AgentType::cancel)) {
+        ipc::Reader r(message.body);
+        const uint64_t attempt = r.u64();
+        if (r.done()) return cancel(peer, attempt);
+    }
+    log::error("message ", message.type, " of qmgr is malformed");
+}
+
+void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
+{
+    aliases_.refresh();
+    const uint64_t number = ++last_number_;
+    auto& flight = flights_[number] = std::make_unique<Flight>();
+    flight->peer = peer;
+    flight->mail = std::move(mail);
+    flight->taken_wall_us = system_clock().wall_us();
+    flight->taken_us = system_clock().mono_us();
+    for (Target& target : attempt.targets) flight->open[target.index] = target;
+    const std::vector<Target> targets = std::move(attempt.targets);
+    attempt.targets.clear();
+    flight->attempt = std::move(attempt);
+    ready_.insert(number);    // one without targets is over at once
+    schedule_flush();
+    if (stopped_) {
+        for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "local delivery is being stopped"), 0);
+        return;
+    }
+    std::map<std::string, std::vector<Target>> by_user;
+    for (const Target& target : targets) route(number, target, by_user);
+    for (auto& [user, list] : by_user) {
+        std::vector<Target> commands, others;
+        for (Target& target : list) (is_command_kind(target.kind) ? commands : others).push_back(std::move(target));
+        if (!commands.empty()) hand_over(number, user, std::move(commands), true);
+        if (!others.empty()) hand_over(number, user, std::move(others), rules_.mailbox_is_command);
+    }
+}
+
+void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::string, std::vector<Target>>& by_user)
+{
+    if (target.kind == Kind::command || target.kind == Kind::file) {
+        Target for_worker = target;
+        const std::string& user = target.run_as.empty() ? rules_.default_privs : target.run_as;
+        by_user[user].push_back(std::move(for_worker));
+        return;
+    }
+    auto to = addressee(target, rules_.policy);
+    if (!to) return finish(flight, target.index, verdict(Outcome::failed, "5.1.3", to.error().text), 0);
+    if (!to->aliases) return to_user(flight, target, *to, by_user);
+    // Only a look here whether there is an alias; what it holds may have to be read from lists, elsewhere.
+    for (const std::string& name : {lower(to->local), to->user}) {
+        const auto found = aliases_.find(name);
+        if (!found) return finish(flight, target.index, verdict(Outcome::deferred, "4.3.0", found.error().text), 0);
+        if (*found) return expand(flight, target, *to);
+    }
+    if (const char* name = built_in_alias(to->user)) {
+        Expansion expansion{Expansion::Kind::expanded, {}, "2.0.0", {}};
+        expansion.children.push_back({Kind::address, mail::Address{name, to->domain}.text(), "", "-"});
+        return expanded(flight, target, std::move(expansion));
+    }
+    to_user(flight, target, *to, by_user);
+}
+
+// On the pool's thread: lists may be long or on a slow disk, and the header must be looked at for a loop.
+void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to)
+{
+    const Flight& flight = *flights_.at(number);
+    auto mail = std::make_shared<Fd>(::dup(flight.mail.get()));    // shared_ptr: std::function wants to be copied
+    auto result = std::make_shared<Expansion>();
+    const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
+    auto work = [mail, result, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
+        const auto header = queue::read_header(*mail, layout, max_header);
+        if (!header) {
+            *result = {Expansion::Kind::deferred, {}, "4.3.0", header.error().text};
+            return;
+        }
+        for (const std::string& earlier : stored_header(*header).delivered_to) {
+            if (!iequals(earlier, to.full)) continue;
+            *result = {Expansion::Kind::failed, {}, "5.4.6", cat("mail forwarding loop for ", to.full)};
+            return;
+        }
+        Sources sources;
+        sources.alias = [&aliases](std::string_view name) { return aliases.find(name); };
+        sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
+        *result = expand_alias(policy, sources, to.local, to.domain, null_sender);
+        if (result->kind == Expansion::Kind::none) *result = {Expansion::Kind::deferred, {}, "4.3.0", "the alias vanished while it was read"};
+    };
+    pool_->run(std::move(work), [this, number, target, result, alive = alive_] {
+        if (*alive) expanded(number, target, std::move(*result));
+    });
+}
+
+void Dispatcher::expanded(uint64_t flight, const Target& target, Expansion expansion)
+{
+    if (expansion.kind == Expansion::Kind::deferred) return finish(flight, target.index, verdict(Outcome::deferred, expansion.dsn, expansion.text), 0);
+    if (expansion.kind == Expansion::Kind::failed) return finish(flight, target.index, verdict(Outcome::failed, expansion.dsn, expansion.text), 0);
+    Verdict v = verdict(Outcome::expanded, "2.0.0", "");
+    v.children = std::move(expansion.children);
+    finish(flight, target.index, std::move(v), 0);
+}
+
+void Dispatcher::to_user(uint64_t flight, const Target& target, const Addressee& to, std::map<std::string, std::vector<Target>>& by_user)
+{
+    if (to.user == "root" && rules_.root_mailbox_user.empty())
+        return finish(flight, target.index, verdict(Outcome::deferred, "4.3.5", "root has no alias, and nothing is delivered as root: add \"root: you\" to the aliases"), 0);
+    Target for_worker = target;
+    for_worker.kind = to.forward && to.user != "root" ? Kind::address : Kind::mailbox;
+    for_worker.address = to.full;
+    for_worker.extension = to.extension;
+    by_user[to.user == "root" ? rules_.root_mailbox_user : to.user].push_back(std::move(for_worker));
+}
+
+void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector<Target> targets, bool command)
+{
+    Lane& lane = lane_for(user, command);
+    const uint64_t number = ++last_number_;
+    Job& job = jobs_[number];
+    job.flight = flight;
+    job.user = user;
+    for (Target& target : targets) job.open[target.index] = std::move(target);
+    lane.waiting.push_back(number);
+    lane.idle.stop();
+    if (lane.state == Lane::State::running) return send_waiting(lane);
+    if (lane.state == Lane::State::waiting) start_waiting();
+}
+
+Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
+{
+    std::string best = cat(user, "/mail");
+    if (command) {
+        std::size_t least = SIZE_MAX;
+        for (int i = 0; i < command_lanes; ++i) {
+            const std::string key = cat(user, "/command", i);
+            const auto it = lanes_.find(key);
+            const std::size_t load = it == lanes_.end() ? (i == 0 ? 0 : 1) : it->second->load() * 2;
+            if (load < least) least = load, best = key;
+        }
+    }
+    auto& lane = lanes_[best];
+    if (!lane) {
+        lane = std::make_unique<Lane>(loop_, best, user, command, [this, best] { retire(best); },
+                                      [this, best] { lose_later(best, "does not answer"); });
+        waiting_lanes_.push_back(best);
+    }
+    return *lane;
+}
+
+// Starts lanes while there may be more processes; an idle one makes room.
+void Dispatcher::start_waiting()
+{
+    while (!waiting_lanes_.empty()) {
+        if (processes_ >= rules_.workers) {
+            const auto idle = std::find_if(lanes_.begin(), lanes_.end(), [](const auto& entry) { return entry.second->state == Lane::State::running && entry.second->load() == 0; });
+            if (idle == lanes_.end()) return;
+            const std::string key = idle->first;
+            --processes_;
+            lanes_.erase(idle);
+        }
+        const std::string key = waiting_lanes_.front();
+        waiting_lanes_.pop_front();
+        if (const auto it = lanes_.find(key); it != lanes_.end() && it->second->state == Lane::State::waiting) start(*it->second);
+    }
+}
+
+void Dispatcher::start(Lane& lane)
+{
+    ++processes_;
+    lane.state = Lane::State::starting;
+    lane.life = ++last_number_;
+    source_(lane.user, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
+        if (*alive) started(key, life, code, text, std::move(channel));
+    });
+}
+
+void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end() || it->second->life != life || it->second->state != Lane::State::starting) return;
+    Lane& lane = *it->second;
+    if (code == ipc::Code::ok) {
+        lane.state = Lane::State::running;
+        ipc::Channel::User user{[this, key](ipc::Message m) { on_worker_message(key, std::move(m)); },
+                                [this, key](const std::string&) { lose_later(key, "ended unexpectedly"); }};
+        lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
+        return send_waiting(lane);
+    }
+    const std::deque<uint64_t> jobs = std::move(lane.waiting);
+    const std::string user = lane.user;
+    --processes_;
+    lanes_.erase(it);
+    for (const uint64_t job : jobs) {
+        if (user == rules_.root_mailbox_user && code != ipc::Code::unavailable)
+            refuse(job, Outcome::deferred, "4.3.5", cat("root has no alias and there is no user ", user, " to keep root's mailbox: add \"root: you\" to the aliases"));
+        else if (user == rules_.default_privs && code != ipc::Code::unavailable)
+            refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
+        else if (code == ipc::Code::unknown)
+            refuse(job, Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
+        else if (code == ipc::Code::refused)
+            refuse(job, Outcome::failed, "5.2.1", cat("no delivery for user \"", user, "\": ", text));
+        else
+            refuse(job, Outcome::deferred, "4.3.0", cat("no process for user \"", user, "\": ", text));
+    }
+    start_waiting();
+}
+
+void Dispatcher::send_waiting(Lane& lane)
+{
+    while (!lane.waiting.empty()) {
+        const uint64_t job = lane.waiting.front();
+        lane.waiting.pop_front();
+        send(lane, job);
+    }
+    rest(lane);
+}
+
+void Dispatcher::send(Lane& lane, uint64_t number)
+{
+    Job& job = jobs_.at(number);
+    const Flight& flight = *flights_.at(job.flight);
+    ipc::Attempt attempt = flight.attempt;
+    attempt.attempt = number;
+    for (const auto& [index, target] : job.open) attempt.targets.push_back(target);
+    job.handed_us = system_clock().mono_us();
+    const int fd = flight.mail.get();
+    lane.sent.insert(number);
+    if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
+        lane.sent.erase(number);
+        refuse(number, Outcome::deferred, "4.3.0", cat("process of user \"", lane.user, "\": ", sent.error().text));
+    }
+}
+
+// After a change in what a lane has to do: which clock runs.
+void Dispatcher::rest(Lane& lane)
+{
+    if (lane.sent.empty()) {
+        lane.late.stop();
+        if (lane.waiting.empty()) lane.idle.start(rules_.idle);
+    } else {
+        lane.late.start(rules_.timeout + (lane.command ? rules_.command_time : milliseconds(0)));
+    }
+}
+
+void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    Lane& lane = *it->second;
+    if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("process of user ", lane.user, ": message ", message.type, " is not for us");
+    auto verdicts = ipc::Verdicts::decode(message.body);
+    if (!verdicts) return log::warning("process of user ", lane.user, ": ", verdicts.error().text);
+    if (!lane.sent.count(verdicts->attempt)) return log::warning("process of user ", lane.user, ": a verdict about a mail that it was not given");
+    for (Verdict& v : verdicts->verdicts) take_verdict(lane, verdicts->attempt, std::move(v));
+    if (const auto job = jobs_.find(verdicts->attempt); job == jobs_.end() || job->second.open.empty()) {
+        if (job != jobs_.end()) jobs_.erase(job);
+        lane.sent.erase(verdicts->attempt);
+    }
+    rest(lane);
+    // Not from within a lane's own channel: it may be the one that makes room.
+    if (lane.load() == 0 && !waiting_lanes_.empty()) loop_.defer([this, alive = alive_] {
+        if (*alive) start_waiting();
+    });
+}
+
+void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
+{
+    Job& job = jobs_.at(number);
+    const auto target = job.open.find(v.index);
+    if (target == job.open.end()) return log::warning("process of user ", lane.user, ": a verdict about a recipient that it was not given");
+    const uint32_t index = v.index;
+    auto good = vouch(std::move(v), target->second.kind, lane.user);
+    auto& children = job.gathered[index];
+    if (good && children.size() + good->children.size() > max_children) good = fail("too many children");
+    if (!good) {
+        log::warning("process of user ", lane.user, ": ", good.error().text);
+        good = verdict(Outcome::deferred, "4.3.0", cat("the process of user \"", lane.user, "\" answered nonsense"));
+        good->index = index;
+    }
+    children.insert(children.end(), std::make_move_iterator(good->children.begin()), std::make_move_iterator(good->children.end()));
+    if (good->outcome == Outcome::expanded && good->more) return;
+    if (good->outcome == Outcome::expanded) good->children = std::move(children);
+    job.gathered.erase(index);
+    job.open.erase(target);
+    finish(job.flight, index, std::move(*good), job.handed_us);
+}
+
+// Not inside the lane's own channel or timer.
+void Dispatcher::lose_later(const std::string& key, const char* why)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    loop_.defer([this, key, why, life = it->second->life, alive = alive_] {
+        if (!*alive) return;
+        const auto now = lanes_.find(key);
+        if (now != lanes_.end() && now->second->life == life) lose(key, why);
+    });
+}
+
+// The process died or hangs: what it had waits for another time, what it had not got yet goes to its successor.
+void Dispatcher::lose(const std::string& key, const std::string& why)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    const std::string user = it->second->user;
+    const bool command = it->second->command;
+    const std::set<uint64_t> sent = std::move(it->second->sent);
+    const std::deque<uint64_t> waiting = std::move(it->second->waiting);
+    --processes_;
+    lanes_.erase(it);
+    if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; ", sent.size(), " deliveries are deferred");
+    for (const uint64_t job : sent) refuse(job, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
+    if (!waiting.empty()) {
+        Lane& lane = lane_for(user, command);
+        lane.waiting.insert(lane.waiting.end(), waiting.begin(), waiting.end());
+    }
+    start_waiting();
+}
+
+void Dispatcher::retire(const std::string& key)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end() || it->second->load() != 0) return;
+    loop_.defer([this, key, life = it->second->life, alive = alive_] {    // not inside its own timer
+        if (!*alive) return;
+        const auto lane = lanes_.find(key);
+        if (lane == lanes_.end() || lane->second->life != life || lane->second->load() != 0) return;
+        --processes_;
+        lanes_.erase(lane);
+        start_waiting();
+    });
+}
+
+void Dispatcher::refuse(uint64_t number, Outcome outcome, const std::string& dsn, const std::string& text)
+{
+    const auto it = jobs_.find(number);
+    if (it == jobs_.end()) return;
+    const Job job = std::move(it->second);
+    jobs_.erase(it);
+    for (const auto& [index, target] : job.open) finish(job.flight, index, verdict(outcome, dsn, text), job.handed_us);
+}
+
+void Dispatcher::finish(uint64_t number, uint32_t index, Verdict v, int64_t handed_us)
+{
+    const auto it = flights_.find(number);
+    if (it == flights_.end()) return;
+    Flight& flight = *it->second;
+    const auto open = flight.open.find(index);
+    if (open == flight.open.end()) return;
+    v.index = index;
+    if (v.outcome == Outcome::expanded) v.text = cat("expanded to ", v.children.size(), v.children.size() == 1 ? " recipient" : " recipients");
+    const int64_t now = system_clock().mono_us();
+    const int64_t handed = handed_us ? handed_us : now;
+    Target shown = open->second;
+    if (shown.kind == Kind::mailbox)
+        if (const auto to = addressee(shown, rules_.policy)) shown.address = to->full;
+    log::info(ipc::delivery_line(flight.attempt, shown, v, seconds(flight.taken_wall_us - flight.attempt.active_us), seconds(handed - flight.taken_us),
+                                 seconds(now - handed), system_clock().wall_us()));
+    flight.open.erase(open);
+    for (Verdict& page : in_pages(std::move(v))) flight.ready.push_back(std::move(page));
+    ready_.insert(number);
+    schedule_flush();
+}
+
+// Once a turn: what several processes said in the meantime goes to qmgr together.
+void Dispatcher::schedule_flush()
+{
+    if (flush_scheduled_) return;
+    flush_scheduled_ = true;
+    loop_.defer([this, alive = alive_] {
+        if (*alive) flush();
+    });
+}
+
+void Dispatcher::flush()
+{
+    flush_scheduled_ = false;
+    for (const uint64_t number : std::exchange(ready_, {})) {
+        const auto it = flights_.find(number);
+        if (it == flights_.end()) continue;
+        Flight& flight = *it->second;
+        const auto peer = peers_.find(flight.peer);
+        for (ipc::Verdicts& out : in_messages(flight.attempt.attempt, std::move(flight.ready)))
+            if (peer != peers_.end())
+                if (auto sent = peer->second.channel->send(static_cast<uint16_t>(ipc::AgentType::verdicts), out.encode()); !sent) log::warning("verdict to qmgr: ", sent.error().text);
+        flight.ready.clear();
+        if (flight.open.empty()) flights_.erase(it);
+    }
+    if (stopped_ && flights_.empty()) std::exchange(stopped_, nullptr)();
+}
+
+// What no process has got yet is given up; what one has will have its verdict.
+void Dispatcher::cancel(uint64_t peer, uint64_t attempt)
+{
+    for (auto& [key, lane] : lanes_) {
+        std::vector<uint64_t> given_up;
+        for (const uint64_t number : lane->waiting) {
+            const Flight& flight = *flights_.at(jobs_.at(number).flight);
+            if (flight.peer == peer && flight.attempt.attempt == attempt) given_up.push_back(number);
+        }
+        for (const uint64_t number : given_up) {
+            lane->waiting.erase(std::find(lane->waiting.begin(), lane->waiting.end(), number));
+            refuse(number, Outcome::deferred, "4.3.2", "delivery was given up");
+        }
+    }
+}
+
+void Dispatcher::stop(std::function<void()> done)
+{
+    stopped_ = std::move(done);
+    schedule_flush();
+}
+
+}  // namespace veredus::local

@@ -1,0 +1,115 @@
+// The dispatcher: takes attempts from qmgr, expands aliases, hands recipients to processes of their users, and vouches for
+// what these answer.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/disk/pool.h"
+#include "lib/ipc/agent.h"
+#include "lib/ipc/channel.h"
+#include "lib/ipc/control.h"
+#include "lib/loop/loop.h"
+#include "local/alias_maps.h"
+#include "local/expand.h"
+
+namespace veredus::local {
+
+struct DispatchRules {
+    Policy policy;
+    std::string default_privs = "nobody", root_mailbox_user;
+    bool mailbox_is_command = false;                 // mailbox_command is set: deliveries may take long
+    std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
+    std::size_t workers = 200;
+};
+
+// A worker's verdict as far as it may count: known to us, in form, and with no right that its user does not have.
+// An Error says what is wrong with it.
+Result<ipc::Verdict> vouch(ipc::Verdict verdict, queue::Child::Kind kind, std::string_view user);
+
+// The local part and what follows from it for a target, whatever qmgr sent (an address, "\user", "user@domain", "user").
+struct Addressee {
+    std::string full;             // local@domain: Delivered-To
+    std::string local, domain;
+    std::string user, extension;  // of local, cut at the delimiter; user in lower case
+    bool aliases = true;          // ask alias_maps
+    bool forward = true;          // ask ~/.forward
+};
+Result<Addressee> addressee(const ipc::Target& target, const Policy& policy);
+
+class Dispatcher {
+public:
+    using WorkerSource = std::function<void(const std::string& user, std::function<void(ipc::Code, std::string, Fd)> done)>;
+    Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source);
+    ~Dispatcher();
+    Dispatcher(const Dispatcher&) = delete;
+    void set_rules(DispatchRules rules) { rules_ = std::move(rules); }
+    void take_peer(Fd channel);                      // qmgr came
+    void stop(std::function<void()> done);           // nothing new; done when what is in flight has been answered
+    std::size_t in_flight() const { return flights_.size(); }
+
+private:
+    struct Flight;                                   // an attempt that is not fully answered
+    struct Lane;                                     // one process of a user
+    struct Job {                                     // some recipients of one attempt at one lane
+        uint64_t flight = 0;
+        std::string user;
+        std::map<uint32_t, ipc::Target> open;        // as the worker got them, by index
+        std::map<uint32_t, std::vector<queue::Child>> gathered;   // pages of expansions that go on
+        int64_t handed_us = 0;
+    };
+    struct Peer {
+        std::unique_ptr<ipc::Channel> channel;
+    };
+
+    void on_peer_message(uint64_t peer, ipc::Message message);
+    void begin(uint64_t peer, ipc::Attempt attempt, Fd mail);
+    void route(uint64_t flight, const ipc::Target& target, std::map<std::string, std::vector<ipc::Target>>& by_user);
+    void expand(uint64_t flight, const ipc::Target& target, const Addressee& to);
+    void expanded(uint64_t flight, const ipc::Target& target, Expansion expansion);
+    void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, std::map<std::string, std::vector<ipc::Target>>& by_user);
+    void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
+    Lane& lane_for(const std::string& user, bool command);
+    void start(Lane& lane);
+    void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
+    void send_waiting(Lane& lane);
+    void send(Lane& lane, uint64_t job);
+    void on_worker_message(const std::string& key, ipc::Message message);
+    void take_verdict(Lane& lane, uint64_t job, ipc::Verdict verdict);
+    void lose_later(const std::string& key, const char* why);
+    void lose(const std::string& key, const std::string& why);
+    void rest(Lane& lane);
+    void retire(const std::string& key);
+    void start_waiting();
+    void refuse(uint64_t job, ipc::Outcome outcome, const std::string& dsn, const std::string& text);
+    void finish(uint64_t flight, uint32_t index, ipc::Verdict verdict, int64_t handed_us);
+    void schedule_flush();
+    void flush();
+    void cancel(uint64_t peer, uint64_t attempt);
+
+    Loop& loop_;
+    DispatchRules rules_;
+    AliasMaps& aliases_;
+    WorkerSource source_;
+    std::shared_ptr<bool> alive_;                    // shared_ptr: late answers of master and of the pool look at it first
+    uint64_t last_number_ = 0;
+    std::map<uint64_t, Peer> peers_;
+    std::map<uint64_t, std::unique_ptr<Flight>> flights_;
+    std::map<uint64_t, Job> jobs_;
+    std::map<std::string, std::unique_ptr<Lane>> lanes_;
+    std::deque<std::string> waiting_lanes_;          // wait for a free process
+    std::size_t processes_ = 0;
+    std::set<uint64_t> ready_;                       // flights with verdicts to send
+    bool flush_scheduled_ = false;
+    std::function<void()> stopped_;
+    std::unique_ptr<disk::Pool> pool_;               // lists and headers are read there; last: it ends first
+};
+
+}  // namespace veredus::local

@@ -1,0 +1,123 @@
+// local: final delivery. The dispatcher expands aliases and hands each recipient to a process of that user; with --zygote, the
+// process from which those are forked.  Manual: man/local.8
+#include <unistd.h>
+
+#include <cstring>
+#include <memory>
+#include <mutex>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/daemon/service.h"
+#include "lib/log/log.h"
+#include "lib/table/table.h"
+#include "local/dispatcher.h"
+#include "local/worker.h"
+
+namespace veredus::local {
+
+namespace {
+
+// mydestination, asked from the loop and from the thread that expands lists.
+class LocalDomains {
+public:
+    static Result<std::shared_ptr<LocalDomains>> load(const std::vector<std::string>& patterns)
+    {
+        auto domains = std::make_shared<LocalDomains>();    // shared_ptr: expansions under way keep the one they began with
+        domains->list_ = TRY(table::MatchList::domains(patterns, false));
+        return domains;
+    }
+    Result<bool> matches(std::string_view domain)
+    {
+        const std::lock_guard guard(mutex_);
+        if (const int64_t now = system_clock().mono_us(); now - looked_us_ > us_per_second) {
+            looked_us_ = now;
+            if (auto fresh = list_.refresh(); !fresh) log::warning("mydestination: ", fresh.error().text);
+        }
+        return list_.matches_domain(domain);
+    }
+
+private:
+    std::mutex mutex_;
+    table::MatchList list_;
+    int64_t looked_us_ = 0;
+};
+
+Result<DispatchRules> read_rules(const conf::Values& values)
+{
+    DispatchRules rules;
+    rules.policy.origin = values.text("myorigin");
+    rules.policy.delimiters = values.text("recipient_delimiter");
+    rules.policy.commands = TRY(Allowed::parse(values.list("allow_mail_to_commands")));
+    rules.policy.files = TRY(Allowed::parse(values.list("allow_mail_to_files")));
+    auto domains = TRY(LocalDomains::load(values.list("mydestination")));
+    rules.policy.is_local = [domains](std::string_view domain) { return domains->matches(domain); };
+    rules.default_privs = values.text("default_privs");
+    rules.root_mailbox_user = values.text("root_mailbox_user");
+    rules.mailbox_is_command = values.has("mailbox_command");
+    rules.idle = std::chrono::seconds(values.seconds("local_worker_idle"));
+    rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
+    rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));
+    rules.workers = static_cast<std::size_t>(values.number("local_worker_limit"));
+    return rules;
+}
+
+class Local final : public daemon::Service {
+public:
+    Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
+    {
+        rules_ = TRY(read_rules(values));
+        return aliases_.configure(values.list("alias_maps"));
+    }
+
+    Result<void> after_jail(Loop& loop) override
+    {
+        dispatcher_ = std::make_unique<Dispatcher>(loop, std::move(rules_), aliases_, [](const std::string& user, auto done) {
+            daemon::context().worker(user, std::move(done));
+        });
+        return {};
+    }
+
+    void on_peer(const ipc::Neighbour& peer, Fd channel) override
+    {
+        if (peer.role != "qmgr") return log::warning("a channel of ", peer.role, " is not for us");
+        dispatcher_->take_peer(std::move(channel));
+    }
+
+    Result<void> reload(const conf::Values& values) override
+    {
+        DispatchRules rules = TRY(read_rules(values));
+        TRY(aliases_.configure(values.list("alias_maps")));
+        dispatcher_->set_rules(std::move(rules));
+        return {};
+    }
+
+    void stop(std::function<void()> done) override { dispatcher_->stop(std::move(done)); }
+
+private:
+    DispatchRules rules_;
+    AliasMaps aliases_;
+    std::unique_ptr<Dispatcher> dispatcher_;    // last: it borrows the aliases
+};
+
+int serve(const conf::Values& values, const ipc::Serve& who, Fd channel)
+{
+    auto rules = WorkerRules::read(values);
+    if (!rules) {
+        log::error("user ", std::string_view(who.name), ": ", rules.error().text);
+        return 78;
+    }
+    return Worker(std::move(*rules), Person{who.name, who.home, who.shell}, who.uid, who.gid).serve(std::move(channel));
+}
+
+}  // namespace
+
+}  // namespace veredus::local
+
+int main(int argc, char** argv)
+{
+    const veredus::daemon::RoleName name{"local", veredus::conf::local, "local"};
+    if (argc == 2 && std::strcmp(argv[1], "--zygote") == 0) return veredus::daemon::run_zygote(name, veredus::local::serve, argc, argv);
+    veredus::local::Local service;
+    return veredus::daemon::run(name, service, argc, argv);
+}

@@ -1,0 +1,441 @@
+// The worker: batches in, verdicts out.
+#include "local/worker.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/ipc/control.h"
+#include "lib/ipc/user.h"
+#include "lib/log/log.h"
+#include "lib/mail/address.h"
+#include "lib/mail/date.h"
+#include "lib/mail/header.h"
+#include "lib/queue/file.h"
+
+namespace veredus::local {
+
+namespace {
+
+using ipc::Outcome;
+using Kind = queue::Child::Kind;
+using store::Problem;
+
+constexpr std::size_t max_batch = 50;
+constexpr std::size_t max_header = 1 << 20;
+constexpr int lockd_timeout_ms = 20'000;
+
+ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
+{
+    ipc::Verdict v;
+    v.outcome = outcome;
+    v.dsn = std::move(dsn);
+    v.text = printable(text);
+    return v;
+}
+
+ipc::Verdict verdict_of(const Problem& problem) { return verdict(problem.permanent() ? Outcome::failed : Outcome::deferred, problem.dsn, problem.text); }
+
+std::string one_line(std::string_view text)
+{
+    std::string out(text);
+    for (char& c : out)
+        if (c == '\r' || c == '\n' || c == 0) c = '?';
+    return out;
+}
+
+}  // namespace
+
+Result<WorkerRules> WorkerRules::read(const conf::Values& values)
+{
+    WorkerRules rules;
+    rules.policy.origin = values.text("myorigin");
+    rules.policy.delimiters = values.text("recipient_delimiter");
+    rules.policy.commands = TRY(Allowed::parse(values.list("allow_mail_to_commands")));
+    rules.policy.files = TRY(Allowed::parse(values.list("allow_mail_to_files")));
+    rules.forward_path = values.text("forward_path");
+    rules.home_mailbox = values.text("home_mailbox");
+    rules.mailbox_command = values.text("mailbox_command");
+    rules.spool = values.text("mail_spool_directory");
+    rules.lock_socket = cat(values.text("run_directory"), "/lockd");
+    rules.root_mailbox_user = values.text("root_mailbox_user");
+    rules.exported = values.list("export_environment");
+    rules.command.time_limit = std::chrono::seconds(values.seconds("command_time_limit"));
+    rules.mbox.size_limit = static_cast<uint64_t>(values.number("mailbox_size_limit"));
+    rules.mbox.lock_attempts = static_cast<int>(values.number("deliver_lock_attempts"));
+    rules.mbox.lock_delay = std::chrono::seconds(values.seconds("deliver_lock_delay"));
+    return rules;
+}
+
+// lockd, asked and answered one by one. An answer that does not come ends the connection, and with it every lock.
+Result<ipc::Message> SpoolKeeper::ask_once(const ipc::Message& request)
+{
+    if (!lockd_) lockd_ = TRY(ipc::connect_unix(socket_));
+    TRY(ipc::send_blocking(lockd_.get(), request, lockd_timeout_ms));
+    auto answer = TRY(ipc::recv_blocking(lockd_.get(), lockd_timeout_ms));
+    if (!answer) return fail_errno("closed the connection", ECONNRESET);
+    if (!answer->answer || answer->request != request.request) return fail("answers something else");
+    return std::move(*answer);
+}
+
+Result<ipc::Message> SpoolKeeper::ask(ipc::LockRequest::Op op)
+{
+    ipc::Message request;
+    request.type = static_cast<uint16_t>(ipc::UserType::lock);
+    request.request = ++request_;
+    request.body = ipc::LockRequest{op, name_}.encode();
+    auto answer = ask_once(request);
+    if (answer) return answer;
+    lockd_.reset();
+    // EAGAIN: it may be starting again just now; the caller tries for as long as it would for a lock
+    return fail_errno(cat("lockd: ", answer.error().text), EAGAIN);
+}
+
+Result<bool> SpoolKeeper::lock()
+{
+    const auto answer = TRY(ask(ipc::LockRequest::Op::lock));
+    const auto status = TRY(ipc::Status::decode(answer.body));
+    if (status.code == ipc::Code::ok) return true;
+    if (status.code == ipc::Code::unavailable) return false;
+    return fail(cat("lockd: ", status.text));
+}
+
+void SpoolKeeper::unlock() { (void)ask(ipc::LockRequest::Op::unlock); }    // if it fails, the connection is closed: unlocked too
+
+Result<void> SpoolKeeper::create()
+{
+    const auto offer = TRY(ask(ipc::LockRequest::Op::create));
+    const auto offered = TRY(ipc::Status::decode(offer.body));
+    if (offered.code != ipc::Code::ok) return fail(cat("lockd: ", offered.text));
+    if (offer.fds.empty()) return {};    // it exists by now
+    const Fd file(::openat(offer.fds[0].get(), name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!file || ::fsync(file.get()) < 0) return fail_errno(cat("create mailbox ", name_));
+    const auto answer = TRY(ask(ipc::LockRequest::Op::created));
+    const auto status = TRY(ipc::Status::decode(answer.body));
+    if (status.code != ipc::Code::ok) return fail(cat("lockd: ", status.text));
+    return {};
+}
+
+Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, disk::Disk& disk)
+    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(disk)
+{
+    rules_.mbox.owner = uid;
+    rules_.command.directory = person_.home;
+    keeper_ = std::make_unique<SpoolKeeper>(rules_.lock_socket, mailbox_name());
+}
+
+// root's mailbox is kept by a user made for it (main.cf(5), root_mailbox_user).
+std::string Worker::mailbox_name() const { return person_.user == rules_.root_mailbox_user ? "root" : person_.user; }
+
+int Worker::serve(Fd channel)
+{
+    channel_ = std::move(channel);
+    std::vector<std::unique_ptr<Job>> jobs;
+    while (take(jobs)) {
+        process(jobs);
+        jobs.clear();
+        log::flush();
+    }
+    return 0;
+}
+
+// Waits for one message, then takes what else is there: one lock and one directory sync then serve them all.
+bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
+{
+    for (bool first = true; jobs.size() < max_batch; first = false) {
+        pollfd p{channel_.get(), POLLIN, 0};
+        if (!first && ::poll(&p, 1, 0) <= 0) break;
+        auto message = ipc::recv_blocking(channel_.get(), -1);
+        if (!message) {
+            log::warning("channel of a user's process: ", message.error().text);
+            return false;
+        }
+        if (!*message) return false;    // what is in flight is the dispatcher's to defer: it heard no verdict
+        if ((*message)->type != static_cast<uint16_t>(ipc::AgentType::attempt) || (*message)->fds.size() != 1) continue;
+        auto attempt = ipc::Attempt::decode((*message)->body);
+        if (!attempt) {
+            log::warning("channel of a user's process: ", attempt.error().text);
+            return false;
+        }
+        auto job = std::make_unique<Job>();
+        job->attempt = std::move(*attempt);
+        job->mail = std::move((*message)->fds[0]);
+        prepare(*job);
+        jobs.push_back(std::move(job));
+    }
+    return true;
+}
+
+void Worker::prepare(Job& job) const
+{
+    auto wire = queue::read_header(job.mail, job.attempt.layout, max_header);
+    if (!wire) {
+        job.broken = wire.error().text;
+        return;
+    }
+    auto stored = stored_header(*wire);
+    job.head = std::move(stored.text);
+    job.delivered_to = std::move(stored.delivered_to);
+}
+
+void Worker::process(std::vector<std::unique_ptr<Job>>& jobs)
+{
+    groups_.clear();
+    forwards_.clear();
+    ready_.clear();
+    for (auto& job : jobs) {
+        for (const ipc::Target& target : job->attempt.targets) {
+            Item item{job.get(), &target, {}, target.extension, {}};
+            if (auto address = mail::parse_address(target.kind == Kind::address || target.kind == Kind::mailbox ? target.address : target.original)) {
+                const auto split = mail::split_extension(address->local, rules_.policy.delimiters);
+                item.user = split.user;
+                item.domain = address->domain;
+                if (item.extension.empty()) item.extension = split.extension.value_or("");
+            }
+            decide(item);
+        }
+    }
+    deliver_groups();
+    flush();
+}
+
+void Worker::decide(const Item& item)
+{
+    if (!item.job->broken.empty()) return answer(item, verdict(Outcome::deferred, "4.3.0", item.job->broken));
+    const ipc::Target& target = *item.target;
+    if (target.kind == Kind::command) return to_command(item, target.address);
+    if (target.kind == Kind::file) {
+        if (target.address == "/dev/null") return answer(item, verdict(Outcome::delivered, "2.0.0", "delivered to file: /dev/null"));
+        return to_path(item, target.address, false, "file: ");
+    }
+    const auto same = [&](const std::string& earlier) { return iequals(earlier, target.address); };
+    if (std::any_of(item.job->delivered_to.begin(), item.job->delivered_to.end(), same))
+        return answer(item, verdict(Outcome::failed, "5.4.6", cat("mail forwarding loop for ", target.address)));
+    if (target.kind == Kind::address && forward(item)) return;
+    to_mailbox(item);
+}
+
+// True: his .forward has answered for this mail.
+bool Worker::forward(const Item& item)
+{
+    const auto [found, fresh] = forwards_.try_emplace(cat(item.extension, '\0', item.target->address));
+    if (fresh) {
+        const auto at = item.target->address.rfind('@');
+        const std::string local = item.target->address.substr(0, at);
+        const ForwardNames names{person_.home, person_.user, person_.shell, item.extension, item.domain, local, item.target->address, rules_.policy.delimiters.substr(0, 1)};
+        found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_);
+        if (!found->second.ignored.empty()) log::warning(item.job->attempt.queue_id, ": ", printable(found->second.ignored));
+    }
+    const ForwardFile& file = found->second;
+    if (file.kind == ForwardFile::Kind::none) return false;
+    if (file.kind == ForwardFile::Kind::deferred) return answer(item, verdict(Outcome::deferred, "4.3.5", file.text)), true;
+    Policy policy = rules_.policy;
+    policy.is_local = [&](std::string_view domain) -> Result<bool> {
+        return iequals(domain, policy.origin) || iequals(domain, item.domain) || iequals(domain, "localhost");
+    };
+    Sources sources;
+    sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
+    auto expansion = expand_forward(policy, sources, file.targets, person_.user);
+    if (expansion.kind == Expansion::Kind::failed) return answer(item, verdict(Outcome::failed, expansion.dsn, expansion.text)), true;
+    if (expansion.kind == Expansion::Kind::deferred) return answer(item, verdict(Outcome::deferred, expansion.dsn, cat(file.path, ": ", expansion.text))), true;
+    // Only his own mailbox: no detour through the queue.
+    const auto own = [&](const queue::Child& child) { return child.kind == Kind::mailbox && child.text == final_mailbox(person_.user); };
+    if (expansion.children.size() == 1 && own(expansion.children[0])) return false;
+    ipc::Verdict v = verdict(Outcome::expanded, "2.0.0", "");
+    v.children = std::move(expansion.children);
+    answer(item, std::move(v));
+    return true;
+}
+
+void Worker::to_mailbox(const Item& item)
+{
+    if (!rules_.mailbox_command.empty()) return to_command(item, rules_.mailbox_command);
+    if (rules_.home_mailbox.empty()) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
+    to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
+}
+
+void Worker::to_path(const Item& item, const std::string& path, bool spool, const char* what)
+{
+    Group& group = groups_[path];
+    group.spool = spool;
+    const bool file = item.target->kind == Kind::file;
+    group.text = cat("delivered to ", path.ends_with('/') ? "maildir" : file ? cat(what, path) : std::string(what));
+    group.items.push_back(item);
+}
+
+void Worker::to_command(const Item& item, const std::string& line)
+{
+    const ipc::Attempt& attempt = item.job->attempt;
+    const bool addressed = item.target->kind == Kind::address || item.target->kind == Kind::mailbox;
+    Facts facts;
+    facts.sender = item.target->sender == "-" ? attempt.sender : item.target->sender;
+    facts.recipient = addressed ? item.target->address : item.target->original;
+    facts.original_recipient = item.target->original;
+    facts.local = item.extension.empty() ? item.user : facts.recipient.substr(0, facts.recipient.rfind('@'));
+    facts.domain = item.domain;
+    facts.extension = item.extension;
+    facts.client_name = attempt.client_name;
+    facts.client_address = attempt.client_address;
+    facts.helo = attempt.helo;
+    facts.protocol = attempt.protocol;
+    facts.auth_user = attempt.auth_user;
+    const auto mail = content(item);
+    answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported), rules_.command, mail), line));
+    flush();    // the next one may take its time
+}
+
+store::Content Worker::content(const Item& item) const
+{
+    const ipc::Target& target = *item.target;
+    const std::string& sender = target.sender == "-" ? item.job->attempt.sender : target.sender;
+    const bool addressed = target.kind == Kind::address || target.kind == Kind::mailbox;
+    const std::string& delivered = addressed ? target.address : target.original;
+    store::Content c;
+    c.from_line = from_line(sender, system_clock().wall_us());
+    c.head = trace_lines(sender, target.original.empty() ? delivered : target.original, delivered) + item.job->head;
+    c.file = item.job->mail.get();
+    c.offset = item.job->attempt.layout.body_offset;
+    c.size = item.job->attempt.layout.body_size;
+    return c;
+}
+
+void Worker::deliver_groups()
+{
+    for (auto& [path, group] : groups_) {
+        if (path.ends_with('/'))
+            deliver_maildir(path, group.items, group.text);
+        else
+            deliver_mbox(path, group.items, group.spool, group.text);
+        flush();
+    }
+    groups_.clear();
+}
+
+void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text)
+{
+    auto& kept = maildirs_[path];
+    if (kept && !kept->still_there()) kept.reset();
+    if (!kept) {
+        auto opened = store::Maildir::open(disk_, path);
+        if (!opened) {
+            const Problem problem = store::problem_of(opened.error());
+            for (const Item& item : items) answer(item, verdict_of(problem));
+            return;
+        }
+        kept = std::move(*opened);
+    }
+    std::vector<store::Content> mails;
+    for (const Item& item : items) mails.push_back(content(item));
+    answer_all(items, kept->deliver(mails), text);
+}
+
+void Worker::deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text)
+{
+    std::vector<store::Content> mails;
+    for (const Item& item : items) mails.push_back(content(item));
+    store::OwnKeeper own(path);
+    store::MboxKeeper& keeper = spool ? static_cast<store::MboxKeeper&>(*keeper_) : own;
+    answer_all(items, store::deliver_mbox(disk_, path, keeper, rules_.mbox, mails), text);
+}
+
+void Worker::answer_all(const Batch& items, const std::vector<store::Delivered>& results, const std::string& text)
+{
+    for (std::size_t i = 0; i < items.size(); ++i) answer(items[i], results[i] ? verdict_of(*results[i]) : verdict(Outcome::delivered, "2.0.0", text));
+}
+
+void Worker::answer(const Item& item, ipc::Verdict v)
+{
+    v.index = item.target->index;
+    v.relay = "local";
+    auto& list = ready_[item.job->attempt.attempt];
+    for (auto& page : in_pages(std::move(v))) list.push_back(std::move(page));
+}
+
+// One message for each mail, as large as may be; long lists in several. A dispatcher that is gone reads nothing: then
+// serve() ends at its next read.
+void Worker::flush()
+{
+    for (auto& [attempt, list] : ready_) {
+        for (const ipc::Verdicts& out : in_messages(attempt, std::move(list))) {
+            ipc::Message message;
+            message.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
+            message.body = out.encode();
+            if (auto sent = ipc::send_blocking(channel_.get(), message, 60'000); !sent) log::warning("verdict to the dispatcher: ", sent.error().text);
+        }
+    }
+    ready_.clear();
+}
+
+StoredHeader stored_header(std::string_view wire)
+{
+    StoredHeader out;
+    auto block = mail::HeaderBlock::parse(wire);
+    block.remove("Return-Path");
+    for (const auto& field : block.fields())
+        if (iequals(field.name(), "Delivered-To")) out.delivered_to.push_back(std::string(trim(field.unfolded())));
+    store::LineEnds ends;
+    ends.feed(block.text(), out.text);
+    ends.feed(block.rest(), out.text);
+    ends.finish(out.text);
+    return out;
+}
+
+std::string trace_lines(std::string_view sender, std::string_view original, std::string_view delivered)
+{
+    std::string out = cat("Return-Path: <", one_line(sender), ">\n");
+    if (!original.empty()) append(out, "X-Original-To: ", one_line(original), '\n');
+    if (!delivered.empty()) append(out, "Delivered-To: ", one_line(delivered), '\n');
+    return out;
+}
+
+std::string from_line(std::string_view sender, int64_t now_us)
+{
+    return cat("From ", sender.empty() ? std::string("MAILER-DAEMON") : one_line(sender), ' ', mail::date_asctime(now_us), '\n');
+}
+
+namespace {
+std::size_t size_of(const queue::Child& child) { return child.text.size() + child.run_as.size() + child.sender.size() + 20; }
+}  // namespace
+
+std::vector<ipc::Verdicts> in_messages(uint64_t attempt, std::vector<ipc::Verdict> verdicts)
+{
+    std::vector<ipc::Verdicts> messages;
+    std::size_t size = SIZE_MAX / 2;
+    for (ipc::Verdict& v : verdicts) {
+        std::size_t own = 200 + v.text.size();
+        for (const auto& child : v.children) own += size_of(child);
+        if (size + own > 50'000) {
+            messages.push_back({attempt, {}});
+            size = 0;
+        }
+        size += own;
+        messages.back().verdicts.push_back(std::move(v));
+    }
+    return messages;
+}
+
+std::vector<ipc::Verdict> in_pages(ipc::Verdict v, std::size_t limit)
+{
+    std::vector<queue::Child> children = std::move(v.children);
+    v.children.clear();
+    std::vector<ipc::Verdict> pages{v};
+    std::size_t size = 0;
+    for (auto& child : children) {
+        const std::size_t own = size_of(child);
+        if (size + own > limit && !pages.back().children.empty()) {
+            pages.back().more = true;
+            pages.push_back(v);
+            size = 0;
+        }
+        size += own;
+        pages.back().children.push_back(std::move(child));
+    }
+    return pages;
+}
+
+}  // namespace veredus::local

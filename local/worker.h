@@ -1,0 +1,117 @@
+// One user's process: takes his mails in batches and puts them where he wants them, with his rights and no other.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/fd.h"
+#include "lib/conf/values.h"
+#include "lib/ipc/agent.h"
+#include "lib/ipc/user.h"
+#include "lib/store/maildir.h"
+#include "lib/store/mbox.h"
+#include "local/command.h"
+#include "local/expand.h"
+#include "local/forward.h"
+
+namespace veredus::local {
+
+struct WorkerRules {
+    Policy policy;                        // is_local is the worker's own: see below
+    std::string forward_path, home_mailbox, mailbox_command, spool, lock_socket, root_mailbox_user;
+    std::vector<std::string> exported;
+    CommandRules command;
+    store::MboxRules mbox;                // owner is filled in
+    static Result<WorkerRules> read(const conf::Values& values);
+};
+
+// The dotlock and the first file of a mailbox in the spool directory, through lockd's socket; one connection for the process's life.
+class SpoolKeeper final : public store::MboxKeeper {
+public:
+    SpoolKeeper(std::string socket, std::string name) : socket_(std::move(socket)), name_(std::move(name)) {}
+    Result<bool> lock() override;
+    void unlock() override;
+    Result<void> create() override;
+
+private:
+    Result<ipc::Message> ask(ipc::LockRequest::Op op);
+    Result<ipc::Message> ask_once(const ipc::Message& request);
+    std::string socket_, name_;
+    Fd lockd_;
+    uint32_t request_ = 0;
+};
+
+class Worker {
+public:
+    Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, disk::Disk& disk = disk::posix_disk());
+    int serve(Fd channel);                // until the dispatcher closes it
+
+private:
+    struct Job {                          // one message of the dispatcher
+        ipc::Attempt attempt;
+        Fd mail;
+        std::string head;                 // its header, LF lines, without Return-Path
+        std::vector<std::string> delivered_to;
+        std::string broken;               // the header could not be read: why
+    };
+    struct Item {                         // one recipient of one mail
+        Job* job = nullptr;
+        const ipc::Target* target = nullptr;
+        std::string user, extension, domain;
+    };
+    using Batch = std::vector<Item>;
+
+    bool take(std::vector<std::unique_ptr<Job>>& jobs);
+    void prepare(Job& job) const;
+    void process(std::vector<std::unique_ptr<Job>>& jobs);
+    void decide(const Item& item);
+    bool forward(const Item& item);
+    void to_mailbox(const Item& item);
+    void to_command(const Item& item, const std::string& line);
+    void to_path(const Item& item, const std::string& path, bool spool, const char* what);
+    void deliver_groups();
+    void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
+    void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
+    void answer_all(const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
+    void answer(const Item& item, ipc::Verdict verdict);
+    void flush();
+    store::Content content(const Item& item) const;
+    std::string mailbox_name() const;
+
+    struct Group {
+        Batch items;
+        bool spool = false;
+        std::string text;
+    };
+    WorkerRules rules_;
+    Person person_;
+    uid_t uid_;
+    gid_t gid_;
+    disk::Disk& disk_;
+    Fd channel_;
+    std::map<std::string, Group> groups_;              // of this batch, by path
+    std::map<std::string, ForwardFile> forwards_;      // of this batch, by extension and domain
+    std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
+    std::unique_ptr<SpoolKeeper> keeper_;
+    std::map<uint64_t, std::vector<ipc::Verdict>> ready_;
+};
+
+// The header block as it is stored: LF lines, Return-Path removed (RFC 5321 §4.4: the final delivery writes the one), and the
+// values of its Delivered-To fields.
+struct StoredHeader {
+    std::string text;
+    std::vector<std::string> delivered_to;
+};
+StoredHeader stored_header(std::string_view wire);
+// "Return-Path", "X-Original-To", "Delivered-To" lines that a delivery puts on top.
+std::string trace_lines(std::string_view sender, std::string_view original, std::string_view delivered);
+std::string from_line(std::string_view sender, int64_t now_us);
+
+// Splits the children of long expansions over verdicts that fit a message.
+std::vector<ipc::Verdict> in_pages(ipc::Verdict verdict, std::size_t limit = 40'000);
+// As many verdicts in one message as it holds.
+std::vector<ipc::Verdicts> in_messages(uint64_t attempt, std::vector<ipc::Verdict> verdicts);
+
+}  // namespace veredus::local

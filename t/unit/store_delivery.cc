@@ -1,0 +1,508 @@
+// lib/store: line ends, quoting, Maildir under a disk that forgets, mbox with its locks and its way back.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "lib/base/fd.h"
+#include "lib/base/text.h"
+#include "lib/store/dotlock.h"
+#include "lib/store/maildir.h"
+#include "lib/store/mbox.h"
+#include "t/unit/forgetful_disk.h"
+
+using namespace veredus;
+using namespace veredus::store;
+
+namespace {
+
+struct TempDir {
+    std::string path;
+    TempDir()
+    {
+        char name[] = "/tmp/veredus-store.XXXXXX";
+        path = ::mkdtemp(name);
+    }
+    ~TempDir() { (void)std::system(cat("rm -rf ", path).c_str()); }
+};
+
+Fd memory(std::string_view bytes)
+{
+    Fd fd(::memfd_create("mail", MFD_CLOEXEC));
+    REQUIRE(write_all(fd.get(), bytes));
+    return fd;
+}
+
+Content mail(const Fd& body, std::string head = "Subject: x\n")
+{
+    struct stat st {};
+    REQUIRE(::fstat(body.get(), &st) == 0);
+    return {"From a@example.org Tue Nov 24 14:00:00 2026\n", std::move(head), body.get(), 0, static_cast<uint64_t>(st.st_size)};
+}
+
+std::string file(const std::string& path)
+{
+    auto text = read_file(path, 10'000'000);
+    return text ? *text : cat("(", text.error().text, ")");
+}
+
+MboxRules rules()
+{
+    MboxRules r;
+    r.owner = ::getuid();
+    r.lock_attempts = 4;
+    r.lock_delay = std::chrono::milliseconds(10);
+    return r;
+}
+
+// posix_disk with one step that fails.
+class FaultyDisk final : public disk::Disk {
+public:
+    int fail_write_at = 0, fail_sync_at = 0, code = ENOSPC;
+    int writes = 0, syncs = 0;
+    Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
+    Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
+    Result<Fd> open_read(const disk::Directory& d, const std::string& n) override { return real_.open_read(d, n); }
+    Result<Fd> open_append(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.open_append(d, n, m); }
+    Result<void> write(const Fd& f, std::string_view bytes) override
+    {
+        if (++writes != fail_write_at) return real_.write(f, bytes);
+        (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
+        return fail_errno("write", code);
+    }
+    Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
+    Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
+    Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
+    Result<void> sync(const Fd& f) override { return ++syncs == fail_sync_at ? Result<void>(fail_errno("sync", code)) : real_.sync(f); }
+    Result<void> sync(const disk::Directory& d) override { return real_.sync(d); }
+    Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
+    Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
+    Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
+    Result<void> unlink(const disk::Directory& d, const std::string& n) override { return real_.unlink(d, n); }
+    Result<std::vector<std::string>> list(const disk::Directory& d) override { return real_.list(d); }
+    Result<disk::FileInfo> stat(const disk::Directory& d, const std::string& n) override { return real_.stat(d, n); }
+    Result<uint64_t> free_bytes(const disk::Directory& d) override { return real_.free_bytes(d); }
+
+private:
+    disk::Disk& real_ = disk::posix_disk();
+};
+
+std::unique_ptr<Maildir> maildir_on(test::ForgetfulDisk& disk)
+{
+    return std::make_unique<Maildir>(disk, "/m", std::move(*disk.open_directory(nullptr, "/m/tmp")), std::move(*disk.open_directory(nullptr, "/m/new")));
+}
+
+void make_maildir(test::ForgetfulDisk& disk)
+{
+    for (const char* part : {"/m/tmp", "/m/new", "/m/cur"}) disk.make_directory(part);
+}
+
+}  // namespace
+
+TEST_CASE("CRLF becomes LF and a bare CR stays, however the bytes are cut", "[store]")
+{
+    const std::string wire = "a\r\nb\rc\n\r\r\n\r\nFrom x\r\nend\r";
+    const std::string unix_lines = "a\nb\rc\n\r\n\nFrom x\nend\r";
+    for (std::size_t step = 1; step <= wire.size(); ++step) {
+        LineEnds ends;
+        std::string out;
+        for (std::size_t i = 0; i < wire.size(); i += step) ends.feed(std::string_view(wire).substr(i, step), out);
+        ends.finish(out);
+        CHECK(out == unix_lines);
+    }
+}
+
+TEST_CASE("only lines that begin with From and a space are quoted, however the bytes are cut", "[store][rfc4155-A]")
+{
+    const std::string in = "From a\nFrom\nFro\n From b\n>From c\nxFrom d\nFrom e\nFrom";
+    const std::string quoted = ">From a\nFrom\nFro\n From b\n>From c\nxFrom d\n>From e\nFrom";
+    for (std::size_t step = 1; step <= in.size(); ++step) {
+        FromQuoter quoter;
+        std::string out;
+        for (std::size_t i = 0; i < in.size(); i += step) quoter.feed(std::string_view(in).substr(i, step), out);
+        quoter.finish(out);
+        CHECK(out == quoted);
+    }
+}
+
+TEST_CASE("a stored mail has LF lines, ends its last one, and knows its size on the wire", "[store]")
+{
+    struct Case {
+        std::string body, stored;
+    };
+    for (const Case& c : {Case{"hello\r\n", "Subject: x\n\nhello\n"}, Case{"no end", "Subject: x\n\nno end\n"}, Case{"", "Subject: x\n\n"}, Case{"cr at end\r", "Subject: x\n\ncr at end\r\n"}}) {
+        const Fd body = memory(c.body);
+        std::string out;
+        const auto sizes = stream(mail(body), [&](std::string_view bytes) -> Result<void> { return out.append(bytes), Result<void>(); });
+        REQUIRE(sizes);
+        CHECK(out == c.stored);
+        CHECK(sizes->stored == c.stored.size());
+        CHECK(sizes->wire == c.stored.size() + static_cast<std::size_t>(std::count(c.stored.begin(), c.stored.end(), '\n')));
+    }
+}
+
+TEST_CASE("a body of megabytes passes in blocks and is whole", "[store]")
+{
+    std::string wire, stored;
+    for (int i = 0; i < 60'000; ++i) {
+        append(wire, "line ", i, " of a long mail\r\n");
+        append(stored, "line ", i, " of a long mail\n");
+    }
+    const Fd body = memory(wire);
+    std::string out;
+    std::size_t largest = 0;
+    REQUIRE(stream(mail(body, ""), [&](std::string_view bytes) -> Result<void> {
+        largest = std::max(largest, bytes.size());
+        out.append(bytes);
+        return {};
+    }));
+    CHECK(out == "\n" + stored);
+    CHECK(largest < 200'000);
+}
+
+TEST_CASE("a queue file shorter than it says is an error, never half a mail", "[store]")
+{
+    const Fd body = memory("short\r\n");
+    Content c = mail(body);
+    c.size += 10;
+    CHECK_FALSE(stream(c, [](std::string_view) -> Result<void> { return {}; }));
+}
+
+TEST_CASE("what the kernel refuses is temporary, a full quota is told apart", "[store][rfc3463-3.3]")
+{
+    CHECK(problem_of({EDQUOT, "x"}).dsn == "4.2.2");
+    CHECK(problem_of({ENOSPC, "x"}).dsn == "4.3.1");
+    CHECK(problem_of({EIO, "x"}).dsn == "4.3.0");
+    for (int code = 0; code < 134; ++code) CHECK_FALSE(problem_of({code, "x"}).permanent());
+}
+
+TEST_CASE("names of a Maildir tell sizes and never repeat", "[store]")
+{
+    const MaildirName name{1'732'456'800'123'456, 77, 3, 0x803, 0x1f0a, "host"};
+    CHECK(name.base() == "1732456800.M123456P77Q3V803I1f0a.host");
+    CHECK(name.full({100, 104}) == "1732456800.M123456P77Q3V803I1f0a.host,S=100,W=104");
+}
+
+TEST_CASE("a mail that was answered delivered survives any power cut, one that was not is whole or absent", "[store][maildir]")
+{
+    const std::string whole = "Subject: x\n\nbody\n";
+    for (const auto cut : {test::Cut::oldest, test::Cut::newest, test::Cut::names_only, test::Cut::bytes_only, test::Cut::random}) {
+        uint64_t steps = 1;
+        for (uint64_t at = 1; at <= steps + 1; ++at) {
+            test::ForgetfulDisk disk;
+            make_maildir(disk);
+            const uint64_t before = disk.steps();
+            disk.cut_power_at(at);
+            const Fd body = memory("body\r\n");
+            const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
+            steps = std::max(steps, disk.steps() - before);
+            disk.power_cut(cut, at);
+            INFO("cut " << static_cast<int>(cut) << " at step " << at);
+            std::size_t delivered = 0;
+            for (const auto& answer : answers) delivered += !answer;
+            const auto names = disk.names("/m/new");
+            CHECK(names.size() >= delivered);
+            for (const auto& name : names) CHECK(disk.content("/m/new/" + name) == whole);
+        }
+        CHECK(steps >= 9);    // two of each: create, write, sync, link; and one sync of new
+    }
+}
+
+TEST_CASE("after a failed sync nothing is left and the mail is deferred", "[store][maildir]")
+{
+    for (uint64_t nth = 1; nth <= 3; ++nth) {
+        test::ForgetfulDisk disk;
+        make_maildir(disk);
+        disk.fail_sync(nth, EIO);
+        const Fd body = memory("body\r\n");
+        const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
+        std::size_t delivered = 0;
+        for (const auto& answer : answers) {
+            if (!answer) ++delivered;
+            else CHECK(answer->dsn == "4.3.0");
+        }
+        CHECK(delivered == (nth == 3 ? 0 : 1));    // the third is the directory's, which both share
+        CHECK(disk.names("/m/new").size() == delivered);
+        CHECK(disk.names("/m/tmp").empty());
+    }
+}
+
+TEST_CASE("a full disk defers one mail and the next one of the batch is delivered", "[store][maildir]")
+{
+    test::ForgetfulDisk disk;
+    make_maildir(disk);
+    disk.fail_write(1, ENOSPC);
+    const Fd body = memory("body\r\n");
+    const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
+    REQUIRE(answers[0]);
+    CHECK(answers[0]->dsn == "4.3.1");
+    CHECK_FALSE(answers[1]);
+    CHECK(disk.names("/m/new").size() == 1);
+    CHECK(disk.names("/m/tmp").empty());
+}
+
+TEST_CASE("a Maildir is made on first delivery, and noticed when it moves away", "[store][maildir]")
+{
+    TempDir home;
+    auto maildir = Maildir::open(disk::posix_disk(), home.path + "/deep/er/Maildir/");
+    REQUIRE(maildir);
+    for (const char* part : {"cur", "new", "tmp"}) {
+        struct stat st {};
+        REQUIRE(::stat(cat(home.path, "/deep/er/Maildir/", part).c_str(), &st) == 0);
+        CHECK((st.st_mode & 07777) == 0700);
+    }
+    const Fd body = memory("x\r\n");
+    CHECK_FALSE((*maildir)->deliver({mail(body)})[0]);
+    CHECK((*maildir)->still_there());
+    REQUIRE(::rename(cat(home.path, "/deep/er/Maildir").c_str(), cat(home.path, "/moved").c_str()) == 0);
+    CHECK_FALSE((*maildir)->still_there());
+}
+
+TEST_CASE("an mbox grows by whole mails: From_ line, quoted, an empty line behind each", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const Fd one = memory("From the body\r\n"), two = memory("second");
+    OwnKeeper keeper(path);
+    const auto answers = deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(one), mail(two)});
+    CHECK_FALSE(answers[0]);
+    CHECK_FALSE(answers[1]);
+    CHECK(file(path) == "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\n>From the body\n\n"
+                        "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\nsecond\n\n");
+    struct stat st {};
+    REQUIRE(::stat(path.c_str(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 0600);
+    CHECK(::access((path + ".lock").c_str(), F_OK) != 0);
+}
+
+TEST_CASE("what another program left without a line end does not swallow the next mail", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    for (const char* left : {"", "torn", "torn\n", "fine\n\n"}) {
+        const Fd out(::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600));
+        REQUIRE(write_all(out.get(), left));
+        const Fd body = memory("b\r\n");
+        OwnKeeper keeper(path);
+        CHECK_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
+        const std::string now = file(path);
+        const auto at = now.find("From a@example.org");
+        REQUIRE(at != std::string::npos);
+        CHECK((at == 0 || now.substr(at - 2, 2) == "\n\n"));
+    }
+}
+
+TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const Fd body = memory("b\r\n");
+    OwnKeeper first(path);
+    REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, first, rules(), {mail(body)})[0]);
+    const std::string before = file(path);
+    SECTION("a write fails: that mail only")
+    {
+        FaultyDisk disk;
+        disk.fail_write_at = 1;
+        OwnKeeper keeper(path);
+        const auto answers = deliver_mbox(disk, path, keeper, rules(), {mail(body), mail(body)});
+        REQUIRE(answers[0]);
+        CHECK(answers[0]->dsn == "4.3.1");
+        CHECK_FALSE(answers[1]);
+        CHECK(file(path) == before + before);
+    }
+    SECTION("the sync fails: all that shared it")
+    {
+        FaultyDisk disk;
+        disk.fail_sync_at = 1;
+        disk.code = EIO;
+        OwnKeeper keeper(path);
+        for (const auto& answer : deliver_mbox(disk, path, keeper, rules(), {mail(body), mail(body)})) {
+            REQUIRE(answer);
+            CHECK(answer->dsn == "4.3.0");
+        }
+        CHECK(file(path) == before);
+    }
+    SECTION("the size limit is the user's, and final")
+    {
+        MboxRules small = rules();
+        small.size_limit = before.size() + 10;
+        OwnKeeper keeper(path);
+        const auto answers = deliver_mbox(disk::posix_disk(), path, keeper, small, {mail(body)});
+        REQUIRE(answers[0]);
+        CHECK(answers[0]->dsn == "5.2.2");
+        CHECK(file(path) == before);
+    }
+}
+
+TEST_CASE("links, devices and other people's files are no mailbox", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box", other = dir.path + "/other";
+    const Fd made(::open(other.c_str(), O_CREAT | O_WRONLY, 0600));
+    const Fd body = memory("b\r\n");
+    const auto deliver = [&](const MboxRules& r) {
+        OwnKeeper keeper(path);
+        return deliver_mbox(disk::posix_disk(), path, keeper, r, {mail(body)})[0];
+    };
+    SECTION("symbolic link") { REQUIRE(::symlink(other.c_str(), path.c_str()) == 0); }
+    SECTION("hard link") { REQUIRE(::link(other.c_str(), path.c_str()) == 0); }
+    SECTION("fifo") { REQUIRE(::mkfifo(path.c_str(), 0600) == 0); }
+    SECTION("directory") { REQUIRE(::mkdir(path.c_str(), 0700) == 0); }
+    const auto answer = deliver(rules());
+    REQUIRE(answer);
+    CHECK_FALSE(answer->permanent());
+    CHECK(file(other).empty());
+    MboxRules foreign = rules();
+    foreign.owner = ::getuid() + 1;
+    const std::string mine = dir.path + "/mine";
+    OwnKeeper keeper(mine);
+    REQUIRE(keeper.create());
+    const auto refused = deliver_mbox(disk::posix_disk(), mine, keeper, foreign, {mail(body)})[0];
+    REQUIRE(refused);
+    CHECK(refused->text.find("belongs to uid") != std::string::npos);
+}
+
+TEST_CASE("a mailbox that another process has locked is waited for, then deferred", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    OwnKeeper keeper(path);
+    REQUIRE(keeper.create());
+    int ready[2], go[2];
+    REQUIRE(::pipe(ready) == 0);
+    REQUIRE(::pipe(go) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const int fd = ::open(path.c_str(), O_RDWR);
+        struct flock lock {};
+        lock.l_type = F_WRLCK;
+        char c = ::fcntl(fd, F_SETLK, &lock) == 0 ? 'y' : 'n';
+        if (::write(ready[1], &c, 1) != 1 || ::read(go[0], &c, 1) < 0) ::_exit(1);
+        ::_exit(0);
+    }
+    char c = 0;
+    REQUIRE(::read(ready[0], &c, 1) == 1);
+    REQUIRE(c == 'y');
+    const Fd body = memory("b\r\n");
+    const auto answer = deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0];
+    REQUIRE(answer);
+    CHECK(answer->dsn == "4.2.0");
+    CHECK(answer->text.find("locked") != std::string::npos);
+    CHECK(file(path).empty());
+    REQUIRE(::write(go[1], "x", 1) == 1);
+    ::waitpid(child, nullptr, 0);
+    CHECK_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
+    for (const int fd : {ready[0], ready[1], go[0], go[1]}) ::close(fd);
+}
+
+TEST_CASE("two processes that deliver at once lose and mix nothing", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    MboxRules patient = rules();
+    patient.lock_attempts = 1000;
+    const auto run = [&](const char* text) {
+        const Fd body = memory(text);
+        int failures = 0;
+        for (int i = 0; i < 25; ++i) {
+            OwnKeeper keeper(path);
+            if (deliver_mbox(disk::posix_disk(), path, keeper, patient, {mail(body)})[0]) ++failures;
+        }
+        return failures;
+    };
+    const pid_t child = ::fork();
+    if (child == 0) ::_exit(run("child\r\n"));
+    CHECK(run("parent\r\n") == 0);
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    CHECK(status == 0);
+    const std::string start = "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\n";
+    std::string left = file(path);
+    int mails = 0;
+    for (; left.starts_with(start); ++mails) {
+        left.erase(0, start.size());
+        const std::string body = left.starts_with("child") ? "child\n\n" : "parent\n\n";
+        REQUIRE(left.starts_with(body));
+        left.erase(0, body.size());
+    }
+    CHECK(left.empty());
+    CHECK(mails == 50);
+}
+
+TEST_CASE("new mail looks new: an mbox was read before it was changed", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const Fd body = memory("b\r\n");
+    OwnKeeper keeper(path);
+    REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
+    REQUIRE_FALSE(file(path).empty());    // read just now
+    REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
+    struct stat st {};
+    REQUIRE(::stat(path.c_str(), &st) == 0);
+    CHECK(st.st_atim.tv_sec < st.st_mtim.tv_sec);
+}
+
+TEST_CASE("a dotlock names its holder and falls with him", "[store][dotlock]")
+{
+    const Holder me{::getpid(), "here", "boot-2"};
+    CHECK(Holder::parse(me.text()) == me);
+    for (const char* foreign : {"", "123", "123\n", "0 here boot\n", "-1 here boot\n", "12 a b c\n", "12 here boot"}) CHECK_FALSE(Holder::parse(foreign));
+    const pid_t dead = ::fork();
+    if (dead == 0) ::_exit(0);
+    ::waitpid(dead, nullptr, 0);
+    const auto fresh = std::chrono::seconds(1);
+    struct Case {
+        std::string text;
+        std::chrono::seconds age;
+        bool stale;
+    };
+    const Case cases[] = {
+        {Holder{dead, "here", "boot-2"}.text(), fresh, true},          // gone
+        {Holder{::getppid(), "here", "boot-2"}.text(), fresh, false},  // alive
+        {Holder{::getppid(), "here", "boot-1"}.text(), fresh, true},   // of an earlier boot
+        {Holder{dead, "there", "boot-2"}.text(), fresh, false},        // another host's: its pids say nothing here
+        {me.text(), fresh, true},                                      // of our own life before an exec
+        {"4711\n", fresh, false},
+        {"4711\n", stale_after, true},
+        {Holder{::getppid(), "here", "boot-2"}.text(), stale_after, true},
+    };
+    for (const Case& c : cases) {
+        INFO(c.text);
+        CHECK(is_stale(c.text, c.age, me) == c.stale);
+    }
+}
+
+TEST_CASE("a dotlock is taken once, broken when stale, and only our own is removed", "[store][dotlock]")
+{
+    TempDir dir;
+    const auto spool = disk::posix_disk().open_directory(nullptr, dir.path);
+    REQUIRE(spool);
+    const Holder parent{::getppid(), host_name(), this_process().boot};
+    const auto held = try_dotlock(*spool, "u.lock", parent);
+    REQUIRE(held);
+    REQUIRE(*held);
+    CHECK(file(dir.path + "/u.lock") == parent.text());
+    const auto second = try_dotlock(*spool, "u.lock", this_process());
+    REQUIRE(second);
+    CHECK_FALSE(*second);
+    release_dotlock(*spool, "u.lock", {1, 1});
+    CHECK(::access((dir.path + "/u.lock").c_str(), F_OK) == 0);
+    release_dotlock(*spool, "u.lock", **held);
+    CHECK(::access((dir.path + "/u.lock").c_str(), F_OK) != 0);
+    const Fd old(::open((dir.path + "/u.lock").c_str(), O_CREAT | O_WRONLY, 0600));
+    const timespec times[2] = {{1000, 0}, {1000, 0}};
+    REQUIRE(::futimens(old.get(), times) == 0);
+    const auto third = try_dotlock(*spool, "u.lock", this_process());
+    REQUIRE(third);
+    CHECK(*third);
+    CHECK(std::system(cat("test \"$(ls -A ", dir.path, ")\" = u.lock").c_str()) == 0);    // no drafts left
+}
