@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 namespace {
 constexpr milliseconds hang_grace{5000};        // between SIGABRT and SIGKILL
 constexpr milliseconds stop_grace{2000};        // beyond the role's own stop_timeout
-constexpr milliseconds watchdog_interval{5000};
+constexpr milliseconds watchdog_interval{5000};  // at most: a short time-out is looked at more often
 }  // namespace
 
 Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarget& log, Notifier& notifier, std::function<void(const std::string&)> started)
@@ -52,7 +52,7 @@ Result<void> Supervisor::begin()
         if (process->wanted && process->state == Process::State::down) start(*process);
         if (failed_) break;
     }
-    watchdog_.start(watchdog_interval);
+    watchdog_.start(watchdog_pause());
     if (notifier_.watchdog_ms() > 0) notify_timer_.start(milliseconds(notifier_.watchdog_ms() / 2));
     return {};
 }
@@ -265,6 +265,12 @@ void Supervisor::became_ready(Process& process)
     started_("");
 }
 
+milliseconds Supervisor::watchdog_pause() const
+{
+    const milliseconds quarter(values_.seconds("watchdog_timeout") * 250);
+    return quarter.count() == 0 ? watchdog_interval : std::min(quarter, watchdog_interval);
+}
+
 // Every role answers a ping; one that does not is stuck, and a core of SIGABRT (where cores are allowed) says in what.
 void Supervisor::check_hung()
 {
@@ -294,7 +300,7 @@ void Supervisor::check_hung()
         else
             log::warning(renewed.error().text);
     }
-    watchdog_.start(watchdog_interval);
+    watchdog_.start(watchdog_pause());
 }
 
 void Supervisor::stop(int signal)

@@ -49,6 +49,7 @@ private:
     void hang_up(Process& process, const std::string& why);
     void kill_later(Process& process, std::chrono::milliseconds delay);
     void stop_phase();
+    std::chrono::milliseconds watchdog_pause() const;
     void check_hung();
     void publish();
     ipc::Hello hello_for(const Process& process) const;

@@ -256,6 +256,7 @@ int run(const RoleName& role, Service& service, int, char**)
             skeleton.tell_failure(ready.error().text);
             log::fatal_exit(EX_CONFIG, ready.error().text);
         }
+        log::flush();    // what was said so far must not wait for the first event
         (*loop)->run();
         log::flush();
         // The service outlives the loop in main(), but its channels and timers belong to the loop: leave now, with nothing

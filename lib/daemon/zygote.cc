@@ -99,9 +99,9 @@ void fork_child(const conf::Values& values, const ipc::Serve& who, Fd channel, c
 }
 
 // false: master is gone or tells us to go.
-bool take_order(const conf::Values& values, const ServeFunction& serve)
+bool take_order(const conf::Values& values, bool unprivileged, const ServeFunction& serve)
 {
-    auto order = receive_serve(control_fd);
+    auto order = receive_serve(control_fd, unprivileged);
     if (!order) {
         if (order.error().code == EAGAIN || order.error().code == EINTR) return true;
         if (order.error().code != ENOTCONN) log::error("zygote: ", order.error().text);
@@ -144,7 +144,7 @@ Result<void> check_serve(const ipc::Serve& who, bool unprivileged)
     return {};
 }
 
-Result<Order> receive_serve(int control)
+Result<Order> receive_serve(int control, bool unprivileged)
 {
     Order order;
     iovec io{&order.who, sizeof order.who};
@@ -169,7 +169,7 @@ Result<Order> receive_serve(int control)
     }
     if (static_cast<std::size_t>(size) != sizeof order.who || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || order.descriptors != 1)
         return fail_errno("serve: not one message with one descriptor", EBADMSG);
-    TRY(check_serve(order.who, ::geteuid() != 0));
+    TRY(check_serve(order.who, unprivileged));
     return order;
 }
 
@@ -202,7 +202,7 @@ int run_zygote(const RoleName& role, ServeFunction serve, int, char**)
         pollfd fds[2] = {{control_fd, POLLIN, 0}, {signals.get(), POLLIN, 0}};
         if (::poll(fds, 2, -1) < 0 && errno != EINTR) log::fatal_exit(EX_OSERR, "poll");
         if (fds[1].revents && !take_signals(signals)) return 0;
-        if (fds[0].revents && !take_order(*values, serve)) return 0;
+        if (fds[0].revents && !take_order(*values, start->hello.unprivileged, serve)) return 0;
     }
 }
 

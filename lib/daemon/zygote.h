@@ -14,7 +14,7 @@ struct Order {
 };
 
 // Errors carry EAGAIN (nothing there), ENOTCONN (master is gone) or EBADMSG (refused; the next order may be good).
-Result<Order> receive_serve(int control);
+Result<Order> receive_serve(int control, bool unprivileged);
 Result<void> check_serve(const ipc::Serve& who, bool unprivileged);
 
 }  // namespace veredus::daemon

@@ -1,0 +1,83 @@
+// The forms of listener addresses.
+#include "t/unit/catch.h"
+
+#include <sys/socket.h>
+
+#include "lib/base/text.h"
+#include "lib/daemon/listen.h"
+
+using namespace veredus;
+using daemon::ListenSpec;
+
+TEST_CASE("every documented form of a listener is read", "[daemon][listen]")
+{
+    const struct {
+        const char* text;
+        ListenSpec spec;
+    } cases[] = {
+        {"25", {"", 25, "", false}},
+        {"smtp", {"", 25, "", false}},
+        {"submissions/tls", {"", 465, "", true}},
+        {"*:25", {"", 25, "", false}},
+        {"0", {"", 0, "", false}},
+        {"mail.example.org:2525", {"mail.example.org", 2525, "", false}},
+        {"192.0.2.1:25", {"192.0.2.1", 25, "", false}},
+        {"[192.0.2.1]:25", {"192.0.2.1", 25, "", false}},
+        {"[::1]:25", {"::1", 25, "", false}},
+        {"[2001:db8::1]:465/tls", {"2001:db8::1", 465, "", true}},
+        {"unix:/run/lmtp", {"", 0, "/run/lmtp", false}},
+        {"UNIX:/run/lmtp/TLS", {"", 0, "/run/lmtp", true}},
+    };
+    for (const auto& c : cases) {
+        INFO(c.text);
+        const auto spec = daemon::parse_listen(c.text);
+        REQUIRE(spec);
+        CHECK(*spec == c.spec);
+    }
+}
+
+TEST_CASE("what is no listener is refused", "[daemon][listen]")
+{
+    for (const char* text : {"", "70000", "-1", "25 26", "::1:25", "host:", "[host]:25", "[::1]", "unix:", "unix:relative", "a/b:25", "25/ssl", "host:25:26", "[::1:25"}) {
+        INFO(text);
+        CHECK_FALSE(daemon::parse_listen(text));
+    }
+    CHECK_FALSE(daemon::parse_listen(cat("unix:/", std::string(200, 'x'))));
+}
+
+static std::vector<std::string> texts(const char* spec, std::vector<std::string> interfaces, bool ipv4, bool ipv6)
+{
+    const auto points = daemon::listen_points(*daemon::parse_listen(spec), {std::move(interfaces), ipv4, ipv6});
+    std::vector<std::string> list;
+    if (!points) return {"error"};
+    for (const auto& point : *points) list.push_back(point.text);
+    return list;
+}
+
+TEST_CASE("a port alone listens on inet_interfaces within inet_protocols", "[daemon][listen]")
+{
+    using Texts = std::vector<std::string>;
+    CHECK(texts("25", {"all"}, true, true) == Texts{"0.0.0.0:25", "[::]:25"});
+    CHECK(texts("465/tls", {"all"}, true, false) == Texts{"0.0.0.0:465/tls"});
+    CHECK(texts("25", {"loopback-only"}, true, true) == Texts{"127.0.0.1:25", "[::1]:25"});
+    CHECK(texts("25", {"Loopback-Only"}, false, true) == Texts{"[::1]:25"});
+    CHECK(texts("25", {"192.0.2.1", "[2001:db8::1]", "192.0.2.1"}, true, true) == Texts{"192.0.2.1:25", "[2001:db8::1]:25"});
+    CHECK(texts("192.0.2.9:25", {"loopback-only"}, true, true) == Texts{"192.0.2.9:25"});
+    CHECK(texts("unix:/run/x", {"all"}, true, true) == Texts{"unix:/run/x"});
+    CHECK(texts("25", {"no-such-host.invalid"}, true, true) == Texts{"error"});
+}
+
+TEST_CASE("a taken port is an error that names the setting and the address", "[daemon][listen]")
+{
+    const auto any = daemon::listen_points(*daemon::parse_listen("127.0.0.1:0"), {{}, true, false});
+    REQUIRE(any);
+    const auto first = daemon::bind_point((*any)[0], 1, "smtpd_listen");
+    REQUIRE(first);
+    const uint16_t port = net::Address::local_of(first->get())->port();
+    const auto same = daemon::listen_points(*daemon::parse_listen(cat("127.0.0.1:", port)), {{}, true, false});
+    const auto second = daemon::bind_point((*same)[0], 1, "smtpd_listen");
+    REQUIRE_FALSE(second);
+    CHECK(second.error().code == EADDRINUSE);
+    CHECK(second.error().text.find("smtpd_listen") == 0);
+    CHECK(second.error().text.find(cat(port)) != std::string::npos);
+}

@@ -1,0 +1,386 @@
+// A whole supervisor with real processes: this test program started again under the names of the roles, each of which runs in
+// the real skeleton. Start, neighbours, a worker from the zygote, a death, a reload, a hang, a stop.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "lib/daemon/instance.h"
+#include "lib/daemon/prepare.h"
+#include "lib/daemon/roles.h"
+#include "lib/daemon/service.h"
+#include "lib/ipc/user.h"
+#include "lib/log/log.h"
+#include "master/supervisor.h"
+
+using namespace veredus;
+
+namespace {
+
+// One service plays every role; what it lives through stands in the log.
+class Actor final : public daemon::Service {
+public:
+    explicit Actor(std::string role) : role_(std::move(role)) {}
+    Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
+    {
+        log::info("before_jail ", place.role, "/", place.instance, " slot=", place.slot, place.unprivileged ? " unprivileged" : "");
+        // The way for a test to make a role fail: "smtp_helo_timeout = 7s" is seen by smtp-client only.
+        if (role_ == "smtp-client" && values.seconds("smtp_helo_timeout") == 7) return fail("no luck with 7");
+        return {};
+    }
+    Result<void> after_jail(Loop& loop) override
+    {
+        loop_ = &loop;
+        if (role_ == "smtpd") {
+            link_ = std::make_unique<daemon::Link>(loop, "router");
+            link_->on_state([this](bool up) {
+                log::info("router is ", up ? "there" : "away");
+                if (up) link_->call(7, "question", {}, std::chrono::milliseconds(5000), [](Result<ipc::Message> answer) { log::info("router says ", answer ? answer->body : answer.error().text); });
+            });
+            link_->start();
+            daemon::context().neighbour("local", 0, [](Result<Fd> fd) { log::info("local: ", fd ? "given" : fd.error().text); });
+            daemon::context().neighbour("worker", 0, [](Result<Fd> fd) { log::info("zygote: ", fd ? "given" : fd.error().text); });
+        }
+        if (role_ == "local") ask_worker();
+        return {};
+    }
+    void ask_worker()
+    {
+        daemon::context().worker("tester", [this](ipc::Code code, const std::string& text, Fd fd) {
+            if (code == ipc::Code::unavailable) {     // the resolver or the zygote is not up yet
+                retry_ = std::make_unique<Timer>(*loop_, [this] { ask_worker(); });
+                return retry_->start(std::chrono::milliseconds(20));
+            }
+            log::info("worker: code ", static_cast<int>(code), " ", text);
+            worker_ = std::move(fd);
+        });
+        daemon::context().worker("stranger", [](ipc::Code code, const std::string&, Fd) {
+            if (code != ipc::Code::unavailable) log::info("stranger: code ", static_cast<int>(code));
+        });
+    }
+    bool on_listener(const ipc::Listener& listener, Fd&) override
+    {
+        log::info("listener ", listener.name);
+        return false;
+    }
+    void on_client(const std::string& listener, Fd client, net::Address) override
+    {
+        log::info("client on ", listener);
+        if (listener == "smtpd") [[maybe_unused]] const auto n = ::write(client.get(), "220 hello\r\n", 11);
+    }
+    void on_peer(const ipc::Neighbour& peer, Fd channel) override
+    {
+        auto& slot = peers_[next_];
+        slot = std::make_unique<ipc::Channel>(*loop_, std::move(channel),
+                                              ipc::Channel::User{[this, number = next_](ipc::Message m) { answer(number, m); }, [this, number = next_](const std::string&) { peers_.erase(number); }});
+        ++next_;
+        log::info("peer ", peer.role);
+    }
+    void answer(int number, const ipc::Message& message)
+    {
+        if (role_ != "resolver") return (void)peers_[number]->reply(message, message.type, "an answer");
+        const auto request = ipc::UserRequest::decode(message.body);
+        ipc::UserReply reply;
+        reply.found = ipc::UserReply::Found::yes;
+        reply.name = request->name;
+        reply.uid = request->name == "tester" ? ::getuid() : ::getuid() + 1;
+        reply.gid = ::getgid();
+        reply.home = "/nowhere";
+        (void)peers_[number]->reply(message, message.type, reply.encode());
+    }
+    Result<void> reload(const conf::Values& values) override
+    {
+        if (role_ == "qmgr") log::info("qmgr reloads to ", values.seconds("maximal_queue_lifetime"));
+        if (role_ == "router" && values.text("relayhost") == "[hang]") {
+            log::info("router hangs now");
+            log::flush();
+            for (;;) ::pause();
+        }
+        return {};
+    }
+    void stop(std::function<void()> done) override
+    {
+        log::info("stops in order");
+        done();
+    }
+
+private:
+    std::string role_;
+    Loop* loop_ = nullptr;
+    std::unique_ptr<daemon::Link> link_;
+    std::unique_ptr<Timer> retry_;
+    Fd worker_;
+    int next_ = 0;
+    std::map<int, std::unique_ptr<ipc::Channel>> peers_;
+};
+
+int serve(const conf::Values&, const ipc::Serve& who, Fd channel)
+{
+    int open = 0;
+    for (int fd = 3; fd < 64; ++fd) open += ::fcntl(fd, F_GETFD) >= 0;
+    log::info("serves ", std::string_view(who.name), " on ", channel.get(), " with ", open, " descriptors, dumpable");
+    log::flush();
+    char byte;
+    while (::recv(channel.get(), &byte, 1, 0) > 0) {
+    }
+    return 0;
+}
+
+int play(const daemon::Role& role, int argc, char** argv)
+{
+    const daemon::RoleName name{role.name, role.who, role.log_name};
+    if (argc > 1 && std::strcmp(argv[1], "--zygote") == 0) return daemon::run_zygote({"worker", role.who, role.log_name}, serve, argc, argv);
+    static Actor actor(role.name);
+    return daemon::run(name, actor, argc, argv);
+}
+
+// Before main(): is this the test program, or a role that master started?
+struct Entrance {
+    Entrance()
+    {
+        int type = 0;
+        socklen_t size = sizeof type;
+        if (::getsockopt(3, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_SEQPACKET) return;
+        auto line = read_file("/proc/self/cmdline", 1 << 16);
+        if (!line) return;
+        static std::vector<std::string> words;
+        for (const auto word : split_on(std::string_view(*line).substr(0, line->size() - 1), '\0')) words.emplace_back(word);
+        static std::vector<char*> argv;
+        for (std::string& word : words) argv.push_back(word.data());
+        const std::string program = words[0].substr(words[0].rfind('/') + 1);
+        for (const daemon::Role& role : daemon::roles())
+            if (program == role.program && !role.zygote) std::_Exit(play(role, static_cast<int>(argv.size()), argv.data()));
+    }
+};
+const Entrance entrance;
+
+class Stage {
+public:
+    Stage()
+    {
+        char folder[] = "/tmp/veredus-unit-XXXXXX";
+        REQUIRE(::mkdtemp(folder));
+        folder_ = folder;
+        for (const char* name : {"/etc", "/bin", "/mail"}) std::filesystem::create_directory(folder_ + name);
+        const auto self = std::filesystem::read_symlink("/proc/self/exe");
+        for (const daemon::Role& role : daemon::roles())
+            if (!role.zygote) std::filesystem::create_symlink(self, cat(folder_, "/bin/", role.program));
+        configure("");
+    }
+    ~Stage()
+    {
+        supervisor_.reset();
+        loop_.reset();
+        log::Settings quiet;
+        (void)log::open(quiet);
+        std::error_code error;
+        std::filesystem::remove_all(folder_, error);
+    }
+    void configure(const std::string& more)
+    {
+        const std::string text = cat("queue_directory = ", folder_, "/spool\nrun_directory = ", folder_, "/run\nmail_spool_directory = ", folder_, "/mail\nmaillog_file = ", folder_,
+                                     "/log\nsmtpd_listen = 127.0.0.1:0\nsmtpd_processes = 1\nsmtp_processes = 1\nalias_maps =\nmyhostname = host.test\n", more);
+        std::filesystem::remove(folder_ + "/etc/main.cf");
+        const Fd file(::open((folder_ + "/etc/main.cf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        REQUIRE(write_all(file.get(), text));
+    }
+    void begin()
+    {
+        const auto file = conf::File::load(folder_ + "/etc");
+        for (const auto& diagnostic : file.diagnostics()) INFO(diagnostic.str());
+        REQUIRE(file.ok());
+        const auto values = file.values();
+        REQUIRE(daemon::make_directories(daemon::run_directories(values, true), false));
+        REQUIRE(daemon::make_directories(*daemon::wanted_directories(values, true), false));
+        auto target = master::LogTarget::open(values, false);
+        REQUIRE(target);
+        target_ = std::make_unique<master::LogTarget>(std::move(*target));
+        REQUIRE(target_->start("master"));
+        loop_ = std::move(*Loop::create());
+        loop_->each_turn([] { log::flush(); });
+        supervisor_ = std::make_unique<master::Supervisor>(*loop_, master::Options{folder_ + "/etc", folder_ + "/bin", false, true}, values, *target_, notifier_, [this](const std::string& why) {
+            answered = true;
+            reason = why;
+        });
+        REQUIRE(supervisor_->begin());
+    }
+    std::string log() { return read_file(folder_ + "/log", 1 << 24).value_or(std::string()); }
+    template <class Condition> bool wait(Condition condition)
+    {
+        const int64_t until = system_clock().mono_us() + 60 * us_per_second;
+        while (!condition()) {
+            if (system_clock().mono_us() > until) return false;
+            loop_->run_once(std::chrono::milliseconds(10));
+        }
+        return true;
+    }
+    bool wait_log(const std::string& text)
+    {
+        const bool there = wait([&] { return log().find(text) != std::string::npos; });
+        if (!there) WARN(log());
+        return there;
+    }
+    daemon::ProcessStatus process(const std::string& role)
+    {
+        const auto status = daemon::read_status(folder_ + "/run");
+        if (status)
+            for (const auto& p : status->processes)
+                if (p.role == role) return p;
+        return {};
+    }
+    uint32_t reloads() { return daemon::read_status(folder_ + "/run") ? daemon::read_status(folder_ + "/run")->reloads : 0; }
+    bool all_gone()
+    {
+        const auto status = daemon::read_status(folder_ + "/run");
+        if (!status) return false;
+        for (const auto& p : status->processes)
+            if (p.pid) return false;
+        return true;
+    }
+    master::Supervisor& supervisor() { return *supervisor_; }
+    bool answered = false;
+    std::string reason;
+
+private:
+    std::string folder_;
+    master::Notifier notifier_;
+    std::unique_ptr<master::LogTarget> target_;
+    std::unique_ptr<Loop> loop_;
+    std::unique_ptr<master::Supervisor> supervisor_;
+};
+
+}  // namespace
+
+TEST_CASE("a suite starts, its roles meet as the table allows, and it stops in order", "[master][daemon][life]")
+{
+    Stage stage;
+    stage.begin();
+    REQUIRE(stage.wait([&] { return stage.answered; }));
+    CHECK(stage.reason.empty());
+    CHECK(stage.wait_log("daemon started -- version "));
+    CHECK(stage.wait_log("before_jail smtpd/0 slot=0 unprivileged"));
+    CHECK(stage.wait_log("before_jail submission/0 slot=64"));
+    CHECK(stage.wait_log("before_jail qmgr/0 slot=120"));
+    CHECK(stage.wait_log("router says an answer"));
+    CHECK(stage.wait_log("listener smtpd"));
+    CHECK(stage.wait_log("listener public"));
+    CHECK(stage.wait_log("listener lockd"));
+    // What the table does not say is refused, and the log says who tried.
+    CHECK(stage.wait_log("local: not a neighbour of this role"));
+    CHECK(stage.wait_log("zygote: not a neighbour of this role"));
+    CHECK(stage.wait_log("asked for local and may not: refused"));
+    // The worker: only for our own uid here; it holds its channel and the log, and nothing of anybody else.
+    CHECK(stage.wait_log("worker: code 0"));
+    CHECK(stage.wait_log("serves tester on 4 with 2 descriptors"));
+    CHECK(stage.wait_log("stranger: code 2"));
+
+    stage.supervisor().stop(SIGTERM);
+    REQUIRE(stage.wait([&] { return stage.all_gone(); }));
+    const std::string log = stage.log();
+    CHECK(log.find("terminating on signal 15") != std::string::npos);
+    const auto stopped = [&](const std::string& name) { return log.find("]: stops in order", log.rfind("/" + name + "[")); };
+    const auto smtpd = log.rfind("/smtpd["), qmgr = log.rfind("/qmgr["), router = log.rfind("/router[");
+    CHECK(stopped("smtpd") != std::string::npos);
+    CHECK(smtpd < qmgr);     // intake stops first, then qmgr, then those that it was waiting for
+    CHECK(qmgr < router);
+    CHECK(log.find("exit status") == std::string::npos);
+    CHECK(log.find("killed by") == std::string::npos);
+}
+
+TEST_CASE("a role that dies is started again, and only that one", "[master][life]")
+{
+    Stage stage;
+    stage.begin();
+    REQUIRE(stage.wait([&] { return stage.answered; }));
+    CHECK(stage.wait_log("router says an answer"));
+    const auto router = stage.process("router"), smtpd = stage.process("smtpd");
+    REQUIRE(router.pid > 0);
+    REQUIRE(::kill(router.pid, SIGSEGV) == 0);
+    CHECK(stage.wait_log(cat("/router pid ", router.pid, " killed by signal 11")));
+    CHECK(stage.wait_log("router is away"));
+    REQUIRE(stage.wait([&] { return stage.process("router").state == "ready" && stage.process("router").pid != router.pid; }));
+    CHECK(stage.process("router").restarts == 1);
+    CHECK(stage.process("smtpd").pid == smtpd.pid);
+    // The link of the other side is made again through master.
+    CHECK(stage.wait([&] { const auto log = stage.log(); return log.rfind("router says an answer") > log.find("killed by signal 11"); }));
+    stage.supervisor().stop(SIGTERM);
+    CHECK(stage.wait([&] { return stage.all_gone(); }));
+}
+
+TEST_CASE("a start that one role cannot join fails with that role's own words", "[master][life]")
+{
+    Stage stage;
+    stage.configure("smtp_helo_timeout = 7s\n");
+    stage.begin();
+    REQUIRE(stage.wait([&] { return stage.answered; }));
+    CHECK(stage.reason.find("smtp-client: ") == 0);
+    CHECK(stage.reason.find("no luck with 7") != std::string::npos);
+    CHECK(stage.supervisor().failed());
+    CHECK(stage.wait([&] { return stage.all_gone(); }));
+}
+
+TEST_CASE("a reload reaches whom it concerns; a broken file keeps the old settings; a hang is ended", "[master][life]")
+{
+    Stage stage;
+    stage.configure("watchdog_timeout = 2s\n");
+    stage.begin();
+    REQUIRE(stage.wait([&] { return stage.answered; }));
+    const auto smtpd = stage.process("smtpd"), router = stage.process("router");
+
+    stage.configure("watchdog_timeout = 2s\nmaximal_queue_lifetime = 3d\n");
+    stage.supervisor().reload();
+    CHECK(stage.wait_log("reload -- version "));
+    CHECK(stage.wait_log("qmgr reloads to 259200"));
+    CHECK(stage.wait([&] { return stage.reloads() == 1; }));
+
+    stage.configure("watchdog_timeout = 2s\nmaximal_queue_lifetime = never\nno_such_setting = 1\n");
+    stage.supervisor().reload();
+    CHECK(stage.wait([&] { return stage.reloads() == 2; }));
+    CHECK(stage.wait_log("the settings in force are kept"));
+    CHECK(stage.log().find("no_such_setting") != std::string::npos);
+    CHECK(stage.process("smtpd").pid == smtpd.pid);
+
+    stage.configure("watchdog_timeout = 2s\nmaximal_queue_lifetime = 3d\nsmtpd_processes = 2\nrelayhost = [hang]\n");
+    stage.supervisor().reload();
+    CHECK(stage.wait_log("before_jail smtpd/1 slot=1"));
+    CHECK(stage.wait_log(cat("/router pid ", router.pid, " does not answer: killed")));
+    CHECK(stage.wait_log(cat("/router pid ", router.pid, " killed by signal ")));
+    REQUIRE(stage.wait([&] { return stage.process("router").state == "ready" && stage.process("router").pid != router.pid; }));
+    stage.supervisor().stop(SIGTERM);
+    CHECK(stage.wait([&] { return stage.all_gone(); }));
+}
+
+TEST_CASE("dropped rights do not come back", "[daemon][rights][root]")
+{
+    if (::geteuid() != 0) {
+        WARN("needs root: skipped");
+        return;
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const auto refused_root = !daemon::drop_rights(0, 0, {});
+        const auto dropped = daemon::drop_rights(65534, 65534, {65534, 1});
+        gid_t groups[8];
+        const int count = ::getgroups(8, groups);
+        const bool good = refused_root && dropped && ::getuid() == 65534 && ::getgid() == 65534 && count == 2 && ::setuid(0) < 0 && ::setgid(0) < 0 && ::setgroups(0, nullptr) < 0 &&
+                          ::open("/etc/shadow", O_RDONLY) < 0;
+        ::_exit(good ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+}

@@ -1,0 +1,291 @@
+// Back-off, the worker policy, orders to a zygote, the status file, watched names of users.
+#include "t/unit/catch.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "lib/base/text.h"
+#include "lib/daemon/instance.h"
+#include "lib/daemon/zygote.h"
+#include "master/backoff.h"
+#include "master/resolver/users.h"
+#include "master/veredus/edit.h"
+#include "master/worker_policy.h"
+
+using namespace veredus;
+
+TEST_CASE("a role that keeps dying waits twice as long each time, and afresh after a good life", "[master][backoff]")
+{
+    master::Backoff backoff(1000, 60'000);
+    for (const int64_t wait : {1000, 2000, 4000, 8000, 16'000, 32'000, 60'000, 60'000}) CHECK(backoff.died(10) == wait);
+    CHECK(backoff.died(60'000) == 60'000);     // exactly as long as the wait is not longer
+    CHECK(backoff.died(60'001) == 1000);
+    CHECK(backoff.died(0) == 2000);
+}
+
+static ipc::UserReply user(std::string name, uint32_t uid, uint32_t gid)
+{
+    ipc::UserReply reply;
+    reply.found = ipc::UserReply::Found::yes;
+    reply.name = std::move(name);
+    reply.uid = uid;
+    reply.gid = gid;
+    return reply;
+}
+
+TEST_CASE("no process is ever started for root, for our own users, or below the minimum", "[master][worker]")
+{
+    master::WorkerPolicy policy;
+    policy.minimum_uid = 1000;
+    policy.listed = {"www-data"};
+    CHECK(policy.check(user("alice", 1000, 1000)));
+    CHECK(policy.check(user("nobody", 65534, 65534)));
+    CHECK(policy.check(user("www-data", 33, 33)));
+    CHECK_FALSE(policy.check(user("daemon", 1, 1)));
+    CHECK_FALSE(policy.check(user("alice", 999, 1000)));
+    CHECK_FALSE(policy.check(user("alice", 1000, 0)));
+    CHECK_FALSE(policy.check(user("veredus-queue", 1001, 1001)));
+    CHECK_FALSE(policy.check(user("x", UINT32_MAX, 5)));
+    policy.listed = {"root", "toor"};
+    CHECK_FALSE(policy.check(user("root", 0, 0)));
+    CHECK_FALSE(policy.check(user("toor", 0, 5)));
+}
+
+TEST_CASE("without root only our own uid is served", "[master][worker]")
+{
+    master::WorkerPolicy policy;
+    policy.unprivileged = true;
+    policy.own_uid = 1234;
+    CHECK(policy.check(user("alice", 1234, 1234)));
+    CHECK_FALSE(policy.check(user("bob", 1235, 1234)));
+}
+
+TEST_CASE("names that are no user names are refused before anyone is asked", "[master][worker]")
+{
+    for (const std::string& name : {std::string(), std::string(64, 'a'), std::string("a/b"), std::string("a:b"), std::string("a b"), std::string("a\n"), std::string("a\0b", 3)})
+        CHECK_FALSE(master::check_user_name(name));
+    for (const std::string& name : {std::string("alice"), std::string(63, 'a'), std::string("web.user-1_x")}) CHECK(master::check_user_name(name));
+}
+
+static std::pair<Fd, Fd> pair()
+{
+    auto made = socket_pair(SOCK_SEQPACKET);
+    REQUIRE(made);
+    return std::move(*made);
+}
+
+TEST_CASE("an order crosses to the zygote with its channel", "[master][daemon][zygote]")
+{
+    auto [ours, theirs] = pair();
+    auto [channel, other] = pair();
+    auto reply = user("alice", 1000, 100);
+    reply.home = "/home/alice";
+    reply.shell = "/bin/sh";
+    const auto order = master::make_serve(reply, false);
+    REQUIRE(order);
+    REQUIRE(master::send_serve(ours.get(), *order, channel.get()));
+    auto got = daemon::receive_serve(theirs.get(), false);
+    REQUIRE(got);
+    CHECK(std::string(got->who.name) == "alice");
+    CHECK(std::string(got->who.home) == "/home/alice");
+    CHECK(got->who.uid == 1000);
+    CHECK(got->who.gid == 100);
+    REQUIRE(::write(other.get(), "x", 1) == 1);
+    char byte = 0;
+    CHECK(::read(got->channel.get(), &byte, 1) == 1);
+    CHECK(daemon::receive_serve(theirs.get(), false).error().code == EAGAIN);
+    ours.reset();
+    CHECK(daemon::receive_serve(theirs.get(), false).error().code == ENOTCONN);
+}
+
+TEST_CASE("a zygote refuses orders that are misshapen, without a channel, for root or for another mode", "[daemon][zygote]")
+{
+    auto [ours, theirs] = pair();
+    ipc::Serve good{};
+    std::strcpy(good.name, "alice");
+    good.uid = good.gid = 1000;
+    const auto refused = [&](const ipc::Serve& order, bool unprivileged) {
+        REQUIRE(master::send_serve(ours.get(), order, ours.get()));
+        const auto got = daemon::receive_serve(theirs.get(), unprivileged);
+        return !got && got.error().code == EBADMSG;
+    };
+    CHECK_FALSE(refused(good, false));
+    CHECK(refused(good, true));
+    auto bad = good;
+    bad.uid = 0;
+    CHECK(refused(bad, false));
+    bad = good;
+    bad.name[0] = 0;
+    CHECK(refused(bad, false));
+    bad = good;
+    std::memset(bad.home, 'x', sizeof bad.home);
+    CHECK(refused(bad, false));
+    REQUIRE(::send(ours.get(), &good, sizeof good, 0) == static_cast<ssize_t>(sizeof good));     // no descriptor
+    CHECK(daemon::receive_serve(theirs.get(), false).error().code == EBADMSG);
+    REQUIRE(::send(ours.get(), &good, 100, 0) == 100);
+    CHECK(daemon::receive_serve(theirs.get(), false).error().code == EBADMSG);
+}
+
+TEST_CASE("a home that does not fit an order is an error, not cut off", "[master][worker]")
+{
+    auto reply = user("alice", 1000, 1000);
+    reply.home = std::string(1024, 'h');
+    CHECK_FALSE(master::make_serve(reply, false));
+    reply.home = std::string("/a\0b", 4);
+    CHECK_FALSE(master::make_serve(reply, false));
+}
+
+TEST_CASE("the status file says again what was written", "[daemon][instance]")
+{
+    daemon::Status status;
+    status.version = "0.1.0";
+    status.pid = 42;
+    status.since = 1'700'000'000;
+    status.reloads = 3;
+    status.last_reload_good = false;
+    status.unprivileged = true;
+    status.processes = {{"smtpd", "ready", 1, 77, 5, 2, "killed by signal 11"}, {"qmgr", "down", 0, 0, 6, 0, ""}};
+    const auto again = daemon::Status::decode(status.encode());
+    REQUIRE(again);
+    CHECK(again->encode() == status.encode());
+    CHECK(again->processes == status.processes);
+    CHECK_FALSE(again->last_reload_good);
+    for (const char* text : {"", "pid x\n", "pid 4\nprocess smtpd\n", "pid 4\nprocess smtpd x ready 1 1 1 \n"}) CHECK_FALSE(daemon::Status::decode(text));
+}
+
+TEST_CASE("the pid file's lock tells a living master from a stale file", "[daemon][instance]")
+{
+    char folder[] = "/tmp/veredus-unit-XXXXXX";
+    REQUIRE(::mkdtemp(folder));
+    const auto before = daemon::find_running(folder);
+    REQUIRE(before);
+    CHECK(before->pid == 0);
+    CHECK_FALSE(before->stale_file);
+    int gate[2];
+    REQUIRE(::pipe(gate) == 0);
+    int done[2];
+    REQUIRE(::pipe(done) == 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto file = daemon::PidFile::take(folder);
+        if (file) file->write(::getpid());
+        [[maybe_unused]] auto n = ::write(gate[1], file ? "y" : "n", 1);
+        char byte;
+        n = ::read(done[0], &byte, 1);
+        ::_exit(0);
+    }
+    char byte = 0;
+    REQUIRE(::read(gate[0], &byte, 1) == 1);
+    CHECK(byte == 'y');
+    const auto during = daemon::find_running(folder);
+    REQUIRE(during);
+    CHECK(during->pid == child);
+    const auto second = daemon::PidFile::take(folder);
+    REQUIRE_FALSE(second);
+    CHECK(second.error().text.find(cat(child)) != std::string::npos);
+    REQUIRE(::write(done[1], "x", 1) == 1);
+    while (::kill(child, 0) == 0 && ::waitpid(child, nullptr, 0) < 0) {
+    }
+    const auto after = daemon::find_running(folder);
+    REQUIRE(after);
+    CHECK(after->pid == 0);
+    CHECK(after->stale_file);
+    ::unlink(cat(folder, "/master.pid").c_str());
+    ::rmdir(folder);
+}
+
+TEST_CASE("a passwd-file names users as Dovecot's does, and bad lines hide nobody", "[resolver]")
+{
+    const auto file = resolver::PasswdFile::parse("# comment\n\nalice:{PLAIN}x:1000:1001:Alice A:/home/alice:/bin/sh:userdb_mail=x\nbob:::::\nbob:x:5:5\r\n"
+                                                  "carol\n:x:1:1\ndave:x:ten:1\neve:x:1:1::relative\nfred:x:4294967295:1\n",
+                                                  7, 8);
+    REQUIRE(file.find("alice"));
+    CHECK(file.find("alice")->uid == 1000);
+    CHECK(file.find("alice")->gid == 1001);
+    CHECK(file.find("alice")->gecos == "Alice A");
+    CHECK(file.find("alice")->home == "/home/alice");
+    CHECK(file.find("alice")->shell == "/bin/sh");
+    REQUIRE(file.find("bob"));
+    CHECK(file.find("bob")->uid == 7);         // the first line counts
+    CHECK(file.find("carol"));
+    CHECK_FALSE(file.find("dave"));
+    CHECK_FALSE(file.find("eve"));
+    CHECK_FALSE(file.find("fred"));
+    CHECK(file.misfits() == 4);
+    CHECK(file.size() == 3);
+}
+
+namespace {
+struct HandClock final : Clock {
+    int64_t now = 1;
+    int64_t wall_us() const override { return now; }
+    int64_t mono_us() const override { return now; }
+};
+}  // namespace
+
+TEST_CASE("answers about users are cached for a while, temporary ones never, and the cache is bounded", "[resolver]")
+{
+    HandClock clock;
+    resolver::Cache cache(clock, 10, 3);
+    cache.keep("a", user("a", 1, 1));
+    REQUIRE(cache.find("a"));
+    clock.now += 10 * us_per_second;
+    CHECK_FALSE(cache.find("a"));
+    ipc::UserReply unknown;
+    unknown.found = ipc::UserReply::Found::temporary;
+    cache.keep("t", unknown);
+    CHECK_FALSE(cache.find("t"));
+    for (const char* name : {"a", "b", "c", "d", "d"}) cache.keep(name, user(name, 1, 1));
+    CHECK(cache.size() == 3);
+    CHECK_FALSE(cache.find("a"));
+    CHECK(cache.find("d"));
+}
+
+TEST_CASE("sources of users are asked in order, and trouble with one is temporary, never absence", "[resolver]")
+{
+    HandClock clock;
+    int asked = 0;
+    bool broken = false;
+    resolver::Users users(clock, 10, false, [&](const std::string& name) {
+        ++asked;
+        ipc::UserReply reply;
+        reply.found = broken ? ipc::UserReply::Found::temporary : name == "sys" ? ipc::UserReply::Found::yes : ipc::UserReply::Found::no;
+        reply.name = name;
+        reply.uid = reply.gid = 500;
+        return reply;
+    });
+    users.set_sources({"system", "file:/x"});
+    CHECK(users.find("virtual").found == ipc::UserReply::Found::temporary);    // the file has not been read
+    users.set_file("/x", "virtual:x:600:600::/v\nsys:x:1:1\nhalf:x::\n");
+    CHECK(users.find("virtual").uid == 600);
+    CHECK(users.find("sys").uid == 500);
+    CHECK(users.find("nobody-here").found == ipc::UserReply::Found::no);
+    CHECK(users.find("half").found == ipc::UserReply::Found::temporary);
+    const int before = asked;
+    CHECK(users.find("sys").uid == 500);
+    CHECK(asked == before);
+    broken = true;
+    clock.now += 11 * us_per_second;
+    CHECK(users.find("virtual").found == ipc::UserReply::Found::temporary);
+    for (const char* name : {"", "a/b", "a:b", "a\nb"}) CHECK(users.find(name).found == ipc::UserReply::Found::no);
+}
+
+TEST_CASE("a setting is edited in its place and everything else stays", "[veredus][config]")
+{
+    using admin::edit_setting;
+    CHECK(edit_setting("", "a", "1") == "a = 1\n");
+    CHECK(edit_setting("a = 0", "b", "1") == "a = 0\nb = 1\n");
+    CHECK(edit_setting("# c\na = 0\nb = 2\n", "a", "1") == "# c\na = 1\nb = 2\n");
+    CHECK(edit_setting("a = 0,\n  more\n# comment\n  still\nb = 2\n", "a", "1") == "a = 1\n# comment\nb = 2\n");
+    CHECK(edit_setting("a=0\nb = 2\na = 3\n", "a", "1") == "a = 1\nb = 2\n");
+    CHECK(edit_setting("ab = 0\n#a = 5\n", "a", "1") == "ab = 0\n#a = 5\na = 1\n");
+    CHECK(edit_setting("a = 0\n  x\nb = 2\n", "a", std::nullopt) == "b = 2\n");
+    CHECK(edit_setting("b = 2\n", "a", std::nullopt) == "b = 2\n");
+    CHECK(edit_setting("  a = 0\n", "a", "1") == "  a = 0\na = 1\n");
+}
