@@ -1,0 +1,268 @@
+// lib/disk: the kernel's disk as it is, the pool of threads, and directory syncs that are shared.
+#include "t/unit/catch.h"
+#include "t/unit/forgetful_disk.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <thread>
+
+#include "lib/base/text.h"
+#include "lib/disk/pool.h"
+
+using namespace veredus;
+using namespace veredus::disk;
+
+namespace {
+
+struct RealDirectory {
+    RealDirectory()
+    {
+        char name[] = "/tmp/veredus-unit-XXXXXX";
+        path = ::mkdtemp(name);
+        dir = std::move(*posix_disk().open_directory(nullptr, path));
+    }
+    ~RealDirectory() { std::filesystem::remove_all(path); }
+    std::string path;
+    Directory dir;
+};
+
+unsigned threads_of_this_process()
+{
+    const auto tasks = std::filesystem::directory_iterator("/proc/self/task");
+    return static_cast<unsigned>(std::distance(begin(tasks), end(tasks)));
+}
+
+// What is posted waits for the test to run it, as for a loop.
+class Posts {
+public:
+    void post(std::function<void()> work)
+    {
+        const std::lock_guard lock(mutex_);
+        posted_.push_back(std::move(work));
+        came_.notify_all();
+    }
+    void run(std::size_t count)    // waits until so many came
+    {
+        for (std::size_t i = 0; i < count; ++i) {
+            std::unique_lock lock(mutex_);
+            came_.wait(lock, [this] { return !posted_.empty(); });
+            auto work = std::move(posted_.front());
+            posted_.pop_front();
+            lock.unlock();
+            work();
+        }
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable came_;
+    std::deque<std::function<void()>> posted_;
+};
+
+}  // namespace
+
+TEST_CASE("create is exclusive, follows no link, and its mode is exact", "[disk]")
+{
+    RealDirectory d;
+    Disk& disk = posix_disk();
+    const mode_t before = ::umask(077);
+    const auto file = disk.create(d.dir, "a", 0660);
+    ::umask(before);
+    REQUIRE(file);
+    struct stat st{};
+    REQUIRE(::fstat(file->get(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 0660);
+    CHECK(disk.create(d.dir, "a", 0660).error().code == EEXIST);
+    REQUIRE(::symlink("/etc/passwd", cat(d.path, "/link").c_str()) == 0);
+    CHECK(disk.create(d.dir, "link", 0660).error().code == EEXIST);
+    CHECK(disk.open_read(d.dir, "link").error().code == ELOOP);
+    CHECK(disk.open_append(d.dir, "link", 0600).error().code == ELOOP);
+    REQUIRE(::mkfifo(cat(d.path, "/fifo").c_str(), 0600) == 0);
+    CHECK(disk.open_read(d.dir, "fifo").error().code == EINVAL);    // and does not wait for a writer
+    CHECK(disk.open_read(d.dir, ".").error().code == EINVAL);
+    CHECK(disk.open_read(d.dir, "none").error().code == ENOENT);
+}
+
+TEST_CASE("bytes are written at the end, read where asked, cut where asked", "[disk]")
+{
+    RealDirectory d;
+    Disk& disk = posix_disk();
+    for (const bool append : {false, true}) {
+        const std::string name = append ? "appended" : "created";
+        const Fd file = std::move(append ? *disk.open_append(d.dir, name, 0600) : *disk.create(d.dir, name, 0600));
+        REQUIRE(disk.write(file, "hello "));
+        REQUIRE(disk.write(file, "world"));
+        CHECK(*disk.read(file, 6, 100) == "world");
+        CHECK(disk.read(file, 60, 100)->empty());
+        REQUIRE(disk.truncate(file, 5));
+        REQUIRE(disk.write(file, "!"));
+        CHECK(*disk.read(file, 0, 100) == "hello!");
+        CHECK(*disk.size(file) == 6);
+        REQUIRE(disk.sync(file));
+    }
+    REQUIRE(disk.sync(d.dir));
+}
+
+TEST_CASE("names are moved, linked, listed; a new name never replaces", "[disk]")
+{
+    RealDirectory d;
+    Disk& disk = posix_disk();
+    REQUIRE(disk.create(d.dir, "a", 0600));
+    REQUIRE(disk.create(d.dir, "b", 0600));
+    CHECK(disk.rename_new(d.dir, "a", d.dir, "b").error().code == EEXIST);
+    REQUIRE(disk.rename_new(d.dir, "a", d.dir, "c"));
+    REQUIRE(disk.link(d.dir, "b", d.dir, "b2"));
+    CHECK(disk.link(d.dir, "b", d.dir, "c").error().code == EEXIST);
+    CHECK(disk.stat(d.dir, "b")->file == disk.stat(d.dir, "b2")->file);
+    CHECK(disk.stat(d.dir, "b")->links == 2);
+    CHECK(disk.stat(d.dir, "c")->file != disk.stat(d.dir, "b2")->file);
+    REQUIRE(disk.rename(d.dir, "c", d.dir, "b"));
+    REQUIRE(disk.unlink(d.dir, "b2"));
+    CHECK(*disk.list(d.dir) == std::vector<std::string>{"b"});
+    CHECK(disk.unlink(d.dir, "b2").error().code == ENOENT);
+    CHECK(disk.unlink(d.dir, "b2").error().text == cat("unlink ", d.path, "/b2: No such file or directory"));
+    CHECK(*disk.free_bytes(d.dir) > 0);
+}
+
+TEST_CASE("a pool works on threads and completes through post", "[disk]")
+{
+    Posts posts;
+    const auto owner = std::this_thread::get_id();
+    Pool pool(4, [&](std::function<void()> f) { posts.post(std::move(f)); });
+    std::atomic<int> worked = 0;
+    int done = 0;
+    for (int i = 0; i < 100; ++i)
+        pool.run([&] { if (std::this_thread::get_id() != owner) ++worked; }, [&] { if (std::this_thread::get_id() == owner) ++done; });
+    posts.run(100);
+    CHECK(worked == 100);
+    CHECK(done == 100);
+    CHECK(pool.waiting() == 0);
+}
+
+TEST_CASE("a pool starts no thread before it has work, and no more than its limit", "[disk]")
+{
+    Posts posts;
+    const unsigned before = threads_of_this_process();
+    Pool pool(3, [&](std::function<void()> f) { posts.post(std::move(f)); });
+    CHECK(threads_of_this_process() == before);
+    pool.run([] {}, [] {});
+    posts.run(1);
+    CHECK(threads_of_this_process() == before + 1);
+    std::mutex gate;
+    gate.lock();
+    for (int i = 0; i < 10; ++i) pool.run([&] { const std::lock_guard wait(gate); }, [] {});
+    CHECK(threads_of_this_process() == before + 3);
+    CHECK(pool.waiting() >= 7);
+    gate.unlock();
+    posts.run(10);
+}
+
+TEST_CASE("a pool's threads take no signals", "[disk]")
+{
+    Posts posts;
+    Pool pool(1, [&](std::function<void()> f) { posts.post(std::move(f)); });
+    bool blocked = false;
+    pool.run([&] {
+        sigset_t mask;
+        ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+        blocked = sigismember(&mask, SIGTERM) == 1 && sigismember(&mask, SIGCHLD) == 1;
+    }, [] {});
+    posts.run(1);
+    CHECK(blocked);
+}
+
+TEST_CASE("a pool that dies finishes what was begun and drops the rest", "[disk]")
+{
+    Posts posts;
+    std::atomic<int> worked = 0;
+    std::atomic<bool> begun = false, queued = false;
+    auto pool = std::make_unique<Pool>(1, [&](std::function<void()> f) { posts.post(std::move(f)); });
+    pool->run([&, dying = pool.get()] {
+        begun = true;
+        while (!queued || dying->waiting() != 0) std::this_thread::yield();    // until the destructor dropped the others
+        ++worked;
+    }, [] {});
+    while (!begun) std::this_thread::yield();
+    for (int i = 0; i < 5; ++i) pool->run([&] { ++worked; }, [] {});
+    queued = true;
+    pool.reset();
+    CHECK(worked == 1);
+    posts.run(1);
+}
+
+namespace {
+
+// A directory whose sync waits for the test.
+class GatedDisk : public test::ForgetfulDisk {
+public:
+    using ForgetfulDisk::sync;
+    Result<void> sync(const Directory&) override
+    {
+        std::unique_lock lock(mutex);
+        const int mine = ++begun;
+        turned.notify_all();
+        turned.wait(lock, [&] { return allowed >= mine; });
+        if (fails == mine) return fail_errno("fsync", EIO);
+        return {};
+    }
+    void wait_begun(int n)
+    {
+        std::unique_lock lock(mutex);
+        turned.wait(lock, [&] { return begun >= n; });
+    }
+    void allow(int n)
+    {
+        {
+            const std::lock_guard lock(mutex);
+            allowed = n;
+        }
+        turned.notify_all();
+    }
+    std::mutex mutex;
+    std::condition_variable turned;
+    int begun = 0, allowed = 0, fails = 0;
+};
+
+}  // namespace
+
+TEST_CASE("callers that come while a directory sync runs share the next one", "[disk][speed]")
+{
+    GatedDisk disk;
+    const Directory dir{Fd(), "/d"};
+    DirectorySync shared(disk, dir);
+    std::atomic<int> calling = 0, good = 0;
+    const auto call = [&] { ++calling; if (shared.sync()) ++good; };
+    std::thread first(call);
+    disk.wait_begun(1);
+    std::vector<std::thread> others;
+    for (int i = 0; i < 20; ++i) others.emplace_back(call);
+    while (calling < 21) std::this_thread::yield();
+    CHECK(good == 0);
+    disk.allow(1000);
+    first.join();
+    for (auto& t : others) t.join();
+    CHECK(good == 21);
+    CHECK(disk.begun <= 10);    // 2 or 3, unless a thread dawdled between counting itself and its call
+    CHECK(disk.begun >= 2);    // never answered by the sync that began before them
+}
+
+TEST_CASE("a failed directory sync fails all that shared it and nobody later", "[disk][durability-2]")
+{
+    GatedDisk disk;
+    disk.fails = 1;
+    disk.allowed = 100;
+    const Directory dir{Fd(), "/d"};
+    DirectorySync shared(disk, dir);
+    CHECK_FALSE(shared.ever_failed());
+    const auto failed = shared.sync();
+    REQUIRE_FALSE(failed);
+    CHECK(failed.error().code == EIO);
+    CHECK(shared.sync());
+    CHECK(shared.ever_failed());
+}
