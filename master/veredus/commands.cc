@@ -18,6 +18,9 @@ constexpr Subcommand table[] = {
     {"check", check, "[-l LIBEXEC]", "find everything that a start would trip over"},
     {"setup", setup, "[-n]", "make users, groups, the spool and a first configuration; -n: only say what"},
     {"config", config, "[-n|-d] [-x] [-o] [-h|-H] [NAME...] | -e NAME=VALUE... | -X NAME...", "show or edit settings, as postconf does"},
+    {"queue", queue, "list [-j] | show [-e|-m] ID | hold|release|delete|requeue|flush ID...|ALL, or [--sender A] [--recipient A] [--site D] [--reason TEXT]"
+                     " [--state S] [--older-than AGE] [--younger-than AGE]", "look into the queue, and act on mails in it"},
+    {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},
 };
 
 }  // namespace
