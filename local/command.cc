@@ -289,6 +289,7 @@ ipc::Verdict judge(const Ending& ending, std::string_view command)
 
 Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail)
 {
+    ::signal(SIGPIPE, SIG_IGN);    // a command may stop reading: EPIPE says so
     const auto words = split_command(line);
     auto pipes = Pipes::open();
     if (!pipes) return {Ending::How::not_started, 0, pipes.error().text};

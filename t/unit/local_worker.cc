@@ -1,0 +1,590 @@
+// local: a user's process from an attempt to its verdicts, commands and what their end means, and the locks of the spool.
+#include "t/unit/catch.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+#include "lib/base/clock.h"
+#include "lib/base/crc32c.h"
+#include "lib/base/text.h"
+#include "lib/queue/file.h"
+#include "local/command.h"
+#include "local/dispatcher.h"
+#include "local/lockd/locks.h"
+#include "local/worker.h"
+
+using namespace veredus;
+using namespace veredus::local;
+using ipc::Outcome;
+using Kind = queue::Child::Kind;
+
+namespace {
+
+struct TempHome {
+    std::string path;
+    TempHome()
+    {
+        char name[] = "/tmp/veredus-home.XXXXXX";
+        path = ::mkdtemp(name);
+    }
+    ~TempHome() { (void)std::system(cat("rm -rf ", path).c_str()); }
+    std::string file(const std::string& name) const
+    {
+        auto text = read_file(path + "/" + name, 10'000'000);
+        return text ? *text : cat("(", text.error().text, ")");
+    }
+    void write(const std::string& name, const std::string& text) const
+    {
+        std::ofstream(path + "/" + name) << text;
+        REQUIRE(::chmod((path + "/" + name).c_str(), 0600) == 0);
+    }
+    std::vector<std::string> names(const std::string& name) const
+    {
+        std::vector<std::string> out;
+        DIR* dir = ::opendir((path + "/" + name).c_str());
+        if (!dir) return out;
+        while (const dirent* e = ::readdir(dir))
+            if (e->d_name[0] != '.') out.push_back(e->d_name);
+        ::closedir(dir);
+        return out;
+    }
+};
+
+struct MailInQueue {
+    Fd fd;
+    queue::Layout layout;
+};
+
+MailInQueue queued(std::string_view header, std::string_view body)
+{
+    MailInQueue m;
+    m.fd = Fd(::memfd_create("queue", MFD_CLOEXEC));
+    mail::Envelope envelope;
+    envelope.sender = {"sender", "example.net"};
+    envelope.recipients.push_back({{"alice", "example.org"}, 0, ""});
+    std::string bytes = queue::file_start();
+    append(bytes, body, queue::encode_tail(body.size(), crc32c(0, body), false, false, header, envelope));
+    REQUIRE(write_all(m.fd.get(), bytes));
+    auto file = queue::read_mail_file(disk::posix_disk(), m.fd, true);
+    REQUIRE(file);
+    m.layout = file->layout;
+    return m;
+}
+
+ipc::Target target(uint32_t index, Kind kind, const std::string& address)
+{
+    ipc::Target t;
+    t.index = index;
+    t.kind = kind;
+    t.address = address;
+    t.sender = "-";
+    return t;
+}
+
+ipc::Attempt attempt(uint64_t number, const MailInQueue& mail, std::vector<ipc::Target> targets)
+{
+    ipc::Attempt a;
+    a.attempt = number;
+    a.queue_id = "65A3F00C12B7";
+    a.sender = "sender@example.net";
+    a.transport = "local";
+    a.layout = mail.layout;
+    a.targets = std::move(targets);
+    return a;
+}
+
+WorkerRules worker_rules(const TempHome& home)
+{
+    WorkerRules r;
+    r.policy.origin = "example.org";
+    r.policy.delimiters = "+";
+    r.forward_path = "$home/.forward${recipient_delimiter}${extension}, $home/.forward";
+    r.home_mailbox = "Maildir/";
+    r.spool = home.path + "/spool";
+    r.lock_socket = home.path + "/lockd";
+    r.root_mailbox_user = "veredus-root";
+    r.exported = {"LANG=C"};
+    r.command.time_limit = std::chrono::seconds(20);
+    r.mbox.lock_attempts = 3;
+    r.mbox.lock_delay = std::chrono::milliseconds(10);
+    return r;
+}
+
+// A worker on a thread of its own; the test plays the dispatcher.
+class RunningWorker {
+public:
+    RunningWorker(WorkerRules rules, const TempHome& home)
+    {
+        auto pair = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(pair);
+        ours_ = std::move(pair->first);
+        thread_ = std::thread([r = std::move(rules), path = home.path, fd = pair->second.release()]() mutable {
+            Worker(std::move(r), Person{"alice", path, "/bin/sh"}, ::getuid(), ::getgid()).serve(Fd(fd));
+        });
+    }
+    ~RunningWorker()
+    {
+        ours_.reset();
+        thread_.join();
+    }
+    void send(const ipc::Attempt& a, const MailInQueue& mail)
+    {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(ipc::AgentType::attempt);
+        m.body = a.encode();
+        m.fds.push_back(Fd(::dup(mail.fd.get())));
+        REQUIRE(ipc::send_blocking(ours_.get(), m, 10'000));
+    }
+    std::vector<ipc::Verdict> verdicts(std::size_t count)
+    {
+        std::vector<ipc::Verdict> all;
+        while (all.size() < count) {
+            auto m = ipc::recv_blocking(ours_.get(), 30'000);
+            REQUIRE(m);
+            REQUIRE(*m);
+            auto v = ipc::Verdicts::decode((*m)->body);
+            REQUIRE(v);
+            for (auto& one : v->verdicts) all.push_back(std::move(one));
+        }
+        return all;
+    }
+    ipc::Verdict deliver(const MailInQueue& mail, ipc::Target t)
+    {
+        send(attempt(1, mail, {std::move(t)}), mail);
+        return verdicts(1).at(0);
+    }
+
+private:
+    Fd ours_;
+    std::thread thread_;
+};
+
+ipc::Verdict ended(int status, std::string output = {}) { return judge({Ending::How::exited, status, std::move(output)}, "cmd"); }
+
+std::string run(const std::string& line, std::string_view body = "body\r\n", std::chrono::milliseconds limit = std::chrono::seconds(20))
+{
+    const MailInQueue mail = queued("Subject: x\r\n", body);
+    store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size};
+    const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {limit, "/"}, content);
+    static const char* how[] = {"exited ", "signal ", "timed out ", "not started "};
+    return cat(how[static_cast<int>(e.how)], e.status, ": ", e.output);
+}
+
+}  // namespace
+
+TEST_CASE("a command without shell characters is split into words, any other goes to the shell", "[local][command]")
+{
+    using Words = std::vector<std::string>;
+    CHECK(split_command("/usr/bin/procmail -a x") == Words{"/usr/bin/procmail", "-a", "x"});
+    CHECK(split_command("  vacation\talice ") == Words{"vacation", "alice"});
+    for (const char* line : {"a; b", "a | b", "a $HOME", "a `b`", "a > b", "\"a b\"", "exec a", "A=b c", "a\nb", "if true", "a * b", "~/bin/x", ""}) {
+        INFO(line);
+        CHECK(split_command(line).empty());
+    }
+}
+
+TEST_CASE("nothing of a mail can speak to a shell", "[local][command]")
+{
+    CHECK(harmless("bob+x@example.org") == "bob+x@example.org");
+    CHECK(harmless("a;rm -rf $HOME`x`\"'\n|") == "a_rm_-rf__HOME_x_____");
+    CHECK(harmless(std::string("a\0b", 3)) == "a_b");
+    Facts facts;
+    facts.recipient = "bob+$(id)@example.org";
+    facts.local = "bob+$(id)";
+    facts.extension = "$(id)";
+    const auto env = command_environment({"bob", "/home/bob", ""}, facts, {"X=1", "VEREDUS_NOT_SET"});
+    const auto has = [&](const char* line) { return std::find(env.begin(), env.end(), line) != env.end(); };
+    CHECK(has("HOME=/home/bob"));
+    CHECK(has("USER=bob"));
+    CHECK(has("LOGNAME=bob"));
+    CHECK(has("SHELL=/bin/sh"));
+    CHECK(has("SENDER=MAILER-DAEMON"));
+    CHECK(has("RECIPIENT=bob+__id_@example.org"));
+    CHECK(has("ORIGINAL_RECIPIENT=bob+__id_@example.org"));
+    CHECK(has("EXTENSION=__id_"));
+    CHECK(has("X=1"));
+    for (const auto& line : env) CHECK_FALSE(line.starts_with("VEREDUS_NOT_SET"));
+}
+
+TEST_CASE("the end of a command is read as sysexits has it", "[local][command]")
+{
+    struct Case {
+        int status;
+        Outcome outcome;
+        const char* dsn;
+    };
+    const Case cases[] = {
+        {0, Outcome::delivered, "2.0.0"},        {EX_USAGE, Outcome::failed, "5.3.5"},     {EX_DATAERR, Outcome::failed, "5.6.0"},
+        {EX_NOUSER, Outcome::failed, "5.1.1"},   {EX_NOHOST, Outcome::failed, "5.1.2"},    {EX_UNAVAILABLE, Outcome::failed, "5.3.0"},
+        {EX_OSERR, Outcome::deferred, "4.3.0"},  {EX_CANTCREAT, Outcome::failed, "5.2.0"}, {EX_IOERR, Outcome::deferred, "4.3.0"},
+        {EX_TEMPFAIL, Outcome::deferred, "4.3.0"}, {EX_NOPERM, Outcome::failed, "5.7.0"},  {EX_CONFIG, Outcome::failed, "5.3.5"},
+        {1, Outcome::failed, "5.3.0"},           {126, Outcome::deferred, "4.3.5"},        {127, Outcome::deferred, "4.3.5"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.status);
+        CHECK(ended(c.status).outcome == c.outcome);
+        CHECK(ended(c.status).dsn == c.dsn);
+    }
+    CHECK(ended(0).text == "delivered to command: cmd");
+    CHECK(ended(EX_UNAVAILABLE, "5.7.1 not today\n").dsn == "5.7.1");
+    CHECK(ended(EX_UNAVAILABLE, "5.7.1 not today\n").text == "not today");
+    CHECK(ended(EX_TEMPFAIL, "5.7.1 contradiction").dsn == "4.3.0");
+    CHECK(ended(EX_NOUSER, "who?\nnobody").text == "user unknown. Command output: who? nobody");
+    CHECK(judge({Ending::How::signalled, 9, ""}, "cmd").outcome == Outcome::deferred);
+    CHECK(judge({Ending::How::timed_out, 0, ""}, "cmd").text == "Command time limit exceeded: \"cmd\"");
+    CHECK(ended(1, std::string(100'000, 'x')).text.size() < 1000);
+}
+
+TEST_CASE("commands get the mail, say their word, and may not overstay", "[local][command]")
+{
+    CHECK(run("cat") == "exited 0: From s\nSubject: x\n\nbody\n");
+    CHECK(run("cat >/dev/null; echo no; exit 67") == "exited 67: no\n");
+    CHECK(run("kill -9 $$") == "signal 9: ");
+    CHECK(run("/nonexistent/command").starts_with("exited 127: "));
+    CHECK(run("sleep 60 & sleep 60", "body\r\n", std::chrono::milliseconds(200)).starts_with("timed out"));
+    // one that reads nothing, one that talks before it listens: neither blocks
+    const std::string large(1'000'000, 'x');
+    CHECK(run("exit 0", large) == "exited 0: ");
+    CHECK(run("head -c 300000 /dev/zero; cat >/dev/null", large).starts_with("exited 0: "));
+    // a child that keeps the output open is not waited for
+    CHECK(run("sleep 30 & echo done") == "exited 0: done\n");
+    CHECK(run("readlink /proc/self/fd/9 || echo closed") == "exited 0: closed\n");
+}
+
+TEST_CASE("a header is stored with LF lines, without the Return-Path it came with", "[local][rfc5321-4.4]")
+{
+    const auto h = stored_header("Return-Path: <x@y>\r\nDelivered-To: a@b\r\nSubject: one\r\n two\r\nDELIVERED-TO:  c@d \r\n");
+    CHECK(h.text == "Delivered-To: a@b\nSubject: one\n two\nDELIVERED-TO:  c@d \n");
+    CHECK(h.delivered_to == std::vector<std::string>{"a@b", "c@d"});
+    CHECK(trace_lines("", "o@x", "d@x") == "Return-Path: <>\nX-Original-To: o@x\nDelivered-To: d@x\n");
+    CHECK(trace_lines("a\nb", "", "") == "Return-Path: <a?b>\n");
+    CHECK(from_line("", 0).starts_with("From MAILER-DAEMON "));
+}
+
+TEST_CASE("long expansions go in pages that fit a message", "[local]")
+{
+    ipc::Verdict v;
+    v.outcome = Outcome::expanded;
+    for (int i = 0; i < 5000; ++i) v.children.push_back({Kind::address, cat("user", i, "@example.org"), "", "-"});
+    const auto pages = in_pages(v);
+    REQUIRE(pages.size() > 1);
+    std::size_t total = 0;
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+        CHECK(pages[i].more == (i + 1 < pages.size()));
+        total += pages[i].children.size();
+    }
+    CHECK(total == 5000);
+    for (const auto& message : in_messages(7, pages)) CHECK(message.encode().size() < ipc::max_message);
+    CHECK(in_messages(7, {}).empty());
+}
+
+TEST_CASE("a worker puts mail into a Maildir with its trace", "[local][worker]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const MailInQueue mail = queued("Return-Path: <forged@x>\r\nSubject: hi\r\n", "line\r\n");
+    auto t = target(3, Kind::address, "alice@example.org");
+    t.original = "postmaster@example.org";
+    const auto v = worker.deliver(mail, t);
+    CHECK(v.index == 3);
+    CHECK(v.outcome == Outcome::delivered);
+    CHECK(v.text == "delivered to maildir");
+    CHECK(v.dsn == "2.0.0");
+    const auto names = home.names("Maildir/new");
+    REQUIRE(names.size() == 1);
+    CHECK(home.file("Maildir/new/" + names[0]) ==
+          "Return-Path: <sender@example.net>\nX-Original-To: postmaster@example.org\nDelivered-To: alice@example.org\nSubject: hi\n\nline\n");
+    CHECK(home.names("Maildir/tmp").empty());
+    // again, into directories that are open already, and after the user moved them away
+    CHECK(worker.deliver(mail, t).outcome == Outcome::delivered);
+    REQUIRE(::rename((home.path + "/Maildir").c_str(), (home.path + "/Old").c_str()) == 0);
+    CHECK(worker.deliver(mail, t).outcome == Outcome::delivered);
+    CHECK(home.names("Old/new").size() == 2);
+    CHECK(home.names("Maildir/new").size() == 1);
+}
+
+TEST_CASE("a batch of mails has a verdict for each recipient", "[local][worker]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.home_mailbox = "box";
+    RunningWorker worker(rules, home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "From me\r\n");
+    for (uint64_t i = 1; i <= 20; ++i) worker.send(attempt(i, mail, {target(0, Kind::address, "alice@example.org"), target(1, Kind::address, "alice+x@example.org")}), mail);
+    for (const auto& v : worker.verdicts(40)) CHECK(v.text == "delivered to mailbox");
+    const std::string box = home.file("box");
+    std::size_t mails = 0;
+    for (std::size_t at = 0; (at = box.find("From sender@example.net ", at)) != std::string::npos; ++at) ++mails;
+    CHECK(mails == 40);
+    CHECK(box.find("\n>From me\n") != std::string::npos);
+}
+
+TEST_CASE("a mail that was delivered to this address before is a loop", "[local][worker]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const auto v = worker.deliver(queued("Delivered-To: ALICE@example.org\r\n", "x\r\n"), target(0, Kind::address, "alice@example.org"));
+    CHECK(v.outcome == Outcome::failed);
+    CHECK(v.dsn == "5.4.6");
+    CHECK(v.text == "mail forwarding loop for alice@example.org");
+}
+
+TEST_CASE("a .forward answers for its user, and its own mailbox needs no detour", "[local][worker][forward]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    const auto to = target(0, Kind::address, "alice@example.org");
+    home.write(".forward", "\\alice, bob@elsewhere.net, \"|/bin/cat\"\n");
+    auto v = worker.deliver(mail, to);
+    CHECK(v.outcome == Outcome::expanded);
+    REQUIRE(v.children.size() == 3);
+    CHECK(v.children[0].kind == Kind::mailbox);
+    CHECK(v.children[0].text == "\\alice");
+    CHECK(v.children[1].text == "bob@elsewhere.net");
+    CHECK(v.children[2].run_as == "alice");
+    // the mailbox child skips it
+    CHECK(worker.deliver(mail, target(0, Kind::mailbox, "alice@example.org")).text == "delivered to maildir");
+    home.write(".forward+ext", "ext@elsewhere.net\n");
+    v = worker.deliver(mail, target(0, Kind::address, "alice+ext@example.org"));
+    REQUIRE(v.children.size() == 1);
+    CHECK(v.children[0].text == "ext@elsewhere.net");
+    home.write(".forward", "alice\n");
+    CHECK(worker.deliver(mail, to).text == "delivered to maildir");
+    home.write(".forward", "\"broken\n");
+    v = worker.deliver(mail, to);
+    CHECK(v.outcome == Outcome::deferred);
+    CHECK(v.dsn == "4.3.5");
+    REQUIRE(::unlink((home.path + "/.forward").c_str()) == 0);
+    CHECK(worker.deliver(mail, to).text == "delivered to maildir");
+}
+
+TEST_CASE("commands and files of a user are run and written as told", "[local][worker]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    auto command = target(0, Kind::command, "cat > got; echo $SENDER $RECIPIENT $USER >> got");
+    command.original = "list@example.org";
+    auto v = worker.deliver(mail, command);
+    CHECK(v.outcome == Outcome::delivered);
+    CHECK(v.text.starts_with("delivered to command: cat > got"));
+    const std::string got = home.file("got");
+    CHECK(got.starts_with("From sender@example.net "));
+    CHECK(got.find("\nReturn-Path: <sender@example.net>\nX-Original-To: list@example.org\nDelivered-To: list@example.org\nSubject: hi\n\nx\n") != std::string::npos);
+    CHECK(got.ends_with("sender@example.net list@example.org alice\n"));
+    v = worker.deliver(mail, target(0, Kind::file, home.path + "/box"));
+    CHECK(v.text == cat("delivered to file: ", home.path, "/box"));
+    CHECK(home.file("box").find("Subject: hi") != std::string::npos);
+    CHECK(worker.deliver(mail, target(0, Kind::file, "/dev/null")).outcome == Outcome::delivered);
+    CHECK(worker.deliver(mail, target(0, Kind::file, home.path + "/dir/")).text == "delivered to maildir");
+    v = worker.deliver(mail, target(0, Kind::file, home.path + "/absent/box"));
+    CHECK(v.outcome == Outcome::deferred);
+}
+
+TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.mailbox_command = "cat > \"$HOME/mail.$EXTENSION\"";
+    RunningWorker worker(rules, home);
+    CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice+list@example.org")).outcome == Outcome::delivered);
+    CHECK(home.file("mail.list").find("Delivered-To: alice+list@example.org\n") != std::string::npos);
+}
+
+TEST_CASE("without lockd, mail for the spool waits", "[local][worker]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.home_mailbox.clear();
+    REQUIRE(::mkdir(rules.spool.c_str(), 0700) == 0);
+    RunningWorker worker(rules, home);
+    const auto v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice@example.org"));
+    CHECK(v.outcome == Outcome::deferred);
+    CHECK(v.text.find("lockd") != std::string::npos);
+}
+
+TEST_CASE("names of mailboxes are names of users and nothing else", "[lockd]")
+{
+    for (const char* good : {"alice", "a.b", "veredus-root", "x_1", "Üser"}) CHECK(lockd::is_mailbox_name(good));
+    for (const char* bad : {"", ".", "..", ".hidden", "a/b", "/etc", "alice.lock", "a.LOCK", "-x", "a b", "a\nb"}) CHECK_FALSE(lockd::is_mailbox_name(bad));
+    CHECK_FALSE(lockd::is_mailbox_name(std::string(65, 'a')));
+    CHECK(lockd::owner_of("alice", "keeper") == "alice");
+    CHECK(lockd::owner_of("root", "keeper") == "keeper");
+}
+
+TEST_CASE("a lock lasts as long as its holder's connection", "[lockd]")
+{
+    TempHome spool;
+    const auto open = [&] { return std::move(*disk::posix_disk().open_directory(nullptr, spool.path)); };
+    lockd::Locks locks(open(), store::this_process());
+    const ipc::Credentials peer{static_cast<uint32_t>(::getppid()), ::getuid(), ::getgid()};
+    CHECK(locks.lock(1, peer, "alice").code == ipc::Code::ok);
+    CHECK(spool.file("alice.lock").starts_with(cat(::getppid(), ' ')));
+    CHECK(locks.lock(2, peer, "alice").code == ipc::Code::unavailable);
+    CHECK(locks.unlock(2, "alice").code == ipc::Code::refused);
+    CHECK(locks.lock(2, peer, "bob").code == ipc::Code::ok);
+    locks.closed(1);
+    CHECK(spool.names("") == std::vector<std::string>{"bob.lock"});
+    CHECK(locks.lock(2, peer, "alice").code == ipc::Code::ok);
+    CHECK(locks.unlock(2, "alice").code == ipc::Code::ok);
+    // another program's lock is respected
+    spool.write("carol.lock", "0");
+    CHECK(locks.lock(2, peer, "carol").code == ipc::Code::unavailable);
+    locks.closed(2);
+    CHECK(spool.names("") == std::vector<std::string>{"carol.lock"});
+    CHECK(locks.held() == 0);
+}
+
+TEST_CASE("a new mailbox is made by its owner and moved into place", "[lockd]")
+{
+    TempHome spool;
+    lockd::Locks locks(std::move(*disk::posix_disk().open_directory(nullptr, spool.path)), store::this_process());
+    const ipc::Credentials peer{1, ::getuid(), ::getgid()};
+    const auto make = [](const Fd& dir, const char* name, const char* text, mode_t mode) {
+        const Fd file(::openat(dir.get(), name, O_CREAT | O_EXCL | O_WRONLY, 0600));
+        REQUIRE(file);
+        REQUIRE(::fchmod(file.get(), mode) == 0);
+        REQUIRE(write_all(file.get(), text));
+    };
+    const auto left = [&] { return std::system(cat("test -e ", spool.path, "/", lockd::nursery).c_str()) == 0; };
+    auto offer = locks.create(1, "alice");
+    REQUIRE(offer.status.code == ipc::Code::ok);
+    REQUIRE(offer.directory);
+    CHECK(left());
+    make(offer.directory, "alice", "", 0600);
+    CHECK(locks.created(1, peer, "alice").code == ipc::Code::ok);
+    struct stat st {};
+    REQUIRE(::stat((spool.path + "/alice").c_str(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 0600);
+    CHECK_FALSE(left());
+    CHECK(locks.created(1, peer, "alice").code == ipc::Code::refused);    // once
+    offer = locks.create(1, "alice");
+    CHECK(offer.status.code == ipc::Code::ok);
+    CHECK_FALSE(offer.directory);                                        // it is there
+    SECTION("what is not an empty private file of the peer's is refused")
+    {
+        offer = locks.create(1, "bob");
+        SECTION("content") { make(offer.directory, "bob", "x", 0600); }
+        SECTION("mode") { make(offer.directory, "bob", "", 0666); }
+        SECTION("set-user-ID") { make(offer.directory, "bob", "", 04600); }
+        SECTION("symbolic link") { REQUIRE(::symlinkat("/etc/passwd", offer.directory.get(), "bob") == 0); }
+        SECTION("directory") { REQUIRE(::mkdirat(offer.directory.get(), "bob", 0700) == 0); }
+        SECTION("second link")
+        {
+            make(offer.directory, "bob", "", 0600);
+            REQUIRE(::linkat(offer.directory.get(), "bob", offer.directory.get(), "again", 0) == 0);
+        }
+        SECTION("nothing") {}
+        CHECK(locks.created(1, peer, "bob").code != ipc::Code::ok);
+        CHECK(spool.names("") == std::vector<std::string>{"alice"});
+        CHECK_FALSE(left());
+    }
+    SECTION("another's file")
+    {
+        offer = locks.create(1, "bob");
+        make(offer.directory, "bob", "", 0600);
+        ipc::Credentials other = peer;
+        other.uid += 1;
+        CHECK(locks.created(1, other, "bob").code == ipc::Code::refused);
+        CHECK(spool.names("") == std::vector<std::string>{"alice"});
+    }
+    SECTION("a mailbox that came meanwhile stays")
+    {
+        offer = locks.create(1, "bob");
+        make(offer.directory, "bob", "", 0600);
+        spool.write("bob", "mail");
+        CHECK(locks.created(1, peer, "bob").code == ipc::Code::ok);
+        CHECK(spool.file("bob") == "mail");
+    }
+    SECTION("who goes away leaves nothing, and a new lockd cleans up after an old one")
+    {
+        offer = locks.create(1, "bob");
+        make(offer.directory, "bob", "", 0600);
+        locks.closed(1);
+        CHECK_FALSE(left());
+        offer = locks.create(2, "bob");
+        make(offer.directory, "bob", "", 0600);
+        lockd::Locks next(std::move(*disk::posix_disk().open_directory(nullptr, spool.path)), store::this_process());
+        next.sweep();
+        CHECK_FALSE(left());
+    }
+}
+
+TEST_CASE("a user's word counts only in form and for himself", "[local][dispatcher]")
+{
+    ipc::Verdict v;
+    v.outcome = Outcome::delivered;
+    v.dsn = "2.0.0";
+    v.text = "ok\nforged: line";
+    v.relay = "mx.example.org";
+    auto good = vouch(v, Kind::address, "alice");
+    REQUIRE(good);
+    CHECK(good->relay == "local");
+    CHECK(good->text == "ok?forged: line");
+    v.dsn = "5.0.0";
+    CHECK_FALSE(vouch(v, Kind::address, "alice"));
+    v.outcome = Outcome::failed;
+    CHECK(vouch(v, Kind::address, "alice"));
+    v.dsn = "hello";
+    CHECK_FALSE(vouch(v, Kind::address, "alice"));
+    v.outcome = Outcome::expanded;
+    v.dsn = "2.0.0";
+    v.children = {{Kind::command, "rm -rf /", "root", "boss@example.org"}, {Kind::address, "x@y", "root", "-"}};
+    good = vouch(v, Kind::address, "alice");
+    REQUIRE(good);
+    CHECK(good->children[0].run_as == "alice");
+    CHECK(good->children[0].sender == "-");
+    CHECK(good->children[1].run_as.empty());
+    CHECK_FALSE(vouch(v, Kind::command, "alice"));
+    for (const char* bad : {"", "a\nb", "a\rb"}) {
+        v.children = {{Kind::command, bad, "", "-"}};
+        CHECK_FALSE(vouch(v, Kind::address, "alice"));
+    }
+    v.children = {{Kind::file, "relative", "", "-"}};
+    CHECK_FALSE(vouch(v, Kind::address, "alice"));
+    v.outcome = Outcome::delivered;
+    CHECK_FALSE(vouch(v, Kind::address, "alice"));
+}
+
+TEST_CASE("whatever qmgr calls a recipient, its user and its way are clear", "[local][dispatcher]")
+{
+    Policy policy;
+    policy.origin = "example.org";
+    policy.delimiters = "+";
+    struct Case {
+        Kind kind;
+        const char *text, *full, *user, *extension;
+        bool aliases, forward;
+    };
+    const Case cases[] = {
+        {Kind::address, "Alice+x@example.org", "Alice+x@example.org", "alice", "x", true, true},
+        {Kind::address, "alice", "alice@example.org", "alice", "", true, true},
+        {Kind::mailbox, "\\alice", "alice@example.org", "alice", "", false, false},
+        {Kind::mailbox, "alice", "alice@example.org", "alice", "", false, true},
+        {Kind::mailbox, "alice@localhost", "alice@localhost", "alice", "", false, false},
+        {Kind::address, "postmaster+x@example.org", "postmaster+x@example.org", "postmaster", "x", true, true},
+    };
+    for (const Case& c : cases) {
+        INFO(c.text);
+        const auto to = addressee(target(0, c.kind, c.text), policy);
+        REQUIRE(to);
+        CHECK(to->full == c.full);
+        CHECK(to->user == c.user);
+        CHECK(to->extension == c.extension);
+        CHECK(to->aliases == c.aliases);
+        CHECK(to->forward == c.forward);
+    }
+    CHECK_FALSE(addressee(target(0, Kind::address, ""), policy));
+    CHECK_FALSE(addressee(target(0, Kind::address, "@example.org"), policy));
+}
