@@ -196,7 +196,8 @@ void Server::run(std::string_view line, std::string_view more, std::string& out)
         if (line == "*") return take(Reply{501, "5.7.0", "Authentication aborted"}, out);  // RFC 4954 §4
         return take(delegate_.auth_response(line), out);
     }
-    const auto [word, rest] = split_verb(line);
+    const Line parts = split_verb(line);
+    const std::string_view word = parts.verb, rest = parts.rest;
     const auto matches = [&](const Verb& v) {  // RFC 5321 §2.4: case does not matter
         if (v.handler != &Server::forbidden) return iequals(word, v.name);
         const auto names = split(v.name, " ");
