@@ -8,6 +8,23 @@ namespace {
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
     {"smtpd_listen", Type::listeners, "25", master, "where smtpd listens"},
+    {"smtpd_banner", Type::text, "$myhostname ESMTP", smtpd, "the greeting after 220; begins with the host name (RFC 5321)"},
+    {"smtpd_timeout", Type::duration, "300s", Who(smtpd | submission), "silence after which a session ends", 1, 86400},
+    {"smtpd_recipient_limit", Type::number, "1000", Who(smtpd | submission), "recipients of one mail", 100, 100000},
+    {"smtpd_soft_error_limit", Type::number, "10", Who(smtpd | submission), "errors after which a client is answered slowly", 1, 1000000},
+    {"smtpd_hard_error_limit", Type::number, "20", Who(smtpd | submission), "errors after which a session ends", 1, 1000000},
+    {"smtpd_error_sleep_time", Type::duration, "1s", Who(smtpd | submission), "how slowly, once there are too many errors", 0, 600},
+    {"smtpd_junk_command_limit", Type::number, "100", Who(smtpd | submission), "NOOP, VRFY, RSET, EHLO and the like between mails before each is an error", 1, 1000000},
+    {"smtpd_helo_required", Type::boolean, "no", smtpd, "refuse MAIL before HELO or EHLO"},
+    {"disable_vrfy_command", Type::boolean, "yes", Who(smtpd | submission), "do not answer VRFY"},
+    {"strict_rfc821_envelopes", Type::boolean, "no", Who(smtpd | submission), "refuse addresses without < and > and local parts over 64 bytes"},
+    {"smtpd_peername_lookup", Type::boolean, "yes", Who(smtpd | submission), "look up the names of clients"},
+    {"smtpd_client_connection_count_limit", Type::number, "50", smtpd, "connections of one client address at a time, in each process; 0: no limit", 0, 1000000},
+    {"smtpd_client_event_limit_exceptions", Type::list, "$mynetworks", smtpd, "clients that limits per client do not apply to"},
+    {"smtpd_discard_ehlo_keywords", Type::list, "", smtpd, "extensions that are not announced: pipelining, 8bitmime, dsn, ..."},
+    {"line_length_limit", Type::number, "2048", Who(smtpd | submission), "bytes of a command line", 512, 65536},
+    {"header_size_limit", Type::size, "102400", Who(smtpd | submission), "bytes of a header field; all of them may have four times as much", 1024, 100000000},
+    {"hopcount_limit", Type::number, "50", Who(smtpd | submission | qmgr), "Received fields after which a mail is taken for a loop", 1, 1000},
 };
 }  // namespace
 

@@ -30,7 +30,7 @@ constexpr Role table[] = {
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      nullptr, nullptr, nullptr, 64, "router qmgr", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
-     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "", false},
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "resolv.conf", false},
 };
 
 }  // namespace

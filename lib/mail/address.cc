@@ -61,6 +61,7 @@ Result<Address> checked(std::string local, std::string_view domain, bool has_dom
     if (local.size() > longest_local) return fail("the local part is too long");
     if (std::any_of(local.begin(), local.end(), is_control)) return fail("a control character in the address");
     if (!is_utf8(local) || !is_utf8(domain)) return fail("the address is neither ASCII nor UTF-8");
+    if (local.empty() && !has_domain) return fail("empty address");
     Address address;
     address.local = std::move(local);
     if (has_domain) address.domain = TRY(checked_domain(domain));

@@ -29,6 +29,14 @@ std::size_t line_size(std::string_view bytes)
     return end == std::string_view::npos ? bytes.size() : end + 1;
 }
 
+// A line for a field's raw text: its end is CRLF, whatever it was.
+void add_line(std::string& raw, std::string_view line)
+{
+    if (line.ends_with('\n')) line.remove_suffix(1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    veredus::append(raw, line, "\r\n");
+}
+
 // A body that a program of ours gives: a line end that is no folding would begin another field, so it becomes a blank.
 std::string field_text(std::string_view name, std::string_view body)
 {
@@ -73,17 +81,16 @@ HeaderBlock HeaderBlock::parse(std::string_view bytes)
     while (!bytes.empty()) {
         const std::string_view line = bytes.substr(0, line_size(bytes));
         if (is_blank(line[0]) && !block.fields_.empty()) {
-            block.fields_.back().raw.append(line);
+            add_line(block.fields_.back().raw, line);
         } else if (const std::size_t name = field_name_size(line)) {
-            block.fields_.push_back(Field{std::string(line), name});
+            block.fields_.push_back(Field{{}, name});
+            add_line(block.fields_.back().raw, line);
         } else {
             block.rest_ = bytes;
             break;
         }
         bytes.remove_prefix(line.size());
     }
-    for (Field& f : block.fields_)
-        if (!f.raw.ends_with("\r\n")) f.raw.append(f.raw.ends_with('\r') ? "\n" : "\r\n");
     return block;
 }
 

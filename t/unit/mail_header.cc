@@ -103,6 +103,7 @@ TEST_CASE("a tail that is no field becomes the rest", "[mail]")
     CHECK(block.fields().size() == 1);
     CHECK(block.rest() == "not a field\r\nB: 2\r\n");
     CHECK(HeaderBlock::parse("A: 1").text() == "A: 1\r\n");
+    CHECK(HeaderBlock::parse("A: 1\n b\r{\nB: 2\r").text() == "A: 1\r\n b\r{\r\nB: 2\r\n");
 }
 
 TEST_CASE("dates are English, with the zone of this host", "[mail][rfc5322-3.3]")

@@ -1,0 +1,46 @@
+// Who is at the other end of a session, and the lines that name him.
+#include "lib/reception/client.h"
+
+#include "lib/base/text.h"
+#include "lib/mail/date.h"
+
+namespace veredus::reception {
+
+namespace {
+
+// A peer's word inside a comment or a log line's <>: nothing that could end either.
+std::string word(std::string_view text)
+{
+    std::string out = printable(text, 255);
+    for (char& c : out)
+        if (std::string_view("()<>\\\",;").find(c) != std::string_view::npos) c = '?';
+    return out;
+}
+
+}  // namespace
+
+std::string Client::label() const { return cat(name, '[', address.is_ip() ? address.ip() : std::string("unknown"), ']'); }
+
+std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
+                        const Talk& talk)
+{
+    std::string out = cat("reject: ", stage, " from ", client.label(), ": ", reply.code, ' ', reply.enhanced, reply.enhanced.empty() ? "" : " ",
+                          printable(reply.text), "; from=<", printable(from.text()), '>');
+    if (to) append(out, " to=<", printable(to->text()), '>');
+    append(out, " proto=", talk.protocol);
+    if (!talk.helo.empty()) append(out, " helo=<", word(talk.helo), '>');
+    return out;
+}
+
+std::string received_body(const Client& client, const Talk& talk, std::string_view hostname, std::string_view id, const mail::Address* only,
+                          int64_t now_us)
+{
+    const std::string literal = client.address.is_ip() ? client.address.literal() : std::string("[unknown]");
+    std::string out = cat("from ", talk.helo.empty() ? client.name : word(talk.helo), " (", client.name, ' ', literal, ")\r\n\tby ", hostname,
+                          " (veredus) with ", talk.protocol, " id ", id);
+    if (only) append(out, "\r\n\tfor <", printable(only->text()), '>');
+    append(out, "; ", mail::date_rfc5322(now_us));
+    return out;
+}
+
+}  // namespace veredus::reception

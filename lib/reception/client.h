@@ -1,0 +1,35 @@
+// Who is at the other end of a session, and the lines that name him: Received and rejects (dropin.md's shapes).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/mail/envelope.h"
+#include "lib/net/address.h"
+#include "lib/smtp/reply.h"
+
+namespace veredus::reception {
+
+struct Client {
+    net::Address address;
+    std::string name = "unknown";           // confirmed in both directions, else "unknown"
+    mail::Origin origin = mail::Origin::stranger;
+    std::string label() const;              // "mail.example.org[192.0.2.7]"
+};
+
+// What the log and the Received field say of the conversation.
+struct Talk {
+    std::string_view helo, protocol;        // protocol as in RFC 3848
+};
+
+// "reject: RCPT from host[ip]: 554 5.7.1 <r>: Relay access denied; from=<s> to=<r> proto=ESMTP helo=<h>", to follow "NOQUEUE: " or
+// "ID: ". `to` null: not about one recipient.
+std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
+                        const Talk& talk);
+
+// The body of the Received field (RFC 5321 §4.4). `only`: the recipient when there is a single one.
+std::string received_body(const Client& client, const Talk& talk, std::string_view hostname, std::string_view id, const mail::Address* only,
+                          int64_t now_us);
+
+}  // namespace veredus::reception

@@ -1,0 +1,103 @@
+// Router's word on recipients, asked in batches and kept for a moment.
+#include "lib/reception/recipients.h"
+
+#include <algorithm>
+
+#include "lib/log/log.h"
+
+namespace veredus::reception {
+
+namespace {
+
+constexpr std::size_t batch = 500;                 // lib/ipc/route.h: more go in pages
+constexpr std::size_t cache_half = 10'000;
+constexpr int64_t good_us = 30'000'000;            // users come and go without a change of router's tables
+constexpr int64_t bad_us = 3'000'000;              // whoever was just created must not bounce for long
+
+ipc::Route away()
+{
+    ipc::Route route;
+    route.kind = ipc::Route::Kind::defer;
+    route.dsn = "4.3.0";
+    route.text = "Temporary lookup failure";
+    return route;
+}
+
+}  // namespace
+
+std::optional<ipc::Route> RouterRecipients::check(const std::string& address, Done done)
+{
+    if (const ipc::Route* known = look_up(address)) return *known;
+    waiting_.push_back({address, std::move(done)});
+    if (!scheduled_) {
+        scheduled_ = true;
+        // At the end of the turn: all sessions that asked in it share one message.
+        loop_.defer([self = std::weak_ptr(self_)] {
+            if (const auto alive = self.lock()) (*alive)->ask();
+        });
+    }
+    return std::nullopt;
+}
+
+void RouterRecipients::forget()
+{
+    young_.clear();
+    old_.clear();
+}
+
+const ipc::Route* RouterRecipients::look_up(const std::string& address)
+{
+    for (Cache* cache : {&young_, &old_})
+        if (const auto it = cache->find(address); it != cache->end() && it->second.until_us > loop_.now_us()) return &it->second.route;
+    return nullptr;
+}
+
+void RouterRecipients::keep(const std::string& address, const ipc::Route& route)
+{
+    if (route.kind == ipc::Route::Kind::defer) return;
+    if (young_.size() >= cache_half) {
+        old_ = std::move(young_);
+        young_.clear();
+    }
+    Known known{route, loop_.now_us() + (route.kind == ipc::Route::Kind::reject ? bad_us : good_us)};
+    known.route.children.clear();
+    young_.insert_or_assign(address, std::move(known));
+}
+
+void RouterRecipients::ask()
+{
+    scheduled_ = false;
+    std::vector<Asked> all;
+    all.swap(waiting_);
+    for (std::size_t from = 0; from < all.size(); from += batch) {
+        const std::size_t to = std::min(all.size(), from + batch);
+        std::vector<Asked> page(std::make_move_iterator(all.begin() + static_cast<std::ptrdiff_t>(from)), std::make_move_iterator(all.begin() + static_cast<std::ptrdiff_t>(to)));
+        ipc::RouteRequest request;
+        request.check_only = true;
+        for (const Asked& a : page) request.recipients.push_back(a.address);
+        call_(request.encode(), [self = std::weak_ptr(self_), page = std::move(page)](Result<ipc::Message> answer) {
+            if (const auto alive = self.lock()) (*alive)->answered(page, std::move(answer));
+        });
+    }
+}
+
+void RouterRecipients::answered(const std::vector<Asked>& asked, Result<ipc::Message> answer)
+{
+    Result<ipc::RouteReply> reply = answer ? ipc::RouteReply::decode(answer->body) : Result<ipc::RouteReply>(unexpected(answer.error()));
+    if (reply && reply->routes.size() != asked.size()) reply = fail("router's answer has not as many routes as were asked for");
+    if (!reply) {
+        log::warning("recipients cannot be checked: ", reply.error().text);
+        for (const Asked& a : asked) a.done(away());
+        return;
+    }
+    if (reply->generation != generation_) {
+        generation_ = reply->generation;
+        forget();
+    }
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        keep(asked[i].address, reply->routes[i]);
+        asked[i].done(reply->routes[i]);
+    }
+}
+
+}  // namespace veredus::reception

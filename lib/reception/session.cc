@@ -1,0 +1,489 @@
+// An SMTP session in the loop: stream, engine, draft, intake.
+#include "lib/reception/session.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::reception {
+
+namespace {
+
+using smtp::Outcome;
+using smtp::Pending;
+using smtp::Reply;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::size_t held_limit = 32 * 1024;      // unanswered input of one session; then we stop reading
+constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does not take; then too
+constexpr std::size_t kept_output = 512;
+constexpr seconds parting_time{20};                // for a peer to take our last words
+constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
+
+bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
+
+Reply storage_reply(const Error& error)
+{
+    if (is_full(error)) return {452, "4.3.1", "Insufficient system storage"};
+    return {451, "4.3.0", "Error: queue file write error"};
+}
+
+}  // namespace
+
+struct Session::Mail {
+    Mail(queue::Draft d, std::size_t header_limit) : draft(std::move(d)), cutter(header_limit) {}
+    queue::Draft draft;
+    mail::HeaderCutter cutter;
+    std::optional<Error> trouble;
+    bool committing = false;
+
+    bool body(std::string_view bytes)
+    {
+        if (bytes.empty()) return true;
+        auto result = draft.append(bytes);
+        if (!result) trouble = result.error();
+        return result.has_value();
+    }
+};
+
+Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer)
+    : house_(house), settings_(house.settings_), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
+      engine_(*this, settings_->limits)
+{
+    client_.address = std::move(peer);
+    client_.origin = house.parts_.policy.origin(client_.address);
+}
+
+Session::~Session() = default;
+
+void Session::start()
+{
+    if (!settings_->look_up_names) return named(PeerName());
+    auto known = house_.parts_.names.find(client_.address, settings_->name_timeout,
+                                          [self = std::weak_ptr(house_.self_), number = number_](PeerName name) {
+                                              const auto house = self.lock();
+                                              Session* session = house ? (*house)->find(number) : nullptr;
+                                              if (session) session->named(std::move(name));
+                                          });
+    if (known) return named(std::move(*known));
+    stream_.pause_reading(true);
+    paused_ = true;
+}
+
+void Session::named(PeerName name)
+{
+    if (stage_ != Stage::naming) return;
+    if (!name.warning.empty()) log::warning(name.warning);
+    client_.name = std::move(name.name);
+    log::info("connect from ", client_.label());
+    connected_said_ = true;
+    stage_ = Stage::talking;
+    if (house_.stopping_) return refuse({421, "4.3.2", cat(settings_->limits.hostname, " Service shutting down")});
+    if (const auto refusal = house_.parts_.policy.greet(client_)) return refuse(*refusal);
+    if (std::exchange(paused_, false)) stream_.pause_reading(false);
+    engine_.greet(out_);
+    flush();
+}
+
+// ---- bytes in and out ----
+
+void Session::on_data(std::string_view bytes)
+{
+    if (stage_ != Stage::talking) return;
+    house_.touch(*this);
+    in_engine_ = true;
+    const auto wants = engine_.feed(bytes, out_);
+    in_engine_ = false;
+    after(wants);
+}
+
+void Session::after(smtp::Server::Wants wants)
+{
+    waiting_ = wants == smtp::Server::Wants::answer;
+    if (waiting_) {
+        // Replies of the same group wait for this one: they leave in one write.
+        if (engine_.held() > held_limit && !std::exchange(paused_, true)) stream_.pause_reading(true);
+        return;
+    }
+    if (wants == smtp::Server::Wants::close) return close();
+    if (wants == smtp::Server::Wants::starttls) return secure();
+    if (house_.stopping_ && !busy()) return refuse({421, "4.3.2", cat(settings_->limits.hostname, " Service shutting down")});
+    const bool erred = engine_.errors() > errors_seen_;
+    errors_seen_ = engine_.errors();
+    if (erred && errors_seen_ > settings_->limits.soft_errors && settings_->error_sleep.count() > 0) return slow_down();
+    flush();
+}
+
+// Postfix's smtpd_error_sleep_time, without a process that sleeps.
+void Session::slow_down()
+{
+    if (!brake_)
+        brake_ = std::make_unique<Timer>(house_.parts_.loop, [this] {
+            if (stage_ == Stage::talking) flush();
+        });
+    if (!std::exchange(paused_, true)) stream_.pause_reading(true);
+    brake_->start(settings_->error_sleep);
+}
+
+void Session::flush()
+{
+    if (!out_.empty()) stream_.write(out_);
+    if (out_.capacity() > kept_output) out_ = {};
+    else out_.clear();
+    const bool pause = stream_.pending() > unread_limit;
+    if (pause != paused_) {
+        paused_ = pause;
+        stream_.pause_reading(pause);
+    }
+}
+
+void Session::on_drained()
+{
+    if (paused_ && stage_ == Stage::talking && !waiting_ && !(brake_ && brake_->armed())) {
+        paused_ = false;
+        stream_.pause_reading(false);
+    }
+}
+
+void Session::secure()
+{
+    flush();
+    if (house_.parts_.tls) {
+        auto started = stream_.start_tls_server(*house_.parts_.tls);
+        if (started) return;
+        log::warning("STARTTLS for ", client_.label(), ": ", started.error().text);
+    }
+    close();
+}
+
+void Session::on_secure()
+{
+    house_.touch(*this);
+    log::info(stream_.tls()->trust_word(), " TLS connection established from ", client_.label(), ": ", stream_.tls()->summary());
+    after(engine_.tls_started());
+}
+
+void Session::answer(uint32_t question, const Reply& reply)
+{
+    if (stage_ != Stage::talking || question != question_) return;
+    if (in_engine_) {  // so soon that the engine has not heard "Pending" yet
+        house_.parts_.loop.defer([again = resume(question), reply] { again(reply); });
+        return;
+    }
+    if (!waiting_) return;
+    if (mail_ && mail_->committing) mail_.reset();
+    if (judged_stage_ && !reply.positive()) log_reject(judged_stage_, reply);
+    judged_stage_ = nullptr;
+    house_.touch(*this);
+    in_engine_ = true;
+    const auto wants = engine_.answer(reply, out_);
+    in_engine_ = false;
+    if (wants != smtp::Server::Wants::answer && std::exchange(paused_, false)) stream_.pause_reading(false);
+    after(wants);
+}
+
+std::function<void(const Reply&)> Session::later() { return resume(++question_); }
+
+std::function<void(const Reply&)> Session::resume(uint32_t question)
+{
+    return [self = std::weak_ptr(house_.self_), number = number_, question](const Reply& reply) {
+        const auto house = self.lock();
+        Session* session = house ? (*house)->find(number) : nullptr;
+        if (session) session->answer(question, reply);
+    };
+}
+
+// ---- endings ----
+
+void Session::refuse(const Reply& reply)
+{
+    engine_.refuse(reply, out_);
+    close();
+}
+
+void Session::timed_out()
+{
+    if (stage_ == Stage::naming) return end();
+    const std::string bytes = engine_.in_data() ? cat(" (", engine_.data_bytes(), " bytes)") : std::string();
+    log::info("timeout after ", engine_.last_verb(), bytes, " from ", client_.label());
+    refuse({421, "4.4.2", cat(settings_->limits.hostname, " Error: timeout exceeded")});
+}
+
+void Session::close()
+{
+    if (stage_ >= Stage::closing) return;
+    stage_ = Stage::closing;
+    if (engine_.too_many_errors()) log::info("too many errors after ", engine_.last_verb(), " from ", client_.label());
+    if (!engine_.surplus().empty())
+        log::info("improper command pipelining after ", engine_.last_verb(), " from ", client_.label(), ": ", printable(engine_.surplus(), 100));
+    mail_.reset();
+    if (!out_.empty()) stream_.write(out_);
+    out_ = {};
+    stream_.set_timeout(parting_time);
+    stream_.close_after_flush();
+}
+
+void Session::on_end(net::End how, const std::string& why)
+{
+    if (how == net::End::tls_failed) log::info("SSL_accept error from ", client_.label(), ": ", printable(why));
+    if (stage_ == Stage::talking) {
+        const std::string bytes = engine_.in_data() ? cat(" (", engine_.data_bytes(), " bytes)") : std::string();
+        log::info("lost connection after ", engine_.last_verb(), bytes, " from ", client_.label());
+    }
+    end();
+}
+
+void Session::end()
+{
+    if (stage_ == Stage::ended) return;
+    stage_ = Stage::ended;
+    if (mail_ && !mail_->committing) mail_.reset();
+    if (connected_said_) log::info("disconnect from ", client_.label(), ' ', engine_.tally());
+    house_.remove(number_);
+}
+
+// ---- the delegate: what the engine asks ----
+
+Outcome Session::judged(const char* stage, Outcome outcome)
+{
+    if (const Reply* reply = std::get_if<Reply>(&outcome)) {
+        if (!reply->positive()) log_reject(stage, *reply);
+    } else {
+        judged_stage_ = stage;
+    }
+    return outcome;
+}
+
+void Session::log_reject(const char* stage, const Reply& reply)
+{
+    const mail::Address* to = judged_to_.empty() ? nullptr : &judged_to_;
+    log::info(mail_ ? mail_->draft.id() : std::string("NOQUEUE"), ": ", reject_line(stage, client_, reply, judged_from_, to, talk()));
+}
+
+Outcome Session::sender(const mail::Envelope& envelope, uint64_t declared_size)
+{
+    judged_from_ = envelope.sender;
+    judged_to_ = {};
+    const auto room = house_.parts_.intake.free_bytes();
+    if (!room) return judged("MAIL", storage_reply(room.error()));
+    if (*room < settings_->min_free || *room - settings_->min_free < declared_size)
+        return judged("MAIL", Reply{452, "4.3.1", "Insufficient system storage"});
+    return judged("MAIL", house_.parts_.policy.sender(*this, envelope));
+}
+
+Outcome Session::recipient(mail::Recipient rcpt, const mail::Envelope& envelope)
+{
+    judged_to_ = rcpt.address;
+    return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, envelope));
+}
+
+Outcome Session::data(const mail::Envelope&)
+{
+    judged_to_ = {};
+    auto draft = house_.parts_.intake.create();
+    if (!draft) {
+        log::error("no queue file: ", draft.error().text);
+        return judged("DATA", storage_reply(draft.error()));
+    }
+    mail_ = std::make_unique<Mail>(std::move(*draft), settings_->header_size * headers_at_once);
+    log::info(mail_->draft.id(), ": client=", client_.label());
+    return Reply{354, "", ""};
+}
+
+bool Session::content(std::string_view bytes)
+{
+    Mail& m = *mail_;
+    if (m.trouble) return false;
+    if (m.cutter.done()) return m.body(bytes);
+    bytes = m.cutter.feed(bytes);
+    if (!m.cutter.done()) return true;
+    return m.body(m.cutter.take_body_start()) && m.body(bytes);
+}
+
+void Session::reset() { mail_.reset(); }
+
+void Session::refused(const Reply& reply) { log_reject("END-OF-MESSAGE", reply); }
+
+Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
+{
+    Mail& m = *mail_;
+    const std::string id = m.draft.id();
+    const auto give_up = [&](const Reply& reply) {
+        log_reject("END-OF-MESSAGE", reply);
+        mail_.reset();
+        return reply;
+    };
+    const bool in_header = !m.cutter.done();
+    m.cutter.finish();
+    if (in_header) m.body(m.cutter.take_body_start());
+    if (m.trouble) {
+        log::error(id, ": ", m.trouble->text);
+        return give_up(storage_reply(*m.trouble));
+    }
+    if (m.cutter.too_long()) return give_up({552, "5.3.4", "Error: message header too big"});
+    mail::HeaderBlock header = mail::HeaderBlock::parse(m.cutter.take_header());
+    const mail::Field* message_id = header.find("Message-ID");
+    log::info(id, ": message-id=", message_id ? printable(message_id->unfolded(), 500) : std::string("<>"));
+
+    const Talk spoken = talk();
+    envelope.arrival_us = house_.parts_.clock.wall_us();
+    envelope.origin = client_.origin;
+    envelope.client_name = client_.name;
+    envelope.client_address = client_.address.is_ip() ? client_.address.ip() : std::string("unknown");
+    envelope.helo = printable(spoken.helo, 255);
+    envelope.protocol = spoken.protocol;
+    if (facts.eight_bit) envelope.body = mail::Body::eight_bit;
+    m.draft.note(facts.leading_dot, facts.eight_bit);
+    const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
+    queue::InspectSettings inspect_settings;
+    inspect_settings.hopcount_limit = settings_->hops;
+    inspect_settings.myhostname = settings_->limits.hostname;
+    inspect_settings.myorigin = settings_->myorigin;
+    auto chain = house_.parts_.policy.inspectors(*this, id);
+    chain.insert(chain.begin(), queue::hop_count(inspect_settings));
+    const queue::Decision decision = queue::inspect(chain, header, envelope);
+    switch (decision.kind) {
+    case queue::Decision::Kind::accept: break;
+    case queue::Decision::Kind::hold: envelope.hold = true; break;
+    case queue::Decision::Kind::reject: return give_up({decision.code, decision.enhanced, decision.text});
+    case queue::Decision::Kind::discard:
+        log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
+        mail_.reset();
+        return Reply{250, "2.0.0", cat("Ok: queued as ", id)};
+    }
+    header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only, envelope.arrival_us));
+
+    m.committing = true;
+    judged_stage_ = nullptr;
+    auto reply = later();
+    house_.parts_.intake.commit(std::move(m.draft), header, envelope, [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
+        if (!receipt) {
+            log::error(id, ": not queued: ", receipt.error().text);
+            return reply(storage_reply(receipt.error()));
+        }
+        // Also when the peer has gone meanwhile: what is on disk is our duty.
+        queued(receipt->id());
+        reply({250, "2.0.0", cat("Ok: queued as ", receipt->id())});
+    });
+    return Pending{};
+}
+
+// ---- all of them ----
+
+Sessions::Sessions(Parts parts, std::shared_ptr<const Settings> settings)
+    : parts_(std::move(parts)), settings_(std::move(settings)), sweeper_(parts_.loop, [this] { sweep(); })
+{
+    sweeper_.start(seconds(1));
+}
+
+Sessions::~Sessions()
+{
+    self_.reset();
+    sessions_.clear();
+}
+
+Session* Sessions::find(uint64_t number)
+{
+    const auto it = sessions_.find(number);
+    return it == sessions_.end() ? nullptr : it->second.get();
+}
+
+void Sessions::touch(Session& session)
+{
+    session.active_us_ = parts_.loop.now_us();
+    order_.splice(order_.end(), order_, session.place_);
+}
+
+void Sessions::accept(Fd fd, net::Address peer)
+{
+    const std::string& host = settings_->limits.hostname;
+    if (sessions_.size() >= parts_.descriptors && !make_room())
+        return refuse_unheard(std::move(fd), peer, {421, "4.3.2", cat(host, " Error: too many connections")});
+    const bool counted = settings_->connections_per_client > 0 && parts_.policy.counted(peer);
+    unsigned& now = per_client_[peer.ip()];
+    if (counted && now >= settings_->connections_per_client) {
+        log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service smtp");
+        return refuse_unheard(std::move(fd), peer, {421, "4.7.0", cat(host, " Error: too many connections from ", peer.ip())});
+    }
+    ++now;
+    const uint64_t number = ++last_number_;
+    auto session = std::make_unique<Session>(*this, number, std::move(fd), std::move(peer));
+    Session& fresh = *session;
+    fresh.place_ = order_.insert(order_.end(), &fresh);
+    touch(fresh);
+    sessions_.emplace(number, std::move(session));
+    fresh.start();
+}
+
+// One who came too many: a line, and no session.
+void Sessions::refuse_unheard(Fd fd, const net::Address& peer, const Reply& reply)
+{
+    (void)peer;
+    const std::string line = reply.wire();
+    (void)!::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    ::shutdown(fd.get(), SHUT_WR);
+}
+
+// Descriptors are short: the stranger who has been silent longest, and does nothing, goes first.
+bool Sessions::make_room()
+{
+    if (warned_us_ == 0 || parts_.loop.now_us() - warned_us_ > 10 * us_per_second) {
+        warned_us_ = parts_.loop.now_us();
+        log::warning(sessions_.size(), " connections are as many as RLIMIT_NOFILE allows (LimitNOFILE of the service); idle clients are sent away");
+    }
+    for (const mail::Origin kind : {mail::Origin::stranger, mail::Origin::network})
+        for (Session* s : order_)
+            if (s->client_.origin == kind && s->stage_ == Session::Stage::talking && !s->engine_.in_transaction() && !s->waiting_) {
+                s->refuse({421, "4.3.2", cat(settings_->limits.hostname, " Error: too many connections")});
+                return true;
+            }
+    return false;
+}
+
+void Sessions::sweep()
+{
+    sweeper_.start(seconds(1));
+    const int64_t now = parts_.loop.now_us();
+    // A session that times out stays in the order until it is gone: leave it to its parting time.
+    std::vector<Session*> late;
+    for (Session* s : order_) {
+        if (now - s->active_us_ < std::chrono::microseconds(s->settings_->timeout).count()) break;
+        if (s->stage_ <= Session::Stage::talking) late.push_back(s);
+    }
+    for (Session* s : late) {
+        if (s->waiting_) touch(*s);                // it is we who are slow
+        else s->timed_out();
+    }
+}
+
+void Sessions::stop(std::function<void()> done)
+{
+    stopping_ = true;
+    stopped_ = std::move(done);
+    std::vector<Session*> idle;
+    for (Session* s : order_)
+        if (s->stage_ == Session::Stage::talking && !s->busy()) idle.push_back(s);
+    for (Session* s : idle) s->refuse({421, "4.3.2", cat(s->settings_->limits.hostname, " Service shutting down")});
+    if (sessions_.empty()) std::exchange(stopped_, nullptr)();
+}
+
+// A session asks for its own end, mostly from inside one of its own calls: it goes after this turn.
+void Sessions::remove(uint64_t number)
+{
+    const auto it = sessions_.find(number);
+    if (it == sessions_.end()) return;
+    std::shared_ptr<Session> last(std::move(it->second));
+    sessions_.erase(it);
+    order_.erase(last->place_);
+    const auto count = per_client_.find(last->client_.address.ip());
+    if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
+    parts_.loop.defer([last] {});
+    if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();
+}
+
+}  // namespace veredus::reception

@@ -1,0 +1,161 @@
+// An SMTP session in the loop: stream, engine, draft, intake. What is allowed in it is a Policy's business; smtpd and
+// submission are two of them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/net/stream.h"
+#include "lib/queue/inspect.h"
+#include "lib/queue/intake.h"
+#include "lib/reception/client.h"
+#include "lib/reception/peer_name.h"
+#include "lib/smtp/server.h"
+
+namespace veredus::reception {
+
+class Session;
+class Sessions;
+
+// One set of settings; sessions keep the one they began with when it is replaced.
+struct Settings {
+    smtp::Limits limits;
+    std::chrono::seconds timeout{300};
+    std::chrono::milliseconds error_sleep{1000};
+    std::size_t header_size = 102'400;
+    unsigned hops = 50;
+    uint64_t min_free = 0;                       // bytes that the spool keeps
+    unsigned connections_per_client = 50;        // 0: no limit
+    bool look_up_names = true;
+    std::chrono::milliseconds name_timeout{2000};
+    std::string myorigin;
+};
+
+class Policy {
+public:
+    virtual ~Policy() = default;
+    virtual mail::Origin origin(const net::Address& client) = 0;
+    virtual bool counted(const net::Address& client) = 0;          // false: exempt from limits per client
+    virtual std::optional<smtp::Reply> greet(const Client&) { return std::nullopt; }   // a reply refuses the client
+    virtual smtp::Outcome sender(Session&, const mail::Envelope&) { return smtp::Reply{250, "2.1.0", "Ok"}; }
+    virtual smtp::Outcome recipient(Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) = 0;
+    // What looks at the mail before it is committed, besides the hop count.
+    virtual std::vector<std::unique_ptr<queue::Inspector>> inspectors(const Session&, const std::string& id) { (void)id; return {}; }
+};
+
+class Session final : public net::StreamUser, public smtp::Delegate {
+public:
+    Session(Sessions& house, uint64_t number, Fd fd, net::Address peer);
+    ~Session() override;
+    const Client& client() const { return client_; }
+    const Settings& settings() const { return *settings_; }
+    // For a policy that returned Pending: call it once with the reply, any time later, whether the session still lives or not.
+    std::function<void(const smtp::Reply&)> later();
+
+private:
+    friend class Sessions;
+    struct Mail;                                 // from DATA to its end; an idle session has none
+    enum class Stage : unsigned char { naming, talking, closing, ended };
+
+    void start();
+    void named(PeerName name);
+    void refuse(const smtp::Reply& reply);
+    void timed_out();
+    bool busy() const { return engine_.in_data() || mail_; }
+    void answer(uint32_t question, const smtp::Reply& reply);
+    void after(smtp::Server::Wants wants);
+    void slow_down();
+    void secure();
+    std::function<void(const smtp::Reply&)> resume(uint32_t question);
+    void flush();
+    void close();
+    void end();
+    Talk talk() const { return {engine_.helo_name(), engine_.protocol()}; }
+    smtp::Outcome judged(const char* stage, smtp::Outcome outcome);
+    void log_reject(const char* stage, const smtp::Reply& reply);
+
+    void on_data(std::string_view bytes) override;
+    void on_end(net::End end, const std::string& why) override;
+    void on_drained() override;
+    void on_secure() override;
+
+    smtp::Outcome helo(std::string_view, bool) override { return smtp::Reply{250, "", ""}; }
+    smtp::Outcome sender(const mail::Envelope& envelope, uint64_t declared_size) override;
+    smtp::Outcome recipient(mail::Recipient rcpt, const mail::Envelope& envelope) override;
+    smtp::Outcome data(const mail::Envelope& envelope) override;
+    bool content(std::string_view bytes) override;
+    smtp::Outcome end_of_data(const Content& content, mail::Envelope&& envelope) override;
+    void refused(const smtp::Reply& reply) override;
+    void reset() override;
+
+    Sessions& house_;
+    std::shared_ptr<const Settings> settings_;   // shared_ptr: the engine borrows the limits while a reload brings others
+    uint64_t number_;
+    Client client_;
+    net::Stream stream_;
+    smtp::Server engine_;
+    std::unique_ptr<Mail> mail_;
+    std::unique_ptr<Timer> brake_;               // made when the peer errs too often
+    std::string out_;
+    mail::Address judged_from_, judged_to_;      // for the reject line of an answer that comes late
+    const char* judged_stage_ = nullptr;
+    unsigned errors_seen_ = 0;
+    uint32_t question_ = 0;                      // which Pending an answer belongs to
+    Stage stage_ = Stage::naming;
+    bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
+    std::list<Session*>::iterator place_;        // in Sessions::order_
+    int64_t active_us_ = 0;
+};
+
+// All sessions of a process: who may come, who was silent too long, who goes first when descriptors get short.
+class Sessions {
+public:
+    struct Parts {
+        Loop& loop;
+        queue::Intake& intake;
+        Policy& policy;
+        PeerNames& names;
+        const Clock& clock;
+        std::function<void(const std::string& id)> queued;     // tells qmgr
+        std::size_t descriptors;                               // how many sessions may be open at once
+        tls::ServerContext* tls = nullptr;                     // for STARTTLS, where the limits offer it
+    };
+    Sessions(Parts parts, std::shared_ptr<const Settings> settings);
+    ~Sessions();
+    Sessions(const Sessions&) = delete;
+    void accept(Fd fd, net::Address peer);
+    void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
+    // Who is not giving content hears 421; the others finish. `done` when nobody is left.
+    void stop(std::function<void()> done);
+    std::size_t size() const { return sessions_.size(); }
+
+private:
+    friend class Session;
+    void touch(Session& session);
+    void sweep();
+    bool make_room();
+    void remove(uint64_t number);
+    void refuse_unheard(Fd fd, const net::Address& peer, const smtp::Reply& reply);
+    Session* find(uint64_t number);
+
+    Parts parts_;
+    std::shared_ptr<const Settings> settings_;
+    std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
+    std::list<Session*> order_;                                // longest silent first
+    std::unordered_map<std::string, unsigned> per_client_;
+    Timer sweeper_;
+    uint64_t last_number_ = 0;
+    int64_t warned_us_ = 0;
+    std::function<void()> stopped_;
+    bool stopping_ = false;
+    std::shared_ptr<Sessions*> self_ = std::make_shared<Sessions*>(this);   // late answers find null when we are gone
+};
+
+}  // namespace veredus::reception

@@ -1,0 +1,130 @@
+// smtpd: take mail from strangers into the queue.  Manual: man/smtpd.8
+#include <sys/resource.h>
+
+#include "lib/base/text.h"
+#include "lib/daemon/service.h"
+#include "lib/log/log.h"
+#include "lib/reception/arrivals.h"
+#include "smtpd/policy.h"
+#include "smtpd/settings.h"
+
+namespace veredus::smtpd {
+
+namespace {
+
+using reception::Trust;
+constexpr unsigned disk_threads = 16;                     // 16 writers share journal commits best (speed.md)
+constexpr std::size_t reserved_descriptors = 128;         // drafts, channels, resolver, log
+constexpr std::chrono::milliseconds router_deadline{15'000};
+constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
+
+std::size_t session_limit()
+{
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 60'000;
+    const auto all = static_cast<std::size_t>(limit.rlim_cur);
+    return all > 2 * reserved_descriptors ? all - reserved_descriptors : std::max<std::size_t>(all / 2, 1);
+}
+
+}  // namespace
+
+class Smtpd final : public daemon::Service {
+public:
+    // Outside the jail, still root: what the jail will hide. No byte of a peer is read here.
+    Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
+    {
+        slot_ = place.slot;
+        hops_ = reception::hops_of_host();
+        TRY(take_settings(values));
+        trust_->warn();
+        if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
+        return {};
+    }
+
+    // Inside: meet the neighbours. The jail is this role's own incoming directory.
+    Result<void> after_jail(Loop& loop) override
+    {
+        loop_ = &loop;
+        pool_ = std::make_unique<disk::Pool>(disk_threads, [&loop](std::function<void()> done) { loop.post(std::move(done)); });
+        intake_ = TRY(queue::Intake::open(disk::posix_disk(), ".", slot_, system_clock(), pool_.get()));
+        const unsigned swept = TRY(intake_->sweep_drafts(system_clock().wall_us() - draft_age_us));
+        if (swept > 0) log::info("removed ", swept, " unfinished queue files older than a day");
+        router_ = std::make_unique<daemon::Link>(loop, "router");
+        qmgr_ = std::make_unique<daemon::Link>(loop, "qmgr");
+        recipients_ = std::make_unique<reception::RouterRecipients>(loop, [this](std::string body, std::function<void(Result<ipc::Message>)> done) {
+            router_->call(static_cast<uint16_t>(ipc::RouterType::route), std::move(body), {}, router_deadline, std::move(done));
+        });
+        router_->on_state([this](bool connected) {
+            if (!connected) recipients_->forget();
+        });
+        arrivals_ = std::make_unique<reception::Arrivals>(loop, [this](std::string body) {
+            // While qmgr is away nothing is lost: it scans our directory when it is back.
+            (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
+        });
+        names_ = std::make_unique<reception::PeerNames>(loop);
+        names_->set_hosts(std::move(hosts_));
+        policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
+        sessions_ = std::make_unique<reception::Sessions>(
+            reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, session_limit()},
+            settings_);
+        router_->start();
+        qmgr_->start();
+        return {};
+    }
+
+    void on_client(const std::string&, Fd client, net::Address peer) override { sessions_->accept(std::move(client), std::move(peer)); }
+
+    void on_file(const std::string& name, Fd fd) override
+    {
+        if (name != "resolv.conf") return;
+        const auto text = read_all(fd.get(), 1 << 16);
+        auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));
+        if (!config) return log::warning("resolv.conf: ", config.error().text, "; clients keep their addresses as names");
+        names_->set_resolver(std::move(*config));
+    }
+
+    // Sessions keep the settings that they began with.
+    Result<void> reload(const conf::Values& values) override
+    {
+        TRY(take_settings(values));
+        policy_->set_trust(trust_, exempt_);
+        sessions_->set_settings(settings_);
+        return {};
+    }
+
+    void stop(std::function<void()> done) override { sessions_->stop(std::move(done)); }
+
+private:
+    Result<void> take_settings(const conf::Values& values)
+    {
+        auto networks = TRY(table::MatchList::networks(values.list("mynetworks")));
+        auto exempt = TRY(table::MatchList::networks(values.list("smtpd_client_event_limit_exceptions")));
+        trust_ = std::make_shared<const Trust>(std::move(networks), hops_);
+        exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_);
+        settings_ = std::make_shared<const reception::Settings>(read_settings(values));
+        return {};
+    }
+
+    Loop* loop_ = nullptr;
+    unsigned slot_ = 0;
+    std::vector<net::Address> hops_;
+    std::map<std::string, std::string> hosts_;
+    std::shared_ptr<const Trust> trust_, exempt_;             // shared_ptr: see MxPolicy
+    std::shared_ptr<const reception::Settings> settings_;     // shared_ptr: sessions outlive a reload
+    std::unique_ptr<queue::Intake> intake_;
+    std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
+    std::unique_ptr<daemon::Link> router_, qmgr_;
+    std::unique_ptr<reception::RouterRecipients> recipients_;
+    std::unique_ptr<reception::Arrivals> arrivals_;
+    std::unique_ptr<reception::PeerNames> names_;
+    std::unique_ptr<MxPolicy> policy_;
+    std::unique_ptr<reception::Sessions> sessions_;           // last, so that sessions die before what they borrow
+};
+
+}  // namespace veredus::smtpd
+
+int main(int argc, char** argv)
+{
+    veredus::smtpd::Smtpd service;
+    return veredus::daemon::run({"smtpd", veredus::conf::smtpd, "smtpd"}, service, argc, argv);
+}
