@@ -1,0 +1,584 @@
+// lib/reception and smtpd's policy: whole sessions over a socket pair, a fake router, and a disk that fails on demand.
+#include "t/unit/catch.h"
+
+#include <sys/socket.h>
+
+#include <map>
+
+#include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "lib/log/log.h"
+#include "lib/mail/header.h"
+#include "lib/reception/arrivals.h"
+#include "smtpd/policy.h"
+#include "smtpd/settings.h"
+#include "t/unit/forgetful_disk.h"
+
+using namespace veredus;
+using namespace veredus::reception;
+using std::chrono::milliseconds;
+
+namespace {
+
+class FakeRouter final : public Recipients {
+public:
+    explicit FakeRouter(Loop& loop) : loop_(loop) {}
+    bool late = false;
+    unsigned asked = 0;
+    std::optional<ipc::Route> check(const std::string& address, Done done) override
+    {
+        ++asked;
+        const ipc::Route route = answer(address);
+        if (!late) return route;
+        loop_.defer([done, route] { done(route); });
+        return std::nullopt;
+    }
+
+private:
+    static ipc::Route answer(const std::string& address)
+    {
+        ipc::Route r;
+        r.kind = ipc::Route::Kind::deliver;
+        r.address_class = address.ends_with("@here.example") ? ipc::AddressClass::local : ipc::AddressClass::remote;
+        if (address.starts_with("nobody@") || address.starts_with("postmaster@")) {
+            r.kind = ipc::Route::Kind::reject;
+            r.dsn = "5.1.1";
+            r.text = "User unknown in local recipient table";
+        }
+        if (address.starts_with("later@")) r.kind = ipc::Route::Kind::defer;
+        return r;
+    }
+    Loop& loop_;
+};
+
+std::shared_ptr<const Trust> trust(const std::vector<std::string>& networks, std::vector<net::Address> hops = {})
+{
+    return std::make_shared<const Trust>(*table::MatchList::networks(networks), std::move(hops));
+}
+
+// A running smtpd in one process: everything but the listener.
+struct Desk {
+    std::unique_ptr<Loop> loop = *Loop::create();
+    test::ForgetfulDisk disk;
+    std::string log;
+    std::unique_ptr<queue::Intake> intake;
+    FakeRouter router{*loop};
+    PeerNames names{*loop};
+    smtpd::MxPolicy policy{trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), router};
+    std::shared_ptr<Settings> settings = std::make_shared<Settings>();
+    std::vector<std::string> queued;
+    std::unique_ptr<Sessions> sessions;
+
+    explicit Desk(std::size_t descriptors = 100)
+    {
+        log::capture(&log);
+        disk.make_directory("/in/tmp");
+        disk.make_directory("/in/new");
+        disk.set_free_bytes(1'000'000'000);
+        intake = *queue::Intake::open(disk, "/in", 1, system_clock(), nullptr);
+        settings->limits.hostname = "mx.example.org";
+        settings->limits.banner = "mx.example.org ESMTP";
+        settings->error_sleep = milliseconds(0);
+        names.set_hosts({{"192.0.2.7", "client.example.org"}});
+        sessions = std::make_unique<Sessions>(
+            Sessions::Parts{*loop, *intake, policy, names, system_clock(), [this](const std::string& id) { queued.push_back(id); }, descriptors}, settings);
+    }
+    ~Desk()
+    {
+        sessions.reset();
+        for (int i = 0; i < 3; ++i) loop->run_once(milliseconds(0));
+        log::capture(nullptr);
+    }
+    // Queue files that are not finished; the mark of the IDs lies beside them.
+    bool drafts() const
+    {
+        for (const std::string& name : disk.names("/in/tmp"))
+            if (name[0] != '.') return true;
+        return false;
+    }
+    bool logged(const std::string& part) const { return log.find(part) != std::string::npos; }
+};
+
+struct Peer {
+    Desk& desk;
+    Fd fd;
+    std::string heard;
+    bool closed = false;
+
+    Peer(Desk& d, const char* ip = "192.0.2.7") : desk(d)
+    {
+        auto pair = *socket_pair(SOCK_STREAM);
+        fd = std::move(pair.first);
+        REQUIRE(set_nonblocking(fd.get(), true));
+        desk.sessions->accept(std::move(pair.second), *net::Address::parse_ip(ip, 4321));
+    }
+    void turn()
+    {
+        desk.loop->run_once(milliseconds(20));
+        char buffer[4096];
+        for (;;) {
+            const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+            if (n == 0) closed = true;
+            if (n <= 0) return;
+            heard.append(buffer, static_cast<std::size_t>(n));
+        }
+    }
+    // Until as many final reply lines were heard, or the peer hung up; bounded only by patience.
+    std::string talk(std::string_view say, std::size_t replies)
+    {
+        heard.clear();
+        while (!say.empty()) {
+            const ssize_t n = ::send(fd.get(), say.data(), say.size(), MSG_NOSIGNAL);
+            if (n < 0) REQUIRE(errno == EAGAIN);
+            if (n > 0) say.remove_prefix(static_cast<std::size_t>(n));
+            if (!say.empty()) turn();
+        }
+        for (int i = 0; i < 500 && !closed && count() < replies; ++i) turn();
+        return heard;
+    }
+    std::size_t count() const
+    {
+        std::size_t n = 0;
+        for (const auto line : split(heard, "\r\n")) n += line.size() < 4 || line[3] == ' ';
+        return n;
+    }
+    void hang_up()
+    {
+        fd.reset();
+        closed = true;
+        for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+    }
+    void until_closed()
+    {
+        for (int i = 0; i < 500 && !closed; ++i) turn();
+        for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+    }
+};
+
+std::string codes(const std::string& heard)
+{
+    std::string out;
+    for (const auto line : split(heard, "\r\n"))
+        if (line.size() < 4 || line[3] == ' ') append(out, out.empty() ? "" : " ", line.substr(0, 3));
+    return out;
+}
+
+const char* envelope = "MAIL FROM:<a@x.org>\r\nRCPT TO:<u@here.example>\r\nDATA\r\n";
+
+}  // namespace
+
+TEST_CASE("a stranger's mail is queued, with a Received field, and the log tells it in Postfix's words", "[smtpd][rfc5321-4.4]")
+{
+    for (const bool late : {false, true}) {
+        Desk desk;
+        desk.router.late = late;
+        Peer peer(desk);
+        CHECK(codes(peer.talk("", 1)) == "220");
+        peer.talk("EHLO out.example.org\r\n", 1);
+        CHECK(codes(peer.talk(envelope, 3)) == "250 250 354");
+        peer.talk("Subject: hi\r\nMessage-ID: <m1@x.org>\r\n\r\nbody\r\n..dot\r\n.\r\n", 1);
+        REQUIRE(desk.queued.size() == 1);
+        const std::string id = desk.queued[0];
+        CHECK(peer.heard == cat("250 2.0.0 Ok: queued as ", id, "\r\n"));
+        CHECK(codes(peer.talk("QUIT\r\n", 1)) == "221");
+        peer.until_closed();
+        CHECK(desk.logged("connect from client.example.org[192.0.2.7]\n"));
+        CHECK(desk.logged(id + ": client=client.example.org[192.0.2.7]\n"));
+        CHECK(desk.logged(id + ": message-id=<m1@x.org>\n"));
+        CHECK(desk.logged("disconnect from client.example.org[192.0.2.7] ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5\n"));
+        CHECK_FALSE(desk.logged("lost connection"));
+
+        REQUIRE(desk.disk.names("/in/new") == std::vector<std::string>{id});
+        const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+        const Fd file = *desk.disk.open_read(dir, id);
+        const auto mail = queue::read_mail_file(desk.disk, file, true);
+        REQUIRE(mail);
+        CHECK(mail->envelope.sender.text() == "a@x.org");
+        CHECK(mail->envelope.origin == mail::Origin::stranger);
+        CHECK(mail->envelope.client_name == "client.example.org");
+        CHECK(mail->envelope.protocol == "ESMTP");
+        CHECK(mail->envelope.helo == "out.example.org");
+        CHECK(mail->layout.leading_dot);
+        const auto header = *desk.disk.read(file, mail->layout.header_offset, mail->layout.header_size);
+        CHECK(header.starts_with(cat("Received: from out.example.org (client.example.org [192.0.2.7])\r\n\tby mx.example.org (veredus) with ESMTP id ", id,
+                                     "\r\n\tfor <u@here.example>; ")));
+        CHECK(header.ends_with("Subject: hi\r\nMessage-ID: <m1@x.org>\r\n"));
+        CHECK(*desk.disk.read(file, mail->layout.body_offset, mail->layout.body_size) == "body\r\n.dot\r\n");
+    }
+}
+
+TEST_CASE("relaying is for mynetworks; unknown users are refused at RCPT; both are logged", "[smtpd][rfc5321-3.6.2]")
+{
+    for (const bool late : {false, true}) {
+        Desk desk;
+        desk.router.late = late;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        peer.talk("MAIL FROM:<a@x.org>\r\nRCPT TO:<b@far.example>\r\nRCPT TO:<nobody@here.example>\r\nRCPT TO:<later@here.example>\r\n"
+                  "RCPT TO:<postmaster>\r\nRCPT TO:<Postmaster@here.example>\r\nRCPT TO:<postmaster@far.example>\r\nRCPT TO:<u@here.example>\r\n",
+                  8);
+        CHECK(peer.heard == "250 2.1.0 Ok\r\n"
+                            "554 5.7.1 <b@far.example>: Relay access denied\r\n"
+                            "550 5.1.1 <nobody@here.example>: Recipient address rejected: User unknown in local recipient table\r\n"
+                            "451 4.3.0 <later@here.example>: Temporary lookup failure\r\n"
+                            "250 2.1.5 Ok\r\n250 2.1.5 Ok\r\n"
+                            "554 5.7.1 <postmaster@far.example>: Relay access denied\r\n"
+                            "250 2.1.5 Ok\r\n");
+        CHECK(desk.logged("NOQUEUE: reject: RCPT from client.example.org[192.0.2.7]: 554 5.7.1 <b@far.example>: Relay access denied; "
+                          "from=<a@x.org> to=<b@far.example> proto=ESMTP helo=<h>\n"));
+        CHECK(desk.logged("NOQUEUE: reject: RCPT from client.example.org[192.0.2.7]: 550 5.1.1 <nobody@here.example>: Recipient address rejected: "
+                          "User unknown in local recipient table; from=<a@x.org> to=<nobody@here.example> proto=ESMTP helo=<h>\n"));
+        Peer friendly(desk, "10.1.2.3");
+        friendly.talk("", 1);
+        CHECK(codes(friendly.talk("HELO h\r\nMAIL FROM:<>\r\nRCPT TO:<b@far.example>\r\nRCPT TO:<nobody@here.example>\r\n", 4)) == "554");
+        Peer helo(desk, "10.1.2.3");
+        helo.talk("", 1);
+        helo.talk("HELO h\r\n", 1);
+        CHECK(codes(helo.talk("MAIL FROM:<>\r\nRCPT TO:<b@far.example>\r\nRCPT TO:<nobody@here.example>\r\n", 3)) == "250 250 550");
+    }
+}
+
+TEST_CASE("a session byte by byte hears what one gulp hears", "[smtpd]")
+{
+    Desk desk;
+    desk.router.late = true;
+    std::string first;
+    for (const bool trickle : {false, true}) {
+        Peer peer(desk);
+        std::string all = peer.talk("", 1);
+        for (const std::string_view group : {std::string_view("EHLO h\r\n"), std::string_view(envelope), std::string_view("A: 1\r\n\r\nx\r\n.\r\nRSET\r\nQUIT\r\n")}) {
+            const std::size_t replies = group[0] == 'M' || group[0] == 'A' ? 3 : 1;
+            peer.heard.clear();
+            if (trickle)
+                for (const char c : group) {
+                    REQUIRE(::send(peer.fd.get(), &c, 1, MSG_NOSIGNAL) == 1);
+                    desk.loop->run_once(milliseconds(0));
+                }
+            else
+                REQUIRE(::send(peer.fd.get(), group.data(), group.size(), MSG_NOSIGNAL) > 0);
+            for (int i = 0; i < 500 && !peer.closed && peer.count() < replies; ++i) peer.turn();
+            all += peer.heard;
+        }
+        const std::size_t id = all.find("queued as ");
+        REQUIRE(id != std::string::npos);
+        all.erase(id + 10, 16);
+        if (!trickle) first = all;
+        CHECK(all == first);
+    }
+}
+
+TEST_CASE("trouble with the disk is ours: 452 when full, 451 else, and nothing stays", "[smtpd]")
+{
+    struct Case {
+        int code;
+        bool sync;
+        const char* reply;
+    };
+    for (const Case& c : {Case{ENOSPC, false, "452 4.3.1 Insufficient system storage\r\n"}, Case{EIO, true, "451 4.3.0 Error: queue file write error\r\n"},
+                          Case{EDQUOT, true, "452 4.3.1 Insufficient system storage\r\n"}}) {
+        Desk desk;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        peer.talk(envelope, 3);
+        if (c.sync) desk.disk.fail_sync(1, c.code);
+        else desk.disk.fail_write(1, c.code);
+        CHECK(peer.talk("A: 1\r\n\r\nx\r\n.\r\n", 1) == c.reply);
+        CHECK(desk.queued.empty());
+        CHECK(desk.disk.names("/in/new").empty());
+        CHECK_FALSE(desk.drafts());
+        CHECK(codes(peer.talk("NOOP\r\n", 1)) == "250");  // and the session goes on
+        peer.talk(envelope, 3);
+        CHECK(codes(peer.talk("A: 1\r\n\r\nx\r\n.\r\n", 1)) == "250");
+    }
+}
+
+TEST_CASE("when the spool has too little room MAIL is refused", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->min_free = 500;
+    desk.disk.set_free_bytes(1000);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO h\r\n", 1);
+    CHECK(codes(peer.talk("MAIL FROM:<a@x.org> SIZE=600\r\n", 1)) == "452");
+    CHECK(desk.logged("NOQUEUE: reject: MAIL from client.example.org[192.0.2.7]: 452 4.3.1 Insufficient system storage; from=<a@x.org> proto=ESMTP helo=<h>\n"));
+    CHECK(codes(peer.talk("MAIL FROM:<a@x.org> SIZE=100\r\n", 1)) == "250");
+}
+
+TEST_CASE("a mail that runs in a circle is refused", "[smtpd][rfc5321-6.3]")
+{
+    Desk desk;
+    desk.settings->hops = 3;
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("HELO h\r\n", 1);
+    peer.talk(envelope, 3);
+    std::string content;
+    for (int i = 0; i < 4; ++i) content += "Received: from x\r\n";
+    CHECK(peer.talk(content + "\r\nx\r\n.\r\n", 1) == "554 5.4.0 Error: too many hops\r\n");
+    CHECK(desk.logged(": reject: END-OF-MESSAGE from client.example.org[192.0.2.7]: 554 5.4.0 Error: too many hops; from=<a@x.org> proto=SMTP helo=<h>\n"));
+    peer.talk(envelope, 3);
+    CHECK(codes(peer.talk(std::string(500'000, 'x').insert(0, "X: ") + "\r\n\r\n.\r\n", 1)) == "552");
+    CHECK_FALSE(desk.drafts());
+}
+
+TEST_CASE("peers that vanish, fall silent or talk nonsense leave their line", "[smtpd]")
+{
+    {
+        Desk desk;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        peer.talk(envelope, 3);
+        peer.talk("abc\r\n", 0);
+        for (int i = 0; i < 5; ++i) peer.turn();
+        peer.hang_up();
+        CHECK(desk.logged("lost connection after DATA (5 bytes) from client.example.org[192.0.2.7]\n"));
+        CHECK(desk.logged("disconnect from client.example.org[192.0.2.7] helo=1 mail=1 rcpt=1 data=0/1 commands=3/4\n"));
+        CHECK_FALSE(desk.drafts());
+    }
+    {
+        Desk desk;
+        Peer peer(desk, "192.0.2.9");
+        peer.talk("", 1);
+        peer.hang_up();
+        CHECK(desk.logged("lost connection after CONNECT from unknown[192.0.2.9]\n"));
+    }
+    {
+        Desk desk;
+        desk.settings->timeout = std::chrono::seconds(1);
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        peer.heard.clear();
+        peer.until_closed();
+        CHECK(peer.heard == "421 4.4.2 mx.example.org Error: timeout exceeded\r\n");
+        CHECK(desk.logged("timeout after EHLO from client.example.org[192.0.2.7]\n"));
+        CHECK_FALSE(desk.logged("lost connection"));
+    }
+    {
+        Desk desk;
+        Peer peer(desk);
+        peer.talk("", 1);
+        std::string bad;
+        for (int i = 0; i < 30; ++i) bad += "XYZZY\r\n";
+        CHECK(peer.talk(bad, 100).ends_with("421 4.7.0 mx.example.org Error: too many errors\r\n"));
+        peer.until_closed();
+        CHECK(desk.logged("too many errors after UNKNOWN from client.example.org[192.0.2.7]\n"));
+    }
+    {
+        Desk desk;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\nMAIL FROM:<a@x.org>\r\n", 100);
+        peer.until_closed();
+        CHECK(desk.logged("improper command pipelining after EHLO from client.example.org[192.0.2.7]: MAIL FROM:<a@x.org>??\n"));
+    }
+}
+
+TEST_CASE("a client that errs too often is answered slowly", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->limits.soft_errors = 2;
+    desk.settings->error_sleep = milliseconds(50);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("X\r\nX\r\n", 2);
+    const int64_t before = system_clock().mono_us();
+    CHECK(codes(peer.talk("X\r\n", 1)) == "500");
+    CHECK(system_clock().mono_us() - before >= 50'000);
+    CHECK(codes(peer.talk("NOOP\r\n", 1)) == "250");
+}
+
+TEST_CASE("one address has only so many connections, friends any number", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->connections_per_client = 2;
+    Peer a(desk), b(desk), c(desk), other(desk, "192.0.2.8");
+    CHECK(codes(a.talk("", 1)) == "220");
+    CHECK(codes(b.talk("", 1)) == "220");
+    CHECK(c.talk("", 1) == "421 4.7.0 mx.example.org Error: too many connections from 192.0.2.7\r\n");
+    CHECK(codes(other.talk("", 1)) == "220");
+    CHECK(desk.logged("Connection concurrency limit exceeded: 3 from unknown[192.0.2.7] for service smtp"));
+    Peer f(desk, "10.0.0.1"), g(desk, "10.0.0.1"), h(desk, "10.0.0.1");
+    CHECK(codes(h.talk("", 1)) == "220");
+}
+
+TEST_CASE("when descriptors are short the stranger who was silent longest goes, whoever gives mail stays", "[smtpd]")
+{
+    Desk desk(2);
+    Peer busy(desk), idle(desk);
+    busy.talk("", 1);
+    idle.talk("", 1);
+    busy.talk("HELO h\r\n", 1);
+    idle.talk("NOOP\r\n", 1);
+    busy.talk(envelope, 3);
+    Peer next(desk, "192.0.2.8");
+    CHECK(codes(next.talk("", 1)) == "220");
+    CHECK(codes(idle.talk("", 1)) == "421");
+    CHECK(codes(busy.talk("x: y\r\n\r\n.\r\n", 1)) == "250");
+    CHECK(desk.logged("RLIMIT_NOFILE"));
+}
+
+TEST_CASE("an orderly stop lets content finish and sends the others away", "[smtpd]")
+{
+    Desk desk;
+    Peer busy(desk), idle(desk);
+    busy.talk("", 1);
+    idle.talk("", 1);
+    busy.talk("HELO h\r\n", 1);
+    busy.talk(envelope, 3);
+    bool done = false;
+    desk.sessions->stop([&] { done = true; });
+    CHECK(idle.talk("", 1) == "421 4.3.2 mx.example.org Service shutting down\r\n");
+    CHECK_FALSE(done);
+    const std::string last = busy.talk("x: y\r\n\r\n.\r\n", 2);
+    CHECK(codes(last) == "250 421");
+    busy.until_closed();
+    CHECK(done);
+    CHECK(desk.queued.size() == 1);
+}
+
+TEST_CASE("router is asked in batches, its answers are kept until its tables change", "[smtpd]")
+{
+    auto loop = *Loop::create();
+    std::vector<ipc::RouteRequest> requests;
+    std::vector<std::function<void(Result<ipc::Message>)>> answers;
+    RouterRecipients recipients(*loop, [&](std::string body, std::function<void(Result<ipc::Message>)> done) {
+        requests.push_back(*ipc::RouteRequest::decode(body));
+        answers.push_back(std::move(done));
+    });
+    const auto reply = [&](std::size_t n, uint32_t generation, ipc::Route::Kind kind) {
+        ipc::RouteReply r;
+        r.generation = generation;
+        r.routes.resize(requests[n].recipients.size());
+        for (auto& route : r.routes) route.kind = kind;
+        ipc::Message m;
+        m.body = r.encode();
+        answers[n](std::move(m));
+    };
+    std::string heard;
+    const auto ask = [&](const char* address) {
+        const auto known = recipients.check(address, [&](const ipc::Route& r) { append(heard, static_cast<int>(r.kind)); });
+        if (known) append(heard, "k", static_cast<int>(known->kind));
+    };
+    ask("a@x");
+    ask("b@x");
+    CHECK(requests.empty());
+    loop->run_once(milliseconds(10));
+    REQUIRE(requests.size() == 1);
+    CHECK(requests[0].check_only);
+    CHECK(requests[0].recipients == std::vector<std::string>{"a@x", "b@x"});
+    reply(0, 1, ipc::Route::Kind::deliver);
+    CHECK(heard == "11");
+    ask("a@x");
+    CHECK(heard == "11k1");
+    ask("c@x");
+    loop->run_once(milliseconds(10));
+    reply(1, 2, ipc::Route::Kind::deliver);  // other tables: what was known is forgotten
+    CHECK(recipients.cached() == 1);
+    ask("d@x");
+    loop->run_once(milliseconds(10));
+    answers[2](fail("router is away"));
+    CHECK(heard == "11k114");
+    CHECK(recipients.cached() == 1);
+    ask("e@x");
+    loop->run_once(milliseconds(10));
+    ipc::Message garbage;
+    garbage.body = "nonsense";
+    answers[3](std::move(garbage));
+    CHECK(heard == "11k1144");
+    for (int i = 0; i < 1100; ++i) ask(cat("u", i, "@x").c_str());
+    loop->run_once(milliseconds(10));
+    REQUIRE(requests.size() == 7);
+    CHECK(requests[4].recipients.size() == 500);
+    CHECK(requests[6].recipients.size() == 100);
+}
+
+TEST_CASE("what was queued in a turn is told in one message", "[smtpd]")
+{
+    auto loop = *Loop::create();
+    std::vector<std::string> sent;
+    Arrivals arrivals(*loop, [&](std::string body) { sent.push_back(std::move(body)); });
+    arrivals.add("65A3F00C80000001");
+    arrivals.add("65A3F00C80000002");
+    CHECK(sent.empty());
+    loop->run_once(milliseconds(10));
+    REQUIRE(sent.size() == 1);
+    CHECK(ipc::Queued::decode(sent[0])->ids == std::vector<std::string>{"65A3F00C80000001", "65A3F00C80000002"});
+    arrivals.add("65A3F00C80000003");
+    loop->run_once(milliseconds(10));
+    CHECK(sent.size() == 2);
+}
+
+TEST_CASE("a gateway of this host is trusted only when it is listed by itself", "[smtpd]")
+{
+    const auto ip = [](const char* text) { return *net::Address::parse_ip(text, 0); };
+    const Trust range(*table::MatchList::networks({"10.0.0.0/8"}), {ip("10.0.0.1")});
+    CHECK(range.trusts(ip("10.0.0.2")));
+    CHECK_FALSE(range.trusts(ip("10.0.0.1")));
+    CHECK_FALSE(range.trusts(ip("192.0.2.1")));
+    const Trust listed(*table::MatchList::networks({"10.0.0.0/8", "10.0.0.1"}), {ip("10.0.0.1")});
+    CHECK(listed.trusts(ip("10.0.0.1")));
+    std::string log;
+    log::capture(&log);
+    range.warn();
+    listed.warn();
+    log::capture(nullptr);
+    CHECK(log.find("10.0.0.1 is a gateway") != std::string::npos);
+    CHECK(log.find('\n') == log.rfind('\n'));
+
+    const auto routes = parse_routes("Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0102000A\t0003\neth0\t0002000A\t00000000\t0001\n",
+                                     "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 0 0 00 eth0\n"
+                                     "short line\n");
+    REQUIRE(routes.size() == 2);
+    CHECK(routes[0].ip() == "10.0.2.1");
+    CHECK(routes[1].ip() == "fe80::1");
+}
+
+TEST_CASE("names of clients come from the hosts file, or are unknown without a resolver", "[smtpd]")
+{
+    const auto hosts = parse_hosts("127.0.0.1 localhost other # comment\n::1\tlocalhost6\n# 10.0.0.1 no\n10.0.0.2 bad..name\n127.0.0.1 second\n");
+    CHECK(hosts == std::map<std::string, std::string>{{"127.0.0.1", "localhost"}, {"::1", "localhost6"}});
+    auto loop = *Loop::create();
+    PeerNames names(*loop);
+    names.set_hosts(hosts);
+    CHECK(names.find(*net::Address::parse_ip("127.0.0.1", 1), milliseconds(1), nullptr)->name == "localhost");
+    CHECK(names.find(*net::Address::parse_ip("192.0.2.1", 1), milliseconds(1), nullptr)->name == "unknown");
+}
+
+TEST_CASE("nothing that a client says of itself breaks out of Received or of the log line", "[smtpd][rfc5321-4.4]")
+{
+    Client client;
+    client.address = *net::Address::parse_ip("2001:db8::1", 25);
+    const Talk talk{"evil) by x (\r\nBcc: y", "ESMTP"};
+    const std::string body = received_body(client, talk, "mx", "ID", nullptr, 0);
+    CHECK(body.starts_with("from evil? by x ???Bcc: y (unknown [IPv6:2001:db8::1])\r\n\tby mx (veredus) with ESMTP id ID; "));
+    mail::HeaderBlock block;
+    block.prepend("Received", body);
+    CHECK(mail::HeaderBlock::parse(block.text()).fields().size() == 1);
+    CHECK(reject_line("RCPT", client, {550, "5.1.1", "no\nnever"}, {"a\"b", "x"}, nullptr, {"h>; to=<z", "SMTP"}) ==
+          "reject: RCPT from unknown[2001:db8::1]: 550 5.1.1 no?never; from=<\"a\\\"b\"@x> proto=SMTP helo=<h?? to=?z>");
+}
+
+TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
+{
+    auto values = conf::Values::defaults();
+    Settings s = smtpd::read_settings(values);
+    CHECK(s.limits.banner == s.limits.hostname + " ESMTP");
+    CHECK(s.limits.message_size == 10'240'000);
+    CHECK(s.min_free == 15'360'000);
+    CHECK(s.timeout == std::chrono::seconds(300));
+    CHECK(s.limits.disable_vrfy);
+    values.set_for_test("smtpd_discard_ehlo_keywords", "pipelining, 8BITMIME");
+    values.set_for_test("queue_minfree", "7");
+    values.set_for_test("smtpd_helo_required", "yes");
+    s = smtpd::read_settings(values);
+    CHECK_FALSE(s.limits.pipelining);
+    CHECK_FALSE(s.limits.eight_bit);
+    CHECK(s.limits.enhanced_codes);
+    CHECK(s.min_free == 7);
+    CHECK(s.limits.helo_required);
+}
