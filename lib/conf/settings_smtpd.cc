@@ -24,7 +24,6 @@ constexpr Setting rows[] = {
     {"smtpd_discard_ehlo_keywords", Type::list, "", smtpd, "extensions that are not announced: pipelining, 8bitmime, dsn, ..."},
     {"line_length_limit", Type::number, "2048", Who(smtpd | submission), "bytes of a command line", 512, 65536},
     {"header_size_limit", Type::size, "102400", Who(smtpd | submission), "bytes of a header field; all of them may have four times as much", 1024, 100000000},
-    {"hopcount_limit", Type::number, "50", Who(smtpd | submission | qmgr), "Received fields after which a mail is taken for a loop", 1, 1000},
 };
 }  // namespace
 
