@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "lib/base/clock.h"
-
 namespace veredus::smtp_client {
 
 Pool::~Pool() = default;
@@ -21,7 +19,7 @@ std::unique_ptr<Session> Pool::take(const std::string& key)
 void Pool::put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings)
 {
     const int64_t age_us = loop_.now_us() - session->started_us();
-    const bool old = age_us >= settings.reuse_time.count() * us_per_second ||
+    const bool old = age_us >= settings.reuse_time.count() * 1000 ||
                      (settings.reuse_count && session->uses() >= settings.reuse_count);
     if (!settings.cache_connections || old || !session->usable()) return retire(std::move(session));
     while (idle_.size() >= max_idle) drop(idle_.back().session.get(), true);

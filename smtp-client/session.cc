@@ -55,7 +55,7 @@ Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shar
                  Endpoint endpoint, Tls level, SessionUser& user)
     : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), level_(level),
       user_(&user), client_(client_options(*settings_, level_)), started_us_(loop.now_us()),
-      stage_timer_(std::make_unique<Timer>(loop, [this] { expired(); })),
+      stage_timer_(std::make_unique<Timer>(loop, [this] { lost(true); })),
       total_timer_(std::make_unique<Timer>(loop, [this] { lost(true); }))
 {
     const auto& bind = endpoint_.address.family() == AF_INET ? settings_->bind4 : settings_->bind6;
@@ -76,11 +76,11 @@ void Session::connected(Result<Fd> fd)
     arm();
 }
 
-std::chrono::seconds Session::stage_time() const
+Settings::Time Session::stage_time() const
 {
     struct Row {
         std::string_view word;
-        Settings::Seconds Settings::*time;
+        Settings::Time Settings::*time;
     };
     static constexpr Row rows[] = {
         {"greeting", &Settings::helo},
@@ -114,20 +114,24 @@ void Session::arm()
     stage_timer_->start(stage_time());
 }
 
-void Session::expired()
-{
-    lost(true);
-}
-
 // The peer is gone or silent.
 void Session::lost(bool timeout)
 {
+    if (client_.stage().find("TLS handshake") != std::string_view::npos)
+        return handshake_failed(timeout ? "timed out" : "lost connection");
     const std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
                                      : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
     const auto when = after_dot_        ? Broken::When::after_dot
                       : in_transaction_ ? Broken::When::transaction
                                         : Broken::When::early;
     broken(when, {false, "4.4.2", text});
+}
+
+void Session::handshake_failed(const std::string& why)
+{
+    log::info("SSL_connect error to ", endpoint_.relay(), ": ", printable(why));
+    broken(Broken::When::handshake,
+           {false, "4.7.5", cat("Cannot start TLS: handshake failure with ", endpoint_.name(), ": ", printable(why))});
 }
 
 void Session::on_data(std::string_view bytes)
@@ -153,12 +157,7 @@ void Session::on_end(net::End end, const std::string& why)
         if (gone_) std::exchange(gone_, nullptr)();
         return;
     }
-    if (end == net::End::tls_failed) {
-        log::info("SSL_connect error to ", endpoint_.relay(), ": ", printable(why));
-        return broken(
-            Broken::When::handshake,
-            {false, "4.7.5", cat("Cannot start TLS: handshake failure with ", endpoint_.name(), ": ", printable(why))});
-    }
+    if (end == net::End::tls_failed) return handshake_failed(why);
     lost(end == net::End::timeout);
 }
 
@@ -216,7 +215,7 @@ void Session::want_tls()
     arm();
     const std::string cache_key = cat(endpoint_.address.text(), ' ', endpoint_.host);
     const auto started = stream_->start_tls_client(*tls_, endpoint_.host, cache_key);
-    if (!started) broken(Broken::When::handshake, {false, "4.7.5", cat("Cannot start TLS: ", started.error().text)});
+    if (!started) handshake_failed(started.error().text);
 }
 
 void Session::be_ready()

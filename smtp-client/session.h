@@ -73,11 +73,11 @@ private:
     void send_content();
     void content_queued();
     void arm(); // the time-out of the stage we are in
-    void expired();
-    std::chrono::seconds stage_time() const;
+    Settings::Time stage_time() const;
     void log_tls() const;
     void broken(Broken::When when, Failure failure, std::string remote_mta = {});
     void lost(bool timeout);
+    void handshake_failed(const std::string& why);
     Loop& loop_;
     std::shared_ptr<const Settings> settings_; // shared, as is tls_: a reload brings new ones while sessions live
     std::shared_ptr<tls::ClientContext> tls_;

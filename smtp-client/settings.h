@@ -14,11 +14,11 @@ namespace veredus::smtp_client {
 enum class TlsLevel : uint8_t { none, may, encrypt };
 
 struct Settings {
-    using Seconds = std::chrono::seconds;
+    using Time = std::chrono::milliseconds;
     std::string myhostname, helo_name;
     uint16_t port = 25;
-    Seconds connect{30}, helo{300}, starttls{300}, mail{300}, rcpt{300}, data_init{120}, data_xfer{180}, data_done{600},
-        rset{20};
+    Time connect{30'000}, helo{300'000}, starttls{300'000}, mail{300'000}, rcpt{300'000};
+    Time data_init{120'000}, data_xfer{180'000}, data_done{600'000}, rset{20'000};
     std::size_t mx_session_limit = 2; // 0: none
     OrderRules order;
     bool ipv4 = true, ipv6 = true;
@@ -28,7 +28,7 @@ struct Settings {
     bool skip_5xx_greeting = true;
     bool ignore_mx_lookup_error = false, defer_if_no_mx_address = false;
     bool cache_connections = true;
-    Seconds cache_time{2}, reuse_time{300};
+    Time cache_time{2'000}, reuse_time{300'000};
     std::size_t reuse_count = 0; // 0: no limit
     std::vector<NextHop> fallback;
 };

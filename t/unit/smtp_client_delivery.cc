@@ -1,0 +1,789 @@
+// smtp-client: whole attempts against scripted peers and a scripted name server, all in one loop.
+#include "t/unit/catch.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "lib/base/random.h"
+#include "lib/dns/resolver.h"
+#include "lib/log/log.h"
+#include "smtp-client/agent.h"
+#include "smtp-client/delivery.h"
+#include "t/unit/dns_server.h"
+#include "t/unit/smtp_peer.h"
+
+using namespace veredus;
+using namespace veredus::smtp_client;
+using smtp_test::Peer;
+namespace wire = veredus::dns_test;
+
+namespace {
+
+// Answers from a table of "name/type" to records; everything else does not exist.
+struct Zone {
+    std::map<std::string, std::vector<std::string>> records;
+    std::set<std::string> failing; // "name/type": SERVFAIL
+    void mx(const std::string& domain, unsigned preference, const std::string& host)
+    {
+        records[domain + "/15"].push_back(wire::mx_record(domain, preference, host));
+    }
+    void a(const std::string& host, const std::string& ip)
+    {
+        records[host + "/1"].push_back(wire::a_record(host, net::Address::parse_ip(ip, 0)->ip_bytes()));
+    }
+    std::vector<std::string> answer(const std::string& query) const
+    {
+        auto p = wire::reply_to(query);
+        const std::string name = wire::asked_name(query), key = name + "/" + std::to_string(wire::asked_type(query));
+        if (failing.contains(key)) {
+            p.rcode = 2;
+        } else if (const auto found = records.find(key); found != records.end()) {
+            for (const auto& rr : found->second) p.add(rr);
+        } else {
+            const bool exists = std::any_of(records.begin(), records.end(),
+                                            [&](const auto& r) { return r.first.starts_with(name + "/"); });
+            p.rcode = exists ? 0 : 3;
+            p.deny(wire::soa_record("example", 60, 60));
+        }
+        return {p.bytes()};
+    }
+};
+
+struct Mail {
+    std::string header = "From: a@sender.example\r\nSubject: test\r\n", body = "one\r\ntwo\r\n",
+                sender = "a@sender.example", nexthop;
+    std::vector<std::string> to{"b@dest.example"};
+    bool leading_dot = false;
+    std::vector<std::string> senders; // per recipient, instead of "-"
+};
+
+class Bench {
+public:
+    std::unique_ptr<Loop> loop = std::move(*Loop::create());
+    Zone zone;
+    wire::FakeServer dns{*loop, [this](const std::string& q, bool) { return zone.answer(q); }};
+    dns::Resolver resolver{*loop, config()};
+    Pool pool{*loop};
+    Settings settings;
+    World world{*loop, system_clock(), resolver, pool, nullptr, nullptr, [this] { return own; }};
+    std::vector<net::Address> own;
+    std::string logged;
+    unsigned attempts = 0;
+
+    Bench()
+    {
+        settings.myhostname = settings.helo_name = "me.example";
+        settings.port = 25;
+        settings.order.randomize = false;
+        log::capture(&logged);
+    }
+    ~Bench() { log::capture(nullptr); }
+    dns::Config config() const
+    {
+        dns::Config c;
+        c.servers = {dns.address()};
+        return c;
+    }
+    template <class Condition> bool until(Condition condition)
+    {
+        const int64_t end = system_clock().mono_us() + 30 * us_per_second; // only a failing test gets there
+        while (!condition() && system_clock().mono_us() < end) loop->run_once(std::chrono::milliseconds(10));
+        return condition();
+    }
+    static Fd file_of(const Mail& mail, queue::Layout& layout)
+    {
+        layout.body_offset = 8;
+        layout.body_size = mail.body.size();
+        layout.header_offset = 8 + mail.body.size();
+        layout.header_size = mail.header.size();
+        layout.leading_dot = mail.leading_dot;
+        return std::move(*sealed_memfd("mail", "VEREDUS1" + mail.body + mail.header));
+    }
+    ipc::Attempt attempt_of(const Mail& mail, Fd& file)
+    {
+        ipc::Attempt attempt;
+        attempt.attempt = ++attempts;
+        attempt.queue_id = "65A3F00C12B70001";
+        attempt.sender = mail.sender;
+        attempt.transport = "smtp";
+        attempt.nexthop = mail.nexthop;
+        attempt.arrival_us = attempt.active_us = system_clock().wall_us();
+        for (std::size_t i = 0; i < mail.to.size(); ++i) {
+            ipc::Target target;
+            target.index = static_cast<uint32_t>(100 + i);
+            target.address = mail.to[i];
+            target.sender = i < mail.senders.size() ? mail.senders[i] : "-";
+            attempt.targets.push_back(target);
+        }
+        file = file_of(mail, attempt.layout);
+        return attempt;
+    }
+    // Runs one attempt to its end: the verdicts in order of recipient.
+    std::vector<ipc::Verdict> deliver(const Mail& mail)
+    {
+        world.settings = std::make_shared<const Settings>(settings);
+        std::vector<ipc::Verdict> verdicts;
+        bool done = false;
+        Fd file;
+        auto attempt = attempt_of(mail, file);
+        auto delivery = std::make_unique<Delivery>(
+            world, std::move(attempt), std::move(file),
+            [&](std::vector<ipc::Verdict> some) {
+                for (auto& v : some) verdicts.push_back(std::move(v));
+            },
+            [&] { done = true; });
+        delivery->start();
+        REQUIRE(until([&] { return done; }));
+        std::sort(verdicts.begin(), verdicts.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        REQUIRE(verdicts.size() == mail.to.size());
+        for (std::size_t i = 0; i < verdicts.size(); ++i) CHECK(verdicts[i].index == 100 + i);
+        return verdicts;
+    }
+    ipc::Verdict deliver_one(const Mail& mail) { return deliver(mail)[0]; }
+    Mail to(const Peer& peer) const
+    {
+        Mail mail;
+        mail.nexthop = cat("[", peer.address().ip(), "]:", peer.address().port());
+        return mail;
+    }
+    bool has_logged(std::string_view text) const { return logged.find(text) != std::string::npos; }
+};
+
+net::Address local(const char* ip, uint16_t port = 0)
+{
+    return *net::Address::parse_ip(ip, port);
+}
+
+// The usual replies, save for lines that begin with a key of `odd`.
+Peer::Script script(std::map<std::string, std::string> odd)
+{
+    return [odd = std::move(odd)](const std::string& line) {
+        for (const auto& [key, reply] : odd)
+            if (line.starts_with(key)) return reply;
+        return Peer::usual(line);
+    };
+}
+
+constexpr auto sent = ipc::Outcome::delivered, deferred = ipc::Outcome::deferred, failed = ipc::Outcome::failed;
+
+} // namespace
+
+TEST_CASE("a mail goes out in one pipelined transaction, and the log line is Postfix's", "[smtp-client][rfc2920-3.1]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    mail.to = {"b@dest.example", "\"c d\"@dest.example"};
+    const auto verdicts = b.deliver(mail);
+    const std::string relay = cat("127.0.0.1[127.0.0.1]:", peer.address().port());
+    for (const auto& v : verdicts) {
+        CHECK(v.outcome == sent);
+        CHECK(v.dsn == "2.0.0");
+        CHECK(v.text == "250 2.0.0 Ok: queued as 4711");
+        CHECK(v.relay == relay);
+        CHECK(v.remote_mta == "127.0.0.1");
+    }
+    CHECK(peer.lines == std::vector<std::string>{"EHLO me.example", "MAIL FROM:<a@sender.example> SIZE=51",
+                                                 "RCPT TO:<b@dest.example>", "RCPT TO:<\"c d\"@dest.example>", "DATA"});
+    REQUIRE(peer.contents.size() == 1);
+    CHECK(peer.contents[0] == "From: a@sender.example\r\nSubject: test\r\n\r\none\r\ntwo\r\n");
+    CHECK(b.has_logged("65A3F00C12B70001: to=<b@dest.example>, relay=" + relay + ", delay="));
+    CHECK(b.has_logged(", dsn=2.0.0, status=sent (250 2.0.0 Ok: queued as 4711)"));
+}
+
+TEST_CASE("content is sent whole whatever its size, end and dots", "[smtp-client][rfc5321-4.5.2]")
+{
+    struct Row {
+        std::string header, body, wire;
+        bool leading_dot;
+    };
+    std::string large, dotted, stuffed;
+    for (int i = 0; i < 60'000; ++i)
+        large += "line " + std::to_string(i) + "\r\n", dotted += ".dot\r\n", stuffed += "..dot\r\n";
+    for (const Row& row : {
+             Row{"A: b\r\n", "", "A: b\r\n\r\n", false},
+             Row{"", "x\r\n", "\r\nx\r\n", false},
+             Row{"A: b\r\n", "no end", "A: b\r\n\r\nno end\r\n", false},
+             Row{"A: b\r\n", ".\r\n..\r\n.x\r\n", "A: b\r\n\r\n..\r\n...\r\n..x\r\n", true},
+             Row{"A: b\r\n", ".no end", "A: b\r\n\r\n..no end\r\n", true},
+             Row{".A: b\r\n", "x\r\n", "..A: b\r\n\r\nx\r\n", false}, // the header is looked at, whatever qmgr says
+             Row{"A: b\r\n", large, "A: b\r\n\r\n" + large, false},
+             Row{"A: b\r\n", dotted, "A: b\r\n\r\n" + stuffed, true},
+         }) {
+        Bench b;
+        Peer peer(*b.loop, local("127.0.0.1"));
+        Mail mail = b.to(peer);
+        mail.header = row.header;
+        mail.body = row.body;
+        mail.leading_dot = row.leading_dot;
+        CHECK(b.deliver_one(mail).outcome == sent);
+        REQUIRE(peer.contents.size() == 1);
+        CHECK((peer.contents[0] == row.wire));
+    }
+}
+
+TEST_CASE("each recipient gets the verdict of its own reply", "[smtp-client]")
+{
+    for (const bool pipelining : {true, false}) {
+        Bench b;
+        std::map<std::string, std::string> odd{{"RCPT TO:<no@", "550 5.1.1 <no@dest.example>: unknown\r\n"},
+                                               {"RCPT TO:<later@", "450 4.2.0 Greylisted\r\n"}};
+        if (!pipelining) odd["EHLO"] = "250 peer.example\r\n";
+        Peer peer(*b.loop, local("127.0.0.1"), script(odd));
+        Mail mail = b.to(peer);
+        mail.to = {"yes@dest.example", "no@dest.example", "later@dest.example"};
+        const auto v = b.deliver(mail);
+        CHECK(v[0].outcome == sent);
+        CHECK(v[1].outcome == failed);
+        CHECK(v[1].dsn == "5.1.1");
+        CHECK(v[1].text ==
+              "host 127.0.0.1[127.0.0.1] said: 550 5.1.1 <no@dest.example>: unknown (in reply to RCPT TO command)");
+        CHECK(v[2].outcome == deferred);
+        CHECK(v[2].dsn == "4.2.0");
+        CHECK(v[2].text == "host 127.0.0.1[127.0.0.1] said: 450 4.2.0 Greylisted (in reply to RCPT TO command)");
+        CHECK_FALSE(v[2].site);
+    }
+}
+
+TEST_CASE("refusals of MAIL, DATA and the content hit all, with the command named", "[smtp-client]")
+{
+    struct Row {
+        const char *line, *reply, *dsn, *command;
+        ipc::Outcome outcome;
+    };
+    for (const Row& row : {Row{"MAIL", "550 5.7.1 no\r\n", "5.7.1", "MAIL FROM", failed},
+                           Row{"MAIL", "451 busy\r\n", "4.0.0", "MAIL FROM", deferred},
+                           Row{"DATA", "554 5.5.1 no\r\n", "5.5.1", "DATA", failed},
+                           Row{"DATA", "450 4.3.0 wait\r\n", "4.3.0", "DATA", deferred},
+                           Row{"<content>", "554 5.7.1 spam\r\n", "5.7.1", "end of DATA", failed},
+                           Row{"<content>", "452 4.3.1 full\r\n", "4.3.1", "end of DATA", deferred}}) {
+        Bench b;
+        Peer peer(*b.loop, local("127.0.0.1"), script({{row.line, row.reply}}));
+        Mail mail = b.to(peer);
+        mail.to = {"b@dest.example", "c@dest.example"};
+        CAPTURE(row.line, row.reply);
+        for (const auto& v : b.deliver(mail)) {
+            CHECK(v.outcome == row.outcome);
+            CHECK(v.dsn == row.dsn);
+            CHECK(v.text.ends_with(cat("(in reply to ", row.command, " command)")));
+            CHECK_FALSE(v.site);
+        }
+    }
+}
+
+TEST_CASE("a peer that goes away, whenever, defers the mail and is named with the stage", "[smtp-client]")
+{
+    struct Row {
+        const char *line, *reply, *text;
+    };
+    for (const Row& row : {
+             Row{"<greeting>", "!close",
+                 "lost connection with 127.0.0.1[127.0.0.1] while receiving the initial server greeting"},
+             Row{"EHLO", "!close", "lost connection with 127.0.0.1[127.0.0.1] while performing the EHLO handshake"},
+             Row{"MAIL", "!close", "lost connection with 127.0.0.1[127.0.0.1] while sending MAIL FROM"},
+             Row{"RCPT", "!close", "lost connection with 127.0.0.1[127.0.0.1] while sending RCPT TO"},
+             Row{"DATA", "!close", "lost connection with 127.0.0.1[127.0.0.1] while sending DATA command"},
+             Row{"DATA", "354 go on\r\n!close", "lost connection with 127.0.0.1[127.0.0.1] while sending "},
+             Row{"<content>", "!close",
+                 "lost connection with 127.0.0.1[127.0.0.1] while sending end of data -- message may be sent more than "
+                 "once"},
+             Row{"<greeting>", "421 4.3.2 go away\r\n!close",
+                 "host 127.0.0.1[127.0.0.1] refused to talk to me: 421 4.3.2 go away"},
+             Row{"<greeting>", "554 5.7.1 banned\r\n!close",
+                 "host 127.0.0.1[127.0.0.1] refused to talk to me: 554 5.7.1 banned"},
+             Row{"EHLO", "421 4.3.2 too busy\r\n!close",
+                 "host 127.0.0.1[127.0.0.1] refused to talk to me: 421 4.3.2 too busy"},
+             Row{"<greeting>", "SSH-2.0-OpenSSH\r\n",
+                 "host 127.0.0.1[127.0.0.1] refused to talk to me: 451 4.5.0 Protocol error"},
+         }) {
+        Bench b;
+        Peer peer(*b.loop, local("127.0.0.1"), script({{row.line, row.reply}}));
+        CAPTURE(row.line, row.reply);
+        const auto v = b.deliver_one(b.to(peer));
+        CHECK(v.outcome == deferred);
+        CHECK(v.text.starts_with(row.text));
+        CHECK(v.dsn.starts_with("4."));
+        CHECK(v.site);
+    }
+}
+
+TEST_CASE("421 in mid-session defers who is undecided, and keeps what was decided", "[smtp-client][rfc5321-3.8]")
+{
+    Bench b;
+    Peer peer(
+        *b.loop, local("127.0.0.1"),
+        script({{"RCPT TO:<no@", "550 5.1.1 unknown\r\n"}, {"RCPT TO:<c@", "421 4.3.2 shutting down\r\n!close"}}));
+    Mail mail = b.to(peer);
+    mail.to = {"b@dest.example", "no@dest.example", "c@dest.example"};
+    const auto v = b.deliver(mail);
+    CHECK(v[0].outcome == deferred);
+    CHECK(v[1].outcome == failed);
+    CHECK(v[2].outcome == deferred);
+    CHECK(v[2].text.find("421 4.3.2 shutting down") != std::string::npos);
+    CHECK(v[2].site);
+}
+
+TEST_CASE("a silent peer is given up after the time-out of its stage", "[smtp-client]")
+{
+    struct Row {
+        const char *line, *reply, *text;
+        Settings::Time Settings::*time;
+    };
+    for (const Row& row :
+         {Row{"<greeting>", "", "receiving the initial server greeting", &Settings::helo},
+          Row{"EHLO", "", "performing the EHLO handshake", &Settings::helo},
+          Row{"MAIL", "", "sending MAIL FROM", &Settings::mail},
+          Row{"RCPT", "250 2.", "sending RCPT TO", &Settings::rcpt},
+          Row{"DATA", "3", "sending DATA command", &Settings::data_init},
+          Row{"<content>", "", "sending end of data -- message may be sent more than once", &Settings::data_done}}) {
+        Bench b;
+        b.settings.*row.time = std::chrono::milliseconds(250); // every other stage has minutes
+        Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& said) -> std::string {
+            if (said.starts_with(row.line)) return row.reply;
+            return said.starts_with("EHLO") ? "250 peer.example\r\n" : Peer::usual(said); // one command at a time
+        });
+        CAPTURE(row.line);
+        const auto v = b.deliver_one(b.to(peer));
+        CHECK(v.outcome == deferred);
+        CHECK(v.dsn == "4.4.2");
+        CHECK(v.text == cat("conversation with 127.0.0.1[127.0.0.1] timed out while ", row.text));
+        CHECK(v.site);
+    }
+}
+
+TEST_CASE("nobody listening defers with the kernel's word", "[smtp-client]")
+{
+    Bench b;
+    net::Address closed;
+    {
+        Peer gone(*b.loop, local("127.0.0.1"));
+        closed = gone.address();
+    }
+    Mail mail;
+    mail.nexthop = cat("[127.0.0.1]:", closed.port());
+    const auto v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(v.dsn == "4.4.1");
+    CHECK(v.text == cat("connect to 127.0.0.1[127.0.0.1]:", closed.port(), ": Connection refused"));
+    CHECK(v.relay == "none");
+    CHECK(v.site);
+}
+
+TEST_CASE("MX hosts are tried in order until one takes the mail", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    Peer second(*b.loop, local("127.0.0.3"));
+    const uint16_t port = second.address().port();
+    Peer first(*b.loop, local("127.0.0.2", port),
+               script({{"RCPT TO:<b@", "450 4.7.1 try the other\r\n"}, {"RCPT TO:<no@", "550 5.1.1 no\r\n"}}));
+    b.zone.mx("dest.example", 20, "mx2.dest.example");
+    b.zone.mx("dest.example", 10, "mx1.dest.example");
+    b.zone.mx("dest.example", 5, "dead.dest.example");
+    b.zone.a("dead.dest.example", "127.0.0.4");
+    b.zone.a("mx1.dest.example", "127.0.0.2");
+    b.zone.a("mx2.dest.example", "127.0.0.3");
+    Mail mail;
+    mail.nexthop = cat("dest.example:", port);
+    mail.to = {"b@dest.example", "ok@dest.example", "no@dest.example"};
+    const auto v = b.deliver(mail);
+    CHECK(v[0].outcome == sent);
+    CHECK(v[0].relay == cat("mx2.dest.example[127.0.0.3]:", port));
+    CHECK(v[1].relay == cat("mx1.dest.example[127.0.0.2]:", port));
+    CHECK(v[2].outcome == failed);
+    CHECK(std::count(second.lines.begin(), second.lines.end(), "RCPT TO:<ok@dest.example>") == 0); // delivered once
+    CHECK(b.has_logged(cat("connect to dead.dest.example[127.0.0.4]:", port, ": Connection refused")));
+    CHECK(b.has_logged("65A3F00C12B70001: host mx1.dest.example[127.0.0.2] said: 450 4.7.1 try the other (in reply to "
+                       "RCPT TO command)"));
+}
+
+TEST_CASE("a greeting that refuses sends the mail to the next host", "[smtp-client]")
+{
+    for (const bool skip : {true, false}) {
+        Bench b;
+        b.settings.skip_5xx_greeting = skip;
+        Peer second(*b.loop, local("127.0.0.3"));
+        const uint16_t port = second.address().port();
+        Peer first(*b.loop, local("127.0.0.2", port), script({{"<greeting>", "554 5.3.2 no service\r\n!close"}}));
+        b.zone.mx("dest.example", 10, "mx1.dest.example");
+        b.zone.mx("dest.example", 20, "mx2.dest.example");
+        b.zone.a("mx1.dest.example", "127.0.0.2");
+        b.zone.a("mx2.dest.example", "127.0.0.3");
+        Mail mail;
+        mail.nexthop = cat("dest.example:", port);
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == (skip ? sent : failed));
+        CHECK(second.connections == (skip ? 1 : 0));
+    }
+}
+
+TEST_CASE("no more sessions than the limit are begun for one delivery", "[smtp-client]")
+{
+    Bench b;
+    Peer one(*b.loop, local("127.0.0.2"), script({{"MAIL", "450 4.0.0 no\r\n"}}));
+    const uint16_t port = one.address().port();
+    Peer two(*b.loop, local("127.0.0.3", port), script({{"MAIL", "451 4.0.1 no\r\n"}})),
+        three(*b.loop, local("127.0.0.4", port));
+    for (const char* n : {"1", "2", "3"}) b.zone.mx("dest.example", 10, cat("mx", n, ".dest.example"));
+    b.zone.a("mx1.dest.example", "127.0.0.2");
+    b.zone.a("mx2.dest.example", "127.0.0.3");
+    b.zone.a("mx3.dest.example", "127.0.0.4");
+    Mail mail;
+    mail.nexthop = cat("dest.example:", port);
+    const auto v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(one.connections == 1);
+    CHECK(two.connections == 1);
+    CHECK(three.connections == 0);
+}
+
+TEST_CASE("what DNS says becomes a verdict, and only certain news bounces", "[smtp-client]")
+{
+    Bench b;
+    b.zone.records["null.example/15"].push_back(wire::mx_record("null.example", 0, ""));
+    b.zone.records["nomx.example/16"].push_back(wire::record("nomx.example", wire::txt, 60, std::string("\1x")));
+    b.zone.failing = {"broken.example/15", "half.example/1"};
+    b.zone.mx("half.example", 10, "half.example");
+    b.zone.mx("noaddress.example", 10, "gone.example");
+    struct Row {
+        const char* domain;
+        ipc::Outcome outcome;
+        const char *dsn, *text;
+    };
+    for (const Row& row : {
+             Row{"null.example", failed, "5.1.10", "Domain null.example does not accept mail (nullMX)"},
+             Row{"gone.example", failed, "5.4.4",
+                 "Host or domain name not found. Name service error for name=gone.example type=MX: Host not found"},
+             Row{"nomx.example", failed, "5.4.4",
+                 "Host or domain name not found. Name service error for name=nomx.example type=A: Host found but no "
+                 "data record of requested type"},
+             Row{"noaddress.example", failed, "5.4.4",
+                 "Host or domain name not found. Name service error for name=gone.example type=A: Host not found"},
+             Row{"broken.example", deferred, "4.4.3",
+                 "Host or domain name not found. Name service error for name=broken.example type=MX: Host not found, "
+                 "try again"},
+             Row{"half.example", deferred, "4.4.3",
+                 "Host or domain name not found. Name service error for name=half.example type=A: Host not found, try "
+                 "again"},
+         }) {
+        Mail mail;
+        mail.nexthop = row.domain;
+        CAPTURE(row.domain);
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == row.outcome);
+        CHECK(v.dsn == row.dsn);
+        CHECK(v.text == row.text);
+        CHECK(v.relay == "none");
+        CHECK(v.site == (row.outcome == deferred));
+    }
+}
+
+TEST_CASE("the domain itself is the host when it has no MX, and an alias is followed", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.2"));
+    b.zone.a("dest.example", "127.0.0.2");
+    b.zone.records["alias.example/15"].push_back(wire::cname_record("alias.example", "dest.example"));
+    b.zone.records["alias.example/1"] = {wire::cname_record("alias.example", "dest.example"),
+                                         wire::a_record("dest.example", std::string("\x7f\0\0\2", 4))};
+    for (const char* domain : {"dest.example", "alias.example"}) {
+        Mail mail;
+        mail.nexthop = cat(domain, ":", peer.address().port());
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == sent);
+        CHECK(v.relay == cat(domain, "[127.0.0.2]:", peer.address().port()));
+    }
+}
+
+TEST_CASE("mail never goes to hosts behind ourselves in the list", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    b.own = {local("192.0.2.9")};
+    b.zone.mx("loop.example", 10, "mx1.loop.example");
+    b.zone.mx("loop.example", 20, "mx2.loop.example");
+    b.zone.a("mx1.loop.example", "192.0.2.9");
+    b.zone.a("mx2.loop.example", "127.0.0.2");
+    b.zone.mx("byname.example", 10, "me.example");
+    b.zone.a("me.example", "203.0.113.7");
+    for (const char* domain : {"loop.example", "byname.example", "[192.0.2.9]"}) {
+        Mail mail;
+        mail.nexthop = domain;
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == failed);
+        CHECK(v.dsn == "5.4.6");
+        CHECK(v.text.ends_with("loops back to myself"));
+    }
+}
+
+TEST_CASE("mail of one destination reuses the connection, and the log counts it", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    for (int i = 0; i < 3; ++i) CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(peer.connections == 1);
+    CHECK(b.pool.idle() == 1);
+    CHECK(b.has_logged(", conn_use=3, delay="));
+    CHECK_FALSE(b.has_logged(", conn_use=1"));
+    b.pool.clear();
+    CHECK(b.until([&] { return peer.ended == 1 && b.pool.leaving() == 0; }));
+    CHECK(peer.lines.back() == "QUIT");
+    b.settings.reuse_count = 2;
+    for (int i = 0; i < 3; ++i) CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(peer.connections == 3);
+    b.settings.cache_connections = false;
+    b.pool.clear();
+    for (int i = 0; i < 2; ++i) CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(b.pool.idle() == 0);
+}
+
+TEST_CASE("an idle connection says QUIT after its time", "[smtp-client]")
+{
+    Bench b;
+    b.settings.cache_time = std::chrono::milliseconds(250);
+    Peer peer(*b.loop, local("127.0.0.1"));
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(b.until([&] { return peer.ended == 1; }));
+    CHECK(peer.lines.back() == "QUIT");
+    CHECK(b.pool.idle() == 0);
+}
+
+TEST_CASE("a cached connection that the peer closed is no reason to wait", "[smtp-client]")
+{
+    Bench b;
+    int mails = 0;
+    Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+        if (line.starts_with("MAIL") && ++mails == 2) return "!close"; // just as the second mail comes
+        return Peer::usual(line);
+    });
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(peer.connections == 2);
+    // and one that closed while idle is forgotten
+    peer.hang_up();
+    CHECK(b.until([&] { return b.pool.idle() == 0; }));
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(peer.connections == 3);
+}
+
+TEST_CASE("recipients with senders of their own get transactions of their own", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    mail.to = {"b@dest.example", "c@dest.example", "d@dest.example"};
+    mail.senders = {"-", "owner-list@sender.example", "-"};
+    for (const auto& v : b.deliver(mail)) CHECK(v.outcome == sent);
+    CHECK(peer.connections == 1);
+    CHECK(peer.contents.size() == 2);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "MAIL FROM:<owner-list@sender.example> SIZE=51") == 1);
+    mail.sender.clear();
+    mail.senders.clear();
+    CHECK(b.deliver(mail)[0].outcome == sent);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "MAIL FROM:<> SIZE=51") == 1);
+}
+
+TEST_CASE("what qmgr says is checked again", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    mail.to = {"b@dest.example>\r\nRCPT TO:<evil@dest.example", "nodomain", "good@dest.example"};
+    auto v = b.deliver(mail);
+    CHECK(v[0].outcome == failed);
+    CHECK(v[0].dsn == "5.1.3");
+    CHECK(v[1].outcome == failed);
+    CHECK(v[2].outcome == sent);
+    for (const auto& line : peer.lines) CHECK(line.find("evil") == std::string::npos);
+    mail = b.to(peer);
+    mail.sender = "a@b\r\nDATA";
+    CHECK(b.deliver_one(mail).outcome == failed);
+    mail = b.to(peer);
+    mail.nexthop = "a b";
+    CHECK(b.deliver_one(mail).dsn == "4.3.5");
+
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    for (const uint64_t offset :
+         {uint64_t{1} << 40, UINT64_MAX, uint64_t{60}}) { // a layout that points beyond the file
+        Fd file;
+        auto attempt = b.attempt_of(b.to(peer), file);
+        attempt.layout.body_offset = offset;
+        std::vector<ipc::Verdict> verdicts;
+        Delivery delivery(
+            b.world, std::move(attempt), std::move(file),
+            [&](std::vector<ipc::Verdict> some) { verdicts = std::move(some); }, [] {});
+        delivery.start();
+        REQUIRE(verdicts.size() == 1);
+        CHECK(verdicts[0].outcome == deferred);
+        CHECK(verdicts[0].dsn == "4.3.0");
+    }
+}
+
+TEST_CASE("a mail larger than the peer takes is not even tried", "[smtp-client][rfc1870-6.1]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", "250-peer\r\n250 SIZE 10\r\n"}}));
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == failed);
+    CHECK(v.dsn == "5.3.4");
+    CHECK(v.text == "message size 51 exceeds size limit 10 of server 127.0.0.1[127.0.0.1]");
+    CHECK(peer.lines == std::vector<std::string>{"EHLO me.example"});
+}
+
+TEST_CASE("the fallback relay takes what its destination does not", "[smtp-client]")
+{
+    Bench b;
+    Peer relay(*b.loop, local("127.0.0.1"));
+    b.settings.fallback = {*parse_nexthop(cat("[127.0.0.1]:", relay.address().port()), 25)};
+    Mail mail;
+    mail.nexthop = "gone.example";
+    CHECK(b.deliver_one(mail).outcome == sent);
+    b.pool.clear();
+    Peer busy(*b.loop, local("127.0.0.1"), script({{"RCPT", "450 4.2.1 not now\r\n"}}));
+    const auto v = b.deliver_one(b.to(busy));
+    CHECK(v.outcome == sent);
+    CHECK(v.relay == cat("127.0.0.1[127.0.0.1]:", relay.address().port()));
+}
+
+namespace {
+
+struct Certificate { // a server context with a certificate of its own
+    Certificate()
+    {
+        char name[] = "/tmp/veredus-pem.XXXXXX";
+        const Fd fd(::mkstemp(name));
+        const auto pems = tls::make_self_signed("mx.dest.example");
+        REQUIRE(pems);
+        REQUIRE(write_all(fd.get(), pems->certificate + pems->key));
+        context = std::move(*tls::ServerContext::load(name, ""));
+        ::unlink(name);
+    }
+    std::unique_ptr<tls::ServerContext> context;
+};
+const char* const ehlo_tls = "250-peer.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n";
+
+std::shared_ptr<tls::ClientContext> client_tls()
+{
+    return std::shared_ptr<tls::ClientContext>(std::move(*tls::ClientContext::create("", "")));
+}
+
+} // namespace
+
+TEST_CASE("STARTTLS is used when offered, EHLO said again, and the log tells", "[smtp-client][rfc3207-4.2]")
+{
+    Bench b;
+    b.world.tls = client_tls();
+    const Certificate certificate;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}}), certificate.context.get());
+    Mail mail = b.to(peer);
+    for (int i = 0; i < 40'000; ++i) mail.body += "a line of a larger mail\r\n";
+    CHECK(b.deliver_one(mail).outcome == sent);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "EHLO me.example") == 2);
+    CHECK((peer.contents.at(0).ends_with(mail.body)));
+    CHECK(b.has_logged(cat("Untrusted TLS connection established to 127.0.0.1[127.0.0.1]:", peer.address().port(),
+                           ": TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)")));
+}
+
+TEST_CASE("a handshake that fails falls back to clear under may, and defers under encrypt", "[smtp-client]")
+{
+    for (const char* reply : {"220 go\r\n!garbage", "220 go\r\n!close", "220 go\r\n"}) {
+        for (const TlsLevel level : {TlsLevel::may, TlsLevel::encrypt}) {
+            Bench b;
+            b.world.tls = client_tls();
+            b.settings.tls_level = level;
+            b.settings.starttls = std::chrono::milliseconds(250);
+            Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}, {"STARTTLS", reply}}));
+            CAPTURE(reply);
+            const auto v = b.deliver_one(b.to(peer));
+            CHECK(v.outcome == (level == TlsLevel::may ? sent : deferred));
+            CHECK(peer.connections == (level == TlsLevel::may ? 2 : 1));
+            CHECK(b.has_logged("SSL_connect error to 127.0.0.1[127.0.0.1]:"));
+            if (level == TlsLevel::encrypt) CHECK(v.dsn == "4.7.5");
+        }
+    }
+}
+
+TEST_CASE("without TLS on offer, encrypt waits and may goes on", "[smtp-client]")
+{
+    for (const auto& [ehlo, starttls, text] :
+         {std::tuple{"250 peer\r\n", "", "TLS is required, but was not offered by host 127.0.0.1[127.0.0.1]"},
+          std::tuple{ehlo_tls, "454 4.7.0 not now\r\n",
+                     "TLS is required, but host 127.0.0.1[127.0.0.1] refused to start TLS: 454 4.7.0 not now"}}) {
+        for (const TlsLevel level : {TlsLevel::may, TlsLevel::encrypt, TlsLevel::none}) {
+            Bench b;
+            b.world.tls = client_tls();
+            b.settings.tls_level = level;
+            Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo}, {"STARTTLS", starttls}}));
+            const auto v = b.deliver_one(b.to(peer));
+            CHECK(v.outcome == (level == TlsLevel::encrypt ? deferred : sent));
+            if (level == TlsLevel::encrypt) {
+                CHECK(v.text == text);
+                CHECK(v.dsn == "4.7.4");
+            }
+        }
+    }
+}
+
+TEST_CASE("attempts come over the channel and verdicts go back, many at once", "[smtp-client]")
+{
+    Bench b;
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    Peer peer(*b.loop, local("127.0.0.1"));
+    auto pair = socket_pair(SOCK_SEQPACKET);
+    REQUIRE(pair);
+    bool closed = false, idle = false;
+    auto agent = std::make_unique<Agent>(b.world, std::move(pair->first), [&] { closed = true; });
+    std::map<uint64_t, std::vector<ipc::Verdict>> heard;
+    auto qmgr = std::make_unique<ipc::Channel>(
+        *b.loop, std::move(pair->second),
+        ipc::Channel::User{[&](ipc::Message m) {
+                               REQUIRE(m.type == static_cast<uint16_t>(ipc::AgentType::verdicts));
+                               auto v = ipc::Verdicts::decode(m.body);
+                               REQUIRE(v);
+                               for (auto& one : v->verdicts) heard[v->attempt].push_back(one);
+                           },
+                           [](const std::string&) {}});
+    for (int i = 0; i < 20; ++i) {
+        Fd file;
+        const auto attempt = b.attempt_of(b.to(peer), file);
+        const int fds[] = {file.get()};
+        REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), fds));
+    }
+    REQUIRE(b.until([&] { return heard.size() == 20; }));
+    for (const auto& [number, verdicts] : heard) {
+        REQUIRE(verdicts.size() == 1);
+        CHECK(verdicts[0].outcome == sent);
+    }
+    agent->when_idle([&] { idle = true; });
+    REQUIRE(b.until([&] { return idle; }));
+
+    // nonsense is dropped, and an attempt without its fd is deferred
+    REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), "nonsense"));
+    REQUIRE(qmgr->send(777, ""));
+    Fd file;
+    const auto lacking = b.attempt_of(b.to(peer), file);
+    REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), lacking.encode()));
+    REQUIRE(b.until([&] { return heard.contains(lacking.attempt); }));
+    CHECK(heard[lacking.attempt][0].outcome == deferred);
+
+    // a cancelled one is answered, and the end of the channel ends what runs
+    b.pool.clear();
+    Peer silent(*b.loop, local("127.0.0.1"), script({{"<greeting>", ""}}));
+    const auto slow = b.attempt_of(b.to(silent), file);
+    const int fds[] = {file.get()};
+    REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), slow.encode(), fds));
+    REQUIRE(b.until([&] { return silent.connections == 1; }));
+    ipc::Writer w;
+    w.u64(slow.attempt);
+    REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::cancel), w.take()));
+    REQUIRE(b.until([&] { return heard.contains(slow.attempt); }));
+    CHECK(heard[slow.attempt][0].dsn == "4.3.2");
+    auto again = slow;
+    again.attempt += 100;
+    REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), again.encode(), fds));
+    REQUIRE(b.until([&] { return silent.connections == 2; }));
+    qmgr.reset();
+    REQUIRE(b.until([&] { return closed; }));
+    agent.reset();
+    CHECK(b.until([&] { return silent.ended == 2; }));
+}
