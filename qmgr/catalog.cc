@@ -138,7 +138,12 @@ void Catalog::apply(const queue::Record& record, Now now)
         finished.push_back({record.recipient, record.outcome, failed ? reasons_.take(joined(record.dsn, record.text)) : 0, 0});
         break;
     }
-    case Event::expansion: history(entry).expansions.push_back({record.recipient, record.children}); break;
+    case Event::expansion: {
+        auto& all = history(entry).expansions;
+        if (std::none_of(all.begin(), all.end(), [&](const auto& e) { return e.parent == record.recipient; }))
+            all.push_back({record.recipient, record.children});
+        break;
+    }
     case Event::bounced: {
         const uint64_t notice = id_number(record.text);
         History& h = history(entry);

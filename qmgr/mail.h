@@ -67,8 +67,12 @@ public:
     unsigned attempts_in_flight = 0;
     unsigned crashes = 0;              // agents that died while they had it
     uint32_t site = 0;                 // of the last deferral
+    std::vector<uint32_t> queued_at;   // hashes of destinations whose queues may hold something of it
     bool remote = false;               // something of it goes to another host
     bool hold_wanted = false, remove_wanted = false;
+    bool no_room = false;              // too much remote mail is open already: back to its record
+    bool router_away = false;          // routing failed for want of a router
+    bool notice_failed = false;        // a notification could not be written
     bool touched = false;              // stands in the list of mails to conclude
 
     // Brings the recipients to where the journal says they are.

@@ -1,0 +1,109 @@
+// Scheduler: what people may do to mail: try now, hold, release, remove, requeue.
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "qmgr/scheduler.h"
+
+namespace veredus::qmgr {
+
+std::size_t Scheduler::flush_all()
+{
+    std::vector<uint64_t> all;
+    catalog_.each([&](Entry& e) {
+        if (e.stage == Stage::timed) all.push_back(e.id);
+    });
+    for (auto& [key, d] : destinations_) d->window.revive();
+    std::sort(all.begin(), all.end());
+    return flush(all);
+}
+
+std::size_t Scheduler::flush(const std::vector<uint64_t>& ids)
+{
+    std::size_t met = 0;
+    const int64_t now = world_.now().mono_us;
+    for (const uint64_t id : ids) {
+        Entry* const e = catalog_.find(id);
+        if (!e || e->stage == Stage::held || e->stage == Stage::leaving) continue;
+        ++met;
+        const auto d = by_hash_.find(e->site);
+        if (d != by_hash_.end()) d->second->window.revive();
+        if (e->stage != Stage::timed) continue;
+        catalog_.schedule(*e, now);
+    }
+    world_.wake();
+    return met;
+}
+
+std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
+{
+    std::size_t met = 0;
+    for (const uint64_t id : ids) {
+        Entry* const e = catalog_.find(id);
+        if (!e || e->stage == Stage::held || e->stage == Stage::leaving) continue;
+        ++met;
+        log::info(id_text(id), ": placed on hold");
+        if (Mail* mail = find(id)) {
+            mail->hold_wanted = true;
+            unqueue(*mail);
+            touch(*mail);
+        } else {
+            set_aside(*e, queue::State::hold);
+        }
+    }
+    world_.wake();
+    return met;
+}
+
+std::size_t Scheduler::release(const std::vector<uint64_t>& ids)
+{
+    std::size_t met = 0;
+    for (const uint64_t id : ids) {
+        Entry* const e = catalog_.find(id);
+        if (!e || e->stage != Stage::held) continue;
+        ++met;
+        log::info(id_text(id), ": released from hold");
+        catalog_.schedule(*e, world_.now().mono_us);
+        move_now({id}, e->place(), {queue::State::deferred, 0});
+    }
+    world_.wake();
+    return met;
+}
+
+std::size_t Scheduler::remove(const std::vector<uint64_t>& ids)
+{
+    std::size_t met = 0;
+    for (const uint64_t id : ids) {
+        Entry* const e = catalog_.find(id);
+        if (!e || e->stage == Stage::leaving) continue;
+        ++met;
+        if (Mail* mail = find(id)) {
+            mail->remove_wanted = true;
+            unqueue(*mail);
+            touch(*mail);
+        } else {
+            leave(id, e->place(), "removed");
+        }
+    }
+    world_.wake();
+    return met;
+}
+
+std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids)
+{
+    std::size_t met = 0;
+    for (const uint64_t id : ids) {
+        Entry* const e = catalog_.find(id);
+        if (!e || e->stage == Stage::leaving || e->stage == Stage::active) continue;
+        ++met;
+        log::info(id_text(id), ": requeued");
+        const bool held = e->stage == Stage::held;
+        e->skipped = 0;
+        catalog_.schedule(*e, world_.now().mono_us);
+        if (held) move_now({id}, e->place(), {queue::State::deferred, 0});
+    }
+    world_.wake();
+    return met;
+}
+
+}  // namespace veredus::qmgr

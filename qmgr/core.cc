@@ -1,0 +1,328 @@
+#include "qmgr/core.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/queue/inspect.h"
+#include "qmgr/report.h"
+
+namespace veredus::qmgr {
+
+using std::chrono::milliseconds;
+
+namespace {
+constexpr unsigned pool_threads = 4;
+constexpr milliseconds router_deadline{30'000};
+constexpr uint64_t compact_above = 4u << 20;             // bytes of journal
+constexpr uint64_t body_check_below = 256u << 10;        // a larger body is not read in the loop for its checksum
+constexpr int64_t a_day_us = 86'400 * us_per_second;
+constexpr int64_t stop_patience_us = 3 * us_per_second;
+constexpr uint8_t internal_writer = 2;
+
+milliseconds ms(int64_t us) { return milliseconds(std::clamp<int64_t>((us + 999) / 1000, 0, 86'400'000)); }
+}  // namespace
+
+Core::Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint32_t smtp_instances, Neighbours neighbours)
+    : loop_(loop), disk_(disk), clock_(clock), limits_(limits), neighbours_(std::move(neighbours)), scheduler_(*this, std::move(limits), smtp_instances),
+      due_(loop, [this] { wake(); }), run_(loop, [this] { queue_run(); }), minute_(loop, [this] {
+          scheduler_.sweep();
+          minute_.start(milliseconds(60'000));
+      }),
+      stop_poll_(loop, [this] { try_to_stop(); })
+{
+}
+
+Core::~Core()
+{
+    *alive_ = false;
+    if (journal_) (void)journal_->flush();
+}
+
+Result<std::unique_ptr<Core>> Core::open(Loop& loop, disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock,
+                                         Limits limits, uint32_t smtp_instances, Neighbours neighbours)
+{
+    std::unique_ptr<Core> core(new Core(loop, disk, clock, std::move(limits), smtp_instances, std::move(neighbours)));
+    TRY(core->begin(base, slot));
+    return core;
+}
+
+Result<void> Core::begin(const std::string& base, unsigned slot)
+{
+    const auto post = [&loop = loop_](std::function<void()> work) { loop.post(std::move(work)); };
+    spool_ = TRY(queue::Spool::open(disk_, base));
+    pool_ = std::make_unique<disk::Pool>(pool_threads, post);
+    intake_ = TRY(queue::Intake::open(disk_, cat(base, "/incoming/internal"), slot, clock_, pool_.get()));
+    disk::Directory log_directory = TRY(disk_.open_directory(nullptr, cat(base, "/log")));
+    journal_ = TRY(queue::Journal::open(disk_, std::move(log_directory), [this](const queue::Record& r) { scheduler_.replay(r); }, post));
+    const auto odd = [](const std::string& path) { log::warning("what is ", printable(path), "? It is no mail and is left alone"); };
+    for (const auto& found : TRY(spool_->scan(odd))) scheduler_.found(id_number(found.id), found.place);
+    scheduler_.begin();
+    compacted_size_ = journal_->size() / 2;
+    run_.start(ms(limits_.queue_run_us));
+    minute_.start(milliseconds(60'000));
+    wake();
+    return {};
+}
+
+void Core::set_limits(Limits limits)
+{
+    limits_ = limits;
+    scheduler_.set_limits(std::move(limits));
+}
+
+// All that one turn of the loop brings is worked on at once: one commit, one batch of moves, one of unlinks.
+void Core::wake()
+{
+    if (std::exchange(pump_wanted_, true)) return;
+    loop_.defer([this, alive = alive_] {
+        if (*alive) pump();
+    });
+}
+
+void Core::pump()
+{
+    pump_wanted_ = false;
+    scheduler_.pump();
+    compact_if_due();
+    set_timer();
+}
+
+void Core::set_timer()
+{
+    const int64_t next = scheduler_.next_wakeup();
+    if (next == INT64_MAX) return due_.stop();
+    // At least a moment: what is due but has to wait (a broken journal) must not spin.
+    due_.start(std::max(ms(next - clock_.mono_us()), milliseconds(10)));
+}
+
+void Core::queue_run()
+{
+    for (uint8_t writer = 0; writer < queue::writer_count; ++writer) look_into(writer);
+    const int64_t old = clock_.wall_us() - a_day_us;
+    pool_->run([intake = intake_.get(), old] { (void)intake->sweep_drafts(old); }, nullptr);
+    run_.start(ms(limits_.queue_run_us));
+}
+
+void Core::look_into(uint8_t writer)
+{
+    auto found = std::make_shared<Result<std::vector<std::string>>>(std::vector<std::string>{});
+    pool_->run([spool = spool_.get(), found, writer] { *found = spool->scan_writer(writer); },
+               [this, alive = alive_, found, writer] {
+                   if (!*alive) return;
+                   if (!*found) return log::warning("looking for queued mail: ", found->error().text);
+                   for (const std::string& id : **found) scheduler_.queued(id_number(id), writer);
+               });
+}
+
+// A journal that has grown to twice what it had to hold is written anew. First the directories are synced: a finished
+// mail may be forgotten only when its name cannot come back.
+void Core::compact_if_due()
+{
+    if (compacting_ || journal_->size() < std::max(compact_above, 2 * compacted_size_)) return;
+    compacting_ = true;
+    auto ids = std::make_shared<std::vector<uint64_t>>(scheduler_.forgettable());
+    auto synced = std::make_shared<Result<void>>();
+    pool_->run([spool = spool_.get(), synced] { *synced = spool->settle(); },
+               [this, alive = alive_, ids, synced] {
+                   if (!*alive) return;
+                   if (!*synced) {
+                       compacting_ = false;
+                       compacted_size_ = journal_->size();      // not again at once
+                       return log::warning("syncing the queue's directories: ", synced->error().text);
+                   }
+                   scheduler_.pump();                           // what this turn recorded goes before the snapshot
+                   scheduler_.catalog().forget_done(*ids);
+                   journal_->compact(scheduler_.catalog().live(now()), [this](Result<void> result) {
+                       compacting_ = false;
+                       compacted_size_ = journal_->size();
+                       if (!result) log::warning("writing qmgr's log anew: ", result.error().text);
+                   });
+               });
+}
+
+void Core::stop(std::function<void()> done)
+{
+    stopped_ = std::move(done);
+    stop_by_us_ = clock_.mono_us() + stop_patience_us;
+    scheduler_.drain();
+    try_to_stop();
+}
+
+void Core::try_to_stop()
+{
+    const bool busy = scheduler_.attempts_in_flight() > 0 || scheduler_.has_unsaved();
+    if (busy && clock_.mono_us() < stop_by_us_) {
+        wake();
+        stop_poll_.start(milliseconds(20));
+        return;
+    }
+    if (auto flushed = journal_->flush(); !flushed) log::error("stopping with an unsaved log: ", flushed.error().text);
+    if (stopped_) std::exchange(stopped_, nullptr)();
+}
+
+void Core::agent_message(Agent agent, const ipc::Message& message)
+{
+    if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("a delivery agent sent a message of type ", message.type);
+    const auto verdicts = ipc::Verdicts::decode(message.body);
+    if (!verdicts) return log::warning("a delivery agent sent ", verdicts.error().text);
+    scheduler_.verdicts(agent, *verdicts);
+}
+
+void Core::writer_message(uint8_t writer, const ipc::Message& message)
+{
+    if (message.type != static_cast<uint16_t>(ipc::QueueType::queued)) return log::warning("a writer sent a message of type ", message.type);
+    const auto queued = ipc::Queued::decode(message.body);
+    if (!queued) return log::warning("a writer sent ", queued.error().text);
+    for (const std::string& id : queued->ids) {
+        if (queue::is_queue_id(id)) scheduler_.queued(id_number(id), writer);
+        else log::warning("a writer announced ", printable(id, 40), ", which is no queue ID");
+    }
+}
+
+// --- what the scheduler asks for
+
+Opened Core::open(const std::string& id, queue::Place place)
+{
+    Opened out;
+    auto file = spool_->open_mail(id, place);
+    if (!file) {
+        const int code = file.error().code;
+        out.how = code == ENOENT ? Opened::How::gone : code == EINVAL || code == ELOOP ? Opened::How::corrupt : Opened::How::trouble;
+        out.why = file.error().text;
+        return out;
+    }
+    const auto size = disk_.size(*file);
+    auto mail = queue::read_mail_file(disk_, *file, size && *size < body_check_below);
+    if (!mail) {
+        out.how = mail.error().code == 0 ? Opened::How::corrupt : Opened::How::trouble;
+        out.why = mail.error().text;
+        return out;
+    }
+    out.how = Opened::How::open;
+    out.file = std::move(*file);
+    out.layout = mail->layout;
+    out.envelope = std::move(mail->envelope);
+    return out;
+}
+
+void Core::route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done)
+{
+    ipc::Channel* const channel = neighbours_.router();
+    if (!channel) {
+        loop_.defer([alive = alive_, done = std::move(done)] {
+            if (*alive) done(fail("the router is away"));
+        });
+        return;
+    }
+    channel->call(static_cast<uint16_t>(ipc::RouterType::route), request.encode(), {}, router_deadline,
+                  [alive = alive_, done = std::move(done)](Result<ipc::Message> answer) {
+                      if (!*alive) return;
+                      if (!answer) return done(unexpected(answer.error()));
+                      auto reply = ipc::RouteReply::decode(answer->body);
+                      if (!reply) return done(unexpected(reply.error()));
+                      done(std::move(reply->routes));
+                  });
+}
+
+bool Core::attempt(Agent agent, const ipc::Attempt& attempt, const Fd& file)
+{
+    ipc::Channel* const channel = neighbours_.agent(agent);
+    if (!channel) return false;
+    const int fds[] = {file.get()};
+    const auto sent = channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), fds);
+    if (!sent) log::warning(attempt.queue_id, ": handing it to a delivery agent: ", sent.error().text);
+    return sent.has_value();
+}
+
+void Core::cancel(Agent agent, uint64_t attempt)
+{
+    ipc::Channel* const channel = neighbours_.agent(agent);
+    if (channel) (void)channel->send(static_cast<uint16_t>(ipc::AgentType::cancel), ipc::Writer().u64(attempt).take());
+}
+
+void Core::commit(std::vector<queue::Record> records, std::function<void(Result<void>)> durable)
+{
+    journal_->commit(std::move(records), std::move(durable));
+}
+
+void Core::rebuild(std::vector<queue::Record> live, std::function<void(Result<void>)> done)
+{
+    journal_->compact(std::move(live), std::move(done));
+}
+
+void Core::move(std::vector<std::string> ids, queue::Place from, queue::Place to, std::function<void(Result<void>)> done)
+{
+    auto result = std::make_shared<Result<void>>();
+    pool_->run([spool = spool_.get(), result, ids = std::move(ids), from, to] { *result = spool->move(ids, from, to); },
+               [alive = alive_, result, done = std::move(done)] {
+                   if (*alive) done(*result);
+               });
+}
+
+void Core::remove(std::vector<std::pair<std::string, queue::Place>> mails, std::function<void(Result<void>)> done)
+{
+    auto result = std::make_shared<Result<void>>();
+    auto work = [spool = spool_.get(), result, mails = std::move(mails)] {
+        for (const auto& [id, place] : mails)
+            if (auto gone = spool->remove(id, place); !gone && gone.error().code != ENOENT) *result = std::move(gone);
+    };
+    pool_->run(std::move(work), [alive = alive_, result, done = std::move(done)] {
+        if (*alive) done(*result);
+    });
+}
+
+Result<std::string> Core::reserve_id()
+{
+    const queue::Draft draft = TRY(intake_->create());
+    return draft.id();
+}
+
+void Core::notify(Notice notice, const Mail& about, std::function<void(Result<void>)> written)
+{
+    const auto later = [&](Error error) {
+        loop_.defer([alive = alive_, written, error = std::move(error)] {
+            if (*alive) written(unexpected(error));
+        });
+    };
+    auto composed = compose(notice, about, limits_, clock_.wall_us());
+    if (!composed) return later(composed.error());
+    queue::InspectSettings settings;
+    settings.myhostname = limits_.myhostname;
+    settings.myorigin = limits_.myorigin;
+    std::vector<std::unique_ptr<queue::Inspector>> chain;
+    chain.push_back(queue::hop_count(settings));
+    const queue::Decision decision = queue::inspect(chain, composed->header, composed->envelope);
+    if (decision.kind == queue::Decision::Kind::reject) return later(Error{0, cat("refused: ", decision.text)});
+    composed->envelope.filtered = true;
+    auto draft = intake_->create(notice.id);
+    if (!draft) return later(draft.error());
+    if (auto appended = draft->append(composed->body); !appended) return later(appended.error());
+    // Called from inside this very call when there is no pool or the envelope cannot be written: never from inside ours.
+    intake_->commit(std::move(*draft), composed->header, composed->envelope,
+                    [this, alive = alive_, written = std::move(written)](Result<queue::Receipt> receipt) {
+                        if (!*alive) return;
+                        Result<void> result;
+                        if (!receipt && receipt.error().code != EEXIST) result = unexpected(receipt.error());
+                        loop_.defer([alive, written, result] {
+                            if (*alive) written(result);
+                        });
+                    });
+}
+
+void Core::after(int64_t us, std::function<void()> work)
+{
+    const uint64_t number = next_timer_++;
+    auto timer = std::make_unique<Timer>(loop_, [this, number, work = std::move(work)] {
+        work();
+        // It must not die inside its own callback.
+        loop_.defer([this, alive = alive_, number] {
+            if (*alive) timers_.erase(number);
+        });
+    });
+    timer->start(ms(us));
+    timers_.emplace(number, std::move(timer));
+}
+
+}  // namespace veredus::qmgr

@@ -1,0 +1,91 @@
+// The scheduler's hands: spool, journal, intake of notifications, router and agents, all in one loop with a few threads.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/base/clock.h"
+#include "lib/disk/pool.h"
+#include "lib/ipc/channel.h"
+#include "lib/ipc/queue.h"
+#include "lib/loop/loop.h"
+#include "lib/queue/intake.h"
+#include "lib/queue/journal.h"
+#include "lib/queue/spool.h"
+#include "qmgr/scheduler.h"
+
+namespace veredus::qmgr {
+
+// How to reach the neighbours; null while one is away.
+struct Neighbours {
+    std::function<ipc::Channel*()> router;
+    std::function<ipc::Channel*(Agent)> agent;
+};
+
+class Core final : private World {
+public:
+    // `base` is the spool. Opens its directories and the journal, scans, and has everything in memory when it returns.
+    static Result<std::unique_ptr<Core>> open(Loop& loop, disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock,
+                                              Limits limits, uint32_t smtp_instances, Neighbours neighbours);
+    ~Core() override;
+
+    Scheduler& scheduler() { return scheduler_; }
+    queue::Spool& spool() { return *spool_; }
+    disk::Pool& pool() { return *pool_; }
+    Now now() const override { return {clock_.wall_us(), clock_.mono_us()}; }
+    const Limits& limits() const { return limits_; }
+    void set_limits(Limits limits);
+
+    void agent_up(Agent agent) { scheduler_.agent_up(agent); }
+    void agent_down(Agent agent) { scheduler_.agent_down(agent); }
+    void agent_message(Agent agent, const ipc::Message& message);
+    void writer_message(uint8_t writer, const ipc::Message& message);
+    void look_into(uint8_t writer);              // its directory, for mail that nobody announced
+    void stop(std::function<void()> done);       // begins nothing new, gives what is in flight a moment, saves
+
+private:
+    Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint32_t smtp_instances, Neighbours neighbours);
+    Result<void> begin(const std::string& base, unsigned slot);
+    void pump();
+    void set_timer();
+    void queue_run();
+    void compact_if_due();
+    void try_to_stop();
+
+    Opened open(const std::string& id, queue::Place place) override;
+    void route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done) override;
+    bool attempt(Agent agent, const ipc::Attempt& attempt, const Fd& file) override;
+    void cancel(Agent agent, uint64_t attempt) override;
+    void commit(std::vector<queue::Record> records, std::function<void(Result<void>)> durable) override;
+    void rebuild(std::vector<queue::Record> live, std::function<void(Result<void>)> done) override;
+    void move(std::vector<std::string> ids, queue::Place from, queue::Place to, std::function<void(Result<void>)> done) override;
+    void remove(std::vector<std::pair<std::string, queue::Place>> mails, std::function<void(Result<void>)> done) override;
+    Result<std::string> reserve_id() override;
+    void notify(Notice notice, const Mail& about, std::function<void(Result<void>)> written) override;
+    void after(int64_t us, std::function<void()> work) override;
+    void wake() override;
+
+    Loop& loop_;
+    disk::Disk& disk_;
+    const Clock& clock_;
+    Limits limits_;
+    Neighbours neighbours_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);   // what was posted may run after us
+    std::unique_ptr<queue::Spool> spool_;
+    std::unique_ptr<disk::Pool> pool_;
+    std::unique_ptr<queue::Intake> intake_;
+    std::unique_ptr<queue::Journal> journal_;
+    Scheduler scheduler_;
+    std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
+    uint64_t next_timer_ = 0;
+    Timer due_, run_, minute_, stop_poll_;
+    std::function<void()> stopped_;
+    int64_t stop_by_us_ = 0;
+    uint64_t compacted_size_ = 0;
+    bool pump_wanted_ = false, compacting_ = false;
+};
+
+}  // namespace veredus::qmgr

@@ -1,0 +1,248 @@
+#include "qmgr/public.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/daemon/roles.h"
+#include "lib/ipc/control.h"
+#include "lib/log/log.h"
+#include "qmgr/query.h"
+
+namespace veredus::qmgr {
+
+namespace {
+constexpr std::size_t clients_limit = 200;
+constexpr std::size_t page_bytes = 40'000;
+constexpr std::size_t longest_reason = 1000;
+constexpr std::size_t acts_at_once = 1000;
+
+Rights::List read_list(const std::vector<std::string>& words)
+{
+    Rights::List list;
+    for (const std::string& word : words) {
+        if (word == "static:anyone" || word == "static:all") {
+            list.anyone = true;
+        } else if (const passwd* user = ::getpwnam(word.c_str())) {
+            list.uids.insert(user->pw_uid);
+        } else {
+            log::warning("authorized users of the queue: there is no user ", printable(word));
+        }
+    }
+    return list;
+}
+
+std::size_t weight(const ipc::Listed& l)
+{
+    std::size_t n = 120 + l.sender.size();
+    for (const auto& r : l.recipients) n += r.address.size() + r.reason.size() + 8;
+    return n;
+}
+
+// One mail with thousands of recipients must still fit into an answer.
+void bound(ipc::Listed& l)
+{
+    for (auto& r : l.recipients)
+        if (r.reason.size() > longest_reason) r.reason.resize(longest_reason);
+    std::size_t n = 0, kept = 0;
+    while (kept < l.recipients.size() && n < page_bytes) {
+        n += l.recipients[kept].address.size() + l.recipients[kept].reason.size() + 8;
+        ++kept;
+    }
+    if (kept == l.recipients.size()) return;
+    const std::size_t more = l.recipients.size() - kept;
+    l.recipients.resize(kept);
+    l.recipients.push_back({cat("(and ", more, " more)"), ""});
+}
+}  // namespace
+
+Rights Rights::read(const conf::Values& values, bool unprivileged)
+{
+    Rights rights;
+    rights.mailq = read_list(values.list("authorized_mailq_users"));
+    rights.flush = read_list(values.list("authorized_flush_users"));
+    rights.admins.insert(0);
+    if (unprivileged) rights.admins.insert(::getuid());
+    if (const group* g = ::getgrnam(daemon::admin_group)) {
+        rights.admin_groups.insert(g->gr_gid);
+        for (char** name = g->gr_mem; name && *name; ++name)
+            if (const passwd* user = ::getpwnam(*name)) rights.admins.insert(user->pw_uid);
+    }
+    return rights;
+}
+
+Caller Caller::from_socket(int fd, const Rights& rights)
+{
+    Caller caller;
+    const auto who = ipc::peer_credentials(fd);
+    if (!who) return caller;
+    caller.uid = who->uid;
+    std::vector<gid_t> groups(1024);
+    socklen_t size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) != 0) size = 0;
+    groups.resize(size / sizeof(gid_t));
+    groups.push_back(who->gid);
+    caller.admin = rights.admins.contains(caller.uid) || std::any_of(groups.begin(), groups.end(), [&](gid_t g) { return rights.admin_groups.contains(g); });
+    caller.lists_all = caller.admin || rights.mailq.has(caller.uid);
+    caller.flushes = caller.admin || rights.flush.has(caller.uid);
+    return caller;
+}
+
+struct Public::Client {
+    Caller caller;
+    std::unique_ptr<ipc::Channel> channel;
+};
+
+Public::Public(Loop& loop, Core& core, Rights rights) : loop_(loop), core_(core), rights_(std::move(rights)) {}
+Public::~Public() { *alive_ = false; }
+
+void Public::client(Fd fd)
+{
+    if (clients_.size() >= clients_limit) return log::warning("more than ", clients_limit, " programs ask about the queue at once; one is turned away");
+    const uint64_t number = next_client_++;
+    auto client = std::make_unique<Client>();
+    client->caller = Caller::from_socket(fd.get(), rights_);
+    ipc::Channel::User user;
+    user.message = [this, number](ipc::Message message) {
+        const auto from = clients_.find(number);
+        if (from == clients_.end()) return;
+        ask(from->second->caller, message, [this, number, alive = alive_, request = message.request, type = message.type](std::string body, Fd file) {
+            if (!*alive) return;
+            const auto to = clients_.find(number);
+            if (to == clients_.end()) return;
+            const int fds[] = {file.get()};
+            const auto sent = to->second->channel->reply(request, type, std::move(body), file ? std::span<const int>(fds) : std::span<const int>());
+            if (!sent) log::warning("answering a question about the queue: ", sent.error().text);
+        });
+    };
+    user.closed = [this, number, alive = alive_](const std::string&) {
+        loop_.defer([this, number, alive] {
+            if (*alive) clients_.erase(number);
+        });
+    };
+    client->channel = std::make_unique<ipc::Channel>(loop_, std::move(fd), std::move(user));
+    clients_.emplace(number, std::move(client));
+}
+
+void Public::ask(const Caller& caller, const ipc::Message& message, std::function<void(std::string, Fd)> answer)
+{
+    using ipc::QueueType;
+    const auto refuse = [&](const std::string& why) {
+        log::warning("the public socket: uid ", caller.uid, " sent ", why);
+        answer(ipc::ActReply{static_cast<uint32_t>(ipc::Code::invalid), 0, why}.encode(), Fd());
+    };
+    switch (static_cast<QueueType>(message.type)) {
+    case QueueType::list: {
+        const auto request = ipc::ListRequest::decode(message.body);
+        if (!request) return refuse(request.error().text);
+        return list(caller, *request, std::move(answer));
+    }
+    case QueueType::act: {
+        const auto request = ipc::ActRequest::decode(message.body);
+        if (!request) return refuse(request.error().text);
+        return act(caller, *request, std::move(answer));
+    }
+    case QueueType::status: return answer(status(), Fd());
+    case QueueType::content: {
+        // The ID as it is, or as a counted string.
+        ipc::Reader reader(message.body);
+        const std::string counted = reader.str(32);
+        return content(caller, reader.done() ? counted : message.body, std::move(answer));
+    }
+    case QueueType::queued: break;
+    }
+    refuse(cat("a message of type ", message.type));
+}
+
+void Public::list(const Caller& caller, const ipc::ListRequest& request, std::function<void(std::string, Fd)> answer)
+{
+    auto reply = std::make_shared<ipc::ListReply>();
+    auto bytes = std::make_shared<std::size_t>(0);
+    const auto seen = [caller, reply, bytes](Seen& mail) {
+        if (!caller.lists_all && mail.uid != caller.uid) return true;
+        bound(mail.listed);
+        const std::size_t more = weight(mail.listed);
+        if (!reply->mails.empty() && *bytes + more > page_bytes) return false;
+        *bytes += more;
+        reply->mails.push_back(std::move(mail.listed));
+        return true;
+    };
+    Query::run(core_, request.filter, request.after, true, seen, [reply, answer = std::move(answer)](bool more) {
+        reply->more = more;
+        answer(reply->encode(), Fd());
+    });
+}
+
+void Public::act(const Caller& caller, const ipc::ActRequest& request, std::function<void(std::string, Fd)> answer)
+{
+    const auto say = [](ipc::Code code, uint64_t count, std::string text) {
+        return ipc::ActReply{static_cast<uint32_t>(code), count, std::move(text)}.encode();
+    };
+    const bool may = request.act == ipc::Act::flush ? caller.flushes : caller.admin;
+    if (!may) {
+        log::warning("the public socket: uid ", caller.uid, " may not ", request.act == ipc::Act::flush ? "flush" : "change", " the queue");
+        return answer(say(ipc::Code::refused, 0, "only root and members of the group veredus-admin may do this"), Fd());
+    }
+    if (request.act < ipc::Act::flush || request.act > ipc::Act::requeue) return answer(say(ipc::Code::invalid, 0, "no such act"), Fd());
+    const ipc::Filter& f = request.filter;
+    const bool empty = f.ids.empty() && f.sender.empty() && f.recipient.empty() && f.reason.empty() && f.site.empty() && f.state.empty() && f.older_than_s <= 0 && f.younger_than_s <= 0;
+    if (empty && !request.all) return answer(say(ipc::Code::invalid, 0, "which mails? An empty filter means none; say that you mean all"), Fd());
+    if (empty && request.act == ipc::Act::flush) return answer(say(ipc::Code::ok, core_.scheduler().flush_all(), ""), Fd());
+
+    auto ids = std::make_shared<std::vector<uint64_t>>();
+    auto count = std::make_shared<uint64_t>(0);
+    const auto apply = [&core = core_, act = request.act, ids, count] {
+        Scheduler& s = core.scheduler();
+        switch (act) {
+        case ipc::Act::flush: *count += s.flush(*ids); break;
+        case ipc::Act::hold: *count += s.hold(*ids); break;
+        case ipc::Act::release: *count += s.release(*ids); break;
+        case ipc::Act::remove: *count += s.remove(*ids); break;
+        case ipc::Act::requeue: *count += s.requeue(*ids); break;
+        }
+        ids->clear();
+    };
+    const auto seen = [ids, apply](Seen& mail) {
+        ids->push_back(id_number(mail.listed.id));
+        if (ids->size() >= acts_at_once) apply();
+        return true;
+    };
+    Query::run(core_, f, "", false, seen, [apply, count, say, answer = std::move(answer)](bool) {
+        apply();
+        answer(say(ipc::Code::ok, *count, ""), Fd());
+    });
+}
+
+void Public::content(const Caller& caller, const std::string& id, std::function<void(std::string, Fd)> answer)
+{
+    const auto say = [&](ipc::Code code, std::string text) { answer(ipc::Status{code, std::move(text)}.encode(), Fd()); };
+    const Entry* const entry = queue::is_queue_id(id) ? core_.scheduler().catalog().find(id_number(id)) : nullptr;
+    if (!entry) return say(ipc::Code::unknown, "there is no such mail in the queue");
+    auto file = core_.spool().open_mail(id, entry->place());
+    if (!file) return say(ipc::Code::unavailable, file.error().text);
+    if (!caller.admin) {
+        const auto mail = queue::read_mail_file(core_.spool().disk(), *file, false);
+        if (!mail || mail->envelope.uid != caller.uid) return say(ipc::Code::refused, "this mail is another user's");
+    }
+    answer(ipc::Status{ipc::Code::ok, ""}.encode(), std::move(*file));
+}
+
+std::string Public::status()
+{
+    Scheduler& s = core_.scheduler();
+    const Counts c = s.counts();
+    std::string out = cat("incoming ", c.incoming, "\nactive ", c.active, "\ndeferred ", c.deferred, "\nhold ", c.hold, "\nattempts ", s.attempts_in_flight(), "\n");
+    const int64_t now = core_.now().mono_us;
+    s.each_destination([&](const Destination& d) {
+        if (out.size() > page_bytes || (d.queue.empty() && d.parked.empty() && d.in_flight == 0 && !d.window.dead())) return;
+        append(out, "destination ", printable(d.key, 300), " queued ", d.queue.size() + d.parked.size(), " attempts ", d.in_flight, " window ", d.window.size());
+        if (d.window.dead()) append(out, " dead ", std::max<int64_t>(0, (d.dead_until_us - now) / us_per_second), " ", printable(d.dead_text, 300));
+        out += '\n';
+    });
+    return out;
+}
+
+}  // namespace veredus::qmgr

@@ -1,0 +1,196 @@
+// Scheduler: the router's answers, and expansions, which are durable before a child is tried.
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/mail/address.h"
+#include "lib/mail/dsn.h"
+#include "qmgr/records.h"
+#include "qmgr/scheduler.h"
+
+namespace veredus::qmgr {
+
+namespace {
+constexpr std::size_t batch_recipients = 50;
+constexpr std::size_t batch_bytes = 16'384;     // of a question: its answer must fit into one message too
+constexpr int64_t router_away_us = 1'000'000;
+
+// "5.1.2 text" of an error: transport's next hop, or of a reply; the class must be one of `classes`.
+std::pair<std::string, std::string> coded(std::string_view text, std::string_view classes, std::string_view fallback)
+{
+    const mail::Coded c = mail::cut_enhanced_code(text);
+    if (c.code.empty() || classes.find(c.code.front()) == std::string_view::npos) return {std::string(fallback), printable(text)};
+    return {c.code, printable(trim(c.text))};
+}
+
+bool goes_to_local(std::string_view transport) { return transport == "local" || transport == "virtual"; }
+}  // namespace
+
+void Scheduler::route(Mail& mail)
+{
+    std::vector<uint32_t> plain, final_ones;
+    std::size_t bytes[2] = {0, 0};
+    for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
+        MailRecipient& r = mail.recipients[i];
+        if (r.progress != Progress::unrouted) continue;
+        if (r.kind != queue::Child::Kind::address) {
+            deliver_to(mail, i, "local", "");
+            continue;
+        }
+        auto& batch = r.final_route ? final_ones : plain;
+        std::size_t& size = bytes[r.final_route];
+        r.progress = Progress::routing;
+        batch.push_back(i);
+        size += r.address.size() + 16;
+        if (batch.size() < batch_recipients && size < batch_bytes) continue;
+        ask(mail, std::exchange(batch, {}), r.final_route);
+        size = 0;
+    }
+    if (!plain.empty()) ask(mail, std::move(plain), false);
+    if (!final_ones.empty()) ask(mail, std::move(final_ones), true);
+}
+
+void Scheduler::ask(Mail& mail, std::vector<uint32_t> indexes, bool final_only)
+{
+    ipc::RouteRequest request;
+    request.sender = mail.sender;
+    request.final_only = final_only;
+    for (const uint32_t i : indexes) request.recipients.push_back(mail.recipients[i].address);
+    ++routing_;
+    ++mail.waits;
+    world_.route(std::move(request), [this, id = mail.number, indexes = std::move(indexes)](Result<std::vector<ipc::Route>> answer) {
+        --routing_;
+        routed(id, indexes, std::move(answer));
+        world_.wake();
+    });
+}
+
+void Scheduler::routed(uint64_t id, const std::vector<uint32_t>& asked, Result<std::vector<ipc::Route>> answer)
+{
+    Mail* const mail = find(id);
+    if (!mail) return;
+    --mail->waits;
+    touch(*mail);
+    if (!answer || answer->size() != asked.size()) {
+        const std::string why = answer ? "the router answered another question" : answer.error().text;
+        if (!mail->router_away) log::warning(mail->id, ": routing: ", why, "; will try again");
+        for (const uint32_t i : asked) mail->recipients[i].progress = Progress::unrouted;
+        mail->router_away = true;
+        return;
+    }
+    for (std::size_t i = 0; i < asked.size(); ++i)
+        if (mail->recipients[asked[i]].progress == Progress::routing) apply_route(*mail, asked[i], (*answer)[i]);
+}
+
+void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)
+{
+    using Kind = ipc::Route::Kind;
+    MailRecipient& r = mail.recipients[index];
+    switch (route.kind) {
+    case Kind::deliver: {
+        if (!route.address.empty()) r.address = route.address;
+        if (r.final_route && goes_to_local(route.transport)) {
+            const auto address = mail::parse_address(r.address);
+            r.kind = queue::Child::Kind::mailbox;
+            if (address) r.address = address->local;
+        }
+        deliver_to(mail, index, route.transport, route.nexthop);
+        return;
+    }
+    case Kind::expand:
+        if (r.final_route) {
+            finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), "5.4.6", "alias expansion loop");
+            say(mail, index, ipc::Outcome::failed, "5.4.6", "alias expansion loop");
+            return;
+        }
+        expand(mail, index, route.children);
+        return;
+    case Kind::reject: {
+        const std::string dsn = mail::is_enhanced_code(route.dsn) && route.dsn[0] == '5' ? route.dsn : "5.1.1";
+        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, route.text);
+        say(mail, index, ipc::Outcome::failed, dsn, route.text);
+        return;
+    }
+    case Kind::defer: {
+        const std::string dsn = mail::is_enhanced_code(route.dsn) && route.dsn[0] == '4' ? route.dsn : "4.3.0";
+        defer(mail, index, dsn, route.text);
+        say(mail, index, ipc::Outcome::deferred, dsn, route.text);
+        return;
+    }
+    case Kind::discard:
+        finish(mail, index, outcome_discarded, "2.0.0", route.text.empty() ? "discarded" : route.text);
+        say(mail, index, ipc::Outcome::delivered, "2.0.0", route.text.empty() ? "discarded" : route.text);
+        return;
+    }
+}
+
+// Which agent a transport has; error, retry and discard end here.
+void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, std::string nexthop)
+{
+    MailRecipient& r = mail.recipients[index];
+    if (transport == "error") {
+        auto [dsn, text] = coded(nexthop, "45", "5.0.0");
+        if (text.empty()) text = "mail to this address is refused by the configuration";
+        if (dsn[0] == '4') {
+            defer(mail, index, dsn, text);
+            say(mail, index, ipc::Outcome::deferred, dsn, text);
+            return;
+        }
+        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, text);
+        say(mail, index, ipc::Outcome::failed, dsn, text);
+        return;
+    }
+    if (transport == "retry") {
+        auto [dsn, text] = coded(nexthop, "4", "4.3.0");
+        if (text.empty()) text = "mail to this address is deferred by the configuration";
+        defer(mail, index, dsn, text);
+        say(mail, index, ipc::Outcome::deferred, dsn, text);
+        return;
+    }
+    if (transport == "discard") {
+        finish(mail, index, outcome_discarded, "2.0.0", nexthop.empty() ? "discarded" : nexthop);
+        say(mail, index, ipc::Outcome::delivered, "2.0.0", nexthop.empty() ? "discarded" : printable(nexthop));
+        return;
+    }
+    if (goes_to_local(transport)) {
+        // Each local recipient is a destination of its own: one full mailbox stops nobody else's mail.
+        static constexpr const char* kinds[] = {"", "mailbox ", "command ", "file "};
+        const std::string key = cat(kinds[static_cast<unsigned>(r.kind)], r.address.substr(0, 500));
+        enqueue(mail, destination(transport, key, {Agent::Kind::local, 0}), index);
+        return;
+    }
+    const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
+    const uint32_t instance = destination_hash(destination_key(transport, hop)) % smtp_instances_;
+    enqueue(mail, destination(transport, hop, {Agent::Kind::smtp, instance}), index);
+}
+
+void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> children)
+{
+    const auto failed = [&](const std::string& dsn, const std::string& text) {
+        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, text);
+        say(mail, index, ipc::Outcome::failed, dsn, text);
+    };
+    if (children.empty()) return failed("5.2.4", "the alias leads to nobody");
+    const std::size_t sent = children.size();
+    std::erase_if(children, [](const queue::Child& c) { return !is_sane(c); });
+    if (children.size() < sent) log::warning(mail.id, ": ", sent - children.size(), " children of an expansion are malformed and dropped");
+    if (children.empty()) return failed("5.1.3", "the alias has nothing but malformed members");
+    auto fresh = mail.expand(index, children, expansion_limits());
+    if (!fresh) return failed("5.4.6", fresh.error().text);
+    MailRecipient& r = mail.recipients[index];
+    r.progress = Progress::finished;
+    r.outcome = static_cast<uint8_t>(ipc::Outcome::expanded);
+    r.recorded = true;                                  // the expansion itself says so
+    record(expansion_record(mail.id, index, std::move(children)));
+    ++mail.waits;
+    touch(mail);
+    when_durable([this, id = mail.number] {
+        Mail* const m = find(id);
+        if (!m) return;
+        --m->waits;
+        route(*m);
+        touch(*m);
+    });
+}
+
+}  // namespace veredus::qmgr

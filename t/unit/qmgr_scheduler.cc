@@ -1,0 +1,738 @@
+// qmgr: the scheduler, in simulated time.
+#include "t/unit/catch.h"
+
+#include "t/unit/qmgr_world.h"
+
+using namespace veredus;
+using namespace veredus::test;
+
+namespace {
+const auto connect_failed = [](const ipc::Attempt&, const ipc::Target&) {
+    return FakeWorld::verdict(ipc::Outcome::deferred, "4.4.1", "connect to mx[192.0.2.1]:25: Connection refused", true);
+};
+const auto greylisted = [](const ipc::Attempt&, const ipc::Target&) { return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "greylisted"); };
+const auto unknown_user = [](const ipc::Attempt&, const ipc::Target&) { return FakeWorld::verdict(ipc::Outcome::failed, "5.1.1", "User unknown"); };
+
+ipc::Verdict expanded(std::vector<std::string> members)
+{
+    ipc::Verdict v;
+    v.outcome = ipc::Outcome::expanded;
+    for (auto& m : members) {
+        queue::Child c;
+        c.text = std::move(m);
+        v.children.push_back(c);
+    }
+    return v;
+}
+}  // namespace
+
+TEST_CASE("a mail that is delivered in one go costs one record and is unlinked after it", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("a@there.example", {"alice@host.example"});
+    REQUIRE(w.sent.size() == 1);
+    CHECK(w.sent[0].attempt.queue_id == id);
+    CHECK(w.sent[0].attempt.transport == "local");
+    CHECK(w.sent[0].agent == Agent{Agent::Kind::local, 0});
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(id));
+    REQUIRE(w.journal.size() == 1);
+    CHECK(w.journal[0].event == queue::Event::done);
+    CHECK(w.said_has(cat(id, ": from=<a@there.example>, size=2, nrcpt=1 (queue active)")));
+    CHECK(w.said_has(cat(id, ": removed")));
+    w.scheduler->queued(id_number(id), 0);     // told again, or found by a look into the directory that began before
+    w.run();
+    CHECK(w.sent.empty());
+}
+
+TEST_CASE("recipients of one host share an attempt up to the limit, senders and hosts part them", "[qmgr]")
+{
+    FakeWorld w;
+    std::vector<std::string> many;
+    for (int i = 0; i < 120; ++i) many.push_back(cat("u", i, "@far.example"));
+    many.push_back("x@other.example");
+    w.take("a@host.example", many);
+    REQUIRE(w.sent.size() == 4);
+    CHECK(w.sent[0].attempt.targets.size() == 50);
+    CHECK(w.sent[1].attempt.targets.size() == 50);
+    std::set<std::size_t> sizes;
+    for (const auto& s : w.sent) sizes.insert(s.attempt.targets.size());
+    CHECK(sizes == std::set<std::size_t>{50, 20, 1});
+}
+
+TEST_CASE("the concurrency window starts small, grows with success and stops at its limit", "[qmgr]")
+{
+    FakeWorld w;
+    for (int i = 0; i < 200; ++i) w.take("a@host.example", {cat("u", i, "@far.example")});
+    CHECK(w.in_flight_to("far.example") == 5);
+    std::size_t most = 0;
+    while (w.answer(FakeWorld::delivered, 1)) most = std::max(most, w.in_flight_to("far.example"));
+    CHECK(most == 20);
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("a window shrinks with each failure of the site and dies when all of it failed", "[qmgr]")
+{
+    Window win(5, 20);
+    CHECK(win.size() == 5);
+    win.succeeded(5);
+    CHECK(win.size() == 6);
+    win.succeeded(3);                      // not in use: no reason to grow
+    CHECK(win.size() == 6);
+    CHECK_FALSE(win.failed());
+    CHECK(win.size() == 5);
+    win.succeeded(5);
+    int failures = 0;
+    while (!win.failed()) ++failures;
+    CHECK(failures >= 2);
+    CHECK(win.dead());
+    CHECK_FALSE(win.room(0));
+    win.probe();
+    CHECK(win.room(0));
+    CHECK_FALSE(win.room(1));
+    CHECK(win.failed());
+    win.probe();
+    win.succeeded(1);
+    CHECK(win.size() == 5);
+    Window fresh(5, 20);
+    CHECK(fresh.failed());                 // never answered: dead at its first failure
+}
+
+TEST_CASE("a dead host gets one attempt for all its mail, and later one probe", "[qmgr]")
+{
+    FakeWorld w;
+    std::vector<std::string> ids;
+    for (int i = 0; i < 300; ++i) ids.push_back(w.take("a@host.example", {cat("u", i, "@dead.example")}));
+    CHECK(w.attempts == 5);
+    w.answer(connect_failed);
+    CHECK(w.attempts == 5);
+    for (const auto& id : ids) REQUIRE(w.entry(id)->stage == Stage::timed);
+    w.attempts = 0;
+    w.opens = 0;
+    for (int i = 0; i < 9; ++i) {          // 45 minutes: nine times the shortest wait
+        w.pass(300 * second);
+        w.answer(connect_failed);
+    }
+    CHECK(w.attempts >= 2);
+    CHECK(w.attempts <= 10);               // not one for each of 300 mails
+    for (const auto& id : ids) CHECK(w.files.at(id).place.state == queue::State::deferred);
+    // It comes back: the next probe brings all of its mail.
+    for (int i = 0; i < 20 && !w.files.empty(); ++i) {
+        w.pass(300 * second);
+        while (w.answer(FakeWorld::delivered)) {}
+    }
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("neither slow nor dead hosts delay fresh local mail or another host", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.active = 100;
+    w.restart();
+    for (int i = 0; i < 1000; ++i) w.take("a@host.example", {cat("u", i, "@slow", i % 30, ".example")});
+    const std::size_t before = w.attempts;
+    const auto local = w.take("a@host.example", {"alice@host.example"});
+    CHECK(w.attempts == before + 1);
+    CHECK(w.sent.back().attempt.queue_id == local);
+    // Open files stay within the setting: the rest waits as a record.
+    std::size_t active = 0, parked = 0;
+    w.scheduler->catalog().each([&](const Entry& e) {
+        active += e.stage == Stage::active;
+        parked += e.stage == Stage::parked;
+    });
+    CHECK(active <= 100);
+    CHECK(active + parked == 1001);
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.files.empty());                // nothing was forgotten where it was parked
+}
+
+TEST_CASE("one host with endless mail takes turns with the others", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.attempts = 6;
+    w.restart();
+    for (int i = 0; i < 100; ++i) w.take("a@host.example", {cat("u", i, "@big.example")});
+    const auto small = w.take("a@host.example", {"x@small.example"});
+    int answered = 0;
+    while (w.waits(small) && w.answer(FakeWorld::delivered, 1)) ++answered;
+    CHECK(answered < 20);
+}
+
+TEST_CASE("back-off doubles a mail's age between the two settings", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("a@host.example", {"u@far.example"});
+    w.answer(greylisted);
+    struct Case { int64_t age; int64_t wait; };
+    std::vector<int64_t> waits;
+    for (int i = 0; i < 8; ++i) {
+        const int64_t next = w.entry(id)->next_us - w.mono;
+        waits.push_back(next / second);
+        w.pass(next);
+        REQUIRE(w.sent.size() == 1);
+        w.answer(greylisted);
+    }
+    CHECK(waits == std::vector<int64_t>{300, 300, 600, 1200, 2400, 4000, 4000, 4000});
+    CHECK(w.entry(id)->attempts == 9);
+}
+
+TEST_CASE("a mail that is too old is returned after an attempt that failed", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("a@far.example", {"u@gone.example"});
+    w.answer(greylisted);
+    for (int i = 0; i < 200 && w.waits(id); ++i) {
+        w.pass(4000 * second);
+        w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? FakeWorld::delivered(a, t) : greylisted(a, t); });
+    }
+    CHECK_FALSE(w.waits(id));
+    CHECK(w.mono - 1000 * second >= 5 * 86'400 * second);
+    CHECK(w.mono - 1000 * second < 5 * 86'400 * second + 8000 * second);
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].to == "a@far.example");
+    CHECK(w.notices[0].recipients[0].status == "4.2.0");
+    CHECK(w.said_has(cat(id, ": from=<a@far.example>, status=expired, returned to sender")));
+    CHECK(w.said_has(cat(id, ": sender non-delivery notification: ", w.notices[0].id)));
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("a step of the wall clock, either way, expires nothing and delays nothing", "[qmgr]")
+{
+    for (const int64_t step : {int64_t{10} * 365 * 86'400 * second, -int64_t{10} * 365 * 86'400 * second}) {
+        FakeWorld w;
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        w.answer(greylisted);
+        w.wall += step;
+        CHECK(w.entry(id)->next_us - w.mono == 300 * second);
+        w.pass(300 * second);
+        REQUIRE(w.sent.size() == 1);
+        w.answer(greylisted);
+        CHECK(w.notices.empty());
+        CHECK(w.entry(id)->next_us - w.mono <= 4000 * second);
+        // And a start under the new clock waits no longer than the longest back-off. What it makes of ages
+        // it must take from the clock, but an attempt always comes before a return.
+        w.restart();
+        CHECK(w.notices.empty());
+        CHECK(w.entry(id)->next_us - w.mono <= 4000 * second);
+    }
+}
+
+TEST_CASE("a wrong clock at the start that is set right returns no mail", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("a@host.example", {"u@far.example"});
+    w.answer(greylisted);
+    w.wall += 10ll * 365 * 86'400 * second;    // the battery is empty
+    w.restart();
+    w.wall -= 10ll * 365 * 86'400 * second;    // and then the network says what time it is
+    for (int i = 0; i < 5; ++i) {
+        w.pass(4000 * second);
+        w.answer(greylisted);
+    }
+    CHECK(w.notices.empty());
+    CHECK(w.waits(id));
+}
+
+TEST_CASE("A to B and C, C deferred: B gets one copy", "[qmgr]")
+{
+    for (const bool crash : {false, true}) {
+        FakeWorld w;
+        w.alias("a@host.example", {"b@host.example", "c@far.example"});
+        const auto id = w.take("s@host.example", {"a@host.example"});
+        CHECK(w.targets() == std::vector<std::string>{"b@host.example", "c@far.example"});
+        for (const auto& s : w.sent) CHECK(s.attempt.targets[0].original == "a@host.example");
+        w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? greylisted(a, t) : FakeWorld::delivered(a, t); });
+        CHECK(w.waits(id));
+        w.alias("a@host.example", {"somebody@else.example"});    // the table changes: the parent is never expanded again
+        if (crash) w.restart();
+        w.pass(300 * second);
+        CHECK(w.targets() == std::vector<std::string>{"c@far.example"});
+        w.answer(FakeWorld::delivered);
+        CHECK(w.files.empty());
+    }
+}
+
+TEST_CASE("an expansion is in the journal before a child is tried", "[qmgr]")
+{
+    FakeWorld w;
+    w.alias("a@host.example", {"b@host.example"});
+    const auto id = w.put("s@host.example", {"a@host.example"});
+    w.crash_after_commits = 1;
+    w.scheduler->queued(id_number(id), 0);
+    CHECK_THROWS_AS(w.run(), FakeWorld::Crash);
+    CHECK(w.sent.empty());
+    REQUIRE(w.journal.size() == 1);
+    CHECK(w.journal[0].event == queue::Event::expansion);
+    w.alias("a@host.example", {"else@host.example"});
+    w.restart();
+    CHECK(w.targets() == std::vector<std::string>{"b@host.example"});
+}
+
+TEST_CASE("doubles within one mail are dropped, loops end in final delivery, and nobody is forgotten", "[qmgr]")
+{
+    struct Case {
+        const char* name;
+        std::map<std::string, std::vector<std::string>> aliases;
+        std::vector<std::string> recipients;
+        std::vector<std::string> expected;
+    };
+    const Case cases[] = {
+        {"a member that is the alias itself", {{"a@host.example", {"a@host.example", "b@host.example"}}}, {"a@host.example"}, {"a", "b@host.example"}},
+        {"a recipient that an alias names too", {{"a@host.example", {"b@host.example"}}}, {"a@host.example", "b@host.example"}, {"b@host.example"}},
+        {"case does not part them", {{"a@host.example", {"B@host.example", "b@HOST.example"}}}, {"a@host.example"}, {"B@host.example"}},
+        {"two aliases with a common member", {{"a@host.example", {"c@host.example"}}, {"b@host.example", {"c@host.example"}}}, {"a@host.example", "b@host.example"}, {"c@host.example"}},
+        {"a loop of two", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example"}, {"a"}},
+        {"a loop of two, both addressed", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example", "b@host.example"}, {"a"}},
+        {"a bare member is of our origin", {{"a@host.example", {"b"}}}, {"a@host.example", "b@host.example"}, {"b@host.example"}},
+        {"a loop of three with a way out", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"c@host.example"}}, {"c@host.example", {"a@host.example", "d@host.example"}}},
+         {"a@host.example"}, {"a", "d@host.example"}},
+    };
+    for (const Case& c : cases) {
+        INFO(c.name);
+        FakeWorld w;
+        for (const auto& [from, to] : c.aliases) w.alias(from, to);
+        w.take("s@host.example", c.recipients);
+        CHECK(w.targets() == c.expected);
+        w.answer(FakeWorld::delivered);
+        CHECK(w.files.empty());
+    }
+}
+
+TEST_CASE("an alias of the local agent expands too, in pages, with owner and command", "[qmgr]")
+{
+    FakeWorld w;
+    w.take("s@far.example", {"list@host.example"});
+    REQUIRE(w.sent.size() == 1);
+    ipc::Verdicts v;
+    v.attempt = w.sent[0].attempt.attempt;
+    v.verdicts.push_back(expanded({"x@one.example"}));
+    v.verdicts[0].more = true;
+    v.verdicts[0].children[0].sender = "owner-list@host.example";
+    const auto agent = w.sent[0].agent;
+    w.sent.clear();
+    w.scheduler->verdicts(agent, v);
+    w.run();
+    CHECK(w.sent.empty());                       // not before the last page
+    v.verdicts[0] = expanded({"/usr/bin/filter -x"});
+    v.verdicts[0].children[0].kind = queue::Child::Kind::command;
+    v.verdicts[0].children[0].run_as = "nobody";
+    w.scheduler->verdicts(agent, v);
+    w.run();
+    REQUIRE(w.sent.size() == 2);
+    const auto& first = w.sent[0].attempt.transport == "smtp" ? w.sent[0] : w.sent[1];
+    const auto& second_one = w.sent[0].attempt.transport == "smtp" ? w.sent[1] : w.sent[0];
+    CHECK(first.attempt.sender == "owner-list@host.example");
+    CHECK(second_one.attempt.sender == "s@far.example");
+    CHECK(second_one.attempt.targets[0].kind == queue::Child::Kind::command);
+    CHECK(second_one.attempt.targets[0].run_as == "nobody");
+    // A failure of the owner's branch goes to the owner.
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.transport == "smtp" ? unknown_user(a, t) : FakeWorld::delivered(a, t); });
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].to == "owner-list@host.example");
+}
+
+TEST_CASE("an expansion without end is returned, not followed", "[qmgr]")
+{
+    FakeWorld w;
+    for (int i = 0; i < 100; ++i) w.alias(cat("a", i, "@host.example"), {cat("a", i + 1, "@host.example")});
+    w.take("s@far.example", {"a0@host.example"});
+    CHECK(w.targets().empty() == false);          // the notification to s@far.example
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].recipients[0].status == "5.4.6");
+}
+
+TEST_CASE("agents are not trusted: only what was handed out counts, once, and only local may expand", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"u@far.example", "v@far.example"});
+    const auto other = w.take("s@host.example", {"alice@host.example"});
+    REQUIRE(w.sent.size() == 2);
+    const auto smtp = w.sent[0].agent.kind == Agent::Kind::smtp ? w.sent[0] : w.sent[1];
+    const auto local = w.sent[0].agent.kind == Agent::Kind::smtp ? w.sent[1] : w.sent[0];
+    w.sent.clear();
+    ipc::Verdicts v;
+    v.attempt = local.attempt.attempt;             // somebody else's attempt
+    v.verdicts.push_back(FakeWorld::verdict(ipc::Outcome::delivered, "2.0.0", ""));
+    w.scheduler->verdicts(smtp.agent, v);
+    w.run();
+    CHECK(w.waits(other));
+    v.attempt = smtp.attempt.attempt;
+    v.verdicts[0].index = 7;                       // no such recipient
+    w.scheduler->verdicts(smtp.agent, v);
+    v.attempt = 99'999;                            // no such attempt
+    w.scheduler->verdicts(smtp.agent, v);
+    w.run();
+    CHECK(w.waits(id));
+    v.attempt = smtp.attempt.attempt;
+    v.verdicts[0] = expanded({"/bin/sh"});         // a command out of the SMTP client
+    v.verdicts[0].children[0].kind = queue::Child::Kind::command;
+    v.verdicts[0].index = 0;
+    w.scheduler->verdicts(smtp.agent, v);
+    v.verdicts[0] = FakeWorld::verdict(ipc::Outcome::delivered, "nonsense\r\n", "text\r\nwith: lines");
+    v.verdicts[0].index = 1;
+    w.scheduler->verdicts(smtp.agent, v);
+    w.scheduler->verdicts(smtp.agent, v);          // twice
+    w.run();
+    CHECK(w.sent.empty());
+    REQUIRE(w.entry(id));
+    CHECK(w.entry(id)->stage == Stage::timed);
+    CHECK(w.entry(id)->attempts == 1);
+    w.pass(300 * second);
+    CHECK(w.targets() == std::vector<std::string>{"u@far.example"});
+}
+
+TEST_CASE("when an agent dies its attempts are made again, and a mail that kills agents waits", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"u@far.example"});
+    const Agent agent = w.sent[0].agent;
+    for (int death = 0; death < 2; ++death) {
+        w.sent.clear();
+        w.scheduler->agent_down(agent);
+        w.run();
+        CHECK(w.sent.empty());
+        w.scheduler->agent_up(agent);
+        w.run();
+        REQUIRE(w.sent.size() == 1);
+        CHECK(w.entry(id)->attempts == 0);
+    }
+    w.sent.clear();
+    w.scheduler->agent_down(agent);
+    w.scheduler->agent_up(agent);
+    w.run();
+    CHECK(w.sent.empty());
+    CHECK(w.entry(id)->stage == Stage::timed);
+    CHECK(w.entry(id)->attempts == 1);
+    w.pass(300 * second);
+    CHECK(w.sent.size() == 1);
+}
+
+TEST_CASE("while the router is away mail waits a moment and is not deferred", "[qmgr]")
+{
+    FakeWorld w;
+    w.router_away = true;
+    const auto id = w.take("s@host.example", {"u@far.example"});
+    CHECK(w.entry(id)->attempts == 0);
+    CHECK(w.journal.empty());
+    w.router_away = false;
+    w.pass(3 * second);
+    CHECK(w.sent.size() == 1);
+}
+
+TEST_CASE("what the router refuses is returned; the null sender is told through the postmaster, and that is the end", "[qmgr][rfc5321-4.5.5]")
+{
+    FakeWorld w;
+    ipc::Route reject;
+    reject.kind = ipc::Route::Kind::reject;
+    reject.dsn = "5.1.1";
+    reject.text = "User unknown in local recipient table";
+    w.table["nobody@host.example"] = reject;
+    w.table["s@host.example"] = reject;
+    w.table["postmaster@host.example"] = reject;
+    const auto id = w.take("s@host.example", {"nobody@host.example"});
+    CHECK(w.files.empty());
+    REQUIRE(w.notices.size() == 2);                // to the sender; then, as that failed, to the postmaster; then nothing
+    CHECK(w.notices[0].to == "s@host.example");
+    CHECK_FALSE(w.notices[0].to_postmaster);
+    CHECK(w.notices[1].to == "postmaster@host.example");
+    CHECK(w.notices[1].to_postmaster);
+    CHECK(w.said_has(cat(id, ": to=<nobody@host.example>, relay=none, delay=0, delays=0/0/0/0, dsn=5.1.1, status=bounced (User unknown in local recipient table)")));
+    CHECK(w.said_has("undeliverable postmaster notification discarded"));
+}
+
+TEST_CASE("NOTIFY=NEVER, and a NOTIFY without FAILURE, are honoured", "[qmgr][rfc3461-4.1]")
+{
+    struct Case { uint8_t notify; std::size_t notices; };
+    for (const Case& c : {Case{mail::notify_unset, 1}, Case{mail::notify_failure, 1}, Case{mail::notify_never, 0}, Case{mail::notify_success | mail::notify_delay, 0}}) {
+        FakeWorld w;
+        w.take("s@far.example", {"u@host.example"}, [&](mail::Envelope& e) { e.recipients[0].notify = c.notify; });
+        w.answer(unknown_user, 1);
+        CHECK(w.notices.size() == c.notices);
+    }
+}
+
+TEST_CASE("a partial failure is told at once, in one notification, and the rest goes on", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@far.example", {"a@x.example", "b@x.example", "c@x.example", "d@x.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (t.address == "a@x.example") return FakeWorld::delivered(a, t);
+        return t.address == "d@x.example" ? greylisted(a, t) : unknown_user(a, t);
+    }, 1);
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].recipients.size() == 2);
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.waits(id));
+    w.restart();
+    w.pass(300 * second);
+    CHECK(w.targets() == std::vector<std::string>{"d@x.example"});
+    w.answer(unknown_user, 1);
+    CHECK(w.notices.size() == 2);                  // of d alone
+    CHECK(w.notices[1].recipients.size() == 1);
+}
+
+TEST_CASE("a crash between a failure and its notification makes one notification, never two or none", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@far.example", {"u@x.example"});
+    SECTION("before the commit that names it")
+    {
+        w.crash_after_commits = 1;
+        // The records of that commit are lost with it.
+        CHECK_THROWS_AS(w.answer(unknown_user), FakeWorld::Crash);
+        w.journal.clear();
+        w.crash_after_commits = 0;
+        w.restart();
+        w.answer(unknown_user, 1);
+        REQUIRE(w.notices.size() == 1);
+    }
+    SECTION("after the commit, before the file")
+    {
+        w.notices_crash = true;
+        CHECK_THROWS_AS(w.answer(unknown_user), FakeWorld::Crash);
+        w.notices_crash = false;
+        const auto named = std::find_if(w.journal.begin(), w.journal.end(), [](const auto& r) { return r.event == queue::Event::bounced; });
+        REQUIRE(named != w.journal.end());
+        const std::string notice = named->text;
+        w.restart();
+        REQUIRE(w.notices.size() == 1);
+        CHECK(w.notices[0].id == notice);          // the same ID
+        CHECK(w.attempts == 2);                    // u once, the notification once: u is not tried again
+    }
+    SECTION("after the file, before the record that the mail is done")
+    {
+        w.crash_after_commits = 2;
+        CHECK_THROWS_AS(w.answer(unknown_user), FakeWorld::Crash);
+        w.journal.pop_back();                      // its last commit is lost
+        w.crash_after_commits = 0;
+        CHECK(w.waits(id));
+        CHECK(w.notices.size() == 1);
+        w.restart();
+        CHECK(w.notices.size() == 1);
+    }
+    SECTION("after the notification itself is delivered and gone")
+    {
+        w.answer(unknown_user, 1);
+        w.answer(FakeWorld::delivered);
+        CHECK(w.files.empty());
+        w.restart();
+        CHECK(w.notices.size() == 1);
+    }
+    SECTION("the disk is full")
+    {
+        w.notices_fail = true;
+        w.answer(unknown_user, 1);
+        CHECK(w.notices.empty());
+        CHECK(w.waits(id));
+        w.pass(300 * second);
+        CHECK(w.notices.empty());
+        w.notices_fail = false;
+        w.pass(61 * second);
+        CHECK(w.notices.size() == 1);
+    }
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK_FALSE(w.waits(id));
+    CHECK(w.files.empty());
+    CHECK(w.notices.size() == 1);
+}
+
+TEST_CASE("a start finds mail of all states, unlinks what is done, and keeps the times of the journal", "[qmgr]")
+{
+    FakeWorld w;
+    const auto done = w.put("s@host.example", {"u@far.example"});
+    const auto fresh = w.put("s@host.example", {"alice@host.example"});
+    const auto deferred = w.put("s@host.example", {"v@far.example"});
+    const auto held = w.put("s@host.example", {"w@far.example"});
+    const auto unfinished_move = w.put("s@host.example", {"x@far.example"});
+    w.files[deferred].place = {queue::State::deferred, 0};
+    w.files[held].place = {queue::State::hold, 0};
+    queue::Record r;
+    r.id = done;
+    r.event = queue::Event::done;
+    w.journal.push_back(r);
+    for (const auto& id : {deferred, unfinished_move}) {
+        r = {};
+        r.id = id;
+        r.event = queue::Event::deferred;
+        r.time_us = w.wall + 100 * second;
+        r.attempts = 3;
+        w.journal.push_back(r);
+    }
+    w.restart();
+    CHECK_FALSE(w.waits(done));
+    CHECK(w.targets() == std::vector<std::string>{"alice@host.example"});
+    CHECK(w.files.at(unfinished_move).place.state == queue::State::deferred);
+    w.pass(99 * second);
+    CHECK(w.sent.size() == 1);
+    w.pass(second);
+    CHECK(w.targets() == std::vector<std::string>{"alice@host.example", "v@far.example", "x@far.example"});
+    const Counts c = w.scheduler->counts();
+    CHECK(c.hold == 1);
+    CHECK(c.active == 3);
+    (void)fresh;
+}
+
+TEST_CASE("without the log the mail files alone restart the queue", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"a@far.example", "b@far.example"});
+    w.answer(greylisted);
+    w.journal.clear();
+    w.restart();
+    CHECK(w.targets() == std::vector<std::string>{"a@far.example", "b@far.example"});
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(id));
+}
+
+TEST_CASE("a damaged mail is put aside, and a missing one forgotten", "[qmgr]")
+{
+    FakeWorld w;
+    const auto bad = w.put("s@host.example", {"a@far.example"});
+    w.corrupt.insert(bad);
+    w.scheduler->queued(id_number(bad), 0);
+    w.scheduler->queued(id_number("6B0641F080FFFFFF"), 0);
+    w.run();
+    CHECK(w.sent.empty());
+    CHECK(w.files.at(bad).place.state == queue::State::corrupt);
+    CHECK(w.said_has(cat(bad, ": damaged mail file, put aside in corrupt/: damaged")));
+    CHECK(w.scheduler->catalog().size() == 0);
+}
+
+TEST_CASE("nothing is unlinked and no delivery begins while the journal cannot be written", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"alice@host.example"});
+    w.journal_fails = true;
+    w.answer(FakeWorld::delivered);
+    CHECK(w.waits(id));
+    CHECK(w.rebuilds == 1);
+    const auto next = w.take("s@host.example", {"bob@host.example"});
+    CHECK(w.sent.empty());
+    w.pass(60 * second);
+    CHECK(w.waits(id));
+    w.journal_fails = false;
+    w.pass(11 * second);
+    CHECK_FALSE(w.waits(id));
+    CHECK(w.targets() == std::vector<std::string>{"bob@host.example"});
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(next));
+    CHECK(w.said_has("qmgr's log is written again"));
+}
+
+TEST_CASE("hold, release, remove, requeue and flush do what they say, to waiting and to active mail", "[qmgr]")
+{
+    FakeWorld w;
+    const auto waiting = w.take("s@host.example", {"a@far.example"});
+    w.answer(greylisted);
+    const auto active = w.take("s@host.example", {"b@far.example"});
+    REQUIRE(w.sent.size() == 1);
+    const std::vector<uint64_t> both{id_number(waiting), id_number(active)};
+    CHECK(w.scheduler->hold(both) == 2);
+    w.run();
+    CHECK(w.files.at(waiting).place.state == queue::State::hold);
+    CHECK(w.files.at(active).place.state == queue::State::incoming);    // its attempt ends first
+    w.answer(greylisted);
+    CHECK(w.files.at(active).place.state == queue::State::hold);
+    w.pass(86'400 * second);
+    CHECK(w.sent.empty());
+    w.restart();
+    w.pass(86'400 * second);
+    CHECK(w.sent.empty());
+    CHECK(w.scheduler->flush_all() == 0);
+    CHECK(w.scheduler->release({id_number(waiting)}) == 1);
+    w.run();
+    CHECK(w.targets() == std::vector<std::string>{"a@far.example"});
+    CHECK(w.files.at(waiting).place.state == queue::State::deferred);
+    w.answer(greylisted);
+    CHECK(w.scheduler->flush_all() == 1);
+    w.run();
+    CHECK(w.targets() == std::vector<std::string>{"a@far.example"});
+    CHECK(w.scheduler->remove(both) == 2);
+    w.run();
+    CHECK_FALSE(w.waits(active));
+    CHECK(w.waits(waiting));
+    w.answer(FakeWorld::delivered);
+    CHECK(w.files.empty());
+    CHECK(w.scheduler->remove(both) == 0);
+}
+
+TEST_CASE("a mail that was to be held at intake is held", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"a@host.example"}, [](mail::Envelope& e) { e.hold = true; });
+    CHECK(w.sent.empty());
+    CHECK(w.files.at(id).place.state == queue::State::hold);
+    w.scheduler->release({id_number(id)});
+    w.run();
+    CHECK(w.sent.size() == 1);
+}
+
+TEST_CASE("a compacted journal means the same", "[qmgr]")
+{
+    FakeWorld w;
+    w.alias("list@host.example", {"a@one.example", "b@two.example", "c@three.example"});
+    const auto id = w.take("s@far.example", {"list@host.example", "x@four.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (a.nexthop == "one.example") return FakeWorld::delivered(a, t);
+        if (a.nexthop == "two.example") return unknown_user(a, t);
+        return a.nexthop == "far.example" ? FakeWorld::delivered(a, t) : greylisted(a, t);
+    });
+    CHECK(w.notices.size() == 1);
+    const auto reason = w.scheduler->catalog().reasons().text(w.entry(id)->reason);
+    const auto next = w.entry(id)->next_us;
+    w.journal = w.scheduler->catalog().live(w.now());
+    w.restart();
+    w.journal = w.scheduler->catalog().live(w.now());       // and again
+    w.restart();
+    CHECK(w.notices.size() == 1);
+    CHECK(w.entry(id)->next_us == next);
+    CHECK(w.scheduler->catalog().reasons().text(w.entry(id)->reason) == reason);
+    w.pass(300 * second);
+    CHECK(w.targets() == std::vector<std::string>{"c@three.example", "x@four.example"});
+    w.answer(FakeWorld::delivered);
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("transports error, retry and discard end in qmgr", "[qmgr]")
+{
+    FakeWorld w;
+    const auto route = [](const char* transport, const char* nexthop) {
+        ipc::Route r;
+        r.kind = ipc::Route::Kind::deliver;
+        r.transport = transport;
+        r.nexthop = nexthop;
+        return r;
+    };
+    w.table["a@x.example"] = route("error", "5.1.2 no such place");
+    w.table["b@x.example"] = route("retry", "4.7.0 not today");
+    w.table["c@x.example"] = route("discard", "");
+    const auto id = w.take("", {"a@x.example", "b@x.example", "c@x.example"});
+    CHECK(w.said_has("to=<a@x.example>, relay=none, delay=0, delays=0/0/0/0, dsn=5.1.2, status=bounced (no such place)"));
+    CHECK(w.said_has("to=<b@x.example>, relay=none, delay=0, delays=0/0/0/0, dsn=4.7.0, status=deferred (not today)"));
+    CHECK(w.said_has("to=<c@x.example>, relay=none, delay=0, delays=0/0/0/0, dsn=2.0.0, status=sent (discarded)"));
+    CHECK(w.entry(id)->attempts == 1);
+}
+
+TEST_CASE("100,000 waiting mails take less than 200 bytes each and start at once", "[qmgr]")
+{
+    CHECK(sizeof(Entry) + sizeof(uint64_t) + 4 * sizeof(void*) <= 200);
+    FakeWorld w;
+    queue::Record r;
+    r.event = queue::Event::deferred;
+    r.attempts = 3;
+    r.recipient = destination_hash("smtp:dead.example");
+    r.dsn = "4.4.1";
+    r.text = "connect to dead.example[192.0.2.1]:25: Connection timed out";
+    for (uint32_t i = 0; i < 100'000; ++i) {
+        r.id = cat("6B05B000", hex_upper(0x80000000u + i, 8));
+        r.time_us = w.wall + (1 + i % 4000) * second;
+        w.scheduler->replay(r);
+        w.scheduler->found(id_number(r.id), {queue::State::deferred, 0});
+    }
+    w.scheduler->begin();
+    w.run();
+    CHECK(w.opens == 0);
+    CHECK(w.scheduler->catalog().size() == 100'000);
+    CHECK(w.scheduler->catalog().reasons().distinct() == 1);
+    CHECK(w.scheduler->counts().deferred == 100'000);
+}
