@@ -140,6 +140,8 @@ Outcome run(Arguments& arguments, Verdict& verdict)
     auto target = LogTarget::open(*values, options.foreground);
     if (!target) return {EX_CONFIG, target.error().text};
     if (auto started = target->start("master"); !started) return {EX_CANTCREAT, started.error().text};
+    if (target->settings().target == log::Target::syslog && target->fd() < 0)
+        std::fprintf(stderr, "master: warning: no syslog daemon listens on %s: what is logged is lost until one does (or set maillog_file)\n", target->settings().path.c_str());
     if (auto ready = prepare_disk(*values, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
     const std::string run_directory(values->text("run_directory"));
     auto pid_file = daemon::PidFile::take(run_directory);

@@ -31,7 +31,7 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
             delay = std::min(delay * 2, longest_retry);
             return;
         }
-        delay = first_retry;
+        connected_us = loop.now_us();
         ipc::Channel::User user;
         user.message = [this](ipc::Message message) {
             if (on_message) on_message(std::move(message));
@@ -47,6 +47,8 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
     {
         const auto keep = shared_from_this();    // on_state may destroy the link
         channel.reset();
+        // A neighbour that hangs up at once is not asked again at once, for ever.
+        if (loop.now_us() - connected_us > std::chrono::microseconds(longest_retry).count()) delay = first_retry;
         retry.start(delay);
         delay = std::min(delay * 2, longest_retry);
         if (on_state) on_state(false);
@@ -56,6 +58,7 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
     std::string role;
     uint32_t instance;
     milliseconds delay = first_retry;
+    int64_t connected_us = 0;
     std::function<void(ipc::Message)> on_message;
     std::function<void(bool)> on_state;
     std::unique_ptr<ipc::Channel> channel;

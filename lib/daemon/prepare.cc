@@ -140,7 +140,11 @@ Result<std::vector<std::string>> make_directories(const std::vector<Wanted>& wan
         std::vector<std::string> wrong;
         check_one(one, wrong);
         if (wrong.empty()) continue;
-        for (std::string& text : wrong) done.push_back(std::move(text));
+        const bool missing = ::access(one.path.c_str(), F_OK) < 0 && errno == ENOENT;
+        if (missing)
+            done.push_back(cat("make ", one.path, ", ", one.user, ":", one.group, " ", octal(one.mode)));
+        else
+            for (const std::string& text : wrong) done.push_back(cat("mend ", text));
         if (only_say) continue;
         TRY(make_parents(one.path));
         TRY(mend(one));

@@ -32,6 +32,7 @@ public:
     void listeners();
     void aliases();
     void users();
+    void log();
     unsigned errors() const { return errors_; }
     unsigned warnings() const { return warnings_; }
 
@@ -137,6 +138,12 @@ void Check::users()
     }
 }
 
+void Check::log()
+{
+    if (values_.text("maillog_file").empty() && ::access("/dev/log", F_OK) < 0)
+        warning("no syslog daemon listens on /dev/log: what is logged is lost (set maillog_file, or start in the foreground)");
+}
+
 }  // namespace
 
 int check(const Common& common, int argc, char** argv)
@@ -158,6 +165,7 @@ int check(const Common& common, int argc, char** argv)
     work.listeners();
     work.users();
     work.aliases();
+    work.log();
     if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());
     return work.errors() ? EX_CONFIG : 0;
 }

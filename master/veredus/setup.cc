@@ -120,7 +120,7 @@ Result<void> Setup::directories(const conf::Values& values)
     if (!spool) return unexpected(spool.error());
     wanted.insert(wanted.end(), spool->begin(), spool->end());
     const auto done = TRY(daemon::make_directories(wanted, only_say_));
-    for (const std::string& text : done) say(cat(text, only_say_ ? "" : ": mended"));
+    for (const std::string& text : done) say(text);
     return {};
 }
 

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "lib/daemon/instance.h"
 #include "lib/daemon/zygote.h"
 #include "master/backoff.h"
+#include "master/notify.h"
 #include "master/resolver/users.h"
 #include "master/veredus/edit.h"
 #include "master/worker_policy.h"
@@ -288,4 +290,36 @@ TEST_CASE("a setting is edited in its place and everything else stays", "[veredu
     CHECK(edit_setting("a = 0\n  x\nb = 2\n", "a", std::nullopt) == "b = 2\n");
     CHECK(edit_setting("b = 2\n", "a", std::nullopt) == "b = 2\n");
     CHECK(edit_setting("  a = 0\n", "a", "1") == "  a = 0\na = 1\n");
+}
+
+TEST_CASE("systemd hears what was said, on a path and on an abstract socket, and roles do not inherit its address", "[master][notify]")
+{
+    for (const std::string& path : {cat("/tmp/veredus-unit-", ::getpid(), ".notify"), cat("@veredus-unit-", ::getpid())}) {
+        const Fd listener(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::memcpy(address.sun_path, path.data(), path.size());
+        if (path[0] == '@') address.sun_path[0] = 0;
+        REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())) == 0);
+        ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+        ::setenv("WATCHDOG_USEC", "30000000", 1);
+        ::setenv("WATCHDOG_PID", cat(::getpid()).c_str(), 1);
+        const auto notifier = master::Notifier::from_environment();
+        CHECK(notifier.watchdog_ms() == 30'000);
+        CHECK(::getenv("NOTIFY_SOCKET") == nullptr);
+        CHECK(::getenv("WATCHDOG_USEC") == nullptr);
+        notifier.say("READY=1\nSTATUS=running");
+        notifier.reloading();
+        char buffer[256];
+        ssize_t n = ::recv(listener.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+        REQUIRE(n > 0);
+        CHECK(std::string(buffer, static_cast<std::size_t>(n)) == "READY=1\nSTATUS=running");
+        n = ::recv(listener.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+        REQUIRE(n > 0);
+        CHECK(std::string(buffer, static_cast<std::size_t>(n)).find("RELOADING=1\nMONOTONIC_USEC=") == 0);
+        if (path[0] == '/') ::unlink(path.c_str());
+    }
+    ::setenv("WATCHDOG_USEC", "30000000", 1);
+    ::setenv("WATCHDOG_PID", "1", 1);     // somebody else's
+    CHECK(master::Notifier::from_environment().watchdog_ms() == 0);
 }
