@@ -254,8 +254,10 @@ bool Worker::forward(const Item& item)
 
 void Worker::to_mailbox(const Item& item)
 {
-    if (!rules_.mailbox_command.empty()) return to_command(item, rules_.mailbox_command);
-    if (rules_.home_mailbox.empty()) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
+    // Who keeps root's mailbox has no home and reads nothing by himself.
+    const bool for_root = mailbox_name() != person_.user;
+    if (!rules_.mailbox_command.empty() && !for_root) return to_command(item, rules_.mailbox_command);
+    if (rules_.home_mailbox.empty() || for_root) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
     to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
 }
 

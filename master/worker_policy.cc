@@ -28,6 +28,7 @@ Result<void> WorkerPolicy::check(const ipc::UserReply& user) const
     if (user.uid == 0) return fail("uid 0 is never served: give root an alias in the aliases file");
     if (user.gid == 0) return fail("its group is root's: never served");
     if (user.uid > UINT32_MAX - 2) return fail("not a uid");
+    if (user.name == daemon::root_mailbox_account) return {};    // made for this, and has nothing else
     // A process with the queue's own uid would be one step from every mail.
     for (const daemon::Account& account : daemon::accounts())
         if (!account.user.empty() && account.user == user.name) return fail("it is one of the mail system's own users");

@@ -84,6 +84,7 @@ std::vector<Account> accounts()
     std::vector<Account> list;
     for (const Role& role : table)
         if (std::string_view(role.user) != "root") list.push_back({role.user, role.group});
+    list.push_back({root_mailbox_account, root_mailbox_account});
     list.push_back({"", "veredus-drop"});
     list.push_back({"", admin_group});
     return list;

@@ -42,6 +42,10 @@ bool may_ask(std::string_view role, std::string_view neighbour);
 uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores);
 unsigned usable_cores();
 std::string jail_path(const Role& role, const conf::Values& values);     // empty: none
+// Keeps root's mailbox while root has no alias (main.cf(5), root_mailbox_user): the one account of ours that has a mailbox, and
+// no role runs as it.
+constexpr const char* root_mailbox_account = "veredus-root";
+
 // Names that `veredus setup` makes: user and its primary group, and groups alone.
 struct Account {
     std::string user, group;       // user empty: only the group

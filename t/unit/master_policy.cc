@@ -54,6 +54,8 @@ TEST_CASE("no process is ever started for root, for our own users, or below the 
     CHECK_FALSE(policy.check(user("alice", 1000, 0)));
     CHECK_FALSE(policy.check(user("veredus-queue", 1001, 1001)));
     CHECK_FALSE(policy.check(user("x", UINT32_MAX, 5)));
+    CHECK(policy.check(user("veredus-root", 120, 120)));    // keeps root's mailbox
+    CHECK_FALSE(policy.check(user("veredus-root", 0, 120)));
     policy.listed = {"root", "toor"};
     CHECK_FALSE(policy.check(user("root", 0, 0)));
     CHECK_FALSE(policy.check(user("toor", 0, 5)));

@@ -1,0 +1,479 @@
+// local: the dispatcher between qmgr and the processes of users, both played by the test.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <deque>
+#include <fstream>
+
+#include "lib/base/clock.h"
+#include "lib/base/crc32c.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/queue/file.h"
+#include "local/dispatcher.h"
+
+using namespace veredus;
+using namespace veredus::local;
+using ipc::Code;
+using ipc::Outcome;
+using Kind = queue::Child::Kind;
+
+namespace {
+
+constexpr auto blink = std::chrono::milliseconds(5);
+
+struct Asked {
+    std::string user;
+    std::function<void(Code, std::string, Fd)> done;
+};
+
+class Stage {
+public:
+    Stage()
+    {
+        log::capture(&log);
+        auto made = Loop::create();
+        REQUIRE(made);
+        loop = std::move(*made);
+        rules.policy.origin = "example.org";
+        rules.policy.delimiters = "+";
+        rules.policy.is_local = [](std::string_view domain) -> Result<bool> { return domain == "example.org"; };
+        rules.root_mailbox_user = "veredus-root";
+        rules.idle = std::chrono::hours(1);
+        mail_ = Fd(::memfd_create("queue", MFD_CLOEXEC));
+    }
+    ~Stage()
+    {
+        dispatcher.reset();
+        log::capture(nullptr);
+        if (!aliases_path_.empty()) ::unlink(aliases_path_.c_str());
+    }
+    void aliases_are(const std::string& text)
+    {
+        char name[] = "/tmp/veredus-aliases.XXXXXX";
+        const Fd fd(::mkstemp(name));
+        aliases_path_ = name;
+        REQUIRE(write_all(fd.get(), text));
+        REQUIRE(aliases.configure({cat("hash:", aliases_path_)}));
+    }
+    void start()
+    {
+        dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const std::string& user, auto done) { asked.push_back({user, std::move(done)}); });
+        auto pair = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(pair);
+        qmgr = std::move(pair->first);
+        dispatcher->take_peer(std::move(pair->second));
+    }
+    void attempt(uint64_t number, std::vector<ipc::Target> targets, std::string header = "Subject: x\r\n")
+    {
+        mail::Envelope envelope;
+        envelope.recipients.push_back({{"x", "example.org"}, 0, ""});
+        const std::string body = "body\r\n";
+        REQUIRE(::ftruncate(mail_.get(), 0) == 0);
+        REQUIRE(::lseek(mail_.get(), 0, SEEK_SET) == 0);
+        REQUIRE(write_all(mail_.get(), cat(queue::file_start(), body, queue::encode_tail(body.size(), crc32c(0, body), false, false, header, envelope))));
+        auto file = queue::read_mail_file(disk::posix_disk(), mail_, true);
+        REQUIRE(file);
+        ipc::Attempt a;
+        a.attempt = number;
+        a.queue_id = "65A3F00C12B7";
+        a.sender = "sender@example.net";
+        a.layout = file->layout;
+        a.targets = std::move(targets);
+        a.arrival_us = a.active_us = system_clock().wall_us();
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(ipc::AgentType::attempt);
+        m.body = a.encode();
+        m.fds.push_back(Fd(::dup(mail_.get())));
+        REQUIRE(ipc::send_blocking(qmgr.get(), m, 1000));
+    }
+    // Turns the loop until `ready`.
+    template <class F> void until(F ready)
+    {
+        const int64_t end = system_clock().mono_us() + 20 * us_per_second;
+        while (!ready()) {
+            REQUIRE(system_clock().mono_us() < end);
+            loop->run_once(blink);
+        }
+    }
+    std::optional<ipc::Message> read(const Fd& fd)
+    {
+        pollfd p{fd.get(), POLLIN, 0};
+        if (::poll(&p, 1, 0) <= 0) return std::nullopt;
+        auto m = ipc::recv_blocking(fd.get(), 1000);
+        REQUIRE(m);
+        if (!*m) return std::nullopt;
+        return std::move(**m);
+    }
+    std::vector<ipc::Verdict> verdicts(std::size_t count)
+    {
+        std::vector<ipc::Verdict> all;
+        until([&] {
+            while (auto m = read(qmgr)) {
+                auto v = ipc::Verdicts::decode(m->body);
+                REQUIRE(v);
+                for (auto& one : v->verdicts) all.push_back(std::move(one));
+            }
+            return all.size() >= count;
+        });
+        return all;
+    }
+    // The user's process, as the test plays it.
+    Fd serve(std::size_t index = 0)
+    {
+        until([&] { return asked.size() > index; });
+        auto pair = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(pair);
+        asked[index].done(Code::ok, "", std::move(pair->second));
+        return std::move(pair->first);
+    }
+    ipc::Attempt job(const Fd& worker)
+    {
+        std::optional<ipc::Message> m;
+        until([&] { return (m = read(worker)).has_value(); });
+        auto a = ipc::Attempt::decode(m->body);
+        REQUIRE(a);
+        CHECK(m->fds.size() == 1);
+        return *a;
+    }
+    void say(const Fd& worker, uint64_t attempt, std::vector<ipc::Verdict> list)
+    {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
+        m.body = ipc::Verdicts{attempt, std::move(list)}.encode();
+        REQUIRE(ipc::send_blocking(worker.get(), m, 1000));
+    }
+
+    std::string log;
+    std::unique_ptr<Loop> loop;
+    DispatchRules rules;
+    AliasMaps aliases;
+    std::unique_ptr<Dispatcher> dispatcher;
+    std::vector<Asked> asked;
+    Fd qmgr;
+
+private:
+    Fd mail_;
+    std::string aliases_path_;
+};
+
+ipc::Target to(uint32_t index, const std::string& address, Kind kind = Kind::address)
+{
+    ipc::Target t;
+    t.index = index;
+    t.kind = kind;
+    t.address = address;
+    t.sender = "-";
+    return t;
+}
+
+ipc::Verdict said(uint32_t index, Outcome outcome, const char* dsn, const char* text)
+{
+    ipc::Verdict v;
+    v.index = index;
+    v.outcome = outcome;
+    v.dsn = dsn;
+    v.text = text;
+    return v;
+}
+
+}  // namespace
+
+TEST_CASE("a recipient goes to his process, its verdict to qmgr and into the log", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(7, {to(4, "alice+x@example.org")});
+    const Fd worker = s.serve();
+    CHECK(s.asked[0].user == "alice");
+    const auto job = s.job(worker);
+    REQUIRE(job.targets.size() == 1);
+    CHECK(job.targets[0].address == "alice+x@example.org");
+    CHECK(job.targets[0].extension == "x");
+    CHECK(job.sender == "sender@example.net");
+    s.say(worker, job.attempt, {said(4, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    const auto v = s.verdicts(1);
+    CHECK(v[0].index == 4);
+    CHECK(v[0].outcome == Outcome::delivered);
+    CHECK(v[0].relay == "local");
+    CHECK(s.log.find("65A3F00C12B7: to=<alice+x@example.org>, relay=local, delay=") != std::string::npos);
+    CHECK(s.log.find("dsn=2.0.0, status=sent (delivered to maildir)") != std::string::npos);
+    CHECK(s.dispatcher->in_flight() == 0);
+    // the second mail finds the process at work
+    s.attempt(8, {to(0, "alice@example.org")});
+    CHECK(s.job(worker).targets[0].index == 0);
+    CHECK(s.asked.size() == 1);
+}
+
+TEST_CASE("aliases become children, without a process", "[local][dispatcher][alias]")
+{
+    Stage s;
+    s.aliases_are("staff: alice, bob\nself: self\nroot: alice\n");
+    s.start();
+    s.attempt(1, {to(0, "Staff@example.org"), to(1, "postmaster@example.org"), to(2, "root@example.org"), to(3, "mailer-daemon@example.org")});
+    auto v = s.verdicts(4);
+    std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+    REQUIRE(v[0].outcome == Outcome::expanded);
+    CHECK(v[0].children.size() == 2);
+    CHECK(v[0].text == "expanded to 2 recipients");
+    CHECK(v[1].children.at(0).text == "root@example.org");        // RFC 5321 §4.5.1, without an alias of its own
+    CHECK(v[2].children.at(0).text == "alice@example.org");
+    CHECK(v[3].children.at(0).text == "postmaster@example.org");
+    CHECK(s.asked.empty());
+    s.attempt(2, {to(0, "staff@example.org")}, "Delivered-To: STAFF@example.org\r\n");
+    CHECK(s.verdicts(1)[0].dsn == "5.4.6");
+    // an alias that names itself: the mailbox, with .forward
+    s.attempt(3, {to(0, "self@example.org")});
+    v = s.verdicts(1);
+    CHECK(v[0].children.at(0).kind == Kind::mailbox);
+    s.attempt(4, {to(0, v[0].children[0].text, Kind::mailbox)});
+    const Fd worker = s.serve();
+    CHECK(s.job(worker).targets.at(0).kind == Kind::address);
+}
+
+TEST_CASE("a list longer than a message comes in pages", "[local][dispatcher][alias]")
+{
+    Stage s;
+    std::string text = "all:";
+    for (int i = 0; i < 5000; ++i) append(text, i ? ",\n  user" : " user", i, "@elsewhere.example.net");
+    s.aliases_are(text + "\n");
+    s.start();
+    s.attempt(1, {to(0, "all@example.org")});
+    std::size_t children = 0;
+    bool more = true;
+    s.until([&] {
+        while (auto m = s.read(s.qmgr)) {
+            auto v = ipc::Verdicts::decode(m->body);
+            REQUIRE(v);
+            for (const auto& one : v->verdicts) {
+                CHECK(more);
+                children += one.children.size();
+                more = one.more;
+            }
+        }
+        return !more;
+    });
+    CHECK(children == 5000);
+    CHECK(s.log.find("(expanded to 5000 recipients)") != std::string::npos);
+}
+
+TEST_CASE("what master says of a user decides what becomes of his mail", "[local][dispatcher]")
+{
+    struct Case {
+        const char* address;
+        Code code;
+        Outcome outcome;
+        const char *dsn, *text;
+    };
+    const Case cases[] = {
+        {"nobody-here@example.org", Code::unknown, Outcome::failed, "5.1.1", "unknown user: \"nobody-here\""},
+        {"daemon@example.org", Code::refused, Outcome::failed, "5.2.1", "no delivery for user \"daemon\""},
+        {"alice@example.org", Code::unavailable, Outcome::deferred, "4.3.0", "no process for user \"alice\""},
+        {"root@example.org", Code::unknown, Outcome::deferred, "4.3.5", "root has no alias"},
+        {"root@example.org", Code::refused, Outcome::deferred, "4.3.5", "root has no alias"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.address);
+        Stage s;
+        s.start();
+        s.attempt(1, {to(0, c.address)});
+        s.until([&] { return !s.asked.empty(); });
+        s.asked[0].done(c.code, "because", Fd());
+        const auto v = s.verdicts(1);
+        CHECK(v[0].outcome == c.outcome);
+        CHECK(v[0].dsn == c.dsn);
+        CHECK(v[0].text.starts_with(c.text));
+    }
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "|/bin/cat", Kind::command)});
+    s.until([&] { return !s.asked.empty(); });
+    CHECK(s.asked[0].user == "nobody");
+    s.asked[0].done(Code::refused, "because", Fd());
+    CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+}
+
+TEST_CASE("root's mail goes to the user that keeps root's mailbox, never to .forward", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "root@example.org")});
+    const Fd worker = s.serve();
+    CHECK(s.asked[0].user == "veredus-root");
+    const auto job = s.job(worker);
+    CHECK(job.targets.at(0).kind == Kind::mailbox);
+    CHECK(job.targets.at(0).address == "root@example.org");
+}
+
+TEST_CASE("a process that dies defers what it had, and has a successor", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org"), to(1, "alice+x@example.org")});
+    Fd worker = s.serve();
+    const auto job = s.job(worker);
+    s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    CHECK(s.verdicts(1)[0].index == 0);
+    worker.reset();
+    const auto v = s.verdicts(1);
+    CHECK(v[0].index == 1);
+    CHECK(v[0].outcome == Outcome::deferred);
+    CHECK(v[0].dsn == "4.3.0");
+    s.attempt(2, {to(0, "alice@example.org")});
+    const Fd next = s.serve(1);
+    CHECK(s.job(next).targets.size() == 1);
+}
+
+TEST_CASE("a process that hangs is given up", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.timeout = std::chrono::milliseconds(50);
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd worker = s.serve();
+    const auto v = s.verdicts(1);
+    CHECK(v[0].outcome == Outcome::deferred);
+    CHECK(v[0].text.find("does not answer") != std::string::npos);
+}
+
+TEST_CASE("a process can speak for nobody else's mail", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org"), to(1, "bob@example.org")});
+    const Fd alice = s.serve(0), bob = s.serve(1);
+    const auto for_alice = s.job(alice), for_bob = s.job(bob);
+    const auto lie = said(1, Outcome::delivered, "2.0.0", "lie");
+    s.say(alice, for_bob.attempt, {lie});
+    s.say(alice, for_alice.attempt, {lie});
+    s.say(alice, 4711, {lie});
+    s.say(alice, for_alice.attempt, {said(0, Outcome::delivered, "5.0.0", "nonsense")});
+    auto v = s.verdicts(1);
+    CHECK(v[0].index == 0);
+    CHECK(v[0].outcome == Outcome::deferred);
+    s.say(bob, for_bob.attempt, {said(1, Outcome::failed, "5.1.1", "no")});
+    v = s.verdicts(1);
+    CHECK(v[0].index == 1);
+    CHECK(v[0].text == "no");
+    CHECK(s.log.find("lie") == std::string::npos);
+}
+
+TEST_CASE("pages of a .forward are gathered before they count", "[local][dispatcher][forward]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd worker = s.serve();
+    const auto job = s.job(worker);
+    auto page = said(0, Outcome::expanded, "2.0.0", "");
+    page.more = true;
+    page.children = {{Kind::address, "a@example.net", "", "-"}};
+    s.say(worker, job.attempt, {page});
+    page.more = false;
+    page.children = {{Kind::command, "cat", "root", "-"}};
+    s.say(worker, job.attempt, {page});
+    const auto v = s.verdicts(1);
+    REQUIRE(v[0].children.size() == 2);
+    CHECK(v[0].children[1].run_as == "alice");
+}
+
+TEST_CASE("the number of processes is limited, idle ones make room", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.workers = 1;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    s.attempt(2, {to(0, "bob@example.org")});
+    const Fd alice = s.serve(0);
+    const auto job = s.job(alice);
+    CHECK(s.asked.size() == 1);
+    s.say(alice, job.attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+    const Fd bob = s.serve(1);
+    CHECK(s.asked[1].user == "bob");
+    CHECK(s.job(bob).targets.size() == 1);
+    const auto gone = ipc::recv_blocking(alice.get(), 1000);
+    REQUIRE(gone);
+    CHECK_FALSE(*gone);    // alice's process was told to go
+}
+
+TEST_CASE("an idle process is let go", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.idle = std::chrono::milliseconds(20);
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd worker = s.serve();
+    const auto job = s.job(worker);
+    s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+    s.verdicts(1);
+    pollfd p{worker.get(), POLLIN, 0};
+    s.until([&] { return ::poll(&p, 1, 0) > 0; });
+    const auto gone = ipc::recv_blocking(worker.get(), 1000);
+    REQUIRE(gone);
+    CHECK_FALSE(*gone);
+}
+
+TEST_CASE("a slow command does not hold up the user's mailbox", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    auto command = to(0, "sleep 1000", Kind::command);
+    command.run_as = "alice";
+    s.attempt(1, {command, to(1, "alice@example.org")});
+    const Fd first = s.serve(0), second = s.serve(1);
+    CHECK(s.job(first).targets.at(0).kind == Kind::command);
+    CHECK(s.job(second).targets.at(0).kind == Kind::address);
+}
+
+TEST_CASE("stopping waits for what is in flight and takes nothing new", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd worker = s.serve();
+    const auto job = s.job(worker);
+    bool stopped = false;
+    s.dispatcher->stop([&] { stopped = true; });
+    s.attempt(2, {to(0, "bob@example.org")});
+    CHECK(s.verdicts(1)[0].dsn == "4.3.2");
+    CHECK_FALSE(stopped);
+    s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+    s.until([&] { return stopped; });
+    CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+}
+
+TEST_CASE("aliases are read again when the file changes, and an unreadable one keeps the old", "[local][alias]")
+{
+    std::string lines;
+    log::capture(&lines);
+    char name[] = "/tmp/veredus-aliases.XXXXXX";
+    const Fd fd(::mkstemp(name));
+    REQUIRE(write_all(fd.get(), "one: alice\n"));
+    AliasMaps maps;
+    REQUIRE(maps.configure({cat("texthash:", name), "inline:{two=bob}"}));
+    CHECK((*maps.find("one")).has_value());
+    CHECK((*maps.find("two")).has_value());
+    CHECK_FALSE((*maps.find("three")).has_value());
+    std::ofstream(name) << "three: carol, dave\n";
+    const int64_t end = system_clock().mono_us() + 10 * us_per_second;
+    while (!(*maps.find("three")).has_value()) {
+        REQUIRE(system_clock().mono_us() < end);
+        maps.refresh();
+        ::usleep(20'000);
+    }
+    CHECK_FALSE((*maps.find("one")).has_value());
+    ::unlink(name);
+    AliasMaps missing;
+    REQUIRE(missing.configure({cat("hash:", name)}));
+    const auto none = missing.find("one");
+    REQUIRE(none);
+    CHECK_FALSE(none->has_value());
+    CHECK(lines.find("does not exist") != std::string::npos);
+    log::capture(nullptr);
+}
