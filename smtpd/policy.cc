@@ -43,4 +43,10 @@ smtp::Outcome MxPolicy::recipient(reception::Session& session, const mail::Recip
     return smtp::Pending{};
 }
 
+void MxPolicy::foresee(const std::vector<mail::Address>& coming)
+{
+    for (const mail::Address& address : coming)
+        if (!(address.domain.empty() && is_postmaster(address))) (void)recipients_.check(address.text(), [](const ipc::Route&) {});
+}
+
 }  // namespace veredus::smtpd

@@ -24,6 +24,8 @@ public:
     bool counted(const net::Address& client) override { return !exempt_->trusts(client); }
     smtp::Outcome recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) override;
 
+    void foresee(const std::vector<mail::Address>& coming) override;
+
     // What a route means for a client; pure.
     static smtp::Reply verdict(const ipc::Route& route, const mail::Address& address, mail::Origin origin);
 

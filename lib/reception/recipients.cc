@@ -1,7 +1,7 @@
 // Router's word on recipients, asked in batches and kept for a moment.
 #include "lib/reception/recipients.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "lib/log/log.h"
 
@@ -10,6 +10,7 @@ namespace veredus::reception {
 namespace {
 
 constexpr std::size_t batch = 500;                 // lib/ipc/route.h: more go in pages
+constexpr std::size_t batch_bytes = 60'000;        // and the answer must fit into a message too: it says address, next hop, and some words
 constexpr std::size_t cache_half = 10'000;
 constexpr int64_t good_us = 30'000'000;            // users come and go without a change of router's tables
 constexpr int64_t bad_us = 3'000'000;              // whoever was just created must not bounce for long
@@ -69,16 +70,28 @@ void RouterRecipients::ask()
     scheduled_ = false;
     std::vector<Asked> all;
     all.swap(waiting_);
-    for (std::size_t from = 0; from < all.size(); from += batch) {
-        const std::size_t to = std::min(all.size(), from + batch);
-        std::vector<Asked> page(std::make_move_iterator(all.begin() + static_cast<std::ptrdiff_t>(from)), std::make_move_iterator(all.begin() + static_cast<std::ptrdiff_t>(to)));
-        ipc::RouteRequest request;
-        request.check_only = true;
-        for (const Asked& a : page) request.recipients.push_back(a.address);
-        call_(request.encode(), [self = std::weak_ptr(self_), page = std::move(page)](Result<ipc::Message> answer) {
-            if (const auto alive = self.lock()) (*alive)->answered(page, std::move(answer));
-        });
+    std::vector<Asked> page;
+    std::size_t bytes = 0;
+    for (Asked& a : all) {
+        const std::size_t cost = 2 * a.address.size() + 110;
+        if (page.size() == batch || bytes + cost > batch_bytes) {
+            send(std::exchange(page, {}));
+            bytes = 0;
+        }
+        bytes += cost;
+        page.push_back(std::move(a));
     }
+    if (!page.empty()) send(std::move(page));
+}
+
+void RouterRecipients::send(std::vector<Asked> page)
+{
+    ipc::RouteRequest request;
+    request.check_only = true;
+    for (const Asked& a : page) request.recipients.push_back(a.address);
+    call_(request.encode(), [self = std::weak_ptr(self_), page = std::move(page)](Result<ipc::Message> answer) {
+        if (const auto alive = self.lock()) (*alive)->answered(page, std::move(answer));
+    });
 }
 
 void RouterRecipients::answered(const std::vector<Asked>& asked, Result<ipc::Message> answer)
@@ -94,10 +107,9 @@ void RouterRecipients::answered(const std::vector<Asked>& asked, Result<ipc::Mes
         generation_ = reply->generation;
         forget();
     }
-    for (std::size_t i = 0; i < asked.size(); ++i) {
-        keep(asked[i].address, reply->routes[i]);
-        asked[i].done(reply->routes[i]);
-    }
+    // All of them are known before the first session goes on and asks for its next one.
+    for (std::size_t i = 0; i < asked.size(); ++i) keep(asked[i].address, reply->routes[i]);
+    for (std::size_t i = 0; i < asked.size(); ++i) asked[i].done(reply->routes[i]);
 }
 
 }  // namespace veredus::reception

@@ -44,6 +44,7 @@ private:
     const ipc::Route* look_up(const std::string& address);
     void keep(const std::string& address, const ipc::Route& route);
     void ask();
+    void send(std::vector<Asked> page);
     void answered(const std::vector<Asked>& asked, Result<ipc::Message> answer);
 
     Loop& loop_;

@@ -21,6 +21,7 @@ using std::chrono::seconds;
 
 constexpr std::size_t held_limit = 32 * 1024;      // unanswered input of one session; then we stop reading
 constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does not take; then too
+constexpr std::size_t foreseen_at_once = 300;
 constexpr std::size_t kept_output = 512;
 constexpr seconds parting_time{20};                // for a peer to take our last words
 constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
@@ -107,6 +108,7 @@ void Session::after(smtp::Server::Wants wants)
     waiting_ = wants == smtp::Server::Wants::answer;
     if (waiting_) {
         // Replies of the same group wait for this one: they leave in one write.
+        if (engine_.held() > 0 && !engine_.in_data()) foresee();
         if (engine_.held() > held_limit && !std::exchange(paused_, true)) stream_.pause_reading(true);
         return;
     }
@@ -117,6 +119,20 @@ void Session::after(smtp::Server::Wants wants)
     errors_seen_ = engine_.errors();
     if (erred && errors_seen_ > settings_->limits.soft_errors && settings_->error_sleep.count() > 0) return slow_down();
     flush();
+}
+
+// A pipelined RCPT waits for the one before it; the policy hears of all of them now, so that the wait is one wait.
+void Session::foresee()
+{
+    std::vector<mail::Address> coming;
+    for (std::string_view rest = engine_.held_bytes(); coming.size() < foreseen_at_once;) {
+        const std::size_t end = rest.find('\n');
+        const smtp::Line line = smtp::split_verb(rest.substr(0, end));
+        if (end == std::string_view::npos || !iequals(line.verb, "RCPT")) break;
+        if (auto path = smtp::parse_rcpt_to(line.rest, false)) coming.push_back(std::move(path->address));
+        rest.remove_prefix(end + 1);
+    }
+    if (!coming.empty()) house_.parts_.policy.foresee(coming);
 }
 
 // Postfix's smtpd_error_sleep_time, without a process that sleeps.

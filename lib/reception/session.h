@@ -46,6 +46,8 @@ public:
     virtual std::optional<smtp::Reply> greet(const Client&) { return std::nullopt; }   // a reply refuses the client
     virtual smtp::Outcome sender(Session&, const mail::Envelope&) { return smtp::Reply{250, "2.1.0", "Ok"}; }
     virtual smtp::Outcome recipient(Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) = 0;
+    // Recipients that the client has sent already and that will be asked about one by one: they may be looked up together.
+    virtual void foresee(const std::vector<mail::Address>&) {}
     // What looks at the mail before it is committed, besides the hop count.
     virtual std::vector<std::unique_ptr<queue::Inspector>> inspectors(const Session&, const std::string& id) { (void)id; return {}; }
 };
@@ -71,6 +73,7 @@ private:
     bool busy() const { return engine_.in_data() || mail_; }
     void answer(uint32_t question, const smtp::Reply& reply);
     void after(smtp::Server::Wants wants);
+    void foresee();
     void slow_down();
     void secure();
     std::function<void(const smtp::Reply&)> resume(uint32_t question);

@@ -91,6 +91,7 @@ public:
     const mail::Envelope& envelope() const { return envelope_; }
     std::string_view surplus() const { return surplus_; }  // what a peer sent that had to wait for a reply (strict_groups)
     std::size_t held() const { return input_.size(); }     // bytes kept while an answer is pending: the owner stops reading
+    std::string_view held_bytes() const { return input_; } // until the next call: what the peer has said already
     std::string tally() const;                             // "ehlo=1 rcpt=0/1 quit=1 commands=2/3", for the disconnect line
 
 private:

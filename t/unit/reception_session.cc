@@ -493,8 +493,51 @@ TEST_CASE("router is asked in batches, its answers are kept until its tables cha
     for (int i = 0; i < 1100; ++i) ask(cat("u", i, "@x").c_str());
     loop->run_once(milliseconds(10));
     REQUIRE(requests.size() == 7);
-    CHECK(requests[4].recipients.size() == 500);
-    CHECK(requests[6].recipients.size() == 100);
+    CHECK(requests[4].recipients.size() + requests[5].recipients.size() + requests[6].recipients.size() == 1100);
+    for (const auto& request : requests) CHECK(request.recipients.size() <= 500);
+    for (int i = 0; i < 300; ++i) ask(cat(std::string(300, 'x'), i, "@x").c_str());
+    loop->run_once(milliseconds(10));
+    CHECK(requests.size() > 8);  // long addresses: fewer in a message
+    for (const auto& request : requests) CHECK(request.encode().size() < ipc::max_message / 2);
+}
+
+TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
+{
+    Desk desk;
+    unsigned calls = 0;
+    std::vector<std::size_t> sizes;
+    RouterRecipients recipients(*desk.loop, [&](std::string body, std::function<void(Result<ipc::Message>)> done) {
+        ++calls;
+        ipc::RouteReply reply;
+        reply.generation = 1;
+        reply.routes.resize(ipc::RouteRequest::decode(body)->recipients.size());
+        sizes.push_back(reply.routes.size());
+        for (auto& route : reply.routes) {
+            route.kind = ipc::Route::Kind::deliver;
+            route.address_class = ipc::AddressClass::local;
+        }
+        desk.loop->defer([done, bytes = reply.encode()] {
+            ipc::Message m;
+            m.body = bytes;
+            done(std::move(m));
+        });
+    });
+    smtpd::MxPolicy policy(trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), recipients);
+    desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
+    {
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        std::string group = "MAIL FROM:<a@x.org>\r\n";
+        for (int i = 0; i < 100; ++i) append(group, "RCPT TO:<u", i, "@here.example>\r\n");
+        CHECK(peer.talk(group, 101).find("550") == std::string::npos);
+        CHECK(peer.count() == 101);
+        CHECK(calls <= 2);
+        CHECK(sizes[0] >= 99);
+    }
+    for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+    desk.sessions.reset();
+    for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
 }
 
 TEST_CASE("what was queued in a turn is told in one message", "[smtpd]")
