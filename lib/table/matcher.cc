@@ -5,12 +5,104 @@
 #include <pcre2.h>
 #include <regex.h>
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/net/address.h"
 
 namespace veredus::table {
 
 namespace {
+
+// How many nodes regcomp(3) makes of a pattern: it copies what a + or {n} repeats, so that "a++++…" or "((a{99}){99}){99}"
+// would take all memory there is.
+class PosixCost {
+public:
+    PosixCost(std::string_view pattern, bool extended) : text_(pattern), extended_(extended), limit_(3000 + 2 * pattern.size()) {}
+    bool too_much() { return count() >= limit_; }
+
+private:
+    uint64_t count()
+    {
+        while (at_ < text_.size() && sum_ < limit_) step();
+        uint64_t total = sum_ + atom_;
+        for (const uint64_t outer : outer_) total += outer;
+        return total;
+    }
+    void begin_atom(uint64_t size)
+    {
+        sum_ += atom_;
+        atom_ = size;
+        repeats_ = false;
+    }
+    // A repetition of what repeats itself costs regcomp much more than the copies.
+    void repeat(uint64_t times)
+    {
+        atom_ = std::min(atom_ * std::max<uint64_t>(times, 1) * (repeats_ ? 4 : 1), limit_);
+        repeats_ = true;
+    }
+    void step()
+    {
+        char c = text_[at_++];
+        bool special = extended_;
+        if (c == '\\' && at_ < text_.size()) {
+            c = text_[at_++];
+            special = !extended_;      // \( \{ \+ are operators of the basic syntax
+        }
+        if (c == '[' && special == extended_) return bracket();
+        if (!special) return begin_atom(1);
+        if (c == '(') {
+            begin_atom(0);
+            outer_.push_back(sum_);
+            sum_ = 0;
+            inside_.push_back(false);
+        } else if (c == ')' && !outer_.empty()) {
+            const uint64_t inner = sum_ + atom_ + 1;
+            sum_ = outer_.back();
+            outer_.pop_back();
+            atom_ = inner;
+            repeats_ = inside_.back();
+            inside_.pop_back();
+        } else if (c == '+') {
+            repeat(2);
+        } else if (c == '{') {
+            interval();
+        } else if (c == '*' || c == '?') {
+            repeat(1);
+        } else {
+            begin_atom(1);
+        }
+        if (repeats_)
+            for (std::size_t i = 0; i < inside_.size(); ++i) inside_[i] = true;
+    }
+    void interval()
+    {
+        uint64_t most = 0, number = 0;
+        for (; at_ < text_.size() && (is_digit(text_[at_]) || text_[at_] == ','); ++at_) {
+            number = text_[at_] == ',' ? 0 : std::min<uint64_t>(number * 10 + static_cast<uint64_t>(text_[at_] - '0'), limit_);
+            most = std::max(most, number);
+        }
+        if (at_ < text_.size() && text_[at_] == '\\') ++at_;
+        if (at_ < text_.size() && text_[at_] == '}') ++at_;
+        repeat(most + 1);
+    }
+    void bracket()      // "]" first in it is an ordinary character
+    {
+        if (at_ < text_.size() && text_[at_] == '^') ++at_;
+        if (at_ < text_.size() && text_[at_] == ']') ++at_;
+        at_ = std::min(text_.find(']', at_), text_.size() - 1) + 1;
+        begin_atom(1);
+    }
+
+    std::string_view text_;
+    bool extended_;
+    uint64_t limit_;
+    std::size_t at_ = 0;
+    uint64_t sum_ = 0, atom_ = 0;
+    std::vector<uint64_t> outer_;
+    bool repeats_ = false;              // the last atom
+    std::vector<bool> inside_;          // each open group
+};
 
 class Posix final : public Matcher {
 public:
@@ -121,6 +213,8 @@ Result<std::unique_ptr<Matcher>> posix_matcher(const std::string& pattern, std::
         else if (flag == 'x') options ^= REG_EXTENDED;
         else return fail(cat("unknown flag \"", flag, "\"; known are i, m and x"));
     }
+    if (PosixCost(pattern, options & REG_EXTENDED).too_much())
+        return fail(cat("\"", printable(pattern, 80), "\": repeats too much within repetitions"));
     auto matcher = std::make_unique<Posix>();
     TRY(matcher->compile(pattern, options));
     return matcher;

@@ -133,6 +133,19 @@ TEST_CASE("a pattern that goes wild is an error, not an endless loop", "[table]"
     CHECK(get(**t, std::string_view("a\0a", 3)) == "-");
 }
 
+TEST_CASE("a regular expression that would take all memory is refused", "[table]")
+{
+    for (const std::string& pattern : {cat("a", std::string(40, '+')), std::string("((((a{99}){99}){99}){99})"), std::string("(((((((((((((((((((((((a)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+")}) {
+        const auto t = table::pattern_table_of(Pattern::posix, cat("/", pattern, "/ x\n"));
+        REQUIRE(t);
+        CHECK((*t)->problems().size() == 1);
+    }
+    for (const char* pattern : {"^[]a+]+\\.(x|y){2,5}[[:alpha:]]*$", "^(([a-z]+\\.)+[a-z]{2,63})$", "^(.*)+$"}) {
+        INFO(pattern);
+        CHECK((*table::pattern_table_of(Pattern::posix, cat("/", pattern, "/ x\n")))->problems().empty());
+    }
+}
+
 TEST_CASE("cidr: networks in order, negation and if", "[table]")
 {
     const auto t = table::pattern_table_of(Pattern::cidr, "192.0.2.1 REJECT $5\n192.0.2.0/24 OK\n2001:db8::/32 six\n10.0.0.1/8 bad\n"
