@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "lib/table/aliases.h"
@@ -35,6 +36,18 @@ int check_file(const std::string& path)
     return problems.empty() ? EX_OK : EX_DATAERR;
 }
 
+// In the user database, or in a file of passdb (user:password:uid…) as far as this caller may read it.
+bool is_user(const std::string& name, const conf::Values& values)
+{
+    for (const std::string& source : values.list("passdb")) {
+        if (source == "system" && getpwnam(name.c_str())) return true;
+        if (!source.starts_with("file:")) continue;
+        const auto text = read_file(source.substr(5), 64 << 20);
+        if (text && cat('\n', *text).find(cat('\n', name, ':')) != std::string::npos) return true;
+    }
+    return false;
+}
+
 // One line, as sendmail -bv says it. False when nobody would get the mail.
 bool verify_address(const mail::Address& address, const conf::Values& values, const std::vector<table::Aliases>& aliases)
 {
@@ -52,7 +65,7 @@ bool verify_address(const mail::Address& address, const conf::Values& values, co
                 std::printf("%s... deliverable: alias %s, %zu targets\n", shown.c_str(), printable(name).c_str(), entry->targets.size());
                 return true;
             }
-    if (getpwnam(part.user.c_str()) || getpwnam(address.local.c_str())) {
+    if (is_user(part.user, values) || is_user(address.local, values)) {
         std::printf("%s... deliverable: mailer local, user %s\n", shown.c_str(), printable(part.user).c_str());
         return true;
     }

@@ -111,6 +111,7 @@ int smtp(const Invocation& invocation)
     limits.message_size = static_cast<uint64_t>(values->number("message_size_limit"));
     limits.recipients = queue::drop::max_recipients;     // nobody but the caller himself is kept waiting
     limits.dsn = limits.smtputf8 = true;
+    limits.strict_groups = false;                        // a whole session may come from a file
     smtp::Server server(policy, limits);
 
     std::string out, in(65'536, '\0');
