@@ -8,6 +8,7 @@ namespace veredus::qmgr {
 
 namespace {
 constexpr std::size_t batch_size = 100;
+constexpr int tries_while_moving = 5;
 
 std::string_view stage_name(const Entry& e)
 {
@@ -76,7 +77,6 @@ void Query::gather(const std::string& after)
 
 void Query::next()
 {
-    const bool read = details_ || !filter_.sender.empty() || !filter_.recipient.empty() || !filter_.reason.empty();
     auto batch = std::make_shared<std::vector<Candidate>>();
     for (; at_ < ids_.size() && batch->size() < batch_size; ++at_) {
         const Entry* e = core_.scheduler().catalog().find(ids_[at_]);
@@ -85,10 +85,18 @@ void Query::next()
         batch->back().id = e->id;
         batch->back().place = e->place();
     }
-    auto work = [read, batch, &spool = core_.spool()] {
-        if (!read) return;
+    read(std::move(batch), 0);
+}
+
+void Query::read(std::shared_ptr<std::vector<Candidate>> batch, int tries)
+{
+    if (!details_ && filter_.sender.empty() && filter_.recipient.empty() && filter_.reason.empty()) {
+        core_.pool().run([] {}, [self = shared_from_this(), batch] { self->take(*batch); });
+        return;
+    }
+    auto work = [batch, &spool = core_.spool()] {
         for (Candidate& c : *batch) {
-            const auto fd = spool.open_mail(id_text(c.id), c.place);
+            const auto fd = c.read ? Result<Fd>(fail("")) : spool.open_mail(id_text(c.id), c.place);
             if (!fd) continue;
             auto file = queue::read_mail_file(spool.disk(), *fd, false);
             if (!file) continue;
@@ -96,7 +104,23 @@ void Query::next()
             c.read = true;
         }
     };
-    core_.pool().run(std::move(work), [self = shared_from_this(), batch] { self->take(*batch); });
+    core_.pool().run(std::move(work), [self = shared_from_this(), batch, tries] {
+        if (tries < tries_while_moving && self->moved(*batch)) return self->read(batch, tries + 1);
+        self->take(*batch);
+    });
+}
+
+// A mail that was on its way from one directory to another when we wanted to read it would look as if it were nobody's.
+bool Query::moved(std::vector<Candidate>& batch) const
+{
+    bool any = false;
+    for (Candidate& c : batch) {
+        Entry* const entry = c.read ? nullptr : core_.scheduler().catalog().find(c.id);
+        if (!entry || entry->stage == Stage::leaving || core_.scheduler().active(c.id)) continue;
+        c.place = entry->place();
+        any = true;
+    }
+    return any;
 }
 
 void Query::take(std::vector<Candidate>& batch)

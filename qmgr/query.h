@@ -38,6 +38,8 @@ private:
     bool may_mean(const Entry& entry) const;
     bool means(const Seen& seen) const;
     void next();
+    void read(std::shared_ptr<std::vector<Candidate>> batch, int tries);
+    bool moved(std::vector<Candidate>& batch) const;
     void take(std::vector<Candidate>& batch);
     void describe(Entry& entry, const Candidate& candidate, Seen& seen) const;
 
