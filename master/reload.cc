@@ -123,7 +123,9 @@ void Supervisor::tell_settings(Process& process)
                               log::warning(process.role->name, " pid ", pid, " keeps its old settings: ", printable(status ? status->text : status.error().text));
                               publish();
                           });
-    for (const std::string& name : files_of(*process.role)) send_file(process, name);
+    // A passwd-file that is new in passdb follows its setting; resolv.conf is sent when it changes.
+    for (const std::string& name : files_of(*process.role))
+        if (name.starts_with("passdb:")) send_file(process, name);
 }
 
 void Supervisor::send_file(Process& process, const std::string& name)

@@ -170,7 +170,7 @@ Result<void> Supervisor::introduce(Process& process, Fd control)
         const int fd = bound.fd.get();
         TRY(send(ipc::Control::listener, ipc::Listener{bound.name, bound.text}.encode(), {&fd, 1}));
     }
-    for (const std::string& name : files_of(*process.role)) send_file(process, name);
+    // Watched files are not sent here: before_jail opens them itself, and a change from now on queues behind begin.
     return send(ipc::Control::begin, "", {});
 }
 

@@ -25,10 +25,7 @@ Agent::Agent(World& world, Fd channel, std::function<void()> closed)
       channel_(
           std::make_unique<ipc::Channel>(world.loop, std::move(channel),
                                          ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
-                                                            [this](const std::string& why) {
-                                                                log::warning("the channel to qmgr closed: ", why);
-                                                                closed_();
-                                                            }}))
+                                                            [this](const std::string&) { closed_(); }}))   // that qmgr went, master says
 {}
 
 Agent::~Agent()

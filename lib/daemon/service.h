@@ -35,7 +35,7 @@ public:
     virtual bool on_listener(const ipc::Listener& listener, Fd& fd) { (void)listener, (void)fd; return false; }   // after after_jail
     virtual void on_peer(const ipc::Neighbour& peer, Fd channel) { (void)peer, (void)channel; }   // a neighbour came to us
     virtual Result<void> reload(const conf::Values& values) { (void)values; return {}; }          // an error keeps the old ones
-    virtual void on_file(const std::string& name, Fd fd) { (void)name, (void)fd; }   // "resolv.conf"; first call right after after_jail
+    virtual void on_file(const std::string& name, Fd fd) { (void)name, (void)fd; }   // "resolv.conf", "passdb:/path": it changed
     // SIGTERM or master's stop: no new clients come; finish and call done (at most stop_seconds pass before exit anyway).
     virtual void stop(std::function<void()> done) { done(); }
 };

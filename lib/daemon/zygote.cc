@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -73,6 +74,7 @@ Result<void> become_user(const ipc::Serve& who)
     for (const int number : {SIGCHLD, SIGTERM, SIGHUP, SIGINT}) ::signal(number, SIG_DFL);
     ::setsid();
     ::umask(077);
+    ::prctl(PR_SET_NAME, who.name, 0, 0, 0);    // so that ps and top tell the processes of users apart
     int log_fd = log::target_fd();
     if (log_fd == control_fd || log_fd == channel_fd) log_fd = -1;    // cannot be: the log was opened after both were taken
     if (channel.get() != channel_fd && ::dup2(channel.release(), channel_fd) < 0) ::_exit(EX_OSERR);
