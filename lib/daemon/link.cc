@@ -1,5 +1,6 @@
 // A link to a neighbour: asked of master, kept while the neighbour lives, asked for again with back-off when it died.
 #include <algorithm>
+#include <deque>
 
 #include "lib/base/text.h"
 #include "lib/daemon/service.h"
@@ -11,10 +12,13 @@ using std::chrono::milliseconds;
 namespace {
 constexpr milliseconds first_retry{20};
 constexpr milliseconds longest_retry{2000};
+constexpr milliseconds longest_wait{3000};      // a neighbour that starts or was restarted is back by then
+constexpr std::size_t most_waiting = 1000;
 }  // namespace
 
 struct Link::Private : std::enable_shared_from_this<Link::Private> {
-    Private(Loop& l, std::string r, uint32_t i) : loop(l), role(std::move(r)), instance(i), retry(l, [this] { ask(); }) {}
+    using Done = std::function<void(Result<ipc::Message>)>;
+    Private(Loop& l, std::string r, uint32_t i) : loop(l), role(std::move(r)), instance(i), retry(l, [this] { ask(); }), patience(l, [this] { expire(); }) {}
 
     void ask()
     {
@@ -40,7 +44,34 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
             if (const auto self = weak.lock()) self->lost();
         };
         channel = std::make_unique<ipc::Channel>(loop, std::move(*fd), std::move(user));
+        release();
         if (on_state) on_state(true);
+    }
+
+    // Calls that were made while the neighbour was away, in order.
+    void release()
+    {
+        patience.stop();
+        std::deque<Waiting> all;
+        all.swap(waiting);
+        for (Waiting& w : all) {
+            if (channel) channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done));
+            else refuse(std::move(w.done));
+        }
+    }
+
+    void expire()
+    {
+        while (!waiting.empty() && waiting.front().until_us <= loop.now_us()) {
+            refuse(std::move(waiting.front().done));
+            waiting.pop_front();
+        }
+        if (!waiting.empty()) patience.start(milliseconds((waiting.front().until_us - loop.now_us()) / 1000 + 1));
+    }
+
+    void refuse(Done done)
+    {
+        loop.defer([done = std::move(done), name = role] { done(fail(cat(name, " is not there at the moment"))); });
     }
 
     void lost()
@@ -54,6 +85,13 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
         if (on_state) on_state(false);
     }
 
+    struct Waiting {
+        uint16_t type;
+        std::string body;
+        milliseconds deadline;
+        Done done;
+        int64_t until_us;
+    };
     Loop& loop;
     std::string role;
     uint32_t instance;
@@ -63,6 +101,8 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
     std::function<void(bool)> on_state;
     std::unique_ptr<ipc::Channel> channel;
     Timer retry;
+    std::deque<Waiting> waiting;
+    Timer patience;
 };
 
 Link::Link(Loop& loop, std::string role, uint32_t instance) : private_(std::make_shared<Private>(loop, std::move(role), instance)) {}
@@ -74,6 +114,7 @@ Link::~Link()
     private_->on_state = nullptr;
     private_->retry.stop();
     private_->channel.reset();
+    private_->release();
 }
 
 void Link::on_message(std::function<void(ipc::Message)> message) { private_->on_message = std::move(message); }
@@ -85,7 +126,10 @@ ipc::Channel* Link::channel() { return private_->channel.get(); }
 void Link::call(uint16_t type, std::string body, std::span<const int> fds, milliseconds deadline, std::function<void(Result<ipc::Message>)> done)
 {
     if (private_->channel) return private_->channel->call(type, std::move(body), fds, deadline, std::move(done));
-    private_->loop.defer([done = std::move(done), role = private_->role] { done(fail(cat(role, " is not there at the moment"))); });
+    Private& p = *private_;
+    if (!fds.empty() || p.waiting.size() >= most_waiting) return p.refuse(std::move(done));
+    p.waiting.push_back({type, std::move(body), deadline, std::move(done), p.loop.now_us() + std::chrono::microseconds(std::min(deadline, longest_wait)).count()});
+    if (!p.patience.armed()) p.patience.start(std::min(deadline, longest_wait));
 }
 
 Result<void> Link::send(uint16_t type, std::string body, std::span<const int> fds)
