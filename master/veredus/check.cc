@@ -155,7 +155,7 @@ int check(const Common& common, int argc, char** argv)
         libexec = ::optarg;
     }
     if (::optind != argc) return usage("check", false);
-    const auto values = load_settings(common);
+    const auto values = load_settings_and_tables(common);
     if (!values) return EX_CONFIG;
     if (::geteuid() != 0) std::printf("note: without root only a trial can be checked: not users, owners and the set-gid bit\n");
     Check work(*values, libexec_directory(libexec));

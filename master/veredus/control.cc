@@ -178,7 +178,7 @@ int start(const Common& common, int argc, char** argv)
 {
     StartOptions options;
     if (!parse_start(argc, argv, options)) return usage("start", false);
-    const auto values = load_settings(common);
+    const auto values = load_settings_and_tables(common);
     if (!values) return EX_CONFIG;
     const Found found = find_master(*values);
     if (found.status) return found.status;
@@ -218,7 +218,7 @@ int restart(const Common& common, int argc, char** argv)
 {
     StartOptions options;
     if (!parse_start(argc, argv, options)) return usage("restart", false);
-    if (!load_settings(common, true)) return EX_CONFIG;    // a stop that no start follows helps nobody
+    if (!load_settings_and_tables(common, true)) return EX_CONFIG;    // a stop that no start follows helps nobody
     char name[] = "stop";
     char* none[] = {name, nullptr};
     if (const int status = stop(common, 1, none); status != 0) return status;
@@ -229,7 +229,7 @@ int reload(const Common& common, int argc, char** argv)
 {
     (void)argv;
     if (argc != 1) return usage("reload", false);
-    const auto values = load_settings(common);
+    const auto values = load_settings_and_tables(common);
     if (!values) {
         complain("not reloaded: the settings in force are kept");
         return EX_CONFIG;

@@ -8,15 +8,35 @@
 #include <cstdlib>
 
 #include "config.h"
+#include "lib/table/check.h"
 
 namespace veredus::admin {
+
+namespace {
+
+bool print(const std::vector<conf::Diagnostic>& diagnostics, bool quiet)
+{
+    bool good = true;
+    for (const conf::Diagnostic& diagnostic : diagnostics) {
+        if (diagnostic.error || !quiet) std::fprintf(stderr, "%s\n", diagnostic.str().c_str());
+        good = good && !diagnostic.error;
+    }
+    return good;
+}
+
+}  // namespace
 
 std::optional<conf::Values> load_settings(const Common& common, bool quiet)
 {
     const auto file = conf::File::load(common.config_directory);
-    for (const conf::Diagnostic& diagnostic : file.diagnostics())
-        if (diagnostic.error || !quiet) std::fprintf(stderr, "%s\n", diagnostic.str().c_str());
-    if (!file.ok()) return std::nullopt;
+    if (!print(file.diagnostics(), quiet)) return std::nullopt;
+    return file.values();
+}
+
+std::optional<conf::Values> load_settings_and_tables(const Common& common, bool quiet)
+{
+    const auto file = conf::File::load(common.config_directory);
+    if (!print(file.diagnostics(), quiet) || !print(table::check_sources(file), quiet)) return std::nullopt;
     return file.values();
 }
 

@@ -11,6 +11,8 @@ namespace veredus::admin {
 
 // Prints each diagnostic; nullopt when there is an error among them. `quiet`: errors only.
 std::optional<conf::Values> load_settings(const Common& common, bool quiet = false);
+// The same, and the tables and lists that they name must be there.
+std::optional<conf::Values> load_settings_and_tables(const Common& common, bool quiet = false);
 // "-l DIR", $VEREDUS_LIBEXEC, or where `make install` put them.
 std::string libexec_directory(const std::string& option);
 [[gnu::format(printf, 1, 2)]] void complain(const char* format, ...);    // "veredus: …" on stderr

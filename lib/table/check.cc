@@ -1,0 +1,96 @@
+// Do the tables and lists that main.cf names exist and make sense?
+#include "lib/table/check.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/conf/expand.h"
+#include "lib/table/aliases.h"
+#include "lib/table/table.h"
+
+namespace veredus::table {
+
+namespace {
+
+constexpr std::string_view domain_lists[] = {"mydestination", "virtual_alias_domains", "relay_domains"};
+constexpr std::string_view network_lists[] = {"mynetworks", "smtpd_client_event_limit_exceptions"};
+constexpr std::size_t most_problems = 20;     // told per setting
+
+class SourceCheck {
+public:
+    explicit SourceCheck(const conf::File& file) : file_(file)
+    {
+        for (const std::string& spec : list("alias_maps"))
+            if (auto path = text_file_of(spec)) alias_files_.push_back(std::move(*path));
+    }
+
+    std::vector<conf::Diagnostic> run()
+    {
+        for (const conf::Setting& row : conf::all_settings())
+            if (row.type == conf::Type::tables) tables(row.name);
+        for (const std::string_view name : domain_lists)
+            if (file_.assignments().count(name)) add(name, MatchList::domains(list(name), false));
+        for (const std::string_view name : network_lists)
+            if (conf::find_setting(name) && file_.assignments().count(name)) add(name, MatchList::networks(list(name)));
+        return std::move(found_);
+    }
+
+private:
+    std::vector<std::string> list(std::string_view name) const
+    {
+        const std::string value = file_.effective(name);
+        const auto pieces = conf::split_list(value);
+        return {pieces.begin(), pieces.end()};
+    }
+    void say(bool error, std::string_view name, std::string_view text)
+    {
+        conf::Diagnostic diagnostic{error, "default", 0, cat(name, ": ", text)};
+        if (const auto at = file_.assignments().find(name); at != file_.assignments().end()) {
+            const std::string& origin = at->second.origin;
+            const std::size_t colon = std::min(origin.rfind(':'), origin.size());
+            diagnostic.file = origin.substr(0, colon);
+            diagnostic.line = colon < origin.size() ? parse_number<unsigned>(std::string_view(origin).substr(colon + 1)).value_or(0) : 0;
+        }
+        found_.push_back(std::move(diagnostic));
+    }
+    template <class T> bool add(std::string_view name, const Result<T>& opened)
+    {
+        if (opened) return true;
+        const bool not_for_us = opened.error().code == EACCES && ::geteuid() != 0;
+        say(!not_for_us, name, opened.error().text);
+        return false;
+    }
+    void problems(std::string_view name, const std::vector<std::string>& texts)
+    {
+        for (std::size_t i = 0; i < std::min(most_problems, texts.size()); ++i) say(false, name, texts[i]);
+    }
+    // Aliases files are in a grammar of their own. A default file that is not there is a fresh system; one that somebody
+    // wrote down is missing.
+    void tables(std::string_view name)
+    {
+        const bool written = file_.assignments().count(name) != 0;
+        for (const std::string& spec : list(name)) {
+            const auto path = text_file_of(spec);
+            const bool alias = name == "alias_database" || (path && std::find(alias_files_.begin(), alias_files_.end(), *path) != alias_files_.end());
+            if (!path || !alias) {
+                if (const auto table = open(spec); add(name, table)) problems(name, (*table)->problems());
+            } else if (written || ::access(path->c_str(), F_OK) == 0) {
+                std::vector<AliasProblem> unused;      // newaliases and `veredus check` tell them in full
+                add(name, Aliases::load(*path, unused));
+            }
+        }
+    }
+
+    const conf::File& file_;
+    std::vector<std::string> alias_files_;
+    std::vector<conf::Diagnostic> found_;
+};
+
+}  // namespace
+
+std::vector<conf::Diagnostic> check_sources(const conf::File& file) { return SourceCheck(file).run(); }
+
+}  // namespace veredus::table

@@ -1,0 +1,55 @@
+// lib/table/check: what main.cf names must be there, and is told with the place that names it.
+#include "t/unit/catch.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "lib/table/check.h"
+
+using namespace veredus;
+
+namespace {
+std::string checked(const std::string& text)
+{
+    const auto file = conf::File::parse(text, "main.cf");
+    REQUIRE(file.ok());
+    std::string out;
+    for (const auto& d : table::check_sources(file)) append(out, d.str(), '\n');
+    return out;
+}
+}  // namespace
+
+TEST_CASE("missing tables and broken networks are errors with file and line", "[table]")
+{
+    CHECK(checked("transport_maps = inline:{a=smtp:b}\nmynetworks = 127.0.0.0/8 [::1]/128\n").empty());
+    struct Case {
+        const char *text, *wanted;
+    };
+    for (const Case& c : {
+             Case{"\ntransport_maps = hash:/nonexistent/t\n", "main.cf:2: error: transport_maps: open /nonexistent/t: No such file or directory\n"},
+             {"alias_maps = hash:/nonexistent/a\n", "main.cf:1: error: alias_maps: open /nonexistent/a: No such file or directory\n"},
+             {"mynetworks = 127.0.0.1/8\n", "main.cf:1: error: mynetworks: \"127.0.0.1/8\" is no network: bits beyond the network length are set\n"},
+             {"mydestination = /nonexistent/d\n", "main.cf:1: error: mydestination: open /nonexistent/d: No such file or directory\n"},
+             {"relay_domains = socketmap:unix:/x:y\n", "main.cf:1: error: relay_domains: "},
+         }) {
+        INFO(c.text);
+        const std::string found = checked(c.text);
+        INFO(found);
+        CHECK(found.find(c.wanted) != std::string::npos);
+    }
+}
+
+TEST_CASE("lines of a table that are not used are warnings", "[table]")
+{
+    std::string path = "/tmp/veredus-check-XXXXXX";
+    const int fd = mkstemp(path.data());
+    REQUIRE(fd >= 0);
+    close(fd);
+    std::ofstream(path) << "good value\nbad\n";
+    const std::string found = checked(cat("transport_maps = hash:", path, "\n"));
+    CHECK(found.starts_with(cat("main.cf:1: warning: transport_maps: ", path, ", line 2: ")));
+    CHECK(checked(cat("alias_maps = hash:", path, "\n")).find("error") == std::string::npos);
+    unlink(path.c_str());
+}
