@@ -141,6 +141,10 @@ bench:
 	$(MAKE) -j2 all
 	$(MAKE) stage
 	t/bench/run $(BENCHES)
+# A measure of one room: make build/bench/queue_commit && build/bench/queue_commit /some/disk
+$(BUILD)/bench/%: t/bench/%.cc $(archive)
+	@mkdir -p $(@D)
+	$(CC_ALL) $< $(archive) $(LIBS) -o $@
 
 # --- fuzzers: clang's libFuzzer over the pure grammars
 $(BUILD)/fuzz/%: t/fuzz/%.cc $(CONFIG)
