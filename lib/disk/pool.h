@@ -46,6 +46,7 @@ public:
     Pool(const Pool&) = delete;
     // `work` on a pool thread, then `done` through post. Work must not touch what the loop owns.
     void run(std::function<void()> work, std::function<void()> done);
+    void post(std::function<void()> done) { post_(std::move(done)); }    // for work that completes otherwise than by returning
     std::size_t waiting() const;          // jobs not yet begun: the owner's back-pressure
 
 private:

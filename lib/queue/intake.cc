@@ -2,9 +2,11 @@
 #include "lib/queue/intake.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
+#include <mutex>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
@@ -21,16 +23,23 @@ constexpr mode_t mail_mode = 0660;    // qmgr, in the role's group, may read and
 
 struct Intake::Shared {
     Shared(disk::Disk& disk_, disk::Directory tmp_, disk::Directory fresh_, const Clock& clock_, disk::Pool* pool_)
-        : disk(disk_), tmp(std::move(tmp_)), fresh(std::move(fresh_)), clock(clock_), pool(pool_), fresh_sync(disk_, fresh)
+        : disk(disk_), tmp(std::move(tmp_)), fresh(std::move(fresh_)), clock(clock_), pool(pool_)
     {
     }
-    Result<void> publish(Draft::State& draft, std::string_view tail);
+    struct Commit;
+    using CommitPtr = std::shared_ptr<Commit>;    // shared: std::function wants copies
+    Result<void> write_and_rename(Draft::State& draft, std::string_view tail);
+    void publish(CommitPtr commit);
+    void sync_batch(std::vector<CommitPtr> batch);
+    void complete(std::vector<CommitPtr> batch);
 
     disk::Disk& disk;
     disk::Directory tmp, fresh;
     const Clock& clock;
     disk::Pool* pool;
-    disk::DirectorySync fresh_sync;
+    std::mutex mutex;                  // of the next two
+    std::vector<CommitPtr> renamed;    // waiting for a sync of `fresh` that begins from now on
+    bool syncing = false;              // a thread is at it, and takes what comes meanwhile
     std::optional<IdMaker> ids;
     bool refilling = false;            // owner's thread
     bool closed = false;               // owner's thread: the intake is gone
@@ -148,20 +157,69 @@ Result<Draft> Intake::create(std::string id)
     return Draft(std::make_unique<Draft::State>(shared_, std::move(id)));
 }
 
-// Every step of Q1 to Q2, in a pool thread. Whatever fails, no name remains.
-Result<void> Intake::Shared::publish(Draft::State& draft, std::string_view tail)
+struct Intake::Shared::Commit {
+    std::shared_ptr<Shared> shared;
+    std::unique_ptr<Draft::State> draft;
+    std::string tail;
+    std::function<void(Result<Receipt>)> done;
+    std::string id;
+    uint64_t content_size = 0;
+    Result<void> result;
+};
+
+Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_view tail)
 {
     draft.buffer.append(tail);
     TRY(draft.spill());
     TRY(disk.sync(draft.file));
     TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
     draft.named = false;
-    auto synced = fresh_sync.sync();
-    if (!synced) {
-        [[maybe_unused]] const auto gone = disk.unlink(fresh, draft.id);
-        return synced;
-    }
     return {};
+}
+
+// Q1 to Q2, in a pool thread. The directory is synced by one thread for all whose rename was done before that sync began;
+// the others do not wait for it but go on to the next mail.
+void Intake::Shared::publish(CommitPtr commit)
+{
+    commit->result = write_and_rename(*commit->draft, commit->tail);
+    commit->draft.reset();    // after an error: unlinked before anyone hears of it
+    if (!commit->result) return complete({std::move(commit)});
+    if (!pool) return sync_batch({std::move(commit)});
+    std::unique_lock lock(mutex);
+    renamed.push_back(std::move(commit));
+    if (syncing) return;
+    syncing = true;
+    while (!renamed.empty()) {
+        auto batch = std::exchange(renamed, {});
+        lock.unlock();
+        sync_batch(std::move(batch));
+        lock.lock();
+    }
+    syncing = false;
+}
+
+void Intake::Shared::sync_batch(std::vector<CommitPtr> batch)
+{
+    if (auto synced = disk.sync(fresh); !synced) {
+        for (const CommitPtr& commit : batch) {
+            [[maybe_unused]] const auto gone = disk.unlink(fresh, commit->id);
+            commit->result = synced;
+        }
+    }
+    complete(std::move(batch));
+}
+
+void Intake::Shared::complete(std::vector<CommitPtr> batch)
+{
+    auto finish = [batch = std::move(batch)] {
+        for (const CommitPtr& commit : batch) {
+            if (commit->shared->closed) return;
+            if (commit->result) commit->done(Receipt(commit->id, commit->content_size));
+            else commit->done(unexpected(commit->result.error()));
+        }
+    };
+    if (pool) pool->post(std::move(finish));
+    else finish();
 }
 
 void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done)
@@ -175,37 +233,15 @@ void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::En
         return;
     }
     Draft::State& state = *draft.state_;
-    struct Job {
-        std::shared_ptr<Shared> shared;
-        std::unique_ptr<Draft::State> draft;
-        std::string tail;
-        std::function<void(Result<Receipt>)> done;
-        std::string id;
-        uint64_t content_size;
-        Result<void> result;
-    };
-    auto job = std::make_shared<Job>();    // shared: std::function wants copies, and work and done both need it
-    job->shared = shared_;
-    job->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope);
-    job->id = state.id;
-    job->content_size = text.size() + 2 + state.size;
-    job->draft = std::move(draft.state_);
-    job->done = std::move(done);
-    auto work = [job] {
-        job->result = job->shared->publish(*job->draft, job->tail);
-        job->draft.reset();    // after an error: unlinked before anyone hears of it
-    };
-    auto finish = [job] {
-        if (job->shared->closed) return;
-        if (job->result) job->done(Receipt(job->id, job->content_size));
-        else job->done(unexpected(job->result.error()));
-    };
-    if (!shared_->pool) {
-        work();
-        finish();
-        return;
-    }
-    shared_->pool->run(std::move(work), std::move(finish));
+    auto commit = std::make_shared<Shared::Commit>();
+    commit->shared = shared_;
+    commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope);
+    commit->id = state.id;
+    commit->content_size = text.size() + 2 + state.size;
+    commit->draft = std::move(draft.state_);
+    commit->done = std::move(done);
+    if (shared_->pool) shared_->pool->run([commit] { commit->shared->publish(commit); }, nullptr);
+    else shared_->publish(std::move(commit));
 }
 
 Result<uint64_t> Intake::free_bytes()
