@@ -114,7 +114,9 @@ Link::~Link()
     private_->on_state = nullptr;
     private_->retry.stop();
     private_->channel.reset();
-    private_->release();
+    // As with a channel: whoever made the calls may be gone with us, so nobody is called back.
+    private_->patience.stop();
+    private_->waiting.clear();
 }
 
 void Link::on_message(std::function<void(ipc::Message)> message) { private_->on_message = std::move(message); }
