@@ -10,7 +10,7 @@ constexpr Setting rows[] = {
     {"smtpd_listen", Type::listeners, "25", master, "where smtpd listens"},
     {"smtpd_banner", Type::text, "$myhostname ESMTP", smtpd, "the greeting after 220; begins with the host name (RFC 5321)"},
     {"smtpd_timeout", Type::duration, "300s", Who(smtpd | submission), "silence after which a session ends", 1, 86400},
-    {"smtpd_recipient_limit", Type::number, "1000", Who(smtpd | submission), "recipients of one mail", 100, 100000},
+    {"smtpd_recipient_limit", Type::number, "1000", Who(smtpd | submission), "recipients of one mail (RFC 5321: no fewer than 100)", 1, 100000},
     {"smtpd_soft_error_limit", Type::number, "10", Who(smtpd | submission), "errors after which a client is answered slowly", 1, 1000000},
     {"smtpd_hard_error_limit", Type::number, "20", Who(smtpd | submission), "errors after which a session ends", 1, 1000000},
     {"smtpd_error_sleep_time", Type::duration, "1s", Who(smtpd | submission), "how slowly, once there are too many errors", 0, 600},
