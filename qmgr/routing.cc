@@ -92,7 +92,7 @@ void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)
         if (r.final_route && goes_to_local(route.transport)) {
             const auto address = mail::parse_address(r.address);
             r.kind = queue::Child::Kind::mailbox;
-            if (address) r.address = address->local;
+            if (address) r.address = cat('\\', address->local);    // past aliases and .forward alike: both led here in a circle
         }
         deliver_to(mail, index, route.transport, route.nexthop);
         return;

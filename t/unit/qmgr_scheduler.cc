@@ -277,15 +277,15 @@ TEST_CASE("doubles within one mail are dropped, loops end in final delivery, and
         std::vector<std::string> expected;
     };
     const Case cases[] = {
-        {"a member that is the alias itself", {{"a@host.example", {"a@host.example", "b@host.example"}}}, {"a@host.example"}, {"a", "b@host.example"}},
+        {"a member that is the alias itself", {{"a@host.example", {"a@host.example", "b@host.example"}}}, {"a@host.example"}, {"\\a", "b@host.example"}},
         {"a recipient that an alias names too", {{"a@host.example", {"b@host.example"}}}, {"a@host.example", "b@host.example"}, {"b@host.example"}},
         {"case does not part them", {{"a@host.example", {"B@host.example", "b@HOST.example"}}}, {"a@host.example"}, {"B@host.example"}},
         {"two aliases with a common member", {{"a@host.example", {"c@host.example"}}, {"b@host.example", {"c@host.example"}}}, {"a@host.example", "b@host.example"}, {"c@host.example"}},
-        {"a loop of two", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example"}, {"a"}},
-        {"a loop of two, both addressed", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example", "b@host.example"}, {"a"}},
+        {"a loop of two", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example"}, {"\\a"}},
+        {"a loop of two, both addressed", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"a@host.example"}}}, {"a@host.example", "b@host.example"}, {"\\a"}},
         {"a bare member is of our origin", {{"a@host.example", {"b"}}}, {"a@host.example", "b@host.example"}, {"b@host.example"}},
         {"a loop of three with a way out", {{"a@host.example", {"b@host.example"}}, {"b@host.example", {"c@host.example"}}, {"c@host.example", {"a@host.example", "d@host.example"}}},
-         {"a@host.example"}, {"a", "d@host.example"}},
+         {"a@host.example"}, {"\\a", "d@host.example"}},
     };
     for (const Case& c : cases) {
         INFO(c.name);
