@@ -68,6 +68,13 @@ Result<std::optional<Aliases::Entry>> AliasMaps::find(std::string_view name) con
     return std::optional<Aliases::Entry>();
 }
 
+Result<bool> AliasMaps::has(std::string_view name) const
+{
+    for (const auto& source : sources_)
+        if (source->file ? source->aliases.find(name) != nullptr : TRY(source->other->find(name)).has_value()) return true;
+    return false;
+}
+
 Result<bool> AliasMaps::refresh()
 {
     bool any = false;

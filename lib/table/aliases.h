@@ -55,6 +55,7 @@ public:
     static Result<AliasMaps> open(const std::vector<std::string>& specs);
     // The entry; nothing; or an error that defers. `name` is a local part, or anything that alias_maps may hold.
     Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
+    Result<bool> has(std::string_view name) const;      // find() without a copy of what may be a long list
     Result<bool> refresh();                             // as Table::refresh
     std::vector<std::string> sources() const;           // files to watch
     std::string origin(std::string_view name) const;    // "file:line"

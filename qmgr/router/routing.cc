@@ -250,7 +250,7 @@ Result<bool> Routing::local_exists(const mail::Address& address, const Users& us
     if (parts.extension) names.push_back(lower(address.local));
     if (!aliases_.get()) return unexpected(aliases_.get().error());
     for (const std::string& name : names)
-        if (TRY(aliases_.get()->find(name))) return true;
+        if (TRY(aliases_.get()->has(name))) return true;
     if (!local_recipients_.get()) return unexpected(local_recipients_.get().error());
     if (TRY(table::find_address(*local_recipients_.get(), address, delimiters_, true))) return true;
     if (names[0] == "root") return true;    // somebody must get what nobody wants

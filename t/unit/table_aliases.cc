@@ -106,6 +106,9 @@ TEST_CASE("alias_maps: files and other tables, in order; a changed file is read 
     CHECK(shown((*maps->find("ROOT"))->targets) == "a:admin");
     CHECK(shown((*maps->find("x"))->targets) == "a:a ; a:b");
     CHECK_FALSE(maps->find("y")->has_value());
+    CHECK(*maps->has("Root"));
+    CHECK(*maps->has("x"));
+    CHECK_FALSE(*maps->has("y"));
     CHECK(maps->origin("root") == path + ":1");
     CHECK(maps->problems().size() == 1);
     write("root: other\n", 50);
