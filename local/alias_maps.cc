@@ -6,6 +6,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/table/source.h"
 
 namespace veredus::local {
 
@@ -42,6 +43,7 @@ void AliasMaps::read(Map& map, bool first)
     }
     const Stamp stamp{st.st_dev, st.st_ino, st.st_mtim.tv_sec * 1'000'000'000LL + st.st_mtim.tv_nsec, st.st_size};
     if (stamp == map.stamp) return;
+    if (!first && table::still_written(stamp.mtime_ns)) return;    // half an aliases file makes users unknown
     std::vector<table::AliasProblem> problems;
     auto aliases = table::Aliases::load(map.path, problems);
     for (const auto& problem : problems) log::warning(map.path, ", line ", problem.line, ": ", printable(problem.text));

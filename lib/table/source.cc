@@ -20,16 +20,15 @@ Stamp stamp_of(const struct stat& st)
     return {st.st_dev, st.st_ino, static_cast<uint64_t>(st.st_size), int64_t{st.st_mtim.tv_sec} * ns_per_second + st.st_mtim.tv_nsec};
 }
 
-// Was the file written less than a second ago? A time in the future says nothing, so it counts as rested.
-bool restless(const Stamp& stamp)
+}  // namespace
+
+bool still_written(int64_t mtime_ns)
 {
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
-    const int64_t age = int64_t{now.tv_sec} * ns_per_second + now.tv_nsec - stamp.mtime_ns;
+    const int64_t age = int64_t{now.tv_sec} * ns_per_second + now.tv_nsec - mtime_ns;
     return age >= 0 && age < ns_per_second;
 }
-
-}  // namespace
 
 Result<std::string> Source::read()
 {
@@ -52,7 +51,7 @@ Result<bool> Source::changed()
         return fail_errno(cat("stat ", path_));
     }
     const Stamp now = stamp_of(st);
-    return now != stamp_ && !restless(now);
+    return now != stamp_ && !still_written(now.mtime_ns);
 }
 
 std::string Source::where(unsigned line) const { return cat(path_, ", line ", line); }

@@ -21,6 +21,9 @@ struct Stamp {
     bool operator==(const Stamp&) const = default;
 };
 
+// Was it written less than a second ago? (A time in the future says nothing and counts as rested.)
+bool still_written(int64_t mtime_ns);
+
 // A file that is read again when it changed. A file that is being written is left alone until it has rested for a second,
 // since half an aliases file makes users unknown.
 class Source {
