@@ -56,6 +56,8 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     intake_ = TRY(queue::Intake::open(disk_, cat(base, "/incoming/internal"), slot, clock_, pool_.get()));
     disk::Directory log_directory = TRY(disk_.open_directory(nullptr, cat(base, "/log")));
     journal_ = TRY(queue::Journal::open(disk_, std::move(log_directory), [this](const queue::Record& r) { scheduler_.replay(r); }, post));
+    // Nobody else writes there: every draft is of a life that ended. It would be in the way of a notification made again.
+    if (auto swept = intake_->sweep_drafts(INT64_MAX); !swept) log::warning("sweeping old drafts: ", swept.error().text);
     const auto odd = [](const std::string& path) { log::warning("what is ", printable(path), "? It is no mail and is left alone"); };
     for (const auto& found : TRY(spool_->scan(odd))) scheduler_.found(id_number(found.id), found.place);
     scheduler_.begin();
@@ -301,10 +303,10 @@ void Core::notify(Notice notice, const Mail& about, std::function<void(Result<vo
     if (auto appended = draft->append(composed->body); !appended) return later(appended.error());
     // Called from inside this very call when there is no pool or the envelope cannot be written: never from inside ours.
     intake_->commit(std::move(*draft), composed->header, composed->envelope,
-                    [this, alive = alive_, written = std::move(written)](Result<queue::Receipt> receipt) {
+                    [this, alive = alive_, id = notice.id, written = std::move(written)](Result<queue::Receipt> receipt) {
                         if (!*alive) return;
                         Result<void> result;
-                        if (!receipt && receipt.error().code != EEXIST) result = unexpected(receipt.error());
+                        if (!receipt && !spool_->open_mail(id, {queue::State::incoming, internal_writer})) result = unexpected(receipt.error());
                         loop_.defer([alive, written, result] {
                             if (*alive) written(result);
                         });

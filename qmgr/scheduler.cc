@@ -336,19 +336,17 @@ void Scheduler::moved(const std::vector<uint64_t>& ids, queue::Place to, const R
 void Scheduler::leave(uint64_t id, queue::Place place, std::string_view log_text)
 {
     leaving_.insert(id);
+    std::vector<queue::Place> places{place};
+    // A move that is under way may end before or after this is durable: its name may then be in either place.
+    if (const auto move = moving_.find(id); move != moving_.end()) places.push_back(move->second);
     record(qmgr::record(queue::Event::done, id_text(id)));
-    when_durable([this, id, place, text = std::string(log_text)] {
+    when_durable([this, id, places, text = std::string(log_text)] {
         if (!text.empty()) log::info(id_text(id), ": ", text);
-        const auto move = moving_.find(id);
-        if (move == moving_.end()) {
-            unlink_soon(id, place);
-            return;
-        }
-        const queue::Place to = move->second;
-        after_move_[id] = [this, id, place, to] {
-            unlink_soon(id, place);
-            unlink_soon(id, to);
+        const auto unlink = [this, id, places] {
+            for (const queue::Place p : places) unlink_soon(id, p);
         };
+        if (moving_.contains(id)) after_move_[id] = unlink;
+        else unlink();
     });
 }
 

@@ -736,3 +736,27 @@ TEST_CASE("100,000 waiting mails take less than 200 bytes each and start at once
     CHECK(w.scheduler->catalog().reasons().distinct() == 1);
     CHECK(w.scheduler->counts().deferred == 100'000);
 }
+
+TEST_CASE("a mail that is done while it is moved leaves no second name behind", "[qmgr]")
+{
+    for (const bool move_ends_first : {true, false}) {
+        FakeWorld w;
+        const auto id = w.take("s@host.example", {"a@far.example"});
+        w.answer(greylisted);
+        w.files[id].place = {queue::State::incoming, 0};     // as if the move had not happened before a crash
+        w.hold_moves = true;
+        w.restart();
+        w.scheduler->flush_all();
+        w.run();
+        REQUIRE(w.sent.size() == 1);
+        w.hold_commits = true;
+        w.answer(FakeWorld::delivered);
+        REQUIRE(w.held.size() == 2);                         // the move, then the end of the mail
+        if (!move_ends_first) std::swap(w.held[0], w.held[1]);
+        for (auto& work : std::exchange(w.held, {})) {
+            work();
+            w.run();
+        }
+        CHECK_FALSE(w.waits(id));
+    }
+}

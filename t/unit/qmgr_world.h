@@ -222,7 +222,7 @@ public:
         if (journal_fails) return post([durable] { durable(fail("disk error")); });
         for (auto& r : records) journal.push_back(std::move(r));
         if (crash_after_commits > 0 && --crash_after_commits == 0) throw Crash();
-        post([durable] { durable({}); });
+        hold_or_post(hold_commits, [durable] { durable({}); });
     }
     void rebuild(std::vector<queue::Record> live, std::function<void(Result<void>)> done) override
     {
@@ -233,7 +233,7 @@ public:
     }
     void move(std::vector<std::string> ids, queue::Place from, queue::Place to, std::function<void(Result<void>)> done) override
     {
-        post([this, ids, from, to, done] {
+        hold_or_post(hold_moves, [this, ids, from, to, done] {
             if (moves_fail) return done(fail("disk full"));
             for (const auto& id : ids)
                 if (const auto f = files.find(id); f != files.end() && f->second.place == from) f->second.place = to;
@@ -267,7 +267,11 @@ public:
     void wake() override { woken = true; }
     void post(std::function<void()> work) { posted.push_back(std::move(work)); }
 
+    void hold_or_post(bool hold, std::function<void()> work) { (hold ? held.push_back(std::move(work)) : post(std::move(work))); }
+
     struct Crash {};
+    std::vector<std::function<void()>> held;        // what a test lets happen in its own order
+    bool hold_moves = false, hold_commits = false;
     std::string said;                // the log
     Limits limits;
     int64_t wall = 1'795'528'800 * second, mono = 1000 * second;

@@ -1,0 +1,422 @@
+// qmgr without its process: the core over a forgetful disk, with a router and agents at the other ends of socket pairs.
+#include "t/unit/catch.h"
+#include "t/unit/forgetful_disk.h"
+
+#include <sys/socket.h>
+
+#include <set>
+
+#include "lib/base/text.h"
+#include "lib/ipc/control.h"
+#include "lib/ipc/route.h"
+#include "lib/log/log.h"
+#include "lib/queue/intake.h"
+#include "qmgr/core.h"
+#include "qmgr/public.h"
+
+using namespace veredus;
+using namespace veredus::qmgr;
+using test::Cut;
+using test::ForgetfulDisk;
+
+namespace {
+
+// What agents saw, over all lives of the process.
+struct AgentLog {
+    std::map<std::string, int> delivered;                   // by recipient
+    std::map<std::string, std::set<std::string>> ids;       // delivered queue IDs by recipient
+    std::map<std::string, std::string> content;             // by queue ID
+    bool defer_late = true;                                 // late@… is greylisted
+    bool agents_answer = true;
+};
+
+class Rig {
+public:
+    Rig(ForgetfulDisk& disk, AgentLog& world) : disk_(disk), world_(world), loop_(std::move(*Loop::create()))
+    {
+        Limits limits;
+        limits.myhostname = limits.myorigin = "host.example";
+        connect(router_ours_, router_theirs_, [this](ipc::Message m) { answer_route(m); }, nullptr);
+        for (const Agent a : {Agent{Agent::Kind::local, 0}, Agent{Agent::Kind::smtp, 0}})
+            connect(agent_ours_[a.number()], agent_theirs_[a.number()], [this, a](ipc::Message m) { answer_attempt(a, m); },
+                    [this, a](ipc::Message m) {
+                        if (core) core->agent_message(a, m);
+                    });
+        Neighbours n;
+        n.router = [this] { return router_ours_.get(); };
+        n.agent = [this](Agent a) { return a.number() < 2 ? agent_ours_[a.number()].get() : nullptr; };
+        auto opened = Core::open(*loop_, disk, "/spool", 120, system_clock(), limits, 1, n);
+        if (!opened) return;
+        core = std::move(*opened);
+        core->agent_up({Agent::Kind::local, 0});
+        core->agent_up({Agent::Kind::smtp, 0});
+    }
+    ~Rig() { core.reset(); }
+
+    bool until(const std::function<bool()>& condition, int patience_ms = 10'000)
+    {
+        const int64_t end = system_clock().mono_us() + patience_ms * 1000;
+        while (!condition()) {
+            if (system_clock().mono_us() > end) return false;
+            loop_->run_once(std::chrono::milliseconds(5));
+        }
+        return true;
+    }
+    Loop& loop() { return *loop_; }
+
+    std::unique_ptr<Core> core;
+
+private:
+    void connect(std::unique_ptr<ipc::Channel>& ours, std::unique_ptr<ipc::Channel>& theirs, std::function<void(ipc::Message)> to_them, std::function<void(ipc::Message)> to_us)
+    {
+        auto pair = std::move(*socket_pair(SOCK_SEQPACKET));
+        ours = std::make_unique<ipc::Channel>(*loop_, std::move(pair.first), ipc::Channel::User{to_us ? to_us : [](ipc::Message) {}, [](const std::string&) {}});
+        theirs = std::make_unique<ipc::Channel>(*loop_, std::move(pair.second), ipc::Channel::User{to_them, [](const std::string&) {}});
+    }
+
+    void answer_route(const ipc::Message& m)
+    {
+        const auto request = ipc::RouteRequest::decode(m.body);
+        REQUIRE(request);
+        ipc::RouteReply reply;
+        for (const auto& address : request->recipients) {
+            ipc::Route r;
+            r.kind = ipc::Route::Kind::deliver;
+            r.address = address;
+            r.transport = address.ends_with("@host.example") ? "local" : "smtp";
+            if (r.transport == "smtp") r.nexthop = address.substr(address.rfind('@') + 1);
+            if (address == "both@host.example") {
+                r.kind = ipc::Route::Kind::expand;
+                for (const char* member : {"one@host.example", "late@far.example"}) {
+                    queue::Child c;
+                    c.text = member;
+                    r.children.push_back(c);
+                }
+            }
+            reply.routes.push_back(std::move(r));
+        }
+        REQUIRE(router_theirs_->reply(m, static_cast<uint16_t>(ipc::RouterType::routes), reply.encode()));
+    }
+
+    void answer_attempt(Agent agent, const ipc::Message& m)
+    {
+        const auto attempt = ipc::Attempt::decode(m.body);
+        REQUIRE(attempt);
+        REQUIRE(m.fds.size() == 1);
+        if (!world_.agents_answer) return;
+        const auto header = queue::read_header(m.fds[0], attempt->layout, 1 << 20);
+        REQUIRE(header);
+        const auto body = pread_exact(m.fds[0].get(), static_cast<off_t>(attempt->layout.body_offset), attempt->layout.body_size);
+        REQUIRE(body);
+        world_.content[attempt->queue_id] = cat(*header, "\r\n", *body);
+        ipc::Verdicts v;
+        v.attempt = attempt->attempt;
+        for (const auto& t : attempt->targets) {
+            ipc::Verdict one;
+            one.index = t.index;
+            one.outcome = ipc::Outcome::delivered;
+            one.dsn = "2.0.0";
+            if (t.address.starts_with("unknown@")) {
+                one.outcome = ipc::Outcome::failed;
+                one.dsn = "5.1.1";
+                one.text = "host mx.far.example[192.0.2.1] said: 550 5.1.1 User unknown (in reply to RCPT TO command)";
+                one.remote_mta = "mx.far.example";
+            } else if (t.address.starts_with("late@") && world_.defer_late) {
+                one.outcome = ipc::Outcome::deferred;
+                one.dsn = "4.2.0";
+                one.text = "greylisted";
+            } else {
+                ++world_.delivered[t.address];
+                world_.ids[t.address].insert(attempt->queue_id);
+            }
+            v.verdicts.push_back(std::move(one));
+        }
+        REQUIRE(agent_theirs_[agent.number()]->send(static_cast<uint16_t>(ipc::AgentType::verdicts), v.encode()));
+    }
+
+    ForgetfulDisk& disk_;
+    AgentLog& world_;
+    std::unique_ptr<Loop> loop_;
+    std::unique_ptr<ipc::Channel> router_ours_, router_theirs_, agent_ours_[2], agent_theirs_[2];
+};
+
+void make_spool(ForgetfulDisk& disk)
+{
+    disk.make_directory("/spool");
+    for (const auto& d : queue::spool_directories())
+        if (*d.path) disk.make_directory(cat("/spool/", d.path));
+}
+
+// As smtpd does it; the mail is durable when this returns.
+std::string put(ForgetfulDisk& disk, const std::string& sender, const std::vector<std::string>& recipients, std::string_view body = "Hello\r\n")
+{
+    auto intake = queue::Intake::open(disk, "/spool/incoming/smtpd", 1, system_clock(), nullptr);
+    REQUIRE(intake);
+    auto draft = (*intake)->create();
+    REQUIRE(draft);
+    REQUIRE(draft->append(body));
+    mail::Envelope e;
+    if (!sender.empty()) e.sender = *mail::parse_address(sender);
+    for (const auto& r : recipients) e.recipients.push_back({*mail::parse_address(r), 0, ""});
+    e.arrival_us = system_clock().wall_us();
+    e.origin = mail::Origin::network;
+    std::string id;
+    (*intake)->commit(std::move(*draft), mail::HeaderBlock::parse("Subject: test\r\nFrom: s@host.example\r\n"), e, [&](Result<queue::Receipt> r) {
+        REQUIRE(r);
+        id = r->id();
+    });
+    return id;
+}
+
+std::size_t mails_left(const ForgetfulDisk& disk)
+{
+    std::size_t n = 0;
+    for (const auto& d : queue::spool_directories()) {
+        const std::string path = d.path;
+        if (!path.ends_with("/new") && !path.starts_with("deferred/") && path != "hold" && path != "corrupt") continue;
+        if (path.starts_with("maildrop")) continue;
+        for (const auto& name : disk.names(cat("/spool/", path))) n += queue::is_queue_id(name);
+    }
+    return n;
+}
+
+struct Quiet {
+    Quiet() { log::capture(&text); }
+    ~Quiet() { log::capture(nullptr); }
+    std::string text;
+};
+
+}  // namespace
+
+TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and leaves nothing behind", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    const auto first = put(disk, "s@host.example", {"alice@host.example"});
+    ipc::Queued queued;
+    queued.ids = {first, "../etc/passwd", ""};
+    ipc::Message message;
+    message.type = static_cast<uint16_t>(ipc::QueueType::queued);
+    message.body = queued.encode();
+    rig.core->writer_message(0, message);
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(world.delivered["alice@host.example"] == 1);
+    CHECK(world.content[first] == "Subject: test\r\nFrom: s@host.example\r\n\r\nHello\r\n");
+
+    const auto failing = put(disk, "s@host.example", {"unknown@far.example"}, "Dear Bob\r\n");
+    const auto late = put(disk, "s@host.example", {"both@host.example"});
+    rig.core->look_into(0);                      // nobody told
+    CHECK(rig.until([&] { return world.delivered["s@host.example"] == 1 && disk.names("/spool/deferred/" + late.substr(15)).size() == 1; }));
+    const std::string report = world.content[*world.ids["s@host.example"].begin()];
+    CHECK(report.find("Content-Type: multipart/report; report-type=delivery-status;") != std::string::npos);
+    CHECK(report.find("Status: 5.1.1") != std::string::npos);
+    CHECK(report.find("Remote-MTA: dns; mx.far.example") != std::string::npos);
+    CHECK(report.find("Dear Bob\r\n") != std::string::npos);
+    CHECK(quiet.text.find(cat(failing, ": sender non-delivery notification: ", *world.ids["s@host.example"].begin())) != std::string::npos);
+    world.defer_late = false;
+    CHECK(rig.core->scheduler().flush_all() == 1);
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
+}
+
+TEST_CASE("a mail larger than bounce_size_limit comes back as its header", "[qmgr][rfc3461-4.3]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    std::string body;
+    for (int i = 0; i < 5000; ++i) body += "a line of a long mail\r\n";
+    put(disk, "s@host.example", {"unknown@far.example"}, body);
+    rig.core->look_into(0);
+    REQUIRE(rig.until([&] { return mails_left(disk) == 0; }));
+    const std::string report = world.content[*world.ids["s@host.example"].begin()];
+    CHECK(report.find("text/rfc822-headers") != std::string::npos);
+    CHECK(report.find("Subject: test\r\n") != std::string::npos);
+    CHECK(report.find("a line of a long mail") == std::string::npos);
+}
+
+TEST_CASE("a damaged file goes to corrupt/ and the log says why", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    const auto flipped = put(disk, "s@host.example", {"alice@host.example"});
+    disk.damage(cat("/spool/incoming/smtpd/new/", flipped), queue::file_start().size() + 2, 'X');    // in the body
+    disk.put("/spool/incoming/smtpd/new/6B0641F080FFFFFF", "short");
+    const auto good = put(disk, "s@host.example", {"alice@host.example"});
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    CHECK(rig.until([&] { return world.delivered["alice@host.example"] == 1 && disk.names("/spool/corrupt").size() == 2; }));
+    CHECK(world.ids["alice@host.example"] == std::set<std::string>{good});
+    CHECK(quiet.text.find(cat(flipped, ": damaged mail file, put aside in corrupt/: mail file: the body's checksum is wrong")) != std::string::npos);
+}
+
+TEST_CASE("a power cut at any step loses nothing, repeats only what was in flight, and tells a sender once", "[qmgr][forgetful]")
+{
+    Quiet quiet;
+    for (const Cut cut : {Cut::oldest, Cut::newest, Cut::random}) {
+        uint64_t last = 0;
+        for (uint64_t step = 1; last == 0 && step < 400; ++step) {
+            INFO("cut " << static_cast<int>(cut) << " at step " << step);
+            ForgetfulDisk disk;
+            make_spool(disk);
+            disk.after_each_step_sync("/spool/incoming/smtpd/new");         // smtpd goes on
+            AgentLog world;
+            put(disk, "a@host.example", {"alice@host.example"});
+            put(disk, "s@host.example", {"unknown@far.example"});
+            put(disk, "b@host.example", {"both@host.example"});
+            {
+                disk.cut_power_at(disk.steps() + step);
+                Rig rig(disk, world);
+                if (rig.core) {
+                    const auto settled = [&] {
+                        return !disk.powered() || (world.delivered["s@host.example"] > 0 && mails_left(disk) == 1 && disk.names("/spool/incoming/smtpd/new").empty());
+                    };
+                    REQUIRE(rig.until(settled));
+                }
+                if (disk.powered()) last = step;                            // the whole life passed before the cut
+            }
+            disk.power_cut(cut, step);
+            const std::size_t start_of_life = quiet.text.size();
+            world.defer_late = false;
+            Rig rig(disk, world);
+            REQUIRE(rig.core);
+            rig.core->scheduler().flush_all();
+            const bool emptied = rig.until([&] {
+                if (mails_left(disk) == 0) return true;
+                rig.core->scheduler().flush_all();
+                return false;
+            });
+            INFO(quiet.text.substr(start_of_life));
+            REQUIRE(emptied);
+            for (const char* who : {"alice@host.example", "one@host.example", "late@far.example", "s@host.example"}) {
+                INFO(who);
+                CHECK(world.delivered[who] >= 1);
+                CHECK(world.delivered[who] <= 2);
+            }
+            CHECK(world.delivered["late@far.example"] == 1);
+            CHECK(world.ids["s@host.example"].size() == 1);                 // one notification, if perhaps delivered twice
+            CHECK(disk.names("/spool/corrupt").empty());
+        }
+        CHECK(last > 10);
+    }
+}
+
+TEST_CASE("the public socket lists, acts and refuses by who asks", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    std::vector<std::string> ids;
+    for (int i = 0; i < 3; ++i) ids.push_back(put(disk, "s@host.example", {cat("late@far", i, ".example"), "alice@host.example"}));
+    rig.core->look_into(0);
+    REQUIRE(rig.until([&] {
+        std::size_t timed = 0;
+        rig.core->scheduler().catalog().each([&](const Entry& e) { timed += e.stage == Stage::timed && e.state == queue::State::deferred; });
+        return timed == 3;
+    }));
+    Public door(rig.loop(), *rig.core, Rights{});
+    const Caller admin{0, true, true, true}, user{1000, false, true, true}, stranger{1001, false, false, false};
+    const auto ask = [&](const Caller& who, ipc::QueueType type, std::string body) {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(type);
+        m.body = std::move(body);
+        std::string answer;
+        bool come = false;
+        door.ask(who, m, [&](std::string a, Fd) { answer = std::move(a), come = true; });
+        REQUIRE(rig.until([&] { return come; }));
+        return answer;
+    };
+    const auto list = [&](const Caller& who, ipc::Filter filter, std::string after = "") {
+        ipc::ListRequest r;
+        r.filter = std::move(filter);
+        r.after = std::move(after);
+        const auto reply = ipc::ListReply::decode(ask(who, ipc::QueueType::list, r.encode()));
+        REQUIRE(reply);
+        return *reply;
+    };
+    const auto act = [&](const Caller& who, ipc::Act what, ipc::Filter filter, bool all = false) {
+        ipc::ActRequest r;
+        r.act = what;
+        r.filter = std::move(filter);
+        r.all = all;
+        const auto reply = ipc::ActReply::decode(ask(who, ipc::QueueType::act, r.encode()));
+        REQUIRE(reply);
+        return *reply;
+    };
+    ipc::Filter any, far1, held, reason;
+    far1.recipient = "@far1.example";
+    held.state = "hold";
+    reason.reason = "Greylist";
+
+    auto all = list(user, any);
+    REQUIRE(all.mails.size() == 3);
+    CHECK_FALSE(all.more);
+    CHECK(all.mails[0].id == ids[0]);
+    CHECK(all.mails[0].state == "deferred");
+    CHECK(all.mails[0].sender == "s@host.example");
+    CHECK(all.mails[0].attempts == 1);
+    REQUIRE(all.mails[0].recipients.size() == 1);           // alice is served
+    CHECK(all.mails[0].recipients[0].address == "late@far0.example");
+    CHECK(all.mails[0].recipients[0].reason == "greylisted");
+    CHECK(list(user, any, ids[0]).mails.size() == 2);
+    CHECK(list(user, far1).mails.size() == 1);
+    CHECK(list(user, reason).mails.size() == 3);
+    CHECK(list(stranger, any).mails.empty());
+
+    CHECK(act(user, ipc::Act::hold, far1).code == static_cast<uint32_t>(ipc::Code::refused));
+    CHECK(act(stranger, ipc::Act::flush, any, true).code == static_cast<uint32_t>(ipc::Code::refused));
+    CHECK(act(admin, ipc::Act::remove, any).code == static_cast<uint32_t>(ipc::Code::invalid));     // all must be said
+    CHECK(act(admin, ipc::Act::hold, far1).count == 1);
+    REQUIRE(rig.until([&] { return disk.names("/spool/hold").size() == 1; }));
+    CHECK(list(user, held).mails[0].id == ids[1]);
+    CHECK(act(admin, ipc::Act::remove, held).count == 1);
+    REQUIRE(rig.until([&] { return mails_left(disk) == 2; }));
+    world.defer_late = false;
+    CHECK(act(user, ipc::Act::flush, any, true).count == 2);
+    REQUIRE(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(list(user, any).mails.empty());
+    CHECK(ask(user, ipc::QueueType::status, "").find("deferred 0\n") != std::string::npos);
+
+    for (const auto type : {ipc::QueueType::list, ipc::QueueType::act, ipc::QueueType::content, ipc::QueueType::queued})
+        CHECK_FALSE(ask(user, type, "\xff\xff\xff\xff garbage").empty());
+}
+
+TEST_CASE("a mail of many recipients is listed within one message", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    std::vector<std::string> many;
+    for (int i = 0; i < 3000; ++i) many.push_back(cat("late@host-with-a-long-name-", i, ".example"));
+    put(disk, "s@host.example", many);
+    rig.core->look_into(0);
+    REQUIRE(rig.until([&] { return disk.names("/spool/incoming/smtpd/new").empty(); }));
+    Public door(rig.loop(), *rig.core, Rights{});
+    ipc::Message m;
+    m.type = static_cast<uint16_t>(ipc::QueueType::list);
+    m.body = ipc::ListRequest{}.encode();
+    std::string answer;
+    door.ask(Caller{0, true, true, true}, m, [&](std::string a, Fd) { answer = std::move(a); });
+    REQUIRE(rig.until([&] { return !answer.empty(); }));
+    CHECK(answer.size() < ipc::max_message - 100);
+    const auto reply = ipc::ListReply::decode(answer);
+    REQUIRE(reply);
+    REQUIRE(reply->mails.size() == 1);
+    REQUIRE(reply->mails[0].recipients.size() > 100);
+    CHECK(reply->mails[0].recipients.back().address.find(" more)") != std::string::npos);
+}
