@@ -353,6 +353,19 @@ TEST_CASE("a silent peer is given up after the time-out of its stage", "[smtp-cl
     }
 }
 
+TEST_CASE("a peer that floods its replies is bounded, one that only talks much is not", "[smtp-client]")
+{
+    for (const int lines : {2'000, 200'000}) {
+        Bench b;
+        std::string flood;
+        for (int i = 0; i < lines; ++i) flood += "250-PIPELINING\r\n";
+        Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", flood + "250 SIZE\r\n"}}));
+        const auto v = b.deliver_one(b.to(peer));
+        CHECK(v.outcome == (lines == 2'000 ? sent : deferred));
+        CHECK(v.outcome == sent || v.site);
+    }
+}
+
 TEST_CASE("nobody listening defers with the kernel's word", "[smtp-client]")
 {
     Bench b;
