@@ -2,6 +2,7 @@
 
 #include "lib/base/text.h"
 #include "lib/mail/address.h"
+#include "lib/mail/idna.h"
 
 namespace veredus::smtp_client {
 
@@ -60,8 +61,9 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
         hop.port = *port;
     }
     if (bracketed) return parse_bracketed(host, std::move(hop));
-    if (!mail::is_domain(host)) return fail(cat("next hop \"", printable(text, 100), "\" is no domain"));
-    hop.host = lower(host);
+    const auto ascii = mail::domain_to_ascii(host); // RFC 6531 §3.2: DNS knows A-labels only
+    if (!ascii || !mail::is_domain(*ascii)) return fail(cat("next hop \"", printable(text, 100), "\" is no domain"));
+    hop.host = *ascii;
     hop.use_mx = true;
     return hop;
 }

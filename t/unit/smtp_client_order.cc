@@ -21,6 +21,9 @@ TEST_CASE("a next hop is a domain with MX, a host in brackets, or an address", "
              Row{"example.org", "example.org:25", true, false},
              Row{"Example.ORG:587", "example.org:587", true, false},
              Row{"example.org:submission", "example.org:587", true, false},
+             Row{"b\xc3\xbc"
+                 "cher.example",
+                 "xn--bcher-kva.example:25", true, false},
              Row{"[mx.example.org]", "[mx.example.org]:25", false, false},
              Row{"[mx.example.org]:smtps", "[mx.example.org]:465", false, false},
              Row{"[192.0.2.1]:25", "[192.0.2.1]:25", false, true},
