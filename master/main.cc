@@ -99,17 +99,13 @@ std::string absolute(const std::string& path)
     return result;
 }
 
-// All that is wrong with the configuration, one per line.
-Result<conf::Values> load(const std::string& directory)
+// All errors of the configuration, one per line.
+std::string errors_of(const conf::File& file)
 {
-    const auto file = conf::File::load(directory);
     std::string errors;
-    for (const conf::Diagnostic& diagnostic : file.diagnostics()) {
-        log::write(diagnostic.error ? log::Level::error : log::Level::warning, diagnostic.str());
+    for (const conf::Diagnostic& diagnostic : file.diagnostics())
         if (diagnostic.error) append(errors, errors.empty() ? "" : "\n", diagnostic.str());
-    }
-    if (!file.ok()) return fail(errors);
-    return file.values();
+    return errors;
 }
 
 Result<void> prepare_disk(const conf::Values& values, bool unprivileged)
@@ -135,15 +131,17 @@ struct Outcome {
 Outcome run(Arguments& arguments, Verdict& verdict)
 {
     Options& options = arguments.options;
-    auto values = load(options.config_directory);
-    if (!values) return {EX_CONFIG, values.error().text};
-    auto target = LogTarget::open(*values, options.foreground);
+    const auto file = conf::File::load(options.config_directory);
+    if (!file.ok()) return {EX_CONFIG, errors_of(file)};
+    conf::Values values = file.values();
+    auto target = LogTarget::open(values, options.foreground);
     if (!target) return {EX_CONFIG, target.error().text};
     if (auto started = target->start("master"); !started) return {EX_CANTCREAT, started.error().text};
+    for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::warning(diagnostic.file, ':', diagnostic.line, ": ", diagnostic.text);
     if (target->settings().target == log::Target::syslog && target->fd() < 0)
         std::fprintf(stderr, "master: warning: no syslog daemon listens on %s: what is logged is lost until one does (or set maillog_file)\n", target->settings().path.c_str());
-    if (auto ready = prepare_disk(*values, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
-    const std::string run_directory(values->text("run_directory"));
+    if (auto ready = prepare_disk(values, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
+    const std::string run_directory(values.text("run_directory"));
     auto pid_file = daemon::PidFile::take(run_directory);
     if (!pid_file) return {EX_UNAVAILABLE, pid_file.error().text};
     pid_file->write(::getpid());
@@ -156,7 +154,7 @@ Outcome run(Arguments& arguments, Verdict& verdict)
     Notifier notifier = Notifier::from_environment();
     std::string failure;
     {
-        Supervisor supervisor(**loop, options, std::move(*values), *target, notifier, [&](const std::string& why) {
+        Supervisor supervisor(**loop, options, std::move(values), *target, notifier, [&](const std::string& why) {
             failure = why;
             if (why.empty()) verdict.good();
         });

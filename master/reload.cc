@@ -26,7 +26,7 @@ void Supervisor::reload()
     log::info("reload -- version " VEREDUS_VERSION ", configuration ", options_.config_directory);
     notifier_.reloading();
     const auto file = conf::File::load(options_.config_directory);
-    for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::write(diagnostic.error ? log::Level::error : log::Level::warning, diagnostic.str());
+    for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::write(diagnostic.error ? log::Level::error : log::Level::warning, cat(diagnostic.file, ':', diagnostic.line, ": ", diagnostic.text));
     last_reload_good_ = file.ok();
     if (file.ok())
         apply(file.values());

@@ -113,9 +113,9 @@ struct Found {
     int status = 0;
 };
 
-Found find_master(const conf::Values& values)
+Found find_master(const std::string& run_directory)
 {
-    auto running = daemon::find_running(std::string(values.text("run_directory")));
+    auto running = daemon::find_running(run_directory);
     if (!running) {
         complain("%s", running.error().text.c_str());
         return {{}, EX_NOPERM};
@@ -180,7 +180,7 @@ int start(const Common& common, int argc, char** argv)
     if (!parse_start(argc, argv, options)) return usage("start", false);
     const auto values = load_settings_and_tables(common);
     if (!values) return EX_CONFIG;
-    const Found found = find_master(*values);
+    const Found found = find_master(std::string(values->text("run_directory")));
     if (found.status) return found.status;
     if (found.running.pid) {
         // LSB: start on a running service is a success; in the foreground it would be a lie.
@@ -195,9 +195,7 @@ int stop(const Common& common, int argc, char** argv)
 {
     (void)argv;
     if (argc != 1) return usage("stop", false);
-    const auto values = load_settings(common, true);
-    if (!values) return EX_CONFIG;
-    const Found found = find_master(*values);
+    const Found found = find_master(run_directory_of(common));
     if (found.status) return found.status;
     if (!found.running.pid) {
         complain("not running");
@@ -208,8 +206,10 @@ int stop(const Common& common, int argc, char** argv)
         complain("master pid %d: %s", static_cast<int>(found.running.pid), std::strerror(errno));
         return errno == EPERM ? EX_NOPERM : EX_OSERR;
     }
-    // Three phases, each with its time-out and some grace (master(8)).
-    if (pidfd && wait_for_end(pidfd, 3 * (values->seconds("stop_timeout") + 5))) return 0;
+    // Three phases, each with its time-out and some grace (master(8)); with a broken main.cf nobody knows which time-out.
+    const auto file = conf::File::load(common.config_directory);
+    const int64_t phase = file.ok() ? file.values().seconds("stop_timeout") + 5 : 60;
+    if (pidfd && wait_for_end(pidfd, 3 * phase)) return 0;
     complain("master pid %d does not end; the log knows more", static_cast<int>(found.running.pid));
     return EX_TEMPFAIL;
 }
@@ -234,7 +234,7 @@ int reload(const Common& common, int argc, char** argv)
         complain("not reloaded: the settings in force are kept");
         return EX_CONFIG;
     }
-    const Found found = find_master(*values);
+    const Found found = find_master(std::string(values->text("run_directory")));
     if (found.status) return found.status;
     if (!found.running.pid) {
         complain("not running");
@@ -269,9 +269,7 @@ int status(const Common& common, int argc, char** argv)
         quiet = true;
     }
     if (::optind != argc) return usage("status", false);
-    const auto values = load_settings(common, true);
-    if (!values) return lsb_unknown;
-    const std::string run_directory(values->text("run_directory"));
+    const std::string run_directory = run_directory_of(common);
     const auto running = daemon::find_running(run_directory);
     if (!running) {
         complain("%s", running.error().text.c_str());

@@ -40,6 +40,13 @@ std::optional<conf::Values> load_settings_and_tables(const Common& common, bool 
     return file.values();
 }
 
+std::string run_directory_of(const Common& common)
+{
+    const auto file = conf::File::load(common.config_directory);
+    std::string directory = file.effective("run_directory");
+    return directory.starts_with('/') ? directory : VEREDUS_RUNDIR;
+}
+
 std::string libexec_directory(const std::string& option)
 {
     if (!option.empty()) return option;
