@@ -235,13 +235,13 @@ TEST_CASE("commits in a pool complete on the owner's thread; after the intake's 
             posted.pop_front();
             return work;
         };
-        for (int i = 0; i < 19; ++i) take()();
-        CHECK(receipts == 19);
-        auto last = take();
+        while (receipts < 20) take()();    // several may come in one piece
+        intake->commit(std::move(*intake->create()), plain_header(), plain_envelope(), [&](Result<Receipt> r) { receipts += r ? 1 : 0; });
+        const auto last = take();
         intake.reset();
         last();
-        CHECK(receipts == 19);
-        CHECK(b.disk.names("/spool/incoming/submission/new").size() == 20);
+        CHECK(receipts == 20);
+        CHECK(b.disk.names("/spool/incoming/submission/new").size() == 21);
     }
 }
 
