@@ -41,6 +41,7 @@ reception::Settings read_settings(const conf::Values& values)
     limits.helo_required = values.flag("smtpd_helo_required");
     limits.disable_vrfy = values.flag("disable_vrfy_command");
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
+    limits.chunking = true;
     for (const std::string& word : values.list("smtpd_discard_ehlo_keywords")) discard(limits, word);
     out.timeout = std::chrono::seconds(values.seconds("smtpd_timeout"));
     out.error_sleep = std::chrono::seconds(values.seconds("smtpd_error_sleep_time"));

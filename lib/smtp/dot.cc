@@ -47,7 +47,8 @@ private:
         switch (r_.state_) {
         case State::line_start:
         case State::lf_start:
-            if (c != '.') {
+            if (c != '.' || r_.dots_ == Dots::plain) {
+                r_.leading_dot_ |= c == '.';
                 r_.state_ = State::line;
                 break;
             }
@@ -194,6 +195,19 @@ std::size_t DotReader::feed(std::string_view bytes, std::string& out)
     saw_8bit_ = saw_8bit_ || has_high_bit(fresh);
     saw_nul_ = saw_nul_ || (!fresh.empty() && std::memchr(fresh.data(), 0, fresh.size()));
     return taken;
+}
+
+void DotReader::finish(std::string& out)
+{
+    if (ended_) return;
+    ended_ = true;
+    const std::size_t before = out.size();
+    if (state_ == State::cr) {
+        out.push_back(' ');
+        saw_bare_ = true;
+    }
+    if (state_ != State::line_start && state_ != State::lf_start) out.append("\r\n");
+    size_ += out.size() - before;
 }
 
 void DotWriter::feed(std::string_view content, std::string& out)

@@ -11,8 +11,12 @@ namespace veredus::smtp {
 // choice: see saw_bare(). NUL passes (RFC 5322 §4 tells readers to bear it); see saw_nul().
 class DotReader {
 public:
+    enum class Dots : unsigned char { stuffed, plain };   // plain: BDAT's chunks (RFC 3030), which end by their size
+    explicit DotReader(Dots dots = Dots::stuffed) : dots_(dots) {}
     // Appends unstuffed content to `out` and says how many bytes of `bytes` it took. After ended() it takes none.
     std::size_t feed(std::string_view bytes, std::string& out);
+    // Plain: the last chunk is in; the last line is ended when it is not.
+    void finish(std::string& out);
     bool ended() const { return ended_; }
     bool saw_bare() const { return saw_bare_; }      // a LF without CR or a CR without LF was there
     bool saw_8bit() const { return saw_8bit_; }
@@ -25,6 +29,7 @@ private:
     // lf_…: the line began after a bare LF, so its dot may be stuffed but can end nothing.
     enum class State : unsigned char { line_start, line, cr, dot, dot_cr, lf_start, lf_dot, lf_dot_cr };
     class Pass;
+    Dots dots_;
     State state_ = State::line_start;
     bool ended_ = false, saw_bare_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;
     std::size_t line_size_ = 0, longest_ = 0, size_ = 0;

@@ -43,6 +43,7 @@ const Server::Verb Server::verbs[] = {
     {"MAIL", &Server::mail, "mail", State::connected, "", 0},
     {"RCPT", &Server::rcpt, "rcpt", State::mail, "need MAIL command", 0},
     {"DATA", &Server::data, "data", State::mail, "need RCPT command", ends_group | no_arguments},
+    {"BDAT", &Server::bdat, "bdat", State::connected, "", 0},
     {"RSET", &Server::rset, "rset", State::connected, "", plaintext_ok | junk | no_arguments},
     {"NOOP", &Server::noop, "noop", State::connected, "", plaintext_ok | junk},
     {"VRFY", &Server::vrfy, "vrfy", State::connected, "", junk},
@@ -157,7 +158,9 @@ std::size_t Server::consume(std::string_view bytes, std::string& out)
     std::size_t at = 0;
     while (at < bytes.size() && !blocked()) {
         const std::string_view rest = bytes.substr(at);
-        const std::size_t taken = state_ == State::data ? consume_data(rest, out) : consume_line(rest, out);
+        const std::size_t taken = state_ == State::data    ? consume_data(rest, out)
+                                  : state_ == State::chunk ? consume_chunk(rest, out)
+                                                           : consume_line(rest, out);
         if (taken == 0) break;
         at += taken;
     }
@@ -262,6 +265,16 @@ void Server::settle(const Reply& reply, std::string& out)
         content_open_ = true;
         append(out, "354 End data with <CR><LF>.<CR><LF>\r\n");  // RFC 2034 §4: no enhanced code here
         return;
+    case Waiting::chunks:
+        if (good && chunks_ == Chunks::none) {
+            dot_ = DotReader(DotReader::Dots::plain);
+            content_open_ = true;
+        }
+        chunks_ = good ? Chunks::open : Chunks::failed;
+        chunk_refusal_ = reply;
+        state_ = State::chunk;
+        if (chunk_left_ == 0) end_chunk(out);
+        return;
     case Waiting::end:
         if (good) errors_ = junk_ = 0;
         break;
@@ -292,6 +305,7 @@ void Server::forget_transaction()
     envelope_.auth_user = user;
     recipient_ = {};
     rcpt_refused_ = false;
+    chunks_ = Chunks::none;
     waiting_ = Waiting::nothing;
     if (state_ > State::greeted) state_ = helo_.empty() ? State::connected : State::greeted;
     delegate_.reset();
@@ -305,17 +319,59 @@ std::size_t Server::consume_data(std::string_view bytes, std::string& out)
     static thread_local std::string content;
     content.clear();
     const std::size_t taken = dot_.feed(bytes, content);
+    give_content(content);
+    if (dot_.ended()) finish_content(out);
+    return taken;
+}
+
+void Server::give_content(std::string& content)
+{
     const bool fits = limits_.message_size == 0 || dot_.size() <= limits_.message_size;
     if (content_open_ && fits && !content.empty()) content_open_ = delegate_.content(content);
     if (content.capacity() > 1'000'000) content = {};
-    if (dot_.ended()) finish_content(out);
-    return taken;
+}
+
+// RFC 3030 §2: a chunk is read to its end whatever is wrong with it, and answered then.
+std::size_t Server::consume_chunk(std::string_view bytes, std::string& out)
+{
+    static thread_local std::string content;
+    content.clear();
+    bytes = bytes.substr(0, static_cast<std::size_t>(std::min<uint64_t>(bytes.size(), chunk_left_)));
+    chunk_left_ -= bytes.size();
+    if (chunks_ == Chunks::open) {
+        dot_.feed(bytes, content);
+        give_content(content);
+    }
+    if (chunk_left_ == 0) end_chunk(out);
+    return bytes.size();
+}
+
+void Server::end_chunk(std::string& out)
+{
+    state_ = before_chunk_;
+    if (chunks_ == Chunks::open && limits_.message_size && dot_.size() > limits_.message_size) {
+        chunk_refusal_ = Reply{552, "5.3.4", "Error: message file too big"};
+        delegate_.refused(chunk_refusal_);
+        delegate_.reset();
+        chunks_ = Chunks::failed;
+    }
+    waiting_ = Waiting::other;
+    if (chunks_ == Chunks::failed) {
+        if (state_ < State::mail) chunks_ = Chunks::none;  // there was no transaction that could have failed
+        return settle(chunk_refusal_, out);
+    }
+    if (!chunk_last_) return settle(Reply{250, "2.0.0", "Ok"}, out);
+    std::string tail;
+    dot_.finish(tail);
+    give_content(tail);
+    finish_content(out);
 }
 
 void Server::finish_content(std::string& out)
 {
     last_verb_ = "END-OF-MESSAGE";
     state_ = State::greeted;
+    chunks_ = Chunks::none;
     waiting_ = Waiting::end;
     std::optional<Reply> refusal;
     if (limits_.message_size != 0 && dot_.size() > limits_.message_size)
@@ -372,6 +428,7 @@ std::string Server::announcement() const
     row(limits_.eight_bit, "8BITMIME");
     row(limits_.dsn, "DSN");
     row(limits_.smtputf8, "SMTPUTF8");
+    row(limits_.chunking, "CHUNKING");
     return out;
 }
 
@@ -447,6 +504,7 @@ std::optional<Reply> Server::mail_param(const Param& p, uint64_t& declared)
 
 Outcome Server::rcpt(std::string_view text)
 {
+    if (chunks_ != Chunks::none) return Reply{503, "5.5.1", "Error: RCPT after BDAT"};
     if (!istarts_with(text, "TO:")) return Reply{501, "5.5.4", "Syntax: RCPT TO:<address>"};
     waiting_ = Waiting::rcpt;
     auto path = parse_rcpt_to(text, limits_.strict_envelopes);
@@ -486,11 +544,37 @@ std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipie
 
 Outcome Server::data(std::string_view)
 {
+    if (chunks_ != Chunks::none) return Reply{503, "5.5.1", "Error: DATA after BDAT"};  // RFC 3030 §2
     if (envelope_.recipients.empty()) {
         if (rcpt_refused_) return Reply{554, "5.5.1", "Error: no valid recipients"};  // RFC 5321 §3.3
         return Reply{503, "5.5.1", "Error: need RCPT command"};
     }
     waiting_ = Waiting::data;
+    return delegate_.data(envelope_);
+}
+
+// RFC 3030 §2: "size" or "size LAST"; the bytes follow the line at once.
+Outcome Server::bdat(std::string_view text)
+{
+    if (!limits_.chunking) {
+        closing_ = true;  // its data would be taken for commands
+        return Reply{502, "5.5.1", "Error: command not implemented"};
+    }
+    const auto words = split(text, " \t");
+    const auto size = words.empty() ? std::nullopt : parse_number<uint64_t>(words[0]);
+    if (!size || words.size() > 2 || (words.size() == 2 && !iequals(words[1], "LAST"))) {
+        closing_ = true;  // nobody knows where the data ends
+        return Reply{501, "5.5.4", "Syntax: BDAT count [LAST]"};
+    }
+    chunk_left_ = *size;
+    chunk_last_ = words.size() == 2;
+    before_chunk_ = state_;
+    waiting_ = Waiting::chunks;
+    if (chunks_ == Chunks::open) return Reply{250, "", ""};  // goes on
+    if (chunks_ == Chunks::failed) return Reply{503, "5.5.1", "Error: RSET after a failed BDAT"};
+    if (state_ < State::mail) return Reply{503, "5.5.1", "Error: need RCPT command"};
+    if (envelope_.recipients.empty())
+        return rcpt_refused_ ? Reply{554, "5.5.1", "Error: no valid recipients"} : Reply{503, "5.5.1", "Error: need RCPT command"};
     return delegate_.data(envelope_);
 }
 

@@ -78,7 +78,7 @@ public:
     Wants tls_started();                                   // the handshake is done: forgets all heard in clear (RFC 3207 §4.2)
     void authenticated(std::string_view user);             // the delegate vouches; further AUTH gets 503
     bool tls() const { return tls_; }
-    bool in_data() const { return state_ == State::data; }   // between 354 and the end of content
+    bool in_data() const { return state_ >= State::data || chunks_ == Chunks::open; }   // between 354 (or the first BDAT) and the end of content
     bool in_transaction() const { return state_ >= State::mail || waiting_ == Waiting::end; }
     bool closing() const { return closing_; }
     std::string_view helo_name() const { return helo_; }
@@ -95,18 +95,19 @@ public:
     std::string tally() const;                             // "ehlo=1 rcpt=0/1 quit=1 commands=2/3", for the disconnect line
 
 private:
-    enum class State : unsigned char { connected, greeted, mail, rcpt, data };
-    enum class Waiting : unsigned char { nothing, helo, mail, rcpt, data, end, auth, other };   // whose reply it is
+    enum class State : unsigned char { connected, greeted, mail, rcpt, data, chunk };
+    enum class Chunks : unsigned char { none, open, failed };     // of the running transaction: BDAT was said, or went wrong
+    enum class Waiting : unsigned char { nothing, helo, mail, rcpt, data, chunks, end, auth, other };   // whose reply it is
     struct Verb;
     static const Verb verbs[];
-    static constexpr std::size_t verb_count = 15;          // rows of verbs, and "unknown" after them
+    static constexpr std::size_t verb_count = 16;          // rows of verbs, and "unknown" after them
     static constexpr std::size_t unknown_verb = verb_count - 1;
     struct Count {
         uint32_t good = 0, all = 0;
     };
 
     Outcome ehlo(std::string_view), helo(std::string_view), starttls(std::string_view), auth(std::string_view), mail(std::string_view),
-        rcpt(std::string_view), data(std::string_view), rset(std::string_view), noop(std::string_view), vrfy(std::string_view),
+        rcpt(std::string_view), data(std::string_view), bdat(std::string_view), rset(std::string_view), noop(std::string_view), vrfy(std::string_view),
         help(std::string_view), etrn(std::string_view), quit(std::string_view), forbidden(std::string_view);
     Outcome greeting(std::string_view name, bool extended);
     std::string announcement() const;
@@ -116,6 +117,9 @@ private:
     std::size_t consume(std::string_view bytes, std::string& out);
     std::size_t consume_line(std::string_view bytes, std::string& out);
     std::size_t consume_data(std::string_view bytes, std::string& out);
+    std::size_t consume_chunk(std::string_view bytes, std::string& out);
+    void end_chunk(std::string& out);
+    void give_content(std::string& content);
     void drain(std::string& out);
     void run(std::string_view line, std::string_view more, std::string& out);
     void finish_content(std::string& out);
@@ -133,7 +137,11 @@ private:
     std::string helo_, input_, surplus_;
     std::string_view last_verb_ = "CONNECT";
     DotReader dot_;
-    State state_ = State::connected;
+    Reply chunk_refusal_;                                  // said once the refused chunk was read
+    uint64_t chunk_left_ = 0;
+    bool chunk_last_ = false;
+    Chunks chunks_ = Chunks::none;
+    State state_ = State::connected, before_chunk_ = State::connected;
     Waiting waiting_ = Waiting::nothing;
     std::size_t verb_ = unknown_verb;                      // the row that the next reply belongs to
     bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false, want_tls_ = false,

@@ -23,7 +23,7 @@ std::string run(std::string_view in, std::size_t piece, std::string& content)
     smtp::Limits limits;
     limits.hostname = limits.banner = "mx";
     limits.strict_groups = false;
-    limits.dsn = limits.smtputf8 = true;
+    limits.dsn = limits.smtputf8 = limits.chunking = true;
     Policy policy;
     smtp::Server server(policy, limits);
     std::string out;

@@ -306,6 +306,42 @@ TEST_CASE("AUTH goes through its exchange, or is cancelled", "[smtp][rfc4954-4]"
     CHECK(run("EHLO x\r\nAUTH PLAIN\r\n" + std::string(11'000, 'x') + "\r\n") == "220 250 334 535");
 }
 
+TEST_CASE("BDAT takes chunks by their size, whatever is in them", "[smtp][rfc3030-2]")
+{
+    const std::string begin = "EHLO x\r\nMAIL FROM:<s@x>\r\nRCPT TO:<a@b>\r\n";
+    const auto run = [](const std::string& in, std::size_t piece, bool late) {
+        Talk t;
+        t.limit.chunking = true;
+        t.limit.message_size = 100;
+        t.policy.late = late;
+        t.policy.refuse["no@b"] = {550, "5.1.1", "no"};
+        t.run(in, piece);
+        return codes(t.out) + " " + t.policy.queued;
+    };
+    struct Case {
+        std::string in, want;
+    };
+    const Case cases[] = {
+        {begin + "BDAT 8 LAST\r\nA: 1\r\n\r\nNOOP\r\n", "220 250 250 250 250 250 s@x -> a@b: A: 1\r\n\r\n\n"},
+        {begin + "BDAT 5\r\n.\r\n.\rBDAT 4\r\n\nQUI\r\nBDAT 0 LAST\r\nNOOP\r\n", "220 250 250 250 250 250 500 250 250 s@x -> a@b: .\r\n.\r\nQUI\r\n\n"},
+        {begin + "BDAT 3\r\nabcBDAT 2 last\r\nd\rQUIT\r\n", "220 250 250 250 250 250 221 s@x -> a@b: abcd \r\n\n"},
+        {begin + "BDAT 3\r\nabcDATA\r\nRCPT TO:<c@d>\r\nMAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\n", "220 250 250 250 250 503 503 503 250 250 "},
+        {"BDAT 6\r\nQUIT\r\nNOOP\r\n", "220 503 250 "},
+        {"MAIL FROM:<>\r\nRCPT TO:<no@b>\r\nBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nRSET\r\n", "220 250 550 554 503 250 "},
+        {begin + "BDAT 200\r\n" + std::string(200, 'x') + "BDAT 2 LAST\r\nyyRSET\r\n", "220 250 250 250 552 503 250 "},
+        {begin + "BDAT x\r\nNOOP\r\n", "220 250 250 250 501 "},
+    };
+    for (const Case& c : cases)
+        for (const bool late : {false, true})
+            for (const std::size_t piece : {1u, 3u, 1000u}) {
+                INFO(c.in);
+                CHECK(run(c.in, piece, late) == c.want);
+            }
+    Talk off;
+    CHECK(codes(off.run(begin + "BDAT 4 LAST\r\nQUIT\r\nNOOP\r\n")) == "220 250 250 250 502");
+    CHECK(off.wants == Server::Wants::close);
+}
+
 TEST_CASE("errors are counted: the hard limit ends it", "[smtp]")
 {
     Talk t;
