@@ -61,18 +61,21 @@ struct Dispatcher::Flight {
 };
 
 struct Dispatcher::Lane {
-    Lane(Loop& loop, std::string k, std::string u, bool c, std::function<void()> on_idle, std::function<void()> on_late)
-        : key(std::move(k)), user(std::move(u)), command(c), idle(loop, std::move(on_idle)), late(loop, std::move(on_late))
+    Lane(Loop& loop, std::string k, std::string u, uint64_t a, bool c, std::function<void()> on_idle, std::function<void()> on_late,
+         std::function<void()> on_again)
+        : key(std::move(k)), user(std::move(u)), age(a), command(c), idle(loop, std::move(on_idle)), late(loop, std::move(on_late)), again(loop, std::move(on_again))
     {
     }
     std::string key, user;
+    uint64_t age;
     bool command;
     enum class State : uint8_t { waiting, starting, running } state = State::waiting;
     uint64_t life = 0;
     std::deque<uint64_t> waiting;                    // jobs that it has not got yet
     std::set<uint64_t> sent;
     std::unique_ptr<ipc::Channel> channel;
-    Timer idle, late;
+    int64_t asked_us = 0;                            // master, for the first time
+    Timer idle, late, again;
     std::size_t load() const { return waiting.size() + sent.size(); }
 };
 
@@ -130,6 +133,14 @@ Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, Work
 }
 
 Dispatcher::~Dispatcher() { *alive_ = false; }
+
+void Dispatcher::set_rules(DispatchRules rules)
+{
+    rules_ = std::move(rules);
+    ++age_;
+    for (auto& [key, lane] : lanes_)
+        if (lane->state == Lane::State::running && lane->load() == 0) rest(*lane);
+}
 
 void Dispatcher::take_peer(Fd channel)
 {
@@ -275,11 +286,11 @@ void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector
 
 Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
 {
-    std::string best = cat(user, "/mail");
+    std::string best = cat(user, "/mail/", age_);
     if (command) {
         std::size_t least = SIZE_MAX;
         for (int i = 0; i < command_lanes; ++i) {
-            const std::string key = cat(user, "/command", i);
+            const std::string key = cat(user, "/command", i, '/', age_);
             const auto it = lanes_.find(key);
             const std::size_t load = it == lanes_.end() ? (i == 0 ? 0 : 1) : it->second->load() * 2;
             if (load < least) least = load, best = key;
@@ -287,8 +298,11 @@ Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
     }
     auto& lane = lanes_[best];
     if (!lane) {
-        lane = std::make_unique<Lane>(loop_, best, user, command, [this, best] { retire(best); },
-                                      [this, best] { lose_later(best, "does not answer"); });
+        lane = std::make_unique<Lane>(loop_, best, user, age_, command, [this, best] { retire(best); },
+                                      [this, best] { lose_later(best, "does not answer"); },
+                                      [this, best] {
+                                          if (const auto it = lanes_.find(best); it != lanes_.end()) ask_master(*it->second);
+                                      });
         waiting_lanes_.push_back(best);
     }
     return *lane;
@@ -315,6 +329,12 @@ void Dispatcher::start(Lane& lane)
 {
     ++processes_;
     lane.state = Lane::State::starting;
+    lane.asked_us = system_clock().mono_us();
+    ask_master(lane);
+}
+
+void Dispatcher::ask_master(Lane& lane)
+{
     lane.life = ++last_number_;
     source_(lane.user, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
         if (*alive) started(key, life, code, text, std::move(channel));
@@ -333,6 +353,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
         lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
         return send_waiting(lane);
     }
+    if (code == ipc::Code::unavailable && system_clock().mono_us() - lane.asked_us < rules_.patience.count() * 1000) return lane.again.start(milliseconds(100));
     const std::deque<uint64_t> jobs = std::move(lane.waiting);
     const std::string user = lane.user;
     --processes_;
@@ -383,7 +404,7 @@ void Dispatcher::rest(Lane& lane)
 {
     if (lane.sent.empty()) {
         lane.late.stop();
-        if (lane.waiting.empty()) lane.idle.start(rules_.idle);
+        if (lane.waiting.empty()) lane.idle.start(lane.age == age_ ? rules_.idle : milliseconds(0));
     } else {
         lane.late.start(rules_.timeout + (lane.command ? rules_.command_time : milliseconds(0)));
     }

@@ -27,6 +27,7 @@ struct DispatchRules {
     std::string default_privs = "nobody", root_mailbox_user;
     bool mailbox_is_command = false;                 // mailbox_command is set: deliveries may take long
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
+    std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
 };
 
@@ -50,7 +51,7 @@ public:
     Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source);
     ~Dispatcher();
     Dispatcher(const Dispatcher&) = delete;
-    void set_rules(DispatchRules rules) { rules_ = std::move(rules); }
+    void set_rules(DispatchRules rules);             // processes with the old settings get no more mail
     void take_peer(Fd channel);                      // qmgr came
     void stop(std::function<void()> done);           // nothing new; done when what is in flight has been answered
     std::size_t in_flight() const { return flights_.size(); }
@@ -78,6 +79,7 @@ private:
     void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
     void start(Lane& lane);
+    void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
     void send_waiting(Lane& lane);
     void send(Lane& lane, uint64_t job);
@@ -100,6 +102,7 @@ private:
     WorkerSource source_;
     std::shared_ptr<bool> alive_;                    // shared_ptr: late answers of master and of the pool look at it first
     uint64_t last_number_ = 0;
+    uint64_t age_ = 0;                               // of the settings: part of each lane's key
     std::map<uint64_t, Peer> peers_;
     std::map<uint64_t, std::unique_ptr<Flight>> flights_;
     std::map<uint64_t, Job> jobs_;

@@ -46,6 +46,7 @@ public:
         rules.policy.is_local = [](std::string_view domain) -> Result<bool> { return domain == "example.org"; };
         rules.root_mailbox_user = "veredus-root";
         rules.idle = std::chrono::hours(1);
+        rules.patience = std::chrono::milliseconds(0);
         mail_ = Fd(::memfd_create("queue", MFD_CLOEXEC));
     }
     ~Stage()
@@ -299,6 +300,19 @@ TEST_CASE("what master says of a user decides what becomes of his mail", "[local
     CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
 }
 
+TEST_CASE("a zygote that starts anew costs a moment, not a deferral", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.patience = std::chrono::hours(1);
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    s.until([&] { return s.asked.size() == 1; });
+    s.asked[0].done(Code::unavailable, "starting", Fd());
+    const Fd worker = s.serve(1);
+    CHECK(s.job(worker).targets.size() == 1);
+    CHECK(s.log.empty());
+}
+
 TEST_CASE("root's mail goes to the user that keeps root's mailbox, never to .forward", "[local][dispatcher]")
 {
     Stage s;
@@ -417,6 +431,29 @@ TEST_CASE("an idle process is let go", "[local][dispatcher]")
     const auto gone = ipc::recv_blocking(worker.get(), 1000);
     REQUIRE(gone);
     CHECK_FALSE(*gone);
+}
+
+TEST_CASE("new settings mean new processes; what the old ones have they finish", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    s.attempt(2, {to(0, "bob@example.org")});
+    const Fd alice = s.serve(0), bob = s.serve(1);
+    const auto for_alice = s.job(alice), for_bob = s.job(bob);
+    s.say(bob, for_bob.attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+    s.verdicts(1);
+    s.dispatcher->set_rules(s.rules);
+    pollfd idle{bob.get(), POLLIN, 0}, busy{alice.get(), POLLIN, 0};
+    s.until([&] { return ::poll(&idle, 1, 0) > 0; });
+    CHECK(::poll(&busy, 1, 0) == 0);
+    s.attempt(3, {to(0, "alice@example.org")});
+    const Fd fresh = s.serve(2);
+    CHECK(s.asked[2].user == "alice");
+    s.job(fresh);
+    s.say(alice, for_alice.attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+    s.until([&] { return ::poll(&busy, 1, 0) > 0; });
 }
 
 TEST_CASE("a slow command does not hold up the user's mailbox", "[local][dispatcher]")
