@@ -86,7 +86,12 @@ void Delivery::heard(Found found)
     world_.loop.defer([old = std::shared_ptr<Finder>(std::move(finder_))] {}); // it is on the call stack
     endpoints_ = std::move(found.endpoints);
     endpoint_ = 0;
-    if (!endpoints_.empty()) return next_endpoint();
+    if (!endpoints_.empty()) {
+        // The host of a connection from the pool has had its say.
+        if (said_no_) std::erase_if(endpoints_, [&](const Endpoint& e) { return e.address.same_ip(*said_no_); });
+        said_no_.reset();
+        return next_endpoint();
+    }
     failure_ = std::move(found.failure);
     failure_relay_ = "none";
     failure_mta_.clear();
@@ -95,6 +100,10 @@ void Delivery::heard(Found found)
 
 void Delivery::next_endpoint()
 {
+    if (reused_) {
+        reused_ = false;
+        return find();
+    }
     const bool sessions_left = settings_->mx_session_limit == 0 || sessions_ < settings_->mx_session_limit;
     if (endpoint_ == endpoints_.size() || !sessions_left) return next_hop();
     static constexpr Session::Tls levels[] = {Session::Tls::none, Session::Tls::may, Session::Tls::encrypt};
@@ -112,8 +121,7 @@ void Delivery::connect(const Endpoint& endpoint, Session::Tls level)
 // Whether nothing else could be tried after the place being tried now.
 bool Delivery::last_chance() const
 {
-    if (hop_ < hops_.size()) return false;
-    // A connection from the pool has no list of others; what it refuses is tried again later.
+    if (hop_ < hops_.size() || reused_) return false;   // for a connection from the pool, who else there is is not known yet
     if (endpoint_ == endpoints_.size()) return true;
     return settings_->mx_session_limit != 0 && sessions_ >= settings_->mx_session_limit;
 }
@@ -163,6 +171,10 @@ void Delivery::leave_session()
 {
     for (Rcpt& r : rcpts_) r.tried = false;
     group_.clear();
+    if (reused_) {
+        said_no_ = session_->endpoint().address;
+        ++sessions_;
+    }
     world_.pool.put(hops_[hop_ - 1].key(), std::move(session_), *settings_);
     if (!all_decided()) return next_endpoint();
     settle();
@@ -215,6 +227,7 @@ void Delivery::on_broken(const Broken& broken)
     if (broken.when == When::handshake && level_ == Session::Tls::may)
         return connect(endpoint, Session::Tls::none); // RFC 7435 §3
     if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
+        reused_ = false;
         endpoints_.clear();
         return find();
     }

@@ -82,6 +82,7 @@ private:
     std::unique_ptr<Session> session_;
     Session::Tls level_ = Session::Tls::none;
     bool reused_ = false, finished_ = false;
+    std::optional<net::Address> said_no_;  // the host of a connection from the pool that refused somebody for now
     std::size_t sessions_ = 0; // that got past EHLO
     Failure failure_;          // the latest that hit all
     std::string failure_relay_ = "none", failure_mta_;

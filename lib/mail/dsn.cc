@@ -149,6 +149,18 @@ std::string explanation(const Report& report, Action about, bool eight_bit)
     return out;
 }
 
+// RFC 3464 §2.3.6 wants what the peer said, without our words around it: "host mx[ip] said: 550 … (in reply to RCPT TO command)".
+std::string_view reply_within(std::string_view text)
+{
+    for (const std::string_view before : {std::string_view(" said: "), std::string_view(" refused to talk to me: ")}) {
+        const auto at = text.find(before);
+        if (!text.starts_with("host ") || at == std::string_view::npos) continue;
+        text.remove_prefix(at + before.size());
+        return text.substr(0, text.rfind(" (in reply to "));
+    }
+    return text;
+}
+
 std::string status_fields(const Report& report)
 {
     std::string out = cat("Reporting-MTA: dns; ", ascii(report.reporting_mta), "\r\n");
@@ -166,7 +178,8 @@ std::string status_fields(const Report& report)
         append(out, "Status: ", is_enhanced_code(r.status) ? r.status : std::string("5.0.0"), "\r\n");
         if (!r.remote_mta.empty()) append(out, "Remote-MTA: dns; ", ascii(r.remote_mta), "\r\n");
         if (!r.diagnostic.empty())
-            out += wrapped(cat("Diagnostic-Code: ", r.diagnostic_is_smtp ? "smtp; " : "x-veredus; "), ascii(r.diagnostic), "    ");
+            out += wrapped(cat("Diagnostic-Code: ", r.diagnostic_is_smtp ? "smtp; " : "x-veredus; "),
+                           ascii(r.diagnostic_is_smtp ? reply_within(r.diagnostic) : r.diagnostic), "    ");
         if (r.action == Action::delayed && report.give_up_us > 0)
             append(out, "Will-Retry-Until: ", date_rfc5322(report.give_up_us), "\r\n");
     }

@@ -145,6 +145,8 @@ TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[m
     r.now_us = r.arrival_us = 1795528800LL * 1'000'000;
     r.recipients.push_back({"c@d.org", "rfc822;orig@d.org", Action::failed, "5.1.1", "mx.d.org", "550 5.1.1 no such user\r\nBcc: x", true});
     r.recipients.push_back({"j\xc3\xbc@d.org", "", Action::delayed, "nonsense", "", std::string(3000, 'y'), false});
+    r.recipients.push_back({"e@d.org", "", Action::failed, "5.7.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 554 no (really) (in reply to MAIL FROM command)", true});
+    r.recipients.push_back({"f@d.org", "", Action::failed, "5.3.2", "mx.d.org", "host mx.d.org[192.0.2.1] refused to talk to me: 554 go away", true});
     const ReportText t = make_report(r, true, false);
     CHECK(t.header.find("Subject: Undelivered Mail Returned to Sender\r\n") != std::string::npos);
     CHECK(t.header.find("Auto-Submitted: auto-replied\r\n") != std::string::npos);
@@ -152,7 +154,8 @@ TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[m
     for (const char* part : {"Reporting-MTA: dns; mx.example.org\r\n", "Original-Envelope-Id: QQ314159\r\n", "Final-Recipient: rfc822; c@d.org\r\n",
                              "Original-Recipient: rfc822;orig@d.org\r\n", "Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.d.org\r\n",
                              "Diagnostic-Code: smtp; 550 5.1.1 no such user??Bcc: x\r\n", "Final-Recipient: utf-8; j\\x{FC}@d.org\r\n",
-                             "Action: delayed\r\nStatus: 5.0.0\r\n", "Content-Type: message/rfc822\r\n"}) {
+                             "Action: delayed\r\nStatus: 5.0.0\r\n", "Diagnostic-Code: smtp; 554 no (really)\r\n",
+                             "Diagnostic-Code: smtp; 554 go away\r\n", "<e@d.org>: host mx.d.org[192.0.2.1] said: 554 no", "Content-Type: message/rfc822\r\n"}) {
         INFO(part);
         CHECK(t.body.find(part) != std::string::npos);
     }

@@ -579,6 +579,38 @@ TEST_CASE("a cached connection that the peer closed is no reason to wait", "[smt
     CHECK(peer.connections == 3);
 }
 
+TEST_CASE("what a cached connection refuses for now goes to the other hosts, not to the same again", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    Peer second(*b.loop, local("127.0.0.3"));
+    const uint16_t port = second.address().port();
+    Peer first(*b.loop, local("127.0.0.2", port), script({{"RCPT TO:<grey@", "450 4.7.1 try the other\r\n"}}));
+    b.zone.mx("dest.example", 10, "mx1.dest.example");
+    b.zone.mx("dest.example", 20, "mx2.dest.example");
+    b.zone.a("mx1.dest.example", "127.0.0.2");
+    b.zone.a("mx2.dest.example", "127.0.0.3");
+    Mail mail;
+    mail.nexthop = cat("dest.example:", port);
+    CHECK(b.deliver_one(mail).outcome == sent);
+    mail.to = {"grey@dest.example", "ok@dest.example"};
+    const auto v = b.deliver(mail);
+    CHECK(v[0].relay == cat("mx2.dest.example[127.0.0.3]:", port));
+    CHECK(v[1].relay == cat("mx1.dest.example[127.0.0.2]:", port));
+    CHECK(first.connections == 1);
+    b.zone.records.clear();
+    b.zone.mx("dest.example", 10, "mx1.dest.example");
+    b.zone.a("mx1.dest.example", "127.0.0.2");
+    b.resolver.set_config(b.config());
+    b.pool.clear();
+    mail.to = {"ok@dest.example"};
+    CHECK(b.deliver_one(mail).outcome == sent);
+    mail.to = {"grey@dest.example"};
+    const auto alone = b.deliver_one(mail);
+    CHECK(alone.outcome == deferred);
+    CHECK(alone.text == "host mx1.dest.example[127.0.0.2] said: 450 4.7.1 try the other (in reply to RCPT TO command)");
+    CHECK(first.connections == 2);
+}
+
 TEST_CASE("recipients with senders of their own get transactions of their own", "[smtp-client]")
 {
     Bench b;
