@@ -48,13 +48,25 @@ Result<void> Supervisor::begin()
     TRY(listeners_.apply(values_));
     watch_files();
     add_processes();
-    for (auto& process : processes_) {
-        if (process->wanted && process->state == Process::State::down) start(*process);
-        if (failed_) break;
-    }
+    start_phase();
     watchdog_.start(watchdog_pause());
     if (notifier_.watchdog_ms() > 0) notify_timer_.start(milliseconds(notifier_.watchdog_ms() / 2));
     return {};
+}
+
+// The other way round than the stop: whom others ask is there before they ask. Called again at each "ready".
+void Supervisor::start_phase()
+{
+    for (const auto phase : {daemon::Phase::agents, daemon::Phase::queue, daemon::Phase::intake}) {
+        bool waiting = false;
+        for (auto& process : processes_) {
+            if (process->role->phase != phase || !process->wanted) continue;
+            if (process->state == Process::State::down) start(*process);
+            if (failed_) return;
+            waiting = waiting || process->state != Process::State::ready;
+        }
+        if (waiting) return;
+    }
 }
 
 // As many as the settings ask for: new ones are added, surplus ones are no longer wanted.
@@ -258,7 +270,8 @@ void Supervisor::became_ready(Process& process)
             tell_settings(process);
     }
     const bool all = std::all_of(processes_.begin(), processes_.end(), [](const auto& p) { return !p->wanted || p->state == Process::State::ready; });
-    if (running_ || failed_ || stopping_ || !all) return;
+    if (running_ || failed_ || stopping_) return;
+    if (!all) return start_phase();
     running_ = true;
     log::info("daemon started -- version " VEREDUS_VERSION ", configuration ", options_.config_directory);
     notifier_.say(cat("READY=1\nMAINPID=", ::getpid(), "\nSTATUS=running"));

@@ -39,6 +39,7 @@ public:
 private:
     using Message = ipc::Message;
     // Life of processes (supervisor.cc)
+    void start_phase();
     void add_processes();
     void start(Process& process);
     Result<void> introduce(Process& process, Fd control);
