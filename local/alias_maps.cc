@@ -3,7 +3,6 @@
 
 #include <cerrno>
 
-#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/table/source.h"
@@ -42,8 +41,9 @@ void AliasMaps::read(Map& map, bool first)
         return;
     }
     const Stamp stamp{st.st_dev, st.st_ino, st.st_mtim.tv_sec * 1'000'000'000LL + st.st_mtim.tv_nsec, st.st_size};
-    if (stamp == map.stamp) return;
-    if (!first && table::still_written(stamp.mtime_ns)) return;    // half an aliases file makes users unknown
+    const bool same = stamp == map.stamp, written = table::still_written(stamp.mtime_ns);
+    if (same && (!map.fresh || written)) return;
+    map.fresh = written;
     std::vector<table::AliasProblem> problems;
     auto aliases = table::Aliases::load(map.path, problems);
     for (const auto& problem : problems) log::warning(map.path, ", line ", problem.line, ": ", printable(problem.text));
@@ -56,7 +56,7 @@ void AliasMaps::read(Map& map, bool first)
     map.aliases = std::move(*aliases);
     map.missing_said = false;
     map.broken.clear();
-    if (!first) log::info(map.path, ": ", map.aliases->size(), " aliases in force");
+    if (!first && !same) log::info(map.path, ": ", map.aliases->size(), " aliases in force");
 }
 
 Result<void> AliasMaps::configure(const std::vector<std::string>& specs)
@@ -79,10 +79,7 @@ Result<void> AliasMaps::configure(const std::vector<std::string>& specs)
 
 void AliasMaps::refresh()
 {
-    const int64_t now = system_clock().mono_us();
     const std::lock_guard guard(mutex_);
-    if (now - looked_us_ < us_per_second) return;
-    looked_us_ = now;
     for (Map& map : maps_) {
         if (!map.table) {
             read(map, false);

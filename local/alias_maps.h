@@ -22,7 +22,7 @@ public:
     // "hash:/etc/aliases" and the like are aliases(5) files; other types (regexp:, static:, inline: …) give the text of a
     // right-hand side. A table that cannot be read now makes every answer temporary until it can.
     Result<void> configure(const std::vector<std::string>& specs);
-    void refresh();                                       // looks at files at most once a second
+    void refresh();                                       // looks at the files: a change is in force at once
     Result<std::optional<Targets>> find(std::string_view name) const;
 
 private:
@@ -38,13 +38,13 @@ private:
         std::unique_ptr<table::Table> table;
         std::optional<table::Aliases> aliases;
         Stamp stamp;
+        bool fresh = false;                               // written less than a second before it was read: read once more later
         std::string broken;                               // why it cannot answer
         bool missing_said = false;
     };
     static void read(Map& map, bool first);
     mutable std::mutex mutex_;
     std::vector<Map> maps_;
-    int64_t looked_us_ = 0;
 };
 
 }  // namespace veredus::local

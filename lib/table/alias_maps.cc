@@ -1,5 +1,7 @@
 // alias_maps as a whole: aliases files and tables of other types. Apart from the files' grammar, so that newaliases(1), which is
 // sendmail(1) too, links no engine of regular expressions.
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/table/aliases.h"
@@ -95,6 +97,11 @@ Result<bool> AliasMaps::refresh()
     }
     if (error && !any) return unexpected(*error);
     return any;
+}
+
+bool AliasMaps::restless() const
+{
+    return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->file ? source->file->restless() : source->other->restless(); });
 }
 
 std::vector<std::string> AliasMaps::sources() const

@@ -57,6 +57,7 @@ public:
     Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
     Result<bool> has(std::string_view name) const;      // find() without a copy of what may be a long list
     Result<bool> refresh();                             // as Table::refresh
+    bool restless() const;                              // as Table::restless
     std::vector<std::string> sources() const;           // files to watch
     std::string origin(std::string_view name) const;    // "file:line"
     std::vector<std::string> problems() const;          // "file, line N: text"

@@ -1,4 +1,6 @@
 // mydestination, relay_domains, mynetworks: lists of patterns, the first that fits decides (match_list(3) of Postfix).
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
 #include "lib/log/log.h"
@@ -132,6 +134,12 @@ Result<bool> MatchList::refresh()
     for (const Source& file : files_) log::info("list ", file.path(), " is in force as it is now");
     *this = std::move(*fresh);
     return true;
+}
+
+bool MatchList::restless() const
+{
+    return std::any_of(files_.begin(), files_.end(), [](const Source& file) { return file.restless(); }) ||
+           std::any_of(items_.begin(), items_.end(), [](const Item& item) { return item.table && item.table->restless(); });
 }
 
 std::vector<std::string> MatchList::sources() const

@@ -202,6 +202,7 @@ public:
         log::info("table ", source_.path(), " changed: ", rules_.rules.size(), " rules are in force");
         return true;
     }
+    bool restless() const override { return source_.restless(); }
     std::vector<std::string> sources() const override { return {source_.path()}; }
     std::string origin(std::string_view key) const override
     {

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "lib/base/crc32c.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 
@@ -40,6 +41,8 @@ Result<std::string> Source::read()
     auto text = read_all(fd.get(), max_source);
     if (!text) return fail(cat("read ", path_, ": ", text.error().text));
     stamp_ = stamp_of(st);
+    fresh_ = still_written(stamp_.mtime_ns);
+    crc_ = crc32c(0, *text);
     return text;
 }
 
@@ -51,7 +54,11 @@ Result<bool> Source::changed()
         return fail_errno(cat("stat ", path_));
     }
     const Stamp now = stamp_of(st);
-    return now != stamp_ && !still_written(now.mtime_ns);
+    if (now != stamp_) return true;
+    if (!fresh_ || still_written(now.mtime_ns)) return false;
+    const uint32_t before = crc_;        // written and read within one tick of the clock: the stamp may lie
+    TRY(read());
+    return crc_ != before;
 }
 
 std::string Source::where(unsigned line) const { return cat(path_, ", line ", line); }

@@ -24,8 +24,8 @@ struct Stamp {
 // Was it written less than a second ago? (A time in the future says nothing and counts as rested.)
 bool still_written(int64_t mtime_ns);
 
-// A file that is read again when it changed. A file that is being written is left alone until it has rested for a second,
-// since half an aliases file makes users unknown.
+// A file that is read again when it changed, at once. It may be half written then: while it is restless, what is not in it may
+// still come, so nobody should be refused for that; once it has rested for a second it is compared again.
 class Source {
 public:
     explicit Source(std::string path) : path_(std::move(path)) {}
@@ -33,11 +33,14 @@ public:
     Result<std::string> read();          // the whole text; from now on changes count against it
     Result<bool> changed();              // true: call read(). An error: the file cannot be looked at; the old content stays in force
                                          // (a file that was never there has not changed while it is still missing)
+    bool restless() const { return fresh_ && still_written(stamp_.mtime_ns); }
     std::string where(unsigned line) const;   // "/etc/aliases, line 3"
 
 private:
     std::string path_;
     Stamp stamp_;
+    bool fresh_ = false;                 // it was written less than a second before it was read
+    uint32_t crc_ = 0;
 };
 
 // Postfix's logical lines: blank lines and comment lines do not count, a line that begins with white space continues.

@@ -1,6 +1,8 @@
 // Tables by name, several of them in a row, and the keys under which an address is looked up.
 #include "lib/table/table.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/conf/check.h"
 #include "lib/table/aliases.h"
@@ -60,6 +62,11 @@ Result<bool> Chain::refresh()
     }
     if (error && !any) return unexpected(*error);
     return any;
+}
+
+bool Chain::restless() const
+{
+    return std::any_of(tables_.begin(), tables_.end(), [](const auto& table) { return table->restless(); });
 }
 
 std::vector<std::string> Chain::sources() const

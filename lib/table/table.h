@@ -24,6 +24,7 @@ public:
     virtual Result<std::optional<std::string>> find(std::string_view key) const = 0;
     // Re-reads when the source changed; true when what it answers may differ now. A broken source keeps the old content and says so.
     virtual Result<bool> refresh() { return false; }
+    virtual bool restless() const { return false; }                    // a source may be half written: what is missing may still come
     virtual std::vector<std::string> sources() const { return {}; }    // files to watch
     virtual std::string origin(std::string_view key) const { (void)key; return {}; }   // "file:line" that answers, for explain
     virtual bool is_pattern() const { return false; }                  // regexp:, pcre:, cidr:, static: match whole keys only
@@ -43,6 +44,7 @@ public:
     Result<std::optional<std::string>> find_part(std::string_view key) const;
     Result<bool> refresh();
     bool empty() const { return tables_.empty(); }
+    bool restless() const;
     std::vector<std::string> sources() const;
     std::vector<std::string> problems() const;
     std::string origin(std::string_view key) const;
@@ -71,6 +73,7 @@ public:
     Result<bool> matches_client(const net::Address& client) const;
     bool lists_singly(const net::Address& client) const;   // by itself, not through a range (design.md §3)
     Result<bool> refresh();
+    bool restless() const;
     std::vector<std::string> sources() const;
     bool empty() const { return items_.empty(); }
 

@@ -142,6 +142,7 @@ public:
         return true;
     }
 
+    bool restless() const override { return source_.restless(); }
     std::vector<std::string> sources() const override { return {source_.path()}; }
     std::string origin(std::string_view key) const override
     {

@@ -1,6 +1,7 @@
 // router: says of each recipient whether it exists, what it expands to, and where its mail goes.  Manual: man/router.8
+#include <algorithm>
 #include <map>
-#include <set>
+#include <utility>
 
 #include "lib/base/random.h"
 #include "lib/daemon/service.h"
@@ -13,7 +14,9 @@ namespace veredus::router {
 namespace {
 constexpr std::chrono::seconds resolver_deadline{5};
 constexpr std::size_t most_recipients = 500;
-constexpr int64_t look_us = us_per_second;          // how often files are looked at, at most
+constexpr int64_t look_us = us_per_second / 20;     // how often files are looked at, at most; before a refusal, always
+constexpr std::chrono::milliseconds rest{250};      // a refusal waits this long at a time while a file may be half written,
+constexpr int most_rests = 12;                      // and this often: somebody may write into a file all day
 constexpr int64_t repeat_us = 60 * us_per_second;   // how often the same trouble is said
 }  // namespace
 
@@ -66,14 +69,16 @@ private:
         for (const std::string& trouble : routing_->trouble()) say(trouble);
     }
 
-    void look_at_files()
+    bool look_at_files(bool always)
     {
         const int64_t now = system_clock().mono_us();
-        if (now - looked_us_ < look_us) return;
+        if (!always && now - looked_us_ < look_us) return false;
         looked_us_ = now;
         std::vector<std::string> trouble;
-        if (routing_->refresh(trouble)) ++generation_;
+        const bool changed = routing_->refresh(trouble);
+        if (changed) ++generation_;
         for (const std::string& text : trouble) say(text);
+        return changed;
     }
 
     void say(const std::string& text)
@@ -112,12 +117,49 @@ private:
             peers_.erase(peer);
             return;
         }
-        look_at_files();
-        const auto done = [this, id, number = message.request](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
+        look_at_files(false);
+        decide({id, message.request, std::move(*request), 0, 0});
+    }
+
+    struct Open {              // a question that has no answer yet
+        uint64_t peer;
+        uint32_t number;
+        ipc::RouteRequest request;
+        uint32_t generation;   // of the tables when it was decided
+        int rests;
+    };
+
+    void decide(Open open)
+    {
+        open.generation = generation_;
+        auto request = open.request;
+        auto done = [this, open = std::move(open)](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
             for (const std::string& reason : reasons) say(reason);
-            answer(id, number, std::move(routes));
+            decided(open, std::move(routes));
         };
-        std::make_shared<Batch>(std::move(*request), [this]() -> const Routing& { return *routing_; }, users_, done)->run();
+        std::make_shared<Batch>(std::move(request), [this]() -> const Routing& { return *routing_; }, users_, std::move(done))->run();
+    }
+
+    // Nobody is refused by tables that changed a moment ago, nor by a file that somebody is writing into.
+    void decided(const Open& open, std::vector<ipc::Route> routes)
+    {
+        const bool refuses = std::any_of(routes.begin(), routes.end(), [](const ipc::Route& r) { return r.kind == ipc::Route::Kind::reject; });
+        if (refuses) {
+            look_at_files(true);
+            if (open.generation != generation_ && open.rests < most_rests) return again(open, std::chrono::milliseconds(0));
+            if (routing_->restless() && open.rests < most_rests) return again(open, rest);
+        }
+        answer(open.peer, open.number, std::move(routes));
+    }
+
+    void again(Open open, std::chrono::milliseconds delay)
+    {
+        ++open.rests;
+        resting_.push_back(std::move(open));
+        if (!rested_) rested_ = std::make_unique<Timer>(*loop_, [this] {
+            for (Open& next : std::exchange(resting_, {})) decide(std::move(next));
+        });
+        if (!rested_->armed() || delay.count() == 0) rested_->start(delay);
     }
 
     void answer(uint64_t id, uint32_t request, std::vector<ipc::Route> routes)
@@ -138,6 +180,8 @@ private:
     UserCache users_{system_clock(), [this](const std::string& name, std::function<void(Known)> answer) { ask_resolver(name, std::move(answer)); }};
     uint64_t last_peer_ = 0;
     std::map<uint64_t, Peer> peers_;
+    std::vector<Open> resting_;
+    std::unique_ptr<Timer> rested_;
     std::unique_ptr<daemon::Link> resolver_;       // last: its answers come to what stands above
 };
 

@@ -153,23 +153,30 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(aliases));
 }
 
-template <class F> void Routing::each_table(F f)
+template <class Self, class F> void Routing::each_table(Self& self, F f)
 {
-    f(mydestination_), f(virtual_alias_domains_), f(relay_domains_), f(virtual_alias_maps_), f(transport_maps_), f(relay_recipients_);
-    f(local_recipients_), f(sender_relayhost_), f(sender_transport_), f(aliases_);
+    f(self.mydestination_), f(self.virtual_alias_domains_), f(self.relay_domains_), f(self.virtual_alias_maps_), f(self.transport_maps_);
+    f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.aliases_);
+}
+
+bool Routing::restless() const
+{
+    bool any = false;
+    each_table(*this, [&](const auto& held) { any = any || held.restless(); });
+    return any;
 }
 
 bool Routing::refresh(std::vector<std::string>& trouble)
 {
     bool changed = false;
-    each_table([&](auto& held) { changed = held.refresh(trouble) || changed; });
+    each_table(*this, [&](auto& held) { changed = held.refresh(trouble) || changed; });
     return changed;
 }
 
 std::vector<std::string> Routing::trouble() const
 {
     std::vector<std::string> out;
-    const_cast<Routing*>(this)->each_table([&](const auto& held) { held.tell(out); });
+    each_table(*this, [&](const auto& held) { held.tell(out); });
     return out;
 }
 

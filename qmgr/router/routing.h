@@ -52,6 +52,7 @@ public:
         if (!changed) trouble.push_back(changed.error().text);
         return changed && *changed;
     }
+    bool restless() const { return state_ && state_->restless(); }
     void tell(std::vector<std::string>& trouble) const
     {
         if (!state_) trouble.push_back(state_.error().text);
@@ -74,6 +75,8 @@ public:
     // each time.
     bool refresh(std::vector<std::string>& trouble);
     std::vector<std::string> trouble() const;
+    // A file behind a table may be half written: who is unknown now may be known in a second.
+    bool restless() const;
 
 private:
     struct Place {
@@ -95,7 +98,7 @@ private:
     Result<std::optional<std::string>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
     Result<std::optional<std::string>> transport_entry(const mail::Address& address) const;
     Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
-    template <class F> void each_table(F f);
+    template <class Self, class F> static void each_table(Self& self, F f);
 
     std::string myorigin_, mydomain_, delimiters_, relayhost_, default_transport_, relay_transport_, local_transport_;
     bool append_dot_ = false, propagate_ = false, transport_parents_ = false;

@@ -178,7 +178,7 @@ TEST_CASE("tables without a file, and specs that are refused", "[table]")
     }
 }
 
-TEST_CASE("a file table is read again when it changed and rests; a broken one keeps what it had", "[table]")
+TEST_CASE("a file table is read again at once when it changed; a broken one keeps what it had", "[table]")
 {
     Folder folder;
     const std::string file = folder.write("map", "a 1\n");
@@ -189,9 +189,14 @@ TEST_CASE("a file table is read again when it changed and rests; a broken one ke
     folder.write("map", "a 2\n");
     CHECK(*chain->refresh());
     CHECK(**chain->find("a") == "2");
-    std::ofstream(file) << "half";                       // being written right now
-    CHECK_FALSE(*chain->refresh());
-    CHECK(**chain->find("a") == "2");
+    CHECK_FALSE(chain->restless());
+    std::ofstream(file) << "b 1\n";                      // being written right now: in force, but perhaps not all of it
+    CHECK(*chain->refresh());
+    CHECK_FALSE(chain->find("a")->has_value());
+    CHECK(chain->restless());
+    folder.write("map", "a 2\n");
+    CHECK(*chain->refresh());
+    CHECK_FALSE(chain->restless());
     folder.write("map", std::string("a\0 3\n", 5));
     CHECK_FALSE(chain->refresh());
     CHECK(**chain->find("a") == "2");
@@ -199,6 +204,31 @@ TEST_CASE("a file table is read again when it changed and rests; a broken one ke
     CHECK_FALSE(chain->refresh());
     CHECK(**chain->find("a") == "2");
     CHECK(chain->sources() == std::vector<std::string>{file});
+}
+
+TEST_CASE("a file that changed within one tick of the clock is found out once it rests", "[table]")
+{
+    Folder folder;
+    const std::string file = folder.write("map", "a 1\n");
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t when = now.tv_sec * 1'000'000'000LL + now.tv_nsec - 700'000'000;       // three tenths to go
+    const timespec times[2] = {{when / 1'000'000'000, when % 1'000'000'000}, {when / 1'000'000'000, when % 1'000'000'000}};
+    REQUIRE(utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
+    const auto t = table::open("hash:" + file);
+    REQUIRE(t);
+    if (!(*t)->restless()) return;      // this machine was too slow for the case to arise
+    std::ofstream(file, std::ios::in | std::ios::out) << "a 2\n";
+    REQUIRE(utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
+    CHECK(get(**t, "a") == "1");
+    bool changed = false;
+    for (int i = 0; i < 1000 && !changed; ++i) {
+        changed = *(*t)->refresh();
+        ::usleep(10'000);
+    }
+    CHECK(changed);
+    CHECK(get(**t, "a") == "2");
+    CHECK_FALSE(*(*t)->refresh());
 }
 
 TEST_CASE("an address is looked up in Postfix's order", "[table]")
