@@ -211,7 +211,7 @@ void Scheduler::write_notice(Mail& mail, std::string id, bool to_postmaster, std
         report.status = mail::is_enhanced_code(r.dsn) ? r.dsn : "5.0.0";
         report.remote_mta = r.remote_mta;
         report.diagnostic = r.text;
-        report.diagnostic_is_smtp = !r.remote_mta.empty();
+        report.diagnostic_is_smtp = !r.remote_mta.empty() || r.text.starts_with("host ");   // after a restart only the text is left
         notice.recipients.push_back(std::move(report));
     }
     ++mail.waits;

@@ -182,15 +182,21 @@ Result<void> Spool::Private::move_share(const std::vector<std::string>& ids, Box
 {
     std::vector<std::pair<std::string, std::string>> done;    // ID, name in the target
     Result<void> result;
+    bool renamed = false;
     for (const std::string& id : ids) {
         auto name = link_one(id, from, to, target);
+        // A foreign owner's file, which fs.protected_hardlinks lets nobody else link: nobody was promised anything of it.
+        if (!name && name.error().code == EPERM && target == State::corrupt && disk.rename_new(from.dir, id, to.dir, id)) {
+            renamed = true;
+            continue;
+        }
         if (!name) {
             result = unexpected(name.error());
             break;
         }
         done.emplace_back(id, std::move(*name));
     }
-    if (done.empty()) return result;
+    if (done.empty() && !renamed) return result;
     if (auto synced = to.shared_sync.sync(); !synced) {
         // None of them is known to last there; back to where they were.
         for (const auto& [id, name] : done) [[maybe_unused]] const auto gone = disk.unlink(to.dir, name);

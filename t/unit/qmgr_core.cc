@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <set>
 
 #include "lib/base/text.h"
@@ -215,6 +216,7 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(report.find("Content-Type: multipart/report; report-type=delivery-status;") != std::string::npos);
     CHECK(report.find("Status: 5.1.1") != std::string::npos);
     CHECK(report.find("Remote-MTA: dns; mx.far.example") != std::string::npos);
+    CHECK(report.find("Diagnostic-Code: smtp; 550 5.1.1 User unknown\r\n") != std::string::npos);
     CHECK(report.find("Dear Bob\r\n") != std::string::npos);
     CHECK(quiet.text.find(cat(failing, ": sender non-delivery notification: ", *world.ids["s@host.example"].begin())) != std::string::npos);
     world.defer_late = false;
@@ -257,6 +259,21 @@ TEST_CASE("a damaged file goes to corrupt/ and the log says why", "[qmgr]")
     CHECK(rig.until([&] { return world.delivered["alice@host.example"] == 1 && disk.names("/spool/corrupt").size() == 2; }));
     CHECK(world.ids["alice@host.example"] == std::set<std::string>{good});
     CHECK(quiet.text.find(cat(flipped, ": damaged mail file, put aside in corrupt/: mail file: the body's checksum is wrong")) != std::string::npos);
+}
+
+TEST_CASE("a foreign file that the kernel lets nobody link is put aside all the same", "[qmgr][queue]")
+{
+    ForgetfulDisk disk;
+    make_spool(disk);
+    disk.put("/spool/incoming/smtpd/new/6B0641F080FFFFFF", "short");
+    auto spool = queue::Spool::open(disk, "/spool");
+    REQUIRE(spool);
+    disk.fail_step(1, EPERM);
+    CHECK((*spool)->move({"6B0641F080FFFFFF"}, {queue::State::incoming, 0}, {queue::State::corrupt, 0}));
+    CHECK(disk.names("/spool/corrupt") == std::vector<std::string>{"6B0641F080FFFFFF"});
+    CHECK(disk.names("/spool/incoming/smtpd/new").empty());
+    disk.power_cut(Cut::oldest);
+    CHECK(disk.names("/spool/corrupt").size() == 1);
 }
 
 TEST_CASE("a power cut at any step loses nothing, repeats only what was in flight, and tells a sender once", "[qmgr][forgetful]")
