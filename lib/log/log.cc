@@ -192,6 +192,7 @@ Result<void> open(Settings settings, Fd fd)
     if (!fd && settings.target == Target::syslog) fd = connect_syslog(settings.path);
     tzset();      // the zone file is outside the jail
     const std::lock_guard lock(s.mutex);
+    flush_locked(s);      // what was gathered has the form of the old target
     s.settings = std::move(settings);
     s.fd = std::move(fd);
     return {};

@@ -104,7 +104,7 @@ std::string make_header(const Report& report, Action about, bool eight_bit)
 {
     std::string out;
     append(out, "Date: ", date_rfc5322(report.now_us), "\r\n");
-    append(out, "From: ", report.from, " (Mail Delivery System)\r\n");
+    append(out, "From: Mail Delivery System <", report.from, ">\r\n");
     append(out, "Subject: ", subject(about), "\r\nTo: ", report.to, "\r\n");
     append(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n");  // RFC 3834 §5
     append(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"", report.boundary, "\"\r\n");
@@ -116,36 +116,39 @@ std::string make_header(const Report& report, Action about, bool eight_bit)
 std::string_view opening(Action about)
 {
     if (about == Action::failed)
-        return "I'm sorry to have to inform you that your message could not\r\n"
-               "be delivered to one or more recipients. It's attached below.\r\n\r\n"
-               "For further assistance, please send mail to postmaster.\r\n\r\n"
-               "If you do so, please include this problem report. You can\r\n"
-               "delete your own text from the attached returned message.\r\n\r\n";
+        return "Your message did not reach the recipients named below, and it will not be\r\n"
+               "tried again. What you sent is returned with this report.\r\n";
     if (about == Action::delayed)
-        return "####################################################################\r\n"
-               "# THIS IS A WARNING ONLY.  YOU DO NOT NEED TO RESEND YOUR MESSAGE. #\r\n"
-               "####################################################################\r\n\r\n"
-               "Your message could not be delivered yet to one or more recipients.\r\n";
-    return "Your message was successfully delivered to the destination(s)\r\n"
-           "listed below. If the message was delivered to a mailbox you will\r\n"
-           "receive no further notifications. Otherwise you may still receive\r\n"
-           "notifications of mail delivery errors from other systems.\r\n\r\n";
+        return "Your message has not reached the recipients named below yet. You need not\r\n"
+               "send it again: this server goes on trying.\r\n";
+    return "Your message was handed over for the recipients named below. From here on\r\n"
+           "their systems are in charge, and may still send reports of their own.\r\n";
+}
+
+// What a person can do about it, by the class of the first failure (RFC 3463 §3).
+std::string_view advice(const ReportRecipient& r)
+{
+    if (r.action != Action::failed) return "";
+    const std::string_view status = r.status;
+    if (status.starts_with("5.1.")) return "The address seems to be wrong: check its spelling, also behind the @.\r\n";
+    if (status.starts_with("5.2.")) return "The mailbox does not take mail at present: tell its owner by other means.\r\n";
+    if (status.starts_with("5.3.4")) return "The message is too large for that server: send less at once, or a link.\r\n";
+    if (status.starts_with("5.7.")) return "That server refuses the message by a rule of its own: its words say which.\r\n";
+    if (status.starts_with("4.")) return "No attempt succeeded in the time allowed: ask whether that server is up.\r\n";
+    return "The words of the server that refused say why.\r\n";
 }
 
 std::string explanation(const Report& report, Action about, bool eight_bit)
 {
-    std::string out = cat("This is the mail system at host ", ascii(report.reporting_mta), ".\r\n\r\n", opening(about));
-    if (about == Action::delayed) {
-        if (report.give_up_us > 0)
-            append(out, "It will be retried until ", date_rfc5322(report.give_up_us), ".\r\n");
-        append(out, "\r\nFor further assistance, please send mail to postmaster.\r\n\r\n");
-    }
-    append(out, "                   The mail system\r\n");
+    std::string out(opening(about));
     for (const ReportRecipient& r : report.recipients) {
         const std::string address = printable(r.final_recipient, 1000), diagnostic = printable(r.diagnostic, 2000);
-        const std::string line = wrapped(cat("<", eight_bit ? address : ascii(address), ">: "), eight_bit ? diagnostic : ascii(diagnostic), "    ");
-        append(out, "\r\n", line);
+        append(out, "\r\n", wrapped(cat("<", eight_bit ? address : ascii(address), ">: "), eight_bit ? diagnostic : ascii(diagnostic), "    "));
+        if (const auto help = advice(r); !help.empty()) append(out, "    ", help);
     }
+    if (about == Action::delayed && report.give_up_us > 0)
+        append(out, "\r\nAttempts go on until ", date_rfc5322(report.give_up_us), ".\r\n");
+    append(out, "\r\nQuestions: postmaster of ", ascii(report.reporting_mta), "; send this report along.\r\n");
     return out;
 }
 

@@ -125,7 +125,8 @@ ipc::UserReply Users::find(const std::string& name)
     if (!plausible(name)) return absent(name);
     if (const auto* kept = cache_.find(name)) return *kept;
     auto reply = ask_sources(name);
-    cache_.keep(name, reply);
+    // Who is not there may be made at any moment; router damps the rush of guesses.
+    if (reply.found == ipc::UserReply::Found::yes) cache_.keep(name, reply);
     return reply;
 }
 

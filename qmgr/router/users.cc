@@ -36,7 +36,9 @@ void UserCache::remember(const std::string& name, Known known)
         const int64_t middle = times[times.size() / 2];
         std::erase_if(entries_, [&](const auto& item) { return item.second.until_us <= middle; });
     }
-    entries_[name] = {known, clock_.mono_us() + keep_us_};
+    // A name that nobody has is asked again soon: an account made now gets its mail now.
+    constexpr int64_t no_us = 2 * us_per_second;
+    entries_[name] = {known, clock_.mono_us() + (known == Known::no ? std::min(keep_us_, no_us) : keep_us_)};
 }
 
 }  // namespace veredus::router
