@@ -22,10 +22,10 @@ bool is_sane_id(std::string_view id)
 
 Agent::Agent(World& world, Fd channel, std::function<void()> closed)
     : world_(world), closed_(std::move(closed)),
-      channel_(
-          std::make_unique<ipc::Channel>(world.loop, std::move(channel),
-                                         ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
-                                                            [this](const std::string&) { closed_(); }}))   // that qmgr went, master says
+      channel_(std::make_unique<ipc::Channel>(
+          world.loop, std::move(channel),
+          ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
+                             [this](const std::string&) { closed_(); }})) // that qmgr went, master says
 {}
 
 Agent::~Agent()

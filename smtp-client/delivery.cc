@@ -65,14 +65,26 @@ void Delivery::next_hop()
     const NextHop& hop = hops_[hop_++];
     endpoints_.clear();
     endpoint_ = 0;
-    if (auto session = world_.pool.take(hop.key())) {
-        session_ = std::move(session);
-        session_->adopt(*this);
-        reused_ = true;
-        ready_mono_us_ = world_.clock.mono_us();
-        return begin_group();
-    }
+    if (auto session = fit(world_.pool.take(hop.key()))) return reuse(std::move(session), Reuse::by_hop);
     find();
+}
+
+// A connection in clear that was made before a reload asked for TLS is none of ours.
+std::unique_ptr<Session> Delivery::fit(std::unique_ptr<Session> session)
+{
+    if (!session || tls_level() != Session::Tls::encrypt || session->encrypted()) return session;
+    world_.pool.retire(std::move(session));
+    return nullptr;
+}
+
+void Delivery::reuse(std::unique_ptr<Session> session, Reuse how)
+{
+    session_ = std::move(session);
+    session_->adopt(*this);
+    reuse_ = how;
+    ++sessions_;
+    ready_mono_us_ = world_.clock.mono_us();
+    begin_group();
 }
 
 void Delivery::find()
@@ -87,6 +99,7 @@ void Delivery::heard(Found found)
     endpoints_ = std::move(found.endpoints);
     endpoint_ = 0;
     if (!endpoints_.empty()) {
+        best_preference_ = endpoints_.front().preference;
         // The host of a connection from the pool has had its say.
         if (said_no_) std::erase_if(endpoints_, [&](const Endpoint& e) { return e.address.same_ip(*said_no_); });
         said_no_.reset();
@@ -100,28 +113,35 @@ void Delivery::heard(Found found)
 
 void Delivery::next_endpoint()
 {
-    if (reused_) {
-        reused_ = false;
+    if (reuse_ == Reuse::by_hop) {
+        reuse_ = Reuse::none;
         return find();
     }
     const bool sessions_left = settings_->mx_session_limit == 0 || sessions_ < settings_->mx_session_limit;
     if (endpoint_ == endpoints_.size() || !sessions_left) return next_hop();
-    static constexpr Session::Tls levels[] = {Session::Tls::none, Session::Tls::may, Session::Tls::encrypt};
     const Endpoint endpoint = endpoints_[endpoint_++];
-    connect(endpoint, world_.tls ? levels[static_cast<int>(settings_->tls_level)] : Session::Tls::none);
+    if (auto session = fit(world_.pool.take_host(endpoint))) return reuse(std::move(session), Reuse::by_host);
+    connect(endpoint, tls_level());
+}
+
+Session::Tls Delivery::tls_level() const
+{
+    if (!world_.tls || settings_->tls_level == TlsLevel::none) return Session::Tls::none;
+    return settings_->tls_level == TlsLevel::encrypt ? Session::Tls::encrypt : Session::Tls::may;
 }
 
 void Delivery::connect(const Endpoint& endpoint, Session::Tls level)
 {
     level_ = level;
-    reused_ = false;
+    reuse_ = Reuse::none;
     session_ = std::make_unique<Session>(world_.loop, settings_, world_.tls, endpoint, level, *this);
 }
 
 // Whether nothing else could be tried after the place being tried now.
 bool Delivery::last_chance() const
 {
-    if (hop_ < hops_.size() || reused_) return false;   // for a connection from the pool, who else there is is not known yet
+    if (hop_ < hops_.size() || reuse_ == Reuse::by_hop)
+        return false; // for a connection from the pool, who else there is is not known yet
     if (endpoint_ == endpoints_.size()) return true;
     return settings_->mx_session_limit != 0 && sessions_ >= settings_->mx_session_limit;
 }
@@ -171,11 +191,9 @@ void Delivery::leave_session()
 {
     for (Rcpt& r : rcpts_) r.tried = false;
     group_.clear();
-    if (reused_) {
-        said_no_ = session_->endpoint().address;
-        ++sessions_;
-    }
-    world_.pool.put(hops_[hop_ - 1].key(), std::move(session_), *settings_);
+    if (reuse_ == Reuse::by_hop) said_no_ = session_->endpoint().address;
+    const bool best = reuse_ == Reuse::by_hop || session_->endpoint().preference == best_preference_;
+    world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), std::move(session_), *settings_);
     if (!all_decided()) return next_endpoint();
     settle();
 }
@@ -222,13 +240,14 @@ void Delivery::on_broken(const Broken& broken)
     take_results();
     for (Rcpt& r : rcpts_) r.tried = false;
     const Endpoint endpoint = session_->endpoint();
-    const bool stale = reused_ && (broken.when == When::transaction || broken.when == When::early);
+    const bool stale = reuse_ != Reuse::none && (broken.when == When::transaction || broken.when == When::early);
     bury_session();
     if (broken.when == When::handshake && level_ == Session::Tls::may)
         return connect(endpoint, Session::Tls::none); // RFC 7435 §3
     if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
-        reused_ = false;
-        endpoints_.clear();
+        --sessions_;
+        if (reuse_ == Reuse::by_host) return connect(endpoint, tls_level());
+        reuse_ = Reuse::none;
         return find();
     }
     if (broken.when == When::connecting) log::info(broken.failure.text);

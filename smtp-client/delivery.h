@@ -36,6 +36,7 @@ public:
     void cancel(); // whoever is undecided is deferred; done() follows
 
 private:
+    enum class Reuse : uint8_t { none, by_hop, by_host };
     struct Rcpt {
         mail::Recipient recipient;
         mail::Address sender;
@@ -50,6 +51,9 @@ private:
     void find();
     void heard(Found found);
     void next_endpoint();
+    Session::Tls tls_level() const;
+    std::unique_ptr<Session> fit(std::unique_ptr<Session> session);
+    void reuse(std::unique_ptr<Session> session, Reuse how);
     void connect(const Endpoint& endpoint, Session::Tls level);
     void begin_group();
     void leave_session();
@@ -81,10 +85,12 @@ private:
     std::unique_ptr<Finder> finder_;
     std::unique_ptr<Session> session_;
     Session::Tls level_ = Session::Tls::none;
-    bool reused_ = false, finished_ = false;
-    std::optional<net::Address> said_no_;  // the host of a connection from the pool that refused somebody for now
-    std::size_t sessions_ = 0; // that got past EHLO
-    Failure failure_;          // the latest that hit all
+    Reuse reuse_ = Reuse::none;    // where the session came from
+    uint16_t best_preference_ = 0; // of the hop being tried
+    bool finished_ = false;
+    std::optional<net::Address> said_no_; // the host of a connection from the pool that refused somebody for now
+    std::size_t sessions_ = 0;            // that got past EHLO
+    Failure failure_;                     // the latest that hit all
     std::string failure_relay_ = "none", failure_mta_;
     std::vector<ipc::Verdict> batch_;
     int64_t received_us_ = 0, received_mono_us_ = 0, ready_mono_us_ = 0;

@@ -6,17 +6,26 @@ namespace veredus::smtp_client {
 
 Pool::~Pool() = default;
 
-std::unique_ptr<Session> Pool::take(const std::string& key)
+std::unique_ptr<Session> Pool::take(const std::string& hop_key)
 {
-    const auto found =
-        std::find_if(idle_.begin(), idle_.end(), [&](const Entry& e) { return e.key == key && e.session->usable(); });
+    return take(&Entry::hop_key, hop_key);
+}
+std::unique_ptr<Session> Pool::take_host(const Endpoint& endpoint)
+{
+    return take(&Entry::host_key, endpoint.relay());
+}
+
+std::unique_ptr<Session> Pool::take(const std::string Entry::*which, const std::string& key)
+{
+    const auto found = std::find_if(idle_.begin(), idle_.end(),
+                                    [&](const Entry& e) { return e.*which == key && e.session->usable(); });
     if (found == idle_.end()) return nullptr;
     auto session = std::move(found->session);
     idle_.erase(found);
     return session;
 }
 
-void Pool::put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings)
+void Pool::put(const std::string& hop_key, std::unique_ptr<Session> session, const Settings& settings)
 {
     const int64_t age_us = loop_.now_us() - session->started_us();
     const bool old = age_us >= settings.reuse_time.count() * 1000 ||
@@ -27,7 +36,7 @@ void Pool::put(const std::string& key, std::unique_ptr<Session> session, const S
     session->idle([this, raw] { drop(raw, false); });
     auto timer = std::make_unique<Timer>(loop_, [this, raw] { drop(raw, true); });
     timer->start(settings.cache_time);
-    idle_.push_front({key, std::move(session), std::move(timer)});
+    idle_.push_front({hop_key, raw->endpoint().relay(), std::move(session), std::move(timer)});
 }
 
 void Pool::retire(std::unique_ptr<Session> session)

@@ -1,4 +1,4 @@
-// Connections that wait a moment for the next mail to the same next hop, and those that are on their way out.
+// Connections that wait a moment for the next mail to the same next hop or host, and those that are on their way out.
 #pragma once
 
 #include <list>
@@ -14,9 +14,11 @@ public:
     explicit Pool(Loop& loop) : loop_(loop) {}
     ~Pool();
     Pool(const Pool&) = delete;
-    std::unique_ptr<Session> take(const std::string& key); // the latest used; null when there is none
-    // Keeps it when the settings let it take another mail, else says QUIT.
-    void put(const std::string& key, std::unique_ptr<Session> session, const Settings& settings);
+    // The latest used; null when there is none. For a next hop: to one of its best MX hosts only.
+    std::unique_ptr<Session> take(const std::string& hop_key);
+    std::unique_ptr<Session> take_host(const Endpoint& endpoint);
+    // Keeps it when the settings let it take another mail, else says QUIT. An empty key: for its host only.
+    void put(const std::string& hop_key, std::unique_ptr<Session> session, const Settings& settings);
     void retire(std::unique_ptr<Session> session); // QUIT if it can, and destroyed later, never at once
     void clear();                                  // all idle ones say QUIT
     std::size_t idle() const { return idle_.size(); }
@@ -25,10 +27,11 @@ public:
 private:
     static constexpr std::size_t max_idle = 500;
     struct Entry {
-        std::string key;
+        std::string hop_key, host_key;
         std::unique_ptr<Session> session;
         std::unique_ptr<Timer> timer;
     };
+    std::unique_ptr<Session> take(const std::string Entry::*which, const std::string& key);
     void bury(std::unique_ptr<Session> session);
     void drop(const Session* session, bool say_quit);
     Loop& loop_;

@@ -611,6 +611,46 @@ TEST_CASE("what a cached connection refuses for now goes to the other hosts, not
     CHECK(first.connections == 2);
 }
 
+TEST_CASE("a connection to a lesser host serves again only where the best one does not", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    Peer second(*b.loop, local("127.0.0.3"));
+    const uint16_t port = second.address().port();
+    b.zone.mx("dest.example", 10, "mx1.dest.example");
+    b.zone.mx("dest.example", 20, "mx2.dest.example");
+    b.zone.a("mx1.dest.example", "127.0.0.2");
+    b.zone.a("mx2.dest.example", "127.0.0.3");
+    Mail mail;
+    mail.nexthop = cat("dest.example:", port);
+    for (int i = 0; i < 2; ++i) CHECK(b.deliver_one(mail).outcome == sent);   // the best one is down
+    CHECK(second.connections == 1);
+    CHECK(b.has_logged(cat("relay=mx2.dest.example[127.0.0.3]:", port, ", conn_use=2, ")));
+    Peer first(*b.loop, local("127.0.0.2", port));
+    for (int i = 0; i < 2; ++i) CHECK(b.deliver_one(mail).relay == cat("mx1.dest.example[127.0.0.2]:", port));
+    CHECK(first.connections == 1);
+    second.hang_up();
+}
+
+TEST_CASE("a connection to a host serves every domain of it", "[smtp-client]")
+{
+    Bench b;
+    int mails = 0;
+    Peer peer(*b.loop, local("127.0.0.2"), [&](const std::string& line) -> std::string {
+        if (line.starts_with("MAIL") && ++mails == 3) return "!close";
+        return Peer::usual(line);
+    });
+    b.zone.a("mx.host.example", "127.0.0.2");
+    for (const char* domain : {"one.example", "two.example", "three.example"}) b.zone.mx(domain, 10, "mx.host.example");
+    unsigned connections = 1;
+    for (const char* domain : {"one.example", "two.example", "three.example"}) {
+        Mail mail;
+        mail.nexthop = cat(domain, ":", peer.address().port());
+        if (mails == 2) connections = 2;   // the third mail finds it closing, and gets a new one
+        CHECK(b.deliver_one(mail).outcome == sent);
+        CHECK(peer.connections == connections);
+    }
+}
+
 TEST_CASE("recipients with senders of their own get transactions of their own", "[smtp-client]")
 {
     Bench b;
@@ -767,6 +807,19 @@ TEST_CASE("without TLS on offer, encrypt waits and may goes on", "[smtp-client]"
             }
         }
     }
+}
+
+TEST_CASE("once TLS is demanded, no old connection in clear is used", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    b.settings.tls_level = TlsLevel::encrypt;
+    b.world.tls = client_tls();
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == deferred);
+    CHECK(v.dsn == "4.7.4");
+    CHECK(peer.contents.size() == 1);
 }
 
 TEST_CASE("attempts come over the channel and verdicts go back, many at once", "[smtp-client]")
