@@ -265,6 +265,9 @@ void File::finish()
                           : own_names_.count(name) ? check_transport_parameter(name, *value)
                                                : Result<void>();
         if (!fits) report(true, assignment, cat(name, ": ", fits.error().text));
+        // A main.cf of Postfix starts; what it asks for beyond what we do is said. Levels that promise more than `encrypt` are refused.
+        if (name == "smtp_tls_security_level" && value && iequals(*value, "dane"))
+            report(false, assignment, cat(name, ": dane is not there yet: taken as may, TLS when the server offers it"));
     }
     // What nobody set: a default that fails does so through what it refers to, or the host's own name.
     for (const Setting& row : all_settings()) {

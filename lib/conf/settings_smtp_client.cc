@@ -29,7 +29,7 @@ constexpr Setting rows[] = {
     {"smtp_data_xfer_timeout", Type::duration, "180s", smtp_client, "time in which some of the content must get through", 1, 86400},
     {"smtp_data_done_timeout", Type::duration, "600s", smtp_client, "time for the answer to the end of the content", 1, 86400},
     {"smtp_rset_timeout", Type::duration, "20s", smtp_client, "time for RSET and its answer", 1, 86400},
-    {"smtp_tls_security_level", Type::word, "may", smtp_client, "TLS to other servers: never, when offered, or always", 0, 0, "none|may|encrypt"},
+    {"smtp_tls_security_level", Type::word, "may", smtp_client, "TLS to other servers: never, when offered, or always", 0, 0, "none|may|encrypt|dane"},
     {"smtp_tls_loglevel", Type::number, "1", smtp_client, "0: no log line for each TLS connection", 0, 4},
     {"smtp_tls_CAfile", Type::path, "", smtp_client, "certificates of authorities in one file, for the word Trusted in the log"},
     {"smtp_tls_CApath", Type::path, "", smtp_client, "the same as a folder of files"},
