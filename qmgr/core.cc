@@ -1,5 +1,7 @@
 #include "qmgr/core.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -20,6 +22,14 @@ constexpr uint64_t body_check_below = 256u << 10;        // a larger body is not
 constexpr int64_t a_day_us = 86'400 * us_per_second;
 constexpr int64_t stop_patience_us = 3 * us_per_second;
 constexpr uint8_t internal_writer = 2;
+
+// A start and a compaction hold everything twice for a moment; what they leave is given back.
+void give_memory_back()
+{
+#ifdef __GLIBC__
+    ::malloc_trim(0);
+#endif
+}
 
 milliseconds ms(int64_t us) { return milliseconds(std::clamp<int64_t>((us + 999) / 1000, 0, 86'400'000)); }
 }  // namespace
@@ -61,6 +71,7 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     const auto odd = [](const std::string& path) { log::warning("what is ", printable(path), "? It is no mail and is left alone"); };
     for (const auto& found : TRY(spool_->scan(odd))) scheduler_.found(id_number(found.id), found.place);
     scheduler_.begin();
+    give_memory_back();
     compacted_size_ = journal_->size() / 2;
     run_.start(ms(limits_.queue_run_us));
     minute_.start(milliseconds(60'000));
@@ -139,6 +150,7 @@ void Core::compact_if_due()
                    journal_->compact(scheduler_.catalog().live(now()), [this](Result<void> result) {
                        compacting_ = false;
                        compacted_size_ = journal_->size();
+                       give_memory_back();
                        if (!result) log::warning("writing qmgr's log anew: ", result.error().text);
                    });
                });

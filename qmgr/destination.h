@@ -30,6 +30,7 @@ public:
     void probe();                     // the time of death is over: one attempt may try
     bool dead() const { return dead_; }
     bool probing() const { return probing_; }
+    bool proven() const { return proven_; }   // it has answered
     void revive();                    // someone asked for it (flush)
     void set_limit(unsigned limit);
 

@@ -38,11 +38,10 @@ Destination& Scheduler::destination(const std::string& transport, const std::str
 }
 
 // While there is room, a queue holds open what will be sent soon; when there is little, only what is next.
-bool Scheduler::full(const Destination& d) const
+std::size_t Scheduler::enough(const Destination& d) const
 {
     const std::size_t window = d.window.size();
-    if (d.agent.kind == Agent::Kind::smtp && remote_active_ * 2 > limits_.active) return d.queue.size() >= std::max<std::size_t>(5, window);
-    return d.queue.size() >= std::max<std::size_t>(50, 4 * window);
+    return little_room_ && d.agent.kind == Agent::Kind::smtp ? std::max<std::size_t>(5, window) : std::max<std::size_t>(50, 4 * window);
 }
 
 // A fifth of the open mails is kept for what stays here: no number of slow hosts delays local mail.
@@ -83,7 +82,8 @@ void Scheduler::enqueue(Mail& mail, Destination& d, uint32_t index)
 
 void Scheduler::count_remote(Mail& mail)
 {
-    if (!std::exchange(mail.remote, true)) ++remote_active_;
+    if (std::exchange(mail.remote, true)) return;
+    if (++remote_active_ * 2 > limits_.active) little_room_ = true;
 }
 
 void Scheduler::ring(Destination& d)
@@ -104,7 +104,7 @@ bool Scheduler::try_to_park(Mail& mail)
         Destination& d = *found->second;
         where = &d;
         if (mail.no_room) continue;
-        if (!full(d)) return false;
+        if (d.queue.size() <= enough(d)) return false;      // it stands in that queue itself
         // Never the one that is to be sent next: nothing would be left to make room.
         if (d.in_flight == 0 && !d.queue.empty() && d.queue.front().mail == mail.number) return false;
     }
@@ -133,20 +133,28 @@ void Scheduler::unqueue(Mail& mail)
     mail.queued_at.clear();
 }
 
-// One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once.
+// One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once. Hosts
+// that have not answered yet get three quarters of that: a list full of dead ones, each waiting for its time-out, leaves
+// way for those that answer.
 void Scheduler::dispatch()
 {
     for (std::size_t agent = 0; agent < rings_.size(); ++agent) {
         auto& line = rings_[agent];
+        std::vector<Destination*> later;
         while (up_[agent] && load_[agent] < limits_.attempts && !line.empty()) {
             Destination& d = *line.front();
             line.pop_front();
             d.in_ring = false;
             if (d.queue.empty() || !d.window.room(d.in_flight)) continue;
+            if (d.agent.kind == Agent::Kind::smtp && !d.window.proven() && unknown_load_[agent] * 4 >= limits_.attempts * 3) {
+                later.push_back(&d);
+                continue;
+            }
             const bool sent = send(d);
             ring(d);
             if (!sent && !up_[agent]) break;
         }
+        for (Destination* d : later) ring(*d);
     }
 }
 
@@ -207,6 +215,8 @@ bool Scheduler::send(Destination& d)
     flight.destination = &d;
     flight.agent = d.agent;
     flight.started_us = world_.now().mono_us;
+    flight.unknown = !d.window.proven();
+    if (flight.unknown) ++unknown_load_[d.agent.number()];
     flights_.emplace(attempt.attempt, std::move(flight));
     ++mail->attempts_in_flight;
     ++d.in_flight;
@@ -237,6 +247,7 @@ void Scheduler::agent_down(Agent agent)
         Destination& d = *flight.destination;
         --d.in_flight;
         --load_[agent.number()];
+        if (flight.unknown) --unknown_load_[agent.number()];
         Mail* const mail = find(flight.mail);
         if (!mail) continue;
         --mail->attempts_in_flight;
@@ -334,6 +345,7 @@ void Scheduler::end_flight(uint64_t number)
     Destination& d = *flight.destination;
     if (Mail* mail = find(flight.mail)) --mail->attempts_in_flight;
     --load_[flight.agent.number()];
+    if (flight.unknown) --unknown_load_[flight.agent.number()];
     const bool was_probing = d.window.probing();
     if (flight.site_failed) {
         --d.in_flight;

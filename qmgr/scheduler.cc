@@ -18,7 +18,8 @@ constexpr int64_t rebuild_delay_us = 10 * us_per_second;
 
 Scheduler::Scheduler(World& world, Limits limits, uint32_t smtp_instances)
     : world_(world), limits_(std::move(limits)), smtp_instances_(std::max(1u, smtp_instances)),
-      rings_(1 + smtp_instances_), up_(1 + smtp_instances_, 0), load_(1 + smtp_instances_, 0)
+      rings_(1 + smtp_instances_), up_(1 + smtp_instances_, 0), load_(1 + smtp_instances_, 0),
+      unknown_load_(1 + smtp_instances_, 0)
 {
 }
 
@@ -116,25 +117,29 @@ void Scheduler::take_due()
 // Its time has come: in line to be opened, unless what is known of its destination says that it would be in vain.
 void Scheduler::admit(Entry& entry)
 {
-    const int64_t now = world_.now().mono_us;
-    const auto known = by_hash_.find(entry.site);
-    if (known != by_hash_.end()) {
-        Destination& d = *known->second;
-        if (d.window.dead() && now >= d.dead_until_us) {
-            d.window.probe();
-        } else if (d.window.dead() && entry.skipped < skips_limit && !expired(entry, false)) {
-            ++entry.skipped;
-            catalog_.set_reason(entry, cat(d.dead_dsn, " ", d.dead_text));
-            catalog_.schedule(entry, std::max(d.dead_until_us, now + backoff(entry)));
-            return;
-        } else if ((d.window.probing() && (d.in_flight > 0 || !d.queue.empty())) || full(d)) {
-            park(entry, d);
-            return;
-        }
-    }
-    entry.skipped = 0;
+    if (diverted(entry)) return;
     entry.stage = Stage::ready;
     ready_.push_back(entry.id);
+}
+
+// Put off, or parked with its destination, without being opened.
+bool Scheduler::diverted(Entry& entry)
+{
+    const auto known = by_hash_.find(entry.site);
+    if (known == by_hash_.end()) return false;
+    Destination& d = *known->second;
+    const int64_t now = world_.now().mono_us;
+    if (d.window.dead() && now >= d.dead_until_us) d.window.probe();
+    if (d.window.dead()) {
+        if (entry.attempts == 0 || entry.skipped >= skips_limit || expired(entry, false)) return false;
+        ++entry.skipped;
+        catalog_.set_reason(entry, cat(d.dead_dsn, " ", d.dead_text));
+        catalog_.schedule(entry, std::max(d.dead_until_us, now + backoff(entry)));
+        return true;
+    }
+    const bool busy = d.window.probing() ? d.in_flight > 0 || !d.queue.empty() : full(d);
+    if (busy) park(entry, d);
+    return busy;
 }
 
 void Scheduler::park(Entry& entry, Destination& d)
@@ -167,7 +172,7 @@ void Scheduler::unpark()
         }
         parked_ring_.push_back(&d);
         const std::size_t coming = d.queue.size() + d.in_flight;
-        if (d.window.dead() || d.window.probing() ? coming > 0 : coming >= 2 * std::size_t{d.window.size()} + 10) {
+        if (d.window.dead() || d.window.probing() ? coming > 0 : full(d) || coming >= 2 * std::size_t{d.window.size()} + 10) {
             ++fruitless;
             continue;
         }
@@ -193,6 +198,8 @@ bool Scheduler::open_some()
         line.pop_front();
         Entry* entry = catalog_.find(id);
         if (!entry || entry->stage != (old_turn ? Stage::ready : Stage::fresh)) continue;
+        if (old_turn && diverted(*entry)) continue;     // more is known now than when it got in line
+        entry->skipped = 0;
         open(*entry);
         any = true;
         if (touched_.size() > 100) break;
@@ -259,7 +266,8 @@ void Scheduler::start(Mail& mail, Entry& entry)
 void Scheduler::close(Mail& mail)
 {
     unqueue(mail);
-    if (mail.remote) --remote_active_;
+    // Far below where it begins, or mails would be opened and parked in turn for ever.
+    if (mail.remote && --remote_active_ * 4 < limits_.active) little_room_ = false;
     mails_.erase(mail.number);
 }
 

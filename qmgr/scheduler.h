@@ -70,6 +70,7 @@ private:
         Agent agent;
         int64_t started_us = 0;
         bool cancelled = false, site_failed = false;
+        bool unknown = false;          // to a host that has not answered yet
         std::string site_dsn, site_text;
         std::vector<uint32_t> pending;
         std::map<uint32_t, std::vector<queue::Child>> pages;   // of expansions that come in several messages
@@ -78,6 +79,7 @@ private:
     // scheduler.cc: from the queue into memory and back
     void take_due();
     void admit(Entry& entry);
+    bool diverted(Entry& entry);
     void park(Entry& entry, Destination& destination);
     void unpark();
     bool open_some();
@@ -111,7 +113,8 @@ private:
 
     // dispatch.cc: destinations, attempts, verdicts
     Destination& destination(const std::string& transport, const std::string& nexthop, Agent agent);
-    bool full(const Destination& destination) const;
+    std::size_t enough(const Destination& destination) const;
+    bool full(const Destination& d) const { return d.queue.size() >= enough(d); }
     bool remote_is_crowded() const;
     void enqueue(Mail& mail, Destination& destination, uint32_t index);
     void count_remote(Mail& mail);
@@ -151,11 +154,12 @@ private:
     std::deque<uint64_t> fresh_, ready_;
     std::vector<std::deque<Destination*>> rings_;      // by agent number: destinations that have work
     std::vector<char> up_;
-    std::vector<std::size_t> load_;                    // attempts in flight by agent number
+    std::vector<std::size_t> load_, unknown_load_;     // attempts in flight by agent number; those to hosts that never answered
     std::deque<Destination*> parked_ring_;
     std::unordered_map<uint64_t, Flight> flights_;
     uint64_t next_attempt_ = 1;
     std::size_t remote_active_ = 0;
+    bool little_room_ = false;                         // more than half of the open mails are remote: queues are kept short
     unsigned routing_ = 0, turn_ = 0;
     std::vector<uint64_t> touched_;
 

@@ -134,6 +134,7 @@ TEST_CASE("neither slow nor dead hosts delay fresh local mail or another host", 
     const auto local = w.take("a@host.example", {"alice@host.example"});
     CHECK(w.attempts == before + 1);
     CHECK(w.sent.back().attempt.queue_id == local);
+    CHECK(w.opens < 1200);                 // none is opened and parked in turn
     // Open files stay within the setting: the rest waits as a record.
     std::size_t active = 0, parked = 0;
     w.scheduler->catalog().each([&](const Entry& e) {
@@ -759,4 +760,58 @@ TEST_CASE("a mail that is done while it is moved leaves no second name behind", 
         }
         CHECK_FALSE(w.waits(id));
     }
+}
+
+TEST_CASE("flushing the mail of a dead host after a start opens little of it, and tries it once", "[qmgr]")
+{
+    FakeWorld w;
+    queue::Record r;
+    r.event = queue::Event::deferred;
+    r.attempts = 3;
+    r.recipient = destination_hash("smtp:dead.example");
+    r.dsn = "4.4.1";
+    r.text = "connect to dead.example[192.0.2.1]:25: Connection timed out";
+    for (int i = 0; i < 5000; ++i) {
+        r.id = w.put("s@host.example", {cat("u", i, "@dead.example")});
+        r.time_us = w.wall + 3600 * second;
+        w.files[r.id].place = {queue::State::deferred, 0};
+        w.journal.push_back(r);
+    }
+    w.restart();
+    CHECK(w.opens == 0);
+    CHECK(w.scheduler->flush_all() == 5000);
+    w.run();
+    CHECK(w.attempts == 5);
+    CHECK(w.opens < 500);
+    while (w.answer(connect_failed)) {}
+    CHECK(w.attempts == 5);
+    const auto local = w.take("s@host.example", {"alice@host.example"});
+    CHECK(w.targets() == std::vector<std::string>{"alice@host.example"});
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(local));
+    CHECK(w.scheduler->flush_all() == 5000);       // once more: it is not forgotten that it may be back
+    w.run();
+    for (int rounds = 0; !w.files.empty() && rounds < 10'000; ++rounds) w.answer(FakeWorld::delivered);
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("a list full of hosts that time out leaves way for a host that answers", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.attempts = 8;
+    w.restart();
+    w.take("a@host.example", {"u@good.example"});
+    w.answer(FakeWorld::delivered);
+    const Agent agent{Agent::Kind::smtp, destination_hash("smtp:good.example") % 2};
+    int hosts = 0;
+    for (int i = 0; hosts < 20; ++i) {
+        if (destination_hash(cat("smtp:dead", i, ".example")) % 2 != agent.instance) continue;
+        ++hosts;
+        w.take("a@host.example", {cat("u@dead", i, ".example")});
+    }
+    CHECK(w.sent.size() == 6);
+    w.take("a@host.example", {"v@good.example"});
+    CHECK(w.in_flight_to("good.example") == 1);
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.files.empty());
 }
