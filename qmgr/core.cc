@@ -18,6 +18,7 @@ namespace {
 constexpr unsigned pool_threads = 4;
 constexpr milliseconds router_deadline{30'000};
 constexpr uint64_t compact_above = 4u << 20;             // bytes of journal
+constexpr uint64_t bytes_per_mail = 100;                 // of a waiting one in the journal, about
 constexpr uint64_t body_check_below = 256u << 10;        // a larger body is not read in the loop for its checksum
 constexpr int64_t a_day_us = 86'400 * us_per_second;
 constexpr int64_t stop_patience_us = 3 * us_per_second;
@@ -72,7 +73,7 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     for (const auto& found : TRY(spool_->scan(odd))) scheduler_.found(id_number(found.id), found.place);
     scheduler_.begin();
     give_memory_back();
-    compacted_size_ = journal_->size() / 2;
+    compacted_size_ = std::min<uint64_t>(journal_->size(), scheduler_.catalog().size() * bytes_per_mail);
     run_.start(ms(limits_.queue_run_us));
     minute_.start(milliseconds(60'000));
     wake();
