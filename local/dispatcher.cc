@@ -299,7 +299,7 @@ Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
     auto& lane = lanes_[best];
     if (!lane) {
         lane = std::make_unique<Lane>(loop_, best, user, age_, command, [this, best] { retire(best); },
-                                      [this, best] { lose_later(best, "does not answer"); },
+                                      [this, best] { lose_later(best, Loss::hangs); },
                                       [this, best] {
                                           if (const auto it = lanes_.find(best); it != lanes_.end()) ask_master(*it->second);
                                       });
@@ -349,7 +349,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     if (code == ipc::Code::ok) {
         lane.state = Lane::State::running;
         ipc::Channel::User user{[this, key](ipc::Message m) { on_worker_message(key, std::move(m)); },
-                                [this, key](const std::string&) { lose_later(key, "ended unexpectedly"); }};
+                                [this, key](const std::string&) { lose_later(key, Loss::died); }};
         lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
         return send_waiting(lane);
     }
@@ -454,20 +454,22 @@ void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
 }
 
 // Not inside the lane's own channel or timer.
-void Dispatcher::lose_later(const std::string& key, const char* why)
+void Dispatcher::lose_later(const std::string& key, Loss loss)
 {
     const auto it = lanes_.find(key);
     if (it == lanes_.end()) return;
-    loop_.defer([this, key, why, life = it->second->life, alive = alive_] {
+    loop_.defer([this, key, loss, life = it->second->life, alive = alive_] {
         if (!*alive) return;
         const auto now = lanes_.find(key);
-        if (now != lanes_.end() && now->second->life == life) lose(key, why);
+        if (now != lanes_.end() && now->second->life == life) lose(key, loss);
     });
 }
 
-// The process died or hangs: what it had waits for another time, what it had not got yet goes to its successor.
-void Dispatcher::lose(const std::string& key, const std::string& why)
+// The process died or hangs: what it had not got yet goes to its successor, and so does what it died with, once. What it hangs
+// with, or what its successor died with too, waits for another time.
+void Dispatcher::lose(const std::string& key, Loss loss)
 {
+    const char* const why = loss == Loss::died ? "ended unexpectedly" : "does not answer";
     const auto it = lanes_.find(key);
     if (it == lanes_.end()) return;
     const std::string user = it->second->user;
@@ -476,11 +478,18 @@ void Dispatcher::lose(const std::string& key, const std::string& why)
     const std::deque<uint64_t> waiting = std::move(it->second->waiting);
     --processes_;
     lanes_.erase(it);
-    if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; ", sent.size(), " deliveries are deferred");
-    for (const uint64_t job : sent) refuse(job, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
-    if (!waiting.empty()) {
+    if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; it had ", sent.size(), " deliveries");
+    std::deque<uint64_t> next;
+    for (const uint64_t number : sent) {
+        Job& job = jobs_.at(number);
+        job.gathered.clear();
+        if (loss == Loss::died && !std::exchange(job.survived_one, true)) next.push_back(number);
+        else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
+    }
+    next.insert(next.end(), waiting.begin(), waiting.end());
+    if (!next.empty()) {
         Lane& lane = lane_for(user, command);
-        lane.waiting.insert(lane.waiting.end(), waiting.begin(), waiting.end());
+        lane.waiting.insert(lane.waiting.end(), next.begin(), next.end());
     }
     start_waiting();
 }

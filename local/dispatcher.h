@@ -65,6 +65,7 @@ private:
         std::map<uint32_t, ipc::Target> open;        // as the worker got them, by index
         std::map<uint32_t, std::vector<queue::Child>> gathered;   // pages of expansions that go on
         int64_t handed_us = 0;
+        bool survived_one = false;                   // a process died with it already
     };
     struct Peer {
         std::unique_ptr<ipc::Channel> channel;
@@ -85,8 +86,9 @@ private:
     void send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);
     void take_verdict(Lane& lane, uint64_t job, ipc::Verdict verdict);
-    void lose_later(const std::string& key, const char* why);
-    void lose(const std::string& key, const std::string& why);
+    enum class Loss : uint8_t { died, hangs };
+    void lose_later(const std::string& key, Loss loss);
+    void lose(const std::string& key, Loss loss);
     void rest(Lane& lane);
     void retire(const std::string& key);
     void start_waiting();

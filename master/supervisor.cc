@@ -133,7 +133,7 @@ void Supervisor::start(Process& process)
         process.last_end = spawned.error().text;
         log::warning("cannot start ", process.role->name, ": ", process.last_end);
         if (!running_) return start_failed(process.last_end);
-        process.restart_timer->start(milliseconds(process.backoff.died(0)));
+        process.restart_timer->start(milliseconds(process.backoff.died(0, false)));
     }
     publish();
 }
@@ -227,7 +227,7 @@ void Supervisor::ended(Process& process, int wait_status)
     drain_last_words(process);
     const pid_t pid = std::exchange(process.pid, 0);
     const bool expected = process.expected_end || stopping_ || failed_;
-    process.state = Process::State::down;
+    const bool was_ready = std::exchange(process.state, Process::State::down) == Process::State::ready;
     process.control.reset();
     process.kill_timer->stop();
     if (process.role->name == std::string_view("resolver")) resolver_.reset();
@@ -239,8 +239,8 @@ void Supervisor::ended(Process& process, int wait_status)
     if (!process.wanted) return;
     if (process.expected_end) return start(process);
     ++process.restarts;
-    const int64_t wait = process.backoff.died((loop_.now_us() - process.since_us) / 1000);
-    if (wait > values_.seconds("restart_delay") * 1000) log::warning(process.path, ": bad command startup -- throttling");
+    const int64_t wait = process.backoff.died((loop_.now_us() - process.since_us) / 1000, was_ready);
+    if (wait > 0) log::warning(process.path, ": bad command startup -- throttling");
     process.restart_timer->start(milliseconds(wait));
 }
 

@@ -110,6 +110,7 @@ void Scheduler::conclude(Mail& mail)
         return;
     }
     if ((mail.router_away || mail.notice_failed) && mail.attempts_in_flight == 0) {
+        if (mail.router_away) unrouted_.insert(mail.number);
         postpone(mail, mail.notice_failed ? notice_delay_us : router_delay_us);
         return;
     }

@@ -22,7 +22,11 @@ constexpr uint64_t bytes_per_mail = 100;                 // of a waiting one in 
 constexpr uint64_t body_check_below = 256u << 10;        // a larger body is not read in the loop for its checksum
 constexpr int64_t a_day_us = 86'400 * us_per_second;
 constexpr int64_t stop_patience_us = 3 * us_per_second;
-constexpr uint8_t internal_writer = 2;
+constexpr uint8_t submission_writer = 1, internal_writer = 2;
+static_assert(std::string_view(queue::writer_roles[submission_writer]) == "submission");
+// A mail of submission's may still have its file in the maildrop, until submission has gone through it: delivered before, and
+// done with, it would be taken up again. So nobody looks for such mail while submission is away, but for a start that waited.
+constexpr milliseconds submission_patience{10'000};
 
 // A start and a compaction hold everything twice for a moment; what they leave is given back.
 void give_memory_back()
@@ -40,6 +44,9 @@ Core::Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint
       due_(loop, [this] { wake(); }), run_(loop, [this] { queue_run(); }), minute_(loop, [this] {
           scheduler_.sweep();
           minute_.start(milliseconds(60'000));
+      }),
+      drops_(loop, [this] {
+          if (!submission_there_) look_into(submission_writer);
       }),
       stop_poll_(loop, [this] { try_to_stop(); })
 {
@@ -70,12 +77,17 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     // Nobody else writes there: every draft is of a life that ended. It would be in the way of a notification made again.
     if (auto swept = intake_->sweep_drafts(INT64_MAX); !swept) log::warning("sweeping old drafts: ", swept.error().text);
     const auto odd = [](const std::string& path) { log::warning("what is ", printable(path), "? It is no mail and is left alone"); };
-    for (const auto& found : TRY(spool_->scan(odd))) scheduler_.found(id_number(found.id), found.place);
+    for (const auto& found : TRY(spool_->scan(odd))) {
+        const uint64_t id = id_number(found.id);
+        const bool drop = found.place == queue::Place{queue::State::incoming, submission_writer};
+        if (!drop || scheduler_.knows(id)) scheduler_.found(id, found.place);
+    }
     scheduler_.begin();
     give_memory_back();
     compacted_size_ = std::min<uint64_t>(journal_->size(), scheduler_.catalog().size() * bytes_per_mail);
     run_.start(ms(limits_.queue_run_us));
     minute_.start(milliseconds(60'000));
+    drops_.start(submission_patience);
     wake();
     return {};
 }
@@ -113,10 +125,22 @@ void Core::set_timer()
 
 void Core::queue_run()
 {
-    for (uint8_t writer = 0; writer < queue::writer_count; ++writer) look_into(writer);
+    for (uint8_t writer = 0; writer < queue::writer_count; ++writer)
+        if (writer != submission_writer || submission_there_) look_into(writer);
     const int64_t old = clock_.wall_us() - a_day_us;
     pool_->run([intake = intake_.get(), old] { (void)intake->sweep_drafts(old); }, nullptr);
     run_.start(ms(limits_.queue_run_us));
+}
+
+void Core::writer_came(uint8_t writer)
+{
+    if (writer == submission_writer) submission_there_ = true;
+    look_into(writer);
+}
+
+void Core::writer_left(uint8_t writer)
+{
+    if (writer == submission_writer) submission_there_ = false;
 }
 
 void Core::look_into(uint8_t writer)

@@ -41,9 +41,11 @@ public:
 
     void agent_up(Agent agent) { scheduler_.agent_up(agent); }
     void agent_down(Agent agent) { scheduler_.agent_down(agent); }
+    void router_up() { scheduler_.router_up(); }
     void agent_message(Agent agent, const ipc::Message& message);
     void writer_message(uint8_t writer, const ipc::Message& message);
-    void look_into(uint8_t writer);              // its directory, for mail that nobody announced
+    void writer_came(uint8_t writer);            // it may have queued mail that nobody heard of
+    void writer_left(uint8_t writer);
     void stop(std::function<void()> done);       // begins nothing new, gives what is in flight a moment, saves
 
 private:
@@ -52,6 +54,7 @@ private:
     void pump();
     void set_timer();
     void queue_run();
+    void look_into(uint8_t writer);              // its directory, for mail that nobody announced
     void compact_if_due();
     void try_to_stop();
 
@@ -75,13 +78,14 @@ private:
     Neighbours neighbours_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);   // what was posted may run after us
     std::unique_ptr<queue::Spool> spool_;
-    std::unique_ptr<disk::Pool> pool_;
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<queue::Journal> journal_;
+    std::unique_ptr<disk::Pool> pool_;     // after what its threads work with: it ends first
     Scheduler scheduler_;
     std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
     uint64_t next_timer_ = 0;
-    Timer due_, run_, minute_, stop_poll_;
+    Timer due_, run_, minute_, drops_, stop_poll_;
+    bool submission_there_ = false;
     std::function<void()> stopped_;
     int64_t stop_by_us_ = 0;
     uint64_t compacted_size_ = 0;

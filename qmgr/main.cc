@@ -60,6 +60,9 @@ public:
         core_ = TRY(Core::open(loop, disk::posix_disk(), ".", slot_, system_clock(), limits_, smtp_instances_, std::move(neighbours)));
         public_ = std::make_unique<Public>(loop, *core_, rights_);
         for (std::size_t i = 0; i < agents_.size(); ++i) meet(agent_of(i));
+        router_->on_state([this](bool connected) {
+            if (connected) core_->router_up();
+        });
         router_->start();
         return {};
     }
@@ -96,21 +99,22 @@ private:
         link.start();
     }
 
-    // A writer that comes anew may have queued mail that nobody heard of.
     void meet_writer(uint8_t writer, const ipc::Neighbour& peer, Fd fd)
     {
         const std::string key = cat(peer.role, ' ', peer.instance);
         ipc::Channel::User user;
         user.message = [this, writer](ipc::Message message) { core_->writer_message(writer, message); };
-        user.closed = [this, key, number = ++writer_number_](const std::string&) {
-            loop_->defer([this, key, number] {
+        user.closed = [this, writer, key, number = ++writer_number_](const std::string&) {
+            loop_->defer([this, writer, key, number] {
                 const auto old = writers_.find(key);
-                if (old != writers_.end() && old->second.first == number) writers_.erase(old);
+                if (old == writers_.end() || old->second.first != number) return;     // its successor is there
+                writers_.erase(old);
+                core_->writer_left(writer);
             });
         };
         auto channel = std::make_unique<ipc::Channel>(*loop_, std::move(fd), std::move(user));
         writers_[key] = {writer_number_, std::move(channel)};
-        core_->look_into(writer);
+        core_->writer_came(writer);
     }
 
     Loop* loop_ = nullptr;

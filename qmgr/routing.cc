@@ -13,7 +13,6 @@ namespace veredus::qmgr {
 namespace {
 constexpr std::size_t batch_recipients = 50;
 constexpr std::size_t batch_bytes = 16'384;     // of a question: its answer must fit into one message too
-constexpr int64_t router_away_us = 1'000'000;
 
 // "5.1.2 text" of an error: transport's next hop, or of a reply; the class must be one of `classes`.
 std::pair<std::string, std::string> coded(std::string_view text, std::string_view classes, std::string_view fallback)
@@ -80,6 +79,14 @@ void Scheduler::routed(uint64_t id, const std::vector<uint32_t>& asked, Result<s
     }
     for (std::size_t i = 0; i < asked.size(); ++i)
         if (mail->recipients[asked[i]].progress == Progress::routing) apply_route(*mail, asked[i], (*answer)[i]);
+}
+
+void Scheduler::router_up()
+{
+    const int64_t now = world_.now().mono_us;
+    for (const uint64_t id : std::exchange(unrouted_, {}))
+        if (Entry* e = catalog_.find(id); e && e->stage == Stage::timed) catalog_.schedule(*e, now);
+    world_.wake();
 }
 
 void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)

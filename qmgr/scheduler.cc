@@ -252,6 +252,7 @@ void Scheduler::start(Mail& mail, Entry& entry)
     mail.active_wall_us = now.wall_us;
     mail.active_mono_us = now.mono_us;
     entry.stage = Stage::active;
+    unrouted_.erase(entry.id);
     if (mail.envelope.arrival_us > 0) entry.arrival_us = mail.envelope.arrival_us;
     log::info(mail.id, ": from=<", printable(mail.sender), ">, size=", mail.layout.content_size(),
               ", nrcpt=", mail.recipients.size(), " (queue active)");

@@ -30,6 +30,7 @@ public:
 
     // The start, in this order: the journal, the scan, then what follows from both.
     void replay(const queue::Record& record) { catalog_.replay(record, world_.now()); }
+    bool knows(uint64_t id) { return catalog_.find(id) || catalog_.done(id); }    // the journal does
     void found(uint64_t id, queue::Place place);
     void begin();
 
@@ -37,6 +38,7 @@ public:
     void queued(uint64_t id, uint8_t writer);
     void agent_up(Agent agent);
     void agent_down(Agent agent);
+    void router_up();                  // what could not be routed is routed now
     void verdicts(Agent agent, const ipc::Verdicts& verdicts);
     void pump();                       // does all that can be done now; after events, and when the time is next_wakeup()
     void sweep();                      // once a minute: attempts that take for ever, destinations that nobody uses
@@ -160,6 +162,7 @@ private:
     uint64_t next_attempt_ = 1;
     std::size_t remote_active_ = 0;
     bool little_room_ = false;                         // more than half of the open mails are remote: queues are kept short
+    std::unordered_set<uint64_t> unrouted_;            // postponed because the router was away
     unsigned routing_ = 0, turn_ = 0;
     std::vector<uint64_t> touched_;
 

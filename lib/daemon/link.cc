@@ -1,5 +1,6 @@
 // A link to a neighbour: asked of master, kept while the neighbour lives, asked for again with back-off when it died.
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 
 #include "lib/base/text.h"
@@ -11,13 +12,21 @@ using std::chrono::milliseconds;
 
 namespace {
 constexpr milliseconds first_retry{20};
-constexpr milliseconds longest_retry{2000};
+constexpr milliseconds longest_retry{500};      // master answers such a question from its memory
 constexpr milliseconds longest_wait{3000};      // a neighbour that starts or was restarted is back by then
 constexpr std::size_t most_waiting = 1000;
 }  // namespace
 
 struct Link::Private : std::enable_shared_from_this<Link::Private> {
     using Done = std::function<void(Result<ipc::Message>)>;
+    struct Waiting {
+        uint16_t type;
+        std::string body;
+        milliseconds deadline;
+        Done done;
+        bool last_try = false;
+        int64_t until_us = 0;
+    };
     Private(Loop& l, std::string r, uint32_t i) : loop(l), role(std::move(r)), instance(i), retry(l, [this] { ask(); }), patience(l, [this] { expire(); }) {}
 
     void ask()
@@ -48,16 +57,36 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
         if (on_state) on_state(true);
     }
 
+    void call(Waiting w)
+    {
+        if (!channel) return keep(std::move(w));
+        if (w.last_try) return channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done));
+        // A question that died with the neighbour is put to its successor, once: it may be what it died of.
+        const auto copy = std::make_shared<Waiting>(std::move(w));
+        channel->call(copy->type, copy->body, {}, copy->deadline, [weak = weak_from_this(), copy](Result<ipc::Message> answer) {
+            const auto self = weak.lock();
+            if (!self || answer || answer.error().code == ETIMEDOUT) return copy->done(std::move(answer));
+            copy->last_try = true;
+            self->keep(std::move(*copy));
+        });
+    }
+
+    void keep(Waiting w)
+    {
+        if (waiting.size() >= most_waiting) return refuse(std::move(w.done));
+        const milliseconds wait = std::min(w.deadline, longest_wait);
+        w.until_us = loop.now_us() + std::chrono::microseconds(wait).count();
+        waiting.push_back(std::move(w));
+        if (!patience.armed()) patience.start(wait);
+    }
+
     // Calls that were made while the neighbour was away, in order.
     void release()
     {
         patience.stop();
         std::deque<Waiting> all;
         all.swap(waiting);
-        for (Waiting& w : all) {
-            if (channel) channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done));
-            else refuse(std::move(w.done));
-        }
+        for (Waiting& w : all) call(std::move(w));
     }
 
     void expire()
@@ -85,13 +114,6 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
         if (on_state) on_state(false);
     }
 
-    struct Waiting {
-        uint16_t type;
-        std::string body;
-        milliseconds deadline;
-        Done done;
-        int64_t until_us;
-    };
     Loop& loop;
     std::string role;
     uint32_t instance;
@@ -127,11 +149,10 @@ ipc::Channel* Link::channel() { return private_->channel.get(); }
 
 void Link::call(uint16_t type, std::string body, std::span<const int> fds, milliseconds deadline, std::function<void(Result<ipc::Message>)> done)
 {
-    if (private_->channel) return private_->channel->call(type, std::move(body), fds, deadline, std::move(done));
     Private& p = *private_;
-    if (!fds.empty() || p.waiting.size() >= most_waiting) return p.refuse(std::move(done));
-    p.waiting.push_back({type, std::move(body), deadline, std::move(done), p.loop.now_us() + std::chrono::microseconds(std::min(deadline, longest_wait)).count()});
-    if (!p.patience.armed()) p.patience.start(std::min(deadline, longest_wait));
+    if (fds.empty()) return p.call({type, std::move(body), deadline, std::move(done)});
+    if (p.channel) return p.channel->call(type, std::move(body), fds, deadline, std::move(done));
+    p.refuse(std::move(done));
 }
 
 Result<void> Link::send(uint16_t type, std::string body, std::span<const int> fds)

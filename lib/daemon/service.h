@@ -52,7 +52,8 @@ Context& context();
 void set_context(Context* context);    // the skeleton's; tests of services bring a Context of their own
 
 // Reaches a neighbour through master and again after it died, with back-off. A call without descriptors that is made while it is
-// away waits some seconds for its return (at start-up everyone is away for a moment); after that it fails as temporary.
+// away waits some seconds for its return (at start-up everyone is away for a moment), and one that had no answer when it died is
+// made once more, so it must be a question that may be asked twice; after that it fails as temporary.
 class Link {
 public:
     Link(Loop& loop, std::string role, uint32_t instance = 0);

@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include <map>
+
 #include "lib/base/clock.h"
 #include "lib/daemon/service.h"
 
@@ -79,7 +81,7 @@ TEST_CASE("a link asks again until its neighbour is there, and what was asked me
     CHECK(answer == "answer");
 }
 
-TEST_CASE("when the neighbour dies, what waits for it fails and the link finds the next one", "[daemon][link]")
+TEST_CASE("when the neighbour dies, its successor is asked; when that dies too, the question fails", "[daemon][link]")
 {
     Scene scene;
     scene.master.there = true;
@@ -89,11 +91,28 @@ TEST_CASE("when the neighbour dies, what waits for it fails and the link finds t
     link.start();
     REQUIRE(link.connected());
     bool failed = false;
+    std::string answer;
     link.call(7, "question", {}, milliseconds(20'000), [&](Result<ipc::Message> got) { failed = !got; });
+    link.call(8, "other", {}, milliseconds(20'000), [&](Result<ipc::Message> got) { answer = got ? got->body : ""; });
     scene.loop->run_once(milliseconds(10));
     scene.master.theirs.reset();
-    REQUIRE(scene.wait([&] { return failed; }));
     REQUIRE(scene.wait([&] { return states == std::vector<bool>{true, false, true}; }));
+    std::map<uint16_t, uint32_t> numbers;
+    for (int i = 0; i < 2; ++i) {
+        auto question = ipc::recv_blocking(scene.master.theirs.get(), 5000);
+        REQUIRE(question);
+        REQUIRE(*question);
+        numbers[(*question)->type] = (*question)->request;
+    }
+    REQUIRE(numbers.contains(7));
+    REQUIRE(numbers.contains(8));
+    CHECK_FALSE(failed);
+    REQUIRE(ipc::send_blocking(scene.master.theirs.get(), {8, true, numbers[8], 0, "answer", {}}, 5000));
+    REQUIRE(scene.wait([&] { return !answer.empty(); }));
+    CHECK(answer == "answer");
+    scene.master.theirs.reset();
+    REQUIRE(scene.wait([&] { return failed; }));
+    REQUIRE(scene.wait([&] { return states.size() == 5; }));
 }
 
 TEST_CASE("a neighbour that hangs up at once is asked for less and less often", "[daemon][link]")

@@ -325,7 +325,7 @@ TEST_CASE("root's mail goes to the user that keeps root's mailbox, never to .for
     CHECK(job.targets.at(0).address == "root@example.org");
 }
 
-TEST_CASE("a process that dies defers what it had, and has a successor", "[local][dispatcher]")
+TEST_CASE("what a process died with goes to its successor once, then it waits", "[local][dispatcher]")
 {
     Stage s;
     s.start();
@@ -335,12 +335,18 @@ TEST_CASE("a process that dies defers what it had, and has a successor", "[local
     s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
     CHECK(s.verdicts(1)[0].index == 0);
     worker.reset();
+    Fd successor = s.serve(1);
+    const auto again = s.job(successor);
+    REQUIRE(again.targets.size() == 1);      // what was delivered is not delivered again
+    CHECK(again.targets[0].index == 1);
+    successor.reset();
     const auto v = s.verdicts(1);
     CHECK(v[0].index == 1);
     CHECK(v[0].outcome == Outcome::deferred);
     CHECK(v[0].dsn == "4.3.0");
+    CHECK(v[0].text.find("ended unexpectedly") != std::string::npos);
     s.attempt(2, {to(0, "alice@example.org")});
-    const Fd next = s.serve(1);
+    const Fd next = s.serve(2);
     CHECK(s.job(next).targets.size() == 1);
 }
 

@@ -316,6 +316,14 @@ TEST_CASE("a role that dies is started again, and only that one", "[master][life
     CHECK(stage.process("smtpd").pid == smtpd.pid);
     // The link of the other side is made again through master.
     CHECK(stage.wait([&] { const auto log = stage.log(); return log.rfind("router says an answer") > log.find("killed by signal 11"); }));
+    // Again and again: no pause before it is back.
+    for (int i = 0; i < 2; ++i) {
+        const auto pid = stage.process("router").pid;
+        REQUIRE(::kill(pid, SIGKILL) == 0);
+        REQUIRE(stage.wait([&] { return stage.process("router").state == "ready" && stage.process("router").pid != pid; }));
+    }
+    CHECK(stage.process("router").restarts == 3);
+    CHECK(stage.log().find("throttling") == std::string::npos);
     stage.supervisor().stop(SIGTERM);
     CHECK(stage.wait([&] { return stage.all_gone(); }));
 }

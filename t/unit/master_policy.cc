@@ -22,13 +22,23 @@
 
 using namespace veredus;
 
-TEST_CASE("a role that keeps dying waits twice as long each time, and afresh after a good life", "[master][backoff]")
+TEST_CASE("a role that cannot start waits twice as long each time, and afresh after a good life", "[master][backoff]")
 {
     master::Backoff backoff(1000, 60'000);
-    for (const int64_t wait : {1000, 2000, 4000, 8000, 16'000, 32'000, 60'000, 60'000}) CHECK(backoff.died(10) == wait);
-    CHECK(backoff.died(60'000) == 60'000);     // exactly as long as the wait is not longer
-    CHECK(backoff.died(60'001) == 1000);
-    CHECK(backoff.died(0) == 2000);
+    for (const int64_t wait : {1000, 2000, 4000, 8000, 16'000, 32'000, 60'000, 60'000}) CHECK(backoff.died(10, false) == wait);
+    CHECK(backoff.died(30'000, false) == 60'000);     // long, but never ready
+    CHECK(backoff.died(1000, true) == 0);
+    CHECK(backoff.died(10, false) == 1000);
+}
+
+TEST_CASE("a role that was at work comes back at once, however often it is killed", "[master][backoff]")
+{
+    master::Backoff backoff(1000, 60'000);
+    for (int i = 0; i < 20; ++i) CHECK(backoff.died(1000 + i, true) == 0);
+    // Ready, and dead at once: three times are somebody's kill -9, more are a fault of its own.
+    for (const int64_t wait : {0, 0, 0, 1000, 2000, 4000}) CHECK(backoff.died(999, true) == wait);
+    CHECK(backoff.died(2000, true) == 0);
+    CHECK(backoff.died(10, true) == 0);
 }
 
 static ipc::UserReply user(std::string name, uint32_t uid, uint32_t gid)

@@ -149,9 +149,10 @@ void make_spool(ForgetfulDisk& disk)
 }
 
 // As smtpd does it; the mail is durable when this returns.
-std::string put(ForgetfulDisk& disk, const std::string& sender, const std::vector<std::string>& recipients, std::string_view body = "Hello\r\n")
+std::string put(ForgetfulDisk& disk, const std::string& sender, const std::vector<std::string>& recipients, std::string_view body = "Hello\r\n",
+                std::string_view writer = "smtpd")
 {
-    auto intake = queue::Intake::open(disk, "/spool/incoming/smtpd", 1, system_clock(), nullptr);
+    auto intake = queue::Intake::open(disk, cat("/spool/incoming/", writer), writer == "smtpd" ? 1 : 64, system_clock(), nullptr);
     REQUIRE(intake);
     auto draft = (*intake)->create();
     REQUIRE(draft);
@@ -210,7 +211,7 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
 
     const auto failing = put(disk, "s@host.example", {"unknown@far.example"}, "Dear Bob\r\n");
     const auto late = put(disk, "s@host.example", {"both@host.example"});
-    rig.core->look_into(0);                      // nobody told
+    rig.core->writer_came(0);                      // nobody told
     CHECK(rig.until([&] { return world.delivered["s@host.example"] == 1 && disk.names("/spool/deferred/" + late.substr(15)).size() == 1; }));
     const std::string report = world.content[*world.ids["s@host.example"].begin()];
     CHECK(report.find("Content-Type: multipart/report; report-type=delivery-status;") != std::string::npos);
@@ -225,6 +226,38 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
 }
 
+// Its file may still be in the maildrop, and only submission knows: a mail delivered before would be taken up a second time.
+TEST_CASE("mail of submission's is not looked for before submission has come", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    const auto dropped = put(disk, "s@host.example", {"drop@host.example"}, "x\r\n", "submission");
+    {
+        Rig rig(disk, world);
+        REQUIRE(rig.core);
+        put(disk, "s@host.example", {"alice@host.example"});
+        rig.core->writer_came(0);
+        REQUIRE(rig.until([&] { return world.delivered["alice@host.example"] == 1; }));
+        CHECK(world.delivered["drop@host.example"] == 0);
+        CHECK_FALSE(rig.core->scheduler().knows(id_number(dropped)));
+        rig.core->writer_came(1);
+        REQUIRE(rig.until([&] { return mails_left(disk) == 0; }));
+        CHECK(world.delivered["drop@host.example"] == 1);
+        // What it announced and could not be delivered is qmgr's business, whoever is away at the next start.
+        put(disk, "s@host.example", {"late@far.example"}, "x\r\n", "submission");
+        rig.core->writer_came(1);
+        REQUIRE(rig.until([&] { return rig.core->scheduler().counts().deferred == 1; }));
+    }
+    world.defer_late = false;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    CHECK(rig.core->scheduler().flush_all() == 1);
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(world.delivered["late@far.example"] == 1);
+}
+
 TEST_CASE("a mail larger than bounce_size_limit comes back as its header", "[qmgr][rfc3461-4.3]")
 {
     Quiet quiet;
@@ -236,7 +269,7 @@ TEST_CASE("a mail larger than bounce_size_limit comes back as its header", "[qmg
     std::string body;
     for (int i = 0; i < 5000; ++i) body += "a line of a long mail\r\n";
     put(disk, "s@host.example", {"unknown@far.example"}, body);
-    rig.core->look_into(0);
+    rig.core->writer_came(0);
     REQUIRE(rig.until([&] { return mails_left(disk) == 0; }));
     const std::string report = world.content[*world.ids["s@host.example"].begin()];
     CHECK(report.find("text/rfc822-headers") != std::string::npos);
@@ -337,7 +370,7 @@ TEST_CASE("the public socket lists, acts and refuses by who asks", "[qmgr]")
     REQUIRE(rig.core);
     std::vector<std::string> ids;
     for (int i = 0; i < 3; ++i) ids.push_back(put(disk, "s@host.example", {cat("late@far", i, ".example"), "alice@host.example"}));
-    rig.core->look_into(0);
+    rig.core->writer_came(0);
     REQUIRE(rig.until([&] {
         std::size_t timed = 0;
         rig.core->scheduler().catalog().each([&](const Entry& e) { timed += e.stage == Stage::timed && e.state == queue::State::deferred; });
@@ -421,7 +454,7 @@ TEST_CASE("a mail of many recipients is listed within one message", "[qmgr]")
     std::vector<std::string> many;
     for (int i = 0; i < 3000; ++i) many.push_back(cat("late@host-with-a-long-name-", i, ".example"));
     put(disk, "s@host.example", many);
-    rig.core->look_into(0);
+    rig.core->writer_came(0);
     REQUIRE(rig.until([&] { return disk.names("/spool/incoming/smtpd/new").empty(); }));
     Public door(rig.loop(), *rig.core, Rights{});
     ipc::Message m;

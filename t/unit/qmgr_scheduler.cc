@@ -420,6 +420,21 @@ TEST_CASE("while the router is away mail waits a moment and is not deferred", "[
     CHECK(w.sent.size() == 1);
 }
 
+TEST_CASE("when the router is back, mail that waited for it goes on at once", "[qmgr]")
+{
+    FakeWorld w;
+    w.router_away = true;
+    for (int i = 0; i < 20; ++i) w.take("s@host.example", {cat("u", i, "@far.example")});
+    w.router_away = false;
+    w.run();
+    CHECK(w.sent.empty());
+    w.scheduler->router_up();
+    w.run();
+    w.answer(FakeWorld::delivered);
+    while (!w.sent.empty()) w.answer(FakeWorld::delivered);
+    CHECK(w.files.empty());
+}
+
 TEST_CASE("what the router refuses is returned; the null sender is told through the postmaster, and that is the end", "[qmgr][rfc5321-4.5.5]")
 {
     FakeWorld w;
