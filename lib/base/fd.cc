@@ -83,6 +83,7 @@ Result<void> set_nonblocking(int fd, bool on)
 {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0) return fail_errno("fcntl F_GETFL");
+    if (((flags & O_NONBLOCK) != 0) == on) return {};
     if (::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0) return fail_errno("fcntl F_SETFL");
     return {};
 }

@@ -40,6 +40,10 @@ public:
     Result<Fd> create(const Directory& dir, const std::string& name, mode_t mode) override
     {
         Fd file = TRY(open_at(dir, name, O_CREAT | O_EXCL | O_RDWR, mode, "create"));
+        // Most daemons' umask leaves the mode alone; a chmod would be one more change of the inode to journal.
+        struct stat st{};
+        if (::fstat(file.get(), &st) != 0) return fail_errno(cat("stat ", where(dir, name)));
+        if ((st.st_mode & 07777) == mode) return file;
         if (::fchmod(file.get(), mode) != 0) return fail_errno(cat("chmod ", where(dir, name)));
         return file;
     }

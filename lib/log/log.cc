@@ -2,6 +2,7 @@
 #include "lib/log/log.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -30,11 +31,20 @@ struct State {
     std::vector<std::string> lines;
     uint64_t dropped = 0;
     std::string* sink = nullptr;
+    std::string host;              // asked once: lines are many, and a host is not renamed under a mail server
+    pid_t pid = 0;                 // of this process; a child asks anew
 };
 
 State& state()
 {
-    static State* s = new State;      // never destroyed: exit handlers and threads may still log
+    static State* s = [] {            // never destroyed: exit handlers and threads may still log
+        auto* made = new State;
+        char name[256] = "localhost";
+        ::gethostname(name, sizeof name - 1);
+        made->host.assign(name, std::strcspn(name, "."));
+        ::pthread_atfork(nullptr, nullptr, [] { state().pid = 0; });
+        return made;
+    }();
     return *s;
 }
 
@@ -77,14 +87,6 @@ std::string stamp(bool rfc3339)
                   t.tm_hour, t.tm_min, t.tm_sec, static_cast<int>(now % us_per_second), offset < 0 ? '-' : '+', std::labs(offset) / 60,
                   std::labs(offset) % 60);
     return text;
-}
-
-std::string host_name()
-{
-    char name[256] = "localhost";
-    ::gethostname(name, sizeof name - 1);
-    name[std::strcspn(name, ".")] = '\0';
-    return name;
 }
 
 Fd connect_syslog(const std::string& path)
@@ -140,11 +142,12 @@ void send_file(State& s)
 void gather(State& s, Level level, std::string_view line)
 {
     std::string out;
-    const std::string name = cat(s.settings.ident, '/', s.settings.role, '[', ::getpid(), "]: ");
+    if (s.pid == 0) s.pid = ::getpid();
+    const std::string name = cat(s.settings.ident, '/', s.settings.role, '[', s.pid, "]: ");
     if (s.settings.target == Target::syslog)
         append(out, '<', (s.settings.facility << 3) | priority(level), '>', stamp(false), ' ', name, word(level), line.substr(0, max_line));
     else
-        append(out, stamp(s.settings.rfc3339), ' ', host_name(), ' ', name, word(level), line.substr(0, max_line), '\n');
+        append(out, stamp(s.settings.rfc3339), ' ', s.host, ' ', name, word(level), line.substr(0, max_line), '\n');
     // One event, one line: whatever slipped through quoting must not forge another.
     for (std::size_t i = 0; i + 1 < out.size(); ++i)
         if (out[i] == '\n' || out[i] == '\r' || out[i] == '\0') out[i] = '?';

@@ -17,6 +17,7 @@ static_assert(start_magic.size() == file_start_size);
 constexpr std::string_view end_magic = "END1", end_tail = "1DNE";
 constexpr std::size_t max_string = 0xFFFF;
 constexpr std::size_t body_chunk = 256 * 1024;
+constexpr uint64_t whole_at_once = 64 * 1024;     // a file up to here is read in one piece
 constexpr uint32_t has_leading_dot = 1, has_eight_bit = 2;
 
 enum Type : uint8_t {
@@ -171,12 +172,12 @@ std::string encode_end(const Layout& l)
     return out;    // its CRC and the tail follow
 }
 
-Result<void> check_body_crc(disk::Disk& disk, const Fd& file, const Layout& layout)
+template <class Read> Result<void> check_body_crc(const Read& read, const Layout& layout)
 {
     uint32_t crc = 0;
     for (uint64_t done = 0; done < layout.body_size;) {
         const auto want = static_cast<std::size_t>(std::min<uint64_t>(body_chunk, layout.body_size - done));
-        const std::string piece = TRY(disk.read(file, layout.body_offset + done, want));
+        const std::string piece = TRY(read(layout.body_offset + done, want));
         if (piece.size() != want) return fail("mail file: it shrinks while it is read");
         crc = crc32c(crc, piece);
         done += want;
@@ -282,15 +283,22 @@ Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_bod
 {
     const uint64_t size = TRY(disk.size(file));
     if (size < file_start_size + end_size) return fail("mail file: too short");
-    if (TRY(disk.read(file, 0, file_start_size)) != start_magic) return fail("mail file: no start");
-    const std::string end = TRY(disk.read(file, size - end_size, end_size));
+    // Most mails are small: one read brings all of it.
+    std::string whole;
+    if (check_body && size <= whole_at_once) whole = TRY(disk.read(file, 0, static_cast<std::size_t>(size)));
+    const auto piece = [&](uint64_t offset, std::size_t length) -> Result<std::string> {
+        if (whole.empty()) return disk.read(file, offset, length);
+        return offset <= whole.size() ? whole.substr(static_cast<std::size_t>(offset), length) : std::string();
+    };
+    if (TRY(piece(0, file_start_size)) != start_magic) return fail("mail file: no start");
+    const std::string end = TRY(piece(size - end_size, end_size));
     const Layout layout = TRY(decode_end(end, size));
     const auto meta_size = static_cast<std::size_t>(layout.header_size + layout.envelope_size);
-    const std::string meta = TRY(disk.read(file, layout.header_offset, meta_size));
+    const std::string meta = TRY(piece(layout.header_offset, meta_size));
     if (meta.size() != meta_size) return fail("mail file: it shrinks while it is read");
     if (crc32c(crc32c(0, meta), std::string_view(end).substr(0, end_size - 8)) != layout.meta_crc) return fail("mail file: the checksum of header and envelope is wrong");
     mail::Envelope envelope = TRY(decode_envelope(std::string_view(meta).substr(static_cast<std::size_t>(layout.header_size))));
-    if (check_body) TRY(check_body_crc(disk, file, layout));
+    if (check_body) TRY(check_body_crc(piece, layout));
     return MailFile{layout, std::move(envelope)};
 }
 

@@ -125,8 +125,8 @@ std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
     std::vector<Delivered> answers(mails.size());
     std::vector<std::optional<Draft>> drafts(mails.size());
     const auto give_up = [&](std::size_t i, const Error& error) {
-        (void)disk_.unlink(tmp_, drafts[i]->tmp_name);
-        if (drafts[i]->linked) (void)disk_.unlink(new_, drafts[i]->final_name);
+        if (drafts[i]->published) (void)disk_.unlink(new_, drafts[i]->final_name);
+        else (void)disk_.unlink(tmp_, drafts[i]->tmp_name);
         drafts[i].reset();
         answers[i] = problem_of(error);
     };
@@ -141,25 +141,21 @@ std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
     for (std::size_t i = 0; i < mails.size(); ++i)
         if (drafts[i])
             if (auto synced = disk_.sync(drafts[i]->file); !synced) give_up(i, synced.error());
-    // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced.
+    // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced. A crash before
+    // may take both names: nobody was told of the mail then, and it is still queued.
     bool any = false;
     for (std::size_t i = 0; i < mails.size(); ++i) {
         if (!drafts[i]) continue;
-        if (auto linked = disk_.link(tmp_, drafts[i]->tmp_name, new_, drafts[i]->final_name); !linked) {
-            give_up(i, linked.error());
+        if (auto renamed = disk_.rename_new(tmp_, drafts[i]->tmp_name, new_, drafts[i]->final_name); !renamed) {
+            give_up(i, renamed.error());
             continue;
         }
-        drafts[i]->linked = any = true;
+        drafts[i]->published = any = true;
     }
     if (!any) return answers;
-    const auto synced = disk_.sync(new_);
-    for (std::size_t i = 0; i < mails.size(); ++i) {
-        if (!drafts[i]) continue;
-        if (!synced)
-            give_up(i, synced.error());
-        else
-            (void)disk_.unlink(tmp_, drafts[i]->tmp_name);    // a name in tmp that survives a crash means nothing
-    }
+    if (const auto synced = disk_.sync(new_); !synced)
+        for (std::size_t i = 0; i < mails.size(); ++i)
+            if (drafts[i]) give_up(i, synced.error());
     return answers;
 }
 

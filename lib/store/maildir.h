@@ -40,7 +40,7 @@ private:
         MaildirName name;
         std::string tmp_name, final_name;
         Sizes sizes;
-        bool linked = false;
+        bool published = false;
     };
     Result<Draft> write(const Content& mail);
     Result<void> write_into(Draft& draft, const Content& mail);
