@@ -146,12 +146,33 @@ $(BUILD)/bench/%: t/bench/%.cc $(archive)
 	@mkdir -p $(@D)
 	$(CC_ALL) $< $(archive) $(LIBS) -o $@
 
-# --- fuzzers: clang's libFuzzer over the pure grammars
-$(BUILD)/fuzz/%: t/fuzz/%.cc $(CONFIG)
+# --- fuzzers: clang's libFuzzer over the pure grammars. The library is compiled once for all of them; no test of `make check`
+# needs clang. FUZZ_SECONDS: for each; FUZZERS="smtp_dot ...": only these.
+CLANG ?= clang++
+fuzz_flags := $(STD) -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+fuzz_library := $(filter-out lib/loop/% lib/net/stream.cc lib/dns/resolver.cc lib/ipc/channel.cc lib/daemon/% lib/reception/% \
+	$(filter-out lib/tls/digest.cc,$(wildcard lib/tls/*.cc)),$(lib_sources))
+fuzz_objects := $(fuzz_library:%.cc=$(BUILD)/fuzz/%.o)
+fuzz_archive := $(BUILD)/fuzz/libveredus.a
+$(BUILD)/fuzz/lib/%.o: lib/%.cc | $(BUILD)/config.h clang
 	@mkdir -p $(@D)
-	clang++-14 $(STD) -I$(BUILD) -g -O1 -fsanitize=fuzzer,address,undefined -o $@ $< $(filter-out lib/loop/% lib/net/stream.cc lib/dns/resolver.cc lib/ipc/channel.cc $(filter-out lib/tls/digest.cc,$(wildcard lib/tls/*.cc)) lib/daemon/% lib/reception/%,$(lib_sources)) -levent_core -lresolv -lpcre2-8 -lcrypto
-fuzz: $(BUILD)/config.h $(fuzzers)
-	@for f in $(fuzzers); do echo "fuzz $$f"; $$f -max_total_time=$(or $(FUZZ_SECONDS),10) -verbosity=0 t/fuzz/corpus/$$(basename $$f) || exit 1; done
+	$(CLANG) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+$(fuzz_archive): $(fuzz_objects)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/fuzz/%.o: t/fuzz/%.cc | $(BUILD)/config.h clang
+	@mkdir -p $(@D)
+	$(CLANG) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+$(fuzzers): %: %.o $(fuzz_archive)
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto
+.PHONY: clang
+clang:
+	@echo 'int LLVMFuzzerTestOneInput() { return 0; }' | $(CLANG) -x c - -fsanitize=fuzzer,address,undefined -o /dev/null 2>/dev/null || \
+	    { echo 'make fuzz needs clang and its libFuzzer: apt-get install clang libclang-rt-dev' >&2; exit 1; }
+fuzz: $(fuzzers)
+	@for f in $(or $(FUZZERS),$(notdir $(fuzzers))); do echo "fuzz $$f"; mkdir -p $(BUILD)/fuzz/found/$$f; \
+	    $(BUILD)/fuzz/$$f -max_total_time=$(or $(FUZZ_SECONDS),10) -timeout=10 -verbosity=0 -print_funcs=0 -artifact_prefix=$(BUILD)/fuzz/found/$$f- \
+	        $(BUILD)/fuzz/found/$$f t/fuzz/corpus/$$f || exit 1; done
 
 # --- installation
 STRIP ?=
@@ -184,4 +205,4 @@ distclean: clean
 format:
 	git ls-files '*.cc' '*.h' | xargs clang-format -i
 
--include $(patsubst %.o,%.d,$(lib_objects) $(room_objects) $(unit_objects))
+-include $(patsubst %.o,%.d,$(lib_objects) $(room_objects) $(unit_objects) $(fuzz_objects) $(addsuffix .o,$(fuzzers)))
