@@ -1,6 +1,9 @@
 // Looking at aliases(5) files.
 #include "master/veredus/aliases_advice.h"
 
+#include <pwd.h>
+#include <sys/stat.h>
+
 #include "lib/base/text.h"
 #include "lib/table/aliases.h"
 
@@ -33,6 +36,18 @@ AliasAdvice look_at_aliases(const conf::Values& values)
         advice.postmaster = advice.postmaster || aliases->find("postmaster");
     }
     return advice;
+}
+
+std::string root_mailbox_advice(const conf::Values& values, bool root_has_alias)
+{
+    const std::string keeper(values.text("root_mailbox_user"));
+    const std::string path = cat(values.text("mail_spool_directory"), "/root");
+    struct stat info{};
+    if (root_has_alias || keeper.empty() || keeper == "root" || ::lstat(path.c_str(), &info) < 0) return {};
+    const passwd* user = ::getpwnam(keeper.c_str());
+    if (!user || info.st_uid == user->pw_uid) return {};
+    return cat(path, " belongs to uid ", info.st_uid, ", not to ", keeper, ", which keeps root's mail: mail for root will wait. Add \"root: YOU\" to the aliases, or `chown ",
+               keeper, " ", path, "`");
 }
 
 std::string first_aliases()

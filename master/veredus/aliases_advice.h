@@ -15,6 +15,9 @@ struct AliasAdvice {
     bool root = false, postmaster = false;
 };
 AliasAdvice look_at_aliases(const conf::Values& values);
+// Mail for root waits while root's old mailbox, as another mail system left it, is in the way: what it is and what to do;
+// empty when all is well.
+std::string root_mailbox_advice(const conf::Values& values, bool root_has_alias);
 // The file that `veredus setup` writes where there is none: every name that a package must offer, and no person.
 std::string first_aliases();
 

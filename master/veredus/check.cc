@@ -122,7 +122,8 @@ void Check::aliases()
     const auto advice = look_at_aliases(values_);
     for (const std::string& problem : advice.problems) error(problem);
     if (alias_files(values_).empty()) return;
-    if (!advice.root) warning("root has no alias: its mail goes to the user of default_privs, where nobody reads it; add \"root: YOU\" to the aliases");
+    if (!advice.root) warning("root has no alias: its mail goes into a mailbox of root_mailbox_user, where nobody reads it; add \"root: YOU\" to the aliases");
+    if (const std::string text = root_mailbox_advice(values_, advice.root); !text.empty()) warning(text);
     if (!advice.postmaster) warning("postmaster has no alias: RFC 5321 section 4.5.1 wants mail for it to reach a person");
 }
 

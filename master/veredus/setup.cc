@@ -146,7 +146,8 @@ void Setup::advise(const conf::Values& values)
     const auto advice = look_at_aliases(values);
     for (const std::string& problem : advice.problems) complain("warning: %s", problem.c_str());
     if (!advice.root && !alias_files(values).empty())
-        complain("warning: root has no alias in %s; its mail goes to the user of default_privs, where nobody reads it. Add a line \"root: YOU\"", alias_files(values)[0].c_str());
+        complain("warning: root has no alias in %s; its mail goes into a mailbox of root_mailbox_user, where nobody reads it. Add a line \"root: YOU\"", alias_files(values)[0].c_str());
+    if (const std::string text = root_mailbox_advice(values, advice.root); !text.empty()) complain("warning: %s", text.c_str());
 }
 
 int failed(const Error& error)
