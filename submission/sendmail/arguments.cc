@@ -158,9 +158,7 @@ Result<void> old_option(Parser& p, const std::string& value)
     case 'A':
         if (value.size() > 1) p.inv.alias_file = value.substr(1);
         break;
-    case 'd': p.inv.queue_only = value == "dq"; break;
-    case 'v': ++p.inv.verbose; break;
-    default: break;     // -oem, -o7, -or0s …: nothing that changes what happens here
+    default: break;     // -odq, -oem, -o7, -or0s …: nothing that changes what happens here
     }
     return {};
 }
@@ -196,7 +194,7 @@ constexpr Option options[] = {
     {'q', Value::glued, queue_run},
     {'r', Value::required, sender},
     {'t', Value::none, [](Parser& p, const std::string&) -> Result<void> { p.inv.header_recipients = true; return {}; }},
-    {'v', Value::none, [](Parser& p, const std::string&) -> Result<void> { ++p.inv.verbose; return {}; }},
+    {'v', Value::none, ignored},
     {'x', Value::none, ignored},
 };
 

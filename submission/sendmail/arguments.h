@@ -37,9 +37,7 @@ struct Invocation {
     bool dot_ends = true;                    // no -i: a line that is only "." ends the mail
     bool from_line_sender = false;           // rmail: the From_ line names the sender
     bool batch_smtp = false;                 // rsmtp: SMTP in, nobody reads the replies
-    bool queue_only = false;                 // -odq
     bool json = false;                       // mailq -j
-    unsigned verbose = 0;                    // -v
     mail::Body body = mail::Body::seven_bit; // -B
     uint8_t notify = mail::notify_unset;     // -N
     mail::Ret ret = mail::Ret::unset;        // -R
