@@ -33,7 +33,7 @@ SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno
 OPT ?= $(CXXFLAGS)
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
-LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8
+LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt
 
 # name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
 programs := \
@@ -109,7 +109,7 @@ check-unit: $(BUILD)/unit
 
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
-build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev catch2
+build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev catch2
 test_packages := python3 iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
@@ -164,7 +164,7 @@ $(BUILD)/fuzz/%.o: t/fuzz/%.cc | $(BUILD)/config.h clang
 	@mkdir -p $(@D)
 	$(CLANG) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 $(fuzzers): %: %.o $(fuzz_archive)
-	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto -lcrypt
 .PHONY: clang
 clang:
 	@echo 'int LLVMFuzzerTestOneInput() { return 0; }' | $(CLANG) -x c - -fsanitize=fuzzer,address,undefined -o /dev/null 2>/dev/null || \

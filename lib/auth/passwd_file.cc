@@ -1,0 +1,122 @@
+// Reading a passwd-file.
+#include "lib/auth/passwd_file.h"
+
+#include "lib/auth/mechanism.h"
+#include "lib/auth/password.h"
+#include "lib/base/text.h"
+
+namespace veredus::auth {
+
+namespace {
+
+constexpr std::size_t max_line = 16'384, max_problems = 20;
+
+// The eighth field is the rest of the line: an IPv6 network in it has colons of its own.
+std::vector<std::string_view> fields_of(std::string_view line)
+{
+    std::vector<std::string_view> fields;
+    while (fields.size() < 7) {
+        const auto [field, rest] = cut(line, ':');
+        fields.push_back(field);
+        if (!rest) return fields;
+        line = *rest;
+    }
+    fields.push_back(line);
+    return fields;
+}
+
+// Of Dovecot's extra fields those that decide a login; userdb_x and others are for other readers.
+Result<void> read_extra(std::string_view extra, Found& found)
+{
+    for (const std::string_view item : split(extra, " \t")) {
+        const auto [name, value] = cut(item, '=');
+        if (name == "nologin" && value.value_or("y") != "n") found.standing = Found::Standing::locked;
+        if (name != "allow_nets" || !value) continue;
+        for (const std::string_view net : split(*value, ",")) found.allowed.push_back(TRY(net::Network::parse(net)));
+        if (found.allowed.empty()) found.standing = Found::Standing::locked;
+    }
+    return {};
+}
+
+Result<Found> read_line(std::string_view line)
+{
+    if (line.size() > max_line) return fail("the line is too long");
+    const auto fields = fields_of(line);
+    Found found;
+    found.source = "passwd-file";
+    found.user = fields[0];
+    if (!is_user_name(found.user)) return fail("no user name at its beginning");
+    if (fields.size() > 1) found.password = fields[1];
+    TRY(check_form(found.password));
+    if (fields.size() > 7) TRY(read_extra(fields[7], found));
+    if (is_locked(found.password)) found.standing = Found::Standing::locked;
+    return found;
+}
+
+}  // namespace
+
+bool is_user_name(std::string_view user)
+{
+    if (user.empty() || user.size() > max_user || user[0] == '#' || user.find_first_of(":/") != std::string_view::npos || trim(user) != user) return false;
+    const auto prepared = saslprep(user);
+    return prepared && *prepared == user;
+}
+
+std::optional<std::pair<std::size_t, std::size_t>> find_line(std::string_view text, std::string_view user)
+{
+    for (std::size_t begin = 0; begin < text.size();) {
+        std::size_t end = text.find('\n', begin);
+        if (end == std::string_view::npos) end = text.size();
+        std::string_view line = text.substr(begin, end - begin);
+        if (line.ends_with('\r')) line.remove_suffix(1);
+        if (cut(line, ':').first == user) return std::pair{begin, begin + line.size()};
+        begin = end + 1;
+    }
+    return std::nullopt;
+}
+
+std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::string key, std::vector<std::string>* problems)
+{
+    auto file = std::make_shared<PasswdFile>();
+    file->key_ = std::move(key);
+    file->stamp_ = tls::hmac(tls::Digest::sha256, file->key_, text);
+    unsigned number = 0;
+    for (std::string_view line : split_on(text, '\n')) {
+        ++number;
+        if (line.ends_with('\r')) line.remove_suffix(1);
+        if (trim(line).empty() || line[0] == '#') continue;
+        auto found = read_line(line);
+        if (!found) {
+            if (problems && problems->size() < max_problems) problems->push_back(cat("line ", number, ": ", found.error().text));
+            continue;
+        }
+        std::string name = found->user;
+        const auto [at, fresh] = file->users_.emplace(std::move(name), std::move(*found));    // of two lines the first counts, as in /etc/passwd
+        if (!fresh || at->second.standing != Found::Standing::good) continue;
+        const std::string& stored = at->second.password;
+        const bool plain = stored_plain(stored).has_value();
+        ++file->can_login_;
+        if (plain || stored_scram(stored, tls::Digest::sha1)) ++file->scram_sha1_;
+        if (plain || stored_scram(stored, tls::Digest::sha256)) ++file->scram_sha256_;
+        file->forms_.push_back(stored);
+    }
+    return file;
+}
+
+Result<std::optional<Found>> PasswdFile::find(const std::string& user) const
+{
+    const auto at = users_.find(user);
+    if (at == users_.end()) return std::optional<Found>();
+    return std::optional<Found>(at->second);
+}
+
+std::string PasswdFile::likely_password(std::string_view user) const
+{
+    if (forms_.empty()) return "";
+    const std::string mac = tls::hmac(tls::Digest::sha256, key_, user);
+    uint64_t number = 0;
+    for (int i = 0; i < 8; ++i) number = number << 8 | static_cast<unsigned char>(mac[static_cast<std::size_t>(i)]);
+    return forms_[number % forms_.size()];
+}
+
+}  // namespace veredus::auth
