@@ -10,7 +10,7 @@ constexpr Setting rows[] = {
     {"myhostname", Type::text, "", everyone, "the Internet name of this host; empty: what the system says"},
     {"mydomain", Type::text, "", everyone, "the domain of this host; empty: myhostname without its first label"},
     {"myorigin", Type::text, "$myhostname", everyone, "the domain that unqualified addresses get; a file name is read"},
-    {"mydestination", Type::list, "$myhostname, localhost.$mydomain, localhost", Who(master | smtpd | submission | router | local | tool), "domains whose mail is delivered here"},
+    {"mydestination", Type::list, "$myhostname, localhost.$mydomain, localhost", Who(master | smtpd | submission | router | local | authd | tool), "domains whose mail is delivered here"},
     {"mynetworks", Type::list, "127.0.0.0/8 [::1]/128", Who(master | smtpd | submission | router), "clients that may relay"},
     {"recipient_delimiter", Type::text, "+", Who(smtpd | submission | router | local), "characters that part a user name from its extension"},
     {"message_size_limit", Type::size, "10240000", everyone, "largest mail in bytes; 0: no limit"},

@@ -15,6 +15,8 @@ constexpr Role table[] = {
     // name, program, option, user, group, extra groups, jail, phase, settings, log name, processes, listeners, socket, slot, neighbours, files, zygote
     {"resolver", "resolver", nullptr, "veredus-resolver", "veredus-resolver", "", Jail::none, Phase::agents, conf::resolver, "resolver",
      nullptr, nullptr, nullptr, 0, "", "passdb", false},
+    {"authd", "authd", nullptr, "veredus-auth", "veredus-auth", "shadow", Jail::none, Phase::agents, conf::authd, "auth",
+     nullptr, nullptr, nullptr, 0, "", "passdb", false},
     {"router", "router", nullptr, "veredus-router", "veredus-router", "", Jail::none, Phase::agents, conf::router, "router",
      nullptr, nullptr, nullptr, 0, "resolver", "", false},
     {"lockd", "lockd", nullptr, "veredus-lock", "mail", "", Jail::mailboxes, Phase::agents, conf::lockd, "lockd",
@@ -28,7 +30,7 @@ constexpr Role table[] = {
     {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
      nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
-     nullptr, nullptr, nullptr, 64, "router qmgr", "", false},
+     nullptr, nullptr, nullptr, 64, "router qmgr authd", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
      "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "resolv.conf", false},
 };
@@ -84,6 +86,9 @@ std::vector<Account> accounts()
     std::vector<Account> list;
     for (const Role& role : table)
         if (std::string_view(role.user) != "root") list.push_back({role.user, role.group});
+    // A group of the system that a role lives in (shadow) is made where there is none; then it opens no door.
+    for (const Role& role : table)
+        for (const auto group : split(role.extra_groups, " ")) list.push_back({"", std::string(group)});
     list.push_back({root_mailbox_account, root_mailbox_account});
     list.push_back({"", "veredus-drop"});
     list.push_back({"", admin_group});

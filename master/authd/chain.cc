@@ -1,0 +1,137 @@
+// Judging passwords, in the same time whether there is such a user or not.
+#include "master/authd/chain.h"
+
+#include "lib/auth/mechanism.h"
+#include "lib/auth/password.h"
+#include "lib/base/text.h"
+
+namespace veredus::authd {
+
+using ipc::AuthFailure;
+using Standing = auth::Found::Standing;
+
+namespace {
+
+Verdict trouble(const Error& error) { return {AuthFailure::internal, "passdb", error.text, {}}; }
+Verdict unknown() { return {AuthFailure::unknown_user, "passdb", "unknown user", {}}; }
+
+// What an account may do whose password was right.
+void judge_standing(Verdict& verdict)
+{
+    if (verdict.found.standing == Standing::locked) {
+        verdict.why = AuthFailure::locked;
+        verdict.text = "account is locked";
+    }
+    if (verdict.found.standing == Standing::expired) {
+        verdict.why = AuthFailure::expired;
+        verdict.text = "account or password has expired";
+    }
+}
+
+// "!$6$…": a locked account whose password is still there. Nothing when there is none to compare with.
+std::string without_lock(const std::string& stored)
+{
+    const auto begin = stored.find_first_not_of('!');
+    if (begin == std::string::npos) return "";
+    std::string rest = stored.substr(begin);
+    return auth::is_locked(rest) || !auth::check_form(rest) ? "" : rest;
+}
+
+}  // namespace
+
+Result<std::optional<auth::Found>> Chain::find(const std::vector<std::string>& names) const
+{
+    for (const std::string& name : names)
+        for (const auto& passdb : list_)
+            if (auto found = TRY(passdb->find(name))) return found;
+    return std::optional<auth::Found>();
+}
+
+std::string Chain::likely_password(const std::string& name) const
+{
+    for (const auto& passdb : list_)
+        if (std::string form = passdb->likely_password(name); !form.empty()) return form;
+    return "";
+}
+
+Verdict Chain::check(const std::vector<std::string>& names, std::string_view password) const
+{
+    if (names.empty()) return unknown();
+    auto found = find(names);
+    if (!found) return trouble(found.error());
+    std::string stored = *found ? without_lock((*found)->password) : "";
+    const bool comparable = !stored.empty();
+    // Who is not there, or has nothing to compare with, costs as much as everybody.
+    if (!comparable) stored = likely_password(names[0]);
+    const auto match = stored.empty() ? Result<bool>(false) : auth::check_password(stored, password);
+    tls::wipe(stored);
+    if (!*found) return unknown();
+    Verdict verdict{AuthFailure::password_mismatch, (*found)->source, "Password mismatch", std::move(**found)};
+    tls::wipe(verdict.found.password);
+    if (!comparable) {
+        // To the client it is a wrong password: that there is such an account is nobody's business.
+        verdict.text = "account is locked";
+        return verdict;
+    }
+    if (!match) return {AuthFailure::internal, verdict.source, match.error().text, std::move(verdict.found)};
+    if (!*match) return verdict;
+    verdict.why = AuthFailure::none;
+    verdict.text.clear();
+    judge_standing(verdict);
+    return verdict;
+}
+
+std::string Chain::salt_of(const std::string& name) const { return tls::hmac(tls::Digest::sha256, key_, cat("salt ", name)).substr(0, 16); }
+
+// The same for a name each time, and shaped like the secrets that are there.
+auth::ScramSecret Chain::made_up(const std::string& name, tls::Digest hash) const
+{
+    const std::string form = likely_password(name);
+    if (const auto plain = auth::stored_plain(form)) (void)auth::ScramSecret::derive(hash, *plain, salt_of(name), auth::scram_iterations);
+    const auto other = auth::stored_scram(form, hash);
+    std::string salt = salt_of(name);
+    if (other) salt.resize(other->salt.size(), 's');
+    const std::size_t size = tls::digest_size(hash);
+    return {hash, other ? other->iterations : auth::scram_iterations, std::move(salt), std::string(size, '\1'), std::string(size, '\2')};
+}
+
+Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) const
+{
+    Secret out;
+    if (names.empty()) return {unknown(), made_up("", hash), false};
+    auto found = find(names);
+    if (!found) return {trouble(found.error()), {}, false};
+    if (!*found) return {unknown(), made_up(names[0], hash), false};
+    const std::string stored = without_lock((*found)->password);
+    out.verdict = {AuthFailure::none, (*found)->source, "", std::move(**found)};
+    tls::wipe(out.verdict.found.password);
+    judge_standing(out.verdict);
+    if (auto secret = auth::stored_scram(stored, hash)) {
+        out.secret = std::move(*secret);
+        out.real = true;
+    } else if (const auto plain = auth::stored_plain(stored)) {
+        out.secret = auth::ScramSecret::derive(hash, auth::saslprep(*plain).value_or(*plain), salt_of(names[0]), auth::scram_iterations);
+        out.real = true;
+    } else {
+        out.secret = made_up(names[0], hash);
+        out.verdict.why = AuthFailure::password_mismatch;
+        out.verdict.text = stored.empty() ? "account is locked" : "no secret for SCRAM: `veredus passwd` makes one, or let the client use PLAIN";
+    }
+    return out;
+}
+
+bool Chain::all_scram(bool sha1) const
+{
+    for (const auto& passdb : list_)
+        if (!passdb->all_scram(sha1)) return false;
+    return !list_.empty();
+}
+
+std::string Chain::stamp() const
+{
+    std::string out;
+    for (const auto& passdb : list_) append(out, passdb->stamp(), '\n');
+    return out;
+}
+
+}  // namespace veredus::authd

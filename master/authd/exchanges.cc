@@ -1,0 +1,406 @@
+// From a message of a role to an answer, through mechanism, gate, cache and threads.
+#include "master/authd/exchanges.h"
+
+#include <algorithm>
+
+#include "lib/base/base64.h"
+#include "lib/base/panic.h"
+#include "lib/base/random.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/tls/digest.h"
+
+namespace veredus::authd {
+
+using ipc::AuthFailure;
+using Kind = auth::Mechanism::Step::Kind;
+
+namespace {
+constexpr std::size_t max_jobs = 10'000;
+
+// In the log a name is one word: its spaces could end it, and what follows could look like another's address.
+std::string one_word(std::string_view name)
+{
+    std::string out = printable(name, 200);
+    for (char& c : out)
+        if (is_space(c)) c = '_';
+    return out;
+}
+}  // namespace
+
+Exchanges::Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Limits limits)
+    : loop_(loop), clock_(clock), gate_(limits), cache_(random_bytes(32)), key_(random_bytes(32)), chain_(std::make_shared<Chain>(Chain::List{}, key_)),
+      next_exchange_(random_u64() >> 16), timer_(loop, [this] { turn(); }), pool_(threads, [this](std::function<void()> done) { loop_.post(std::move(done)); })
+{
+    set_rules({});
+}
+
+Exchanges::~Exchanges() { *alive_ = false; }
+
+void Exchanges::set_rules(Rules rules)
+{
+    rules_ = std::move(rules);
+    cache_.set_lifetime(rules_.cache_us);
+    cache_.clear();
+    tell_offers();
+}
+
+void Exchanges::set_passdbs(Chain::List list)
+{
+    chain_ = std::make_shared<Chain>(std::move(list), key_);
+    cache_.clear();
+    tell_offers();
+}
+
+// Clients take the strongest mechanism and do not fall back: SCRAM is offered when nobody would be locked out by it.
+std::vector<std::string> Exchanges::offered() const
+{
+    if (!rules_.mechanisms.empty()) return rules_.mechanisms;
+    std::vector<std::string> list;
+    for (const std::string& name : auth::mechanism_names()) {
+        const bool sha1 = name.starts_with("SCRAM-SHA-1"), sha256 = name.starts_with("SCRAM-SHA-256");
+        if ((sha1 && !chain_->all_scram(true)) || (sha256 && !chain_->all_scram(false))) continue;
+        list.push_back(name);
+    }
+    return list;
+}
+
+void Exchanges::tell_offers()
+{
+    const auto offer = offered();
+    for (auto& [number, peer] : peers_) {
+        if (peer.offer == offer) continue;
+        peer.offer = offer;
+        (void)peer.channel->send(static_cast<uint16_t>(ipc::AuthType::offer), ipc::AuthOffer{offer}.encode());
+    }
+}
+
+void Exchanges::add_peer(const std::string& role, Fd channel)
+{
+    const uint64_t number = next_peer_++;
+    ipc::Channel::User user;
+    user.message = [this, number](ipc::Message message) { on_message(number, std::move(message)); };
+    user.closed = [this, number](const std::string&) { drop_peer(number, ""); };
+    Peer& peer = peers_[number];
+    peer.role = role;
+    peer.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
+    peer.offer = offered();
+    (void)peer.channel->send(static_cast<uint16_t>(ipc::AuthType::offer), ipc::AuthOffer{peer.offer}.encode());
+}
+
+void Exchanges::drop_peer(uint64_t number, const std::string& why)
+{
+    const auto at = peers_.find(number);
+    if (at == peers_.end()) return;
+    if (!why.empty()) log::warning(at->second.role, ": ", why, ": the channel is closed");
+    peers_.erase(at);
+    std::vector<uint64_t> orphans;
+    for (const auto& [id, exchange] : exchanges_)
+        if (exchange.peer == number) orphans.push_back(id);
+    for (const uint64_t id : orphans) abandon(id);
+}
+
+// Its client is gone. What is at the gate or on a thread for it comes back from there first: hanging up early saves a guesser nothing.
+void Exchanges::abandon(uint64_t id)
+{
+    Exchange& exchange = exchanges_.at(id);
+    if (exchange.request == 0) return end(id, Gate::Outcome::neither);
+    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --peer->second.exchanges;
+    exchange.peer = 0;
+    exchange.request = 0;
+}
+
+void Exchanges::on_message(uint64_t number, ipc::Message message)
+{
+    if (message.answer) return;
+    switch (static_cast<ipc::AuthType>(message.type)) {
+    case ipc::AuthType::begin:
+        return begin(number, message);
+    case ipc::AuthType::step:
+        return step(number, message);
+    case ipc::AuthType::cancel: {
+        ipc::Reader r(message.body);
+        const uint64_t id = r.u64();
+        const auto at = exchanges_.find(id);
+        if (r.done() && at != exchanges_.end() && at->second.peer == number) abandon(id);
+        return;
+    }
+    default:
+        return drop_peer(number, cat("message ", message.type, " is not for authd"));
+    }
+}
+
+void Exchanges::begin(uint64_t number, const ipc::Message& message)
+{
+    auto facts = ipc::AuthBegin::decode(message.body);
+    if (!facts || message.request == 0) return drop_peer(number, facts ? "a begin that wants no answer" : facts.error().text);
+    Peer& peer = peers_.at(number);
+    if (peer.exchanges >= rules_.per_peer) {
+        log::warning(peer.role, ": more than ", rules_.per_peer, " exchanges at once");
+        return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::internal});
+    }
+    const uint64_t id = next_exchange_++;
+    Exchange& exchange = exchanges_[id];
+    ++peer.exchanges;
+    exchange.peer = number;
+    exchange.request = message.request;
+    exchange.facts = std::move(*facts);
+    exchange.name = upper(exchange.facts.mechanism);
+    const auto allowed = offered();
+    if (std::find_if(allowed.begin(), allowed.end(), [&](const std::string& name) { return iequals(name, exchange.name); }) != allowed.end())
+        exchange.mechanism = auth::make_mechanism(exchange.name, {exchange.facts.tls_exporter, exchange.facts.tls_unique, exchange.facts.plus_offered},
+                                                  base64_encode(random_bytes(18)));
+    if (!exchange.mechanism) return refuse(id, AuthFailure::no_mechanism, "passdb", "mechanism is not offered");
+    std::optional<std::string> initial = std::move(exchange.facts.initial);
+    auto first = exchange.mechanism->start(initial ? std::optional<std::string_view>(*initial) : std::nullopt);
+    if (initial) tls::wipe(*initial);
+    take(id, std::move(first));
+}
+
+void Exchanges::step(uint64_t number, const ipc::Message& message)
+{
+    auto said = ipc::AuthStep::decode(message.body);
+    if (!said || message.request == 0) return drop_peer(number, said ? "a step that wants no answer" : said.error().text);
+    const auto at = exchanges_.find(said->exchange);
+    // Unknown: the client was too slow. Another role's, or one that waits for us: nothing that a role of ours does.
+    if (at == exchanges_.end()) return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::malformed});
+    if (at->second.peer != number || at->second.request != 0) return drop_peer(number, "a step out of turn");
+    at->second.request = message.request;
+    auto next = at->second.mechanism->feed(said->response);
+    tls::wipe(said->response);
+    take(said->exchange, std::move(next));
+}
+
+void Exchanges::take(uint64_t id, auth::Mechanism::Step step)
+{
+    Exchange& exchange = exchanges_.at(id);
+    if (!step.user.empty()) exchange.login = step.user;
+    switch (step.kind) {
+    case Kind::challenge:
+        return challenge(id, std::move(step.data));
+    case Kind::check_password:
+        return ask_password(id, std::move(step.password));
+    case Kind::want_secret:
+        return ask_secret(id);
+    case Kind::proven: {
+        Verdict verdict = std::move(exchange.secret.verdict);
+        return decide(id, std::move(verdict));
+    }
+    case Kind::mismatch: {
+        const Verdict& known = exchange.secret.verdict;
+        const bool unknown = known.why == AuthFailure::unknown_user;
+        const bool has_own_words = !exchange.secret.real && !known.text.empty();
+        return refuse(id, unknown ? AuthFailure::unknown_user : AuthFailure::password_mismatch, known.source, has_own_words ? known.text : "Password mismatch");
+    }
+    case Kind::malformed:
+        return refuse(id, AuthFailure::malformed, "passdb", "malformed exchange");
+    }
+}
+
+void Exchanges::challenge(uint64_t id, std::string data)
+{
+    Exchange& exchange = exchanges_.at(id);
+    exchange.until_us = clock_.mono_us() + rules_.patience.count() * 1000;
+    deadlines_.emplace(exchange.until_us, id);
+    ipc::AuthReply reply;
+    reply.kind = ipc::AuthReply::Kind::challenge;
+    reply.exchange = id;
+    reply.data = std::move(data);
+    const uint32_t request = std::exchange(exchange.request, 0);
+    send(exchange.peer, request, reply);
+    arm();
+}
+
+void Exchanges::enter_gate(uint64_t id, std::function<void()> then)
+{
+    Exchange& exchange = exchanges_.at(id);
+    const auto names = names_of(rules_.username_format, exchange.login, rules_.is_local);
+    if (!names) return refuse(id, AuthFailure::internal, "passdb", names.error().text);
+    exchange.user_key = names->empty() ? "" : names->back();     // all spellings of a user are one to a guesser
+    gate_.enter(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), [this, id, then = std::move(then)](bool may) {
+        const auto at = exchanges_.find(id);
+        if (at == exchanges_.end()) panic("authd: an exchange ended while it stood at the gate");
+        if (!may) return refuse(id, AuthFailure::throttled, "passdb", "too many failures from there: not looked at");
+        at->second.admitted = true;
+        if (at->second.peer == 0) return end(id, Gate::Outcome::neither);
+        then();
+    });
+    arm();
+}
+
+void Exchanges::ask_password(uint64_t id, std::string password)
+{
+    exchanges_.at(id).attempt = cache_.mark(exchanges_.at(id).login, password);
+    // The copy that waits at the gate is wiped by its owner.
+    auto held = std::shared_ptr<std::string>(new std::string(std::move(password)), [](std::string* p) {
+        tls::wipe(*p);
+        delete p;
+    });
+    enter_gate(id, [this, id, held] { check_password(id, *held); });
+}
+
+bool Exchanges::pool_is_full(uint64_t id)
+{
+    if (pool_.waiting() < max_jobs) return false;
+    refuse(id, AuthFailure::internal, "passdb", "too many passwords to check");
+    return true;
+}
+
+void Exchanges::check_password(uint64_t id, std::string password)
+{
+    Exchange& exchange = exchanges_.at(id);
+    if (auto found = cache_.find(exchange.attempt, chain_->stamp(), clock_.mono_us())) return decide(id, {AuthFailure::none, found->source, "", std::move(*found)});
+    if (pool_is_full(id)) return tls::wipe(password);
+    struct Job {
+        std::shared_ptr<const Chain> chain;
+        std::vector<std::string> names;
+        std::string password, stamp;
+        Verdict verdict;
+    };
+    auto job = std::make_shared<Job>();
+    job->chain = chain_;
+    job->names = names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
+    job->password = std::move(password);
+    pool_.run(
+        [job] {
+            // The stamp before the look: a change in between makes what is found worthless, not lasting.
+            job->stamp = job->chain->stamp();
+            job->verdict = job->chain->check(job->names, job->password);
+            tls::wipe(job->password);
+        },
+        [this, id, job, alive = alive_] {
+            if (!*alive) return;
+            const auto at = exchanges_.find(id);
+            if (at == exchanges_.end()) return;
+            if (job->verdict.why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict.found, clock_.mono_us());
+            decide(id, std::move(job->verdict));
+        });
+}
+
+void Exchanges::ask_secret(uint64_t id)
+{
+    enter_gate(id, [this, id] { look_up_secret(id); });
+}
+
+void Exchanges::look_up_secret(uint64_t id)
+{
+    if (pool_is_full(id)) return;
+    struct Job {
+        std::shared_ptr<const Chain> chain;
+        std::vector<std::string> names;
+        tls::Digest hash;
+        Secret secret;
+    };
+    auto job = std::make_shared<Job>();
+    Exchange& exchange = exchanges_.at(id);
+    job->chain = chain_;
+    job->names = names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
+    job->hash = exchange.mechanism->hash();
+    pool_.run([job] { job->secret = job->chain->scram(job->names, job->hash); },
+              [this, id, job, alive = alive_] {
+                  if (!*alive) return;
+                  const auto at = exchanges_.find(id);
+                  if (at == exchanges_.end()) return;
+                  if (at->second.peer == 0) return end(id, Gate::Outcome::neither);
+                  at->second.secret = std::move(job->secret);
+                  const Secret& secret = at->second.secret;
+                  if (secret.verdict.why == AuthFailure::internal) return refuse(id, AuthFailure::internal, secret.verdict.source, secret.verdict.text);
+                  take(id, at->second.mechanism->secret(secret.secret, secret.real));
+              });
+}
+
+// The password was right, or was not, or could not be looked at.
+void Exchanges::decide(uint64_t id, Verdict verdict)
+{
+    Exchange& exchange = exchanges_.at(id);
+    if (verdict.why != AuthFailure::none) return refuse(id, verdict.why, verdict.source, verdict.text);
+    const auto client = net::Address::parse_ip(exchange.facts.client, 0);
+    const auto& allowed = verdict.found.allowed;
+    const bool from_there = allowed.empty() || (client && std::any_of(allowed.begin(), allowed.end(), [&](const net::Network& net) { return net.contains(*client); }));
+    if (!from_there) return refuse(id, AuthFailure::locked, verdict.source, "allow_nets does not allow this address");
+    succeed(id, std::move(verdict.found));
+}
+
+void Exchanges::succeed(uint64_t id, auth::Found found)
+{
+    const Exchange& exchange = exchanges_.at(id);
+    ipc::AuthReply reply;
+    reply.kind = ipc::AuthReply::Kind::ok;
+    reply.user = std::move(found.user);
+    reply.login = one_word(exchange.login);
+    send(exchange.peer, exchange.request, reply);
+    end(id, Gate::Outcome::success);
+}
+
+void Exchanges::refuse(uint64_t id, AuthFailure why, const std::string& source, const std::string& text)
+{
+    const Exchange& exchange = exchanges_.at(id);
+    log_failure(exchange, source, text);
+    ipc::AuthReply reply;
+    reply.kind = ipc::AuthReply::Kind::failed;
+    reply.login = one_word(exchange.login);
+    reply.why = why;
+    const bool guess = why == AuthFailure::unknown_user || why == AuthFailure::password_mismatch;
+    // What says nothing about a password may be said at once.
+    if (guess && rules_.failure_delay.count() > 0)
+        later_.emplace(clock_.mono_us() + rules_.failure_delay.count() * 1000, Later{exchange.peer, exchange.request, std::move(reply)});
+    else
+        send(exchange.peer, exchange.request, reply);
+    end(id, guess ? Gate::Outcome::failure : Gate::Outcome::neither);
+    arm();
+}
+
+// Dovecot's shape, for those who read logs for guessers: "passwd-file(alice,192.0.2.7,submission/PLAIN): Password mismatch"
+void Exchanges::log_failure(const Exchange& exchange, const std::string& source, const std::string& text)
+{
+    const std::string line = cat(source, '(', one_word(exchange.login), ',', one_word(exchange.facts.client), ',', one_word(exchange.facts.service), '/',
+                                 one_word(exchange.name), "): ", printable(text));
+    log::write(log::Level::info, line);
+}
+
+void Exchanges::send(uint64_t number, uint32_t request, const ipc::AuthReply& reply)
+{
+    const auto at = peers_.find(number);
+    if (at == peers_.end() || request == 0) return;
+    (void)at->second.channel->reply(request, static_cast<uint16_t>(reply.kind == ipc::AuthReply::Kind::challenge ? ipc::AuthType::step : ipc::AuthType::begin), reply.encode());
+}
+
+void Exchanges::end(uint64_t id, Gate::Outcome outcome)
+{
+    const auto at = exchanges_.find(id);
+    if (at == exchanges_.end()) return;
+    Exchange exchange = std::move(at->second);
+    exchanges_.erase(at);
+    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --peer->second.exchanges;
+    if (exchange.admitted) gate_.done(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), outcome, exchange.attempt);
+    arm();
+}
+
+void Exchanges::arm()
+{
+    int64_t next = gate_.next_us();
+    if (!later_.empty()) next = std::min(next, later_.begin()->first);
+    if (!deadlines_.empty()) next = std::min(next, deadlines_.begin()->first);
+    if (next == INT64_MAX) return timer_.stop();
+    timer_.start(std::chrono::milliseconds(std::max<int64_t>(0, (next - clock_.mono_us() + 999) / 1000)));
+}
+
+void Exchanges::turn()
+{
+    const int64_t now = clock_.mono_us();
+    while (!later_.empty() && later_.begin()->first <= now) {
+        const Later late = std::move(later_.begin()->second);
+        later_.erase(later_.begin());
+        send(late.peer, late.request, late.reply);
+    }
+    while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+        const auto [until, id] = *deadlines_.begin();
+        deadlines_.erase(deadlines_.begin());
+        const auto at = exchanges_.find(id);
+        if (at != exchanges_.end() && at->second.request == 0 && at->second.until_us == until) end(id, Gate::Outcome::neither);
+    }
+    gate_.turn(now);
+    arm();
+}
+
+}  // namespace veredus::authd

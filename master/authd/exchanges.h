@@ -1,0 +1,110 @@
+// The SASL exchanges under way: messages of the roles in, answers out; passwords are checked on threads, guessers wait at the gate.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/auth/mechanism.h"
+#include "lib/base/clock.h"
+#include "lib/disk/pool.h"
+#include "lib/ipc/auth.h"
+#include "lib/ipc/channel.h"
+#include "lib/loop/loop.h"
+#include "master/authd/cache.h"
+#include "master/authd/chain.h"
+#include "master/authd/gate.h"
+#include "master/authd/names.h"
+
+namespace veredus::authd {
+
+struct Rules {
+    std::vector<std::string> mechanisms;           // empty: those that all users can do
+    std::string username_format = "%u";
+    IsLocal is_local = [](std::string_view) -> Result<bool> { return false; };
+    std::chrono::milliseconds failure_delay{2000};
+    std::chrono::milliseconds patience{180'000};   // for a client between two steps
+    int64_t cache_us = 60 * us_per_second;
+    std::size_t per_peer = 4096;                   // exchanges of one channel
+};
+
+class Exchanges {
+public:
+    Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Limits limits);
+    ~Exchanges();
+    Exchanges(const Exchanges&) = delete;
+    void set_rules(Rules rules);
+    void set_passdbs(Chain::List list);
+    void add_peer(const std::string& role, Fd channel);
+    std::vector<std::string> offered() const;
+    std::size_t under_way() const { return exchanges_.size(); }
+    std::size_t waiting() const { return gate_.waiting(); }
+
+private:
+    struct Peer {
+        std::string role;
+        std::unique_ptr<ipc::Channel> channel;
+        std::size_t exchanges = 0;
+        std::vector<std::string> offer;            // as it was told last
+    };
+    struct Exchange {
+        uint64_t peer = 0;
+        uint32_t request = 0;                      // waits for an answer; 0: the client's turn
+        std::unique_ptr<auth::Mechanism> mechanism;
+        std::string name;                          // of the mechanism
+        ipc::AuthBegin facts;
+        std::string login, user_key, attempt;      // attempt: mark of what was tried
+        bool admitted = false;                     // owes the gate a done()
+        Secret secret;                             // SCRAM: who he will be when he has proven it
+        int64_t until_us = 0;
+    };
+    struct Later {                                 // a failure is told late
+        uint64_t peer;
+        uint32_t request;
+        ipc::AuthReply reply;
+    };
+    void on_message(uint64_t peer, ipc::Message message);
+    void begin(uint64_t peer, const ipc::Message& message);
+    void step(uint64_t peer, const ipc::Message& message);
+    void drop_peer(uint64_t peer, const std::string& why);
+    void abandon(uint64_t id);
+    void end(uint64_t id, Gate::Outcome outcome);
+    void take(uint64_t id, auth::Mechanism::Step step);
+    void challenge(uint64_t id, std::string data);
+    void ask_password(uint64_t id, std::string password);
+    void check_password(uint64_t id, std::string password);
+    void ask_secret(uint64_t id);
+    void look_up_secret(uint64_t id);
+    void enter_gate(uint64_t id, std::function<void()> then);
+    bool pool_is_full(uint64_t id);
+    void decide(uint64_t id, Verdict verdict);
+    void succeed(uint64_t id, auth::Found found);
+    void refuse(uint64_t id, ipc::AuthFailure why, const std::string& source, const std::string& text);
+    void log_failure(const Exchange& exchange, const std::string& source, const std::string& text);
+    void send(uint64_t peer, uint32_t request, const ipc::AuthReply& reply);
+    void tell_offers();
+    void arm();
+    void turn();
+
+    Loop& loop_;
+    const Clock& clock_;
+    Gate gate_;
+    Cache cache_;
+    std::string key_;                              // of this process: salts that are made up
+    Rules rules_;
+    std::shared_ptr<const Chain> chain_;           // shared with the jobs on the threads
+    uint64_t next_peer_ = 1, next_exchange_;
+    std::unordered_map<uint64_t, Peer> peers_;
+    std::unordered_map<uint64_t, Exchange> exchanges_;
+    std::multimap<int64_t, Later> later_;
+    std::multimap<int64_t, uint64_t> deadlines_;   // of clients between steps; entries may be out of date
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);      // completions of the pool may come after our end
+    Timer timer_;
+    disk::Pool pool_;
+};
+
+}  // namespace veredus::authd

@@ -1,0 +1,127 @@
+// authd: checks passwords; nothing else sees a hash.  Manual: man/authd.8
+#include <unistd.h>
+
+#include <map>
+
+#include "lib/auth/passwd_file.h"
+#include "lib/auth/shadow.h"
+#include "lib/base/random.h"
+#include "lib/base/text.h"
+#include "lib/daemon/roles.h"
+#include "lib/daemon/service.h"
+#include "lib/log/log.h"
+#include "lib/table/table.h"
+#include "master/authd/confine.h"
+#include "master/authd/exchanges.h"
+
+namespace veredus::authd {
+
+namespace {
+
+constexpr std::size_t max_passwd_file = 64u << 20;
+
+class Authd final : public daemon::Service {
+public:
+    Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
+    {
+        key_ = random_bytes(32);
+        sources_ = values.list("passdb");
+        threads_ = static_cast<unsigned>(values.number("auth_threads"));
+        // Still root: a file that cannot be read is found now, not at the first login.
+        for (const std::string& source : sources_)
+            if (source.starts_with("file:")) read(source.substr(5), TRY(read_file(source.substr(5), max_passwd_file)));
+        rules_ = TRY(read_rules(values));
+        return {};
+    }
+
+    Result<void> after_jail(Loop& loop) override
+    {
+        if (!TRY(forbid_network())) log::warning("no system call filter for this processor: the network is not walled off");
+        exchanges_ = std::make_unique<Exchanges>(loop, system_clock(), threads_ ? threads_ : daemon::usable_cores(), Gate::Limits());
+        exchanges_->set_rules(rules_);
+        exchanges_->set_passdbs(chain());
+        return {};
+    }
+
+    void on_file(const std::string& name, Fd fd) override
+    {
+        if (!name.starts_with("passdb:")) return;
+        const std::string path = name.substr(7);
+        ::lseek(fd.get(), 0, SEEK_SET);
+        auto text = read_all(fd.get(), max_passwd_file);
+        if (!text) return log::warning(path, ": ", text.error().text, ": the passwords read before stay in force");
+        const auto before = files_.find(path) == files_.end() ? "" : files_[path]->stamp();
+        read(path, *text);
+        tls::wipe(*text);
+        if (files_[path]->stamp() == before) return;
+        exchanges_->set_passdbs(chain());
+        log::info("passwd-file ", path, ": ", files_[path]->size(), " users are in force");
+    }
+
+    Result<void> reload(const conf::Values& values) override
+    {
+        // A file that is new in passdb arrives from master right behind the settings; until then it has no users.
+        Rules rules = TRY(read_rules(values));
+        sources_ = values.list("passdb");
+        exchanges_->set_rules(std::move(rules));
+        exchanges_->set_passdbs(chain());
+        return {};
+    }
+
+    void on_peer(const ipc::Neighbour& peer, Fd channel) override { exchanges_->add_peer(peer.role, std::move(channel)); }
+
+private:
+    static Result<Rules> read_rules(const conf::Values& values)
+    {
+        Rules rules;
+        for (const std::string& name : values.list("auth_mechanisms")) {
+            if (!auth::make_mechanism(name, {}, "x")) return fail(cat("auth_mechanisms: ", name, " is none of ours"));
+            rules.mechanisms.push_back(upper(name));
+        }
+        rules.username_format = values.text("auth_username_format");
+        (void)TRY(format_name(rules.username_format, "user@example.org"));
+        rules.failure_delay = std::chrono::seconds(values.seconds("auth_failure_delay"));
+        rules.cache_us = values.seconds("auth_cache_time") * us_per_second;
+        auto domains = std::make_shared<table::MatchList>(TRY(table::MatchList::domains(values.list("mydestination"), false)));    // shared: Rules are copied
+        rules.is_local = [domains](std::string_view domain) -> Result<bool> {
+            (void)domains->refresh();
+            return domains->matches_domain(domain);
+        };
+        return rules;
+    }
+
+    void read(const std::string& path, std::string_view text)
+    {
+        std::vector<std::string> problems;
+        files_[path] = auth::PasswdFile::parse(text, key_, &problems);
+        for (const std::string& problem : problems) log::warning(path, ", ", problem, ": this user cannot log in");
+    }
+
+    Chain::List chain()
+    {
+        Chain::List list;
+        for (const std::string& source : sources_) {
+            if (source == "system") list.push_back(std::make_shared<auth::Shadow>(key_));
+            if (!source.starts_with("file:")) continue;
+            if (const auto at = files_.find(source.substr(5)); at != files_.end()) list.push_back(at->second);
+        }
+        return list;
+    }
+
+    std::string key_;
+    std::vector<std::string> sources_;
+    unsigned threads_ = 0;
+    Rules rules_;
+    std::map<std::string, std::shared_ptr<const auth::PasswdFile>> files_;    // shared with the jobs on the threads
+    std::unique_ptr<Exchanges> exchanges_;
+};
+
+}  // namespace
+
+}  // namespace veredus::authd
+
+int main(int argc, char** argv)
+{
+    veredus::authd::Authd service;
+    return veredus::daemon::run({"authd", veredus::conf::authd, "auth"}, service, argc, argv);
+}

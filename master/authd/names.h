@@ -1,0 +1,20 @@
+// From what a client calls himself to the names under which the passdb is asked.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+
+namespace veredus::authd {
+
+using IsLocal = std::function<Result<bool>(std::string_view domain)>;
+
+// auth_username_format: %u the whole name, %n what is before the @, %d the domain; L or U between: in lower or upper case; %% a percent sign.
+Result<std::string> format_name(std::string_view format, std::string_view login);
+// The names in the order in which they are tried: as formatted, in lower case, and without its domain if that is one of ours.
+Result<std::vector<std::string>> names_of(std::string_view format, std::string_view login, const IsLocal& is_local);
+
+}  // namespace veredus::authd

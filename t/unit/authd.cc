@@ -1,0 +1,502 @@
+// authd: the gate for guessers, spelling of names, the cache, and whole exchanges with a role that the test plays.
+#include "t/unit/catch.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/auth/passwd_file.h"
+#include "lib/auth/password.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "master/authd/confine.h"
+#include "master/authd/exchanges.h"
+#include "t/unit/scram_client.h"
+
+using namespace veredus;
+using namespace veredus::authd;
+using ipc::AuthFailure;
+using Outcome = Gate::Outcome;
+using ReplyKind = ipc::AuthReply::Kind;
+using std::chrono::milliseconds;
+using namespace std::string_literals;
+
+namespace {
+
+constexpr int64_t second = us_per_second;
+
+// Tries one wrong password after the other, as fast as the gate lets it; says how many were looked at until `until`.
+struct Guesser {
+    Gate& gate;
+    std::string address, user;
+    unsigned looked_at = 0, refused = 0;
+    void guess(int64_t& now, const std::string& attempt)
+    {
+        bool begun = false, over = false;
+        gate.enter(address, user, now, [&](bool may) {
+            over = true;
+            begun = may;
+        });
+        while (!over) {
+            REQUIRE(gate.next_us() != INT64_MAX);
+            now = std::max(now, gate.next_us());
+            gate.turn(now);
+        }
+        if (begun) {
+            ++looked_at;
+            gate.done(address, user, now, Outcome::failure, attempt);
+        } else {
+            ++refused;
+            now += second;
+        }
+    }
+};
+
+bool enters_at_once(Gate& gate, const std::string& address, const std::string& user, int64_t now, Outcome outcome = Outcome::success)
+{
+    bool begun = false;
+    gate.enter(address, user, now, [&](bool may) { begun = may; });
+    if (begun) gate.done(address, user, now, outcome, "right");
+    return begun;
+}
+
+}  // namespace
+
+TEST_CASE("a guesser crawls while the honest user logs in at once", "[authd][gate]")
+{
+    Gate gate{Gate::Limits()};
+    int64_t now = 1000 * second;
+    REQUIRE(enters_at_once(gate, "home", "alice", now));
+    Guesser guesser{gate, "evil", "alice"};
+    const int64_t end = now + 3600 * second;
+    for (int i = 0; now < end; ++i) {
+        guesser.guess(now, cat("guess", i));
+        CHECK(enters_at_once(gate, "home", "alice", now));
+        CHECK(enters_at_once(gate, "elsewhere", "alice", now));
+        CHECK(enters_at_once(gate, "evil2", "bob", now));
+    }
+    CHECK(guesser.looked_at < 300);      // in an hour; 16 s each
+    CHECK(guesser.looked_at > 100);
+}
+
+TEST_CASE("many connections at once gain a guesser nothing", "[authd][gate]")
+{
+    Gate gate{Gate::Limits()};
+    int64_t now = 1000 * second;
+    unsigned looked_at = 0, refused = 0;
+    std::size_t under_way = 0;
+    const auto flood = [&] {
+        for (int i = 0; i < 1000; ++i)
+            gate.enter("evil", "alice", now, [&](bool may) {
+                ++(may ? looked_at : refused);
+                if (may) ++under_way;
+            });
+    };
+    const int64_t end = now + 600 * second;
+    int attempt = 0;
+    while (now < end) {
+        flood();
+        for (; under_way > 0; --under_way) gate.done("evil", "alice", now, Outcome::failure, cat("guess", ++attempt));
+        now += second;
+        gate.turn(now);
+        CHECK(gate.waiting() <= 100);
+    }
+    CHECK(looked_at < 60);
+    CHECK(refused > 100'000);
+}
+
+TEST_CASE("who guesses at many users is slowed down by his address, but not the neighbours who were there before", "[authd][gate]")
+{
+    Gate gate{Gate::Limits()};
+    int64_t now = 1000 * second;
+    REQUIRE(enters_at_once(gate, "office", "alice", now));
+    Guesser guesser{gate, "office", ""};
+    for (int i = 0; i < 60; ++i) {
+        guesser.user = cat("user", i);
+        guesser.guess(now, "Summer2026");
+    }
+    CHECK(now > 1000 * second + 400 * second);
+    CHECK(enters_at_once(gate, "office", "alice", now));
+    CHECK(enters_at_once(gate, "home", "user5", now));
+    CHECK_FALSE(enters_at_once(gate, "office", "stranger", now));
+}
+
+TEST_CASE("an old phone that repeats the same wrong password counts once, and failures are forgotten", "[authd][gate]")
+{
+    Gate gate{Gate::Limits()};
+    int64_t now = 1000 * second;
+    for (int i = 0; i < 1000; ++i) REQUIRE(enters_at_once(gate, "phone", "alice", now += second, Outcome::failure));
+    Guesser guesser{gate, "phone", "alice"};
+    for (int i = 0; i < 5; ++i) guesser.guess(now, cat("guess", i));
+    CHECK_FALSE(enters_at_once(gate, "phone", "alice", now));
+    now += 16 * 60 * second;
+    gate.turn(now);
+    CHECK(enters_at_once(gate, "phone", "alice", now));
+}
+
+TEST_CASE("the gate's memory is bounded, and who waits is not forgotten", "[authd][gate][hostile]")
+{
+    Gate::Limits limits;
+    limits.entries = 100;
+    Gate gate(limits);
+    int64_t now = 1000 * second;
+    Guesser guesser{gate, "evil", "alice"};
+    for (int i = 0; i < 4; ++i) guesser.guess(now, cat("guess", i));
+    bool answered = false;
+    gate.enter("evil", "alice", now, [&](bool) { answered = true; });
+    CHECK_FALSE(answered);
+    for (int i = 0; i < 5000; ++i) enters_at_once(gate, cat("address", i), cat("user", i), now, Outcome::failure);
+    CHECK(gate.entries() < 300);
+    now += 60 * second;
+    gate.turn(now);
+    CHECK(answered);
+    CHECK(gate.waiting() == 0);
+    CHECK(gate.next_us() == INT64_MAX);
+    gate.done("nobody", "nobody", now, Outcome::failure, "");      // what nobody began
+}
+
+TEST_CASE("a guesser is an IPv4 address or an IPv6 network of 64 bits", "[authd][gate]")
+{
+    CHECK(guesser_of("2001:db8::1") == guesser_of("2001:db8:0:0:ffff::2"));
+    CHECK(guesser_of("2001:db8::1") != guesser_of("2001:db8:0:1::1"));
+    CHECK(guesser_of("192.0.2.1") != guesser_of("192.0.2.2"));
+    CHECK(guesser_of("unknown") == "unknown");
+}
+
+TEST_CASE("a login name is looked up as written, in lower case, and without a domain of ours", "[authd][names]")
+{
+    const IsLocal local = [](std::string_view domain) -> Result<bool> { return iequals(domain, "example.org"); };
+    using Names = std::vector<std::string>;
+    CHECK(*names_of("%u", "alice", local) == Names{"alice"});
+    CHECK(*names_of("%u", "Alice", local) == Names{"Alice", "alice"});
+    CHECK(*names_of("%u", "Alice@Example.ORG", local) == Names{"Alice@Example.ORG", "alice@example.org", "Alice", "alice"});
+    CHECK(*names_of("%u", "alice@example.net", local) == Names{"alice@example.net"});
+    CHECK(*names_of("%Lu", "Alice", local) == Names{"alice"});
+    CHECK(*names_of("%n", "alice@example.net", local) == Names{"alice"});
+    CHECK(*names_of("%Ud/%n", "alice@example.net", local) == Names{"EXAMPLE.NET/alice", "example.net/alice"});
+    CHECK(*format_name("100%%", "x") == "100%");
+    for (const char* bad : {"%", "%x", "%L", "%Lx"}) CHECK_FALSE(format_name(bad, "x"));
+}
+
+TEST_CASE("the cache knows a right password for its time, until the passdb changes", "[authd][cache]")
+{
+    Cache cache("key");
+    cache.set_lifetime(60 * second);
+    const std::string mark = cache.mark("alice", "secret");
+    CHECK(mark != cache.mark("alices", "ecret"));
+    CHECK(mark != Cache("other key").mark("alice", "secret"));
+    CHECK_FALSE(cache.find(mark, "1", 0));
+    cache.add(mark, "1", {"alice", "hash", "passwd-file", {}, {}}, 0);
+    REQUIRE(cache.find(mark, "1", 59 * second));
+    CHECK(cache.find(mark, "1", 0)->user == "alice");
+    CHECK(cache.find(mark, "1", 0)->password.empty());
+    CHECK_FALSE(cache.find(cache.mark("alice", "Secret"), "1", 0));
+    CHECK_FALSE(cache.find(mark, "1", 60 * second));
+    cache.add(mark, "1", {}, 0);
+    CHECK_FALSE(cache.find(mark, "2", 0));
+    CHECK_FALSE(cache.find(mark, "1", 0));
+    cache.set_lifetime(0);
+    cache.add(mark, "1", {}, 0);
+    CHECK(cache.size() == 0);
+    cache.set_lifetime(second);
+    for (int i = 0; i < 50'000; ++i) cache.add(cache.mark("user", cat(i)), "1", {}, 0);
+    CHECK(cache.size() <= 20'000);
+}
+
+namespace {
+
+// A role with its channel to authd, and the passdb of the test.
+class Scene {
+public:
+    explicit Scene(const std::string& passwd, milliseconds delay = milliseconds(0))
+    {
+        log::capture(&log);
+        exchanges = std::make_unique<Exchanges>(*loop, system_clock(), 2, Gate::Limits());
+        rules.failure_delay = delay;
+        rules.is_local = [](std::string_view domain) -> Result<bool> { return domain == "example.org"; };
+        exchanges->set_rules(rules);
+        passdb(passwd);
+        channel = connect();
+    }
+    ~Scene()
+    {
+        channel.reset();
+        exchanges.reset();
+        log::capture(nullptr);
+    }
+    std::unique_ptr<ipc::Channel> connect()
+    {
+        auto pair = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(pair);
+        exchanges->add_peer("submission", std::move(pair->first));
+        ipc::Channel::User user;
+        user.message = [this](ipc::Message m) {
+            if (m.type == static_cast<uint16_t>(ipc::AuthType::offer)) offers.push_back(ipc::AuthOffer::decode(m.body)->mechanisms);
+        };
+        user.closed = [this](const std::string&) { closed = true; };
+        return std::make_unique<ipc::Channel>(*loop, std::move(pair->second), std::move(user));
+    }
+    void passdb(const std::string& passwd) { exchanges->set_passdbs({auth::PasswdFile::parse(passwd, "key", nullptr)}); }
+    template <class Condition> bool wait(Condition condition)
+    {
+        const int64_t until = system_clock().mono_us() + 30 * us_per_second;
+        while (!condition()) {
+            if (system_clock().mono_us() > until) return false;
+            loop->run_once(milliseconds(10));
+        }
+        return true;
+    }
+    ipc::AuthReply call(ipc::AuthType type, std::string body)
+    {
+        std::optional<ipc::AuthReply> reply;
+        channel->call(static_cast<uint16_t>(type), std::move(body), {}, milliseconds(25'000), [&](Result<ipc::Message> answer) {
+            REQUIRE(answer);
+            reply = *ipc::AuthReply::decode(answer->body);
+        });
+        REQUIRE(wait([&] { return reply.has_value(); }));
+        return *reply;
+    }
+    ipc::AuthReply begin(const std::string& mechanism, std::optional<std::string> initial, const std::string& client = "192.0.2.7")
+    {
+        ipc::AuthBegin begin;
+        begin.mechanism = mechanism;
+        begin.initial = std::move(initial);
+        begin.service = "submission";
+        begin.client = client;
+        begin.tls = true;
+        begin.plus_offered = true;
+        begin.tls_exporter = std::string(32, 'e');
+        return call(ipc::AuthType::begin, begin.encode());
+    }
+    ipc::AuthReply plain(const std::string& user, const std::string& password, const std::string& client = "192.0.2.7")
+    {
+        return begin("PLAIN", "\0"s + user + "\0"s + password, client);
+    }
+    ipc::AuthReply step(uint64_t exchange, const std::string& response) { return call(ipc::AuthType::step, ipc::AuthStep{exchange, response}.encode()); }
+    ipc::AuthReply scram(const std::string& mechanism, ScramClient client)
+    {
+        auto reply = begin(mechanism, client.first());
+        if (reply.kind != ReplyKind::challenge) return reply;
+        const std::string final = client.final(reply.data);
+        reply = step(reply.exchange, final);
+        if (reply.kind != ReplyKind::challenge) return reply;
+        CHECK(reply.data == client.server_signature);
+        return step(reply.exchange, "");
+    }
+
+    std::string log;
+    std::unique_ptr<Loop> loop = std::move(*Loop::create());
+    Rules rules;
+    std::vector<std::vector<std::string>> offers;
+    bool closed = false;
+    std::unique_ptr<Exchanges> exchanges;
+    std::unique_ptr<ipc::Channel> channel;
+};
+
+}  // namespace
+
+TEST_CASE("PLAIN and LOGIN through authd, with the reason of each failure in the log alone", "[authd][exchange]")
+{
+    Scene scene("alice:{PLAIN}wonder\nbob:" + *auth::make_password("SHA512-CRYPT", "builder") + "\ncarol:!{PLAIN}x\ndave:{PLAIN}x::::::allow_nets=198.51.100.0/24\n"
+                "erin:{PLAIN}x::::::nologin\n");
+    auto reply = scene.plain("alice", "wonder");
+    CHECK(reply.kind == ReplyKind::ok);
+    CHECK(reply.user == "alice");
+    CHECK(scene.plain("Alice@example.org", "wonder").user == "alice");
+    CHECK(scene.plain("bob", "builder").kind == ReplyKind::ok);
+    CHECK(scene.plain("bob", "builder").kind == ReplyKind::ok);          // from the cache
+    CHECK(scene.plain("bob", "Builder").why == AuthFailure::password_mismatch);
+    CHECK(scene.plain("alice@example.net", "wonder").why == AuthFailure::unknown_user);
+    CHECK(scene.plain("no body", "x").why == AuthFailure::unknown_user);
+    CHECK(scene.plain("carol", "wrong").why == AuthFailure::password_mismatch);
+    CHECK(scene.plain("carol", "x").why == AuthFailure::locked);         // told to him alone who knows the password
+    CHECK(scene.plain("dave", "x").why == AuthFailure::locked);
+    CHECK(scene.plain("dave", "x", "198.51.100.7").kind == ReplyKind::ok);
+    CHECK(scene.plain("dave", "x").why == AuthFailure::locked);          // the cache allows no other address either
+    CHECK(scene.plain("erin", "x").why == AuthFailure::locked);
+    CHECK(scene.begin("PLAIN", "x").why == AuthFailure::malformed);
+    CHECK(scene.begin("CRAM-MD5", std::nullopt).why == AuthFailure::no_mechanism);
+    CHECK(scene.begin("SCRAM-SHA-256", "n,,n=alice,r=x").why == AuthFailure::no_mechanism);      // bob could not
+
+    reply = scene.begin("LOGIN", std::nullopt);
+    CHECK(reply.data == "Username:");
+    reply = scene.step(reply.exchange, "alice");
+    CHECK(reply.data == "Password:");
+    reply = scene.step(reply.exchange, "wonder");
+    CHECK(reply.user == "alice");
+    CHECK(scene.exchanges->under_way() == 0);
+    CHECK(scene.step(reply.exchange, "wonder").why == AuthFailure::malformed);
+
+    for (const char* line : {"passwd-file(bob,192.0.2.7,submission/PLAIN): Password mismatch", "passdb(alice@example.net,192.0.2.7,submission/PLAIN): unknown user",
+                             "passdb(no_body,192.0.2.7,submission/PLAIN): unknown user", "passwd-file(carol,192.0.2.7,submission/PLAIN): account is locked",
+                             "passwd-file(dave,192.0.2.7,submission/PLAIN): allow_nets does not allow this address"}) {
+        INFO(line << "\n" << scene.log);
+        CHECK(scene.log.find(line) != std::string::npos);
+    }
+    for (const char* secret : {"wonder", "builder", "Builder", "$6$"}) CHECK(scene.log.find(secret) == std::string::npos);
+}
+
+TEST_CASE("SCRAM through authd, for stored and for plain secrets, bound to the connection", "[authd][exchange][rfc5802-3]")
+{
+    const std::string stored = *auth::make_password("SCRAM-SHA-256", "pencil");
+    Scene scene("alice:" + stored + "\nbob:{PLAIN}pencil\n");
+    ScramClient client;
+    client.password = "pencil";
+    for (const char* user : {"alice", "bob", "alice@example.org"}) {
+        INFO(user);
+        client.user = user;
+        const auto reply = scene.scram("SCRAM-SHA-256", client);
+        CHECK(reply.kind == ReplyKind::ok);
+        CHECK(reply.user == std::string(user).substr(0, std::string(user).find('@')));
+    }
+    ScramClient bound = client;
+    bound.gs2 = "p=tls-exporter,,";
+    bound.binding = std::string(32, 'e');
+    CHECK(scene.scram("SCRAM-SHA-256-PLUS", bound).kind == ReplyKind::ok);
+    bound.binding = std::string(32, 'x');
+    CHECK(scene.scram("SCRAM-SHA-256-PLUS", bound).why == AuthFailure::password_mismatch);
+    client.password = "Pencil";
+    CHECK(scene.scram("SCRAM-SHA-256", client).why == AuthFailure::password_mismatch);
+    client.user = "nobody";
+    CHECK(scene.scram("SCRAM-SHA-256", client).why == AuthFailure::unknown_user);
+    CHECK(scene.plain("alice", "pencil").kind == ReplyKind::ok);         // PLAIN with a SCRAM secret
+    CHECK(scene.plain("alice", "Pencil").why == AuthFailure::password_mismatch);
+    CHECK(scene.log.find("passdb(nobody,192.0.2.7,submission/SCRAM-SHA-256): unknown user") != std::string::npos);
+}
+
+TEST_CASE("an unknown user's SCRAM looks like everybody's, and the same each time", "[authd][exchange][rfc5802-9]")
+{
+    Scene scene("alice:" + *auth::make_password("SCRAM-SHA-256", "pencil") + "\n");
+    const auto challenge = [&](const std::string& user) {
+        const auto reply = scene.begin("SCRAM-SHA-256", "n,,n=" + user + ",r=x");
+        REQUIRE(reply.kind == ReplyKind::challenge);
+        return split_on(reply.data, ',').at(1).size() > 0 ? reply.data.substr(reply.data.find(",s=")) : "";
+    };
+    const std::string known = challenge("alice"), unknown = challenge("mallory");
+    CHECK(known.size() == unknown.size());
+    CHECK(challenge("alice") == known);
+    CHECK(challenge("mallory") == unknown);
+    CHECK(challenge("mallory2") != unknown);
+}
+
+TEST_CASE("what authd offers follows the passdb, and roles hear of it", "[authd][offer]")
+{
+    Scene scene("");
+    const std::vector<std::string> plain = {"PLAIN", "LOGIN"}, both = {"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"};
+    REQUIRE(scene.wait([&] { return scene.offers.size() == 1; }));
+    CHECK(scene.offers.back() == plain);
+    scene.passdb("alice:" + *auth::make_password("SCRAM-SHA-256", "x") + "\n");
+    REQUIRE(scene.wait([&] { return scene.offers.size() == 2; }));
+    CHECK(scene.offers.back() == both);
+    scene.passdb("alice:" + *auth::make_password("SCRAM-SHA-256", "x") + "\nbob:" + *auth::make_password("CRYPT", "x") + "\n");
+    REQUIRE(scene.wait([&] { return scene.offers.size() == 3; }));
+    CHECK(scene.offers.back() == plain);
+    scene.rules.mechanisms = {"SCRAM-SHA-1"};
+    scene.exchanges->set_rules(scene.rules);
+    REQUIRE(scene.wait([&] { return scene.offers.size() == 4; }));
+    CHECK(scene.plain("bob", "x").why == AuthFailure::no_mechanism);
+}
+
+TEST_CASE("a changed passdb is in force at once, the cache notwithstanding", "[authd][exchange]")
+{
+    Scene scene("alice:{PLAIN}old\n");
+    CHECK(scene.plain("alice", "old").kind == ReplyKind::ok);
+    scene.passdb("alice:{PLAIN}new\n");
+    CHECK(scene.plain("alice", "old").why == AuthFailure::password_mismatch);
+    CHECK(scene.plain("alice", "new").kind == ReplyKind::ok);
+    scene.passdb("");
+    CHECK(scene.plain("alice", "new").why == AuthFailure::unknown_user);
+}
+
+TEST_CASE("a wrong password is answered late, and a right one is not", "[authd][exchange]")
+{
+    Scene scene("alice:{PLAIN}x\n", milliseconds(300));
+    const int64_t start = system_clock().mono_us();
+    CHECK(scene.plain("alice", "wrong").why == AuthFailure::password_mismatch);
+    const int64_t failed = system_clock().mono_us();
+    CHECK(failed - start >= 300'000);
+    CHECK(scene.plain("alice", "x").kind == ReplyKind::ok);
+}
+
+TEST_CASE("cancelled, abandoned and overdue exchanges are forgotten, and none is taken from another role", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}x\n");
+    auto first = scene.begin("LOGIN", std::nullopt);
+    REQUIRE(scene.channel->send(static_cast<uint16_t>(ipc::AuthType::cancel), ipc::Writer().u64(first.exchange).take()));
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+
+    first = scene.begin("LOGIN", "alice");
+    auto other = scene.connect();
+    REQUIRE(other->send(static_cast<uint16_t>(ipc::AuthType::cancel), ipc::Writer().u64(first.exchange).take()));
+    bool thief_failed = false;
+    other->call(static_cast<uint16_t>(ipc::AuthType::step), ipc::AuthStep{first.exchange, "x"}.encode(), {}, milliseconds(20'000),
+                [&](Result<ipc::Message> answer) { thief_failed = !answer; });
+    REQUIRE(scene.wait([&] { return thief_failed; }));       // its channel is closed
+    CHECK(scene.step(first.exchange, "x").user == "alice");
+
+    scene.rules.patience = milliseconds(20);
+    scene.exchanges->set_rules(scene.rules);
+    first = scene.begin("LOGIN", "alice");
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+    CHECK(scene.step(first.exchange, "x").why == AuthFailure::malformed);
+
+    scene.rules.patience = milliseconds(60'000);
+    scene.rules.per_peer = 3;
+    scene.exchanges->set_rules(scene.rules);
+    for (int i = 0; i < 3; ++i) CHECK(scene.begin("LOGIN", std::nullopt).kind == ReplyKind::challenge);
+    CHECK(scene.begin("LOGIN", std::nullopt).why == AuthFailure::internal);
+    // One more on a thread, and the role dies.
+    scene.channel.reset();
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+}
+
+TEST_CASE("hanging up before the answer does not spare a guesser the count", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:" + *auth::make_password("SHA512-CRYPT", "x") + "\n");
+    for (int i = 0; i < 8; ++i) {
+        ipc::AuthBegin begin;
+        begin.mechanism = "PLAIN";
+        begin.initial = "\0alice\0guess"s + cat(i);
+        begin.service = "submission";
+        begin.client = "192.0.2.66";
+        auto guesser = scene.connect();
+        guesser->call(static_cast<uint16_t>(ipc::AuthType::begin), begin.encode(), {}, milliseconds(20'000), [](Result<ipc::Message>) {});
+        if (!scene.wait([&] { return scene.exchanges->under_way() == 1; })) FAIL("not begun");
+        guesser.reset();
+        if (i < 3) REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+        if (scene.exchanges->waiting() > 0) break;
+    }
+    CHECK(scene.exchanges->waiting() > 0);                   // the fourth stands at the gate
+    CHECK(scene.plain("alice", "x", "192.0.2.8").kind == ReplyKind::ok);
+}
+
+TEST_CASE("messages that are none of authd's close the channel", "[authd][exchange][hostile]")
+{
+    for (const uint16_t type : {600, 601, 603, 7}) {
+        Scene scene("alice:{PLAIN}x\n");
+        REQUIRE(scene.channel->send(type, "garbage"));
+        INFO(type);
+        CHECK(scene.wait([&] { return scene.closed; }));
+        CHECK(scene.exchanges->under_way() == 0);
+    }
+}
+
+TEST_CASE("behind authd's wall there are Unix sockets and no others", "[authd][confine]")
+{
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        const auto done = forbid_network();
+        if (!done) ::_exit(2);
+        if (!*done) ::_exit(0);
+        const bool walled = ::socket(AF_INET, SOCK_STREAM, 0) < 0 && ::socket(AF_INET6, SOCK_DGRAM, 0) < 0 && ::socket(AF_NETLINK, SOCK_RAW, 0) < 0 &&
+                            ::syscall(SYS_io_uring_setup, 1, nullptr) < 0;
+        ::_exit(walled && ::socket(AF_UNIX, SOCK_STREAM, 0) >= 0 ? 0 : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+}
