@@ -1,50 +1,69 @@
-// The tables of alias_maps: read, looked up, and read again when they change. Any thread may ask.
+// alias_maps as local has them: asked from the loop and from the threads that expand lists, looked at before each attempt.
 #pragma once
 
-#include <sys/stat.h>
-
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "lib/base/result.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
 #include "lib/table/aliases.h"
-#include "lib/table/table.h"
+#include "lib/table/held.h"
 #include "local/expand.h"
 
 namespace veredus::local {
 
 class AliasMaps {
 public:
-    // "hash:/etc/aliases" and the like are aliases(5) files; other types (regexp:, static:, inline: …) give the text of a
-    // right-hand side. A table that cannot be read now makes every answer temporary until it can.
-    Result<void> configure(const std::vector<std::string>& specs);
-    void refresh();                                       // looks at the files: a change is in force at once
-    Result<std::optional<Targets>> find(std::string_view name) const;
+    // A table that cannot be read makes every answer temporary until it can.
+    void configure(std::vector<std::string> specs)
+    {
+        Maps maps([specs = std::move(specs)] { return table::AliasMaps::open(specs); });
+        const std::lock_guard guard(mutex_);
+        maps_ = std::move(maps);
+        std::vector<std::string> trouble;
+        maps_.tell(trouble);
+        tell(std::move(trouble), true);
+    }
+    // A change of the files is in force at once.
+    void refresh()
+    {
+        const std::lock_guard guard(mutex_);
+        std::vector<std::string> trouble;
+        const bool changed = maps_.refresh(trouble);
+        tell(std::move(trouble), changed);
+    }
+    Result<bool> has(std::string_view name) const
+    {
+        const std::lock_guard guard(mutex_);
+        if (!maps_.get()) return fail(cat("alias_maps: ", maps_.get().error().text));
+        return maps_.get()->has(name);
+    }
+    Result<std::optional<Targets>> find(std::string_view name) const
+    {
+        const std::lock_guard guard(mutex_);
+        if (!maps_.get()) return fail(cat("alias_maps: ", maps_.get().error().text));
+        auto entry = TRY(maps_.get()->find(name));
+        if (!entry) return std::optional<Targets>();
+        return std::optional<Targets>(std::move(entry->targets));
+    }
 
 private:
-    struct Stamp {                                        // of a file as it was read
-        dev_t device = 0;
-        ino_t inode = 0;
-        int64_t mtime_ns = -1;
-        off_t size = -1;
-        bool operator==(const Stamp&) const = default;
-    };
-    struct Map {
-        std::string spec, path;                           // path: of an aliases file; empty for other types
-        std::unique_ptr<table::Table> table;
-        std::optional<table::Aliases> aliases;
-        Stamp stamp;
-        bool fresh = false;                               // written less than a second before it was read: read once more later
-        std::string broken;                               // why it cannot answer
-        bool missing_said = false;
-    };
-    static void read(Map& map, bool first);
+    using Maps = table::Held<table::AliasMaps>;
+    // The lines that do not parse are said when they are read, a trouble that stays is said once.
+    void tell(std::vector<std::string> trouble, bool read)
+    {
+        if (trouble != trouble_)
+            for (const std::string& text : trouble) log::warning("alias_maps: ", printable(text));
+        trouble_ = std::move(trouble);
+        if (read && maps_.get())
+            for (const std::string& text : maps_.get()->problems()) log::warning(printable(text));
+    }
     mutable std::mutex mutex_;
-    std::vector<Map> maps_;
+    Maps maps_;
+    std::vector<std::string> trouble_;
 };
 
 }  // namespace veredus::local

@@ -209,7 +209,7 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
     if (!to->aliases) return to_user(flight, target, *to, by_user);
     // Only a look here whether there is an alias; what it holds may have to be read from lists, elsewhere.
     for (const std::string& name : {lower(to->local), to->user}) {
-        const auto found = aliases_.find(name);
+        const auto found = aliases_.has(name);
         if (!found) return finish(flight, target.index, verdict(Outcome::deferred, "4.3.0", found.error().text), 0);
         if (*found) return expand(flight, target, *to);
     }

@@ -67,7 +67,8 @@ public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
     {
         rules_ = TRY(read_rules(values));
-        return aliases_.configure(values.list("alias_maps"));
+        aliases_.configure(values.list("alias_maps"));
+        return {};
     }
 
     Result<void> after_jail(Loop& loop) override
@@ -87,7 +88,7 @@ public:
     Result<void> reload(const conf::Values& values) override
     {
         DispatchRules rules = TRY(read_rules(values));
-        TRY(aliases_.configure(values.list("alias_maps")));
+        aliases_.configure(values.list("alias_maps"));
         dispatcher_->set_rules(std::move(rules));
         return {};
     }

@@ -61,7 +61,7 @@ Result<bool> Source::changed()
     return crc_ != before;
 }
 
-std::string Source::where(unsigned line) const { return cat(path_, ", line ", line); }
+std::string Source::where(unsigned line) const { return line ? cat(path_, ", line ", line) : path_; }
 
 bool Lines::physical(std::string_view& line)
 {

@@ -34,7 +34,7 @@ public:
     Result<bool> changed();              // true: call read(). An error: the file cannot be looked at; the old content stays in force
                                          // (a file that was never there has not changed while it is still missing)
     bool restless() const { return fresh_ && still_written(stamp_.mtime_ns); }
-    std::string where(unsigned line) const;   // "/etc/aliases, line 3"
+    std::string where(unsigned line) const;   // "/etc/aliases, line 3"; 0: the file as a whole
 
 private:
     std::string path_;

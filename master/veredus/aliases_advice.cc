@@ -12,12 +12,8 @@ namespace veredus::admin {
 std::vector<std::string> alias_files(const conf::Values& values)
 {
     std::vector<std::string> paths;
-    for (const std::string& table : values.list("alias_maps")) {
-        const auto [type, name] = cut(table, ':');
-        if (!name || !name->starts_with('/')) continue;
-        for (const auto text_type : {"hash", "texthash", "lmdb", "btree", "cdb", "dbm"})
-            if (type == text_type) paths.emplace_back(*name);
-    }
+    for (const std::string& spec : values.list("alias_maps"))
+        if (auto path = table::text_file_of(spec)) paths.push_back(std::move(*path));
     return paths;
 }
 

@@ -14,6 +14,7 @@
 #include "lib/ipc/route.h"
 #include "lib/net/address.h"
 #include "lib/table/aliases.h"
+#include "lib/table/held.h"
 #include "lib/table/table.h"
 
 namespace veredus::router {
@@ -33,35 +34,7 @@ struct Question {
     bool final_only = false;     // virtual aliases are not asked
 };
 
-// A table that may be missing or broken: what needs it is deferred, and it is opened as soon as it can be.
-template <class T> class Held {
-public:
-    using Open = std::function<Result<T>()>;
-    Held() = default;
-    explicit Held(Open open) : open_(std::move(open)), state_(open_()) {}
-    const Result<T>& get() const { return state_; }
-    // True when what it answers may differ now; `trouble` hears what is wrong.
-    bool refresh(std::vector<std::string>& trouble)
-    {
-        if (!state_) {
-            state_ = open_();
-            if (!state_) trouble.push_back(state_.error().text);
-            return state_.has_value();
-        }
-        const auto changed = state_->refresh();
-        if (!changed) trouble.push_back(changed.error().text);
-        return changed && *changed;
-    }
-    bool restless() const { return state_ && state_->restless(); }
-    void tell(std::vector<std::string>& trouble) const
-    {
-        if (!state_) trouble.push_back(state_.error().text);
-    }
-
-private:
-    Open open_;
-    Result<T> state_ = T();
-};
+using table::Held;
 
 class Routing {
 public:
