@@ -214,7 +214,7 @@ void Exchanges::challenge(uint64_t id, std::string data)
 void Exchanges::enter_gate(uint64_t id, std::function<void()> then)
 {
     Exchange& exchange = exchanges_.at(id);
-    const auto names = names_of(rules_.username_format, exchange.login, rules_.is_local);
+    const auto names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local);
     if (!names) return refuse(id, AuthFailure::internal, "passdb", names.error().text);
     exchange.user_key = names->empty() ? "" : names->back();     // all spellings of a user are one to a guesser
     gate_.enter(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), [this, id, then = std::move(then)](bool may) {
@@ -259,7 +259,7 @@ void Exchanges::check_password(uint64_t id, std::string password)
     };
     auto job = std::make_shared<Job>();
     job->chain = chain_;
-    job->names = names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
+    job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->password = std::move(password);
     pool_.run(
         [job] {
@@ -294,7 +294,7 @@ void Exchanges::look_up_secret(uint64_t id)
     auto job = std::make_shared<Job>();
     Exchange& exchange = exchanges_.at(id);
     job->chain = chain_;
-    job->names = names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
+    job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->hash = exchange.mechanism->hash();
     pool_.run([job] { job->secret = job->chain->scram(job->names, job->hash); },
               [this, id, job, alive = alive_] {

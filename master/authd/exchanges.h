@@ -9,23 +9,27 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lib/auth/chain.h"
 #include "lib/auth/mechanism.h"
+#include "lib/auth/names.h"
 #include "lib/base/clock.h"
 #include "lib/disk/pool.h"
 #include "lib/ipc/auth.h"
 #include "lib/ipc/channel.h"
 #include "lib/loop/loop.h"
 #include "master/authd/cache.h"
-#include "master/authd/chain.h"
 #include "master/authd/gate.h"
-#include "master/authd/names.h"
 
 namespace veredus::authd {
+
+using auth::Chain;
+using auth::Secret;
+using auth::Verdict;
 
 struct Rules {
     std::vector<std::string> mechanisms;           // empty: those that all users can do
     std::string username_format = "%u";
-    IsLocal is_local = [](std::string_view) -> Result<bool> { return false; };
+    auth::IsLocal is_local = [](std::string_view) -> Result<bool> { return false; };
     std::chrono::milliseconds failure_delay{2000};
     std::chrono::milliseconds patience{180'000};   // for a client between two steps
     int64_t cache_us = 60 * us_per_second;

@@ -79,7 +79,7 @@ private:
             rules.mechanisms.push_back(upper(name));
         }
         rules.username_format = values.text("auth_username_format");
-        (void)TRY(format_name(rules.username_format, "user@example.org"));
+        (void)TRY(auth::format_name(rules.username_format, "user@example.org"));
         rules.failure_delay = std::chrono::seconds(values.seconds("auth_failure_delay"));
         rules.cache_us = values.seconds("auth_cache_time") * us_per_second;
         auto domains = std::make_shared<table::MatchList>(TRY(table::MatchList::domains(values.list("mydestination"), false)));    // shared: Rules are copied

@@ -132,6 +132,7 @@ ipc::UserReply Users::find(const std::string& name)
 
 ipc::UserReply Users::ask_sources(const std::string& name)
 {
+    std::string password_only;      // the file that knows his password and nothing else
     for (const std::string& source : sources_) {
         if (source == "system") {
             if (unprivileged_) continue;
@@ -144,10 +145,12 @@ ipc::UserReply Users::ask_sources(const std::string& name)
         const ipc::UserReply* user = file->second.find(name);
         if (!user) continue;
         if (unprivileged_ && user->uid != ::getuid()) continue;
-        // Virtual users of one uid come with the virtual_mailbox settings; a line here must say whose process it is.
-        if (user->uid == UINT32_MAX || user->gid == UINT32_MAX) return temporary(name, cat(source.substr(5), ": user ", printable(name), " has no uid and gid"));
-        return *user;
+        // A line may be there for the password alone (`veredus passwd`): who he is, another source says.
+        if (user->uid != UINT32_MAX && user->gid != UINT32_MAX) return *user;
+        password_only = source.substr(5);
     }
+    // Virtual users of one uid come with the virtual_mailbox settings; a line must say whose process it is.
+    if (!password_only.empty()) return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid"));
     return absent(name);
 }
 

@@ -135,7 +135,10 @@ void Check::users()
             error(cat("passdb: ", source, " is neither system nor file:/path"));
             continue;
         }
-        if (::access(source.substr(5).c_str(), R_OK) < 0) error(cat("passdb: ", fail_errno(source.substr(5)).error.text));
+        const std::string path = source.substr(5);
+        if (::access(path.c_str(), R_OK) < 0) error(cat("passdb: ", fail_errno(path).error.text, errno == ENOENT ? " (`veredus passwd USER` makes it)" : ""));
+        struct stat info{};
+        if (::stat(path.c_str(), &info) == 0 && (info.st_mode & 0004)) warning(cat("passdb: everybody can read ", path, " and guess at the passwords in it: chmod 600 it"));
     }
 }
 

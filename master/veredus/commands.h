@@ -35,5 +35,7 @@ int setup(const Common&, int argc, char** argv);
 int config(const Common&, int argc, char** argv);
 int queue(const Common&, int argc, char** argv);
 int flush(const Common&, int argc, char** argv);
+int passwd(const Common&, int argc, char** argv);
+int authenticate(const Common&, int argc, char** argv);
 
 }  // namespace veredus::admin

@@ -67,13 +67,13 @@ std::string edit_setting(std::string_view text, std::string_view name, std::opti
     return out;
 }
 
-Result<void> replace_file(const std::string& path, std::string_view text)
+Result<void> replace_file(const std::string& path, std::string_view text, unsigned mode)
 {
     struct stat old{};
     const bool exists = ::stat(path.c_str(), &old) == 0;
     const std::string fresh = cat(path, ".", ::getpid(), ".new");
     {
-        const Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, exists ? old.st_mode & 0777 : 0644));
+        const Fd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, exists ? old.st_mode & 0777 : mode));
         if (!fd) return fail_errno(cat("create ", fresh));
         auto written = write_all(fd.get(), text);
         if (written && exists && (::fchmod(fd.get(), old.st_mode & 07777) < 0)) written = fail_errno("chmod");
@@ -89,6 +89,10 @@ Result<void> replace_file(const std::string& path, std::string_view text)
         ::unlink(fresh.c_str());
         return fail_errno(cat("rename to ", path), code);
     }
+    const auto slash = path.rfind('/');
+    const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    const Fd directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory || ::fsync(directory.get()) < 0) return fail_errno(cat("sync ", folder));
     return {};
 }
 

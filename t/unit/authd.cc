@@ -18,6 +18,9 @@
 using namespace veredus;
 using namespace veredus::authd;
 using ipc::AuthFailure;
+using auth::IsLocal;
+using auth::format_name;
+using auth::names_of;
 using Outcome = Gate::Outcome;
 using ReplyKind = ipc::AuthReply::Kind;
 using std::chrono::milliseconds;

@@ -8,7 +8,7 @@
 
 #include "lib/base/result.h"
 
-namespace veredus::authd {
+namespace veredus::auth {
 
 using IsLocal = std::function<Result<bool>(std::string_view domain)>;
 
@@ -17,4 +17,4 @@ Result<std::string> format_name(std::string_view format, std::string_view login)
 // The names in the order in which they are tried: as formatted, in lower case, and without its domain if that is one of ours.
 Result<std::vector<std::string>> names_of(std::string_view format, std::string_view login, const IsLocal& is_local);
 
-}  // namespace veredus::authd
+}  // namespace veredus::auth

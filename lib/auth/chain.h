@@ -11,24 +11,24 @@
 #include "lib/auth/scram_secret.h"
 #include "lib/ipc/auth.h"
 
-namespace veredus::authd {
+namespace veredus::auth {
 
 struct Verdict {
     ipc::AuthFailure why = ipc::AuthFailure::internal;     // none: the password is right, and the account may log in
     std::string source = "passdb";                         // "shadow", "passwd-file": begins the log line
     std::string text;                                      // for the log: "unknown user", "Password mismatch", …
-    auth::Found found;                                     // without its password
+    Found found;                                     // without its password
 };
 
 struct Secret {
     Verdict verdict;                                       // of the account as such: none when a right proof is enough
-    auth::ScramSecret secret;
+    ScramSecret secret;
     bool real = false;
 };
 
 class Chain {
 public:
-    using List = std::vector<std::shared_ptr<const auth::Passdb>>;    // shared: a job on a thread may outlive a reload
+    using List = std::vector<std::shared_ptr<const Passdb>>;    // shared: a job on a thread may outlive a reload
     Chain(List list, std::string key) : list_(std::move(list)), key_(std::move(key)) {}
     // The first passdb that knows one of the names decides.
     Verdict check(const std::vector<std::string>& names, std::string_view password) const;
@@ -37,12 +37,12 @@ public:
     std::string stamp() const;
 
 private:
-    Result<std::optional<auth::Found>> find(const std::vector<std::string>& names) const;
+    Result<std::optional<Found>> find(const std::vector<std::string>& names) const;
     std::string likely_password(const std::string& name) const;
-    auth::ScramSecret made_up(const std::string& name, tls::Digest hash) const;
+    ScramSecret made_up(const std::string& name, tls::Digest hash) const;
     std::string salt_of(const std::string& name) const;
     List list_;
     std::string key_;
 };
 
-}  // namespace veredus::authd
+}  // namespace veredus::auth

@@ -1,14 +1,14 @@
 // Judging passwords, in the same time whether there is such a user or not.
-#include "master/authd/chain.h"
+#include "lib/auth/chain.h"
 
 #include "lib/auth/mechanism.h"
 #include "lib/auth/password.h"
 #include "lib/base/text.h"
 
-namespace veredus::authd {
+namespace veredus::auth {
 
 using ipc::AuthFailure;
-using Standing = auth::Found::Standing;
+using Standing = Found::Standing;
 
 namespace {
 
@@ -34,17 +34,17 @@ std::string without_lock(const std::string& stored)
     const auto begin = stored.find_first_not_of('!');
     if (begin == std::string::npos) return "";
     std::string rest = stored.substr(begin);
-    return auth::is_locked(rest) || !auth::check_form(rest) ? "" : rest;
+    return is_locked(rest) || !check_form(rest) ? "" : rest;
 }
 
 }  // namespace
 
-Result<std::optional<auth::Found>> Chain::find(const std::vector<std::string>& names) const
+Result<std::optional<Found>> Chain::find(const std::vector<std::string>& names) const
 {
     for (const std::string& name : names)
         for (const auto& passdb : list_)
             if (auto found = TRY(passdb->find(name))) return found;
-    return std::optional<auth::Found>();
+    return std::optional<Found>();
 }
 
 std::string Chain::likely_password(const std::string& name) const
@@ -63,7 +63,7 @@ Verdict Chain::check(const std::vector<std::string>& names, std::string_view pas
     const bool comparable = !stored.empty();
     // Who is not there, or has nothing to compare with, costs as much as everybody.
     if (!comparable) stored = likely_password(names[0]);
-    const auto match = stored.empty() ? Result<bool>(false) : auth::check_password(stored, password);
+    const auto match = stored.empty() ? Result<bool>(false) : check_password(stored, password);
     tls::wipe(stored);
     if (!*found) return unknown();
     Verdict verdict{AuthFailure::password_mismatch, (*found)->source, "Password mismatch", std::move(**found)};
@@ -84,15 +84,15 @@ Verdict Chain::check(const std::vector<std::string>& names, std::string_view pas
 std::string Chain::salt_of(const std::string& name) const { return tls::hmac(tls::Digest::sha256, key_, cat("salt ", name)).substr(0, 16); }
 
 // The same for a name each time, and shaped like the secrets that are there.
-auth::ScramSecret Chain::made_up(const std::string& name, tls::Digest hash) const
+ScramSecret Chain::made_up(const std::string& name, tls::Digest hash) const
 {
     const std::string form = likely_password(name);
-    if (const auto plain = auth::stored_plain(form)) (void)auth::ScramSecret::derive(hash, *plain, salt_of(name), auth::scram_iterations);
-    const auto other = auth::stored_scram(form, hash);
+    if (const auto plain = stored_plain(form)) (void)ScramSecret::derive(hash, *plain, salt_of(name), scram_iterations);
+    const auto other = stored_scram(form, hash);
     std::string salt = salt_of(name);
     if (other) salt.resize(other->salt.size(), 's');
     const std::size_t size = tls::digest_size(hash);
-    return {hash, other ? other->iterations : auth::scram_iterations, std::move(salt), std::string(size, '\1'), std::string(size, '\2')};
+    return {hash, other ? other->iterations : scram_iterations, std::move(salt), std::string(size, '\1'), std::string(size, '\2')};
 }
 
 Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) const
@@ -106,11 +106,11 @@ Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) con
     out.verdict = {AuthFailure::none, (*found)->source, "", std::move(**found)};
     tls::wipe(out.verdict.found.password);
     judge_standing(out.verdict);
-    if (auto secret = auth::stored_scram(stored, hash)) {
+    if (auto secret = stored_scram(stored, hash)) {
         out.secret = std::move(*secret);
         out.real = true;
-    } else if (const auto plain = auth::stored_plain(stored)) {
-        out.secret = auth::ScramSecret::derive(hash, auth::saslprep(*plain).value_or(*plain), salt_of(names[0]), auth::scram_iterations);
+    } else if (const auto plain = stored_plain(stored)) {
+        out.secret = ScramSecret::derive(hash, saslprep(*plain).value_or(*plain), salt_of(names[0]), scram_iterations);
         out.real = true;
     } else {
         out.secret = made_up(names[0], hash);
@@ -134,4 +134,4 @@ std::string Chain::stamp() const
     return out;
 }
 
-}  // namespace veredus::authd
+}  // namespace veredus::auth

@@ -1,11 +1,11 @@
 // Spelling a user's name.
-#include "master/authd/names.h"
+#include "lib/auth/names.h"
 
 #include <algorithm>
 
 #include "lib/base/text.h"
 
-namespace veredus::authd {
+namespace veredus::auth {
 
 Result<std::string> format_name(std::string_view format, std::string_view login)
 {
@@ -50,4 +50,4 @@ Result<std::vector<std::string>> names_of(std::string_view format, std::string_v
     return names;
 }
 
-}  // namespace veredus::authd
+}  // namespace veredus::auth
