@@ -129,7 +129,7 @@ check-sanitize:
 	$(MAKE) -j2 SANITIZE=address,undefined OPT=-O1 unit
 	ASAN_OPTIONS=detect_leaks=1 build/sanitize/unit
 stage: all
-	@t/peers bsd-mailx pflogsumm fail2ban
+	@t/peers postfix bsd-mailx pflogsumm fail2ban
 	@rm -rf $(BUILD)/stage
 	@$(MAKE) --no-print-directory -s install DESTDIR=$(abspath $(BUILD)/stage) STRIP=-s
 try:
