@@ -14,6 +14,7 @@
 #include "lib/conf/values.h"
 #include "lib/daemon/instance.h"
 #include "lib/daemon/prepare.h"
+#include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
 #include "lib/loop/loop.h"
 #include "master/notify.h"
@@ -141,6 +142,9 @@ Outcome run(Arguments& arguments, Verdict& verdict)
     if (target->settings().target == log::Target::syslog && target->fd() < 0)
         std::fprintf(stderr, "master: warning: no syslog daemon listens on %s: what is logged is lost until one does (or set maillog_file)\n", target->settings().path.c_str());
     if (auto ready = prepare_disk(values, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
+    // A trial's, and that of a host that `veredus setup` last saw before there was TLS.
+    if (auto made = daemon::make_own_certificate(values, options.config_directory); !made) log::warning("no certificate for TLS: ", made.error().text);
+    else if (!made->empty()) log::info(*made);
     const std::string run_directory(values.text("run_directory"));
     auto pid_file = daemon::PidFile::take(run_directory);
     if (!pid_file) return {EX_UNAVAILABLE, pid_file.error().text};

@@ -2,10 +2,12 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "config.h"
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
 
@@ -123,9 +125,9 @@ void Supervisor::tell_settings(Process& process)
                               log::warning(process.role->name, " pid ", pid, " keeps its old settings: ", printable(status ? status->text : status.error().text));
                               publish();
                           });
-    // A passwd-file that is new in passdb follows its setting; resolv.conf is sent when it changes.
+    // A passwd-file that is new in passdb follows its setting, and so does a certificate; resolv.conf is sent when it changes.
     for (const std::string& name : files_of(*process.role))
-        if (name.starts_with("passdb:")) send_file(process, name);
+        if (name.starts_with("passdb:") || name.starts_with("tls:")) send_file(process, name);
 }
 
 void Supervisor::send_file(Process& process, const std::string& name)
@@ -157,11 +159,16 @@ void Supervisor::hand_log()
     }
 }
 
-// "passdb" of the role table stands for every file: that the setting names.
+// "passdb" of the role table stands for every file: that the setting names, "tls" for every file of ROLE_tls_….
 std::vector<std::string> Supervisor::files_of(const daemon::Role& role) const
 {
     std::vector<std::string> list;
+    const auto tls = tls_files_.find(role.name);
     for (const std::string& name : watched_.names()) {
+        if (name.starts_with("tls:")) {
+            if (tls != tls_files_.end() && tls->second.contains(name)) list.push_back(name);
+            continue;
+        }
         const bool passdb = name.starts_with("passdb:");
         for (const auto word : split(role.files, " "))
             if (passdb ? word == "passdb" : word == name) list.push_back(name);
@@ -174,16 +181,59 @@ void Supervisor::watch_files()
     std::vector<std::pair<std::string, std::string>> files = {{"resolv.conf", "/etc/resolv.conf"}};
     for (const std::string& source : values_.list("passdb"))
         if (source.starts_with("file:")) files.emplace_back(cat("passdb:", source.substr(5)), source.substr(5));
+    tls_files_.clear();
+    std::set<std::string> paths;
+    for (const daemon::Role& role : daemon::roles()) {
+        if (!role.tls()) continue;
+        for (const std::string& path : daemon::tls_files(values_, role.name, options_.config_directory, daemon::read_tls_file).all()) {
+            tls_files_[role.name].insert(cat("tls:", path));
+            paths.insert(path);
+        }
+    }
+    for (const std::string& path : paths) files.emplace_back(cat("tls:", path), path);
     watched_.set(std::move(files));
 }
 
 void Supervisor::file_changed(const std::string& name)
 {
+    // A table of names may name other files now. The list is made anew when nobody is walking along it.
+    if (name.starts_with("tls:")) {
+        if (!std::exchange(tls_changed_, true)) loop_.defer([this] { tls_changed(); });
+        return;
+    }
     for (auto& process : processes_) {
         if (!process->control || process->role->zygote) continue;
         const auto names = files_of(*process->role);
         if (std::find(names.begin(), names.end(), name) == names.end()) continue;
         send_file(*process, name);
+    }
+}
+
+void Supervisor::tls_changed()
+{
+    tls_changed_ = false;
+    watch_files();
+    for (auto& process : processes_) {
+        if (!process->control || !process->role->tls()) continue;
+        for (const std::string& name : files_of(*process->role))
+            if (name.starts_with("tls:")) send_file(*process, name);
+    }
+}
+
+Result<void> Supervisor::send_ticket_keys(Process& process)
+{
+    const Fd memfd = TRY(sealed_memfd("ticket-keys", ticket_keys_[process.role->name].ring()));
+    const int fd = memfd.get();
+    return process.control->send(static_cast<uint16_t>(ipc::Control::file), ipc::File{"ticket-keys"}.encode(), {&fd, 1});
+}
+
+void Supervisor::turn_ticket_keys()
+{
+    ticket_timer_.start(ticket_turn);
+    for (auto& [role, keys] : ticket_keys_) keys.rotate();
+    for (auto& process : processes_) {
+        if (!process->control || !process->role->tls()) continue;
+        if (auto sent = send_ticket_keys(*process); !sent) log::warning(process->role->name, ": ", sent.error().text);
     }
 }
 

@@ -38,7 +38,7 @@ Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarg
                         notifier_.say("WATCHDOG=1");
                         notify_timer_.start(milliseconds(notifier_.watchdog_ms() / 2));
                     }),
-      child_signal_(loop, SIGCHLD, [this] { children_ended(); })
+      ticket_timer_(loop, [this] { turn_ticket_keys(); }), child_signal_(loop, SIGCHLD, [this] { children_ended(); })
 {
     since_wall_ = system_clock().wall_us() / us_per_second;
 }
@@ -50,6 +50,7 @@ Result<void> Supervisor::begin()
     add_processes();
     start_phase();
     watchdog_.start(watchdog_pause());
+    ticket_timer_.start(ticket_turn);
     if (notifier_.watchdog_ms() > 0) notify_timer_.start(milliseconds(notifier_.watchdog_ms() / 2));
     return {};
 }
@@ -182,6 +183,7 @@ Result<void> Supervisor::introduce(Process& process, Fd control)
         const int fd = bound.fd.get();
         TRY(send(ipc::Control::listener, ipc::Listener{bound.name, bound.text}.encode(), {&fd, 1}));
     }
+    if (process.role->tls()) TRY(send_ticket_keys(process));
     // Watched files are not sent here: before_jail opens them itself, and a change from now on queues behind begin.
     return send(ipc::Control::begin, "", {});
 }

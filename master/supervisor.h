@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "master/log_target.h"
 #include "master/notify.h"
 #include "master/process.h"
+#include "master/ticket_keys.h"
 #include "master/watched.h"
 
 namespace veredus::master {
@@ -25,6 +28,8 @@ struct Options {
     bool foreground = false;
     bool unprivileged = false;
 };
+
+constexpr std::chrono::minutes ticket_turn{60};    // also how long a ticket is good: it is opened with the key before, too
 
 class Supervisor {
 public:
@@ -77,6 +82,9 @@ private:
     void send_file(Process& process, const std::string& name);
     void file_changed(const std::string& name);
     std::vector<std::string> files_of(const daemon::Role& role) const;
+    void tls_changed();
+    Result<void> send_ticket_keys(Process& process);
+    void turn_ticket_keys();
 
     Loop& loop_;
     Options options_;
@@ -94,7 +102,10 @@ private:
     Watched watched_;
     std::vector<std::unique_ptr<Process>> processes_;
     std::unique_ptr<ipc::Channel> resolver_;
-    Timer watchdog_, phase_timer_, notify_timer_;
+    std::map<std::string, std::set<std::string>, std::less<>> tls_files_;     // role -> names in watched_
+    std::map<std::string, TicketKeys, std::less<>> ticket_keys_;              // role -> its ring
+    bool tls_changed_ = false;
+    Timer watchdog_, phase_timer_, notify_timer_, ticket_timer_;
     Signal child_signal_;
 };
 

@@ -2,11 +2,12 @@
 #include <sys/resource.h>
 
 #include "lib/base/text.h"
+#include "lib/daemon/server_tls.h"
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
+#include "lib/reception/settings.h"
 #include "smtpd/policy.h"
-#include "smtpd/settings.h"
 
 namespace veredus::smtpd {
 
@@ -37,6 +38,7 @@ public:
         hops_ = reception::hops_of_host();
         TRY(take_settings(values));
         trust_->warn();
+        tls_.before_jail(values, place);
         if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
         return {};
     }
@@ -65,18 +67,23 @@ public:
         names_->set_hosts(std::move(hosts_));
         policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
         sessions_ = std::make_unique<reception::Sessions>(
-            reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, session_limit()},
-            settings_);
+            reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, session_limit(),
+                                       &tls_.context()},
+            settings_now());
+        tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
         router_->start();
         qmgr_->start();
         return {};
     }
 
-    void on_client(const std::string&, Fd client, net::Address peer) override { sessions_->accept(std::move(client), std::move(peer)); }
+    void on_client(const std::string& listener, Fd client, net::Address peer) override
+    {
+        sessions_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
+    }
 
     void on_file(const std::string& name, Fd fd) override
     {
-        if (name != "resolv.conf") return;
+        if (tls_.on_file(name, fd) || name != "resolv.conf") return;
         const auto text = read_all(fd.get(), 1 << 16);
         auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));
         if (!config) return log::warning("resolv.conf: ", config.error().text, "; clients keep their addresses as names");
@@ -88,7 +95,8 @@ public:
     {
         TRY(take_settings(values));
         policy_->set_trust(trust_, exempt_);
-        sessions_->set_settings(settings_);
+        tls_.reload(values);
+        sessions_->set_settings(settings_now());
         return {};
     }
 
@@ -101,8 +109,15 @@ private:
         auto exempt = TRY(table::MatchList::networks(values.list("smtpd_client_event_limit_exceptions")));
         trust_ = std::make_shared<const Trust>(std::move(networks), hops_);
         exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_);
-        settings_ = std::make_shared<const reception::Settings>(read_settings(values));
+        settings_ = reception::read_settings(values, "smtpd");
         return {};
+    }
+    // STARTTLS is offered while there is a certificate.
+    std::shared_ptr<const reception::Settings> settings_now() const
+    {
+        auto now = std::make_shared<reception::Settings>(settings_);
+        now->limits.starttls = now->limits.starttls && now->tls_offered && tls_.ready();
+        return now;
     }
 
     Loop* loop_ = nullptr;
@@ -110,7 +125,8 @@ private:
     std::vector<net::Address> hops_;
     std::map<std::string, std::string> hosts_;
     std::shared_ptr<const Trust> trust_, exempt_;             // shared_ptr: see MxPolicy
-    std::shared_ptr<const reception::Settings> settings_;     // shared_ptr: sessions outlive a reload
+    reception::Settings settings_;
+    daemon::ServerTls tls_{"smtpd"};                          // outlives the sessions
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
     std::unique_ptr<daemon::Link> router_, qmgr_;

@@ -32,12 +32,18 @@ constexpr Role table[] = {
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      nullptr, nullptr, nullptr, 64, "router qmgr authd", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
-     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "resolv.conf", false},
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "resolv.conf tls", false},
 };
 
 }  // namespace
 
 std::span<const Role> roles() { return table; }
+
+bool Role::tls() const
+{
+    const auto words = split(files, " ");
+    return std::find(words.begin(), words.end(), "tls") != words.end();
+}
 
 const Role* find_role(std::string_view name)
 {

@@ -85,7 +85,7 @@ private:
     {
         if (stopping_) return;
         if (service_.on_listener(listener, fd)) return;
-        const std::string name = listener.name;
+        const std::string name = listener.address;
         acceptors_[listener.name + ' ' + listener.address] = std::make_unique<net::Acceptor>(
             loop_, std::move(fd), [this, name](Fd client, net::Address peer) { service_.on_client(name, std::move(client), std::move(peer)); });
     }

@@ -30,6 +30,7 @@ public:
     // Inside, as the role's user: meet the neighbours, then return; master hears "ready". The working directory is the jail
     // (or queue_directory for roles without one).
     virtual Result<void> after_jail(Loop& loop) = 0;
+    // `listener`: where the client came to, "0.0.0.0:465/tls" or a path; "/tls": TLS comes before everything else.
     virtual void on_client(const std::string& listener, Fd client, net::Address peer) { (void)listener, (void)client, (void)peer; }
     // A listener of the role's own making (datagram, seqpacket): return true to take the fd instead of the Acceptor.
     virtual bool on_listener(const ipc::Listener& listener, Fd& fd) { (void)listener, (void)fd; return false; }   // after after_jail

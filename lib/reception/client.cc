@@ -36,8 +36,10 @@ std::string received_body(const Client& client, const Talk& talk, std::string_vi
                           int64_t now_us)
 {
     const std::string literal = client.address.is_ip() ? client.address.literal() : std::string("[unknown]");
-    std::string out = cat("from ", talk.helo.empty() ? client.name : word(talk.helo), " (", client.name, ' ', literal, ")\r\n\tby ", hostname,
-                          " (veredus) with ", talk.protocol, " id ", id);
+    std::string out;
+    if (!talk.hide_client) append(out, "from ", talk.helo.empty() ? client.name : word(talk.helo), " (", client.name, ' ', literal, ")\r\n\t");
+    if (!talk.tls.empty()) append(out, "(using ", talk.tls, ")\r\n\t");
+    append(out, "by ", hostname, " (veredus) with ", talk.protocol, " id ", id);
     if (only) append(out, "\r\n\tfor <", printable(only->text()), '>');
     append(out, "; ", mail::date_rfc5322(now_us));
     return out;

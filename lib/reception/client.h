@@ -21,6 +21,8 @@ struct Client {
 // What the log and the Received field say of the conversation.
 struct Talk {
     std::string_view helo, protocol;        // protocol as in RFC 3848
+    std::string tls = {};                        // tls::Session::summary(), when Received shall say it
+    bool hide_client = false;               // Received shall not say where a user was
 };
 
 // "reject: RCPT from host[ip]: 554 5.7.1 <r>: Relay access denied; from=<s> to=<r> proto=ESMTP helo=<h>", to follow "NOQUEUE: " or

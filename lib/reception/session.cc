@@ -52,13 +52,15 @@ struct Session::Mail {
     }
 };
 
-Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer)
+Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first)
     : house_(house), settings_(house.settings_), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
-      engine_(*this, settings_->limits)
+      engine_(*this, settings_->limits), tls_first_(tls_first)
 {
     client_.address = std::move(peer);
     client_.origin = house.parts_.policy.origin(client_.address);
 }
+
+const std::string Session::nobody;
 
 Session::~Session() = default;
 
@@ -84,9 +86,15 @@ void Session::named(PeerName name)
     log::info("connect from ", client_.label());
     connected_said_ = true;
     stage_ = Stage::talking;
+    if (std::exchange(paused_, false)) stream_.pause_reading(false);
+    if (tls_first_) return secure();
+    welcome();
+}
+
+void Session::welcome()
+{
     if (house_.stopping_) return refuse({421, "4.3.2", cat(settings_->limits.hostname, " Service shutting down")});
     if (const auto refusal = house_.parts_.policy.greet(client_)) return refuse(*refusal);
-    if (std::exchange(paused_, false)) stream_.pause_reading(false);
     engine_.greet(out_);
     flush();
 }
@@ -171,8 +179,9 @@ void Session::secure()
     flush();
     if (house_.parts_.tls) {
         auto started = stream_.start_tls_server(*house_.parts_.tls);
+        securing_ = started.has_value();
         if (started) return;
-        log::warning("STARTTLS for ", client_.label(), ": ", started.error().text);
+        log::warning("TLS for ", client_.label(), ": ", started.error().text);
     }
     close();
 }
@@ -180,8 +189,15 @@ void Session::secure()
 void Session::on_secure()
 {
     house_.touch(*this);
-    log::info(stream_.tls()->trust_word(), " TLS connection established from ", client_.label(), ": ", stream_.tls()->summary());
-    after(engine_.tls_started());
+    securing_ = false;
+    const tls::Session& tls = *stream_.tls();
+    if (settings_->tls_logged) {
+        const std::string name = tls.server_name();
+        log::info(tls.trust_word(), " TLS connection established from ", client_.label(), name.empty() ? "" : " to ", printable(name, 255), ": ", tls.summary());
+    }
+    const auto wants = engine_.tls_started();
+    if (std::exchange(tls_first_, false)) return welcome();
+    after(wants);
 }
 
 void Session::answer(uint32_t question, const Reply& reply)
@@ -218,6 +234,7 @@ std::function<void(const Reply&)> Session::resume(uint32_t question)
 
 void Session::refuse(const Reply& reply)
 {
+    if (securing_) return end();
     engine_.refuse(reply, out_);
     close();
 }
@@ -225,6 +242,7 @@ void Session::refuse(const Reply& reply)
 void Session::timed_out()
 {
     if (stage_ == Stage::naming) return end();
+    if (securing_) log::info("SSL_accept error from ", client_.label(), ": Connection timed out");
     const std::string bytes = engine_.in_data() ? cat(" (", engine_.data_bytes(), " bytes)") : std::string();
     log::info("timeout after ", engine_.last_verb(), bytes, " from ", client_.label());
     refuse({421, "4.4.2", cat(settings_->limits.hostname, " Error: timeout exceeded")});
@@ -259,6 +277,7 @@ void Session::end()
     if (stage_ == Stage::ended) return;
     stage_ = Stage::ended;
     if (mail_ && !mail_->committing) mail_.reset();
+    auth_cancelled();
     if (connected_said_) log::info("disconnect from ", client_.label(), ' ', engine_.tally());
     house_.remove(number_);
 }
@@ -307,7 +326,8 @@ Outcome Session::data(const mail::Envelope&)
         return judged("DATA", storage_reply(draft.error()));
     }
     mail_ = std::make_unique<Mail>(std::move(*draft), settings_->header_size * headers_at_once);
-    log::info(mail_->draft.id(), ": client=", client_.label());
+    const std::string who = user().empty() ? std::string() : cat(", sasl_method=", login_->method, ", sasl_username=", printable(login_->name, 255));
+    log::info(mail_->draft.id(), ": client=", client_.label(), who);
     return Reply{354, "", ""};
 }
 
@@ -346,7 +366,9 @@ Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
     const mail::Field* message_id = header.find("Message-ID");
     log::info(id, ": message-id=", message_id ? printable(message_id->unfolded(), 500) : std::string("<>"));
 
-    const Talk spoken = talk();
+    Talk spoken = talk();
+    if (settings_->tls_in_received && stream_.tls()) spoken.tls = stream_.tls()->summary();
+    spoken.hide_client = !settings_->client_in_received && client_.origin == mail::Origin::authenticated;
     envelope.arrival_us = house_.parts_.clock.wall_us();
     envelope.origin = client_.origin;
     envelope.client_name = client_.name;
@@ -415,7 +437,7 @@ void Sessions::touch(Session& session)
     order_.splice(order_.end(), order_, session.place_);
 }
 
-void Sessions::accept(Fd fd, net::Address peer)
+void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
 {
     const std::string& host = settings_->limits.hostname;
     if (sessions_.size() >= parts_.descriptors && !make_room())
@@ -428,7 +450,7 @@ void Sessions::accept(Fd fd, net::Address peer)
     }
     ++now;
     const uint64_t number = ++last_number_;
-    auto session = std::make_unique<Session>(*this, number, std::move(fd), std::move(peer));
+    auto session = std::make_unique<Session>(*this, number, std::move(fd), std::move(peer), tls_first);
     Session& fresh = *session;
     fresh.place_ = order_.insert(order_.end(), &fresh);
     touch(fresh);

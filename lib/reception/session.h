@@ -16,6 +16,7 @@
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
+#include "lib/reception/logins.h"
 #include "lib/reception/peer_name.h"
 #include "lib/smtp/server.h"
 
@@ -36,6 +37,9 @@ struct Settings {
     bool look_up_names = true;
     std::chrono::milliseconds name_timeout{2000};
     std::string myorigin;
+    bool tls_offered = true;                     // by smtpd_tls_security_level; whether there is a certificate is another matter
+    bool tls_logged = true, tls_in_received = false;
+    bool client_in_received = true;              // else Received tells nobody where a user's mail was written
 };
 
 class Policy {
@@ -54,20 +58,27 @@ public:
 
 class Session final : public net::StreamUser, public smtp::Delegate {
 public:
-    Session(Sessions& house, uint64_t number, Fd fd, net::Address peer);
+    Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first);
     ~Session() override;
     const Client& client() const { return client_; }
     const Settings& settings() const { return *settings_; }
     // For a policy that returned Pending: call it once with the reply, any time later, whether the session still lives or not.
     std::function<void(const smtp::Reply&)> later();
+    const std::string& user() const { return login_ ? login_->user : nobody; }    // by authd's word; empty: nobody has logged in
 
 private:
     friend class Sessions;
+    struct Login {                               // made by AUTH
+        std::string method, user, name;          // name: what the client called himself
+        uint64_t exchange = 0;                   // that waits for the client's next response
+    };
+    static const std::string nobody;
     struct Mail;                                 // from DATA to its end; an idle session has none
     enum class Stage : unsigned char { naming, talking, closing, ended };
 
     void start();
     void named(PeerName name);
+    void welcome();
     void refuse(const smtp::Reply& reply);
     void timed_out();
     bool busy() const { return engine_.in_data() || mail_; }
@@ -89,6 +100,14 @@ private:
     void on_drained() override;
     void on_secure() override;
 
+    std::string auth_mechanisms() const override;
+    smtp::Outcome auth(std::string_view mechanism, std::string_view initial) override;
+    smtp::Outcome auth_response(std::string_view line) override;
+    void auth_cancelled() override;
+    Logins::Done auth_answer();
+    smtp::Reply judge_auth(const Result<ipc::AuthReply>& reply);
+    void say_auth_failed(std::string_view why, std::string_view name);
+
     smtp::Outcome helo(std::string_view, bool) override { return smtp::Reply{250, "", ""}; }
     smtp::Outcome sender(const mail::Envelope& envelope, uint64_t declared_size) override;
     smtp::Outcome recipient(mail::Recipient rcpt, const mail::Envelope& envelope) override;
@@ -105,6 +124,7 @@ private:
     net::Stream stream_;
     smtp::Server engine_;
     std::unique_ptr<Mail> mail_;
+    std::unique_ptr<Login> login_;
     std::unique_ptr<Timer> brake_;               // made when the peer errs too often
     std::string out_;
     mail::Address judged_from_, judged_to_;      // for the reject line of an answer that comes late
@@ -112,6 +132,8 @@ private:
     unsigned errors_seen_ = 0;
     uint32_t question_ = 0;                      // which Pending an answer belongs to
     Stage stage_ = Stage::naming;
+    bool tls_first_;                             // port 465: the handshake comes before the greeting
+    bool securing_ = false;                      // in a handshake: nothing can be said
     bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
     std::list<Session*>::iterator place_;        // in Sessions::order_
     int64_t active_us_ = 0;
@@ -129,11 +151,12 @@ public:
         std::function<void(const std::string& id)> queued;     // tells qmgr
         std::size_t descriptors;                               // how many sessions may be open at once
         tls::ServerContext* tls = nullptr;                     // for STARTTLS, where the limits offer it
+        Logins* logins = nullptr;                              // for AUTH, where the limits offer it
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();
     Sessions(const Sessions&) = delete;
-    void accept(Fd fd, net::Address peer);
+    void accept(Fd fd, net::Address peer, bool tls_first = false);
     void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
     // Who is not giving content hears 421; the others finish. `done` when nobody is left.
     void stop(std::function<void()> done);

@@ -196,6 +196,7 @@ void Server::run(std::string_view line, std::string_view more, std::string& out)
 {
     if (in_auth_) {
         waiting_ = Waiting::auth;
+        if (line == "*") delegate_.auth_cancelled();
         if (line == "*") return take(Reply{501, "5.7.0", "Authentication aborted"}, out);  // RFC 4954 §4
         return take(delegate_.auth_response(line), out);
     }
@@ -423,7 +424,7 @@ std::string Server::announcement() const
     row(true, limits_.message_size ? cat("SIZE ", limits_.message_size) : std::string("SIZE"));  // RFC 1870 §3
     row(!limits_.disable_vrfy, "VRFY");
     row(limits_.starttls && !tls_, "STARTTLS");
-    row(limits_.auth && !auth_done_, cat("AUTH ", limits_.auth_mechanisms));
+    if (const std::string mechanisms = auth_mechanisms(); !auth_done_) row(!mechanisms.empty(), cat("AUTH ", mechanisms));
     row(limits_.enhanced_codes, "ENHANCEDSTATUSCODES");
     row(limits_.eight_bit, "8BITMIME");
     row(limits_.dsn, "DSN");
@@ -432,8 +433,16 @@ std::string Server::announcement() const
     return out;
 }
 
+std::string Server::auth_mechanisms() const
+{
+    if (!limits_.auth || (!tls_ && !limits_.auth_in_clear)) return {};
+    std::string now = delegate_.auth_mechanisms();
+    return now.empty() ? limits_.auth_mechanisms : now;
+}
+
 Outcome Server::starttls(std::string_view)
 {
+    if (!limits_.starttls && limits_.require_tls && !tls_) return Reply{454, "4.7.0", "TLS not available due to local problem"};  // RFC 3207 §4
     if (!limits_.starttls) return Reply{502, "5.5.1", "Error: command not implemented"};
     if (tls_) return Reply{554, "5.5.1", "Error: TLS already active"};
     want_tls_ = true;
@@ -443,6 +452,7 @@ Outcome Server::starttls(std::string_view)
 Outcome Server::auth(std::string_view text)
 {
     if (!limits_.auth || !extended_) return Reply{503, "5.5.1", "Error: authentication not enabled"};
+    if (!tls_ && !limits_.auth_in_clear) return Reply{538, "5.7.11", "Encryption required for requested authentication mechanism: turn on STARTTLS or SSL/TLS"};
     if (auth_done_) return Reply{503, "5.5.1", "Error: already authenticated"};  // RFC 4954 §4
     if (state_ >= State::mail) return Reply{503, "5.5.1", "Error: MAIL transaction in progress"};
     const auto words = split(text, " ");

@@ -34,6 +34,7 @@ struct Limits {
     bool pipelining = true, eight_bit = true, enhanced_codes = true;
     bool starttls = false;                  // announced while in clear
     bool require_tls = false;               // 530 for anything but EHLO, STARTTLS, NOOP, QUIT in clear
+    bool auth_in_clear = false;             // else AUTH is neither announced nor taken before TLS (RFC 4954 §4)
     bool auth = false, smtputf8 = false, dsn = false, chunking = false;
     std::string auth_mechanisms;            // "PLAIN LOGIN"
 };
@@ -64,6 +65,8 @@ public:
     virtual Outcome vrfy(std::string_view) { return Reply{252, "2.0.0", "Cannot VRFY user, but will accept message and attempt delivery"}; }
     virtual Outcome auth(std::string_view mechanism, std::string_view initial) { (void)mechanism, (void)initial; return Reply{502, "5.5.1", "AUTH not available"}; }
     virtual Outcome auth_response(std::string_view line) { (void)line; return Reply{501, "5.5.2", "no AUTH in progress"}; }   // a 334 Reply goes on
+    virtual void auth_cancelled() {}                                              // "*": the exchange is over (RFC 4954 §4)
+    virtual std::string auth_mechanisms() const { return {}; }                    // for this client and now; empty: those of Limits
     virtual Outcome etrn(std::string_view) { return Reply{502, "5.5.1", "ETRN not available"}; }
 };
 
@@ -111,6 +114,7 @@ private:
         help(std::string_view), etrn(std::string_view), quit(std::string_view), forbidden(std::string_view);
     Outcome greeting(std::string_view name, bool extended);
     std::string announcement() const;
+    std::string auth_mechanisms() const;                   // empty: AUTH is not to be had
     std::optional<Reply> mail_param(const Param& param, uint64_t& declared);
     std::optional<Reply> rcpt_param(const Param& param, mail::Recipient& recipient);
 

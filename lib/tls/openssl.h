@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/tls/tls.h"
 
@@ -29,6 +30,14 @@ Unexpected fail_tls(std::string what);
 // What both sides want: TLS 1.2 and later, no compression, no renegotiation, buffers given back while idle.
 Result<CtxPtr> make_context(const SSL_METHOD* method);
 
+// One key with its certificate (first) and the issuers.
+struct KeyAndChain {
+    PkeyPtr key;
+    std::vector<X509Ptr> certificates;
+};
+Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain);
+CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name);
+
 class SslSession : public Session {
 public:
     SslSession(SslPtr ssl, std::string host) : ssl_(std::move(ssl)), host_(std::move(host)) {}
@@ -49,6 +58,8 @@ public:
     bool resumed() const override;
     bool peer_certificate() const override;
     bool chain_trusted() const override;
+    std::string server_name() const override;
+    std::optional<std::string> channel_binding(std::string_view type) const override;
 
 private:
     Step judge(int result);

@@ -1,8 +1,12 @@
-// The server's context: one certificate with its key; and the self-signed one for hosts that have none yet.
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
+// The server's context: certificates for every kind of key and name, and session tickets that outlive a change of them.
+#include <openssl/core_names.h>
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "lib/base/random.h"
+#include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/tls/openssl.h"
 
@@ -10,93 +14,198 @@ namespace veredus::tls {
 
 namespace {
 
+// TLS 1.2: forward secrecy first; RSA key exchange last, for peers that would else send in clear.
+constexpr const char* old_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!PSK:!SRP:!CAMELLIA";
+constexpr const char* curves = "X25519:P-256:P-384:P-521";
+constexpr long ticket_lifetime = 3600;
+constexpr std::size_t name_size = 16, cipher_key_size = 32;
+constexpr std::size_t max_pem_file = 1 << 20;
+
+struct TicketKey {
+    unsigned char name[name_size], cipher[cipher_key_size], mac[32];
+};
+static_assert(sizeof(TicketKey) == ticket_key_size);
+
+// What the sessions of a context share and may need after the context itself has been given other certificates.
+struct Shared {
+    CtxPtr first;                                   // shown to all whose SNI names nobody
+    std::map<std::string, CtxPtr, std::less<>> names;
+    std::shared_ptr<std::vector<TicketKey>> ring;   // shared_ptr: one ring for this and all later certificates
+};
+
+int shared_index()
+{
+    static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, [](void*, void* shared, CRYPTO_EX_DATA*, int, long, void*) {
+        delete static_cast<std::shared_ptr<Shared>*>(shared);
+    });
+    return index;
+}
+
+Shared* shared_of(SSL* ssl)
+{
+    auto* shared = static_cast<std::shared_ptr<Shared>*>(SSL_get_ex_data(ssl, shared_index()));
+    return shared ? shared->get() : nullptr;
+}
+
+// 1: done, 2: open it and give a fresh ticket, 0: no ticket, a full handshake.
+int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int sealing) noexcept
+{
+    Shared* shared = shared_of(ssl);
+    if (!shared || shared->ring->empty()) return 0;
+    const auto& ring = *shared->ring;
+    auto key = ring.begin();
+    if (sealing) {
+        if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) != 1) return -1;
+        std::memcpy(name, key->name, name_size);
+    } else {
+        key = std::find_if(ring.begin(), ring.end(), [&](const TicketKey& k) { return std::memcmp(k.name, name, name_size) == 0; });
+        if (key == ring.end()) return 0;
+    }
+    char digest[] = "SHA256";
+    const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, const_cast<unsigned char*>(key->mac), sizeof key->mac),
+                                 OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0), OSSL_PARAM_construct_end()};
+    if (EVP_MAC_CTX_set_params(mac, params) != 1) return -1;
+    if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key->cipher, iv, sealing) != 1) return -1;
+    // RFC 8446 §C.4: a client uses a ticket once, so each time it wants another.
+    return sealing || (key == ring.begin() && SSL_version(ssl) < TLS1_3_VERSION) ? 1 : 2;
+}
+
+int choose_name(SSL* ssl, int*, void*) noexcept
+{
+    const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    const Shared* shared = shared_of(ssl);
+    if (!asked || !shared || shared->names.empty()) return SSL_TLSEXT_ERR_NOACK;
+    std::string name = lower(std::string_view(asked).substr(0, 255));
+    for (std::size_t dot = 0; dot != std::string::npos; dot = name.find('.', dot + 1)) {
+        const auto found = shared->names.find(std::string_view(name).substr(dot));
+        if (found == shared->names.end()) continue;
+        return SSL_set_SSL_CTX(ssl, found->second.get()) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
+Result<CtxPtr> make_server_context()
+{
+    CtxPtr ctx = TRY(make_context(TLS_server_method()));
+    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    if (SSL_CTX_set1_groups_list(ctx.get(), curves) != 1) return fail_tls("TLS groups");
+    if (SSL_CTX_set_cipher_list(ctx.get(), old_ciphers) != 1) return fail_tls("TLS ciphers");
+    SSL_CTX_set_dh_auto(ctx.get(), 1);
+    static constexpr unsigned char name[] = "veredus";
+    SSL_CTX_set_session_id_context(ctx.get(), name, sizeof name - 1);
+    SSL_CTX_set_session_cache_mode(ctx.get(), SSL_SESS_CACHE_OFF);    // tickets alone: the next connection may reach another process
+    SSL_CTX_set_timeout(ctx.get(), ticket_lifetime);
+    SSL_CTX_set_num_tickets(ctx.get(), 1);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx.get(), seal_ticket);
+    SSL_CTX_set_tlsext_servername_callback(ctx.get(), choose_name);
+    return ctx;
+}
+
+Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain)
+{
+    const std::unique_ptr<STACK_OF(X509), Freed<[](STACK_OF(X509)* s) { sk_X509_free(s); }>> issuers(sk_X509_new_null());
+    if (!issuers) return fail_tls("TLS certificates");
+    for (std::size_t i = 1; i < pair.certificates.size(); ++i) sk_X509_push(issuers.get(), pair.certificates[i].get());
+    if (SSL_CTX_use_cert_and_key(ctx, pair.certificates[0].get(), pair.key.get(), issuers.get(), 1) != 1)
+        return fail_tls(cat("use the certificate in ", chain.name));
+    return {};
+}
+
+Result<CtxPtr> build(const std::vector<Chain>& chains, std::vector<CertificateFacts>& facts)
+{
+    CtxPtr ctx = TRY(make_server_context());
+    for (const Chain& chain : chains) {
+        const auto pairs = TRY(parse_chain(chain));
+        for (const KeyAndChain& pair : pairs) {
+            TRY(install(ctx.get(), pair, chain));
+            facts.push_back(facts_of(pair, chain.name));
+        }
+    }
+    return ctx;
+}
+
+Result<std::shared_ptr<Shared>> build_all(const ServerKeys& keys, std::vector<CertificateFacts>& facts)
+{
+    auto shared = std::make_shared<Shared>();
+    if (keys.chains.empty()) return fail("no certificate is configured");
+    shared->first = TRY(build(keys.chains, facts));
+    for (const auto& [name, chains] : keys.names) {
+        if (chains.empty()) return fail(cat("no certificate for the name ", name));
+        shared->names.emplace(name, TRY(build(chains, facts)));
+    }
+    return shared;
+}
+
 class Context final : public ServerContext {
 public:
-    explicit Context(CtxPtr ctx) : ctx_(std::move(ctx)) {}
+    Context()
+    {
+        // Good until somebody brings a ring that others have too.
+        const std::string key = random_bytes(ticket_key_size);
+        (void)set_ticket_keys(key);
+    }
+    ~Context() override { OPENSSL_cleanse(ring_->data(), ring_->size() * ticket_key_size); }
+
+    Result<std::vector<CertificateFacts>> use(const ServerKeys& keys) override
+    {
+        std::vector<CertificateFacts> facts;
+        auto shared = TRY(build_all(keys, facts));
+        shared->ring = ring_;
+        shared_ = std::move(shared);
+        return facts;
+    }
+    bool ready() const override { return shared_ != nullptr; }
+
+    Result<void> set_ticket_keys(std::string_view bytes) override
+    {
+        if (bytes.empty() || bytes.size() % ticket_key_size != 0 || bytes.size() > max_ticket_keys * ticket_key_size)
+            return fail("TLS ticket keys have a wrong size");
+        OPENSSL_cleanse(ring_->data(), ring_->size() * ticket_key_size);    // forgotten keys open no recorded session
+        ring_->resize(bytes.size() / ticket_key_size);
+        std::memcpy(ring_->data(), bytes.data(), bytes.size());
+        return {};
+    }
+
     Result<std::unique_ptr<Session>> session(int fd) override
     {
+        if (!shared_) return fail("no certificate is configured");
         ERR_clear_error();
-        SslPtr ssl(SSL_new(ctx_.get()));
+        SslPtr ssl(SSL_new(shared_->first.get()));
         if (!ssl || SSL_set_fd(ssl.get(), fd) != 1) return fail_tls("TLS session");
+        auto held = std::make_unique<std::shared_ptr<Shared>>(shared_);    // the session's own share: see Shared
+        if (SSL_set_ex_data(ssl.get(), shared_index(), held.get()) != 1) return fail_tls("TLS session");
+        held.release();
+        SSL_set_app_data(ssl.get(), shared_->first.get());
         SSL_set_accept_state(ssl.get());
         return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), std::string()));
     }
 
 private:
-    CtxPtr ctx_;
+    std::shared_ptr<Shared> shared_;    // shared_ptr: sessions hold it too
+    std::shared_ptr<std::vector<TicketKey>> ring_ = std::make_shared<std::vector<TicketKey>>();
 };
 
-} // namespace
+}  // namespace
+
+std::unique_ptr<ServerContext> ServerContext::create() { return std::make_unique<Context>(); }
+
+Result<std::vector<CertificateFacts>> check_keys(const ServerKeys& keys)
+{
+    std::vector<CertificateFacts> facts;
+    TRY(build_all(keys, facts));
+    return facts;
+}
 
 Result<std::unique_ptr<ServerContext>> ServerContext::load(const std::string& cert_file, const std::string& key_file)
 {
-    CtxPtr ctx = TRY(make_context(TLS_server_method()));
-    SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    if (SSL_CTX_set1_groups_list(ctx.get(), "X25519:P-256:P-384") != 1) return fail_tls("TLS groups");
-    static constexpr unsigned char name[] = "veredus";
-    SSL_CTX_set_session_id_context(ctx.get(), name, sizeof name - 1);
-    // An encrypted key would make OpenSSL ask at the terminal, which a daemon has not.
-    SSL_CTX_set_default_passwd_cb(ctx.get(), [](char*, int, int, void*) { return 0; });
-    if (SSL_CTX_use_certificate_chain_file(ctx.get(), cert_file.c_str()) != 1)
-        return fail_tls(cat("read the certificate in ", cert_file));
-    const std::string& key = key_file.empty() ? cert_file : key_file; // one file may hold both
-    if (SSL_CTX_use_PrivateKey_file(ctx.get(), key.c_str(), SSL_FILETYPE_PEM) != 1)
-        return fail_tls(cat("read the private key in ", key));
-    if (SSL_CTX_check_private_key(ctx.get()) != 1)
-        return fail_tls(cat("the key in ", key, " does not belong to the certificate in ", cert_file));
-    return std::unique_ptr<ServerContext>(std::make_unique<Context>(std::move(ctx)));
+    Chain chain{cert_file, TRY(read_file(cert_file, max_pem_file)), false};
+    if (!key_file.empty() && key_file != cert_file) {    // one file may hold both
+        chain.name = cat(cert_file, " and ", key_file);
+        append(chain.pem, "\n", TRY(read_file(key_file, max_pem_file)));
+    }
+    auto context = create();
+    TRY(context->use({{chain}, {}}));
+    return context;
 }
 
-namespace {
-
-bool add_extension(X509* certificate, int nid, const std::string& value)
-{
-    const std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>> extension(
-        X509V3_EXT_conf_nid(nullptr, nullptr, nid, value.c_str()));
-    return extension && X509_add_ext(certificate, extension.get(), -1) == 1;
-}
-
-bool fill(X509* certificate, EVP_PKEY* key, const std::string& host)
-{
-    static constexpr long ten_years = 3650L * 86400;
-    X509_NAME* name = X509_get_subject_name(certificate);
-    const auto* common = reinterpret_cast<const unsigned char*>(host.data());
-    const int size = static_cast<int>(host.size() < 64 ? host.size() : 64); // RFC 5280 A.1: ub-common-name
-    return X509_set_version(certificate, 2) == 1 &&
-           ASN1_INTEGER_set_uint64(X509_get_serialNumber(certificate), random_u64() >> 1) == 1 &&
-           X509_gmtime_adj(X509_getm_notBefore(certificate), -86400) &&
-           X509_gmtime_adj(X509_getm_notAfter(certificate), ten_years) &&
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, common, size, -1, 0) == 1 &&
-           X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
-           add_extension(certificate, NID_subject_alt_name, cat("DNS:", host)) &&
-           add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-           X509_sign(certificate, key, EVP_sha256()) > 0;
-}
-
-std::string drain(BIO* bio)
-{
-    char* bytes = nullptr;
-    const long size = BIO_get_mem_data(bio, &bytes);
-    return size > 0 ? std::string(bytes, static_cast<std::size_t>(size)) : std::string();
-}
-
-} // namespace
-
-Result<Pems> make_self_signed(const std::string& host)
-{
-    for (const char c : host) // the name goes into OpenSSL's extension language, where ',' and ':' mean something
-        if (!is_alnum(c) && c != '.' && c != '-' && c != '_')
-            return fail(cat("no certificate for the host name ", printable(host)));
-    if (host.empty()) return fail("no certificate for an empty host name");
-    ERR_clear_error();
-    const PkeyPtr key(EVP_EC_gen("P-256"));
-    const X509Ptr certificate(X509_new());
-    if (!key || !certificate || !fill(certificate.get(), key.get(), host)) return fail_tls("make a certificate");
-    const BioPtr certificate_pem(BIO_new(BIO_s_mem())), key_pem(BIO_new(BIO_s_mem()));
-    if (!certificate_pem || !key_pem || PEM_write_bio_X509(certificate_pem.get(), certificate.get()) != 1 ||
-        PEM_write_bio_PKCS8PrivateKey(key_pem.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1)
-        return fail_tls("write a certificate");
-    return Pems{drain(certificate_pem.get()), drain(key_pem.get())};
-}
-
-} // namespace veredus::tls
+}  // namespace veredus::tls

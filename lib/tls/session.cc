@@ -188,6 +188,39 @@ bool SslSession::peer_verified() const
     return X509_check_host(certificate, host_.data(), host_.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
 }
 
+std::string SslSession::server_name() const
+{
+    if (!SSL_is_server(ssl_.get())) return {};
+    const SSL_CTX* first = static_cast<SSL_CTX*>(SSL_get_app_data(ssl_.get()));
+    if (!first || SSL_get_SSL_CTX(ssl_.get()) == first) return {};    // unknown names get the certificate of all
+    const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
+    return name ? std::string(name) : std::string();
+}
+
+std::optional<std::string> SslSession::channel_binding(std::string_view type) const
+{
+    SSL* ssl = ssl_.get();
+    if (!SSL_is_init_finished(ssl)) return std::nullopt;
+    // Without the extended master secret two connections can be made to have the same value (RFC 7627 §1, RFC 9266 §4.2).
+    const bool current = SSL_version(ssl) >= TLS1_3_VERSION;
+    if (!current && SSL_get_extms_support(ssl) != 1) return std::nullopt;
+    if (type == "tls-exporter") {  // RFC 9266 §2
+        static constexpr std::string_view label = "EXPORTER-Channel-Binding";
+        unsigned char value[32];
+        static constexpr unsigned char nothing[1] = {};
+        if (SSL_export_keying_material(ssl, value, sizeof value, label.data(), label.size(), nothing, 0, 1) != 1) return std::nullopt;
+        return std::string(reinterpret_cast<const char*>(value), sizeof value);
+    }
+    if (type != "tls-unique" || current) return std::nullopt;
+    // RFC 5929 §3.1: the first Finished message: the client's in a full handshake, the server's in a resumed one.
+    const bool clients = SSL_session_reused(ssl) != 1;
+    const bool ours = (SSL_is_server(ssl) == 1) != clients;
+    unsigned char value[64];
+    const std::size_t size = ours ? SSL_get_finished(ssl, value, sizeof value) : SSL_get_peer_finished(ssl, value, sizeof value);
+    if (size == 0 || size > sizeof value) return std::nullopt;
+    return std::string(reinterpret_cast<const char*>(value), size);
+}
+
 std::string Session::summary() const
 {
     return cat(protocol(), " with cipher ", cipher(), key_exchange());

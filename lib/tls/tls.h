@@ -1,15 +1,19 @@
 // TLS: OpenSSL lives here and nowhere else. Contexts made once, sessions over a non-blocking fd.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/base/result.h"
 
 namespace veredus::tls {
 
-class ServerContext;   // issue of submission fills in SNI, tickets, kTLS
+class ServerContext;
 class ClientContext;
 
 // One side of a connection. The fd is the caller's and must outlive the session. Non-blocking. Whoever uses one ignores SIGPIPE.
@@ -32,6 +36,9 @@ public:
     virtual bool peer_certificate() const = 0;
     virtual bool chain_trusted() const = 0;
     virtual std::string key_exchange() const = 0;                                // " key-exchange X25519 server-signature …"; may be empty
+    virtual std::string server_name() const = 0;                                 // of SNI, when a certificate of that name was shown; may be empty
+    // For SCRAM-…-PLUS: "tls-exporter" (RFC 9266) or "tls-unique" (RFC 5929 §3); nothing when this connection has no safe value.
+    virtual std::optional<std::string> channel_binding(std::string_view type) const = 0;
 };
 
 class ClientContext {
@@ -44,10 +51,40 @@ public:
     virtual Result<std::unique_ptr<Session>> session(int fd, const std::string& host, const std::string& cache_key) = 0;
 };
 
+// Private keys and their certificates as PEM text.
+struct Chain {
+    std::string name;        // of the setting or the files, for messages
+    std::string pem;
+    bool in_order = false;   // any number of chains, each a key, its certificate, and the issuers (smtpd_tls_chain_files);
+                             // else it is one chain, and the key may stand anywhere
+};
+struct ServerKeys {
+    std::vector<Chain> chains;                          // ECDSA and RSA side by side: the client's abilities choose
+    std::map<std::string, std::vector<Chain>> names;    // SNI: "mail.example.org", ".example.org" (what is below); in lower case
+};
+struct CertificateFacts {    // of one chain, for the log
+    std::string chain;       // Chain::name
+    std::string host;        // the first name it is good for
+    std::string kind;        // "ECDSA", "RSA", "ED25519"
+    int64_t not_after = 0;   // wall clock seconds
+};
+// Reads keys and chains without putting them into force.
+Result<std::vector<CertificateFacts>> check_keys(const ServerKeys& keys);
+
+// Tickets of RFC 5077 and RFC 8446 §4.6.1 are sealed with the first key of a ring and opened with any. Whoever has the ring
+// resumes the sessions of all who have it.
+constexpr std::size_t ticket_key_size = 80;             // name, AES-256 key, HMAC-SHA-256 key
+constexpr std::size_t max_ticket_keys = 8;
+
 class ServerContext {
 public:
     static Result<std::unique_ptr<ServerContext>> load(const std::string& cert_file, const std::string& key_file);
+    static std::unique_ptr<ServerContext> create();     // with a ring of its own and no certificate yet
     virtual ~ServerContext() = default;
+    // For sessions from now on. An error leaves the old ones in force. What was read, in the order of chains, then names.
+    virtual Result<std::vector<CertificateFacts>> use(const ServerKeys& keys) = 0;
+    virtual bool ready() const = 0;                     // there is a certificate
+    virtual Result<void> set_ticket_keys(std::string_view ring) = 0;
     virtual Result<std::unique_ptr<Session>> session(int fd) = 0;
 };
 

@@ -9,12 +9,14 @@
 #include <string>
 
 #include "config.h"
+#include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/daemon/instance.h"
 #include "lib/daemon/listen.h"
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/roles.h"
+#include "lib/daemon/tls_files.h"
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
@@ -32,6 +34,7 @@ public:
     void listeners();
     void aliases();
     void users();
+    void tls(const std::string& config_directory);
     void log();
     unsigned errors() const { return errors_; }
     unsigned warnings() const { return warnings_; }
@@ -142,6 +145,28 @@ void Check::users()
     }
 }
 
+void Check::tls(const std::string& config_directory)
+{
+    for (const daemon::Role& role : daemon::roles()) {
+        if (!role.tls()) continue;
+        const auto files = daemon::tls_files(values_, role.name, config_directory, daemon::read_tls_file);
+        std::vector<std::string> problems = files.problems;
+        const auto keys = daemon::read_keys(files, daemon::read_tls_file, problems);
+        if (files.own && !keys) {
+            warning("no certificate is configured and there is no self-signed one; `veredus setup` makes it");
+            continue;
+        }
+        for (const std::string& problem : problems) error(problem);
+        const auto facts = keys ? tls::check_keys(*keys) : Result<std::vector<tls::CertificateFacts>>(unexpected(keys.error()));
+        if (!facts) continue;
+        for (const auto& fact : *facts) {
+            bool urgent = false;
+            const std::string line = daemon::validity_line(fact, system_clock().wall_us() / us_per_second, urgent);
+            if (urgent) warning(line);
+        }
+    }
+}
+
 void Check::log()
 {
     if (values_.text("maillog_file").empty() && ::access("/dev/log", F_OK) < 0)
@@ -168,6 +193,7 @@ int check(const Common& common, int argc, char** argv)
     work.directories();
     work.listeners();
     work.users();
+    work.tls(common.config_directory);
     work.aliases();
     work.log();
     if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());

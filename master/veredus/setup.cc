@@ -18,6 +18,7 @@
 #include "lib/base/text.h"
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/roles.h"
+#include "lib/daemon/tls_files.h"
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/edit.h"
@@ -45,6 +46,7 @@ public:
     Result<void> first_file(const std::string& path, std::string_view text);
     Result<void> directories(const conf::Values& values);
     Result<void> drop_program();
+    Result<void> certificate(const conf::Values& values, const std::string& config_directory);
     void advise(const conf::Values& values);
 
 private:
@@ -141,6 +143,14 @@ Result<void> Setup::drop_program()
     return {};
 }
 
+// So that STARTTLS works from the first minute; programs ask before they trust it, other servers do not.
+Result<void> Setup::certificate(const conf::Values& values, const std::string& config_directory)
+{
+    const auto done = TRY(daemon::make_own_certificate(values, config_directory, only_say_));
+    if (!done.empty()) say(done);
+    return {};
+}
+
 void Setup::advise(const conf::Values& values)
 {
     const auto advice = look_at_aliases(values);
@@ -183,6 +193,7 @@ int setup(const Common& common, int argc, char** argv)
     if (!values) return EX_CONFIG;
     if (auto done = work.directories(*values); !done) return failed(done.error());
     if (auto done = work.drop_program(); !done) return failed(done.error());
+    if (auto done = work.certificate(*values, common.config_directory); !done) complain("warning: no certificate for TLS: %s", done.error().text.c_str());
     work.advise(*values);
     return 0;
 }

@@ -11,7 +11,7 @@
 #include "lib/mail/header.h"
 #include "lib/reception/arrivals.h"
 #include "smtpd/policy.h"
-#include "smtpd/settings.h"
+#include "lib/reception/settings.h"
 #include "t/unit/forgetful_disk.h"
 
 using namespace veredus;
@@ -609,7 +609,7 @@ TEST_CASE("nothing that a client says of itself breaks out of Received or of the
 TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
 {
     auto values = conf::Values::defaults();
-    Settings s = smtpd::read_settings(values);
+    Settings s = reception::read_settings(values, "smtpd");
     CHECK(s.limits.banner == s.limits.hostname + " ESMTP");
     CHECK(s.limits.message_size == 10'240'000);
     CHECK(s.min_free == 15'360'000);
@@ -618,7 +618,7 @@ TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
     values.set_for_test("smtpd_discard_ehlo_keywords", "pipelining, 8BITMIME");
     values.set_for_test("queue_minfree", "7");
     values.set_for_test("smtpd_helo_required", "yes");
-    s = smtpd::read_settings(values);
+    s = reception::read_settings(values, "smtpd");
     CHECK_FALSE(s.limits.pipelining);
     CHECK_FALSE(s.limits.eight_bit);
     CHECK(s.limits.enhanced_codes);

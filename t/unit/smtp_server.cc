@@ -143,7 +143,7 @@ TEST_CASE("EHLO announces what is on, one word per line", "[smtp][rfc5321-4.1.1.
     t.run("EHLO x\r\n");
     CHECK(t.out == "220 mx.example.org ESMTP\r\n250-mx.example.org\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
     Talk u;
-    u.limit.starttls = u.limit.auth = u.limit.dsn = u.limit.smtputf8 = true;
+    u.limit.starttls = u.limit.auth = u.limit.auth_in_clear = u.limit.dsn = u.limit.smtputf8 = true;
     u.limit.auth_mechanisms = "PLAIN LOGIN";
     u.run("EHLO x\r\n");
     for (const char* row : {"STARTTLS\r\n", "AUTH PLAIN LOGIN\r\n", "DSN\r\n", "SMTPUTF8\r\n"}) CHECK(u.out.find(row) != std::string::npos);
@@ -295,7 +295,7 @@ TEST_CASE("AUTH goes through its exchange, or is cancelled", "[smtp][rfc4954-4]"
 {
     const auto run = [](std::string_view in) {
         Talk t;
-        t.limit.auth = true;
+        t.limit.auth = t.limit.auth_in_clear = true;
         return codes(t.run(in));
     };
     CHECK(run("EHLO x\r\nAUTH PLAIN\r\ngood\r\n") == "220 250 334 235");

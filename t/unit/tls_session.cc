@@ -188,3 +188,153 @@ TEST_CASE("wrong files are refused with their name", "[tls]")
     CHECK_FALSE(tls::make_self_signed("a.example,DNS:b.example"));
     CHECK_FALSE(tls::make_self_signed(""));
 }
+
+namespace {
+
+std::string text_of(const std::string& path) { return *read_file(path, 1 << 20); }
+
+tls::ServerKeys keys_of(const Files& files) { return {{{files.certificate, text_of(files.certificate) + text_of(files.key), false}}, {}}; }
+
+std::string ring(char fill, std::size_t count = 1) { return std::string(count * tls::ticket_key_size, fill); }
+
+}  // namespace
+
+TEST_CASE("a client asks for a name and gets its certificate, and is never refused for a name that nobody has", "[tls][rfc6066-3]")
+{
+    const Files main("mx.example.org"), other("mail.example.net"), below("x.example.com");
+    const auto server = tls::ServerContext::create();
+    CHECK_FALSE(server->ready());
+    tls::ServerKeys keys = keys_of(main);
+    const auto in_order = [](const Files& f) { return std::vector<tls::Chain>{{"sni", text_of(f.key) + text_of(f.certificate), true}}; };
+    keys.names["mail.example.net"] = in_order(other);
+    keys.names[".example.com"] = in_order(below);
+    const auto facts = server->use(keys);
+    REQUIRE(facts);
+    REQUIRE(facts->size() == 3);
+    CHECK(facts->front().host == "mx.example.org");
+    CHECK(facts->front().kind == "ECDSA");
+    struct Case {
+        const char *asked, *trusted, *told;
+    };
+    const Case cases[] = {{"mx.example.org", "main", ""}, {"MAIL.example.net", "other", "MAIL.example.net"}, {"x.example.com", "below", "x.example.com"}, {"nobody.example", "main", ""}, {"", "main", ""}};
+    for (const Case& c : cases) {
+        INFO(c.asked);
+        const Files& expected = c.trusted == std::string("main") ? main : c.trusted == std::string("other") ? other : below;
+        const auto client = tls::ClientContext::create(expected.certificate, "");
+        Ends ends(**client, *server, c.asked, "");
+        REQUIRE(ends.shake());
+        CHECK(ends.client->chain_trusted());
+        CHECK(ends.server->server_name() == c.told);
+    }
+}
+
+TEST_CASE("tickets are good at every process that has the ring, while the ring has their key, and after a new certificate", "[tls][rfc8446-4.6.1]")
+{
+    const Files files("mx.example.org"), fresh("mx.example.org");
+    const auto one = tls::ServerContext::create(), two = tls::ServerContext::create();
+    REQUIRE(one->use(keys_of(files)));
+    REQUIRE(two->use(keys_of(files)));
+    const auto client = tls::ClientContext::create("", "");
+    const auto resumed = [&](tls::ServerContext& server) {
+        Ends ends(**client, server, "mx.example.org", "k");
+        REQUIRE(ends.shake());
+        ends.carry(*ends.server, *ends.client, "220 tickets come before data");
+        return ends.client->resumed();
+    };
+    CHECK_FALSE(resumed(*one));
+    CHECK_FALSE(resumed(*two));         // rings of their own
+    for (auto* server : {one.get(), two.get()}) REQUIRE(server->set_ticket_keys(ring('a')));
+    CHECK_FALSE(resumed(*one));
+    CHECK(resumed(*two));
+    CHECK(resumed(*one));
+    REQUIRE(two->set_ticket_keys(ring('b') + ring('c') + ring('a')));    // turned: the old key still opens
+    CHECK(resumed(*two));
+    REQUIRE(one->set_ticket_keys(ring('c') + ring('d') + ring('b')));
+    CHECK(resumed(*one));
+    REQUIRE(one->use(keys_of(fresh)));
+    CHECK(resumed(*one));
+    REQUIRE(one->set_ticket_keys(ring('e')));
+    CHECK_FALSE(resumed(*one));         // forgotten
+    CHECK_FALSE(one->set_ticket_keys(""));
+    CHECK_FALSE(one->set_ticket_keys("short"));
+    CHECK_FALSE(one->set_ticket_keys(ring('x', tls::max_ticket_keys + 1)));
+}
+
+TEST_CASE("a session goes on with the certificate it began with when there is a new one, and a bad one changes nothing", "[tls]")
+{
+    const Files first("mx.example.org"), second("mx.example.org"), alien("mx.example.org");
+    const auto server = tls::ServerContext::create();
+    REQUIRE(server->use(keys_of(first)));
+    const auto client = tls::ClientContext::create(second.certificate, "");
+    Ends old(**client, *server, "mx.example.org", "");
+    REQUIRE(server->use(keys_of(second)));
+    REQUIRE(old.shake());
+    CHECK_FALSE(old.client->chain_trusted());
+    old.carry(*old.client, *old.server, random_bytes(100'000));
+    tls::ServerKeys mixed{{{"mixed", text_of(alien.certificate) + text_of(first.key), false}}, {}};
+    const auto refused = server->use(mixed);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.find("does not belong") != std::string::npos);
+    Ends now(**client, *server, "mx.example.org", "");
+    REQUIRE(now.shake());
+    CHECK(now.client->peer_verified());
+}
+
+TEST_CASE("hostile and damaged PEM text is refused with a reason", "[tls]")
+{
+    const Files files("mx.example.org"), other("b.example");
+    const std::string key = text_of(files.key), certificate = text_of(files.certificate), other_key = text_of(other.key);
+    struct Case {
+        std::string pem;
+        bool in_order, good;
+        const char* reason;
+    };
+    const Case cases[] = {
+        {key + certificate, false, true, ""},
+        {certificate + key, false, true, ""},
+        {other_key + certificate + key, false, true, ""},      // whichever key fits
+        {"words before\n" + key + "and between\n" + certificate, true, true, ""},
+        {certificate + key, true, false, "before its private key"},
+        {key, false, false, "no certificate"},
+        {key + certificate + other_key, true, false, "no certificate"},
+        {certificate, false, false, "no private key"},
+        {other_key + certificate, true, false, "does not belong"},
+        {"", false, false, "no certificate and no key"},
+        {std::string(1000, '\0'), false, false, "no certificate and no key"},
+        {certificate.substr(0, certificate.size() / 2), false, false, "PEM"},
+        {"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" + key, false, false, "damaged certificate"},
+        {"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n" + certificate, false, false, "encrypted"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.reason << " " << c.pem.substr(0, 80));
+        const auto facts = tls::check_keys({{{"the chain", c.pem, c.in_order}}, {}});
+        CHECK(facts.has_value() == c.good);
+        if (!facts) {
+            CHECK(facts.error().text.find("the chain") != std::string::npos);
+            CHECK(facts.error().text.find(c.reason) != std::string::npos);
+        }
+    }
+}
+
+TEST_CASE("both sides find the same channel binding, and another connection another one", "[tls][rfc9266-2]")
+{
+    const Files files("mx.example.org");
+    const auto server = tls::ServerContext::create();
+    REQUIRE(server->use(keys_of(files)));
+    const auto client = tls::ClientContext::create("", "");
+    std::string before;
+    for (int i = 0; i < 3; ++i) {    // full, then resumed
+        Ends ends(**client, *server, "mx.example.org", "k");
+        CHECK_FALSE(ends.server->channel_binding("tls-exporter"));
+        REQUIRE(ends.shake());
+        ends.carry(*ends.server, *ends.client, "220");
+        const auto ours = ends.server->channel_binding("tls-exporter"), theirs = ends.client->channel_binding("tls-exporter");
+        REQUIRE(ours);
+        CHECK(ours->size() == 32);
+        CHECK((ours == theirs));
+        CHECK((*ours != before));
+        before = *ours;
+        CHECK_FALSE(ends.server->channel_binding("tls-unique"));    // RFC 9266 §3: not in TLS 1.3
+        CHECK_FALSE(ends.server->channel_binding("tls-magic"));
+    }
+}

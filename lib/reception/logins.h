@@ -1,0 +1,46 @@
+// Who a client is, by authd's word: the AUTH exchanges (RFC 4954) of all sessions of a process.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/ipc/auth.h"
+#include "lib/net/address.h"
+#include "lib/smtp/reply.h"
+#include "lib/tls/tls.h"
+
+namespace veredus::reception {
+
+class Logins {
+public:
+    using Done = std::function<void(Result<ipc::AuthReply>)>;
+    struct Doors {
+        std::function<void(ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done)> call;
+        std::function<void(ipc::AuthType type, std::string body)> send;
+    };
+    Logins(std::string service, Doors doors) : service_(std::move(service)), doors_(std::move(doors)) {}
+    void heard(const ipc::Message& message);                           // of authd: what it offers
+    // "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", for this connection; empty until authd has said what there is.
+    std::string mechanisms(const tls::Session* tls) const;
+    bool offers(std::string_view mechanism, const tls::Session* tls) const;
+    // `initial`: decoded. `done` is called later, once.
+    void begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done);
+    void step(uint64_t exchange, std::string response, Done done);
+    void cancel(uint64_t exchange);
+
+private:
+    bool usable(const std::string& mechanism, const tls::Session* tls) const;
+    void call(ipc::AuthType type, std::string body, Done done);
+    std::string service_;
+    Doors doors_;
+    std::vector<std::string> offered_;
+};
+
+// What the client hears when authd has refused him.
+smtp::Reply failure_reply(ipc::AuthFailure why);
+
+}  // namespace veredus::reception

@@ -1,0 +1,132 @@
+// PEM text as keys and certificates, and what a certificate says.
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include <ctime>
+
+#include "lib/base/text.h"
+#include "lib/tls/openssl.h"
+
+namespace veredus::tls {
+
+namespace {
+
+constexpr std::size_t max_certificates = 20;    // in one chain
+
+// One block of PEM, freed as what it may be: a key.
+struct Block {
+    char *name = nullptr, *header = nullptr;
+    unsigned char* data = nullptr;
+    long size = 0;
+    Block() = default;
+    Block(const Block&) = delete;
+    ~Block()
+    {
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_clear_free(data, static_cast<std::size_t>(size));
+    }
+};
+
+class Parser {
+public:
+    explicit Parser(const Chain& chain) : chain_(chain) {}
+    Result<std::vector<KeyAndChain>> run()
+    {
+        ERR_clear_error();
+        const BioPtr bio(BIO_new_mem_buf(chain_.pem.data(), static_cast<int>(chain_.pem.size())));
+        if (!bio) return fail_tls("read PEM");
+        for (;;) {
+            Block block;
+            if (PEM_read_bio(bio.get(), &block.name, &block.header, &block.data, &block.size) != 1) {
+                if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) return fail_tls(cat(chain_.name, ": damaged PEM text"));
+                ERR_clear_error();
+                break;
+            }
+            TRY(take(block));
+        }
+        TRY(finish());
+        if (done_.empty()) return fail(cat(chain_.name, ": no certificate and no key in it"));
+        return std::move(done_);
+    }
+
+private:
+    Result<void> take(const Block& block)
+    {
+        const std::string_view name = block.name;
+        const unsigned char* data = block.data;
+        if (name == "CERTIFICATE" || name == "X509 CERTIFICATE" || name == "TRUSTED CERTIFICATE") {
+            if (chain_.in_order && !now_.key) return fail(cat(chain_.name, ": a certificate before its private key"));
+            X509Ptr certificate(name.starts_with("TRUSTED") ? d2i_X509_AUX(nullptr, &data, block.size) : d2i_X509(nullptr, &data, block.size));
+            if (!certificate) return fail_tls(cat(chain_.name, ": damaged certificate"));
+            if (now_.certificates.size() >= max_certificates) return fail(cat(chain_.name, ": more than ", max_certificates, " certificates for one key"));
+            now_.certificates.push_back(std::move(certificate));
+        } else if (name.ends_with("PRIVATE KEY")) {
+            // An encrypted key wants somebody at a terminal, which a daemon has not.
+            if (name == "ENCRYPTED PRIVATE KEY" || std::string_view(block.header).find("ENCRYPTED") != std::string_view::npos)
+                return fail(cat(chain_.name, ": the private key is encrypted; `openssl pkey` can write it without a passphrase"));
+            PkeyPtr key(d2i_AutoPrivateKey(nullptr, &data, block.size));
+            if (!key) return fail_tls(cat(chain_.name, ": damaged private key"));
+            if (now_.key && !chain_.in_order) {    // whichever fits the certificate
+                others_.push_back(std::move(key));
+                return {};
+            }
+            if (now_.key) TRY(finish());
+            now_.key = std::move(key);
+        }
+        return {};    // EC PARAMETERS, DH PARAMETERS: not needed
+    }
+
+    Result<void> finish()
+    {
+        if (!now_.key && now_.certificates.empty()) return {};
+        if (!now_.key) return fail(cat(chain_.name, ": no private key"));
+        if (now_.certificates.empty()) return fail(cat(chain_.name, ": no certificate"));
+        for (PkeyPtr& other : others_)
+            if (X509_check_private_key(now_.certificates[0].get(), other.get()) == 1) now_.key = std::move(other);
+        ERR_clear_error();
+        if (X509_check_private_key(now_.certificates[0].get(), now_.key.get()) != 1)
+            return fail_tls(cat(chain_.name, ": the private key does not belong to the certificate"));
+        done_.push_back(std::move(now_));
+        now_ = {};
+        return {};
+    }
+
+    const Chain& chain_;
+    KeyAndChain now_;
+    std::vector<PkeyPtr> others_;
+    std::vector<KeyAndChain> done_;
+};
+
+std::string first_name(X509* certificate)
+{
+    const std::unique_ptr<GENERAL_NAMES, Freed<GENERAL_NAMES_free>> names(
+        static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+    for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+        const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+        if (name->type != GEN_DNS) continue;
+        return std::string(reinterpret_cast<const char*>(ASN1_STRING_get0_data(name->d.dNSName)), static_cast<std::size_t>(ASN1_STRING_length(name->d.dNSName)));
+    }
+    char common[256];
+    const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, common, sizeof common);
+    return size > 0 ? std::string(common, static_cast<std::size_t>(size)) : std::string("nobody");
+}
+
+}  // namespace
+
+Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain) { return Parser(chain).run(); }
+
+CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name)
+{
+    CertificateFacts facts;
+    X509* certificate = pair.certificates[0].get();
+    facts.chain = chain_name;
+    facts.host = printable(first_name(certificate), 255);
+    facts.kind = EVP_PKEY_get_base_id(pair.key.get()) == EVP_PKEY_EC ? "ECDSA" : OBJ_nid2sn(EVP_PKEY_get_base_id(pair.key.get()));
+    if (facts.kind == "rsaEncryption") facts.kind = "RSA";
+    tm end{};
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1) facts.not_after = ::timegm(&end);
+    return facts;
+}
+
+}  // namespace veredus::tls
