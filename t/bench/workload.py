@@ -31,7 +31,7 @@ def users(count):
 class Veredus:
     name = "veredus"
 
-    def start(self, extra):
+    def start(self, extra, prepare=None):
         os.makedirs("/etc/veredus", exist_ok=True)
         with open("/etc/veredus/main.cf", "w") as f:
             f.write("myhostname = mail.example.org\nmydestination = $myhostname, example.org, localhost\nmyorigin = example.org\n"
@@ -40,6 +40,9 @@ class Veredus:
         with open("/etc/aliases", "w") as f:
             f.write("postmaster: root\nroot: user0\n")
         sh("veredus", "setup")
+        if prepare:
+            prepare()
+        self.started = time.monotonic()
         sh("veredus", "start")
 
     def pids(self):
@@ -136,6 +139,15 @@ def pss(ids):
         except (OSError, AttributeError):
             pass
     return total / 1024
+
+
+def spent(ids):
+    """CPU seconds of these processes."""
+    ticks = 0
+    for p in ids:
+        fields = open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def delivered():
@@ -283,7 +295,34 @@ def idle(server):
     return figures
 
 
-BENCHES = {"local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
+def deferred(server, mails=100000):
+    """A start with a queue full of mail for dead sites, and a fresh mail beside it. Postfix's queue is not made here."""
+    users(1)
+    spool = "/var/spool/veredus"
+
+    def fill():
+        sh(os.path.join(TOP, "build/bench/make_queue"), spool, str(mails))
+        sh("chown", "-R", "veredus-queue:veredus-queue", spool + "/deferred", spool + "/log")
+        os.sync()
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3\n")
+
+    server.start("", fill)
+    begin = server.started
+    step_aside()
+    load(1, 1, 1, n=1)
+    wait_delivered(1)
+    first = time.monotonic() - begin
+    begin = time.monotonic()
+    listed = sh("mailq").count("site")
+    listing = time.monotonic() - begin
+    if listed < mails:
+        raise SystemExit(f"mailq shows {listed} of {mails} mails")
+    qmgr = pids(r"/libexec/veredus/qmgr")
+    return {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_pss_mb": pss(qmgr), "mailq_seconds": listing}
+
+
+BENCHES = {"deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
            "command_line": command_line, "relay": relay, "idle": idle}
 
 if __name__ == "__main__":
