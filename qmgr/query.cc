@@ -9,6 +9,7 @@ namespace veredus::qmgr {
 namespace {
 constexpr std::size_t batch_size = 100;
 constexpr int tries_while_moving = 5;
+constexpr std::size_t share_size = 2000;      // IDs of a listing that are put in order at once: more than a page holds
 
 std::string_view stage_name(const Entry& e)
 {
@@ -41,7 +42,9 @@ void Query::run(Core& core, ipc::Filter filter, std::string after, bool details,
     const std::shared_ptr<Query> query(new Query(core, std::move(filter), details));
     query->seen_ = std::move(seen);
     query->end_ = std::move(end);
-    query->gather(after);
+    if (!query->filter_.site.empty())
+        for (const char* transport : {"smtp", "relay", "lmtp"}) query->sites_.push_back(destination_hash(destination_key(transport, query->filter_.site)));
+    query->gather(queue::is_queue_id(after) ? id_number(after) : 0);
     query->next();
 }
 
@@ -51,16 +54,18 @@ bool Query::may_mean(const Entry& e) const
     if (e.stage == Stage::leaving) return false;
     if (!filter_.state.empty() && filter_.state != stage_name(e)) return false;
     if (!sites_.empty() && std::find(sites_.begin(), sites_.end(), e.site) == sites_.end()) return false;
+    if (filter_.older_than_s <= 0 && filter_.younger_than_s <= 0) return true;
     const int64_t age_s = age_us(e, core_.now()) / us_per_second;
     if (filter_.older_than_s > 0 && age_s < filter_.older_than_s) return false;
     return filter_.younger_than_s <= 0 || age_s <= filter_.younger_than_s;
 }
 
-void Query::gather(const std::string& after)
+// A listing is asked for page by page, so of a long queue only the next share is put in order; what acts on mails takes all
+// that there are now, and none that come meanwhile.
+void Query::gather(uint64_t beyond)
 {
-    if (!filter_.site.empty())
-        for (const char* transport : {"smtp", "relay", "lmtp"}) sites_.push_back(destination_hash(destination_key(transport, filter_.site)));
-    const uint64_t beyond = queue::is_queue_id(after) ? id_number(after) : 0;
+    ids_.clear();
+    at_ = 0;
     const auto take_if = [&](const Entry& e) {
         if (e.id > beyond && may_mean(e)) ids_.push_back(e.id);
     };
@@ -70,6 +75,11 @@ void Query::gather(const std::string& after)
         for (const std::string& id : filter_.ids)
             if (queue::is_queue_id(id))
                 if (const Entry* e = core_.scheduler().catalog().find(id_number(id))) take_if(*e);
+    }
+    more_ = details_ && ids_.size() > share_size;
+    if (more_) {
+        std::nth_element(ids_.begin(), ids_.begin() + share_size, ids_.end());
+        ids_.resize(share_size);
     }
     std::sort(ids_.begin(), ids_.end());
     ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
@@ -133,6 +143,7 @@ void Query::take(std::vector<Candidate>& batch)
         if (!means(seen)) continue;
         if (!seen_(seen)) return end_(true);
     }
+    if (at_ == ids_.size() && more_) gather(ids_.back());
     if (at_ < ids_.size()) return next();
     end_(false);
 }

@@ -34,7 +34,7 @@ private:
         queue::MailFile file;
     };
     Query(Core& core, ipc::Filter filter, bool details) : core_(core), filter_(std::move(filter)), details_(details) {}
-    void gather(const std::string& after);
+    void gather(uint64_t beyond);
     bool may_mean(const Entry& entry) const;
     bool means(const Seen& seen) const;
     void next();
@@ -49,6 +49,7 @@ private:
     std::vector<uint32_t> sites_;
     std::vector<uint64_t> ids_;
     std::size_t at_ = 0;
+    bool more_ = false;                // mails beyond ids_
     std::function<bool(Seen&)> seen_;
     std::function<void(bool)> end_;
 };

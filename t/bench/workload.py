@@ -313,13 +313,15 @@ def deferred(server, mails=100000):
     load(1, 1, 1, n=1)
     wait_delivered(1)
     first = time.monotonic() - begin
-    begin = time.monotonic()
-    listed = sh("mailq").count("site")
-    listing = time.monotonic() - begin
-    if listed < mails:
-        raise SystemExit(f"mailq shows {listed} of {mails} mails")
+    listings = []
+    for _ in range(2):               # the first one reads every mail file from the disk
+        begin = time.monotonic()
+        listed = len(re.findall(r"^ +user\d+@site", sh("mailq"), re.M))
+        listings.append(time.monotonic() - begin)
+        if listed != mails:
+            raise SystemExit(f"mailq shows {listed} of {mails} mails")
     qmgr = pids(r"/libexec/veredus/qmgr")
-    return {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_pss_mb": pss(qmgr), "mailq_seconds": listing}
+    return {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_pss_mb": pss(qmgr), "mailq_cold_seconds": listings[0], "mailq_seconds": listings[1]}
 
 
 BENCHES = {"deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
