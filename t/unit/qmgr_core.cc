@@ -470,3 +470,57 @@ TEST_CASE("a mail of many recipients is listed within one message", "[qmgr]")
     REQUIRE(reply->mails[0].recipients.size() > 100);
     CHECK(reply->mails[0].recipients.back().address.find(" more)") != std::string::npos);
 }
+
+TEST_CASE("a long queue is listed page by page, each mail once and in order, and a filter finds the last one", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    world.agents_answer = false;
+    auto intake = queue::Intake::open(disk, "/spool/incoming/smtpd", 1, system_clock(), nullptr);
+    REQUIRE(intake);
+    std::vector<std::string> ids;
+    for (int i = 0; i < 4100; ++i) {                   // more than two shares of what is put in order at once
+        auto draft = (*intake)->create();
+        REQUIRE(draft);
+        mail::Envelope e;
+        e.sender = *mail::parse_address(i == 4099 ? "last@host.example" : "s@host.example");
+        e.recipients.push_back({*mail::parse_address("alice@host.example"), 0, ""});
+        e.arrival_us = system_clock().wall_us();
+        (*intake)->commit(std::move(*draft), mail::HeaderBlock::parse("Subject: test\r\n"), e, [&](Result<queue::Receipt> r) {
+            REQUIRE(r);
+            ids.push_back(r->id());
+        });
+    }
+    REQUIRE(ids.size() == 4100);
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    Public door(rig.loop(), *rig.core, Rights{});
+    const auto list = [&](const ipc::ListRequest& request) {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(ipc::QueueType::list);
+        m.body = request.encode();
+        std::string answer;
+        door.ask(Caller{0, true, true, true}, m, [&](std::string a, Fd) { answer = std::move(a); });
+        REQUIRE(rig.until([&] { return !answer.empty(); }));
+        auto reply = ipc::ListReply::decode(answer);
+        REQUIRE(reply);
+        return std::move(*reply);
+    };
+    std::vector<std::string> listed;
+    ipc::ListRequest request;
+    for (bool more = true; more;) {
+        const auto page = list(request);
+        REQUIRE((!page.mails.empty() || !page.more));
+        for (const auto& l : page.mails) listed.push_back(l.id);
+        more = page.more;
+        if (more) request.after = listed.back();
+    }
+    CHECK(listed == ids);
+    request = {};
+    request.filter.sender = "last@host.example";
+    const auto found = list(request);
+    REQUIRE(found.mails.size() == 1);
+    CHECK(found.mails[0].id == ids.back());
+}
