@@ -28,6 +28,8 @@ $(CONFIG): configure
 
 STD := -std=c++20 -I. -I$(BUILD) -pthread
 WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wvla -Wformat=2 $(WERROR)
+# g++ 12 takes the inside of std::function for uninitialized once the sanitizers are in.
+WARN += $(if $(SANITIZE),-Wno-maybe-uninitialized)
 HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -ffunction-sections -fdata-sections)
 SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 OPT ?= $(CXXFLAGS)
