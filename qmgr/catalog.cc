@@ -141,7 +141,7 @@ void Catalog::apply(const queue::Record& record, Now now)
     case Event::expansion: {
         auto& all = history(entry).expansions;
         if (std::none_of(all.begin(), all.end(), [&](const auto& e) { return e.parent == record.recipient; }))
-            all.push_back({record.recipient, record.children});
+            all.push_back({record.recipient, record.children, record.text});
         break;
     }
     case Event::bounced: {
@@ -270,7 +270,7 @@ void Catalog::live_entry(const Entry& entry, Now now, std::vector<queue::Record>
     static const History nothing;
     const History& history = entry.history ? *entry.history : nothing;
     const auto owed = [&](uint64_t notice) { return std::find(history.owed.begin(), history.owed.end(), notice) != history.owed.end(); };
-    for (const auto& e : history.expansions) out.push_back(expansion_record(name, e.parent, e.children));
+    for (const auto& e : history.expansions) out.push_back(expansion_record(name, e.parent, e.children, e.by));
     bool settled = false;
     for (const auto& f : history.finished) {
         auto [dsn, text] = parted(reasons_.text(f.reason));

@@ -47,6 +47,7 @@ struct History {
     struct Expansion {
         uint32_t parent = 0;
         std::vector<queue::Child> children;
+        std::string by;                // the local recipient that was expanded; empty: the router's expansion
     };
     struct Waits {
         uint32_t index = 0;

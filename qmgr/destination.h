@@ -45,6 +45,7 @@ struct Group {
     uint64_t mail = 0;
     std::string sender;               // envelope sender for these
     std::vector<uint32_t> recipients;
+    std::string delivered_to;         // what these are marked with on their way to another host
 };
 
 struct Destination {

@@ -68,13 +68,14 @@ void Scheduler::enqueue(Mail& mail, Destination& d, uint32_t index)
     else if (remote)
         count_remote(mail);
     const std::string& sender = mail.effective_sender(r);
+    const std::string mark = remote ? mail.forwarded_by(r) : std::string();
     if (std::find(mail.queued_at.begin(), mail.queued_at.end(), d.hash) == mail.queued_at.end()) mail.queued_at.push_back(d.hash);
     // Recipients of one routing round meet in the last group of their destination.
     if (!d.queue.empty() && d.queue.back().mail == mail.number && d.queue.back().sender == sender &&
-        d.queue.back().recipients.size() < d.recipients_limit) {
+        d.queue.back().delivered_to == mark && d.queue.back().recipients.size() < d.recipients_limit) {
         d.queue.back().recipients.push_back(index);
     } else {
-        d.queue.push_back({mail.number, sender, {index}});
+        d.queue.push_back({mail.number, sender, {index}, mark});
     }
     if (!no_room) ring(d);
     touch(mail);
@@ -191,6 +192,7 @@ bool Scheduler::send(Destination& d)
     attempt.sender = group.sender;
     attempt.transport = d.transport;
     attempt.nexthop = d.nexthop;
+    attempt.delivered_to = group.delivered_to;
     attempt.layout = mail->layout;
     attempt.body = mail->envelope.body;
     attempt.smtputf8 = mail->envelope.smtputf8;
@@ -259,12 +261,14 @@ void Scheduler::agent_down(Agent agent)
             }
             continue;
         }
-        std::map<std::string, std::vector<uint32_t>> by_sender;
+        const bool remote = agent.kind == Agent::Kind::smtp;
+        std::map<std::pair<std::string, std::string>, std::vector<uint32_t>> groups;
         for (const uint32_t index : flight.pending) {
             mail->recipients[index].progress = Progress::queued;
-            by_sender[mail->effective_sender(mail->recipients[index])].push_back(index);
+            const MailRecipient& r = mail->recipients[index];
+            groups[{mail->effective_sender(r), remote ? mail->forwarded_by(r) : std::string()}].push_back(index);
         }
-        for (auto& [sender, indexes] : by_sender) d.queue.push_front({mail->number, sender, std::move(indexes)});
+        for (auto& [like, indexes] : groups) d.queue.push_front({mail->number, like.first, std::move(indexes), like.second});
         if (std::find(mail->queued_at.begin(), mail->queued_at.end(), d.hash) == mail->queued_at.end()) mail->queued_at.push_back(d.hash);
         ring(d);
     }
@@ -322,7 +326,7 @@ void Scheduler::take_verdict(Flight& flight, Mail& mail, ipc::Verdict v)
             defer(mail, index, "4.3.0", "mail system error");
             break;
         }
-        expand(mail, index, std::move(flight.pages[index]));
+        expand(mail, index, std::move(flight.pages[index]), local_name(r));
         break;
     case ipc::Outcome::deferred: {
         const std::string dsn = fits(v.dsn, '4') ? v.dsn : "4.0.0";

@@ -134,6 +134,7 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
         recipients[e.parent].progress = Progress::finished;
         recipients[e.parent].outcome = static_cast<uint8_t>(ipc::Outcome::expanded);
         recipients[e.parent].recorded = true;
+        recipients[e.parent].expanded_as = e.by;
         (void)expand(e.parent, e.children, wide);
     }
     for (const auto& f : history.finished) {
@@ -147,6 +148,14 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
         r.dsn = code;
         r.text = rest.value_or("");
     }
+}
+
+const std::string& Mail::forwarded_by(const MailRecipient& recipient) const
+{
+    static const std::string nobody;
+    for (uint32_t at = recipient.parent; at != no_recipient; at = recipients[at].parent)
+        if (!recipients[at].expanded_as.empty()) return recipients[at].expanded_as;
+    return nobody;
 }
 
 bool Mail::any_open() const

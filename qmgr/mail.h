@@ -32,6 +32,7 @@ struct MailRecipient {
     std::string original;              // the address as it came with the mail
     std::string run_as, sender;        // sender: "-" is the envelope's
     std::string orcpt;
+    std::string expanded_as;           // its full local address when local expanded it: its children bear this mark
     std::string dsn, text, remote_mta;
     uint32_t parent = no_recipient;
     uint16_t depth = 0;
@@ -81,6 +82,8 @@ public:
     // Deterministic: the journal keeps the children as they came. Answers the new indexes; an error says which limit.
     Result<std::vector<uint32_t>> expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits);
     const std::string& effective_sender(const MailRecipient& recipient) const { return recipient.sender == "-" ? sender : recipient.sender; }
+    // The nearest local recipient above it: a Delivered-To of that name tells the next visit that the mail was here.
+    const std::string& forwarded_by(const MailRecipient& recipient) const;
     bool any_open() const;
     bool all_finished() const;
     std::size_t open_count() const;    // recipients that are not finished

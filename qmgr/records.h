@@ -28,10 +28,12 @@ inline queue::Record outcome_record(std::string_view id, uint32_t index, uint8_t
     return r;
 }
 
-inline queue::Record expansion_record(std::string_view id, uint32_t parent, std::vector<queue::Child> children)
+// `by` is the local recipient whose alias or .forward it was; empty when the router's tables expanded it.
+inline queue::Record expansion_record(std::string_view id, uint32_t parent, std::vector<queue::Child> children, std::string by)
 {
     queue::Record r = record(queue::Event::expansion, id);
     r.recipient = parent;
+    r.text = std::move(by);
     r.children = std::move(children);
     return r;
 }

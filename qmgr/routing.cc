@@ -110,7 +110,7 @@ void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)
             say(mail, index, ipc::Outcome::failed, "5.4.6", "alias expansion loop");
             return;
         }
-        expand(mail, index, route.children);
+        expand(mail, index, route.children, {});
         return;
     case Kind::reject: {
         const std::string dsn = mail::is_enhanced_code(route.dsn) && route.dsn[0] == '5' ? route.dsn : "5.1.1";
@@ -171,7 +171,17 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
     enqueue(mail, destination(transport, hop, {Agent::Kind::smtp, instance}), index);
 }
 
-void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> children)
+// As local names it in Delivered-To: with a domain, without the mark of a final mailbox.
+std::string Scheduler::local_name(const MailRecipient& r) const
+{
+    std::string_view text = r.address;
+    if (text.starts_with('\\')) text.remove_prefix(1);
+    const auto address = mail::parse_address(text);
+    if (!address) return {};
+    return mail::Address{address->local, address->domain.empty() ? limits_.myorigin : address->domain}.text();
+}
+
+void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> children, std::string by)
 {
     const auto failed = [&](const std::string& dsn, const std::string& text) {
         finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, text);
@@ -188,7 +198,8 @@ void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> chi
     r.progress = Progress::finished;
     r.outcome = static_cast<uint8_t>(ipc::Outcome::expanded);
     r.recorded = true;                                  // the expansion itself says so
-    record(expansion_record(mail.id, index, std::move(children)));
+    r.expanded_as = by;
+    record(expansion_record(mail.id, index, std::move(children), std::move(by)));
     ++mail.waits;
     touch(mail);
     when_durable([this, id = mail.number] {

@@ -110,7 +110,8 @@ private:
     void routed(uint64_t id, const std::vector<uint32_t>& asked, Result<std::vector<ipc::Route>> answer);
     void apply_route(Mail& mail, uint32_t index, const ipc::Route& route);
     void deliver_to(Mail& mail, uint32_t index, std::string transport, std::string nexthop);
-    void expand(Mail& mail, uint32_t index, std::vector<queue::Child> children);
+    void expand(Mail& mail, uint32_t index, std::vector<queue::Child> children, std::string by);
+    std::string local_name(const MailRecipient& recipient) const;
     ExpansionLimits expansion_limits() const { return {limits_.expansion, limits_.expansion_depth, limits_.myorigin}; }
 
     // dispatch.cc: destinations, attempts, verdicts

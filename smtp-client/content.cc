@@ -27,7 +27,7 @@ bool within(uint64_t offset, uint64_t size, uint64_t file)
 
 } // namespace
 
-Result<Content> Content::open(Fd file, const queue::Layout& layout)
+Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_view delivered_to)
 {
     struct stat st {};
     if (::fstat(file.get(), &st) != 0) return fail_errno("queue file");
@@ -36,7 +36,11 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout)
         !within(layout.header_offset, layout.header_size, size))
         return fail("queue file: its parts do not lie within it");
     std::string header = TRY(queue::read_header(file, layout, max_header));
+    const bool one_line = delivered_to.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
+    const std::string mark = delivered_to.empty() || !one_line ? std::string() : cat("Delivered-To: ", delivered_to, "\r\n");
+    header.insert(0, mark);
     Content content(std::move(file), layout, std::move(header));
+    content.added_ = mark.size();
     content.leading_dot_ = layout.leading_dot || line_begins_with_dot(content.header_);
     if (!content.header_.empty() && !content.header_.ends_with("\r\n")) content.header_ += "\r\n";
     content.end_ = ".\r\n";

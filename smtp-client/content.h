@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "lib/base/fd.h"
 #include "lib/net/stream.h"
@@ -15,8 +16,9 @@ namespace veredus::smtp_client {
 class Content {
 public:
     // Checks the layout against the file again: qmgr's word is good, ours is checked (design.md §1).
-    static Result<Content> open(Fd file, const queue::Layout& layout);
-    uint64_t size() const { return layout_.content_size(); }
+    // `delivered_to` goes on top: whoever forwarded the mail knows it again when it comes back.
+    static Result<Content> open(Fd file, const queue::Layout& layout, std::string_view delivered_to = {});
+    uint64_t size() const { return layout_.content_size() + added_; }
 
 private:
     friend class ContentSender;
@@ -26,6 +28,7 @@ private:
     Fd file_;
     queue::Layout layout_;
     std::string header_; // without the blank line
+    uint64_t added_ = 0; // bytes of header_ that the file does not have
     bool leading_dot_ = false;
     std::string end_; // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
 };

@@ -20,7 +20,7 @@ Delivery::~Delivery()
 
 void Delivery::start()
 {
-    auto content = Content::open(std::move(file_), attempt_.layout);
+    auto content = Content::open(std::move(file_), attempt_.layout, attempt_.delivered_to);
     if (!content) {
         log::error(printable(attempt_.queue_id), ": ", content.error().text);
         rcpts_.resize(attempt_.targets.size());

@@ -58,7 +58,7 @@ bool get_target(Reader& r, Target& t)
 std::string Attempt::encode() const
 {
     Writer w;
-    w.u64(attempt).str(queue_id).str(sender).str(transport).str(nexthop);
+    w.u64(attempt).str(queue_id).str(sender).str(transport).str(nexthop).str(delivered_to);
     put_layout(w, layout);
     w.u8(static_cast<uint8_t>(body)).u8(smtputf8).u8(static_cast<uint8_t>(ret)).str(envid).i64(arrival_us).i64(active_us);
     w.str(client_name).str(client_address).str(helo).str(protocol).str(auth_user);
@@ -76,6 +76,7 @@ Result<Attempt> Attempt::decode(std::string_view bytes)
     a.sender = r.str(max_address);
     a.transport = r.str(256);
     a.nexthop = r.str(1024);
+    a.delivered_to = r.str(max_address);
     a.layout = get_layout(r);
     bool good = get_enum(r, a.body, mail::Body::seven_bit, mail::Body::binary);
     a.smtputf8 = r.u8();

@@ -38,6 +38,7 @@ struct Attempt {
     std::string queue_id;
     std::string sender;                 // external form, "" is <>
     std::string transport, nexthop;
+    std::string delivered_to;           // smtp: the local recipient whose alias or .forward sends it on; goes on top of the header
     queue::Layout layout;               // validated by qmgr; still bounded by the file's size
     mail::Body body = mail::Body::seven_bit;
     bool smtputf8 = false;

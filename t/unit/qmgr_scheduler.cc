@@ -332,6 +332,31 @@ TEST_CASE("an alias of the local agent expands too, in pages, with owner and com
     CHECK(w.notices[0].to == "owner-list@host.example");
 }
 
+TEST_CASE("what local sends on to other hosts bears the name of who was expanded, also after a crash", "[qmgr]")
+{
+    FakeWorld w;
+    w.alias("all@host.example", {"alice@host.example", "bob@host.example", "z@one.example"});
+    w.alias("virtual@host.example", {"y@one.example"});
+    w.take("s@far.example", {"all@host.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (a.transport == "smtp") return FakeWorld::verdict(ipc::Outcome::deferred, "4.4.1", "away", true);
+        if (t.address == "bob@host.example") return expanded({"x@one.example", "virtual@host.example"});
+        return expanded({"w@one.example", "v@one.example"});
+    });
+    for (int round = 0; round < 2; ++round) {
+        w.restart();                             // the marks come from the journal
+        w.pass(3 * 3600 * second);
+        std::map<std::string, std::string> marks;
+        for (int turn = 0; turn < 10 && !w.sent.empty(); ++turn)
+            w.answer([&](const ipc::Attempt& a, const ipc::Target& t) {
+                marks[t.address] = a.delivered_to;
+                return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+            });
+        CHECK(marks == std::map<std::string, std::string>{{"w@one.example", "alice@host.example"}, {"v@one.example", "alice@host.example"},
+                  {"x@one.example", "bob@host.example"}, {"y@one.example", "bob@host.example"}, {"z@one.example", ""}});
+    }
+}
+
 TEST_CASE("an expansion without end is returned, not followed", "[qmgr]")
 {
     FakeWorld w;

@@ -57,6 +57,7 @@ struct Mail {
     std::vector<std::string> to{"b@dest.example"};
     bool leading_dot = false;
     std::vector<std::string> senders; // per recipient, instead of "-"
+    std::string delivered_to;
 };
 
 class Bench {
@@ -109,6 +110,7 @@ public:
         attempt.sender = mail.sender;
         attempt.transport = "smtp";
         attempt.nexthop = mail.nexthop;
+        attempt.delivered_to = mail.delivered_to;
         attempt.arrival_us = attempt.active_us = system_clock().wall_us();
         for (std::size_t i = 0; i < mail.to.size(); ++i) {
             ipc::Target target;
@@ -666,6 +668,26 @@ TEST_CASE("recipients with senders of their own get transactions of their own", 
     mail.senders.clear();
     CHECK(b.deliver(mail)[0].outcome == sent);
     CHECK(std::count(peer.lines.begin(), peer.lines.end(), "MAIL FROM:<> SIZE=51") == 1);
+}
+
+TEST_CASE("forwarded mail bears the mark of who forwarded it, and SIZE counts it", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    for (const bool dots : {false, true}) {
+        mail.leading_dot = dots;
+        mail.body = dots ? ".one\r\n" : "one\r\n";
+        mail.delivered_to = "alice@here.example";
+        CHECK(b.deliver(mail)[0].outcome == sent);
+        REQUIRE(!peer.contents.empty());
+        CHECK(peer.contents.back().starts_with("Delivered-To: alice@here.example\r\nFrom: "));
+        const auto size = std::string("Delivered-To: alice@here.example\r\n").size() + mail.header.size() + 2 + mail.body.size();
+        CHECK(std::count(peer.lines.begin(), peer.lines.end(), cat("MAIL FROM:<a@sender.example> SIZE=", size)) == 1);
+    }
+    mail.delivered_to = "x@here.example\r\nBcc: y";    // no address, whoever said it
+    CHECK(b.deliver(mail)[0].outcome == sent);
+    CHECK(peer.contents.back().starts_with("From: "));
 }
 
 TEST_CASE("what qmgr says is checked again", "[smtp-client]")
