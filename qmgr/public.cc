@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "lib/base/text.h"
 #include "lib/daemon/roles.h"
@@ -15,7 +16,10 @@
 namespace veredus::qmgr {
 
 namespace {
-constexpr std::size_t clients_limit = 200;
+constexpr std::size_t clients_limit = 200, places_for_admins = 20, clients_of_one_user = 10;
+constexpr std::size_t open_limit = 8, open_of_one_user = 2;
+constexpr int64_t warnings_window_us = 60 * us_per_second;
+constexpr unsigned warnings_at_once = 20;
 constexpr std::size_t page_bytes = 40'000;
 constexpr std::size_t longest_reason = 1000;
 constexpr std::size_t acts_at_once = 1000;
@@ -93,45 +97,134 @@ Caller Caller::from_socket(int fd, const Rights& rights)
 
 struct Public::Client {
     Caller caller;
+    bool busy = false;                 // with a question that waits or is being answered
     std::unique_ptr<ipc::Channel> channel;
+    std::unique_ptr<Timer> idle;
 };
 
-Public::Public(Loop& loop, Core& core, Rights rights) : loop_(loop), core_(core), rights_(std::move(rights)) {}
+Public::Public(Loop& loop, Core& core, Rights rights, std::chrono::milliseconds idle)
+    : loop_(loop), core_(core), rights_(std::move(rights)), idle_(idle)
+{
+}
 Public::~Public() { *alive_ = false; }
+
+// Anybody can make us say these things, as often as he likes.
+void Public::warn(const std::string& text)
+{
+    const int64_t now = core_.now().mono_us;
+    if (now - warned_since_us_ > warnings_window_us) {
+        if (warned_ > warnings_at_once) log::warning("the public socket: ", warned_ - warnings_at_once, " more warnings like these were not logged");
+        warned_since_us_ = now;
+        warned_ = 0;
+    }
+    if (++warned_ <= warnings_at_once) log::warning("the public socket: ", text);
+}
+
+bool Public::has_place(const Caller& caller)
+{
+    if (clients_.size() >= clients_limit || (!caller.admin && clients_.size() + places_for_admins >= clients_limit)) {
+        warn(cat(clients_.size(), " programs ask about the queue at once; one of uid ", caller.uid, " is turned away"));
+        return false;
+    }
+    if (caller.admin) return true;
+    const auto same = std::count_if(clients_.begin(), clients_.end(), [&](const auto& c) { return c.second->caller.uid == caller.uid; });
+    if (static_cast<std::size_t>(same) < clients_of_one_user) return true;
+    warn(cat("uid ", caller.uid, " has ", same, " connections; another is turned away"));
+    return false;
+}
 
 void Public::client(Fd fd)
 {
-    if (clients_.size() >= clients_limit) return log::warning("more than ", clients_limit, " programs ask about the queue at once; one is turned away");
+    const Caller caller = Caller::from_socket(fd.get(), rights_);
+    if (!has_place(caller)) return;
     const uint64_t number = next_client_++;
     auto client = std::make_unique<Client>();
-    client->caller = Caller::from_socket(fd.get(), rights_);
+    client->caller = caller;
+    client->idle = std::make_unique<Timer>(loop_, [this, number] { idle(number); });
+    client->idle->start(idle_);
     ipc::Channel::User user;
-    user.message = [this, number](ipc::Message message) {
-        const auto from = clients_.find(number);
-        if (from == clients_.end()) return;
-        ask(from->second->caller, message, [this, number, alive = alive_, request = message.request, type = message.type](std::string body, Fd file) {
-            if (!*alive) return;
-            const auto to = clients_.find(number);
-            if (to == clients_.end()) return;
-            const int fds[] = {file.get()};
-            const auto sent = to->second->channel->reply(request, type, std::move(body), file ? std::span<const int>(fds) : std::span<const int>());
-            if (!sent) log::warning("answering a question about the queue: ", sent.error().text);
-        });
-    };
+    user.message = [this, number](ipc::Message message) { asked(number, std::move(message)); };
     user.closed = [this, number, alive = alive_](const std::string&) {
         loop_.defer([this, number, alive] {
             if (*alive) clients_.erase(number);
         });
     };
     client->channel = std::make_unique<ipc::Channel>(loop_, std::move(fd), std::move(user));
+    client->channel->one_request_at_a_time();
     clients_.emplace(number, std::move(client));
+}
+
+// Nothing asked for a while, or an answer that is not read: the place is for others. mailq(1) comes back by itself.
+void Public::idle(uint64_t number)
+{
+    const auto it = clients_.find(number);
+    if (it == clients_.end() || it->second->busy) return;
+    loop_.defer([this, number, alive = alive_] {
+        if (*alive) clients_.erase(number);
+    });
+}
+
+void Public::asked(uint64_t number, ipc::Message message)
+{
+    const auto from = clients_.find(number);
+    if (from == clients_.end()) return;
+    from->second->busy = true;
+    from->second->idle->stop();
+    if (may_start(from->second->caller)) return start(number, message);
+    waiting_.push_back({number, std::move(message)});
+}
+
+bool Public::may_start(const Caller& caller) const
+{
+    if (caller.admin) return true;
+    std::size_t all = 0;
+    for (const auto& [uid, n] : open_) all += n;
+    const auto own = open_.find(caller.uid);
+    return all < open_limit && (own == open_.end() || own->second < open_of_one_user);
+}
+
+void Public::start(uint64_t number, const ipc::Message& message)
+{
+    const Caller caller = clients_.at(number)->caller;
+    if (!caller.admin) ++open_[caller.uid];
+    ask(caller, message, [this, number, caller, alive = alive_, request = message.request, type = message.type](std::string body, Fd file) {
+        if (!*alive) return;
+        if (!caller.admin && --open_[caller.uid] == 0) open_.erase(caller.uid);
+        if (const auto to = clients_.find(number); to != clients_.end()) {
+            Client& client = *to->second;
+            client.busy = false;
+            client.idle->start(idle_);
+            const int fds[] = {file.get()};
+            const auto sent = client.channel->reply(request, type, std::move(body), file ? std::span<const int>(fds) : std::span<const int>());
+            if (!sent && sent.error().code != EPIPE && sent.error().code != ECONNRESET) warn(cat("answering a question: ", sent.error().text));
+        }
+        start_waiting();
+    });
+}
+
+void Public::start_waiting()
+{
+    if (waiting_.empty()) return;
+    loop_.defer([this, alive = alive_] {
+        if (!*alive) return;
+        for (auto it = waiting_.begin(); it != waiting_.end();) {
+            const auto client = clients_.find(it->client);
+            if (client != clients_.end() && !may_start(client->second->caller)) {
+                ++it;
+                continue;
+            }
+            const Question question = std::move(*it);
+            it = waiting_.erase(it);
+            if (client != clients_.end()) start(question.client, question.message);
+        }
+    });
 }
 
 void Public::ask(const Caller& caller, const ipc::Message& message, std::function<void(std::string, Fd)> answer)
 {
     using ipc::QueueType;
     const auto refuse = [&](const std::string& why) {
-        log::warning("the public socket: uid ", caller.uid, " sent ", why);
+        warn(cat("uid ", caller.uid, " sent ", why));
         answer(ipc::ActReply{static_cast<uint32_t>(ipc::Code::invalid), 0, why}.encode(), Fd());
     };
     switch (static_cast<QueueType>(message.type)) {
@@ -183,7 +276,7 @@ void Public::act(const Caller& caller, const ipc::ActRequest& request, std::func
     };
     const bool may = request.act == ipc::Act::flush ? caller.flushes : caller.admin;
     if (!may) {
-        log::warning("the public socket: uid ", caller.uid, " may not ", request.act == ipc::Act::flush ? "flush" : "change", " the queue");
+        warn(cat("uid ", caller.uid, " may not ", request.act == ipc::Act::flush ? "flush" : "change", " the queue"));
         return answer(say(ipc::Code::refused, 0, "only root and members of the group veredus-admin may do this"), Fd());
     }
     if (request.act < ipc::Act::flush || request.act > ipc::Act::requeue) return answer(say(ipc::Code::invalid, 0, "no such act"), Fd());

@@ -53,7 +53,14 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
     std::deque<Held> held;                // calls beyond the credit
     uint32_t next_request = 1;
     bool dead = false, destroyed = false;
+    bool one_at_a_time = false, unanswered = false;
     std::string buffer;
+
+    bool reads() const { return !one_at_a_time || (!unanswered && waiting.empty()); }
+    void watch_for_more()
+    {
+        if (watch) watch->set((reads() ? unsigned{readable} : 0) | (waiting.empty() ? 0 : unsigned{writable}));
+    }
 
     void end(const std::string& why)
     {
@@ -110,7 +117,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         }
         waiting_bytes += w.bytes.size();
         waiting.push_back(std::move(w));
-        watch->set(readable | writable);
+        watch_for_more();
         return {};
     }
 
@@ -125,7 +132,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
             waiting_bytes -= waiting.front().bytes.size();
             waiting.pop_front();
         }
-        if (watch) watch->set(readable);
+        watch_for_more();
     }
 
     void on_ready(unsigned ready)
@@ -133,7 +140,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         auto self = shared_from_this();
         if (ready & writable) flush();
         if (!(ready & readable)) return;
-        for (int i = 0; i < messages_per_turn && !dead && !destroyed; ++i) {
+        for (int i = 0; i < messages_per_turn && !dead && !destroyed && reads(); ++i) {
             auto got = receive_datagram(fd.get(), buffer, MSG_DONTWAIT);
             if (!got) return end(got.error().text);
             if (got->kind == Received::Kind::nothing) return;
@@ -149,6 +156,10 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
     {
         if (!message.answer) {
             if (user.message) {
+                if (one_at_a_time) {
+                    unanswered = true;
+                    watch_for_more();
+                }
                 auto handler = user.message;     // a copy: the owner may go away inside
                 handler(std::move(message));
             }
@@ -230,6 +241,8 @@ Channel::~Channel()
     private_->end("the channel was given up");
 }
 
+void Channel::one_request_at_a_time() { private_->one_at_a_time = true; }
+
 Result<void> Channel::send(uint16_t type, std::string body, std::span<const int> fds)
 {
     Message m;
@@ -270,12 +283,15 @@ Result<void> Channel::reply(uint32_t request, uint16_t type, std::string body, s
     m.answer = true;
     m.request = request;
     m.body = std::move(body);
-    return private_->put(m, fds);
+    auto sent = private_->put(m, fds);
+    private_->unanswered = false;
+    if (private_->one_at_a_time) private_->watch_for_more();
+    return sent;
 }
 
 Result<void> Channel::reply(const Message& to, uint16_t type, std::string body, std::span<const int> fds)
 {
-    if (to.request == 0) return {};      // nobody waits
+    if (to.request == 0 && !private_->one_at_a_time) return {};      // nobody waits
     return reply(to.request, type, std::move(body), fds);
 }
 

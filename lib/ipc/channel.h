@@ -21,6 +21,9 @@ public:
     Channel(Loop& loop, Fd fd, User user, std::size_t credit = 1000);
     ~Channel();                                           // pending calls are forgotten: their owner is going too
     Channel(const Channel&) = delete;
+    // For peers that are anybody: the next message is read only when reply() has answered the last one and the socket has
+    // taken that answer, so a peer can make us keep one request and one answer. Its end is noticed no sooner either.
+    void one_request_at_a_time();
     // One-way. fds are borrowed and duplicated by the kernel. When the socket is full the message waits in order.
     Result<void> send(uint16_t type, std::string body, std::span<const int> fds = {});
     // `done` gets the answer, or an error: closed, deadline passed, or no credit left and too many waiting. Never called from inside call().

@@ -108,7 +108,7 @@ Result<QueueClient> QueueClient::connect(const std::string& run_directory)
 {
     const std::string path = run_directory + "/public";
     auto fd = connect_unix(path);
-    if (fd) return QueueClient(std::move(*fd));
+    if (fd) return QueueClient(run_directory, std::move(*fd));
     const int code = fd.error().code;
     if (code == ENOENT || code == ECONNREFUSED)
         return unexpected(Error{code, cat("the mail system is down: nothing answers at ", path, " (\"veredus start\" starts it)")});
@@ -130,11 +130,22 @@ Result<Message> QueueClient::call(QueueType type, std::string body)
     }
 }
 
+// A pager may let us wait for longer than an idle connection is kept: the list then goes on over a new one.
+Result<Message> QueueClient::next_page(const ListRequest& request)
+{
+    auto answer = call(QueueType::list, request.encode());
+    if (answer || request.after.empty()) return answer;
+    auto again = connect(run_directory_);
+    if (!again) return answer;
+    fd_ = std::move(again->fd_);
+    return call(QueueType::list, request.encode());
+}
+
 Result<void> QueueClient::list(const Filter& filter, const std::function<bool(const Listed&)>& each)
 {
     ListRequest request{filter, {}};
     for (;;) {
-        const Message answer = TRY(call(QueueType::list, request.encode()));
+        const Message answer = TRY(next_page(request));
         const ListReply page = TRY(ListReply::decode(answer.body));
         for (const Listed& mail : page.mails)
             if (!each(mail)) return {};

@@ -31,7 +31,9 @@ public:
     Result<Message> call(QueueType type, std::string body);
 
 private:
-    explicit QueueClient(Fd fd) : fd_(std::move(fd)) {}
+    QueueClient(std::string run_directory, Fd fd) : run_directory_(std::move(run_directory)), fd_(std::move(fd)) {}
+    Result<Message> next_page(const ListRequest& request);
+    std::string run_directory_;
     Fd fd_;
     uint32_t request_ = 0;
 };

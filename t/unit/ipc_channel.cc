@@ -302,3 +302,42 @@ TEST_CASE("blocking send and receive see messages, time-outs and the end", "[ipc
     REQUIRE(end);
     CHECK_FALSE(end->has_value());
 }
+
+TEST_CASE("a channel of one request at a time reads the next when the last is answered and the answer is taken", "[ipc]")
+{
+    auto loop = Loop::create();
+    auto [a, b] = pair();
+    std::vector<uint32_t> asked;
+    ipc::Channel door(**loop, std::move(a), {[&](ipc::Message m) { asked.push_back(m.request); }, [](const std::string&) {}});
+    door.one_request_at_a_time();
+    for (uint32_t i = 1; i <= 20; ++i) {
+        ipc::Message m;
+        m.type = 9;
+        m.request = i;
+        REQUIRE(ipc::send_blocking(b.get(), m, 1000));
+    }
+    turn_until(**loop, [&] { return asked.size() == 1; });
+    for (int i = 0; i < 5; ++i) (*loop)->run_once(1ms);
+    CHECK(asked == std::vector<uint32_t>{1});
+    // The peer takes nothing: answers fill its socket, and then not even an answered request lets the next one in.
+    const std::string big(60'000, 'x');
+    std::size_t before = 0;
+    for (int i = 0; i < 200 && asked.size() < 20 && !door.congested(); ++i) {
+        before = asked.size();
+        REQUIRE(door.reply(asked.back(), 9, big));
+        if (!door.congested()) turn_until(**loop, [&] { return asked.size() > before; });
+    }
+    REQUIRE(door.congested());
+    for (int i = 0; i < 5; ++i) (*loop)->run_once(1ms);
+    CHECK(asked.size() == before);
+    std::size_t answers = 0;
+    std::string buffer;
+    while (answers < before) {
+        auto got = ipc::receive_datagram(b.get(), buffer, MSG_DONTWAIT);
+        REQUIRE(got);
+        if (got->kind == ipc::Received::Kind::message) ++answers;
+        else (*loop)->run_once(1ms);
+    }
+    turn_until(**loop, [&] { return asked.size() == before + 1; });
+    b.reset();
+}

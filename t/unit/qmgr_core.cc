@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/ipc/control.h"
 #include "lib/ipc/route.h"
+#include "lib/ipc/wire.h"
 #include "lib/log/log.h"
 #include "lib/queue/intake.h"
 #include "qmgr/core.h"
@@ -523,4 +524,119 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
     const auto found = list(request);
     REQUIRE(found.mails.size() == 1);
     CHECK(found.mails[0].id == ids.back());
+}
+
+namespace {
+// A program at the public socket.
+struct Asker {
+    explicit Asker(Public& door)
+    {
+        auto pair = std::move(*socket_pair(SOCK_SEQPACKET));
+        fd = std::move(pair.second);
+        door.client(std::move(pair.first));
+    }
+    void ask(ipc::QueueType type, std::string body)
+    {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(type);
+        m.request = ++asked;
+        m.body = std::move(body);
+        REQUIRE(ipc::send_blocking(fd.get(), m, 1000));
+    }
+    void look()
+    {
+        std::string buffer;
+        for (;;) {
+            const auto got = ipc::receive_datagram(fd.get(), buffer, MSG_DONTWAIT);
+            if (got && got->kind == ipc::Received::Kind::message) {
+                ++answered;
+                continue;
+            }
+            ended = ended || !got || got->kind == ipc::Received::Kind::closed;
+            return;
+        }
+    }
+    Fd fd;
+    uint32_t asked = 0, answered = 0;
+    bool ended = false;
+};
+}  // namespace
+
+TEST_CASE("one user's connections to the public socket are few, and root gets in beside them", "[qmgr][hostile]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    SECTION("a user")
+    {
+        Public door(rig.loop(), *rig.core, Rights{});
+        std::vector<std::unique_ptr<Asker>> all;
+        for (int i = 0; i < 30; ++i) all.push_back(std::make_unique<Asker>(door));
+        CHECK(door.clients() == 10);
+        all[29]->look();
+        CHECK(all[29]->ended);
+        all[0].reset();
+        REQUIRE(rig.until([&] { return door.clients() == 9; }));
+        all.push_back(std::make_unique<Asker>(door));
+        CHECK(door.clients() == 10);
+    }
+    SECTION("an admin")
+    {
+        Rights rights;
+        rights.admins.insert(::getuid());
+        Public door(rig.loop(), *rig.core, rights);
+        std::vector<std::unique_ptr<Asker>> all;
+        for (int i = 0; i < 210; ++i) all.push_back(std::make_unique<Asker>(door));
+        CHECK(door.clients() == 200);
+    }
+}
+
+TEST_CASE("who asks nothing at the public socket loses his place", "[qmgr][hostile]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    Public door(rig.loop(), *rig.core, Rights{}, std::chrono::milliseconds(20));
+    Asker silent(door);
+    REQUIRE(rig.until([&] { return door.clients() == 0; }));
+    silent.look();
+    CHECK(silent.ended);
+}
+
+TEST_CASE("pipelined questions are answered one by one, those of several connections too", "[qmgr][hostile]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    for (int i = 0; i < 3; ++i) put(disk, "s@host.example", {cat("late@far", i, ".example")});
+    rig.core->writer_came(0);
+    Public door(rig.loop(), *rig.core, Rights{});
+    std::vector<std::unique_ptr<Asker>> all;
+    for (int i = 0; i < 10; ++i) {
+        all.push_back(std::make_unique<Asker>(door));
+        for (int n = 0; n < 8; ++n) all.back()->ask(ipc::QueueType::list, ipc::ListRequest{}.encode());
+    }
+    CHECK(rig.until([&] {
+        bool done = true;
+        for (auto& a : all) {
+            a->look();
+            done = done && a->answered == a->asked;
+        }
+        return done;
+    }));
+    // One that leaves while its question waits takes nothing along.
+    for (auto& a : all) a->ask(ipc::QueueType::list, ipc::ListRequest{}.encode());
+    rig.loop().run_once(std::chrono::milliseconds(1));
+    for (std::size_t i = 1; i < all.size(); ++i) all[i].reset();
+    CHECK(rig.until([&] { return door.clients() == 1; }));
+    CHECK(rig.until([&] { all[0]->look(); return all[0]->answered == all[0]->asked; }));
 }
