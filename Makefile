@@ -32,7 +32,7 @@ WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wvla -Wformat=2 $(WERROR)
 WARN += $(if $(SANITIZE),-Wno-maybe-uninitialized)
 HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -ffunction-sections -fdata-sections)
 SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
-OPT ?= $(CXXFLAGS)
+OPT ?= $(if $(SANITIZE),-O1 -g1,$(CXXFLAGS))
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
 LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt
@@ -128,7 +128,7 @@ check-e2e: all stage
 	t/e2e/run $(TESTS)
 # The units once more under ASan and UBSan, in a build folder of their own.
 check-sanitize:
-	$(MAKE) -j2 SANITIZE=address,undefined OPT=-O1 unit
+	$(MAKE) -j2 SANITIZE=address,undefined unit
 	ASAN_OPTIONS=detect_leaks=1 build/sanitize/unit
 stage: all
 	@t/peers postfix bsd-mailx pflogsumm fail2ban
