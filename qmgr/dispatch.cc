@@ -134,9 +134,18 @@ void Scheduler::unqueue(Mail& mail)
     mail.queued_at.clear();
 }
 
-// One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once. Hosts
-// that have not answered yet get three quarters of that: a list full of dead ones, each waiting for its time-out, leaves
-// way for those that answer.
+// Hosts that have not answered yet get three quarters of an agent's attempts: a list full of dead ones, each waiting for
+// its time-out, leaves way for those that answer. And the last quarter of local's is for whoever has few: one user who
+// has much and is slow leaves way for the others.
+bool Scheduler::must_wait(const Destination& d) const
+{
+    const std::size_t agent = d.agent.number();
+    if (d.agent.kind == Agent::Kind::smtp) return !d.window.proven() && unknown_load_[agent] * 4 >= limits_.attempts * 3;
+    const std::size_t few = std::max<std::size_t>(1, limits_.attempts / 20);
+    return d.in_flight >= few && load_[agent] * 4 >= limits_.attempts * 3;
+}
+
+// One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once.
 void Scheduler::dispatch()
 {
     for (std::size_t agent = 0; agent < rings_.size(); ++agent) {
@@ -147,7 +156,7 @@ void Scheduler::dispatch()
             line.pop_front();
             d.in_ring = false;
             if (d.queue.empty() || !d.window.room(d.in_flight)) continue;
-            if (d.agent.kind == Agent::Kind::smtp && !d.window.proven() && unknown_load_[agent] * 4 >= limits_.attempts * 3) {
+            if (must_wait(d)) {
                 later.push_back(&d);
                 continue;
             }

@@ -35,6 +35,7 @@ Limits read_limits(const conf::Values& v)
     l.bounce_size = static_cast<uint64_t>(v.number("bounce_size_limit"));
     l.myhostname = v.text("myhostname");
     l.myorigin = v.text("myorigin");
+    l.delimiters = v.text("recipient_delimiter");
     l.postmaster = v.text("2bounce_notice_recipient");
     l.double_bounce = v.text("double_bounce_sender");
     const auto classes = v.list("notify_classes");

@@ -36,6 +36,7 @@ struct Limits {
     std::string double_bounce = "double-bounce";   // local part of the sender of such notices
     bool notify_postmaster = true;                 // notify_classes has 2bounce
     std::size_t header_size = 102'400;
+    std::string delimiters = "+";                  // recipient_delimiter
 
     const TransportLimits& transport(std::string_view name) const;
 };

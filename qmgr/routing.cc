@@ -160,15 +160,30 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
         return;
     }
     if (goes_to_local(transport)) {
-        // Each local recipient is a destination of its own: one full mailbox stops nobody else's mail.
-        static constexpr const char* kinds[] = {"", "mailbox ", "command ", "file "};
-        const std::string key = cat(kinds[static_cast<unsigned>(r.kind)], r.address.substr(0, 500));
-        enqueue(mail, destination(transport, key, {Agent::Kind::local, 0}), index);
+        enqueue(mail, destination(transport, local_key(transport, r), {Agent::Kind::local, 0}), index);
         return;
     }
     const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
     const uint32_t instance = destination_hash(destination_key(transport, hop)) % smtp_instances_;
     enqueue(mail, destination(transport, hop, {Agent::Kind::smtp, instance}), index);
+}
+
+// Each local user is a destination of his own, however many extensions, commands and files he makes up: what he locks
+// or lets hang stops nobody else's mail.
+std::string Scheduler::local_key(const std::string& transport, const MailRecipient& r) const
+{
+    using Kind = queue::Child::Kind;
+    if (r.kind == Kind::command || r.kind == Kind::file) {
+        const char* const kind = r.kind == Kind::command ? "command" : "file";
+        return r.run_as.empty() ? cat(kind, ' ', r.address.substr(0, 500)) : cat(kind, " of ", r.run_as);
+    }
+    std::string_view text = r.address;
+    if (text.starts_with('\\')) text.remove_prefix(1);
+    const auto address = mail::parse_address(text);
+    if (!address) return r.address.substr(0, 500);
+    const std::string user = mail::split_extension(address->local, limits_.delimiters).user;
+    // A user of the system has one mailbox under all local domains.
+    return (transport == "local" ? user : cat(user, '@', address->domain)).substr(0, 500);
 }
 
 // As local names it in Delivered-To: with a domain, without the mark of a final mailbox.

@@ -112,6 +112,7 @@ private:
     void deliver_to(Mail& mail, uint32_t index, std::string transport, std::string nexthop);
     void expand(Mail& mail, uint32_t index, std::vector<queue::Child> children, std::string by);
     std::string local_name(const MailRecipient& recipient) const;
+    std::string local_key(const std::string& transport, const MailRecipient& recipient) const;
     ExpansionLimits expansion_limits() const { return {limits_.expansion, limits_.expansion_depth, limits_.myorigin}; }
 
     // dispatch.cc: destinations, attempts, verdicts
@@ -125,6 +126,7 @@ private:
     void unqueue(Mail& mail);
     void ring(Destination& destination);
     void dispatch();
+    bool must_wait(const Destination& destination) const;
     bool send(Destination& destination);
     void take_verdict(Flight& flight, Mail& mail, ipc::Verdict verdict);
     void end_flight(uint64_t number);

@@ -159,6 +159,63 @@ TEST_CASE("one host with endless mail takes turns with the others", "[qmgr]")
     CHECK(answered < 20);
 }
 
+TEST_CASE("one user's extensions, commands and files leave way for everybody else's local mail", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.attempts = 100;
+    w.restart();
+    for (int i = 0; i < 800; ++i) w.take("a@host.example", {cat("alice+", i, i % 2 ? "@host.example" : "")});
+    CHECK(w.sent.size() == 20);
+    // Each of mallory's has a command and a file of its own.
+    for (int i = 0; i < 200; ++i) w.take("a@host.example", {cat("mallory+", i, "@host.example")});
+    CHECK(w.sent.size() == 40);
+    const auto is_mallory = [](const FakeWorld::Sent& s) { return s.attempt.targets[0].address.starts_with("mallory"); };
+    for (int n = 0; n < 400; ++n) {
+        const auto s = std::find_if(w.sent.begin(), w.sent.end(), is_mallory);
+        if (s == w.sent.end()) break;
+        ipc::Verdicts v{s->attempt.attempt, {expanded({cat("/bin/sleep ", n), cat("/home/mallory/", n)})}};
+        v.verdicts[0].index = s->attempt.targets[0].index;
+        for (std::size_t c = 0; c < 2; ++c) {
+            v.verdicts[0].children[c].kind = c ? queue::Child::Kind::file : queue::Child::Kind::command;
+            v.verdicts[0].children[c].run_as = "mallory";
+        }
+        const Agent agent = s->agent;
+        w.sent.erase(s);
+        w.scheduler->verdicts(agent, v);
+        w.run();
+    }
+    CHECK(w.sent.size() == 60);            // 20 at alice, 20 commands, 20 files
+    // The same command of somebody else is none of mallory's.
+    w.take("a@host.example", {"bob@host.example"});
+    REQUIRE(w.sent.back().attempt.targets[0].address == "bob@host.example");
+    ipc::Verdicts v{w.sent.back().attempt.attempt, {expanded({"/bin/sleep 1"})}};
+    v.verdicts[0].index = w.sent.back().attempt.targets[0].index;
+    v.verdicts[0].children[0].kind = queue::Child::Kind::command;
+    v.verdicts[0].children[0].run_as = "bob";
+    w.sent.pop_back();
+    w.scheduler->verdicts({Agent::Kind::local, 0}, v);
+    w.run();
+    CHECK(w.sent.back().attempt.targets[0].run_as == "bob");
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.files.empty());
+}
+
+TEST_CASE("a quarter of local's attempts is kept for users who have few", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.attempts = 40;
+    w.limits.transports["local"] = {1000, 1};
+    w.restart();
+    for (int i = 0; i < 200; ++i) w.take("a@host.example", {"alice@host.example"});
+    CHECK(w.sent.size() == 30);
+    for (int i = 0; i < 5; ++i) {
+        const auto id = w.take("a@host.example", {cat("u", i, "@host.example")});
+        CHECK(w.sent.back().attempt.queue_id == id);
+    }
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.files.empty());
+}
+
 TEST_CASE("back-off doubles a mail's age between the two settings", "[qmgr]")
 {
     FakeWorld w;
