@@ -6,6 +6,7 @@
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
+#include "lib/reception/hops.h"
 #include "lib/reception/settings.h"
 #include "smtpd/policy.h"
 
@@ -35,9 +36,9 @@ public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
         slot_ = place.slot;
-        hops_ = reception::hops_of_host();
+        hops_ = std::make_unique<reception::Hops>();
         TRY(take_settings(values));
-        trust_->warn();
+        trust_->warn(hops_->addresses());
         tls_.before_jail(values, place);
         if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
         return {};
@@ -47,6 +48,7 @@ public:
     Result<void> after_jail(Loop& loop) override
     {
         loop_ = &loop;
+        hops_->watch(loop, [this](const std::vector<net::Address>& come) { trust_->warn(come); });
         pool_ = std::make_unique<disk::Pool>(disk_threads, [&loop](std::function<void()> done) { loop.post(std::move(done)); });
         intake_ = TRY(queue::Intake::open(disk::posix_disk(), ".", slot_, system_clock(), pool_.get()));
         const unsigned swept = TRY(intake_->sweep_drafts(system_clock().wall_us() - draft_age_us));
@@ -78,6 +80,7 @@ public:
 
     void on_client(const std::string& listener, Fd client, net::Address peer) override
     {
+        hops_->catch_up();    // a route that came before this client counts for him
         sessions_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
     }
 
@@ -107,8 +110,8 @@ private:
     {
         auto networks = TRY(table::MatchList::networks(values.list("mynetworks")));
         auto exempt = TRY(table::MatchList::networks(values.list("smtpd_client_event_limit_exceptions")));
-        trust_ = std::make_shared<const Trust>(std::move(networks), hops_);
-        exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_);
+        trust_ = std::make_shared<const Trust>(std::move(networks), hops_->addresses());
+        exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_->addresses());
         settings_ = reception::read_settings(values, "smtpd");
         return {};
     }
@@ -122,7 +125,7 @@ private:
 
     Loop* loop_ = nullptr;
     unsigned slot_ = 0;
-    std::vector<net::Address> hops_;
+    std::unique_ptr<reception::Hops> hops_;
     std::map<std::string, std::string> hosts_;
     std::shared_ptr<const Trust> trust_, exempt_;             // shared_ptr: see MxPolicy
     reception::Settings settings_;

@@ -9,6 +9,8 @@ namespace {
 
 const smtp::Reply welcome{250, "2.1.5", "Ok"};
 
+// "user%elsewhere@relay.example": whoever is behind us may send it on to elsewhere, for a stranger (Postfix's allow_untrusted_routing).
+bool routes_on(const mail::Address& address) { return address.local.find_first_of("@%!") != std::string::npos; }
 bool is_postmaster(const mail::Address& address) { return iequals(address.local, "postmaster"); }
 
 }  // namespace
@@ -25,6 +27,8 @@ smtp::Reply MxPolicy::verdict(const ipc::Route& route, const mail::Address& addr
     if (route.kind == ipc::Route::Kind::defer) return {451, enhanced("4.3.0", '4'), cat(who, route.text.empty() ? "Temporary lookup failure" : route.text)};
     // Relaying comes first: who may not use us learns nothing else.
     if (route.address_class == ipc::AddressClass::remote && origin == mail::Origin::stranger) return {554, "5.7.1", cat(who, "Relay access denied")};
+    if (route.address_class == ipc::AddressClass::relay && origin == mail::Origin::stranger && routes_on(address))
+        return {554, "5.7.1", cat(who, "Relay access denied")};
     if (route.kind == ipc::Route::Kind::reject) {
         // RFC 5321 §4.5.1: whoever answers for a domain hears its postmaster's mail.
         if (is_postmaster(address) && route.address_class != ipc::AddressClass::remote) return welcome;
