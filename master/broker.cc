@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "lib/base/text.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
@@ -104,11 +105,7 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
     if (!found) return refuse(ipc::Code::unavailable, found.error().text);
     if (found->found == ipc::UserReply::Found::temporary) return refuse(ipc::Code::unavailable, found->text);
     if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", user));
-    WorkerPolicy policy;
-    policy.minimum_uid = values_.number("local_minimum_uid");
-    policy.listed = values_.list("local_listed_users");
-    policy.unprivileged = options_.unprivileged;
-    policy.own_uid = ::geteuid();
+    const auto policy = daemon::WorkerPolicy::from(values_, options_.unprivileged, ::geteuid());
     if (auto fits = policy.check(*found); !fits) {
         log::warning("refused a process for user ", printable(user), ": ", fits.error().text);
         return refuse(ipc::Code::refused, fits.error().text);

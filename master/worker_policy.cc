@@ -3,11 +3,9 @@
 
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "lib/base/text.h"
-#include "lib/daemon/roles.h"
 
 namespace veredus::master {
 
@@ -16,24 +14,6 @@ Result<void> check_user_name(std::string_view name)
     if (name.empty() || name.size() >= sizeof(ipc::Serve::name)) return fail("a user name has 1 to 63 bytes");
     for (const char c : name)
         if (static_cast<unsigned char>(c) < 0x21 || c == 0x7F || c == '/' || c == ':') return fail("not a user name");
-    return {};
-}
-
-Result<void> WorkerPolicy::check(const ipc::UserReply& user) const
-{
-    if (unprivileged) {
-        if (user.uid != own_uid) return fail(cat("uid ", user.uid, " is not ours, and this instance runs without root"));
-        return {};
-    }
-    if (user.uid == 0) return fail("uid 0 is never served: give root an alias in the aliases file");
-    if (user.gid == 0) return fail("its group is root's: never served");
-    if (user.uid > UINT32_MAX - 2) return fail("not a uid");
-    if (user.name == daemon::root_mailbox_account) return {};    // made for this, and has nothing else
-    // A process with the queue's own uid would be one step from every mail.
-    for (const daemon::Account& account : daemon::accounts())
-        if (!account.user.empty() && account.user == user.name) return fail("it is one of the mail system's own users");
-    if (int64_t{user.uid} < minimum_uid && std::find(listed.begin(), listed.end(), user.name) == listed.end())
-        return fail(cat("uid ", user.uid, " is below local_minimum_uid (", minimum_uid, ") and the user is not in local_listed_users"));
     return {};
 }
 

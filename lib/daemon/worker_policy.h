@@ -3,26 +3,23 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "lib/base/result.h"
-#include "lib/ipc/control.h"
+#include "lib/conf/values.h"
 #include "lib/ipc/user.h"
 
-namespace veredus::master {
+namespace veredus::daemon {
 
 struct WorkerPolicy {
     int64_t minimum_uid = 1;
     std::vector<std::string> listed;
     bool unprivileged = false;
     uint32_t own_uid = 0;
+    static WorkerPolicy from(const conf::Values& values, bool unprivileged, uint32_t own_uid);
     Result<void> check(const ipc::UserReply& user) const;
+    // What router may hear: a user who would get no process takes no mail, so a stranger is refused and needs no bounce.
+    ipc::UserReply as_recipient(ipc::UserReply user) const;
 };
 
-Result<void> check_user_name(std::string_view name);
-Result<ipc::Serve> make_serve(const ipc::UserReply& user, bool unprivileged);
-// Never waits: a zygote that does not read is "unavailable".
-Result<void> send_serve(int zygote, const ipc::Serve& order, int channel);
-
-}  // namespace veredus::master
+}  // namespace veredus::daemon

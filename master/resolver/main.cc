@@ -8,6 +8,7 @@
 
 #include "lib/base/text.h"
 #include "lib/daemon/service.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/log/log.h"
 #include "master/resolver/users.h"
 
@@ -23,6 +24,8 @@ public:
     {
         users_ = std::make_unique<Users>(system_clock(), values.seconds("user_cache_time"), place.unprivileged);
         users_->set_sources(values.list("passdb"));
+        unprivileged_ = place.unprivileged;
+        policy_ = daemon::WorkerPolicy::from(values, unprivileged_, ::geteuid());
         // Still root: a file that cannot be read is found now, not at the first mail.
         for (const std::string& path : users_->files()) users_->set_file(path, TRY(read_file(path, max_passwd_file)));
         return {};
@@ -48,6 +51,7 @@ public:
         // A file that is new in passdb arrives from master right behind the settings; until then its users are "temporary".
         users_->set_sources(values.list("passdb"));
         users_->set_cache_seconds(values.seconds("user_cache_time"));
+        policy_ = daemon::WorkerPolicy::from(values, unprivileged_, ::geteuid());
         return {};
     }
 
@@ -71,11 +75,15 @@ private:
             peers_.erase(peer);
             return;
         }
-        (void)peer->second->reply(message, message.type, users_->find(request->name).encode());
+        auto user = users_->find(request->name);
+        if (who == "router") user = policy_.as_recipient(std::move(user));
+        (void)peer->second->reply(message, message.type, user.encode());
     }
 
     Loop* loop_ = nullptr;
     std::unique_ptr<Users> users_;
+    daemon::WorkerPolicy policy_;
+    bool unprivileged_ = false;
     uint64_t next_ = 0;
     std::map<uint64_t, std::unique_ptr<ipc::Channel>> peers_;
 };

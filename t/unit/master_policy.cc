@@ -13,6 +13,7 @@
 
 #include "lib/base/text.h"
 #include "lib/daemon/instance.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/daemon/zygote.h"
 #include "master/backoff.h"
 #include "master/notify.h"
@@ -53,7 +54,7 @@ static ipc::UserReply user(std::string name, uint32_t uid, uint32_t gid)
 
 TEST_CASE("no process is ever started for root, for our own users, or below the minimum", "[master][worker]")
 {
-    master::WorkerPolicy policy;
+    daemon::WorkerPolicy policy;
     policy.minimum_uid = 1000;
     policy.listed = {"www-data"};
     CHECK(policy.check(user("alice", 1000, 1000)));
@@ -71,9 +72,26 @@ TEST_CASE("no process is ever started for root, for our own users, or below the 
     CHECK_FALSE(policy.check(user("toor", 0, 5)));
 }
 
+TEST_CASE("whoever gets no process is nobody for router, and nothing else changes", "[master][worker]")
+{
+    using Found = ipc::UserReply::Found;
+    daemon::WorkerPolicy policy;
+    policy.minimum_uid = 1000;
+    CHECK(policy.as_recipient(user("alice", 1000, 1000)).found == Found::yes);
+    CHECK(policy.as_recipient(user("veredus-root", 120, 120)).found == Found::yes);
+    for (const ipc::UserReply& refused : {user("daemon", 1, 1), user("veredus-queue", 1001, 1001), user("toor", 0, 0)}) {
+        const auto told = policy.as_recipient(refused);
+        CHECK(told.found == Found::no);
+        CHECK(told.name == refused.name);
+        CHECK(told.uid == 0);
+    }
+    ipc::UserReply away;
+    CHECK(policy.as_recipient(away).found == Found::temporary);
+}
+
 TEST_CASE("without root only our own uid is served", "[master][worker]")
 {
-    master::WorkerPolicy policy;
+    daemon::WorkerPolicy policy;
     policy.unprivileged = true;
     policy.own_uid = 1234;
     CHECK(policy.check(user("alice", 1234, 1234)));
