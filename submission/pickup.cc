@@ -13,6 +13,7 @@
 #include "lib/log/log.h"
 #include "lib/mail/date.h"
 #include "lib/queue/drop_format.h"
+#include "lib/smtp/dot.h"
 
 namespace veredus::submission {
 
@@ -51,9 +52,19 @@ struct Pickup::Taking {
     Fd file;
     uint32_t uid = 0;
     Parser parser;
+    smtp::DotReader lines{smtp::DotReader::Dots::plain};    // veredus-drop may be fed by anyone: CRLF line ends only from here on
     mail::HeaderCutter cutter;
     mail::Envelope envelope;
     std::optional<queue::Draft> draft;
+
+    Result<void> content(std::string_view bytes)
+    {
+        const bool in_header = !cutter.done();
+        const std::string_view body = cutter.feed(bytes);
+        if (cutter.too_long()) return bad_file("its header is too long");
+        if (in_header && cutter.done()) TRY(draft->append(cutter.take_body_start()));
+        return draft->append(body);
+    }
 };
 
 Pickup::Pickup(disk::Directory fresh, disk::Directory tmp, queue::Intake& intake, disk::Pool* pool, const Clock& clock, PickupSettings settings, Doors doors)
@@ -197,11 +208,14 @@ void Pickup::step(const std::string& name)
 
 Result<bool> Pickup::read_on(Taking& taking)
 {
-    static thread_local std::string buffer(slice, '\0');
+    static thread_local std::string buffer(slice, '\0'), clean;
     const ssize_t n = ::read(taking.file.get(), buffer.data(), buffer.size());
     if (n < 0) return fail_errno("read");
     if (n == 0) {
         if (!taking.parser.ended()) return bad_file("it ends too early");
+        clean.clear();
+        taking.lines.finish(clean);
+        TRY(taking.content(clean));
         taking.cutter.finish();
         TRY(taking.draft->append(taking.cutter.take_body_start()));
         return true;
@@ -214,11 +228,10 @@ Result<bool> Pickup::read_on(Taking& taking)
         case Parser::Step::bad: return bad_file(taking.parser.error());
         case Parser::Step::record: TRY(record(taking)); break;
         case Parser::Step::content: {
-            const bool in_header = !taking.cutter.done();
-            const std::string_view body = taking.cutter.feed(taking.parser.payload());
-            if (taking.cutter.too_long()) return bad_file("its header is too long");
-            if (in_header && taking.cutter.done()) TRY(taking.draft->append(taking.cutter.take_body_start()));
-            TRY(taking.draft->append(body));
+            clean.clear();
+            taking.lines.feed(taking.parser.payload(), clean);
+            TRY(taking.content(clean));
+            break;
         }
         }
     }

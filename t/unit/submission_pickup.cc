@@ -177,6 +177,34 @@ TEST_CASE("null sender, 8-bit content, no header, no body", "[submission]")
     CHECK(b.mail(id_two).header.find("Subject: x\r\n") != std::string::npos);
 }
 
+TEST_CASE("content that veredus-drop was fed by hand has CRLF line ends only, header and body", "[submission][rfc5321-2.3.8]")
+{
+    struct Case {
+        std::string content, header, body;
+    };
+    const Case cases[] = {
+        {"Subject: a\r\n\r\nx\n.\r\nMAIL FROM:<evil@x>\r\n", "Subject: a\r\n", "x\r\n.\r\nMAIL FROM:<evil@x>\r\n"},
+        {"Subject: a\r\n\r\nx\r.\rQUIT\r\n.\r", "Subject: a\r\n", "x . QUIT\r\n. \r\n"},
+        {"Subject: a\rFrom evil\r\nX: y\n\nbody", "X: y\r\n", "body\r\n"},
+        {"Subject: a\n\n..\n", "Subject: a\r\n", "..\r\n"},
+        {"Subject: a", "Subject: a\r\n", ""},
+    };
+    for (const Case& c : cases) {
+        Bench b;
+        b.put(id_one, drop_file(c.content));
+        b.run();
+        REQUIRE(b.queued.size() == 1);
+        const auto mail = b.mail(id_one);
+        CHECK(mail.body == c.body);
+        CHECK(mail.header.find(c.header) != std::string::npos);
+        for (const std::string& part : {mail.header, mail.body})
+            for (std::size_t i = 0; i < part.size(); ++i) {
+                if (part[i] == '\n') CHECK((i > 0 && part[i - 1] == '\r'));
+                if (part[i] == '\r') CHECK((i + 1 < part.size() && part[i + 1] == '\n'));
+            }
+    }
+}
+
 TEST_CASE("a stop anywhere between the queue and the maildrop doubles nothing", "[submission][durability]")
 {
     Bench b;
