@@ -76,6 +76,9 @@ Result<Path> parse_path(std::string_view rest, std::string_view keyword, bool st
         if (!null_allowed) return fail("no address");
         return path;
     }
+    // "alice@example.org." is what DNS people write; as Postfix does, the root's dot is dropped.
+    if (const std::size_t at = inner.rfind('@'); !strict && at != std::string_view::npos && inner.size() > at + 2 && inner.ends_with('.') && !inner.ends_with(".."))
+        inner.remove_suffix(1);
     path.address = TRY(mail::parse_address(inner));
     if (strict && (path.address.local.size() > max_local_part || inner.size() > max_path)) return fail("the address is too long");
     path.utf8 = !is_ascii(inner);

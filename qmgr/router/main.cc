@@ -15,6 +15,7 @@ namespace {
 constexpr std::chrono::seconds resolver_deadline{5};
 constexpr std::size_t most_recipients = 500;
 constexpr int64_t look_us = us_per_second / 20;     // how often files are looked at, at most; before a refusal, always
+constexpr int64_t interfaces_look_us = 30 * us_per_second;
 constexpr std::chrono::milliseconds rest{250};      // a refusal waits this long at a time while a file may be half written,
 constexpr int most_rests = 12;                      // and this often: somebody may write into a file all day
 constexpr int64_t repeat_us = 60 * us_per_second;   // how often the same trouble is said
@@ -65,8 +66,18 @@ private:
         users_.keep_for(values.seconds("user_cache_time"));
         routing_ = std::make_unique<Routing>(values, own_addresses(values.list("inet_interfaces")));
         ++generation_;
-        looked_us_ = system_clock().mono_us();
+        looked_us_ = interfaces_us_ = system_clock().mono_us();
         for (const std::string& trouble : routing_->trouble()) say(trouble);
+    }
+
+    // An interface may have come up since; a stranger's guesses cost a look now and then.
+    void look_at_interfaces(const ipc::RouteRequest& request)
+    {
+        const int64_t now = system_clock().mono_us();
+        const auto strange = [this](const std::string& r) { return routing_->is_strange_literal(r); };
+        if (now - interfaces_us_ < interfaces_look_us || std::none_of(request.recipients.begin(), request.recipients.end(), strange)) return;
+        interfaces_us_ = now;
+        if (routing_->set_own(own_addresses(values_.list("inet_interfaces")))) ++generation_;
     }
 
     bool look_at_files(bool always)
@@ -118,6 +129,7 @@ private:
             return;
         }
         look_at_files(false);
+        look_at_interfaces(*request);
         decide({id, message.request, std::move(*request), 0, 0});
     }
 
@@ -175,7 +187,7 @@ private:
     conf::Values values_;
     std::unique_ptr<Routing> routing_;
     uint32_t generation_ = static_cast<uint32_t>(random_u64());   // another one after a restart
-    int64_t looked_us_ = 0;
+    int64_t looked_us_ = 0, interfaces_us_ = 0;
     std::map<std::string, int64_t> said_;
     UserCache users_{system_clock(), [this](const std::string& name, std::function<void(Known)> answer) { ask_resolver(name, std::move(answer)); }};
     uint64_t last_peer_ = 0;

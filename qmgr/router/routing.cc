@@ -198,6 +198,20 @@ bool Routing::is_own_literal(std::string_view domain) const
     return address && std::any_of(own_.begin(), own_.end(), [&](const net::Address& own) { return own.same_ip(*address); });
 }
 
+bool Routing::is_strange_literal(std::string_view recipient) const
+{
+    const std::size_t at = recipient.rfind('@');
+    return at != std::string_view::npos && recipient.ends_with(']') && recipient.substr(at).starts_with("@[") && !is_own_literal(recipient.substr(at + 1));
+}
+
+bool Routing::set_own(std::vector<net::Address> own)
+{
+    const auto same = [](const net::Address& a, const net::Address& b) { return a.same_ip(b); };
+    const bool changed = !std::is_permutation(own.begin(), own.end(), own_.begin(), own_.end(), same);
+    own_ = std::move(own);
+    return changed;
+}
+
 Result<Routing::Place> Routing::classify(const std::string& domain) const
 {
     const auto in = [&](const Held<table::MatchList>& list) -> Result<bool> {

@@ -44,6 +44,10 @@ public:
     // `why`, when given, gets what is behind a temporary failure; peers are not told paths and errors of ours.
     ipc::Route route(const Question& question, const Users& users, std::vector<std::string>& ask, std::string* why = nullptr) const;
 
+    // "user@[192.0.2.1]" that is not ours as far as is known: interfaces come and go.
+    bool is_strange_literal(std::string_view recipient) const;
+    bool set_own(std::vector<net::Address> own);            // true when they are others than before
+
     // Looks at the files behind all tables; true when an answer may differ now. `trouble`: what cannot be read, once more
     // each time.
     bool refresh(std::vector<std::string>& trouble);

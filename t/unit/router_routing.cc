@@ -97,6 +97,17 @@ TEST_CASE("the class of an address, and whether it exists", "[router]")
     }
 }
 
+TEST_CASE("an address literal that became ours since is ours", "[router][rfc5321-4.1.3]")
+{
+    Routing routing = routing_of("");
+    for (const char* strange : {"alice@[192.0.2.2]", "alice@[IPv6:2001:db8::2]", "alice@[nonsense]"}) CHECK(routing.is_strange_literal(strange));
+    for (const char* plain : {"alice@[192.0.2.1]", "alice@[IPv6:2001:db8::1]", "alice@example.org", "alice", "a[192.0.2.2]", "@", ""}) CHECK_FALSE(routing.is_strange_literal(plain));
+    CHECK_FALSE(routing.set_own({*net::Address::parse_ip("2001:db8::1", 0), *net::Address::parse_ip("192.0.2.1", 0)}));
+    CHECK(routing.set_own({*net::Address::parse_ip("192.0.2.2", 0)}));
+    CHECK(routed(routing, {"", "alice@[192.0.2.2]"}) == "local deliver alice@[192.0.2.2] local:");
+    CHECK(routed(routing, {"", "alice@[192.0.2.1]"}).starts_with("remote "));
+}
+
 TEST_CASE("postmaster needs no account, and an alias for it wins", "[router][rfc5321-4.5.1]")
 {
     CHECK(routed("", "Postmaster@example.org") == "local expand Postmaster@example.org >root@example.org");

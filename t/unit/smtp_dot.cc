@@ -204,6 +204,10 @@ TEST_CASE("paths and their parameters", "[smtp][rfc5321-4.1.2]")
         CHECK(mail(c.text, false) == c.loose);
     }
     CHECK_FALSE(parse_rcpt_to("TO:<>", false));
+    CHECK(parse_rcpt_to("TO:<alice@b.org.>", false)->address.text() == "alice@b.org");
+    CHECK(parse_mail_from("FROM:<alice@b.org.>", false)->address.text() == "alice@b.org");
+    for (const char* bad : {"TO:<alice@b.org..>", "TO:<alice@.>", "TO:<@.>", "TO:<alice@[192.0.2.1].x.>"}) CHECK_FALSE(parse_rcpt_to(bad, false));
+    CHECK_FALSE(parse_rcpt_to("TO:<alice@b.org.>", true));
     CHECK(parse_rcpt_to("TO:<Postmaster>", true)->address.local == "Postmaster");
     CHECK(parse_rcpt_to("TO:<j\xc3\xbc@b.org>", true)->utf8);
     CHECK_FALSE(parse_rcpt_to("TO:<" + std::string(65, 'a') + "@b.org>", true));
