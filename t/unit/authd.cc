@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "lib/auth/passwd_file.h"
 #include "lib/auth/password.h"
 #include "lib/base/text.h"
@@ -59,10 +61,10 @@ struct Guesser {
 
 bool enters_at_once(Gate& gate, const std::string& address, const std::string& user, int64_t now, Outcome outcome = Outcome::success)
 {
-    bool begun = false;
-    gate.enter(address, user, now, [&](bool may) { begun = may; });
-    if (begun) gate.done(address, user, now, outcome, "right");
-    return begun;
+    const auto begun = std::make_shared<bool>(false);    // shared: a start that the gate puts off comes after this returned
+    gate.enter(address, user, now, [begun](bool may) { *begun = may; });
+    if (*begun) gate.done(address, user, now, outcome, "right");
+    return *begun;
 }
 
 }  // namespace
