@@ -198,7 +198,8 @@ Result<std::vector<CertificateFacts>> check_keys(const ServerKeys& keys)
 
 Result<std::unique_ptr<ServerContext>> ServerContext::load(const std::string& cert_file, const std::string& key_file)
 {
-    Chain chain{cert_file, TRY(read_file(cert_file, max_pem_file)), false};
+    std::string pem = TRY(read_file(cert_file, max_pem_file));    // not within the braces: an early return there leaks what was made
+    Chain chain{cert_file, std::move(pem), false};
     if (!key_file.empty() && key_file != cert_file) {    // one file may hold both
         chain.name = cat(cert_file, " and ", key_file);
         append(chain.pem, "\n", TRY(read_file(key_file, max_pem_file)));
