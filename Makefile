@@ -112,7 +112,7 @@ check-unit: $(BUILD)/unit
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
 build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev catch2
-test_packages := python3 iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio
+test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
 
