@@ -186,6 +186,9 @@ install: all
 	$(INSTALL) -d $d$(sbindir) $d$(bindir) $d$(libexecdir)/veredus $d$(prefix)/lib $d$(sysconfdir)/veredus $d$(sysconfdir)/init.d $d$(systemdunitdir)
 	for p in $(libexec_programs); do $(INSTALL) $(STRIP) -m 755 $(BUILD)/bin/$$p $d$(libexecdir)/veredus/ || exit 1; done
 	$(INSTALL) $(STRIP) -m 755 $(BUILD)/bin/veredus $(BUILD)/bin/sendmail $d$(sbindir)/
+	@# An upgrade keeps the right that veredus setup gave: without it every user's sendmail would fail until the next setup.
+	@if test -z '$(DESTDIR)' && test "$$(id -u)" = 0 && getent group veredus-drop >/dev/null; then \
+		chgrp veredus-drop $(libexecdir)/veredus/veredus-drop && chmod 2755 $(libexecdir)/veredus/veredus-drop; fi
 	for n in mailq newaliases; do ln -sf ../sbin/sendmail $d$(bindir)/$$n || exit 1; done
 	ln -sf sendmail $d$(sbindir)/newaliases
 	ln -sf ../sbin/sendmail $d$(prefix)/lib/sendmail
