@@ -59,7 +59,8 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
 
     void call(Waiting w)
     {
-        if (!channel) return keep(std::move(w));
+        // A channel whose end is noticed but not told yet takes questions to the grave.
+        if (!channel || !channel->open()) return keep(std::move(w));
         if (w.last_try) return channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done));
         // A question that died with the neighbour is put to its successor, once: it may be what it died of.
         const auto copy = std::make_shared<Waiting>(std::move(w));
@@ -151,7 +152,7 @@ void Link::call(uint16_t type, std::string body, std::span<const int> fds, milli
 {
     Private& p = *private_;
     if (fds.empty()) return p.call({type, std::move(body), deadline, std::move(done)});
-    if (p.channel) return p.channel->call(type, std::move(body), fds, deadline, std::move(done));
+    if (p.channel && p.channel->open()) return p.channel->call(type, std::move(body), fds, deadline, std::move(done));
     p.refuse(std::move(done));
 }
 

@@ -183,13 +183,16 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         m.body = std::move(h.body);
         std::vector<int> fds;
         for (const Fd& f : h.fds) fds.push_back(f.get());
+        // Among the calls before it is sent: when sending finds that the peer is gone, the end answers it with all others.
+        calls.emplace(m.request, Call{std::move(h.done), loop.now_us() + h.deadline.count() * 1000});
         if (auto sent = put(m, fds); !sent) {
-            loop.defer([self = shared_from_this(), done = std::move(h.done), error = sent.error()] {
+            auto call = calls.extract(m.request);
+            if (call.empty()) return;
+            loop.defer([self = shared_from_this(), done = std::move(call.mapped().done), error = sent.error()] {
                 if (!self->destroyed) done(unexpected(error));
             });
             return;
         }
-        calls.emplace(m.request, Call{std::move(h.done), loop.now_us() + h.deadline.count() * 1000});
         if (!timer->armed()) timer->start(std::chrono::milliseconds(std::min<int64_t>(h.deadline.count(), 1000)));
     }
 
@@ -297,6 +300,7 @@ Result<void> Channel::reply(const Message& to, uint16_t type, std::string body, 
 
 std::size_t Channel::in_flight() const { return private_->calls.size() + private_->held.size(); }
 bool Channel::congested() const { return !private_->waiting.empty(); }
+bool Channel::open() const { return !private_->dead; }
 int Channel::fd() const { return private_->fd.get(); }
 
 }  // namespace veredus::ipc

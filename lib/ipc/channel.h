@@ -32,6 +32,9 @@ public:
     Result<void> reply(uint32_t request, uint16_t type, std::string body, std::span<const int> fds = {});
     std::size_t in_flight() const;                        // calls without an answer yet
     bool congested() const;                               // messages wait for the socket
+    // False as soon as the end is noticed, which is before `closed` is called. What is asked after that may stay unanswered,
+    // because `closed` comes first and the owner may destroy the channel in it.
+    bool open() const;
     int fd() const;
 
 private:

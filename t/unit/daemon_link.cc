@@ -115,6 +115,37 @@ TEST_CASE("when the neighbour dies, its successor is asked; when that dies too, 
     REQUIRE(scene.wait([&] { return states.size() == 5; }));
 }
 
+TEST_CASE("what is asked in the very turn in which a neighbour's death is noticed is answered too", "[daemon][link]")
+{
+    Scene scene;
+    scene.master.there = true;
+    daemon::Link link(*scene.loop, "router");
+    std::vector<bool> states;
+    link.on_state([&](bool up) { states.push_back(up); });
+    link.start();
+    REQUIRE(link.connected());
+    std::string answer;
+    bool asked = false;
+    // Two pairs of descriptors that get ready in the same turn, so that one of them is served after the link's.
+    auto other = socket_pair(SOCK_SEQPACKET);
+    REQUIRE(other);
+    Watch watch(*scene.loop, other->first.get(), readable, [&](unsigned) {
+        if (asked) return;
+        asked = true;
+        link.call(7, "question", {}, milliseconds(20'000), [&](Result<ipc::Message> got) { answer = got ? got->body : got.error().text; });
+    });
+    scene.master.theirs.reset();
+    other->second.reset();
+    REQUIRE(scene.wait([&] { return asked && states == std::vector<bool>{true, false, true}; }));
+    auto question = ipc::recv_blocking(scene.master.theirs.get(), 5000);
+    REQUIRE(question);
+    REQUIRE(*question);
+    CHECK((*question)->body == "question");
+    REQUIRE(ipc::send_blocking(scene.master.theirs.get(), {7, true, (*question)->request, 0, "answer", {}}, 5000));
+    REQUIRE(scene.wait([&] { return !answer.empty(); }));
+    CHECK(answer == "answer");
+}
+
 TEST_CASE("a neighbour that hangs up at once is asked for less and less often", "[daemon][link]")
 {
     Scene scene;
