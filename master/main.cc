@@ -109,7 +109,7 @@ std::string errors_of(const conf::File& file)
     return errors;
 }
 
-Result<void> prepare_disk(const conf::Values& values, bool unprivileged)
+Result<void> prepare_disk(const conf::Values& values, const std::string& libexec, bool unprivileged)
 {
     TRY(daemon::make_directories(daemon::run_directories(values, unprivileged), false));
     const auto wanted = TRY(daemon::wanted_directories(values, unprivileged));
@@ -117,7 +117,9 @@ Result<void> prepare_disk(const conf::Values& values, bool unprivileged)
         TRY(daemon::make_directories(wanted, false));
         return {};
     }
-    const auto wrong = daemon::check_directories(wanted);
+    auto wrong = daemon::check_directories(wanted);
+    // A system whose users' sendmail fails must not look as if it were up.
+    if (std::string drop = daemon::check_drop_program(libexec); !drop.empty()) wrong.push_back(std::move(drop));
     if (wrong.empty()) return {};
     std::string text;
     for (const std::string& line : wrong) append(text, line, "\n");
@@ -141,7 +143,7 @@ Outcome run(Arguments& arguments, Verdict& verdict)
     for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::warning(diagnostic.file, ':', diagnostic.line, ": ", diagnostic.text);
     if (target->settings().target == log::Target::syslog && target->fd() < 0)
         std::fprintf(stderr, "master: warning: no syslog daemon listens on %s: what is logged is lost until one does (or set maillog_file)\n", target->settings().path.c_str());
-    if (auto ready = prepare_disk(values, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
+    if (auto ready = prepare_disk(values, options.libexec, options.unprivileged); !ready) return {EX_CONFIG, ready.error().text};
     // A trial's, and that of a host that `veredus setup` last saw before there was TLS.
     if (auto made = daemon::make_own_certificate(values, options.config_directory); !made) log::warning("no certificate for TLS: ", made.error().text);
     else if (!made->empty()) log::info(*made);

@@ -133,6 +133,16 @@ std::vector<std::string> check_directories(const std::vector<Wanted>& wanted)
     return wrong;
 }
 
+std::string check_drop_program(const std::string& libexec)
+{
+    const std::string path = cat(libexec, "/veredus-drop");
+    struct stat info{};
+    if (::stat(path.c_str(), &info) < 0) return fail_errno(path).error.text;
+    const group* drop = ::getgrnam("veredus-drop");
+    if (drop && info.st_gid == drop->gr_gid && (info.st_mode & S_ISGID) && (info.st_mode & S_IXOTH)) return "";
+    return cat(path, ": is not set-gid veredus-drop, so sendmail cannot queue mail for users; `veredus setup` mends it");
+}
+
 Result<std::vector<std::string>> make_directories(const std::vector<Wanted>& wanted, bool only_say)
 {
     std::vector<std::string> done;

@@ -25,6 +25,8 @@ Result<std::vector<Wanted>> wanted_directories(const conf::Values& values, bool 
 std::vector<std::string> check_directories(const std::vector<Wanted>& wanted);
 // Makes what is missing and mends owner and mode, parents first; says what it did. Never follows a symbolic link.
 Result<std::vector<std::string>> make_directories(const std::vector<Wanted>& wanted, bool only_say);
+// What is wrong with `libexec`/veredus-drop, the setgid program behind sendmail(1); empty: all is well. For a start as root.
+std::string check_drop_program(const std::string& libexec);
 // run_directory and its empty/: /run is a tmpfs, so every start makes them.
 std::vector<Wanted> run_directories(const conf::Values& values, bool unprivileged);
 

@@ -65,13 +65,7 @@ void Check::programs()
     look("master");
     for (const daemon::Role& role : daemon::roles()) look(role.program);
     if (!root_) return;
-    const std::string path = cat(libexec_, "/veredus-drop");
-    struct stat info{};
-    const group* drop = ::getgrnam("veredus-drop");
-    if (::stat(path.c_str(), &info) < 0)
-        error(fail_errno(path).error.text);
-    else if (!drop || info.st_gid != drop->gr_gid || !(info.st_mode & S_ISGID))
-        error(cat(path, ": is not set-gid veredus-drop, so sendmail cannot queue mail; `veredus setup` mends it"));
+    if (const std::string wrong = daemon::check_drop_program(libexec_); !wrong.empty()) error(wrong);
 }
 
 void Check::accounts()
