@@ -21,6 +21,12 @@ std::string word(std::string_view text)
 
 std::string Client::label() const { return cat(name, '[', address.is_ip() ? address.ip() : std::string("unknown"), ']'); }
 
+std::string client_network(const net::Address& address)
+{
+    const std::string bytes = address.ip_bytes();
+    return bytes.size() == 16 ? bytes.substr(0, 8) : bytes;
+}
+
 std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
                         const Talk& talk)
 {

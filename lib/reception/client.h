@@ -18,6 +18,9 @@ struct Client {
     std::string label() const;              // "mail.example.org[192.0.2.7]"
 };
 
+// What limits per client count by: the IPv4 address, or the /64 of an IPv6 one, because a single host has a whole /64 to choose from.
+std::string client_network(const net::Address& address);
+
 // What the log and the Received field say of the conversation.
 struct Talk {
     std::string_view helo, protocol;        // protocol as in RFC 3848

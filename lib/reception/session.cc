@@ -19,6 +19,7 @@ using smtp::Reply;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr std::size_t content_to_count = 1024;     // bytes of content that count as a sign of life
 constexpr std::size_t held_limit = 32 * 1024;      // unanswered input of one session; then we stop reading
 constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does not take; then too
 constexpr std::size_t foreseen_at_once = 300;
@@ -104,10 +105,15 @@ void Session::welcome()
 void Session::on_data(std::string_view bytes)
 {
     if (stage_ != Stage::talking) return;
-    house_.touch(*this);
     in_engine_ = true;
     const auto wants = engine_.feed(bytes, out_);
     in_engine_ = false;
+    // Half a line is no sign of life, nor is content that trickles: else a byte now and then would hold a session for ever.
+    heard_ += bytes.size();
+    if (!out_.empty() || wants != smtp::Server::Wants::input || (engine_.in_data() && heard_ >= content_to_count)) {
+        heard_ = 0;
+        house_.touch(*this);
+    }
     after(wants);
 }
 
@@ -437,13 +443,22 @@ void Sessions::touch(Session& session)
     order_.splice(order_.end(), order_, session.place_);
 }
 
+// A sixteenth is kept for mynetworks: strangers, however many, do not shut out the administrator and his hosts.
+std::size_t Sessions::room_for(mail::Origin newcomer) const
+{
+    return parts_.descriptors - (newcomer == mail::Origin::stranger ? parts_.descriptors / 16 : 0);
+}
+
+unsigned& Sessions::count_of(const net::Address& peer) { return per_client_[client_network(peer)]; }
+
 void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
 {
     const std::string& host = settings_->limits.hostname;
-    if (sessions_.size() >= parts_.descriptors && !make_room())
+    const mail::Origin origin = parts_.policy.origin(peer);
+    if (sessions_.size() >= room_for(origin) && !make_room(origin))
         return refuse_unheard(std::move(fd), peer, {421, "4.3.2", cat(host, " Error: too many connections")});
     const bool counted = settings_->connections_per_client > 0 && parts_.policy.counted(peer);
-    unsigned& now = per_client_[peer.ip()];
+    unsigned& now = count_of(peer);
     if (counted && now >= settings_->connections_per_client) {
         log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service smtp");
         return refuse_unheard(std::move(fd), peer, {421, "4.7.0", cat(host, " Error: too many connections from ", peer.ip())});
@@ -467,31 +482,44 @@ void Sessions::refuse_unheard(Fd fd, const net::Address& peer, const Reply& repl
     ::shutdown(fd.get(), SHUT_WR);
 }
 
-// Descriptors are short: the stranger who has been silent longest, and does nothing, goes first.
-bool Sessions::make_room()
+// Descriptors are short. Whoever is on his way out anyway goes first, then the stranger who has been silent longest, in whatever
+// state he is: many who each open a transaction and say no more must not keep everybody else out. A mail that is being
+// committed stays, and so does one of mynetworks while a stranger asks for his place.
+bool Sessions::make_room(mail::Origin newcomer)
 {
     if (warned_us_ == 0 || parts_.loop.now_us() - warned_us_ > 10 * us_per_second) {
         warned_us_ = parts_.loop.now_us();
-        log::warning(sessions_.size(), " connections are as many as RLIMIT_NOFILE allows (LimitNOFILE of the service); idle clients are sent away");
+        log::warning(sessions_.size(), " connections are as many as RLIMIT_NOFILE allows (LimitNOFILE of the service); the clients that were silent longest are sent away");
     }
-    for (const mail::Origin kind : {mail::Origin::stranger, mail::Origin::network})
-        for (Session* s : order_)
-            if (s->client_.origin == kind && s->stage_ == Session::Stage::talking && !s->engine_.in_transaction() && !s->waiting_) {
-                s->refuse({421, "4.3.2", cat(settings_->limits.hostname, " Error: too many connections")});
-                return true;
-            }
-    return false;
+    const auto committing = [](const Session& s) { return s.waiting_ && s.mail_ && s.mail_->committing; };
+    const auto find = [&](auto&& fits) -> Session* {
+        const auto at = std::find_if(order_.begin(), order_.end(), [&](const Session* s) { return s->stage_ != Session::Stage::ended && !committing(*s) && fits(*s); });
+        return at == order_.end() ? nullptr : *at;
+    };
+    Session* victim = find([](const Session& s) { return s.stage_ == Session::Stage::closing; });
+    if (!victim) victim = find([](const Session& s) { return s.client_.origin == mail::Origin::stranger; });
+    if (!victim && newcomer != mail::Origin::stranger) victim = find([](const Session&) { return true; });
+    if (!victim) return false;
+    if (victim->stage_ == Session::Stage::talking) victim->refuse({421, "4.3.2", cat(settings_->limits.hostname, " Error: too many connections")});
+    victim->end();         // at once: one that waits for its last word to be read would still take the place
+    return true;
 }
 
 void Sessions::sweep()
 {
     sweeper_.start(seconds(1));
     const int64_t now = parts_.loop.now_us();
+    const bool stress = stressed();
+    const auto patience = [stress](const Session& s) {
+        const bool stranger = s.client_.origin == mail::Origin::stranger;
+        return std::chrono::microseconds(stress && stranger ? s.settings_->stress_timeout : s.settings_->timeout).count();
+    };
     // A session that times out stays in the order until it is gone: leave it to its parting time.
     std::vector<Session*> late;
     for (Session* s : order_) {
-        if (now - s->active_us_ < std::chrono::microseconds(s->settings_->timeout).count()) break;
-        if (s->stage_ <= Session::Stage::talking) late.push_back(s);
+        const int64_t silent = now - s->active_us_;
+        if (silent < std::chrono::microseconds(stress ? s->settings_->stress_timeout : s->settings_->timeout).count()) break;
+        if (silent >= patience(*s) && s->stage_ <= Session::Stage::talking) late.push_back(s);
     }
     for (Session* s : late) {
         if (s->waiting_) touch(*s);                // it is we who are slow
@@ -518,7 +546,7 @@ void Sessions::remove(uint64_t number)
     std::shared_ptr<Session> last(std::move(it->second));
     sessions_.erase(it);
     order_.erase(last->place_);
-    const auto count = per_client_.find(last->client_.address.ip());
+    const auto count = per_client_.find(client_network(last->client_.address));
     if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
     parts_.loop.defer([last] {});
     if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();

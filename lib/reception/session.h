@@ -29,11 +29,12 @@ class Sessions;
 struct Settings {
     smtp::Limits limits;
     std::chrono::seconds timeout{300};
+    std::chrono::seconds stress_timeout{10};     // for strangers while the process is nearly full
     std::chrono::milliseconds error_sleep{1000};
     std::size_t header_size = 102'400;
     unsigned hops = 50;
     uint64_t min_free = 0;                       // bytes that the spool keeps
-    unsigned connections_per_client = 50;        // 0: no limit
+    unsigned connections_per_client = 50;        // of one client_network() at a time; 0: no limit
     bool look_up_names = true;
     std::chrono::milliseconds name_timeout{2000};
     std::string myorigin;
@@ -136,7 +137,8 @@ private:
     bool securing_ = false;                      // in a handshake: nothing can be said
     bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
     std::list<Session*>::iterator place_;        // in Sessions::order_
-    int64_t active_us_ = 0;
+    int64_t active_us_ = 0;                      // when he last finished a command, or gave some content
+    std::size_t heard_ = 0;                      // bytes since then
 };
 
 // All sessions of a process: who may come, who was silent too long, who goes first when descriptors get short.
@@ -166,7 +168,11 @@ private:
     friend class Session;
     void touch(Session& session);
     void sweep();
-    bool make_room();
+    bool stressed() const { return sessions_.size() * 5 > parts_.descriptors * 4; }
+    // Ends one session for a client of this origin; false: nobody may be sent away for him.
+    bool make_room(mail::Origin newcomer);
+    std::size_t room_for(mail::Origin newcomer) const;
+    unsigned& count_of(const net::Address& peer);
     void remove(uint64_t number);
     void refuse_unheard(Fd fd, const net::Address& peer, const smtp::Reply& reply);
     Session* find(uint64_t number);
@@ -175,7 +181,7 @@ private:
     std::shared_ptr<const Settings> settings_;
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
     std::list<Session*> order_;                                // longest silent first
-    std::unordered_map<std::string, unsigned> per_client_;
+    std::unordered_map<std::string, unsigned> per_client_;     // by client_network()
     Timer sweeper_;
     uint64_t last_number_ = 0;
     int64_t warned_us_ = 0;

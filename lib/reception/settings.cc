@@ -45,6 +45,7 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     limits.chunking = limits.starttls = true;
     for (const std::string& word : values.list(own("_discard_ehlo_keywords"))) discard(limits, word);
     out.timeout = std::chrono::seconds(values.seconds(own("_timeout")));
+    out.stress_timeout = std::min(out.timeout, std::chrono::seconds(values.seconds(own("_stress_timeout"))));
     out.error_sleep = std::chrono::seconds(values.seconds(own("_error_sleep_time")));
     out.header_size = static_cast<std::size_t>(values.number("header_size_limit"));
     out.hops = count("hopcount_limit");

@@ -427,7 +427,7 @@ TEST_CASE("one address has only so many connections, friends any number", "[smtp
     CHECK(codes(h.talk("", 1)) == "220");
 }
 
-TEST_CASE("when descriptors are short the stranger who was silent longest goes, whoever gives mail stays", "[smtpd]")
+TEST_CASE("when descriptors are short the stranger who was silent longest goes", "[smtpd]")
 {
     Desk desk(2);
     Peer busy(desk), idle(desk);
@@ -441,6 +441,75 @@ TEST_CASE("when descriptors are short the stranger who was silent longest goes, 
     CHECK(codes(idle.talk("", 1)) == "421");
     CHECK(codes(busy.talk("x: y\r\n\r\n.\r\n", 1)) == "250");
     CHECK(desk.logged("RLIMIT_NOFILE"));
+}
+
+TEST_CASE("many who opened a transaction and say no more keep nobody out", "[smtpd]")
+{
+    Desk desk(3);
+    std::vector<std::unique_ptr<Peer>> stuck;
+    for (int i = 0; i < 3; ++i) {
+        stuck.push_back(std::make_unique<Peer>(desk, cat("192.0.2.", 10 + i).c_str()));
+        stuck[i]->talk("", 1);
+        stuck[i]->talk("HELO h\r\n", 1);
+        if (i != 1) stuck[i]->talk(envelope, 3);
+    }
+    Peer next(desk, "192.0.2.20");
+    CHECK(codes(next.talk("", 1)) == "220");
+    CHECK(codes(stuck[0]->talk("", 1)) == "421");
+    CHECK_FALSE(desk.sessions->size() > 3);
+    Peer another(desk, "192.0.2.21");
+    CHECK(codes(another.talk("", 1)) == "220");
+    CHECK(codes(stuck[1]->talk("", 1)) == "421");
+    CHECK(codes(stuck[2]->talk("x: y\r\n\r\n.\r\n", 1)) == "250");
+}
+
+TEST_CASE("strangers do not take the places that are kept for mynetworks", "[smtpd]")
+{
+    Desk desk(32);
+    std::vector<std::unique_ptr<Peer>> strangers, ours;
+    for (int i = 0; i < 40; ++i) strangers.push_back(std::make_unique<Peer>(desk, cat("192.0.2.", 10 + i).c_str()));
+    CHECK(desk.sessions->size() == 30);
+    for (int i = 0; i < 2; ++i) ours.push_back(std::make_unique<Peer>(desk, "10.0.0.1"));
+    CHECK(desk.sessions->size() == 32);
+    CHECK(codes(strangers[10]->talk("", 1)) == "220");
+    // One of ours takes a stranger's place, a stranger never one of ours.
+    for (int i = 0; i < 30; ++i) ours.push_back(std::make_unique<Peer>(desk, "10.0.0.1"));
+    CHECK(desk.sessions->size() == 32);
+    Peer late(desk, "192.0.2.200");
+    CHECK(codes(late.talk("", 1)) == "421");
+    for (auto& one : ours) CHECK(codes(one->talk("", 1)) == "220");
+}
+
+TEST_CASE("addresses of one IPv6 /64 count as one client", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->connections_per_client = 2;
+    Peer a(desk, "2001:db8:1:2::1"), b(desk, "2001:db8:1:2::2"), c(desk, "2001:db8:1:2:ffff::3"), d(desk, "2001:db8:1:3::1");
+    CHECK(codes(a.talk("", 1)) == "220");
+    CHECK(codes(b.talk("", 1)) == "220");
+    CHECK(codes(c.talk("", 1)) == "421");
+    CHECK(codes(d.talk("", 1)) == "220");
+}
+
+TEST_CASE("under stress a silent stranger is given less time, and half a command is silence", "[smtpd]")
+{
+    Desk desk(10);
+    desk.settings->stress_timeout = std::chrono::seconds(1);
+    Peer ours(desk, "10.0.0.1"), early(desk, "192.0.2.10");
+    ours.talk("", 1);
+    early.talk("", 1);
+    std::vector<std::unique_ptr<Peer>> others;
+    for (int i = 0; i < 7; ++i) others.push_back(std::make_unique<Peer>(desk, cat("192.0.2.", 20 + i).c_str()));
+    for (auto& one : others) one->talk("", 1);
+    const int64_t until = system_clock().mono_us() + 30 * us_per_second;
+    while (!early.closed && system_clock().mono_us() < until) {
+        (void)!::send(early.fd.get(), "N", 1, MSG_NOSIGNAL);
+        early.turn();
+    }
+    CHECK(codes(early.heard) == "220 421");
+    CHECK(early.heard.find("timeout exceeded") != std::string::npos);
+    CHECK(codes(ours.talk("NOOP\r\n", 1)) == "250");
+    CHECK(desk.logged("timeout after CONNECT from unknown[192.0.2.10]"));
 }
 
 TEST_CASE("an orderly stop lets content finish and sends the others away", "[smtpd]")
