@@ -100,7 +100,7 @@ std::string Verdicts::encode() const
     Writer w;
     w.u64(attempt).u32(static_cast<uint32_t>(verdicts.size()));
     for (const auto& v : verdicts) {
-        w.u32(v.index).u8(static_cast<uint8_t>(v.outcome)).str(v.dsn).str(v.text).str(v.relay).str(v.remote_mta).u8(v.site).u8(v.more);
+        w.u32(v.index).u8(static_cast<uint8_t>(v.outcome)).str(v.dsn).str(v.text).str(v.relay).str(v.remote_mta).u8(v.site).u8(v.more).u8(v.dsn_taken);
         put_children(w, v.children);
     }
     return w.take();
@@ -111,7 +111,7 @@ Result<Verdicts> Verdicts::decode(std::string_view body)
     Reader r(body);
     Verdicts all;
     all.attempt = r.u64();
-    const uint32_t n = r.count(27);
+    const uint32_t n = r.count(28);
     bool good = true;
     for (uint32_t i = 0; i < n && r.ok() && good; ++i) {
         Verdict v;
@@ -123,6 +123,7 @@ Result<Verdicts> Verdicts::decode(std::string_view body)
         v.remote_mta = r.str(512);
         v.site = r.u8();
         v.more = r.u8();
+        v.dsn_taken = r.u8();
         good = good && get_children(r, v.children);
         all.verdicts.push_back(std::move(v));
     }

@@ -64,6 +64,8 @@ struct Verdict {
     bool site = false;                  // deferred by the destination as a whole (connect failed …), not this recipient
     std::vector<queue::Child> children; // expanded
     bool more = false;                  // expanded: further children of this recipient come in another Verdicts
+    bool dsn_taken = false;             // delivered: the peer announced DSN and was given NOTIFY and ORCPT, so that it reports
+                                        // success itself; else a report "relayed" is ours to make (RFC 3461 §6.2)
 };
 
 struct Verdicts {

@@ -223,6 +223,9 @@ TEST_CASE("every message survives its encoding, and no prefix or bit flip of it 
     ipc::Verdicts v{9, {{0, ipc::Outcome::expanded, "2.0.0", "text", "local", "", false, {{queue::Child::Kind::file, "/x", "u", "-"}}}}};
     REQUIRE(ipc::Verdicts::decode(v.encode()));
     CHECK(ipc::Verdicts::decode(v.encode())->verdicts[0].children[0].run_as == "u");
+    CHECK_FALSE(ipc::Verdicts::decode(v.encode())->verdicts[0].dsn_taken);
+    v.verdicts[0].dsn_taken = true;
+    CHECK(ipc::Verdicts::decode(v.encode())->verdicts[0].dsn_taken);
 
     ipc::RouteReply r{3, {{ipc::Route::Kind::deliver, ipc::AddressClass::relay, "a@b", "relay", "[x]:25", {}, "", ""}}};
     REQUIRE(ipc::RouteReply::decode(r.encode()));
