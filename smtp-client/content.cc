@@ -49,31 +49,33 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_
         const auto last =
             TRY(pread_exact(content.file_.get(), static_cast<off_t>(layout.body_offset + layout.body_size - tail),
                             static_cast<std::size_t>(tail)));
-        if (last != "\r\n") content.end_ = "\r\n.\r\n";
+        content.ends_line_ = last.ends_with("\r\n");
+        if (!content.ends_line_) content.end_ = "\r\n.\r\n";
     }
     return content;
 }
 
 ContentSender::Step ContentSender::step(net::Stream& stream)
 {
-    return content_.leading_dot_ ? stuffed(stream) : plain(stream);
+    return content_.leading_dot_ && !chunk_ ? stuffed(stream) : plain(stream);
 }
 
 ContentSender::Step ContentSender::plain(net::Stream& stream)
 {
     const queue::Layout& layout = content_.layout_;
     std::string text = cat(content_.header_, "\r\n");
+    const std::string end = !chunk_ ? content_.end_ : content_.ends_line_ ? "" : "\r\n";
     if (layout.body_size <= small_body) {
         const auto body = pread_exact(content_.file_.get(), static_cast<off_t>(layout.body_offset),
                                       static_cast<std::size_t>(layout.body_size));
         if (!body) return Step::failed;
-        append(text, *body, content_.end_);
+        append(text, *body, end);
         stream.write(text);
         return Step::queued;
     }
     stream.write(text);
     stream.send_file(content_.file_.get(), layout.body_offset, layout.body_size);
-    stream.write(content_.end_);
+    if (!end.empty()) stream.write(end);
     return Step::queued;
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "lib/base/fd.h"
+#include "lib/base/text.h"
 #include "lib/net/stream.h"
 #include "lib/queue/file.h"
 #include "lib/smtp/dot.h"
@@ -19,6 +20,8 @@ public:
     // `delivered_to` goes on top: whoever forwarded the mail knows it again when it comes back.
     static Result<Content> open(Fd file, const queue::Layout& layout, std::string_view delivered_to = {});
     uint64_t size() const { return layout_.content_size() + added_; }
+    uint64_t chunk_size() const { return header_.size() + 2 + layout_.body_size + (ends_line_ ? 0 : 2); } // as BDAT sends it
+    bool header_is_ascii() const { return is_ascii(header_); }
 
 private:
     friend class ContentSender;
@@ -30,13 +33,14 @@ private:
     std::string header_; // without the blank line
     uint64_t added_ = 0; // bytes of header_ that the file does not have
     bool leading_dot_ = false;
+    bool ends_line_ = true; // the body ends with CRLF, or is empty
     std::string end_; // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
 };
 
-// Writes a content to a stream in DATA form. step() when made, and again whenever the stream drained.
+// Writes a content to a stream in DATA form, or as the one chunk of BDAT (RFC 3030). step() when made, and again whenever the stream drained.
 class ContentSender {
 public:
-    explicit ContentSender(const Content& content) : content_(content) {}
+    ContentSender(const Content& content, bool chunk) : content_(content), chunk_(chunk) {}
     enum class Step { more, queued, failed }; // queued: all is given to the stream, which may still hold some
     Step step(net::Stream& stream);
 
@@ -44,6 +48,7 @@ private:
     Step plain(net::Stream& stream);
     Step stuffed(net::Stream& stream);
     const Content& content_;
+    bool chunk_;
     smtp::DotWriter writer_;
     uint64_t sent_ = 0; // of the body
     bool started_ = false;

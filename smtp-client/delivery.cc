@@ -175,6 +175,8 @@ void Delivery::begin_group()
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
     transaction.size = content_->size();
+    transaction.chunk_size = content_->chunk_size();
+    transaction.utf8_header = !content_->header_is_ascii();
     session_->send(std::move(transaction), *content_);
 }
 

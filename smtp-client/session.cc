@@ -195,7 +195,7 @@ void Session::handle(smtp::Client::Wants wants, std::string out)
     case Wants::starttls: return want_tls();
     case Wants::ready: return be_ready();
     case Wants::content:
-        sender_ = std::make_unique<ContentSender>(*content_);
+        sender_ = std::make_unique<ContentSender>(*content_, client_.chunked());
         content_all_queued_ = false;
         arm();
         return send_content();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lib/base/base64.h"
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
 #include "lib/smtp/grammar.h"
@@ -11,7 +12,9 @@ namespace veredus::smtp {
 
 namespace {
 
-constexpr std::string_view rcpt_to = "RCPT TO", mail_from = "MAIL FROM", end_of_data = "end of DATA", data_command = "DATA";
+constexpr std::string_view rcpt_to = "RCPT TO", mail_from = "MAIL FROM", end_of_data = "end of DATA", data_command = "DATA",
+                           bdat_command = "BDAT", auth_command = "AUTH";
+constexpr unsigned most_sasl_steps = 10; // more challenges are no exchange of ours
 
 // A peer that breaks the protocol is the world's trouble, not the sender's: never a bounce.
 const Reply garbage{451, "4.5.0", "Protocol error: the reply makes no sense"};
@@ -64,10 +67,11 @@ Client::Wants Client::hear(const Reply& reply, std::string& out)
         return Wants::ready;
     case State::transaction: return hear_step(reply, out);
     case State::content:  // the peer did not wait for the end
-        if (reply.code < 400) return break_off(garbage, std::string(end_of_data), true);
-        return break_off(reply, std::string(end_of_data), false);
+        if (reply.code < 400) return break_off(garbage, failed_command_, true);
+        return break_off(reply, failed_command_, false);
     case State::after_dot: return hear_after_dot(reply);
     case State::quitting: state_ = State::closed; return Wants::close;
+    case State::auth: return hear_auth(reply, out);
     case State::ready:
     case State::handshake:
     case State::closed: return break_off(garbage, "", true);
@@ -95,7 +99,7 @@ Client::Wants Client::hear_hello(const Reply& reply, std::string& out)
     }
     if (reply.code / 100 != 2) return break_off(garbage, failed_command_, true);
     if (state_ == State::ehlo) read_extensions(reply);
-    if (extensions_.starttls && options_.starttls && !tls_) {
+    if (((extensions_.starttls && options_.starttls) || options_.require_starttls) && !tls_ && extensions_.esmtp) {
         state_ = State::starttls;
         stage_ = "sending the STARTTLS command";
         append(out, "STARTTLS\r\n");
@@ -113,6 +117,10 @@ void Client::read_extensions(const Reply& reply)
     const auto lines = split_on(reply.text, '\n');
     for (std::size_t i = 1; i < lines.size(); ++i) {
         const Line line = split_verb(lines[i]);
+        const auto discarded = [&](const std::string& word) {
+            return iequals(line.verb, word) || (iequals(word, "AUTH") && istarts_with(lines[i], "AUTH="));
+        };
+        if (std::any_of(options_.discard.begin(), options_.discard.end(), discarded)) continue;
         struct Row {
             std::string_view word;
             bool Extensions::*flag;
@@ -138,6 +146,49 @@ Client::Wants Client::tls_started(std::string& out)
     return say_hello(out, true);
 }
 
+Client::Wants Client::authenticate(Sasl exchange, std::string& out)
+{
+    if (state_ != State::ready || !usable_) panic("smtp client: AUTH while not ready");
+    sasl_ = std::move(exchange);
+    sasl_steps_ = 0;
+    authenticated_ = false;
+    failure_ = Reply();
+    failed_command_ = auth_command;
+    state_ = State::auth;
+    stage_ = "performing the AUTH exchange";
+    append(out, "AUTH ", sasl_.mechanism);
+    // RFC 4954 §4: an initial response of no bytes is "=".
+    if (sasl_.initial) append(out, ' ', sasl_.initial->empty() ? std::string("=") : base64_encode(*sasl_.initial));
+    append(out, "\r\n");
+    return Wants::input;
+}
+
+Client::Wants Client::hear_auth(const Reply& reply, std::string& out)
+{
+    if (reply.code == 334 && ++sasl_steps_ <= most_sasl_steps) {
+        const auto challenge = base64_decode(reply.text);
+        const auto answer = challenge && sasl_.answer ? sasl_.answer(*challenge) : std::nullopt;
+        append(out, answer ? base64_encode(*answer) : "*", "\r\n"); // RFC 4954 §4: "*" cancels
+        if (!answer) sasl_.answer = nullptr;
+        return Wants::input;
+    }
+    if (reply.code == 334) return break_off(garbage, std::string(auth_command), true);
+    if (reply.code < 400 && reply.code != 235) return break_off(garbage, std::string(auth_command), true);
+    const bool proven = reply.code == 235 && sasl_.answer && sasl_.complete();
+    sasl_ = Sasl();
+    state_ = State::ready;
+    authenticated_ = proven;
+    if (reply.code != 235) failure_ = reply;
+    else if (!proven) failure_ = Reply{454, "4.7.0", "the server did not prove that it knows the password"};
+    return Wants::ready;
+}
+
+bool Client::transaction_needs_utf8(const Transaction& t) const
+{
+    return (t.smtputf8 && t.utf8_header) || is_high(t.sender) ||
+           std::any_of(t.recipients.begin(), t.recipients.end(), [](const auto& r) { return is_high(r.address); });
+}
+
 Client::Wants Client::begin(Transaction transaction, std::string& out)
 {
     if (state_ != State::ready || !usable_) panic("smtp client: begin while not ready");
@@ -150,10 +201,10 @@ Client::Wants Client::begin(Transaction transaction, std::string& out)
     const Transaction& t = transaction_;
     if (extensions_.max_size && t.size > extensions_.max_size)  // RFC 1870 §6.1: no need to ask
         return refuse_all(Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")}, "", true);
-    const bool high = is_high(t.sender) || std::any_of(t.recipients.begin(), t.recipients.end(), [](const auto& r) { return is_high(r.address); });
-    if ((t.smtputf8 || high) && !extensions_.smtputf8)  // RFC 6531 §3.2
+    if (transaction_needs_utf8(t) && !extensions_.smtputf8)  // RFC 6531 §3.2
         return refuse_all(Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"}, "", true);
     pipelined_ = options_.pipelining && extensions_.pipelining;
+    chunked_ = extensions_.chunking && t.chunk_size > 0;
     state_ = State::transaction;
     step_ = Step::mail;
     failed_command_ = mail_from;
@@ -166,7 +217,8 @@ Client::Wants Client::begin(Transaction transaction, std::string& out)
     send_mail(out);
     if (!pipelined_) return Wants::input;
     while (next_rcpt_ < t.recipients.size()) send_rcpt(next_rcpt_++, out);
-    append(out, "DATA\r\n");  // RFC 2920 §3.1: the last of the group
+    // RFC 2920 §3.1: the last of the group. BDAT waits for the replies: its content cannot be taken back.
+    if (!chunked_) append(out, "DATA\r\n");
     return Wants::input;
 }
 
@@ -175,9 +227,9 @@ void Client::send_mail(std::string& out)
     const Transaction& t = transaction_;
     append(out, "MAIL FROM:<", t.sender.text(), '>');
     if (extensions_.size && t.size) append(out, " SIZE=", t.size);
-    if (extensions_.eight_bit && t.body != mail::Body::seven_bit) append(out, " BODY=8BITMIME");
-    const bool high = is_high(t.sender) || std::any_of(t.recipients.begin(), t.recipients.end(), [](const auto& r) { return is_high(r.address); });
-    if (extensions_.smtputf8 && (t.smtputf8 || high)) append(out, " SMTPUTF8");
+    if (t.body == mail::Body::binary && chunked_ && extensions_.binarymime) append(out, " BODY=BINARYMIME");
+    else if (extensions_.eight_bit && t.body != mail::Body::seven_bit) append(out, " BODY=8BITMIME");
+    if (extensions_.smtputf8 && (t.smtputf8 || transaction_needs_utf8(t))) append(out, " SMTPUTF8");
     if (extensions_.dsn && t.ret != mail::Ret::unset) append(out, " RET=", t.ret == mail::Ret::full ? "FULL" : "HDRS");
     if (extensions_.dsn && !t.envid.empty()) append(out, " ENVID=", xtext_encode(t.envid));
     append(out, "\r\n");
@@ -252,6 +304,14 @@ Client::Wants Client::hear_step(const Reply& reply, std::string& out)
 // One by one, when the peer does not pipeline.
 Client::Wants Client::next_step(std::string& out)
 {
+    if (step_ == Step::data && chunked_) {
+        if (accepted_.empty()) return finish();
+        append(out, "BDAT ", transaction_.chunk_size, " LAST\r\n");
+        state_ = State::content;
+        failed_command_ = bdat_command;
+        stage_ = "sending message body";
+        return Wants::content;
+    }
     if (pipelined_) return Wants::input;
     if (step_ == Step::rcpt) send_rcpt(next_rcpt_++, out);
     else if (accepted_.empty()) return finish();
@@ -304,13 +364,18 @@ Client::Wants Client::hear_after_dot(const Reply& reply)
         needs_rset_ = false;
         return finish();
     }
-    if (reply.code / 100 == 3) return break_off(garbage, std::string(end_of_data), true);
-    needs_rset_ = false;
-    if (!options_.lmtp) {
-        undecided(reply, std::string(end_of_data), false);
+    if (reply.code / 100 == 3) return break_off(garbage, failed_command_, true);
+    // RFC 3030 §2: after a failed BDAT only RSET helps; and who announces CHUNKING but does not know BDAT has judged no mail.
+    needs_rset_ = chunked_ && !reply.positive();
+    if (chunked_ && (reply.code == 500 || reply.code == 502)) {
+        undecided(Reply{451, "4.5.0", cat("the server announced CHUNKING and refuses BDAT: ", reply.code)}, std::string(bdat_command), true);
         return finish();
     }
-    results_[accepted_[answered_++]] = {reply, std::string(end_of_data), false};  // RFC 2033 §4.2: in the order of RCPT
+    if (!options_.lmtp) {
+        undecided(reply, failed_command_, false);
+        return finish();
+    }
+    results_[accepted_[answered_++]] = {reply, failed_command_, false};  // RFC 2033 §4.2: in the order of RCPT
     return answered_ == accepted_.size() ? finish() : Wants::input;
 }
 

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +19,16 @@ struct ClientOptions {
     bool lmtp = false;                   // LHLO, and a reply per recipient after the dot (RFC 2033)
     bool starttls = true;                // use it when offered and not in TLS yet
     bool pipelining = true;
+    bool require_starttls = false;       // STARTTLS is the next command whatever EHLO says of it: a line without TLS is of no use
+    std::vector<std::string> discard;    // keywords of EHLO that count as not said
+};
+
+// One SASL exchange (RFC 4954), raw bytes; base64 is the engine's.
+struct Sasl {
+    std::string mechanism;
+    std::optional<std::string> initial;                                        // nothing: the server speaks first
+    std::function<std::optional<std::string>(std::string_view)> answer;        // to a challenge; nothing: cancel
+    std::function<bool()> complete;                                            // whether a yes of the server counts
 };
 
 struct Extensions {                      // what the peer's EHLO announced
@@ -35,6 +47,8 @@ struct Transaction {
     mail::Ret ret = mail::Ret::unset;
     std::string envid;
     uint64_t size = 0;                   // of the content in CRLF form
+    bool utf8_header = true;             // what smtputf8 is for: non-ASCII in the header. Addresses count by themselves
+    uint64_t chunk_size = 0;             // exact octets of the content as BDAT sends it; 0: use DATA
 };
 
 struct RecipientResult {
@@ -51,13 +65,16 @@ public:
         starttls,     // do the handshake, then tls_started(); when it fails: close
         ready,        // greeted and idle: begin() a transaction, or quit(). tls() may be false although it was offered: the
                       // peer said no to STARTTLS (failure() has its words), and the caller's policy decides
-        content,      // send the whole content now (dot-stuffed, with the final dot), then content_sent()
+        content,      // send the whole content now, then content_sent(). chunked(): its chunk_size octets as they are; else
+                      // dot-stuffed, with the final dot
         finished,     // the transaction is over: results() are complete; then ready again, if usable()
         close         // the conversation is over; see failure()
     };
     explicit Client(ClientOptions options);
     Wants feed(std::string_view bytes, std::string& out);
     Wants begin(Transaction transaction, std::string& out);      // only when ready
+    // Only when ready. Ready again when it is over: authenticated(), or failure() has the words of the server that said no.
+    Wants authenticate(Sasl exchange, std::string& out);
     Wants content_sent(std::string& out);
     Wants content_failed();                                      // our own read error: the transaction failed, the caller closes
     Wants tls_started(std::string& out);                         // says EHLO again
@@ -69,12 +86,17 @@ public:
     std::string_view stage() const { return stage_; }            // for time-outs and "lost connection … while STAGE" (Postfix's words)
     bool usable() const { return usable_; }                      // may take another transaction
     bool tls() const { return tls_; }
+    void tls_from_start() { tls_ = true; }                       // the connection began with a handshake (port 465); before any feed()
+    bool authenticated() const { return authenticated_; }
+    bool chunked() const { return chunked_; }                    // of the running transaction: BDAT (RFC 3030)
+    bool transaction_needs_utf8(const Transaction& transaction) const;
 
 private:
-    enum class State : unsigned char { greeting, ehlo, helo, starttls, handshake, ready, transaction, content, after_dot, quitting, closed };
+    enum class State : unsigned char { greeting, ehlo, helo, starttls, handshake, auth, ready, transaction, content, after_dot, quitting, closed };
     enum class Step : unsigned char { rset, mail, rcpt, data };   // of a transaction: whose reply comes next
     Wants hear(const Reply& reply, std::string& out);
     Wants hear_hello(const Reply& reply, std::string& out);
+    Wants hear_auth(const Reply& reply, std::string& out);
     Wants hear_step(const Reply& reply, std::string& out);
     Wants hear_data(const Reply& reply, std::string& out);
     Wants hear_after_dot(const Reply& reply);
@@ -101,7 +123,9 @@ private:
     Step step_ = Step::mail;
     std::size_t next_rcpt_ = 0, answered_ = 0;   // of the transaction's recipients; after the dot: of accepted_ (LMTP)
     bool pipelined_ = false, mail_refused_ = false, needs_rset_ = false, empty_dot_ = false;
-    bool usable_ = false, tls_ = false;
+    bool usable_ = false, tls_ = false, chunked_ = false, authenticated_ = false;
+    Sasl sasl_;
+    unsigned sasl_steps_ = 0;
 };
 
 }  // namespace veredus::smtp

@@ -302,3 +302,169 @@ TEST_CASE("our client and our server understand each other", "[smtp]")
         CHECK(client.results()[2].reply.code == 250);
     }
 }
+
+namespace {
+
+const std::string chunking = "220 hi ESMTP\r\n250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 8BITMIME\r\n";
+
+Transaction chunked(unsigned recipients)
+{
+    Transaction t = transaction(recipients);
+    t.chunk_size = 98;
+    return t;
+}
+
+Sasl plain_login(bool complete = true)
+{
+    return {"PLAIN", std::string("\0u\0p", 4), [](std::string_view) { return std::nullopt; }, [complete] { return complete; }};
+}
+
+// Greeted, then AUTH with the replies of the server: what was sent after EHLO, and how it ended.
+struct Login {
+    Client client{options()};
+    std::string sent;
+    Wants last = Wants::input;
+    explicit Login(Sasl sasl)
+    {
+        REQUIRE(client.feed("220 hi\r\n", sent) == Wants::input);
+        REQUIRE(client.feed("250-mx\r\n250 AUTH PLAIN LOGIN\r\n", sent) == Wants::ready);
+        CHECK(client.extensions().auth == "PLAIN LOGIN");
+        sent.clear();
+        last = client.authenticate(std::move(sasl), sent);
+    }
+    Login& feed(std::string_view text)
+    {
+        for (const char c : text) // byte by byte: any cut is as good
+            if (last == Wants::input) last = client.feed(std::string_view(&c, 1), sent);
+        return *this;
+    }
+};
+
+} // namespace
+
+TEST_CASE("BDAT waits for somebody who takes the mail and sends it in one chunk", "[smtp][rfc3030-2]")
+{
+    for (const std::size_t piece : {std::size_t(1), std::size_t(1000)}) {
+        Run run(chunked(2));
+        run.feed(chunking, piece).feed("250 ok\r\n250 ok\r\n550 no\r\n250 taken\r\n", piece);
+        CHECK(run.sent == "EHLO me.example\r\nMAIL FROM:<s@x.org>\r\nRCPT TO:<r0@y.org>\r\nRCPT TO:<r1@y.org>\r\nBDAT 98 LAST\r\n[content]");
+        CHECK(run.results() == "250/BDAT 550/RCPT TO");
+        CHECK(run.client.chunked());
+        CHECK(run.client.usable());
+    }
+    Run nobody(chunked(1));
+    nobody.feed(chunking).feed("250 ok\r\n550 no\r\n");
+    CHECK(nobody.sent.find("BDAT") == std::string::npos);
+    CHECK(nobody.sent.find("DATA") == std::string::npos);
+    CHECK(nobody.results() == "550/RCPT TO");
+    std::string more;
+    nobody.client.begin(chunked(1), more);
+    CHECK(more.starts_with("RSET\r\nMAIL FROM"));
+}
+
+TEST_CASE("BDAT is not used unasked, and what it breaks is temporary", "[smtp][rfc3030-2]")
+{
+    Run data(transaction(1));
+    data.feed(chunking).feed("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n");
+    CHECK(data.sent.find("DATA\r\n[content]") != std::string::npos);
+    Run without(chunked(1));
+    without.feed(hello).feed("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n");
+    CHECK(without.sent.find("DATA\r\n[content]") != std::string::npos);
+    CHECK_FALSE(without.client.chunked());
+    Run discarded(chunked(1), [] { auto o = options(); o.discard = {"chunking"}; return o; }());
+    discarded.feed(chunking).feed("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n");
+    CHECK_FALSE(discarded.client.chunked());
+    Run unknown(chunked(1));
+    unknown.feed(chunking).feed("250 ok\r\n250 ok\r\n502 what is BDAT\r\n");
+    CHECK(unknown.results() == "451!/BDAT");
+    Run spam(chunked(1));
+    spam.feed(chunking).feed("250 ok\r\n250 ok\r\n554 5.7.1 spam\r\n");
+    CHECK(spam.results() == "554/BDAT");
+    std::string more;
+    spam.client.begin(chunked(1), more);
+    CHECK(more.starts_with("RSET\r\n"));
+    Transaction binary = chunked(1);
+    binary.body = mail::Body::binary;
+    Run b(binary);
+    b.feed(chunking);
+    CHECK(b.sent.find("BODY=BINARYMIME") != std::string::npos);
+}
+
+TEST_CASE("AUTH sends what the mechanism says, and only a proven yes counts", "[smtp][rfc4954-4]")
+{
+    Login plain(plain_login());
+    CHECK(plain.sent == "AUTH PLAIN AHUAcA==\r\n");
+    plain.feed("235 2.7.0 welcome\r\n");
+    CHECK(plain.last == Wants::ready);
+    CHECK(plain.client.authenticated());
+    CHECK(plain.client.failure().code == 0);
+
+    Login wrong(plain_login());
+    wrong.feed("535-5.7.8 no\r\n535 5.7.8 really\r\n");
+    CHECK(wrong.last == Wants::ready);
+    CHECK_FALSE(wrong.client.authenticated());
+    CHECK(wrong.client.failure().code == 535);
+
+    Login unproven(plain_login(false));
+    unproven.feed("235 come in\r\n");
+    CHECK_FALSE(unproven.client.authenticated());
+    CHECK(unproven.client.failure().code == 454);
+
+    std::vector<std::string> heard;
+    Login login({"LOGIN", std::nullopt, [&](std::string_view c) { heard.emplace_back(c); return heard.size() == 1 ? "u" : "p"; }, [] { return true; }});
+    login.feed("334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n235 ok\r\n");
+    CHECK(login.sent == "AUTH LOGIN\r\ndQ==\r\ncA==\r\n");
+    CHECK(heard == std::vector<std::string>{"Username:", "Password:"});
+    CHECK(login.client.authenticated());
+
+    Login empty({"X", std::string(), nullptr, [] { return true; }});
+    CHECK(empty.sent == "AUTH X =\r\n");
+}
+
+TEST_CASE("a server that errs in AUTH gets a star, and one that never ends gets nothing", "[smtp][rfc4954-4]")
+{
+    Login odd(plain_login());
+    odd.feed("334 !!!\r\n");
+    CHECK(odd.sent.ends_with("\r\n*\r\n"));
+    odd.feed("235 fine\r\n"); // after a cancelled exchange this is no login
+    CHECK_FALSE(odd.client.authenticated());
+    Login cancelled(plain_login());
+    cancelled.feed("334 YWJj\r\n501 5.0.0 cancelled\r\n");
+    CHECK(cancelled.client.failure().code == 501);
+    CHECK(cancelled.last == Wants::ready);
+    Login endless({"LOGIN", std::nullopt, [](std::string_view) { return "x"; }, [] { return true; }});
+    for (int i = 0; i < 20; ++i) endless.feed("334 YQ==\r\n");
+    CHECK(endless.last == Wants::close);
+    Login strange(plain_login());
+    CHECK(strange.feed("250 ok\r\n").last == Wants::close);
+    Login gone(plain_login());
+    CHECK(gone.feed("421 4.3.2 closing\r\n").last == Wants::close);
+}
+
+TEST_CASE("SMTPUTF8 is needed for what is not ASCII, not because somebody asked for it", "[smtp][rfc6531-3.2]")
+{
+    const struct {
+        bool asked, header, address;
+        std::string results;
+    } cases[] = {{true, false, false, "250/end of DATA"}, {true, true, false, "550!/"}, {false, true, false, "250/end of DATA"}, {false, false, true, "550!/"}};
+    for (const auto& c : cases) {
+        Transaction t = transaction(1);
+        t.smtputf8 = c.asked;
+        t.utf8_header = c.header;
+        if (c.address) t.recipients[0].address.local = "j\xC3\xB6rg";
+        Run run(t);
+        run.feed(hello).feed("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n");
+        CHECK(run.results() == c.results);
+    }
+}
+
+TEST_CASE("STARTTLS is said to who hides it when TLS is required", "[smtp][rfc3207-4]")
+{
+    auto o = options();
+    o.require_starttls = true;
+    Run run(transaction(1), o);
+    run.feed(hello);
+    CHECK(run.sent == "EHLO me.example\r\nSTARTTLS\r\n");
+    run.feed("220 go\r\n");
+    CHECK(run.sent.ends_with("[tls]EHLO me.example\r\n"));
+}

@@ -907,3 +907,27 @@ TEST_CASE("attempts come over the channel and verdicts go back, many at once", "
     agent.reset();
     CHECK(b.until([&] { return silent.ended == 2; }));
 }
+
+TEST_CASE("a server with CHUNKING gets the content as it lies in the queue, in one chunk", "[smtp-client][rfc3030-2]")
+{
+    const std::string header = "From: a@sender.example\r\nSubject: test\r\n";
+    const std::string big(200'000, 'x');
+    for (const std::string& body : {std::string("one\r\n.two\r\n"), std::string("no end"), std::string(), big, big + "\r\n"}) {
+        Bench b;
+        std::string rest;
+        std::size_t wanted = 0;
+        Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+            if (line.starts_with("EHLO")) return "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+            if (!line.starts_with("BDAT ")) return Peer::usual(line);
+            wanted = *parse_number<std::size_t>(split_on(line, ' ')[1]);
+            return cat("!chunk ", wanted);
+        });
+        Mail mail = b.to(peer);
+        mail.body = body;
+        mail.leading_dot = body.find("\n.") != std::string::npos;
+        CHECK(b.deliver_one(mail).outcome == sent);
+        REQUIRE(peer.contents.size() == 1);
+        CHECK((peer.contents[0] == cat(header, "\r\n", body, body.empty() || body.ends_with("\r\n") ? "" : "\r\n")));
+        CHECK(wanted == peer.contents[0].size());
+    }
+}

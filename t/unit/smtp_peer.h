@@ -16,7 +16,8 @@ namespace veredus::smtp_test {
 class Peer {
 public:
     // What it says to a line: a reply with its CRLF; "" says nothing; "!close" after or instead hangs up; "!tls" after
-    // a reply starts TLS, "!garbage" answers whatever comes next with nonsense. "<greeting>" and "<content>" stand for
+    // a reply starts TLS, "!garbage" answers whatever comes next with nonsense,
+    // "!chunk N" takes the next N bytes as the content. "<greeting>" and "<content>" stand for
     // the connection and the end of the content.
     using Script = std::function<std::string(const std::string& line)>;
     Peer(Loop& loop, const net::Address& address, Script script = nullptr, tls::ServerContext* tls = nullptr)
@@ -66,6 +67,13 @@ private:
             if (garbage) return stream->write("500 what?\r\n500 what?\r\n");
             input += bytes;
             while (stream && !closing) {
+                if (chunk) {
+                    if (input.size() < chunk) return;
+                    peer.contents.push_back(input.substr(0, chunk));
+                    input.erase(0, std::exchange(chunk, 0));
+                    act("<content>");
+                    continue;
+                }
                 if (in_content) {
                     const auto end = input.starts_with(".\r\n") ? 0 : input.find("\r\n.\r\n");
                     if (end == std::string::npos) return;
@@ -91,6 +99,10 @@ private:
         void act(const std::string& line)
         {
             std::string reply = peer.script_ ? peer.script_(line) : usual(line);
+            if (reply.starts_with("!chunk ")) {
+                chunk = *parse_number<std::size_t>(std::string_view(reply).substr(7));
+                return;
+            }
             const bool close = reply.ends_with("!close"), tls = reply.ends_with("!tls");
             if (close) reply.resize(reply.size() - 6);
             if (tls) reply.resize(reply.size() - 4);
@@ -106,6 +118,7 @@ private:
         }
         Peer& peer;
         std::string input;
+        std::size_t chunk = 0;
         bool in_content = false, closing = false, garbage = false;
         std::unique_ptr<net::Stream> stream;
     };
