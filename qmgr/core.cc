@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 
 namespace {
 constexpr unsigned pool_threads = 4;
+constexpr unsigned check_threads = 2;                    // read large mails for their checksum: no move waits behind that
 constexpr milliseconds router_deadline{30'000};
 constexpr uint64_t compact_above = 4u << 20;             // bytes of journal
 constexpr uint64_t bytes_per_mail = 100;                 // of a waiting one in the journal, about
@@ -71,6 +72,7 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     const auto post = [&loop = loop_](std::function<void()> work) { loop.post(std::move(work)); };
     spool_ = TRY(queue::Spool::open(disk_, base));
     pool_ = std::make_unique<disk::Pool>(pool_threads, post);
+    checks_ = std::make_unique<disk::Pool>(check_threads, post);
     intake_ = TRY(queue::Intake::open(disk_, cat(base, "/incoming/internal"), slot, clock_, pool_.get()));
     disk::Directory log_directory = TRY(disk_.open_directory(nullptr, cat(base, "/log")));
     journal_ = TRY(queue::Journal::open(disk_, std::move(log_directory), [this](const queue::Record& r) { scheduler_.replay(r); }, post));
@@ -243,7 +245,17 @@ Opened Core::open(const std::string& id, queue::Place place)
     out.file = std::move(*file);
     out.layout = mail->layout;
     out.envelope = std::move(mail->envelope);
+    out.body_unchecked = *size >= body_check_below;
     return out;
+}
+
+void Core::check_body(const Mail& mail, std::function<void(Result<void>)> done)
+{
+    auto result = std::make_shared<Result<void>>();
+    auto work = [&disk = disk_, file = mail.descriptor, result, layout = mail.layout] { *result = queue::check_body(disk, *file, layout); };
+    checks_->run(std::move(work), [alive = alive_, result, done = std::move(done)] {
+        if (*alive) done(*result);
+    });
 }
 
 void Core::route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done)

@@ -59,6 +59,7 @@ private:
     void try_to_stop();
 
     Opened open(const std::string& id, queue::Place place) override;
+    void check_body(const Mail& mail, std::function<void(Result<void>)> done) override;
     void route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done) override;
     bool attempt(Agent agent, const ipc::Attempt& attempt, const Fd& file) override;
     void cancel(Agent agent, uint64_t attempt) override;
@@ -80,7 +81,7 @@ private:
     std::unique_ptr<queue::Spool> spool_;
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<queue::Journal> journal_;
-    std::unique_ptr<disk::Pool> pool_;     // after what its threads work with: it ends first
+    std::unique_ptr<disk::Pool> pool_, checks_;     // after what their threads work with: they end first
     Scheduler scheduler_;
     std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
     uint64_t next_timer_ = 0;

@@ -32,7 +32,7 @@ bool is_sane(const queue::Child& child)
 }
 
 Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
-    : number(n), id(id_text(n)), file(std::move(f)), layout(l), envelope(std::move(e)), sender(envelope.sender.text())
+    : number(n), id(id_text(n)), descriptor(std::make_shared<const Fd>(std::move(f))), file(*descriptor), layout(l), envelope(std::move(e)), sender(envelope.sender.text())
 {
     recipients.reserve(envelope.recipients.size());
     for (const auto& r : envelope.recipients) {

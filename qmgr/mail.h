@@ -54,11 +54,13 @@ struct ExpansionLimits {
 
 class Mail {
 public:
+    Mail(const Mail&) = delete;
     Mail(uint64_t number, Fd file, queue::Layout layout, mail::Envelope envelope);
 
     const uint64_t number;
     const std::string id;
-    const Fd file;
+    const std::shared_ptr<const Fd> descriptor;   // shared with a thread that reads it: it stays until both are done
+    const Fd& file;
     const queue::Layout layout;
     const mail::Envelope envelope;
     const std::string sender;          // external form

@@ -224,9 +224,7 @@ void Scheduler::open(Entry& entry)
         leave(entry.id, entry.place(), "");
         return;
     case Opened::How::corrupt:
-        log::error(id, ": damaged mail file, put aside in corrupt/: ", opened.why);
-        entry.stage = Stage::leaving;
-        move_now({entry.id}, entry.place(), {queue::State::corrupt, 0});
+        put_corrupt_aside(entry, opened.why);
         return;
     case Opened::How::trouble:
         log::warning(id, ": cannot open, will try again: ", opened.why);
@@ -244,6 +242,16 @@ void Scheduler::open(Entry& entry)
     Mail& m = *mail;
     mails_[entry.id] = std::move(mail);
     start(m, entry);
+    opened.body_unchecked ? check_first(m) : go_on(m, entry);
+    touch(m);
+}
+
+void Scheduler::put_corrupt_aside(Entry& entry, std::string_view why)
+{
+    log::error(id_text(entry.id), ": damaged mail file, put aside in corrupt/: ", why);
+    catalog_.unschedule(entry);
+    entry.stage = Stage::leaving;
+    move_now({entry.id}, entry.place(), {queue::State::corrupt, 0});
 }
 
 void Scheduler::start(Mail& mail, Entry& entry)
@@ -256,12 +264,41 @@ void Scheduler::start(Mail& mail, Entry& entry)
     if (mail.envelope.arrival_us > 0) entry.arrival_us = mail.envelope.arrival_us;
     log::info(mail.id, ": from=<", printable(mail.sender), ">, size=", mail.layout.content_size(),
               ", nrcpt=", mail.recipients.size(), " (queue active)");
-    if (entry.history) {
-        mail.restore(*entry.history, catalog_.reasons(), expansion_limits());
-        pay_owed(mail, entry);
+    if (entry.history) mail.restore(*entry.history, catalog_.reasons(), expansion_limits());
+}
+
+// A large body is read for its checksum before anybody gets a byte of it, by a thread: the loop goes on meanwhile.
+void Scheduler::check_first(Mail& mail)
+{
+    ++mail.waits;
+    world_.check_body(mail, [this, id = mail.number](Result<void> result) {
+        checked(id, result);
+        world_.wake();
+    });
+}
+
+void Scheduler::checked(uint64_t id, const Result<void>& result)
+{
+    Mail* const mail = find(id);
+    if (!mail) return;
+    --mail->waits;
+    touch(*mail);
+    if (mail->hold_wanted || mail->remove_wanted) return;      // concluding does that
+    Entry& entry = *catalog_.find(id);
+    if (result) return go_on(*mail, entry);
+    if (result.error().code == 0) {
+        close(*mail);
+        put_corrupt_aside(entry, result.error().text);
+        return;
     }
+    log::warning(mail->id, ": cannot be read, will try again: ", result.error().text);
+    postpone(*mail, trouble_delay_us);
+}
+
+void Scheduler::go_on(Mail& mail, Entry& entry)
+{
+    if (entry.history) pay_owed(mail, entry);
     route(mail);
-    touch(mail);
 }
 
 void Scheduler::close(Mail& mail)

@@ -87,6 +87,10 @@ private:
     bool open_some();
     void open(Entry& entry);
     void start(Mail& mail, Entry& entry);
+    void check_first(Mail& mail);
+    void checked(uint64_t id, const Result<void>& result);
+    void go_on(Mail& mail, Entry& entry);
+    void put_corrupt_aside(Entry& entry, std::string_view why);
     void close(Mail& mail);
     void postpone(Mail& mail, int64_t delay_us);
     void set_aside(Entry& entry, queue::State state);

@@ -24,6 +24,7 @@ struct Opened {
     Fd file;
     queue::Layout layout;
     mail::Envelope envelope;
+    bool body_unchecked = false;   // too large to be read in the loop: see check_body
     std::string why;               // of what is not open
 };
 
@@ -40,6 +41,8 @@ public:
     virtual ~World() = default;
     virtual Now now() const = 0;
     virtual Opened open(const std::string& id, queue::Place place) = 0;
+    // Reads the body for its checksum, on a thread of its own. An error with code 0: the file is corrupt; else the world's.
+    virtual void check_body(const Mail& mail, std::function<void(Result<void>)> done) = 0;
     virtual void route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done) = 0;
     virtual bool attempt(Agent agent, const ipc::Attempt& attempt, const Fd& file) = 0;   // false: the agent is away
     virtual void cancel(Agent agent, uint64_t attempt) = 0;

@@ -302,6 +302,11 @@ Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_bod
     return MailFile{layout, std::move(envelope)};
 }
 
+Result<void> check_body(disk::Disk& disk, const Fd& file, const Layout& layout)
+{
+    return check_body_crc([&](uint64_t offset, std::size_t length) { return disk.read(file, offset, length); }, layout);
+}
+
 Result<std::string> read_header(const Fd& file, const Layout& layout, std::size_t limit)
 {
     if (layout.header_size > limit) return fail(cat("mail file: the header has ", layout.header_size, " bytes, more than ", limit));

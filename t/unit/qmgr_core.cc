@@ -295,6 +295,25 @@ TEST_CASE("a damaged file goes to corrupt/ and the log says why", "[qmgr]")
     CHECK(quiet.text.find(cat(flipped, ": damaged mail file, put aside in corrupt/: mail file: the body's checksum is wrong")) != std::string::npos);
 }
 
+TEST_CASE("a flipped byte of a large mail is found before anybody gets it, and the loop goes on meanwhile", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    std::string body;
+    while (body.size() < 700'000) body += "a line of a long mail\r\n";
+    const auto flipped = put(disk, "s@host.example", {"alice@host.example"}, body);
+    disk.damage(cat("/spool/incoming/smtpd/new/", flipped), 600'000, 'X');
+    const auto good = put(disk, "s@host.example", {"bob@host.example"}, body);
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    CHECK(rig.until([&] { return world.delivered["bob@host.example"] == 1 && disk.names("/spool/corrupt").size() == 1 && mails_left(disk) == 1; }));
+    CHECK(world.ids["bob@host.example"] == std::set<std::string>{good});
+    CHECK(world.delivered["alice@host.example"] == 0);
+    CHECK(quiet.text.find(cat(flipped, ": damaged mail file, put aside in corrupt/: mail file: the body's checksum is wrong")) != std::string::npos);
+}
+
 TEST_CASE("a foreign file that the kernel lets nobody link is put aside all the same", "[qmgr][queue]")
 {
     ForgetfulDisk disk;

@@ -696,6 +696,48 @@ TEST_CASE("a damaged mail is put aside, and a missing one forgotten", "[qmgr]")
     CHECK(w.scheduler->catalog().size() == 0);
 }
 
+TEST_CASE("a large mail is neither routed nor tried before its body was found whole", "[qmgr]")
+{
+    FakeWorld w;
+    w.hold_checks = true;
+    const auto put = [&](const std::string& to) {
+        const auto id = w.put("s@host.example", {to});
+        w.large.insert(id);
+        w.scheduler->queued(id_number(id), 0);
+        w.run();
+        return id;
+    };
+    const auto whole = put("a@host.example"), flipped = put("b@host.example"), unreadable = put("c@host.example"), removed = put("d@host.example"),
+               held = put("e@host.example");
+    const auto small = w.take("s@host.example", {"small@host.example"});
+    w.flipped.insert(flipped);
+    w.unreadable.insert(unreadable);
+    CHECK(w.checks == 5);
+    CHECK(w.routings == 1);
+    CHECK(w.targets() == std::vector<std::string>{"small@host.example"});
+    CHECK(w.scheduler->remove({id_number(removed)}) == 1);
+    CHECK(w.scheduler->hold({id_number(held)}) == 1);
+    w.run();
+    for (auto& work : std::exchange(w.held, {})) w.post(std::move(work));
+    w.run();
+    CHECK(w.targets() == std::vector<std::string>{"a@host.example", "small@host.example"});
+    CHECK(w.files.at(flipped).place.state == queue::State::corrupt);
+    CHECK(w.said_has(cat(flipped, ": damaged mail file, put aside in corrupt/: the body's checksum is wrong")));
+    CHECK(w.said_has(cat(unreadable, ": cannot be read, will try again: input/output error")));
+    CHECK_FALSE(w.waits(removed));
+    CHECK(w.files.at(held).place.state == queue::State::hold);
+    // EIO was not its end: the next look finds it whole.
+    w.unreadable.clear();
+    w.hold_checks = false;
+    w.answer(FakeWorld::delivered);
+    w.pass(120 * second);
+    CHECK(w.targets() == std::vector<std::string>{"c@host.example"});
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(whole));
+    CHECK_FALSE(w.waits(small));
+    CHECK_FALSE(w.waits(unreadable));
+}
+
 TEST_CASE("nothing is unlinked and no delivery begins while the journal cannot be written", "[qmgr]")
 {
     FakeWorld w;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cerrno>
 #include <deque>
 #include <functional>
 #include <map>
@@ -171,8 +172,17 @@ public:
         } else {
             o.how = Opened::How::open;
             o.envelope = f->second.envelope;
+            o.body_unchecked = large.contains(id);
         }
         return o;
+    }
+    void check_body(const Mail& mail, std::function<void(Result<void>)> done) override
+    {
+        ++checks;
+        hold_or_post(hold_checks, [this, id = mail.id, done] {
+            if (unreadable.contains(id)) return done(unexpected(Error{EIO, "input/output error"}));
+            done(flipped.contains(id) ? Result<void>(fail("the body's checksum is wrong")) : Result<void>());
+        });
     }
     void route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done) override
     {
@@ -271,7 +281,7 @@ public:
 
     struct Crash {};
     std::vector<std::function<void()>> held;        // what a test lets happen in its own order
-    bool hold_moves = false, hold_commits = false;
+    bool hold_moves = false, hold_commits = false, hold_checks = false;
     std::string said;                // the log
     Limits limits;
     int64_t wall = 1'795'528'800 * second, mono = 1000 * second;
@@ -282,13 +292,13 @@ public:
     std::deque<std::function<void()>> posted;
     std::multimap<int64_t, std::function<void()>> timers;
     std::vector<Notice> notices;
-    std::set<std::string> corrupt;
+    std::set<std::string> corrupt, large, flipped, unreadable;
     std::set<std::size_t> away;
     std::set<uint64_t> cancelled;
     bool woken = false, router_away = false, journal_fails = false, moves_fail = false, notices_fail = false, notices_crash = false;
     int crash_after_commits = 0;
     uint32_t counter = 0;
-    std::size_t opens = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;
+    std::size_t opens = 0, checks = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;
     std::unique_ptr<Scheduler> scheduler;
 };
 
