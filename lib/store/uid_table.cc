@@ -265,7 +265,7 @@ bool UidTable::apply_add(std::string_view payload)
     const auto name = in.rest();
     // UIDs only grow; the last one of all is never given, so that UIDNEXT always fits (RFC 9051 §2.3.1.1).
     if (in.ran_out() || m.uid == 0 || m.uid == UINT32_MAX || m.modseq > max_modseq || m.flags > all_flags || name.size() > UINT16_MAX) return false;
-    if (!messages_.empty() && messages_.back().uid >= m.uid) return false;
+    if (m.uid <= vanished_to_ || (!messages_.empty() && messages_.back().uid >= m.uid)) return false;
     if (names_.size() + name.size() > UINT32_MAX) return false;
     note_name(m, name);
     messages_.push_back(m);
@@ -330,7 +330,9 @@ bool UidTable::apply_vanished(std::string_view payload)
     const auto modseq = in.take<uint64_t>();
     std::vector<UidRange> ranges;
     if (in.ran_out() || modseq > max_modseq || !take_ranges(in.rest(), ranges)) return false;
-    if (!vanished_.empty() && vanished_.back().modseq > modseq) return false;
+    if (ranges.back().last == UINT32_MAX || (!vanished_.empty() && vanished_.back().modseq > modseq)) return false;
+    vanished_to_ = std::max(vanished_to_, ranges.back().last);
+    uidnext_ = std::max(uidnext_, vanished_to_ + 1);
     for (const UidRange& r : ranges) {
         auto m = std::lower_bound(messages_.begin(), messages_.end(), r.first, [](const Message& a, uint32_t u) { return a.uid < u; });
         for (; m != messages_.end() && m->uid <= r.last; ++m) any_gone_ = m->gone = true;

@@ -115,7 +115,7 @@ private:
         uint64_t modseq;
         UidRange range;
     };
-    uint32_t uidvalidity_ = 0, uidnext_ = 1;
+    uint32_t uidvalidity_ = 0, uidnext_ = 1, vanished_to_ = 0;
     uint64_t highest_modseq_ = 1, mailbox_id_ = 0, vanished_floor_ = 0;
     uint16_t version_ = 0;
     std::vector<Message> messages_;

@@ -1,0 +1,100 @@
+// openat2(2), and O_NOFOLLOW component by component where the kernel does not have it.
+#include "lib/store/beneath.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "lib/base/random.h"
+#include "lib/base/text.h"
+
+namespace veredus::store {
+
+namespace {
+
+constexpr int directory_flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+
+Fd open_each(int base, const std::string& path)
+{
+    Fd at(::fcntl(base, F_DUPFD_CLOEXEC, 0));
+    for (const auto part : split(path, "/")) {
+        if (!at) return at;
+        if (part == "..") {
+            errno = EXDEV;
+            return Fd();
+        }
+        at = Fd(::openat(at.get(), std::string(part).c_str(), directory_flags | O_NOFOLLOW));
+    }
+    return at;
+}
+
+Fd open_at(int base, const std::string& path)
+{
+    open_how how{};
+    how.flags = directory_flags;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        const long fd = ::syscall(SYS_openat2, base, path.c_str(), &how, sizeof how);
+        if (fd >= 0) return Fd(static_cast<int>(fd));
+        if (errno == ENOSYS || errno == EPERM) return open_each(base, path);
+        if (errno != EINTR && errno != EAGAIN) return Fd();      // EAGAIN: a rename raced with ".."
+    }
+    return Fd();
+}
+
+}  // namespace
+
+Result<disk::Directory> open_beneath(const disk::Directory& base, const std::string& path)
+{
+    std::string full = cat(base.path, '/', path);
+    Fd fd = open_at(base.fd.get(), path);
+    if (!fd) return fail_errno(cat("open directory ", full));
+    return disk::Directory{std::move(fd), std::move(full)};
+}
+
+Result<disk::Directory> make_beneath(const disk::Directory& base, const std::string& name)
+{
+    auto dir = open_beneath(base, name);
+    if (dir || dir.error().code != ENOENT) return dir;
+    if (::mkdirat(base.fd.get(), name.c_str(), 0700) < 0 && errno != EEXIST) return fail_errno(cat("create ", base.path, '/', name));
+    if (::fsync(base.fd.get()) < 0) return fail_errno(cat("sync ", base.path));
+    return open_beneath(base, name);
+}
+
+Result<bool> is_directory(const disk::Directory& base, const std::string& name)
+{
+    struct stat st {};
+    if (::fstatat(base.fd.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return S_ISDIR(st.st_mode);
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    return fail_errno(cat("look at ", base.path, '/', name));
+}
+
+Result<void> replace_file(const disk::Directory& dir, const std::string& name, std::string_view content)
+{
+    disk::Disk& disk = disk::posix_disk();
+    const std::string draft = cat(name, '.', hex_upper(random_u64(), 16));
+    const Fd file = TRY(disk.create(dir, draft, 0600));
+    auto done = disk.write(file, content);
+    if (done) done = disk.sync(file);
+    if (done) done = disk.rename(dir, draft, dir, name);
+    if (!done) {
+        (void)disk.unlink(dir, draft);
+        return done;
+    }
+    return disk.sync(dir);
+}
+
+Result<std::optional<std::string>> read_small(const disk::Directory& dir, const std::string& name, std::size_t limit)
+{
+    auto file = disk::posix_disk().open_read(dir, name);
+    if (!file && (file.error().code == ENOENT || file.error().code == ENOTDIR)) return std::optional<std::string>();
+    if (!file) return unexpected(std::move(file).error());
+    std::string text = TRY(read_all(file->get(), limit));
+    return std::optional<std::string>(std::move(text));
+}
+
+}  // namespace veredus::store

@@ -1,0 +1,23 @@
+// Directories below a mailbox's own: no link and no ".." leads out of it (openat2, RESOLVE_BENEATH).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+#include "lib/disk/disk.h"
+
+namespace veredus::store {
+
+// `path` is relative to `base`. ELOOP or EXDEV: it leads out, or through a link that the kernel does not let us follow.
+Result<disk::Directory> open_beneath(const disk::Directory& base, const std::string& path);
+// Made (0700) if it is not there, its name durable.
+Result<disk::Directory> make_beneath(const disk::Directory& base, const std::string& name);
+Result<bool> is_directory(const disk::Directory& base, const std::string& name);    // links are not followed
+// A file of ours in `dir` is replaced as a whole, durably: text files that others read.
+Result<void> replace_file(const disk::Directory& dir, const std::string& name, std::string_view content);
+// A regular file's content; nothing: it is not there.
+Result<std::optional<std::string>> read_small(const disk::Directory& dir, const std::string& name, std::size_t limit);
+
+}  // namespace veredus::store

@@ -1,0 +1,82 @@
+// One folder, whatever its kind: the interface that imapd, pop3d and veredus(8) share. Other programs may work in the same
+// mailbox at any moment. Not thread-safe; one object per process and folder. All calls may block on the disk.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/store/uid_table.h"
+#include "lib/store/wire_reader.h"
+
+namespace veredus::store {
+
+struct FlagChange {
+    enum class How { set, add, remove } how = How::set;
+    uint8_t flags = 0;
+    std::vector<std::string> keywords;
+    // RFC 7162 §3.1.3: messages changed after this are left alone
+    std::optional<uint64_t> unchanged_since;
+};
+
+struct FlagsChanged {
+    std::vector<uint32_t> changed;             // that are different now; all have the table's highest mod-sequence
+    std::vector<uint32_t> modified;            // not touched: unchanged_since
+    bool keyword_refused = false;              // no bit left for one of them: it was left out (NO [LIMIT])
+};
+
+// A mail on its way in: wire form, in pieces. Destroyed before append(), it leaves nothing behind.
+class Draft {
+public:
+    virtual ~Draft() = default;
+    virtual Result<void> write(std::string_view wire) = 0;
+};
+
+struct Incoming {
+    std::unique_ptr<Draft> draft;              // of the same folder
+    uint8_t flags = 0;
+    std::vector<std::string> keywords;
+    int64_t received = unknown_time;           // unknown: now
+    uint64_t id = 0;                           // EMAILID of what it is a copy of
+};
+
+struct Copied {
+    uint32_t from = 0, to = 0;
+};
+
+class Folder {
+public:
+    virtual ~Folder() = default;
+    // As of the last refresh or change. References into it last until the next call of any kind.
+    virtual const UidTable& table() const = 0;
+    // Looks at the disk: new mail, mail that is gone, flags that other programs changed. True: something did. What
+    // happened since a client was told last, table().highest_modseq() tells. All of it is synced: UIDs may be told.
+    virtual Result<bool> refresh() = 0;
+    // ENOENT: another program removed it; refresh() will say so.
+    virtual Result<std::unique_ptr<WireReader>> open(uint32_t uid) = 0;
+    virtual Result<uint64_t> size(uint32_t uid) = 0;          // RFC822.SIZE
+    virtual Result<int64_t> received(uint32_t uid) = 0;       // INTERNALDATE, seconds
+    // Durable when they return. UIDs that are not there are passed over. On an error of append, copy or move nothing happened.
+    virtual Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) = 0;
+    virtual Result<std::unique_ptr<Draft>> draft() = 0;
+    virtual Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) = 0;     // their UIDs, in order
+    virtual Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) = 0;
+    virtual Result<std::vector<Copied>> move(const std::vector<uint32_t>& uids, Folder& target);
+    virtual Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) = 0;   // those that are gone now
+    // Puts flags where other programs see them, and takes mails out of new/: when idle, and before leaving. Until then the UID
+    // log has them safe.
+    virtual Result<void> apply() = 0;
+    virtual bool wants_apply() const = 0;
+    virtual bool healed() const = 0;           // the index was damaged and was mended; for a log line
+};
+
+// copy() for folders of different kinds: reads and writes each mail.
+Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint32_t>& uids, Folder& to);
+// The keywords of a message by name.
+std::vector<std::string> keywords_of(const UidTable& table, const Message& m);
+
+}  // namespace veredus::store

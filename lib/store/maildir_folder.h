@@ -1,0 +1,67 @@
+// A Maildir folder with UIDs: cur/ and new/ as every program leaves them, and our UID log beside them in .veredus/.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "lib/disk/disk.h"
+#include "lib/store/folder.h"
+#include "lib/store/uid_log.h"
+
+namespace veredus::store {
+
+class MaildirFolder final : public Folder {
+public:
+    // A number no folder of this mailbox had before, durable when it returns.
+    using NewUidvalidity = std::function<Result<uint32_t>()>;
+    // `dir` holds cur, new and tmp. A first contact takes over dovecot-uidlist and dovecot-keywords. Call refresh() next.
+    static Result<std::unique_ptr<MaildirFolder>> open(disk::Directory dir, NewUidvalidity new_uidvalidity);
+
+    const UidTable& table() const override { return log_->table(); }
+    Result<bool> refresh() override;
+    Result<std::unique_ptr<WireReader>> open(uint32_t uid) override;
+    Result<uint64_t> size(uint32_t uid) override;
+    Result<int64_t> received(uint32_t uid) override;
+    Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
+    Result<std::unique_ptr<Draft>> draft() override;
+    Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
+    Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override;
+    Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) override;
+    Result<void> apply() override;
+    bool wants_apply() const override { return pending_; }
+    bool healed() const override { return log_->healed(); }
+
+private:
+    struct Entry {
+        std::string name;
+        bool fresh = false;
+    };
+    struct Publishing;                                    // mails on their way into cur/
+    MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp);
+    Result<Seed> seed(const NewUidvalidity& new_uidvalidity) const;
+    Result<std::string> times() const;                    // of cur/ and new/
+    bool is_settled(const std::string& times) const;      // nothing can have changed since they were noted
+    Result<std::vector<Entry>> list() const;
+    Result<void> scan(UidLog::Change& change);
+    Result<void> give_own_names(std::vector<Entry>& entries);
+    void take_flags(UidLog::Change& change, const Message& m, const Entry& entry);
+    uint64_t keyword_bits(UidLog::Change& change, uint32_t letters, bool passed);
+    std::string wanted_name(const Message& m) const;
+    Result<void> write_keywords();
+    Result<std::vector<uint32_t>> publish(std::vector<Publishing>& mails, const std::vector<std::vector<std::string>>& keywords);
+    const disk::Directory& folder_of(const Message& m) const { return m.fresh ? new_ : cur_; }
+    Result<Fd> open_file(uint32_t uid);
+    Result<UidLog::Change> begin();
+
+    disk::Directory dir_, cur_, new_, tmp_;
+    std::unique_ptr<UidLog> log_;
+    std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell
+    std::unordered_map<uint32_t, int64_t> dates_;
+    bool pending_ = true;                                 // some names do not say what the log says
+    bool keywords_written_ = false;
+};
+
+}  // namespace veredus::store
