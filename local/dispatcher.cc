@@ -204,6 +204,9 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
         by_user[user].push_back(std::move(for_worker));
         return;
     }
+    // A user of a virtual domain is not the account of that name.
+    if (flights_[flight]->attempt.transport == "virtual")
+        return finish(flight, target.index, verdict(Outcome::deferred, "4.3.5", "mail transport unavailable: local has no virtual mailboxes; set virtual_transport"), 0);
     auto to = addressee(target, rules_.policy);
     if (!to) return finish(flight, target.index, verdict(Outcome::failed, "5.1.3", to.error().text), 0);
     if (!to->aliases) return to_user(flight, target, *to, by_user);

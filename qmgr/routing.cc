@@ -96,7 +96,7 @@ void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)
     switch (route.kind) {
     case Kind::deliver: {
         if (!route.address.empty()) r.address = route.address;
-        if (r.final_route && goes_to_local(route.transport)) {
+        if (r.final_route && route.transport == "local") {
             const auto address = mail::parse_address(r.address);
             r.kind = queue::Child::Kind::mailbox;
             if (address) r.address = cat('\\', address->local);    // past aliases and .forward alike: both led here in a circle

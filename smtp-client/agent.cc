@@ -55,15 +55,17 @@ void Agent::begin(ipc::Attempt attempt, Fd file)
 {
     const uint64_t number = attempt.attempt;
     if (deliveries_.contains(number)) return log::warning("qmgr sent attempt ", number, " twice");
-    if (deliveries_.size() >= max_deliveries) {
+    const auto put_off = [&](const char* dsn, const char* text) {
         std::vector<ipc::Verdict> verdicts;
         for (const ipc::Target& target : attempt.targets) {
             verdicts.emplace_back().index = target.index;
-            verdicts.back().dsn = "4.3.2";
-            verdicts.back().text = "too many deliveries at once";
+            verdicts.back().dsn = dsn;
+            verdicts.back().text = text;
         }
         return answer(number, std::move(verdicts));
-    }
+    };
+    if (deliveries_.size() >= max_deliveries) return put_off("4.3.2", "too many deliveries at once");
+    if (attempt.transport == "lmtp") return put_off("4.3.5", "mail transport unavailable: smtp-client does not speak LMTP");
     auto delivery = std::make_unique<Delivery>(
         world_, std::move(attempt), std::move(file),
         [this, number](std::vector<ipc::Verdict> verdicts) { answer(number, std::move(verdicts)); },

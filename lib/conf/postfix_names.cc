@@ -60,7 +60,7 @@ constexpr Group groups[] = {
      "address_verify_poll_delay address_verify_positive_expire_time address_verify_positive_refresh_time "
      "address_verify_relay_transport address_verify_relayhost address_verify_sender "
      "address_verify_sender_dependent_default_transport_maps address_verify_sender_dependent_relayhost_maps "
-     "address_verify_sender_ttl address_verify_transport_maps address_verify_virtual_transport "
+     "address_verify_sender_ttl address_verify_transport_maps address_verify_"
      "unverified_recipient_defer_code unverified_recipient_reject_reason unverified_recipient_tempfail_action "
      "unverified_sender_defer_code unverified_sender_reject_code unverified_sender_reject_reason "
      "unverified_sender_tempfail_action"},
@@ -140,8 +140,8 @@ constexpr Group groups[] = {
      "soft_bounce strict_rfc821_envelopes syslog_facility syslog_name tls_append_default_CA tls_config_file "
      "tls_config_name tls_daemon_random_bytes tls_disable_workarounds tls_fast_shutdown_enable "
      "tls_server_sni_maps tls_wildcard_matches_multiple_labels transport_maps unverified_recipient_reject_code "
-     "virtual_alias_domains virtual_alias_maps virtual_gid_maps virtual_mailbox_base virtual_mailbox_domains "
-     "virtual_mailbox_limit virtual_mailbox_lock virtual_mailbox_maps virtual_minimum_uid virtual_transport "
+     "virtual_alias_domains virtual_alias_maps virtual_gid_maps virtual_mailbox_base "
+     "virtual_mailbox_limit virtual_mailbox_lock virtual_minimum_uid "
      "virtual_uid_maps"},
     {"only CRLF.CRLF ends a mail, and bytes sent too early are never obeyed; nothing needs to be switched on",
      "cleanup_replace_stray_cr_lf smtpd_forbid_bare_newline smtpd_forbid_bare_newline_exclusions "
@@ -234,8 +234,9 @@ constexpr Group groups[] = {
      "strict_8bitmime_body strict_mailbox_ownership strict_mime_encoding_domain strict_smtputf8 "
      "sun_mailtool_compatibility swap_bangpath tcp_windowsize unknown_address_tempfail_action "
      "unknown_helo_hostname_tempfail_action use_srv_lookup verp_delimiter_filter "
-     "virtual_alias_address_length_limit virtual_alias_expansion_limit virtual_alias_recursion_limit "
+     "virtual_alias_address_length_limit "
      "virtual_delivery_status_filter virtual_maps"},
+    {"qmgr_expansion_depth_limit says how often aliases may lead to aliases, of whatever kind", "virtual_alias_recursion_limit"},
     {"veredus offers the TLS versions and ciphers that its library calls current; there is no finer choice",
      "lmtp_tls_ciphers lmtp_tls_exclude_ciphers lmtp_tls_fingerprint_cert_match lmtp_tls_fingerprint_digest "
      "lmtp_tls_mandatory_ciphers lmtp_tls_mandatory_exclude_ciphers lmtp_tls_mandatory_protocols "

@@ -17,7 +17,7 @@ using Kind = ipc::Route::Kind;
 
 namespace {
 
-constexpr std::string_view transports[] = {"local", "smtp", "relay"};   // that a delivery agent of this version serves
+constexpr std::string_view transports[] = {"local", "virtual", "smtp", "relay", "lmtp"};   // that a delivery agent of this version serves
 
 bool lists(const std::vector<std::string>& words, std::string_view word)
 {
@@ -68,10 +68,10 @@ void put_hop(Route& route, std::string transport, std::string nexthop)
     if (std::find(std::begin(transports), std::end(transports), transport) == std::end(transports)) {
         route.kind = Kind::defer;
         route.dsn = "4.3.5";
-        route.text = cat("mail transport unavailable: there is no transport \"", printable(transport, 60), "\"; known are local, smtp and relay");
+        route.text = cat("mail transport unavailable: there is no transport \"", printable(transport, 60), "\"; known are local, virtual, smtp, relay and lmtp");
         return;
     }
-    route.nexthop = transport == "local" ? std::string() : std::move(nexthop);
+    route.nexthop = transport == "local" || transport == "virtual" ? std::string() : std::move(nexthop);
     route.transport = std::move(transport);
 }
 
@@ -119,6 +119,7 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     default_transport_ = values.text("default_transport");
     relay_transport_ = values.text("relay_transport");
     local_transport_ = values.text("local_transport");
+    virtual_transport_ = values.text("virtual_transport");
     append_dot_ = values.flag("append_dot_mydomain");
     propagate_ = lists(values.list("propagate_unmatched_extensions"), "virtual");
     expansion_limit_ = static_cast<std::size_t>(values.number("virtual_alias_expansion_limit"));
@@ -138,13 +139,16 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     }
     all_local_exist_ = recipients.empty();
     all_relay_exist_ = values.list("relay_recipient_maps").empty();
+    all_virtual_exist_ = values.list("virtual_mailbox_maps").empty();
 
     using Chain = Held<table::Chain>;
     using List = Held<table::MatchList>;
     mydestination_ = List(domain_list(values.list("mydestination"), false));
     virtual_alias_domains_ = List(domain_list(values.list("virtual_alias_domains"), false));
+    virtual_mailbox_domains_ = List(domain_list(values.list("virtual_mailbox_domains"), false));
     relay_domains_ = List(domain_list(values.list("relay_domains"), lists(parents, "relay_domains")));
     virtual_alias_maps_ = Chain(opener<table::Chain>(values.list("virtual_alias_maps")));
+    virtual_mailboxes_ = Chain(opener<table::Chain>(values.list("virtual_mailbox_maps")));
     transport_maps_ = Chain(opener<table::Chain>(values.list("transport_maps")));
     relay_recipients_ = Chain(opener<table::Chain>(values.list("relay_recipient_maps")));
     local_recipients_ = Chain(opener<table::Chain>(others));
@@ -155,7 +159,8 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
 
 template <class Self, class F> void Routing::each_table(Self& self, F f)
 {
-    f(self.mydestination_), f(self.virtual_alias_domains_), f(self.relay_domains_), f(self.virtual_alias_maps_), f(self.transport_maps_);
+    f(self.mydestination_), f(self.virtual_alias_domains_), f(self.virtual_mailbox_domains_), f(self.relay_domains_);
+    f(self.virtual_alias_maps_), f(self.virtual_mailboxes_), f(self.transport_maps_);
     f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.aliases_);
 }
 
@@ -221,6 +226,7 @@ Result<Routing::Place> Routing::classify(const std::string& domain) const
     if (is_own_literal(domain) || TRY(in(mydestination_))) return Place{AddressClass::local, true};
     const bool ours = domain == myorigin_;
     if (TRY(in(virtual_alias_domains_))) return Place{AddressClass::virtual_alias, ours};
+    if (TRY(in(virtual_mailbox_domains_))) return Place{AddressClass::virtual_mailbox, ours};
     if (TRY(in(relay_domains_))) return Place{AddressClass::relay, ours};
     return Place{AddressClass::remote, ours};
 }
@@ -286,10 +292,17 @@ Result<bool> Routing::local_exists(const mail::Address& address, const Users& us
 }
 
 // RFC 5321 §4.5.1: postmaster is always there, and reports need somebody to go to.
-Result<bool> Routing::stands_for_another(const mail::Address& address, const Question& question, Route& route) const
+Result<bool> Routing::stands_for_another(const mail::Address& address, const Place& place, const Question& question, Route& route) const
 {
     const bool postmaster = iequals(address.local, "postmaster"), daemon = iequals(address.local, "mailer-daemon");
     if (!postmaster && !daemon) return false;
+    if (place.address_class != AddressClass::local) {      // the postmaster of a virtual domain is ours
+        if (!postmaster || question.final_only || place.address_class == AddressClass::relay) return false;
+        if (TRY(classify(myorigin_)).address_class != AddressClass::local) return false;
+        route.kind = Kind::expand;
+        if (!question.check_only) route.children.push_back({queue::Child::Kind::address, mail::Address{"postmaster", myorigin_}.text(), "", "-"});
+        return true;
+    }
     if (question.final_only) return true;
     route.kind = Kind::expand;
     const std::string child = mail::Address{postmaster ? "root" : "postmaster", address.domain}.text();
@@ -306,6 +319,12 @@ Result<bool> Routing::exists(const mail::Address& address, const Place& place, c
         refuse(route, "5.1.1", "User unknown in local recipient table");
         return false;
     case AddressClass::virtual_alias: refuse(route, "5.1.1", "User unknown in virtual alias table"); return false;
+    case AddressClass::virtual_mailbox:
+        if (all_virtual_exist_) return true;
+        if (!virtual_mailboxes_.get()) return unexpected(virtual_mailboxes_.get().error());
+        if (TRY(table::find_address(*virtual_mailboxes_.get(), address, delimiters_, place.ours))) return true;
+        refuse(route, "5.1.1", "User unknown in virtual mailbox table");
+        return false;
     case AddressClass::relay:
         if (all_relay_exist_) return true;
         if (!relay_recipients_.get()) return unexpected(relay_recipients_.get().error());
@@ -349,8 +368,8 @@ Result<std::optional<std::string>> Routing::of_sender(const Held<table::Chain>& 
 Result<Routing::Hop> Routing::hop_of(const mail::Address& address, const Place& place, const std::string& sender) const
 {
     Hop hop{"", address.domain};
-    std::string channel = local_transport_;
-    if (place.address_class != AddressClass::local) {
+    std::string channel = place.address_class == AddressClass::local ? local_transport_ : virtual_transport_;
+    if (place.address_class != AddressClass::local && place.address_class != AddressClass::virtual_mailbox) {
         const auto relay = TRY(of_sender(sender_relayhost_, sender));
         if (relay) hop.nexthop = trim(*relay);
         else if (!relayhost_.empty()) hop.nexthop = relayhost_;
@@ -381,7 +400,7 @@ Result<void> Routing::decide(const Question& question, const Users& users, std::
     route.address_class = place.address_class;
     if (TRY(expand(question, *address, place, route))) return {};
     if (!TRY(exists(*address, place, users, ask, route))) {
-        if (place.address_class != AddressClass::local || !TRY(stands_for_another(*address, question, route))) return {};
+        if (!TRY(stands_for_another(*address, place, question, route))) return {};
         route.dsn.clear();
         route.text.clear();
         if (route.kind == Kind::expand) return {};

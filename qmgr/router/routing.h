@@ -70,20 +70,20 @@ private:
     Result<std::vector<mail::Address>> children_of(const table::AddressHit& hit, const mail::Address& address) const;
     Result<bool> exists(const mail::Address& address, const Place& place, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
     Result<bool> local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const;
-    Result<bool> stands_for_another(const mail::Address& address, const Question& question, ipc::Route& route) const;
+    Result<bool> stands_for_another(const mail::Address& address, const Place& place, const Question& question, ipc::Route& route) const;
     Result<Hop> hop_of(const mail::Address& address, const Place& place, const std::string& sender) const;
     Result<std::optional<std::string>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
     Result<std::optional<std::string>> transport_entry(const mail::Address& address) const;
     Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
     template <class Self, class F> static void each_table(Self& self, F f);
 
-    std::string myorigin_, mydomain_, delimiters_, relayhost_, default_transport_, relay_transport_, local_transport_;
+    std::string myorigin_, mydomain_, delimiters_, relayhost_, default_transport_, relay_transport_, local_transport_, virtual_transport_;
     bool append_dot_ = false, propagate_ = false, transport_parents_ = false;
-    bool all_local_exist_ = false, ask_users_ = false, all_relay_exist_ = false;
+    bool all_local_exist_ = false, ask_users_ = false, all_relay_exist_ = false, all_virtual_exist_ = false;
     std::size_t expansion_limit_ = 1000;
     std::vector<net::Address> own_;
-    Held<table::MatchList> mydestination_, virtual_alias_domains_, relay_domains_;
-    Held<table::Chain> virtual_alias_maps_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_;
+    Held<table::MatchList> mydestination_, virtual_alias_domains_, virtual_mailbox_domains_, relay_domains_;
+    Held<table::Chain> virtual_alias_maps_, virtual_mailboxes_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_;
     Held<table::AliasMaps> aliases_;
 };
 

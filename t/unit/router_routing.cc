@@ -97,6 +97,34 @@ TEST_CASE("the class of an address, and whether it exists", "[router]")
     }
 }
 
+TEST_CASE("virtual mailbox domains: who exists, catch-all, transport", "[router]")
+{
+    const std::string conf = "virtual_mailbox_domains = v.example, w.example, both.example\nmydestination = example.org, both.example\n"
+                             "virtual_mailbox_maps = inline:{alice@v.example=v/alice/,@w.example=w/all}\nvirtual_alias_maps = inline:{sales@v.example=alice@v.example}\n";
+    struct Case {
+        const char *more, *recipient, *result;
+    };
+    for (const Case& c : {
+             Case{"", "alice@v.example", "vmailbox deliver alice@v.example virtual:"},
+             {"", "Alice+x@V.Example", "vmailbox deliver Alice+x@v.example virtual:"},
+             {"", "bob@v.example", "vmailbox reject bob@v.example 5.1.1 User unknown in virtual mailbox table"},
+             {"myorigin = v.example\n", "postmaster@v.example", "vmailbox reject postmaster@v.example 5.1.1 User unknown in virtual mailbox table"},
+             {"", "anyone@w.example", "vmailbox deliver anyone@w.example virtual:"},
+             {"", "sales@v.example", "vmailbox expand sales@v.example >alice@v.example"},
+             {"", "alice@both.example", "local deliver alice@both.example local:"},
+             {"", "postmaster@v.example", "vmailbox expand postmaster@v.example >postmaster@example.org"},
+             {"virtual_mailbox_maps =\n", "bob@v.example", "vmailbox deliver bob@v.example virtual:"},
+             {"relayhost = smart.example\nsender_dependent_default_transport_maps = static:smtp:x\n", "alice@v.example", "vmailbox deliver alice@v.example virtual:"},
+             {"virtual_transport = lmtp:unix:/run/dovecot/lmtp\n", "alice@v.example", "vmailbox deliver alice@v.example lmtp:unix:/run/dovecot/lmtp"},
+             {"virtual_transport = lmtp:inet:store.example:24\n", "alice@v.example", "vmailbox deliver alice@v.example lmtp:inet:store.example:24"},
+             {"transport_maps = inline:{v.example=lmtp:[192.0.2.9]:2424}\n", "alice@v.example", "vmailbox deliver alice@v.example lmtp:[192.0.2.9]:2424"},
+         }) {
+        INFO(c.more << c.recipient);
+        CHECK(routed(conf + c.more, c.recipient) == c.result);
+    }
+    CHECK(routed(conf + "virtual_mailbox_maps = hash:/nonexistent/vmailbox\nvirtual_mailbox_domains = v.example\n", "alice@v.example").starts_with("vmailbox defer alice@v.example 4.3.0"));
+}
+
 TEST_CASE("an address literal that became ours since is ours", "[router][rfc5321-4.1.3]")
 {
     Routing routing = routing_of("");
@@ -197,7 +225,7 @@ TEST_CASE("error:, retry:, discard: and transports that nobody serves", "[router
              {"retry:4.7.1 come back later", "remote defer x@o.example 4.7.1 come back later"},
              {"defer:later", "remote defer x@o.example 4.0.0 later"},
              {"discard:silently", "remote discard x@o.example  silently"},
-             {"uucp:somewhere", "remote defer x@o.example 4.3.5 mail transport unavailable: there is no transport \"uucp\"; known are local, smtp and relay"},
+             {"uucp:somewhere", "remote defer x@o.example 4.3.5 mail transport unavailable: there is no transport \"uucp\"; known are local, virtual, smtp, relay and lmtp"},
          }) {
         INFO(c.value);
         CHECK(routed(cat("transport_maps = inline:{{o.example = ", c.value, "}}\n"), "x@o.example") == c.result);
