@@ -1,0 +1,45 @@
+// All folders of one user: INBOX and what is beside it, made, removed, renamed, listed and subscribed to. Names are UTF-8; INBOX in
+// any case is the inbox (RFC 9051 §5.1). Nothing is made on disk before it is needed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/disk/disk.h"
+#include "lib/store/folder.h"
+
+namespace veredus::store {
+
+struct Listed {
+    std::string name;
+    bool selectable = true;         // false: only its children exist
+    bool children = false;
+};
+
+class Mailbox {
+public:
+    virtual ~Mailbox() = default;
+    virtual char separator() const = 0;
+    // Nothing about its characters is wrong; it may not exist.
+    virtual bool is_name(std::string_view name) const = 0;
+    virtual Result<std::vector<Listed>> list() = 0;                       // sorted; INBOX first, always there
+    // Errors: ENOENT no such folder, EEXIST it is there already, EINVAL not a name, ENOTEMPTY it has children.
+    virtual Result<std::unique_ptr<Folder>> open(std::string_view name) = 0;   // refreshed
+    virtual Result<void> create(std::string_view name) = 0;
+    virtual Result<void> remove(std::string_view name) = 0;               // its children stay (RFC 9051 §6.3.5)
+    // Its children go with it; of INBOX the mails go, and INBOX stays (RFC 9051 §6.3.6).
+    virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
+    virtual Result<std::vector<std::string>> subscriptions() = 0;         // sorted; of names that need not exist
+    virtual Result<void> subscribe(std::string_view name, bool on) = 0;
+    // Throws the folder's index away: it is made anew, with new numbers. For a person who knows why.
+    virtual Result<void> forget_index(std::string_view name) = 0;
+};
+
+// A Maildir++ tree at `path` (made when it is missing, with its parents there): INBOX is the directory itself, folder A.B is ".A.B"
+// in it, names in modified UTF-7, subscriptions in "subscriptions", as Courier and Dovecot have it.
+Result<std::unique_ptr<Mailbox>> open_maildir(const std::string& path);
+
+}  // namespace veredus::store

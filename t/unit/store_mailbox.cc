@@ -1,0 +1,201 @@
+// lib/store/mailbox: a user's folders, their names on disk, and what no name may reach.
+#include "t/unit/catch.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "lib/base/fd.h"
+#include "lib/base/text.h"
+#include "lib/mail/utf7.h"
+#include "lib/store/mailbox.h"
+
+using namespace veredus;
+using namespace veredus::store;
+
+namespace {
+
+struct Home {
+    std::string path;
+    std::unique_ptr<Mailbox> box;
+    Home()
+    {
+        char name[] = "/tmp/veredus-mailbox.XXXXXX";
+        path = ::mkdtemp(name);
+        open();
+    }
+    ~Home() { (void)std::system(cat("rm -rf ", path).c_str()); }
+    void open()
+    {
+        auto opened = open_maildir(path + "/Maildir/");
+        INFO((opened ? "" : opened.error().text));
+        REQUIRE(opened);
+        box = std::move(*opened);
+    }
+    std::string names() const
+    {
+        auto list = box->list();
+        REQUIRE(list);
+        std::string out;
+        for (const Listed& l : *list) append(out, l.name, l.selectable ? "" : "!", l.children ? "+" : "", ' ');
+        return out;
+    }
+    bool there(const std::string& name) const
+    {
+        struct stat st {};
+        return ::lstat(cat(path, "/Maildir/", name).c_str(), &st) == 0;
+    }
+};
+
+int code(const Result<void>& r) { return r ? 0 : r.error().code ? r.error().code : -1; }
+
+uint32_t append_to(Folder& f, std::string_view text)
+{
+    auto draft = f.draft();
+    REQUIRE(draft);
+    REQUIRE((*draft)->write(text));
+    std::vector<Incoming> mails(1);
+    mails[0].draft = std::move(*draft);
+    auto uids = f.append(std::move(mails));
+    REQUIRE(uids);
+    return uids->at(0);
+}
+
+}  // namespace
+
+TEST_CASE("modified UTF-7 goes both ways, and only one spelling of a name is taken", "[mail][utf7][rfc3501-5.1.3]")
+{
+    const std::vector<std::pair<std::string, std::string>> cases = {
+        {"INBOX", "INBOX"},        {"a&b", "a&-b"},    {"~peter/mail/台北/日本語", "~peter/mail/&U,BTFw-/&ZeVnLIqe-"},
+        {"Entwürfe", "Entw&APw-rfe"}, {"😀", "&2D3eAA-"}, {"", ""},
+    };
+    for (const auto& [utf8, utf7] : cases) {
+        CHECK(mail::to_utf7(utf8) == utf7);
+        CHECK(mail::from_utf7(utf7) == utf8);
+    }
+    for (const char* bad : {"&", "&a", "&Jjo!", "&U,BTFw-&ZeVnLIqe-", "&AGE-", "&APx-", "&2D0-", "&3gA-", "a\x80", "&AP-", "&A-"}) {
+        INFO(bad);
+        CHECK_FALSE(mail::from_utf7(bad));
+    }
+    CHECK_FALSE(mail::to_utf7("\xff"));
+}
+
+TEST_CASE("folders are made, listed, renamed and removed", "[store][mailbox][rfc9051-6.3.6]")
+{
+    Home h;
+    CHECK(h.names() == "INBOX ");
+    CHECK(code(h.box->create("Sent")) == 0);
+    CHECK(code(h.box->create("Sent")) == EEXIST);
+    CHECK(code(h.box->create("inbox")) == EEXIST);
+    CHECK(code(h.box->create("Work.Entwürfe")) == 0);
+    CHECK(h.there(".Work.Entw&APw-rfe/cur"));
+    CHECK(h.names() == "INBOX Sent Work!+ Work.Entwürfe ");
+    CHECK(code(h.box->rename("Work", "Play")) == 0);
+    CHECK(code(h.box->rename("Work", "Play2")) == ENOENT);
+    CHECK(code(h.box->rename("Play", "Play.x")) == EINVAL);
+    CHECK(code(h.box->rename("Sent", "Play.Entwürfe")) == EEXIST);
+    CHECK(h.names() == "INBOX Play!+ Play.Entwürfe Sent ");
+    CHECK(code(h.box->create("Play")) == 0);
+    CHECK(code(h.box->remove("Play")) == 0);
+    CHECK(h.names() == "INBOX Play!+ Play.Entwürfe Sent ");
+    CHECK(code(h.box->remove("Play")) == ENOENT);
+    CHECK(code(h.box->remove("Inbox")) == EPERM);
+    CHECK_FALSE(h.box->open("Play"));
+    h.open();
+    CHECK(h.names() == "INBOX Play!+ Play.Entwürfe Sent ");
+}
+
+TEST_CASE("no name leads out of the mailbox or into our index", "[store][mailbox]")
+{
+    Home h;
+    const std::string zero("a\0b", 3);
+    for (const std::string& name : {std::string("../x"), std::string(".."), std::string("."), std::string(".x"), std::string("x."), std::string("a..b"), std::string("a/b"),
+                                    std::string("/etc"), zero, std::string("a\nb"), std::string("\xff"), std::string(""), std::string("veredus"), std::string("Veredus"),
+                                    std::string(300, 'x')}) {
+        INFO(printable(name));
+        CHECK_FALSE(h.box->is_name(name));
+        CHECK(code(h.box->create(name)) == EINVAL);
+        CHECK(code(h.box->remove(name)) == EINVAL);
+        CHECK(code(h.box->rename(name, "ok")) == EINVAL);
+        CHECK(code(h.box->rename("INBOX", name)) == EINVAL);
+        CHECK_FALSE(h.box->open(name));
+        CHECK(code(h.box->subscribe(name, true)) == EINVAL);
+    }
+    REQUIRE(::symlink("/etc", cat(h.path, "/Maildir/.out").c_str()) == 0);
+    CHECK_FALSE(h.box->open("out"));
+    CHECK(h.names() == "INBOX ");
+}
+
+TEST_CASE("a removed folder made again has other numbers, a renamed one keeps them", "[store][mailbox][rfc9051-2.3.1.1]")
+{
+    Home h;
+    uint32_t last = 0;
+    for (int i = 0; i < 3; ++i) {
+        REQUIRE(h.box->create("A"));
+        {
+            auto f = h.box->open("A");
+            REQUIRE(f);
+            CHECK((*f)->table().uidvalidity() > last);
+            last = (*f)->table().uidvalidity();
+            append_to(**f, "x\r\n");
+        }
+        if (i < 2) REQUIRE(h.box->remove("A"));
+    }
+    REQUIRE(h.box->rename("A", "B"));
+    auto f = h.box->open("B");
+    REQUIRE(f);
+    CHECK((*f)->table().uidvalidity() == last);
+    CHECK((*f)->table().messages().size() == 1);
+}
+
+TEST_CASE("renaming INBOX takes the mails and leaves INBOX", "[store][mailbox][rfc9051-6.3.6]")
+{
+    Home h;
+    {
+        auto f = h.box->open("INBOX");
+        REQUIRE(f);
+        append_to(**f, "x\r\n");
+        append_to(**f, "y\r\n");
+    }
+    CHECK(code(h.box->rename("INBOX", "Old")) == 0);
+    CHECK((*h.box->open("inbox"))->table().messages().empty());
+    CHECK((*h.box->open("Old"))->table().messages().size() == 2);
+    CHECK(code(h.box->rename("Old", "INBOX")) == EEXIST);
+}
+
+TEST_CASE("subscriptions are a text file that Dovecot and Courier read, too", "[store][mailbox]")
+{
+    Home h;
+    REQUIRE(h.box->subscribe("Entwürfe", true));
+    REQUIRE(h.box->subscribe("inbox", true));
+    REQUIRE(h.box->subscribe("Never.made", true));
+    REQUIRE(h.box->subscribe("Never.made", true));
+    CHECK(read_file(h.path + "/Maildir/subscriptions", 1000).value() == "Entw&APw-rfe\nINBOX\nNever.made\n");
+    REQUIRE(h.box->subscribe("Never.made", false));
+    CHECK(h.box->subscriptions().value() == std::vector<std::string>{"Entwürfe", "INBOX"});
+    REQUIRE(std::system(cat("printf 'V\\t2\\n\\nWork\\tHard\\n' > ", h.path, "/Maildir/subscriptions").c_str()) == 0);
+    CHECK(h.box->subscriptions().value() == std::vector<std::string>{"Work.Hard"});
+    REQUIRE(h.box->subscribe("A.b", true));
+    CHECK(read_file(h.path + "/Maildir/subscriptions", 1000).value() == "V\t2\n\nA\tb\nWork\tHard\n");
+}
+
+TEST_CASE("what a crash left of a folder is swept, and a forgotten index is made anew", "[store][mailbox]")
+{
+    Home h;
+    REQUIRE(std::system(cat("mkdir -p ", h.path, "/Maildir/.veredus/gone.1/cur && touch ", h.path, "/Maildir/.veredus/gone.1/cur/x").c_str()) == 0);
+    h.open();
+    CHECK_FALSE(h.there(".veredus/gone.1"));
+    uint32_t before = 0;
+    {
+        auto f = h.box->open("INBOX");
+        REQUIRE(f);
+        before = (*f)->table().uidvalidity();
+        append_to(**f, "x\r\n");
+    }
+    REQUIRE(h.box->forget_index("INBOX"));
+    auto f = h.box->open("INBOX");
+    REQUIRE(f);
+    CHECK((*f)->table().uidvalidity() > before);
+    CHECK((*f)->table().messages().size() == 1);
+}
