@@ -7,6 +7,7 @@
 #include "lib/conf/check.h"
 #include "lib/table/aliases.h"
 #include "lib/table/kinds.h"
+#include "lib/table/socketmap.h"
 
 namespace veredus::table {
 
@@ -24,6 +25,7 @@ Result<std::unique_ptr<Table>> open(const std::string& spec)
     if (type == "inline") return open_inline(name);
     if (type == "static") return open_static(name);
     if (type == "unix") return open_system(name);
+    if (type == "socketmap") return open_socketmap(name);
     return fail(cat("\"", spec, "\": ", type, ": tables are not read by this version of veredus; use a text table (hash:/file)"));
 }
 

@@ -1,7 +1,9 @@
-// One request for routes on its way: decide, ask about the users that are not known, decide again, answer.
+// One request for routes on its way: decide, ask about what is not known, decide again, answer.
 #include "qmgr/router/batch.h"
 
+#include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace veredus::router {
 
@@ -29,24 +31,48 @@ void Batch::run()
     const Answers users(answers_, users_);
     std::vector<ipc::Route> routes;
     std::vector<std::string> ask, reasons;
-    for (const std::string& recipient : request_.recipients) {
-        std::string why;
-        routes.push_back(tables.route({request_.sender, recipient, request_.check_only, request_.final_only}, users, ask, &why));
-        if (!why.empty()) reasons.push_back(std::move(why));
+    {
+        const table::Questions::Scope scope(questions_);
+        for (const std::string& recipient : request_.recipients) {
+            std::string why;
+            routes.push_back(tables.route({request_.sender, recipient, request_.check_only, request_.final_only}, users, ask, &why));
+            if (!why.empty()) reasons.push_back(std::move(why));
+        }
     }
     const std::set<std::string> names(ask.begin(), ask.end());
-    if (names.empty()) return done_(std::move(routes), reasons);
+    const auto questions = server_questions();
+    if (names.empty() && questions.empty()) return done_(std::move(routes), reasons);
     const auto keep = shared_from_this();
-    open_ = names.size();
+    open_ = names.size() + questions.size();
     asking_ = true;
-    for (const std::string& name : names) users_.find(name, [keep, name](Known known) { keep->answered(name, known); });
+    for (const std::string& name : names)
+        users_.find(name, [keep, name](Known known) {
+            keep->answers_[name] = known;
+            keep->one_answered();
+        });
+    for (const auto& question : questions)
+        servers_(question, [keep, question](table::Answer answer) {
+            keep->questions_.answered(question, std::move(answer));
+            keep->one_answered();
+        });
     asking_ = false;
     if (open_ == 0) run();
 }
 
-void Batch::answered(const std::string& name, Known known)
+// What no table could answer in this round, each once; nothing when time is up, and then the answer "temporary" stands.
+std::vector<table::Questions::Question> Batch::server_questions()
 {
-    answers_[name] = known;
+    auto open = questions_.take_open();
+    if (std::chrono::steady_clock::now() >= until_) return {};
+    const auto before = [](const auto& a, const auto& b) { return std::tie(a.server->spec(), a.key) < std::tie(b.server->spec(), b.key); };
+    const auto same = [](const auto& a, const auto& b) { return a.server->spec() == b.server->spec() && a.key == b.key; };
+    std::sort(open.begin(), open.end(), before);
+    open.erase(std::unique(open.begin(), open.end(), same), open.end());
+    return open;
+}
+
+void Batch::one_answered()
+{
     if (--open_ == 0 && !asking_) run();
 }
 

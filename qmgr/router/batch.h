@@ -1,6 +1,7 @@
-// One request for routes on its way: decide, ask about the users that are not known, decide again, answer.
+// One request for routes on its way: decide, ask about what is not known (users, and keys of socketmap: tables), decide again, answer.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "lib/ipc/route.h"
+#include "lib/table/socketmap.h"
 #include "qmgr/router/routing.h"
 #include "qmgr/router/users.h"
 
@@ -18,17 +20,24 @@ public:
     using Tables = std::function<const Routing&()>;          // they may be replaced while users are asked
     // `reasons`: what is behind temporary failures, for the log.
     using Done = std::function<void(std::vector<ipc::Route>, const std::vector<std::string>& reasons)>;
-    Batch(ipc::RouteRequest request, Tables tables, UserCache& users, Done done)
-        : request_(std::move(request)), tables_(std::move(tables)), users_(users), done_(std::move(done)) {}
+    // Puts a question to a server of a socketmap: table; perhaps answers from within.
+    using AskServer = std::function<void(const table::Questions::Question&, std::function<void(table::Answer)>)>;
+    static constexpr std::chrono::seconds patience{30};      // then what no server has answered is temporary
+    Batch(ipc::RouteRequest request, Tables tables, UserCache& users, AskServer servers, Done done)
+        : request_(std::move(request)), tables_(std::move(tables)), users_(users), servers_(std::move(servers)), done_(std::move(done)) {}
     void run();
 
 private:
-    void answered(const std::string& name, Known known);
+    std::vector<table::Questions::Question> server_questions();
+    void one_answered();
     ipc::RouteRequest request_;
     Tables tables_;
     UserCache& users_;
+    AskServer servers_;
     Done done_;
     std::map<std::string, Known> answers_;      // of this batch: they hold until it is done
+    table::Questions questions_;                // likewise
+    std::chrono::steady_clock::time_point until_ = std::chrono::steady_clock::now() + patience;
     std::size_t open_ = 0;
     bool asking_ = false;
 };

@@ -5,6 +5,7 @@
 
 #include "lib/base/random.h"
 #include "lib/daemon/service.h"
+#include "lib/disk/pool.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "qmgr/router/batch.h"
@@ -18,6 +19,8 @@ constexpr int64_t look_us = us_per_second / 20;     // how often files are looke
 constexpr int64_t interfaces_look_us = 30 * us_per_second;
 constexpr std::chrono::milliseconds rest{250};      // a refusal waits this long at a time while a file may be half written,
 constexpr int most_rests = 12;                      // and this often: somebody may write into a file all day
+constexpr unsigned server_threads = 4;              // for each socketmap: table: a slow one holds up nobody but itself
+constexpr std::size_t most_server_questions = 1000; // that wait for one of them
 constexpr int64_t repeat_us = 60 * us_per_second;   // how often the same trouble is said
 }  // namespace
 
@@ -149,7 +152,18 @@ private:
             for (const std::string& reason : reasons) say(reason);
             decided(open, std::move(routes));
         };
-        std::make_shared<Batch>(std::move(request), [this]() -> const Routing& { return *routing_; }, users_, std::move(done))->run();
+        std::make_shared<Batch>(std::move(request), [this]() -> const Routing& { return *routing_; }, users_,
+                                [this](const table::Questions::Question& question, std::function<void(table::Answer)> answer) { ask_server(question, std::move(answer)); },
+                                std::move(done))->run();
+    }
+
+    void ask_server(const table::Questions::Question& question, std::function<void(table::Answer)> answer)
+    {
+        auto& pool = servers_[question.server->spec()];
+        if (!pool) pool = std::make_unique<disk::Pool>(server_threads, [this](std::function<void()> done) { loop_->post(std::move(done)); });
+        if (pool->waiting() >= most_server_questions) return answer(fail(cat(question.server->spec(), ": too many questions wait for an answer")));
+        auto result = std::make_shared<table::Answer>(std::optional<std::string>());     // shared: made in one thread, read in another
+        pool->run([question, result] { *result = question.server->ask(question.key); }, [result, answer = std::move(answer)] { answer(std::move(*result)); });
     }
 
     // Nobody is refused by tables that changed a moment ago, nor by a file that somebody is writing into.
@@ -193,6 +207,7 @@ private:
     uint64_t last_peer_ = 0;
     std::map<uint64_t, Peer> peers_;
     std::vector<Open> resting_;
+    std::map<std::string, std::unique_ptr<disk::Pool>> servers_;
     std::unique_ptr<Timer> rested_;
     std::unique_ptr<daemon::Link> resolver_;       // last: its answers come to what stands above
 };

@@ -357,7 +357,7 @@ TEST_CASE("a batch asks for all its users at once and answers in order", "[route
     ipc::RouteRequest request;
     request.recipients = {"alice@example.org", "x@o.example", "bob+1@example.org", "alice+y@example.org", "later@example.org"};
     std::vector<std::string> results;
-    std::make_shared<Batch>(request, [&]() -> const Routing& { return routing; }, cache, [&](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
+    std::make_shared<Batch>(request, [&]() -> const Routing& { return routing; }, cache, nullptr, [&](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
         for (const auto& route : routes) results.push_back(shown(route));
         CHECK(reasons.size() == 1);
     })->run();

@@ -32,7 +32,7 @@ TEST_CASE("missing tables and broken networks are errors with file and line", "[
              {"alias_maps = hash:/nonexistent/a\n", "main.cf:1: error: alias_maps: open /nonexistent/a: No such file or directory\n"},
              {"mynetworks = 127.0.0.1/8\n", "main.cf:1: error: mynetworks: \"127.0.0.1/8\" is no network: bits beyond the network length are set\n"},
              {"mydestination = /nonexistent/d\n", "main.cf:1: error: mydestination: open /nonexistent/d: No such file or directory\n"},
-             {"relay_domains = socketmap:unix:/x:y\n", "main.cf:1: error: relay_domains: "},
+             {"relay_domains = socketmap:unix:x:y\n", "main.cf:1: error: relay_domains: "},
          }) {
         INFO(c.text);
         const std::string found = checked(c.text);
