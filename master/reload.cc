@@ -7,6 +7,7 @@
 #include "config.h"
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/daemon/client_files.h"
 #include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
@@ -127,7 +128,7 @@ void Supervisor::tell_settings(Process& process)
                           });
     // A passwd-file that is new in passdb follows its setting, and so does a certificate; resolv.conf is sent when it changes.
     for (const std::string& name : files_of(*process.role))
-        if (name.starts_with("passdb:") || name.starts_with("tls:")) send_file(process, name);
+        if (name.starts_with("passdb:") || name.starts_with("tls:") || name.starts_with(daemon::client_file_mark)) send_file(process, name);
 }
 
 void Supervisor::send_file(Process& process, const std::string& name)
@@ -169,9 +170,9 @@ std::vector<std::string> Supervisor::files_of(const daemon::Role& role) const
             if (tls != tls_files_.end() && tls->second.contains(name)) list.push_back(name);
             continue;
         }
-        const bool passdb = name.starts_with("passdb:");
+        const std::string_view kind = name.starts_with("passdb:") ? "passdb" : name.starts_with(daemon::client_file_mark) ? "client" : std::string_view(name);
         for (const auto word : split(role.files, " "))
-            if (passdb ? word == "passdb" : word == name) list.push_back(name);
+            if (word == kind) list.push_back(name);
     }
     return list;
 }
@@ -181,6 +182,7 @@ void Supervisor::watch_files()
     std::vector<std::pair<std::string, std::string>> files = {{"resolv.conf", "/etc/resolv.conf"}};
     for (const std::string& source : values_.list("passdb"))
         if (source.starts_with("file:")) files.emplace_back(cat("passdb:", source.substr(5)), source.substr(5));
+    for (const std::string& path : daemon::client_files(values_)) files.emplace_back(cat(daemon::client_file_mark, path), path);
     tls_files_.clear();
     std::set<std::string> paths;
     for (const daemon::Role& role : daemon::roles()) {

@@ -65,16 +65,42 @@ void Delivery::next_hop()
     const NextHop& hop = hops_[hop_++];
     endpoints_.clear();
     endpoint_ = 0;
-    if (auto session = fit(world_.pool.take(hop.key()))) return reuse(std::move(session), Reuse::by_hop);
+    if (!settle_terms(hop)) return next_hop();
+    if (auto session = world_.pool.take(hop.key(), terms_)) return reuse(std::move(session), Reuse::by_hop);
     find();
 }
 
-// A connection in clear that was made before a reload asked for TLS is none of ours.
-std::unique_ptr<Session> Delivery::fit(std::unique_ptr<Session> session)
+// What a connection to this hop must be; false: that cannot be told, and the mail waits.
+bool Delivery::settle_terms(const NextHop& hop)
 {
-    if (!session || tls_level() != Session::Tls::encrypt || session->encrypted()) return session;
-    world_.pool.retire(std::move(session));
-    return nullptr;
+    auto policy = tls_policy(settings_->tls, hop);
+    if (policy && mandatory(policy->level) && !world_.tls) policy = fail(cat("TLS policy for ", hop.text, ": TLS is not to be had here"));
+    if (!policy) {
+        log::warning(policy.error().text);
+        failure_ = {false, "4.7.5", cat("client TLS configuration problem: ", policy.error().text)};
+        failure_relay_ = "none";
+        failure_mta_.clear();
+        return false;
+    }
+    policy_ = std::move(*policy);
+    if (!world_.tls) policy_.level = TlsLevel::none;
+    terms_ = policy_.text;
+    if (settings_->sasl.enabled) append(terms_, '\n', hop.text, '\n', settings_->sasl.by_sender ? attempt_.sender : std::string());
+    return true;
+}
+
+Result<Terms> Delivery::terms_for(const Endpoint& endpoint, bool in_clear) const
+{
+    const NextHop& hop = hops_[hop_ - 1];
+    Terms terms;
+    terms.level = in_clear ? TlsLevel::none : policy_.level;
+    terms.wrapper = policy_.wrapper;
+    terms.tls = policy_.towards(hop.host, endpoint.host);
+    terms.tls_key = policy_.text;
+    if (!settings_->sasl.enabled) return terms;
+    const auto sender = attempt_.sender.empty() ? Result<mail::Address>(mail::Address()) : mail::parse_address(attempt_.sender);
+    terms.login = TRY(find_login(*settings_->sasl.table, settings_->sasl.by_sender && sender ? &*sender : nullptr, endpoint.host, hop.text));
+    return terms;
 }
 
 void Delivery::reuse(std::unique_ptr<Session> session, Reuse how)
@@ -120,21 +146,23 @@ void Delivery::next_endpoint()
     const bool sessions_left = settings_->mx_session_limit == 0 || sessions_ < settings_->mx_session_limit;
     if (endpoint_ == endpoints_.size() || !sessions_left) return next_hop();
     const Endpoint endpoint = endpoints_[endpoint_++];
-    if (auto session = fit(world_.pool.take_host(endpoint))) return reuse(std::move(session), Reuse::by_host);
-    connect(endpoint, tls_level());
+    if (auto session = world_.pool.take_host(endpoint, terms_)) return reuse(std::move(session), Reuse::by_host);
+    connect(endpoint);
 }
 
-Session::Tls Delivery::tls_level() const
+void Delivery::connect(const Endpoint& endpoint, bool in_clear)
 {
-    if (!world_.tls || settings_->tls_level == TlsLevel::none) return Session::Tls::none;
-    return settings_->tls_level == TlsLevel::encrypt ? Session::Tls::encrypt : Session::Tls::may;
-}
-
-void Delivery::connect(const Endpoint& endpoint, Session::Tls level)
-{
-    level_ = level;
+    in_clear_ = in_clear;
     reuse_ = Reuse::none;
-    session_ = std::make_unique<Session>(world_.loop, settings_, world_.tls, endpoint, level, *this);
+    auto terms = terms_for(endpoint, in_clear);
+    if (!terms) { // never without the login that a table may hold
+        log::warning("smtp_sasl_password_maps: ", terms.error().text);
+        failure_ = {false, "4.3.0", "the table of passwords cannot be read now"};
+        failure_relay_ = "none";
+        failure_mta_.clear();
+        return next_hop();
+    }
+    session_ = std::make_unique<Session>(world_.loop, settings_, world_.tls, endpoint, std::move(*terms), *this);
 }
 
 // Whether nothing else could be tried after the place being tried now.
@@ -195,7 +223,7 @@ void Delivery::leave_session()
     group_.clear();
     if (reuse_ == Reuse::by_hop) said_no_ = session_->endpoint().address;
     const bool best = reuse_ == Reuse::by_hop || session_->endpoint().preference == best_preference_;
-    world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), std::move(session_), *settings_);
+    world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), terms_, std::move(session_), *settings_);
     if (!all_decided()) return next_endpoint();
     settle();
 }
@@ -244,11 +272,13 @@ void Delivery::on_broken(const Broken& broken)
     const Endpoint endpoint = session_->endpoint();
     const bool stale = reuse_ != Reuse::none && (broken.when == When::transaction || broken.when == When::early);
     bury_session();
-    if (broken.when == When::handshake && level_ == Session::Tls::may)
-        return connect(endpoint, Session::Tls::none); // RFC 7435 §3
+    if (broken.when == When::handshake && policy_.level == TlsLevel::may && !in_clear_) {
+        log::info(attempt_.queue_id, ": ", broken.failure.text, "; trying again without TLS");
+        return connect(endpoint, true); // RFC 7435 §3
+    }
     if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
         --sessions_;
-        if (reuse_ == Reuse::by_host) return connect(endpoint, tls_level());
+        if (reuse_ == Reuse::by_host) return connect(endpoint);
         reuse_ = Reuse::none;
         return find();
     }
@@ -304,6 +334,7 @@ void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, 
     verdict.text = std::move(text);
     verdict.relay = std::move(relay);
     verdict.remote_mta = std::move(remote_mta);
+    verdict.dsn_taken = outcome == ipc::Outcome::delivered && session_ && session_->reports_dsn();
     verdict.site = site && outcome == ipc::Outcome::deferred;
     const int64_t now = world_.clock.mono_us();
     const int64_t ready = ready_mono_us_ ? ready_mono_us_ : now;

@@ -51,10 +51,10 @@ private:
     void find();
     void heard(Found found);
     void next_endpoint();
-    Session::Tls tls_level() const;
-    std::unique_ptr<Session> fit(std::unique_ptr<Session> session);
+    bool settle_terms(const NextHop& hop);
+    Result<Terms> terms_for(const Endpoint& endpoint, bool in_clear) const;
     void reuse(std::unique_ptr<Session> session, Reuse how);
-    void connect(const Endpoint& endpoint, Session::Tls level);
+    void connect(const Endpoint& endpoint, bool in_clear = false);
     void begin_group();
     void leave_session();
     bool last_chance() const;
@@ -84,7 +84,9 @@ private:
     std::size_t endpoint_ = 0; // the one after the one being tried
     std::unique_ptr<Finder> finder_;
     std::unique_ptr<Session> session_;
-    Session::Tls level_ = Session::Tls::none;
+    TlsPolicy policy_;       // of the hop being tried
+    std::string terms_;      // the same and the login, as the pool's key
+    bool in_clear_ = false;  // the session does without TLS although the policy would have it
     Reuse reuse_ = Reuse::none;    // where the session came from
     uint16_t best_preference_ = 0; // of the hop being tried
     bool finished_ = false;

@@ -1,18 +1,26 @@
 // smtp-client: take mails from qmgr to other servers by SMTP.  Manual: man/smtp-client.8
+#include <dirent.h>
 #include <ifaddrs.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <list>
+#include <map>
+#include <utility>
 
 #include "lib/base/text.h"
+#include "lib/daemon/client_files.h"
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
+#include "lib/table/aliases.h"
 #include "smtp-client/agent.h"
 
 namespace veredus::smtp_client {
 
 namespace {
 
-constexpr std::size_t max_resolv_conf = 64 * 1024;
+constexpr std::size_t max_resolv_conf = 64 * 1024, max_file = 16 << 20, max_authorities = 16 << 20;
+constexpr std::chrono::milliseconds settle_time{1000};
 constexpr int64_t own_addresses_age_us = 30 * us_per_second;
 
 // Every address of this host; asked anew now and then, as interfaces come and go.
@@ -44,21 +52,41 @@ private:
     std::vector<net::Address> addresses_;
 };
 
-Result<std::shared_ptr<tls::ClientContext>> make_tls(const conf::Values& values, const Settings& settings)
+// The certificates of a folder as one text; the links that c_rehash makes are left out.
+Result<std::string> read_authorities(const std::string& folder)
 {
-    if (settings.tls_level == TlsLevel::none) return std::shared_ptr<tls::ClientContext>();
-    return std::shared_ptr<tls::ClientContext>(TRY(tls::ClientContext::create(
-        std::string(values.text("smtp_tls_CAfile")), std::string(values.text("smtp_tls_CApath")))));
+    struct Close {
+        void operator()(DIR* open) const noexcept { ::closedir(open); }
+    };
+    const std::unique_ptr<DIR, Close> directory(::opendir(folder.c_str()));
+    if (!directory) return fail_errno(cat("open ", folder));
+    std::string out;
+    while (const dirent* entry = ::readdir(directory.get())) {
+        const std::string_view name = entry->d_name;
+        struct stat st {};
+        const std::string path = cat(folder, '/', name);
+        const bool hash_link = name.size() == 10 && name.find('.') == 8; // "5ed36f99.0"
+        if (hash_link || ::stat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        const auto text = read_file(path, max_file);
+        if (text && text->find("-----BEGIN CERTIFICATE-----") != std::string::npos && out.size() < max_authorities) append(out, *text, '\n');
+    }
+    if (out.empty()) return fail(cat(folder, ": no certificate of an authority in it; give a folder with PEM files"));
+    return out;
 }
 
 } // namespace
 
 class SmtpClient final : public daemon::Service {
 public:
-    Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
+    Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
-        settings_ = std::make_shared<const Settings>(TRY(read_settings(values)));
-        tls_ = TRY(make_tls(values, *settings_));
+        speaks_ = place.instance == 0;
+        values_ = values;
+        for (const std::string& path : daemon::client_files(values))
+            if (auto text = read_file(path, max_file)) texts_[path] = std::move(*text);
+        if (const std::string folder(values.text("smtp_tls_CApath")); !folder.empty()) authorities_ = TRY(read_authorities(folder));
+        warn_of_open_passwords();
+        TRY(put_into_force());
         const auto text = read_file("/etc/resolv.conf", max_resolv_conf);
         // A host without one asks itself, as with every other program.
         dns_config_ = TRY(dns::Config::from_resolv_conf(text ? std::string_view(*text) : std::string_view()));
@@ -69,6 +97,9 @@ public:
     {
         resolver_ = std::make_unique<dns::Resolver>(loop, dns_config_);
         pool_ = std::make_unique<Pool>(loop);
+        settle_ = std::make_unique<Timer>(loop, [this] {
+            if (const auto done = put_into_force(); !done) log::warning(done.error().text, "; the old settings stay in force");
+        });
         world_.reset(
             new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }});
         return {};
@@ -86,21 +117,21 @@ public:
 
     Result<void> reload(const conf::Values& values) override
     {
-        auto settings = std::make_shared<const Settings>(TRY(read_settings(values)));
-        // The jail may hide the authorities' files by now: what was read at the start stays unless TLS was off.
-        std::shared_ptr<tls::ClientContext> tls = tls_;
-        if (settings->tls_level == TlsLevel::none)
-            tls = nullptr;
-        else if (!tls)
-            tls = TRY(make_tls(values, *settings));
-        settings_ = world_->settings = std::move(settings);
-        tls_ = world_->tls = std::move(tls);
-        pool_->clear();
-        return {};
+        const conf::Values old = std::exchange(values_, values);
+        // Files that are new come next; the old settings do until then.
+        const auto paths = daemon::client_files(values_);
+        if (!std::all_of(paths.begin(), paths.end(), [this](const std::string& path) { return texts_.contains(path); })) {
+            settle_->start(settle_time);
+            return {};
+        }
+        auto done = put_into_force();
+        if (!done) values_ = old;
+        return done;
     }
 
     void on_file(const std::string& name, Fd fd) override
     {
+        if (name.starts_with(daemon::client_file_mark)) return client_file(name.substr(daemon::client_file_mark.size()), fd);
         if (!name.ends_with("resolv.conf")) return;
         const auto text = read_all(fd.get(), max_resolv_conf);
         auto config = text ? dns::Config::from_resolv_conf(*text) : unexpected(text.error());
@@ -122,6 +153,66 @@ public:
     }
 
 private:
+    void client_file(const std::string& path, const Fd& fd)
+    {
+        auto text = read_all(fd.get(), max_file);
+        if (!text) return log::warning(path, ": ", text.error().text);
+        const auto known = texts_.find(path);
+        if (known != texts_.end() && known->second == *text) return;
+        texts_[path] = std::move(*text);
+        if (speaks_) log::info(path, " was read again");
+        settle_->start(settle_time); // a certificate and its key are written one after the other
+    }
+
+    Result<std::string> text_of(const std::string& path) const
+    {
+        const auto found = texts_.find(path);
+        if (found == texts_.end()) return fail(cat(path, ": is not there, or cannot be read"));
+        return found->second;
+    }
+
+    // Settings and TLS from values_ and the files. An error leaves the old ones in force.
+    Result<void> put_into_force()
+    {
+        auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, [this](const std::string& path) { return text_of(path); })));
+        tls::ClientContext::Files files;
+        const std::string ca(values_.text("smtp_tls_CAfile")), certificate(values_.text("smtp_tls_cert_file")), key(values_.text("smtp_tls_key_file"));
+        if (!ca.empty()) files.ca_text = TRY(text_of(ca));
+        if (!authorities_.empty()) append(files.ca_text, '\n', authorities_);
+        if (!certificate.empty()) {
+            files.own = {certificate, TRY(text_of(certificate)), false};
+            if (!key.empty() && key != certificate) append(files.own.pem, '\n', TRY(text_of(key)));
+        }
+        std::shared_ptr<tls::ClientContext> context = TRY(tls::ClientContext::create(files));
+        if (speaks_)
+            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get()}) {
+                if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
+                for (const std::string& problem : table->problems()) log::warning(problem);
+            }
+        settings_ = std::move(settings);
+        tls_ = std::move(context);
+        if (!world_) return {};
+        world_->settings = settings_;
+        world_->tls = tls_;
+        pool_->clear();
+        return {};
+    }
+
+    void warn_of_open_passwords() const
+    {
+        for (const std::string& spec : values_.list("smtp_sasl_password_maps")) {
+            const auto path = table::text_file_of(spec);
+            struct stat st {};
+            if (speaks_ && path && ::stat(path->c_str(), &st) == 0 && (st.st_mode & S_IROTH))
+                log::warning(*path, ": passwords that everybody on this host can read; chmod 600 it");
+        }
+    }
+
+    bool speaks_ = true; // of several processes one says what all see
+    conf::Values values_;
+    std::map<std::string, std::string> texts_; // of client_files(), by path
+    std::string authorities_;                  // of smtp_tls_CApath
+    std::unique_ptr<Timer> settle_;
     std::shared_ptr<const Settings> settings_; // shared with the deliveries that began under them
     std::shared_ptr<tls::ClientContext> tls_;
     dns::Config dns_config_;

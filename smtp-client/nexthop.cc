@@ -43,6 +43,7 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
 {
     NextHop hop;
     hop.port = default_port;
+    hop.text = text;
     std::string_view host = text, rest;
     const bool bracketed = text.starts_with('[');
     if (bracketed) {

@@ -18,6 +18,7 @@ struct NextHop {
     uint16_t port = 25;
     bool use_mx = false;
     std::optional<net::Address> literal;
+    std::string text; // as router wrote it, the key of tables
     std::string key() const; // the same for all spellings of one destination
 };
 

@@ -2,20 +2,31 @@
 
 #include <algorithm>
 
+#include "lib/base/text.h"
+
 namespace veredus::smtp_client {
 
 Pool::~Pool() = default;
 
-std::unique_ptr<Session> Pool::take(const std::string& hop_key)
+namespace {
+
+std::string joined(const std::string& key, const std::string& terms)
 {
-    return take(&Entry::hop_key, hop_key);
-}
-std::unique_ptr<Session> Pool::take_host(const Endpoint& endpoint)
-{
-    return take(&Entry::host_key, endpoint.relay());
+    return cat(key, '\n', terms);
 }
 
-std::unique_ptr<Session> Pool::take(const std::string Entry::*which, const std::string& key)
+} // namespace
+
+std::unique_ptr<Session> Pool::take(const std::string& hop_key, const std::string& terms)
+{
+    return find(&Entry::hop_key, joined(hop_key, terms));
+}
+std::unique_ptr<Session> Pool::take_host(const Endpoint& endpoint, const std::string& terms)
+{
+    return find(&Entry::host_key, joined(endpoint.relay(), terms));
+}
+
+std::unique_ptr<Session> Pool::find(const std::string Entry::*which, const std::string& key)
 {
     const auto found = std::find_if(idle_.begin(), idle_.end(),
                                     [&](const Entry& e) { return e.*which == key && e.session->usable(); });
@@ -25,7 +36,7 @@ std::unique_ptr<Session> Pool::take(const std::string Entry::*which, const std::
     return session;
 }
 
-void Pool::put(const std::string& hop_key, std::unique_ptr<Session> session, const Settings& settings)
+void Pool::put(const std::string& hop_key, const std::string& terms, std::unique_ptr<Session> session, const Settings& settings)
 {
     const int64_t age_us = loop_.now_us() - session->started_us();
     const bool old = age_us >= settings.reuse_time.count() * 1000 ||
@@ -36,7 +47,7 @@ void Pool::put(const std::string& hop_key, std::unique_ptr<Session> session, con
     session->idle([this, raw] { drop(raw, false); });
     auto timer = std::make_unique<Timer>(loop_, [this, raw] { drop(raw, true); });
     timer->start(settings.cache_time);
-    idle_.push_front({hop_key, raw->endpoint().relay(), std::move(session), std::move(timer)});
+    idle_.push_front({hop_key.empty() ? std::string() : joined(hop_key, terms), joined(raw->endpoint().relay(), terms), std::move(session), std::move(timer)});
 }
 
 void Pool::retire(std::unique_ptr<Session> session)

@@ -14,11 +14,12 @@ public:
     explicit Pool(Loop& loop) : loop_(loop) {}
     ~Pool();
     Pool(const Pool&) = delete;
-    // The latest used; null when there is none. For a next hop: to one of its best MX hosts only.
-    std::unique_ptr<Session> take(const std::string& hop_key);
-    std::unique_ptr<Session> take_host(const Endpoint& endpoint);
+    // The latest used; null when there is none. For a next hop: to one of its best MX hosts only. `terms` are what the session was made
+    // under (TLS policy, login): only who asks for the same gets it.
+    std::unique_ptr<Session> take(const std::string& hop_key, const std::string& terms);
+    std::unique_ptr<Session> take_host(const Endpoint& endpoint, const std::string& terms);
     // Keeps it when the settings let it take another mail, else says QUIT. An empty key: for its host only.
-    void put(const std::string& hop_key, std::unique_ptr<Session> session, const Settings& settings);
+    void put(const std::string& hop_key, const std::string& terms, std::unique_ptr<Session> session, const Settings& settings);
     void retire(std::unique_ptr<Session> session); // QUIT if it can, and destroyed later, never at once
     void clear();                                  // all idle ones say QUIT
     std::size_t idle() const { return idle_.size(); }
@@ -31,7 +32,7 @@ private:
         std::unique_ptr<Session> session;
         std::unique_ptr<Timer> timer;
     };
-    std::unique_ptr<Session> take(const std::string Entry::*which, const std::string& key);
+    std::unique_ptr<Session> find(const std::string Entry::*which, const std::string& key);
     void bury(std::unique_ptr<Session> session);
     void drop(const Session* session, bool say_quit);
     Loop& loop_;

@@ -2,6 +2,9 @@
 
 #include <cerrno>
 
+#include "lib/auth/client.h"
+#include "lib/base/base64.h"
+#include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 
@@ -14,11 +17,12 @@ using namespace std::chrono_literals;
 // However slowly a peer drips its replies, one mail's dialogue ends (the content is not counted).
 constexpr std::chrono::seconds max_dialogue = 3600s;
 
-smtp::ClientOptions client_options(const Settings& settings, Session::Tls level)
+smtp::ClientOptions client_options(const Settings& settings, const Terms& terms)
 {
     smtp::ClientOptions options;
     options.helo_name = settings.helo_name;
-    options.starttls = level != Session::Tls::none;
+    options.starttls = terms.level != TlsLevel::none;
+    options.discard = settings.discard_keywords;
     return options;
 }
 
@@ -52,9 +56,9 @@ std::string dsn_of(const smtp::Reply& reply)
 }
 
 Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
-                 Endpoint endpoint, Tls level, SessionUser& user)
-    : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), level_(level),
-      user_(&user), client_(client_options(*settings_, level_)), started_us_(loop.now_us()),
+                 Endpoint endpoint, Terms terms, SessionUser& user)
+    : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), terms_(std::move(terms)),
+      user_(&user), client_(client_options(*settings_, terms_)), started_us_(loop.now_us()),
       stage_timer_(std::make_unique<Timer>(loop, [this] { lost(true); })),
       total_timer_(std::make_unique<Timer>(loop, [this] { lost(true); }))
 {
@@ -74,6 +78,7 @@ void Session::connected(Result<Fd> fd)
     stream_ = std::make_unique<net::Stream>(loop_, std::move(*fd), *this);
     total_timer_->start(max_dialogue);
     arm();
+    if (terms_.wrapper) start_tls();
 }
 
 Settings::Time Session::stage_time() const
@@ -97,6 +102,7 @@ Settings::Time Session::stage_time() const
         {"RSET", &Settings::rset},
     };
     const std::string_view stage = client_.stage();
+    if (in_handshake_) return settings_->starttls;
     for (const Row& row : rows)
         if (stage.find(row.word) != std::string_view::npos) return (*settings_).*row.time;
     return settings_->helo;
@@ -117,7 +123,7 @@ void Session::arm()
 // The peer is gone or silent.
 void Session::lost(bool timeout)
 {
-    if (client_.stage().find("TLS handshake") != std::string_view::npos)
+    if (in_handshake_)
         return handshake_failed(timeout ? "timed out" : "lost connection");
     const std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
                                      : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
@@ -171,10 +177,27 @@ void Session::on_drained()
 void Session::on_secure()
 {
     if (!user_) return;
+    in_handshake_ = false;
     log_tls();
+    if (!certificate_will_do()) return;
+    if (terms_.wrapper) { // the greeting comes now
+        client_.tls_from_start();
+        return arm();
+    }
     std::string out;
     const auto wants = client_.tls_started(out);
     handle(wants, std::move(out));
+}
+
+// At the levels that demand a name or a fingerprint. False: the session has ended.
+bool Session::certificate_will_do()
+{
+    const tls::Session* session = stream_->tls();
+    if (terms_.tls.demand == tls::ClientPolicy::Demand::nothing || session->matched()) return true;
+    log::info("certificate verification failed for ", endpoint_.relay(), ": ", printable(session->why_not(), 500));
+    const bool untrusted = terms_.tls.demand == tls::ClientPolicy::Demand::name && !session->chain_trusted();
+    broken(Broken::When::early, {false, "4.7.5", untrusted ? "Server certificate not trusted" : "Server certificate not verified"});
+    return false;
 }
 
 void Session::log_tls() const
@@ -192,7 +215,7 @@ void Session::handle(smtp::Client::Wants wants, std::string out)
     case Wants::input:
         if (client_.stage() != stage_) arm();
         return;
-    case Wants::starttls: return want_tls();
+    case Wants::starttls: return start_tls();
     case Wants::ready: return be_ready();
     case Wants::content:
         sender_ = std::make_unique<ContentSender>(*content_, client_.chunked());
@@ -210,17 +233,18 @@ void Session::handle(smtp::Client::Wants wants, std::string out)
     }
 }
 
-void Session::want_tls()
+void Session::start_tls()
 {
+    in_handshake_ = true;
     arm();
-    const std::string cache_key = cat(endpoint_.address.text(), ' ', endpoint_.host);
-    const auto started = stream_->start_tls_client(*tls_, endpoint_.host, cache_key);
+    const std::string cache_key = cat(endpoint_.address.text(), ' ', endpoint_.host, ' ', terms_.tls_key);
+    const auto started = stream_->start_tls_client(*tls_, terms_.tls, cache_key);
     if (!started) handshake_failed(started.error().text);
 }
 
 void Session::be_ready()
 {
-    if (level_ == Tls::encrypt && !client_.tls()) {
+    if (mandatory(terms_.level) && !client_.tls()) {
         const smtp::Reply& refusal = client_.failure();
         if (refusal.code)
             return broken(Broken::When::early, {false, "4.7.4",
@@ -229,10 +253,42 @@ void Session::be_ready()
         return broken(Broken::When::early,
                       {false, "4.7.4", cat("TLS is required, but was not offered by host ", endpoint_.name())});
     }
+    // A server without AUTH wants none, as Postfix has it.
+    if (terms_.login && !client_.authenticated() && !client_.extensions().auth.empty()) return log_in();
     stage_timer_->stop();
     total_timer_->stop();
     ready_us_ = loop_.now_us();
     user_->on_ready();
+}
+
+const SaslRules& Session::sasl_rules() const
+{
+    if (!client_.tls()) return settings_->sasl.clear;
+    return stream_->tls()->matched() ? settings_->sasl.verified : settings_->sasl.tls;
+}
+
+// Once before AUTH, and once more when the server said no.
+void Session::log_in()
+{
+    if (std::exchange(login_tried_, true)) {
+        const smtp::Reply& reply = client_.failure();
+        std::string dsn = dsn_of(reply);
+        dsn[0] = '4'; // a password that was changed is no reason to return mail (smtp_sasl_auth_soft_bounce)
+        return broken(Broken::When::early, {false, dsn, cat("SASL authentication failed; server ", endpoint_.name(), " said: ", said(reply))}, endpoint_.host);
+    }
+    const auto refuse = [&](std::string_view why) {
+        broken(Broken::When::early, {false, "4.7.0", cat("SASL authentication failed; cannot authenticate to server ", endpoint_.name(), ": ", why)});
+    };
+    const auto mechanism = choose_mechanism(client_.extensions().auth, sasl_rules(), settings_->sasl.filter);
+    if (!mechanism) return refuse(client_.tls() ? "no mechanism available" : "no mechanism available on a connection without TLS");
+    const std::shared_ptr<auth::ClientMechanism> exchange =
+        auth::make_client_mechanism(*mechanism, terms_.login->user, terms_.login->password, base64_encode(random_bytes(18)));
+    if (!exchange) return refuse(cat("the name or the password has characters that ", *mechanism, " cannot carry"));
+    smtp::Sasl sasl{*mechanism, exchange->initial(), [exchange](std::string_view challenge) { return exchange->answer(challenge); },
+                    [exchange] { return exchange->complete(); }};
+    std::string out;
+    const auto wants = client_.authenticate(std::move(sasl), out);
+    handle(wants, std::move(out));
 }
 
 // The conversation ended before a mail: the greeting or the answer to EHLO was no welcome.

@@ -28,6 +28,15 @@ struct Broken {
     std::string remote_mta; // who said it; empty when nobody did
 };
 
+// What a connection must be before mail goes over it.
+struct Terms {
+    TlsLevel level = TlsLevel::none;
+    bool wrapper = false;       // TLS comes first
+    tls::ClientPolicy tls;
+    std::string tls_key;        // of the policy: TLS sessions are resumed under the same one only
+    std::optional<Login> login;
+};
+
 // Whoever has work for a session. It may hand the session on or retire it inside any of these calls.
 class SessionUser {
 public:
@@ -39,9 +48,8 @@ public:
 
 class Session final : public net::StreamUser {
 public:
-    enum class Tls { none, may, encrypt };
     Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
-            Endpoint endpoint, Tls level, SessionUser& user);
+            Endpoint endpoint, Terms terms, SessionUser& user);
     ~Session() override;
     Session(const Session&) = delete;
 
@@ -55,6 +63,7 @@ public:
     void quit(std::function<void()> gone); // says QUIT, leaves; `gone` when it may be destroyed
     void detach();                         // calls nobody any more; to be destroyed soon
     bool encrypted() const { return client_.tls(); }
+    bool reports_dsn() const { return client_.extensions().dsn; } // the peer has DSN and was given what concerns it
     int64_t started_us() const { return started_us_; }
     int64_t ready_us() const { return ready_us_; } // when it was greeted: connection set-up ends
     unsigned uses() const { return uses_; }        // mails so far, the running one included
@@ -67,8 +76,11 @@ private:
     void on_secure() override;
     void connected(Result<Fd> fd);
     void handle(smtp::Client::Wants wants, std::string out);
-    void want_tls();
+    void start_tls();
     void be_ready();
+    bool certificate_will_do();
+    void log_in();
+    const SaslRules& sasl_rules() const;
     void refused();
     void send_content();
     void content_queued();
@@ -82,7 +94,8 @@ private:
     std::shared_ptr<const Settings> settings_; // shared, as is tls_: a reload brings new ones while sessions live
     std::shared_ptr<tls::ClientContext> tls_;
     Endpoint endpoint_;
-    Tls level_;
+    Terms terms_;
+    bool login_tried_ = false, in_handshake_ = false;
     SessionUser* user_;
     std::function<void()> gone_; // while idle or quitting
     smtp::Client client_;

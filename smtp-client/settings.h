@@ -6,12 +6,20 @@
 #include <vector>
 
 #include "lib/conf/values.h"
+#include "smtp-client/login.h"
 #include "smtp-client/nexthop.h"
 #include "smtp-client/order.h"
+#include "smtp-client/tls_policy.h"
 
 namespace veredus::smtp_client {
 
-enum class TlsLevel : uint8_t { none, may, encrypt };
+// Logging in to servers: smtp_sasl_….
+struct SaslSettings {
+    bool enabled = false, by_sender = false;
+    SaslRules clear{.no_plaintext = true}, tls, verified;
+    std::vector<std::string> filter;
+    std::shared_ptr<const Lookup> table = std::make_shared<const Lookup>(); // shared: settings are copied
+};
 
 struct Settings {
     using Time = std::chrono::milliseconds;
@@ -23,7 +31,9 @@ struct Settings {
     OrderRules order;
     bool ipv4 = true, ipv6 = true;
     std::optional<net::Address> bind4, bind6;
-    TlsLevel tls_level = TlsLevel::may;
+    TlsRules tls;
+    SaslSettings sasl;
+    std::vector<std::string> discard_keywords;
     bool tls_log = true;
     bool skip_5xx_greeting = true;
     bool ignore_mx_lookup_error = false, defer_if_no_mx_address = false;
@@ -33,6 +43,7 @@ struct Settings {
     std::vector<NextHop> fallback;
 };
 
-Result<Settings> read_settings(const conf::Values& values);
+// `read`: the files of its tables, which the jail hides.
+Result<Settings> read_settings(const conf::Values& values, const ReadText& read);
 
 } // namespace veredus::smtp_client

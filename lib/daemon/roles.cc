@@ -26,7 +26,7 @@ constexpr Role table[] = {
     {"local", "local", nullptr, "veredus-local", "veredus-local", "", Jail::none, Phase::agents, conf::local, "local",
      nullptr, nullptr, nullptr, 0, "worker", "", false},
     {"smtp-client", "smtp-client", nullptr, "veredus-out", "veredus-out", "", Jail::empty, Phase::agents, conf::smtp_client, "smtp",
-     "smtp_processes", nullptr, nullptr, 0, "", "resolv.conf", false},
+     "smtp_processes", nullptr, nullptr, 0, "", "resolv.conf client", false},
     {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
      nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",

@@ -343,8 +343,15 @@ Result<void> Stream::start_tls_server(tls::ServerContext& context)
 
 Result<void> Stream::start_tls_client(tls::ClientContext& context, const std::string& host, const std::string& cache_key)
 {
+    tls::ClientPolicy policy;
+    policy.server_name = policy.host = host;
+    return start_tls_client(context, policy, cache_key);
+}
+
+Result<void> Stream::start_tls_client(tls::ClientContext& context, const tls::ClientPolicy& policy, const std::string& cache_key)
+{
     Private& p = *private_;
-    p.session = TRY(context.session(p.fd.get(), host, cache_key));
+    p.session = TRY(context.session(p.fd.get(), policy, cache_key));
     p.handshaking = true;
     const auto keep = private_;
     p.loop.defer([keep] {

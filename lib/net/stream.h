@@ -41,6 +41,7 @@ public:
     void restart_timeout();
     Result<void> start_tls_server(tls::ServerContext& context);
     Result<void> start_tls_client(tls::ClientContext& context, const std::string& host, const std::string& cache_key);
+    Result<void> start_tls_client(tls::ClientContext& context, const tls::ClientPolicy& policy, const std::string& cache_key);
     const tls::Session* tls() const;
     void close_after_flush();                                // no more reading; closes when drained; then on_end(eof)
     int fd() const;

@@ -116,6 +116,16 @@ std::string first_name(X509* certificate)
 
 Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain) { return Parser(chain).run(); }
 
+Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain)
+{
+    const std::unique_ptr<STACK_OF(X509), Freed<[](STACK_OF(X509)* s) { sk_X509_free(s); }>> issuers(sk_X509_new_null());
+    if (!issuers) return fail_tls("TLS certificates");
+    for (std::size_t i = 1; i < pair.certificates.size(); ++i) sk_X509_push(issuers.get(), pair.certificates[i].get());
+    if (SSL_CTX_use_cert_and_key(ctx, pair.certificates[0].get(), pair.key.get(), issuers.get(), 1) != 1)
+        return fail_tls(cat("use the certificate in ", chain.name));
+    return {};
+}
+
 CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name)
 {
     CertificateFacts facts;

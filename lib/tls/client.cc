@@ -1,6 +1,7 @@
 // The client's context: SNI, resumption per key, and what the peer's certificate turned out to be worth.
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <openssl/pem.h>
 
 #include <list>
 #include <unordered_map>
@@ -75,21 +76,38 @@ public:
 
     Result<std::unique_ptr<Session>> session(int fd, const std::string& host, const std::string& cache_key) override
     {
+        ClientPolicy policy;
+        policy.server_name = policy.host = host;
+        policy.versions.min = TLS1_2_VERSION;
+        return session(fd, policy, cache_key);
+    }
+    Result<std::unique_ptr<Session>> session(int fd, const ClientPolicy& policy, const std::string& cache_key) override
+    {
         ERR_clear_error();
         SslPtr ssl(SSL_new(ctx_.get()));
         if (!ssl || SSL_set_fd(ssl.get(), fd) != 1) return fail_tls("TLS session");
-        // RFC 6066 §3: an address is no name for SNI.
-        if (!host.empty() && !is_ip(host) && SSL_set_tlsext_host_name(ssl.get(), host.c_str()) != 1)
-            return fail_tls(cat("TLS name ", host));
+        TRY(apply(ssl.get(), policy));
         if (!cache_key.empty()) {
             SSL_set_ex_data(ssl.get(), key_index(), new std::string(cache_key));
             if (const SessionPtr old = cache_.take(cache_key)) SSL_set_session(ssl.get(), old.get());
         }
         SSL_set_connect_state(ssl.get());
-        return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), host));
+        return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), policy));
     }
 
 private:
+    static Result<void> apply(SSL* ssl, const ClientPolicy& policy)
+    {
+        // RFC 6066 §3: an address is no name for SNI.
+        const std::string& name = policy.server_name;
+        if (!name.empty() && !is_ip(name) && SSL_set_tlsext_host_name(ssl, name.c_str()) != 1) return fail_tls(cat("TLS name ", name));
+        if (!policy.ciphers.empty() && SSL_set_cipher_list(ssl, policy.ciphers.c_str()) != 1) return fail_tls("TLS ciphers");
+        if (policy.versions.min && policy.versions.min < TLS1_2_VERSION) SSL_set_security_level(ssl, 0); // they sign with SHA-1
+        if ((policy.versions.min && SSL_set_min_proto_version(ssl, policy.versions.min) != 1) || SSL_set_max_proto_version(ssl, policy.versions.max) != 1)
+            return fail_tls("TLS versions");
+        SSL_set_options(ssl, policy.versions.without);
+        return {};
+    }
     static int remember(SSL* ssl, SSL_SESSION* session) noexcept
     {
         auto* self = static_cast<Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
@@ -101,6 +119,20 @@ private:
     CtxPtr ctx_;
     SessionCache cache_;
 };
+
+Result<void> load_authorities(SSL_CTX* ctx, const std::string& text)
+{
+    const BioPtr bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+    if (!bio) return fail_tls("TLS memory");
+    unsigned loaded = 0;
+    while (const X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
+        if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate.get()) != 1) return fail_tls("certificate of an authority");
+        ++loaded;
+    }
+    ERR_clear_error(); // the end of the text
+    if (loaded == 0) return fail("no certificate of an authority is in it");
+    return {};
+}
 
 Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
 {
@@ -118,6 +150,19 @@ Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
 }
 
 } // namespace
+
+Result<std::unique_ptr<ClientContext>> ClientContext::create(const Files& files)
+{
+    CtxPtr ctx = TRY(make_context(TLS_client_method()));
+    SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_NONE, nullptr);
+    if (!files.ca_text.empty()) TRY(load_authorities(ctx.get(), files.ca_text));
+    if (!files.ca_path.empty()) TRY(load_directory(ctx.get(), files.ca_path));
+    if (!files.own.name.empty()) {
+        const auto pairs = TRY(parse_chain(files.own));
+        for (const KeyAndChain& pair : pairs) TRY(install(ctx.get(), pair, files.own));
+    }
+    return std::unique_ptr<ClientContext>(std::make_unique<Context>(std::move(ctx)));
+}
 
 Result<std::unique_ptr<ClientContext>> ClientContext::create(const std::string& ca_file, const std::string& ca_path)
 {

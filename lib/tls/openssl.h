@@ -36,11 +36,13 @@ struct KeyAndChain {
     std::vector<X509Ptr> certificates;
 };
 Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain);
+// The first key and certificate of a chain into a context, for the log and the peer.
+Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain);
 CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name);
 
 class SslSession : public Session {
 public:
-    SslSession(SslPtr ssl, std::string host) : ssl_(std::move(ssl)), host_(std::move(host)) {}
+    SslSession(SslPtr ssl, ClientPolicy policy) : ssl_(std::move(ssl)), policy_(std::move(policy)) {}
     // OpenSSL would forbid to resume a session whose connection ended without close_notify; mail peers often end so.
     ~SslSession() override
     {
@@ -58,13 +60,16 @@ public:
     bool resumed() const override;
     bool peer_certificate() const override;
     bool chain_trusted() const override;
+    bool matched() const override;
+    std::string why_not() const override;
     std::string server_name() const override;
     std::optional<std::string> channel_binding(std::string_view type) const override;
 
 private:
     Step judge(int result);
     SslPtr ssl_;
-    std::string host_; // the name that a server's certificate should have; empty on the server side
+    bool has_name(const std::string& name) const;
+    ClientPolicy policy_; // empty on the server side
     std::string error_;
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };

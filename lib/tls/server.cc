@@ -101,16 +101,6 @@ Result<CtxPtr> make_server_context()
     return ctx;
 }
 
-Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain)
-{
-    const std::unique_ptr<STACK_OF(X509), Freed<[](STACK_OF(X509)* s) { sk_X509_free(s); }>> issuers(sk_X509_new_null());
-    if (!issuers) return fail_tls("TLS certificates");
-    for (std::size_t i = 1; i < pair.certificates.size(); ++i) sk_X509_push(issuers.get(), pair.certificates[i].get());
-    if (SSL_CTX_use_cert_and_key(ctx, pair.certificates[0].get(), pair.key.get(), issuers.get(), 1) != 1)
-        return fail_tls(cat("use the certificate in ", chain.name));
-    return {};
-}
-
 Result<CtxPtr> build(const std::vector<Chain>& chains, std::vector<CertificateFacts>& facts)
 {
     CtxPtr ctx = TRY(make_server_context());
@@ -177,7 +167,7 @@ public:
         held.release();
         SSL_set_app_data(ssl.get(), shared_->first.get());
         SSL_set_accept_state(ssl.get());
-        return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), std::string()));
+        return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), ClientPolicy()));
     }
 
 private:

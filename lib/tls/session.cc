@@ -1,6 +1,8 @@
 // One TLS connection over a non-blocking fd: handshake, bytes, and the facts for the log.
 #include <openssl/x509v3.h>
 
+#include <utility>
+
 #include "lib/base/text.h"
 #include "lib/tls/openssl.h"
 
@@ -179,13 +181,85 @@ bool SslSession::chain_trusted() const
     return peer_certificate() && SSL_get_verify_result(ssl_.get()) == X509_V_OK;
 }
 
+bool SslSession::has_name(const std::string& name) const
+{
+    X509* certificate = SSL_get0_peer_certificate(ssl_.get());
+    if (!certificate || name.empty()) return false;
+    if (X509_check_ip_asc(certificate, name.c_str(), 0) == 1) return true;
+    // RFC 6125 §6.4.3: a wildcard is a whole label. A name with a dot in front stands for all that are below it.
+    return X509_check_host(certificate, name.data(), name.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+}
+
 bool SslSession::peer_verified() const
 {
-    if (host_.empty() || !chain_trusted()) return false;
+    return chain_trusted() && has_name(policy_.host);
+}
+
+namespace {
+
+std::string hex_digest(const EVP_MD* kind, const unsigned char* bytes, std::size_t size)
+{
+    unsigned char value[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    if (EVP_Digest(bytes, size, value, &length, kind, nullptr) != 1) return {};
+    static constexpr char digits[] = "0123456789abcdef";
+    std::string out;
+    for (unsigned i = 0; i < length; ++i) {
+        out += digits[value[i] >> 4];
+        out += digits[value[i] & 15];
+    }
+    return out;
+}
+
+// Of the certificate and of its public key.
+std::vector<std::string> fingerprints_of(X509* certificate, const std::string& digest)
+{
+    std::vector<std::string> out;
+    const EVP_MD* kind = EVP_get_digestbyname(digest.c_str());
+    if (!kind) return out;
+    unsigned char* der = nullptr;
+    if (const int size = i2d_X509(certificate, &der); size > 0) out.push_back(hex_digest(kind, der, static_cast<std::size_t>(size)));
+    OPENSSL_free(std::exchange(der, nullptr));
+    if (const int size = i2d_PUBKEY(X509_get0_pubkey(certificate), &der); size > 0)
+        out.push_back(hex_digest(kind, der, static_cast<std::size_t>(size)));
+    OPENSSL_free(der);
+    return out;
+}
+
+} // namespace
+
+bool SslSession::matched() const
+{
+    X509* certificate = SSL_is_server(ssl_.get()) ? nullptr : SSL_get0_peer_certificate(ssl_.get());
+    if (!certificate) return false;
+    switch (policy_.demand) {
+    case ClientPolicy::Demand::nothing: return false;
+    case ClientPolicy::Demand::fingerprint:
+        for (const std::string& one : fingerprints_of(certificate, policy_.digest))
+            for (const std::string& wanted : policy_.fingerprints)
+                if (!one.empty() && one == wanted) return true;
+        return false;
+    case ClientPolicy::Demand::name:
+        if (!chain_trusted()) return false;
+        for (const std::string& name : policy_.names)
+            if (has_name(name)) return true;
+        return false;
+    }
+    return false;
+}
+
+std::string SslSession::why_not() const
+{
     X509* certificate = SSL_get0_peer_certificate(ssl_.get());
-    if (X509_check_ip_asc(certificate, host_.c_str(), 0) == 1) return true;
-    // RFC 6125 §6.4.3: a wildcard is a whole label.
-    return X509_check_host(certificate, host_.data(), host_.size(), X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+    if (!certificate) return "the server has no certificate";
+    if (policy_.demand == ClientPolicy::Demand::fingerprint) {
+        const auto has = fingerprints_of(certificate, policy_.digest);
+        return cat("its fingerprints are ", has.empty() ? "unknown" : has[0], has.size() > 1 ? " and, of its key, " : "", has.size() > 1 ? has[1] : "");
+    }
+    if (!chain_trusted()) return X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get()));
+    std::string wanted;
+    for (const std::string& name : policy_.names) append(wanted, wanted.empty() ? "" : ", ", name);
+    return cat("it has no name of: ", wanted);
 }
 
 std::string SslSession::server_name() const
@@ -226,9 +300,10 @@ std::string Session::summary() const
     return cat(protocol(), " with cipher ", cipher(), key_exchange());
 }
 
-// Postfix says "Verified" only when the policy asked for a matching name; nothing asks for it here yet.
+// Postfix says "Verified" only when the policy asked for a matching name or fingerprint.
 std::string Session::trust_word() const
 {
+    if (matched()) return "Verified";
     if (!peer_certificate()) return "Anonymous";
     return chain_trusted() ? "Trusted" : "Untrusted";
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/tls/parameters.h"
 
 namespace veredus::tls {
 
@@ -30,6 +31,9 @@ public:
     virtual std::string cipher() const = 0;                                      // "TLS_AES_256_GCM_SHA384 (256/256 bits)"
     virtual bool peer_verified() const = 0;                                      // chain and name
     virtual bool resumed() const = 0;
+    // A client whose policy demanded a name or a fingerprint: whether the server has it; else why not, for the log.
+    virtual bool matched() const = 0;
+    virtual std::string why_not() const = 0;
     // Postfix's line after "Untrusted|Trusted|Verified|Anonymous TLS connection established to X: ": protocol, cipher, key exchange.
     std::string summary() const;
     std::string trust_word() const;                                              // "Anonymous", "Untrusted", "Trusted", "Verified"
@@ -41,8 +45,35 @@ public:
     virtual std::optional<std::string> channel_binding(std::string_view type) const = 0;
 };
 
+// Private keys and their certificates as PEM text.
+struct Chain {
+    std::string name;        // of the setting or the files, for messages
+    std::string pem;
+    bool in_order = false;   // any number of chains, each a key, its certificate, and the issuers (smtpd_tls_chain_files);
+                             // else it is one chain, and the key may stand anywhere
+};
+
+// What one connection to a server is to be like. The handshake never fails for a certificate: ask matched() afterwards.
+struct ClientPolicy {
+    std::string server_name;                  // for SNI (an address is none); empty: none
+    std::string host;                         // of peer_verified()
+    enum class Demand : uint8_t { nothing, fingerprint, name } demand = Demand::nothing;
+    std::vector<std::string> names;           // one of them: "mail.example.org", ".example.org" (any name below); under a trusted chain
+    std::vector<std::string> fingerprints;    // one of them, lower-case hex, of the certificate or of its public key
+    std::string digest = "sha256";            // of the fingerprints
+    Versions versions;
+    std::string ciphers;                      // in OpenSSL's words, of TLSv1.2 and before; empty: its default
+};
+
 class ClientContext {
 public:
+    struct Files {               // as text, so that whoever reads them needs no rights
+        Chain own;               // the certificate that we show; without a name: none
+        std::string ca_text;     // certificates of authorities
+        std::string ca_path;     // a folder of them, read whole now
+    };
+    static Result<std::unique_ptr<ClientContext>> create(const Files& files);
+    virtual Result<std::unique_ptr<Session>> session(int fd, const ClientPolicy& policy, const std::string& cache_key) = 0;
     // Opportunistic: no verification is demanded, what was found is told. Both are read whole now (a jail may hide them
     // later); both empty: no authority is trusted, as with Postfix's tls_append_default_CA = no.
     static Result<std::unique_ptr<ClientContext>> create(const std::string& ca_file, const std::string& ca_path);
@@ -51,13 +82,6 @@ public:
     virtual Result<std::unique_ptr<Session>> session(int fd, const std::string& host, const std::string& cache_key) = 0;
 };
 
-// Private keys and their certificates as PEM text.
-struct Chain {
-    std::string name;        // of the setting or the files, for messages
-    std::string pem;
-    bool in_order = false;   // any number of chains, each a key, its certificate, and the issuers (smtpd_tls_chain_files);
-                             // else it is one chain, and the key may stand anywhere
-};
 struct ServerKeys {
     std::vector<Chain> chains;                          // ECDSA and RSA side by side: the client's abilities choose
     std::map<std::string, std::vector<Chain>> names;    // SNI: "mail.example.org", ".example.org" (what is below); in lower case

@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
 #include <map>
 #include <set>
@@ -797,7 +798,7 @@ TEST_CASE("a handshake that fails falls back to clear under may, and defers unde
         for (const TlsLevel level : {TlsLevel::may, TlsLevel::encrypt}) {
             Bench b;
             b.world.tls = client_tls();
-            b.settings.tls_level = level;
+            b.settings.tls.level = level;
             b.settings.starttls = std::chrono::milliseconds(250);
             Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}, {"STARTTLS", reply}}));
             CAPTURE(reply);
@@ -819,7 +820,7 @@ TEST_CASE("without TLS on offer, encrypt waits and may goes on", "[smtp-client]"
         for (const TlsLevel level : {TlsLevel::may, TlsLevel::encrypt, TlsLevel::none}) {
             Bench b;
             b.world.tls = client_tls();
-            b.settings.tls_level = level;
+            b.settings.tls.level = level;
             Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo}, {"STARTTLS", starttls}}));
             const auto v = b.deliver_one(b.to(peer));
             CHECK(v.outcome == (level == TlsLevel::encrypt ? deferred : sent));
@@ -836,7 +837,7 @@ TEST_CASE("once TLS is demanded, no old connection in clear is used", "[smtp-cli
     Bench b;
     Peer peer(*b.loop, local("127.0.0.1"));
     CHECK(b.deliver_one(b.to(peer)).outcome == sent);
-    b.settings.tls_level = TlsLevel::encrypt;
+    b.settings.tls.level = TlsLevel::encrypt;
     b.world.tls = client_tls();
     const auto v = b.deliver_one(b.to(peer));
     CHECK(v.outcome == deferred);
@@ -930,4 +931,172 @@ TEST_CASE("a server with CHUNKING gets the content as it lies in the queue, in o
         CHECK((peer.contents[0] == cat(header, "\r\n", body, body.empty() || body.ends_with("\r\n") ? "" : "\r\n")));
         CHECK(wanted == peer.contents[0].size());
     }
+}
+
+namespace {
+
+// A self-signed certificate for "relay.example" and a client that trusts it as an authority.
+struct Trust {
+    tls::Pems pems = *tls::make_self_signed("relay.example");
+    std::unique_ptr<tls::ServerContext> server = tls::ServerContext::create();
+    std::shared_ptr<tls::ClientContext> client;
+    explicit Trust(bool trusted = true)
+    {
+        ::signal(SIGPIPE, SIG_IGN); // as daemons do: TLS writes to who is gone
+        REQUIRE(server->use({{{"own", cat(pems.certificate, pems.key), false}}, {}}));
+        tls::ClientContext::Files files;
+        if (trusted) files.ca_text = pems.certificate;
+        client = std::move(*tls::ClientContext::create(files));
+    }
+};
+
+std::shared_ptr<const Lookup> lookup(const std::string& text)
+{
+    return std::make_shared<const Lookup>(std::vector<std::string>{"hash:/t"}, [&](const std::string&) -> Result<std::string> { return text; });
+}
+
+} // namespace
+
+TEST_CASE("verify, secure and fingerprint send only to who proves what was asked for", "[smtp-client]")
+{
+    const struct {
+        TlsLevel level;
+        std::vector<std::string> match;
+        bool trusted, good;
+        std::string text;
+    } cases[] = {
+        {TlsLevel::verify, {"relay.example"}, true, true, ""},
+        {TlsLevel::secure, {"relay.example"}, true, true, ""},
+        {TlsLevel::secure, {"other.example", ".example"}, true, true, ""},
+        {TlsLevel::verify, {"other.example"}, true, false, "Server certificate not verified"},
+        {TlsLevel::verify, {"hostname"}, true, false, "Server certificate not verified"},
+        {TlsLevel::secure, {"relay.example"}, false, false, "Server certificate not trusted"},
+        {TlsLevel::fingerprint, {std::string(64, 'a')}, true, false, "Server certificate not verified"},
+    };
+    for (const auto& c : cases) {
+        Bench b;
+        const Trust trust(c.trusted);
+        b.world.tls = trust.client;
+        b.settings.tls.level = c.level;
+        b.settings.tls.verify_match = b.settings.tls.secure_match = b.settings.tls.fingerprints = c.match;
+        Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}}), trust.server.get());
+        for (int round = 0; round < 2; ++round) { // the second may be a resumed session
+            const auto v = b.deliver_one(b.to(peer));
+            CHECK(v.outcome == (c.good ? sent : deferred));
+            if (c.good) continue;
+            CHECK(v.text == c.text);
+            CHECK(v.dsn == "4.7.5");
+            CHECK(b.has_logged("certificate verification failed for 127.0.0.1[127.0.0.1]:"));
+            CHECK(peer.contents.empty());
+        }
+        if (c.good) CHECK(b.has_logged("Verified TLS connection established to 127.0.0.1[127.0.0.1]:"));
+    }
+}
+
+TEST_CASE("a fingerprint from the log is one that fits", "[smtp-client]")
+{
+    Bench b;
+    const Trust trust(false);
+    b.world.tls = trust.client;
+    b.settings.tls.level = TlsLevel::fingerprint;
+    b.settings.tls.fingerprints = {std::string(64, 'a')};
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}}), trust.server.get());
+    CHECK(b.deliver_one(b.to(peer)).outcome == deferred);
+    const std::string before = "its fingerprints are ", between = " and, of its key, ";
+    const auto at = b.logged.find(before), second = b.logged.find(between);
+    REQUIRE(at != std::string::npos);
+    REQUIRE(second != std::string::npos);
+    for (const std::string& print : {b.logged.substr(at + before.size(), 64), b.logged.substr(second + between.size(), 64)}) {
+        b.settings.tls.fingerprints = {print};
+        CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    }
+}
+
+TEST_CASE("wrapper mode speaks TLS before the greeting, and a table of policies picks levels", "[smtp-client][rfc8314-3.3]")
+{
+    Bench b;
+    const Trust trust;
+    b.world.tls = trust.client;
+    b.settings.tls.wrapper = true;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"<greeting>", "!wrap"}}), trust.server.get());
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(b.has_logged("Trusted TLS connection established"));
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "STARTTLS") == 0);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "EHLO me.example") == 1);
+
+    Peer clear(*b.loop, local("127.0.0.1")); // speaks first, and no TLS
+    b.settings.starttls = std::chrono::milliseconds(250);
+    const auto v = b.deliver_one(b.to(clear));
+    CHECK(v.outcome == deferred);
+    CHECK(v.dsn == "4.7.5");
+    CHECK(clear.lines.empty());
+
+    b.settings.tls.wrapper = false;
+    b.settings.tls.table = lookup(cat(b.to(clear).nexthop, " secure\n[127.0.0.2] bad-level\n"));
+    CHECK(b.deliver_one(b.to(clear)).dsn == "4.7.4");
+    Mail mail = b.to(clear);
+    mail.nexthop = "[127.0.0.2]";
+    const auto bad = b.deliver_one(mail);
+    CHECK(bad.outcome == deferred);
+    CHECK(bad.text.starts_with("client TLS configuration problem: TLS policy for [127.0.0.2]: \"bad-level\""));
+}
+
+TEST_CASE("a server with a password in the table is logged in to, and its no makes the mail wait", "[smtp-client][rfc4954-4]")
+{
+    const struct {
+        std::string ehlo, reply;
+        bool strict;
+        ipc::Outcome outcome;
+        std::string said, text, dsn;
+    } cases[] = {
+        {"250-peer\r\n250 AUTH PLAIN LOGIN\r\n", "235 2.7.0 ok\r\n", false, sent, "AUTH PLAIN AHVzZXIAc2Vj", "", "2.0.0"},
+        {"250-peer\r\n250 AUTH=PLAIN\r\n", "235 ok\r\n", false, sent, "AUTH PLAIN AHVzZXIAc2Vj", "", "2.0.0"},
+        {"250-peer\r\n250 AUTH PLAIN\r\n", "535 5.7.8 wrong\r\n", false, deferred, "AUTH PLAIN AHVzZXIAc2Vj",
+         "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 535 5.7.8 wrong", "4.7.8"},
+        {"250-peer\r\n250 AUTH PLAIN\r\n", "", true, deferred, "",
+         "SASL authentication failed; cannot authenticate to server 127.0.0.1[127.0.0.1]: no mechanism available on a connection without TLS", "4.7.0"},
+        {"250-peer\r\n250 AUTH SCRAM-SHA-256 PLAIN\r\n", "235 gotcha\r\n", true, deferred, "AUTH SCRAM-SHA-256 ",
+         "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 454 4.7.0 the server did not prove that it knows the password", "4.7.0"},
+        {"250 peer\r\n", "", true, sent, "", "", "2.0.0"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.ehlo);
+        Bench b;
+        Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", c.ehlo}, {"AUTH", c.reply}}));
+        b.settings.sasl.enabled = true;
+        b.settings.sasl.clear.no_plaintext = c.strict;
+        b.settings.sasl.table = lookup(cat(b.to(peer).nexthop, " user:sec\n"));
+        const auto v = b.deliver_one(b.to(peer));
+        CHECK(v.outcome == c.outcome);
+        CHECK(v.dsn == c.dsn);
+        if (!c.text.empty()) CHECK(v.text == c.text);
+        const bool said = std::any_of(peer.lines.begin(), peer.lines.end(), [&](const auto& line) { return line.starts_with(c.said) && line.starts_with("AUTH"); });
+        CHECK(said == !c.said.empty());
+        CHECK_FALSE(b.has_logged("sec\""));
+        CHECK(b.logged.find("AHVzZXIAc2Vj") == std::string::npos);
+    }
+    Bench b; // a table that cannot be read: nothing is sent without the password that it may hold
+    Peer peer(*b.loop, local("127.0.0.1"));
+    b.settings.sasl.enabled = true;
+    b.settings.sasl.table = std::make_shared<const Lookup>(std::vector<std::string>{"hash:/gone"}, [](const std::string& path) -> Result<std::string> { return fail(path); });
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == deferred);
+    CHECK(peer.connections == 0);
+}
+
+TEST_CASE("senders with logins of their own share no connection", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", "250-peer\r\n250 AUTH PLAIN\r\n"}, {"AUTH", "235 ok\r\n"}}));
+    b.settings.sasl.enabled = b.settings.sasl.by_sender = true;
+    b.settings.sasl.clear.no_plaintext = false;
+    b.settings.sasl.table = lookup("a@sender.example a:1\nb@sender.example b:2\n");
+    Mail mail = b.to(peer);
+    for (const char* sender : {"a@sender.example", "b@sender.example", "a@sender.example", "c@sender.example"}) {
+        mail.sender = sender;
+        CHECK(b.deliver_one(mail).outcome == sent);
+    }
+    CHECK(peer.connections == 3);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "AUTH PLAIN AGEAMQ==") == 1);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "AUTH PLAIN AGIAMg==") == 1);
 }

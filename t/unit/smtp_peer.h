@@ -17,7 +17,7 @@ class Peer {
 public:
     // What it says to a line: a reply with its CRLF; "" says nothing; "!close" after or instead hangs up; "!tls" after
     // a reply starts TLS, "!garbage" answers whatever comes next with nonsense,
-    // "!chunk N" takes the next N bytes as the content. "<greeting>" and "<content>" stand for
+    // a greeting "!wrap" comes under TLS from the first byte on, "!chunk N" takes the next N bytes as the content. "<greeting>" and "<content>" stand for
     // the connection and the end of the content.
     using Script = std::function<std::string(const std::string& line)>;
     Peer(Loop& loop, const net::Address& address, Script script = nullptr, tls::ServerContext* tls = nullptr)
@@ -91,6 +91,10 @@ private:
                 act(line);
             }
         }
+        void on_secure() override
+        {
+            if (std::exchange(wrapped, false)) stream->write(usual("<greeting>"));
+        }
         void on_end(net::End, const std::string&) override
         {
             ++peer.ended;
@@ -101,6 +105,11 @@ private:
             std::string reply = peer.script_ ? peer.script_(line) : usual(line);
             if (reply.starts_with("!chunk ")) {
                 chunk = *parse_number<std::size_t>(std::string_view(reply).substr(7));
+                return;
+            }
+            if (reply == "!wrap") {
+                REQUIRE(stream->start_tls_server(*peer.tls_));
+                wrapped = true;
                 return;
             }
             const bool close = reply.ends_with("!close"), tls = reply.ends_with("!tls");
@@ -119,7 +128,7 @@ private:
         Peer& peer;
         std::string input;
         std::size_t chunk = 0;
-        bool in_content = false, closing = false, garbage = false;
+        bool in_content = false, closing = false, garbage = false, wrapped = false;
         std::unique_ptr<net::Stream> stream;
     };
     Loop& loop_;

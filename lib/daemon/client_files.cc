@@ -1,0 +1,34 @@
+#include "lib/daemon/client_files.h"
+
+#include <set>
+
+#include "lib/base/text.h"
+#include "lib/table/aliases.h"
+
+namespace veredus::daemon {
+
+namespace {
+
+// The file behind "hash:/path", "regexp:/path" and so on; empty for tables without one.
+std::string file_of(std::string_view spec)
+{
+    if (auto path = table::text_file_of(spec)) return *path;
+    while (spec.starts_with("proxy:")) spec.remove_prefix(6);
+    for (const std::string_view type : {"regexp:", "pcre:", "cidr:"})
+        if (spec.starts_with(type)) return std::string(spec.substr(type.size()));
+    return {};
+}
+
+} // namespace
+
+std::vector<std::string> client_files(const conf::Values& values)
+{
+    std::set<std::string> paths;
+    for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps"})
+        for (const std::string& spec : values.list(setting)) paths.insert(file_of(spec));
+    for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
+    paths.erase(std::string());
+    return {paths.begin(), paths.end()};
+}
+
+} // namespace veredus::daemon
