@@ -6,22 +6,13 @@
 #include <optional>
 
 #include "lib/base/text.h"
+#include "lib/mail/mime_fields.h"
 
 namespace veredus::mail {
 
 namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t'; }
-
-// The size of the field name that the line begins with (RFC 5322 §2.2, blanks before the colon as in §4.5), or 0.
-std::size_t field_name_size(std::string_view line)
-{
-    std::size_t n = 0;
-    while (n < line.size() && line[n] > 32 && line[n] < 127 && line[n] != ':') ++n;
-    std::size_t colon = n;
-    while (colon < line.size() && is_blank(line[colon])) ++colon;
-    return colon < line.size() && line[colon] == ':' ? n : 0;
-}
 
 std::size_t line_size(std::string_view bytes)
 {

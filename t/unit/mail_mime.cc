@@ -1,0 +1,255 @@
+// lib/mail: the structure of MIME messages as events, and the fields that describe it.
+#include "t/unit/catch.h"
+
+#include "lib/base/text.h"
+#include "lib/mail/mime.h"
+
+using namespace veredus;
+using namespace veredus::mail;
+
+namespace {
+
+// One line per event, in the order they came.
+class Recorder final : public MimeSink {
+public:
+    explicit Recorder(std::string_view all) : all_(all) {}
+    void part_begins(const MimePart& p) override
+    {
+        static const char* const kinds[] = {"message", "part", "nested"};
+        veredus::append(out, "+", p.index, ' ', kinds[static_cast<int>(p.kind)], " in ", p.parent, " no ", p.number, '\n');
+    }
+    void field(const MimePart& p, const MimeField& f) override
+    {
+        ok &= f.cut || all_.substr(f.offset, f.size) == f.raw;
+        veredus::append(out, p.index, " field ", f.name(), '=', unfold(f.body()), f.cut ? " cut" : "", '\n');
+    }
+    void headers_end(const MimePart& p) override
+    {
+        veredus::append(out, p.index, " is ", p.type, '/', p.subtype, p.multipart ? " multi" : "", p.holds_message ? " holds" : "", p.header_cut ? " cut" : "", '\n');
+    }
+    void line(const MimePart& p, const MimeLine& l) override
+    {
+        static const char* const wheres[] = {"line", "outside", "boundary"};
+        ok &= all_.substr(l.offset, l.bytes.size()) == l.bytes;
+        std::string_view text = l.text();
+        veredus::append(out, p.index, ' ', wheres[static_cast<int>(l.where)], l.begins ? "" : " more", l.ends ? "" : " open", ' ', text.size() > 30 ? cat(text.size()) : std::string(text), '\n');
+    }
+    void part_ends(const MimePart& p) override
+    {
+        bodies.push_back(std::string(all_.substr(p.body_offset, p.body_size)));
+        veredus::append(out, "-", p.index, " header ", p.header_size, " body ", p.body_size, " lines ", p.body_lines, '\n');
+    }
+    std::string out;
+    std::vector<std::string> bodies;   // in the order of ending
+    bool ok = true;
+
+private:
+    std::string_view all_;
+};
+
+Recorder parse(std::string_view text, std::size_t piece = 1 << 20, const MimeLimits& limits = {})
+{
+    Recorder sink(text);
+    MimeParser parser(sink, limits);
+    for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size()))) parser.feed(rest.substr(0, piece));
+    parser.finish();
+    return sink;
+}
+
+std::string crlf(std::string_view lf)
+{
+    std::string out;
+    for (const char c : lf) {
+        if (c == '\n') out += '\r';
+        out += c;
+    }
+    return out;
+}
+
+}  // namespace
+
+TEST_CASE("what a MIME message is made of comes as events", "[mail][mime][rfc2046-5.1]")
+{
+    struct Case {
+        const char *name, *text, *events;
+    };
+    static const Case cases[] = {
+        {"nothing", "", "+0 message in 0 no 1\n0 is text/plain\n-0 header 0 body 0 lines 0\n"},
+        {"a body without header", "hello\nyou\n", "+0 message in 0 no 1\n0 is text/plain\n0 line hello\n0 line you\n-0 header 0 body 12 lines 2\n"},
+        {"a header without body", "A: 1\n", "+0 message in 0 no 1\n0 field A=1\n0 is text/plain\n-0 header 6 body 0 lines 0\n"},
+        {"a header without line end", "A: 1", "+0 message in 0 no 1\n0 field A=1\n0 is text/plain\n-0 header 4 body 0 lines 0\n"},
+        {"folding", "A: 1\n 2\n\t3\nB:\n\nx", "+0 message in 0 no 1\n0 field A=1 2\t3\n0 field B=\n0 is text/plain\n0 line open x\n-0 header 20 body 1 lines 0\n"},
+        {"two parts",
+         "Content-Type: multipart/mixed; boundary=b\n\nbefore\n--b\n\none\n--b \nContent-Type: text/html\n\ntwo\n\n--b--\nafter\n",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/mixed; boundary=b\n0 is multipart/mixed multi\n0 outside before\n0 boundary --b\n"
+         "+1 part in 0 no 1\n1 is text/plain\n1 line one\n-1 header 2 body 3 lines 0\n0 boundary --b \n"
+         "+2 part in 0 no 2\n2 field Content-Type=text/html\n2 is text/html\n2 line two\n2 line \n-2 header 27 body 5 lines 1\n0 boundary --b--\n0 outside after\n"
+         "-0 header 45 body 74 lines 11\n"},
+        {"a part without body and one without header end",
+         "Content-Type: multipart/mixed; boundary=\"b\"\n\n--b\nA: 1\n--b\n\n--b--",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/mixed; boundary=\"b\"\n0 is multipart/mixed multi\n0 boundary --b\n"
+         "+1 part in 0 no 1\n1 field A=1\n1 is text/plain\n-1 header 6 body 0 lines 0\n0 boundary --b\n"
+         "+2 part in 0 no 2\n2 is text/plain\n-2 header 2 body 0 lines 0\n0 boundary open --b--\n-0 header 47 body 23 lines 4\n"},
+        {"the boundary of the outer one ends the inner ones",
+         "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/alternative; boundary=i\n\n--i\n\nx\n--o--\n",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/mixed; boundary=o\n0 is multipart/mixed multi\n0 boundary --o\n"
+         "+1 part in 0 no 1\n1 field Content-Type=multipart/alternative; boundary=i\n1 is multipart/alternative multi\n1 boundary --i\n"
+         "+2 part in 1 no 1\n2 is text/plain\n2 line x\n-2 header 2 body 1 lines 0\n-1 header 51 body 8 lines 2\n0 boundary --o--\n-0 header 45 body 73 lines 7\n"},
+        {"a message within a message",
+         "Content-Type: message/rfc822\n\nSubject: in\n\nbody\n",
+         "+0 message in 0 no 1\n0 field Content-Type=message/rfc822\n0 is message/rfc822 holds\n+1 nested in 0 no 1\n1 field Subject=in\n1 is text/plain\n1 line body\n"
+         "-1 header 15 body 6 lines 1\n-0 header 32 body 21 lines 3\n"},
+        {"an encoded message stays shut",
+         "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogeA==\n",
+         "+0 message in 0 no 1\n0 field Content-Type=message/rfc822\n0 field Content-Transfer-Encoding=base64\n0 is message/rfc822\n0 line U3ViamVjdDogeA==\n-0 header 67 body 18 lines 1\n"},
+        {"a digest's parts are messages",
+         "Content-Type: multipart/digest; boundary=d\n\n--d\n\nA: 1\n\nx\n--d--\n",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/digest; boundary=d\n0 is multipart/digest multi\n0 boundary --d\n"
+         "+1 part in 0 no 1\n1 is message/rfc822 holds\n+2 nested in 1 no 1\n2 field A=1\n2 is text/plain\n2 line x\n-2 header 8 body 1 lines 0\n"
+         "-1 header 2 body 9 lines 2\n0 boundary --d--\n-0 header 46 body 25 lines 6\n"},
+        {"a multipart without boundary is one piece", "Content-Type: multipart/mixed\n\n--x\n",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/mixed\n0 is multipart/mixed\n0 line --x\n-0 header 33 body 5 lines 1\n"},
+        {"the exact boundary goes before the one that is its beginning",
+         "Content-Type: multipart/mixed; boundary=ab\n\n--ab\nContent-Type: multipart/mixed; boundary=a\n\n--a\n\nx\n--ab\n\ny\n--ab--\n",
+         "+0 message in 0 no 1\n0 field Content-Type=multipart/mixed; boundary=ab\n0 is multipart/mixed multi\n0 boundary --ab\n"
+         "+1 part in 0 no 1\n1 field Content-Type=multipart/mixed; boundary=a\n1 is multipart/mixed multi\n1 boundary --a\n+2 part in 1 no 1\n2 is text/plain\n2 line x\n"
+         "-2 header 2 body 1 lines 0\n-1 header 45 body 8 lines 2\n0 boundary --ab\n+3 part in 0 no 2\n3 is text/plain\n3 line y\n-3 header 2 body 1 lines 0\n0 boundary --ab--\n"
+         "-0 header 46 body 80 lines 10\n"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.name);
+        const std::string text = crlf(c.text);
+        const Recorder whole = parse(text);
+        CHECK(whole.out == c.events);
+        CHECK(whole.ok);
+        for (std::size_t piece = 1; piece < 9; ++piece) CHECK(parse(text, piece).out == c.events);
+    }
+}
+
+TEST_CASE("lines that end with LF only have the same structure, and the difference is counted", "[mail][mime]")
+{
+    const std::string lf = "Content-Type: multipart/mixed; boundary=b\n\n--b\nA: 1\n\none\ntwo\n--b--\n";
+    struct Sizes final : MimeSink {
+        void part_ends(const MimePart& p) override
+        {
+            sizes.push_back(p.header_size + p.header_bare_lfs);
+            sizes.push_back(p.body_size + p.body_bare_lfs);
+            sizes.push_back(p.body_lines);
+        }
+        std::vector<uint64_t> sizes;
+    };
+    Sizes a, b;
+    for (const auto& [sink, text] : {std::pair{&a, lf}, std::pair{&b, crlf(lf)}}) {
+        MimeParser parser(*sink);
+        parser.feed(text);
+        parser.finish();
+    }
+    CHECK(a.sizes == b.sizes);
+    CHECK(a.sizes.size() == 6);
+    CHECK(parse(lf).bodies[0] == "one\ntwo");
+}
+
+TEST_CASE("very long lines come in pieces that do not depend on how they were fed", "[mail][mime]")
+{
+    for (const std::size_t size : {4093u, 4094u, 4095u, 4096u, 4097u, 8190u, 8191u, 8192u, 10'000u}) {
+        const std::string text = cat("A: ", std::string(size, 'h'), "\r\n\r\n", std::string(size, 'x'), "\r\nshort\r\n--", std::string(size, 'y'), "\r\nend");
+        const Recorder whole = parse(text);
+        CHECK(whole.ok);
+        for (const std::size_t piece : {1u, 3u, 4095u, 4096u, 4097u}) CHECK(parse(text, piece).out == whole.out);
+        CHECK(whole.out.find("0 line short\n") != std::string::npos);
+    }
+}
+
+TEST_CASE("past the bounds the rest is plain body", "[mail][mime]")
+{
+    std::string deep;
+    for (int i = 0; i < 300; ++i) veredus::append(deep, "Content-Type: multipart/mixed; boundary=b", 100 + i, "\r\n\r\n--b", 100 + i, "\r\n");
+    const Recorder nested = parse(deep);
+    CHECK(nested.ok);
+    CHECK(nested.bodies.size() == 101);
+    std::string messages;
+    for (int i = 0; i < 300; ++i) messages += "Content-Type: message/rfc822\r\n\r\n";
+    CHECK(parse(messages).bodies.size() == 101);
+    std::string many = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+    for (int i = 0; i < 50; ++i) many += "--b\r\n\r\nx\r\n";
+    MimeLimits limits;
+    limits.parts = 10;
+    CHECK(parse(many, 1 << 20, limits).bodies.size() == 10);
+    limits = {};
+    limits.header_bytes = 100;
+    limits.field_bytes = 10;
+    const std::string text = cat("Long: ", std::string(50, 'x'), "\r\nB: ", std::string(60, 'y'), "\r\n\r\nbody\r\n");
+    for (const std::size_t piece : {1u, 1000u}) {
+        const Recorder cut = parse(text, piece, limits);
+        CHECK(cut.out == "+0 message in 0 no 1\n0 field Long=xxxx cut\n0 is text/plain cut\n0 line 63\n0 line \n0 line body\n-0 header 58 body 73 lines 3\n");
+    }
+}
+
+TEST_CASE("Content-Type and its parameters as they are written", "[mail][mime][rfc2045-5.1]")
+{
+    struct Case {
+        const char *body, *type, *parameters;
+    };
+    static const Case cases[] = {
+        {"text/html; charset=UTF-8", "text/html", "charset=UTF-8"},
+        {"TEXT/HTML (a (nested) comment);\r\n\tCharset=\"utf-8\" (Unicode)", "text/html", "charset=utf-8"},
+        {" text / plain ; a = b ; c=\"d\\\"e;f\"", "text/plain", "a=b c=d\"e;f"},
+        {"", "text/plain", ""},
+        {"text", "text/plain", ""},
+        {"text; charset=x", "text/plain", "charset=x"},
+        {"nonsense; boundary=x", "text/plain", ""},
+        {"multipart; boundary=x", "multipart/mixed", "boundary=x"},
+        {"a/b/c", "text/plain", ""},
+        {"image/png; name=my holiday picture.png; x=1", "image/png", "name=my holiday picture.png x=1"},
+        {"image/png; name=a(b.png", "image/png", "name=a(b.png"},
+        {"image/png;;; name=a;; name=b;=c;d", "image/png", "name=a"},
+        {"text/plain; x=\"never closed", "text/plain", "x=never closed"},
+        // RFC 2231 §3, §4.1
+        {"message/external-body; access-type=URL; URL*0=\"ftp://\"; URL*1=\"cs.utk.edu/pub\"", "message/external-body", "access-type=URL url=ftp://cs.utk.edu/pub"},
+        {"application/x-stuff; title*=us-ascii'en-us'This%20is%20%2A%2A%2Afun%2A%2A%2A", "application/x-stuff", "title=This is ***fun***{us-ascii,en-us}"},
+        {"application/x-stuff; title*1*=%2A%2A%2Afun%2A%2A%2A%20; title*0*=us-ascii'en'This%20is%20even%20more%20; title*2=\"isn't it!\"", "application/x-stuff",
+         "title=This is even more ***fun*** isn't it!{us-ascii,en}"},
+        {"a/b; n=plain; n*=UTF-8''%e2%82%ac", "a/b", "n=\xe2\x82\xac{utf-8,}"},
+        {"a/b; n*1=x; m*0=a; m*2=c", "a/b", "m=a"},
+        {"a/b; n*=100%; k*x=1", "a/b", "k*x=1 n=100%{,}"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.body);
+        const ContentType type = parse_content_type(c.body);
+        CHECK(cat(type.type, '/', type.subtype) == c.type);
+        std::string all;
+        for (const MimeParameter& p : type.parameters) {
+            veredus::append(all, all.empty() ? "" : " ", p.name, '=', p.value);
+            if (p.extended) veredus::append(all, '{', p.charset, ',', p.language, '}');
+        }
+        CHECK(all == c.parameters);
+    }
+    const ContentType joined = parse_content_type("a/b; f*0*=utf-8'de'%c3%a4; f*1*=%c3%b6; f*2=x");
+    REQUIRE(find_parameter(joined.parameters, "F"));
+    CHECK(find_parameter(joined.parameters, "F")->joined == "utf-8'de'%c3%a4%c3%b6x");
+    CHECK(parse_content_type("multipart/x; boundary=\"a b  \"").boundary() == "a b");
+    CHECK(parse_content_type(cat("multipart/x; boundary=", std::string(2000, 'x'))).boundary().empty());
+    std::string many = "a/b";
+    for (int i = 0; i < 5000; ++i) veredus::append(many, ";p", i, "=v");
+    CHECK(parse_content_type(many).parameters.size() == max_mime_parameters);
+    (void)parse_content_type(std::string(200'000, '('));
+}
+
+TEST_CASE("the small fields of MIME", "[mail][mime][rfc2183-2]")
+{
+    CHECK(parse_transfer_encoding(" BASE64 ") == Encoding::base64);
+    CHECK(parse_transfer_encoding("8bit (really)") == Encoding::eight_bit);
+    CHECK(parse_transfer_encoding("") == Encoding::seven_bit);
+    CHECK(parse_transfer_encoding("Quoted-Printable;") == Encoding::quoted_printable);
+    CHECK(parse_transfer_encoding("x-uuencode") == Encoding::unknown);
+    CHECK(transfer_encoding_token("X-UUencode") == "x-uuencode");
+    CHECK_FALSE(is_identity(Encoding::unknown));
+    const Disposition d = parse_disposition("Attachment; filename*=utf-8''a%20b; size=7");
+    CHECK(d.type == "attachment");
+    CHECK(find_parameter(d.parameters, "filename")->value == "a b");
+    CHECK(parse_disposition("").type.empty());
+    CHECK(parse_content_id(" (c) <a@b> ") == "<a@b>");
+    CHECK(parse_content_id("bare") == "bare");
+    CHECK(parse_languages("en, de (German),\r\n fr-CA,,") == std::vector<std::string>{"en", "de", "fr-CA"});
+    CHECK(unfold(" a\r\n b ") == "a b");
+}
