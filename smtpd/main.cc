@@ -1,6 +1,4 @@
 // smtpd: take mail from strangers into the queue.  Manual: man/smtpd.8
-#include <sys/resource.h>
-
 #include "lib/base/text.h"
 #include "lib/daemon/server_tls.h"
 #include "lib/daemon/service.h"
@@ -16,18 +14,8 @@ namespace {
 
 using reception::Trust;
 constexpr unsigned disk_threads = 16;                     // 16 writers share journal commits best (speed.md)
-constexpr std::size_t reserved_descriptors = 128;         // drafts, channels, resolver, log
 constexpr std::chrono::milliseconds router_deadline{15'000};
 constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
-
-std::size_t session_limit()
-{
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 60'000;
-    const auto all = static_cast<std::size_t>(limit.rlim_cur);
-    return all > 2 * reserved_descriptors ? all - reserved_descriptors : std::max<std::size_t>(all / 2, 1);
-}
-
 }  // namespace
 
 class Smtpd final : public daemon::Service {
@@ -69,7 +57,7 @@ public:
         names_->set_hosts(std::move(hosts_));
         policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
         sessions_ = std::make_unique<reception::Sessions>(
-            reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, session_limit(),
+            reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit(),
                                        &tls_.context()},
             settings_now());
         tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });

@@ -1,4 +1,4 @@
-// submission: take up the maildrop into the queue; later also SMTP from our users.  Manual: man/submission.8
+// submission: take mail from our users, over SMTP and out of the maildrop, into the queue.  Manual: man/submission.8
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -10,6 +10,7 @@
 #include "lib/daemon/service.h"
 #include "lib/ipc/queue.h"
 #include "lib/log/log.h"
+#include "submission/front.h"
 #include "submission/pickup.h"
 
 namespace veredus::submission {
@@ -24,11 +25,8 @@ constexpr std::size_t ids_in_a_message = 1000;
 PickupSettings read_settings(const conf::Values& values)
 {
     PickupSettings out;
-    out.inspect.myhostname = values.text("myhostname");
-    out.inspect.myorigin = values.text("myorigin");
-    out.inspect.hopcount_limit = static_cast<unsigned>(values.number("hopcount_limit"));
-    out.origin.myorigin = out.inspect.myorigin;
-    if (values.flag("append_dot_mydomain")) out.origin.dot_mydomain = cat('.', values.text("mydomain"));
+    out.inspect = read_inspect_settings(values);
+    out.mend = read_mend_settings(values);
     out.mail_name = values.text("mail_name");
     out.size_limit = static_cast<uint64_t>(values.number("message_size_limit"));
     const auto free = static_cast<uint64_t>(values.number("queue_minfree"));
@@ -53,7 +51,7 @@ public:
         events_ = Fd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         if (!events_) return fail_errno("inotify_init1");
         if (inotify_add_watch(events_.get(), fresh.c_str(), IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0) return fail_errno(cat("inotify ", fresh));
-        return {};
+        return front_.before_jail(values, place);
     }
 
     Result<void> after_jail(Loop& loop) override
@@ -76,21 +74,34 @@ public:
 
         watch_ = std::make_unique<Watch>(loop, events_.get(), readable, [this](unsigned) { read_events(); });
         scan();
+        front_.start(loop, *intake_, [this](std::string body) {
+            // While qmgr is away nothing is lost: it scans our directory when it is back.
+            (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
+        });
         return {};
     }
+
+    void on_client(const std::string& listener, Fd client, net::Address peer) override { front_.on_client(listener, std::move(client), std::move(peer)); }
+    void on_file(const std::string& name, Fd fd) override { front_.on_file(name, fd); }
 
     Result<void> reload(const conf::Values& values) override
     {
         scan_interval_ = seconds(values.seconds("maildrop_scan_interval"));
         pickup_->configure(read_settings(values));
-        return {};
+        return front_.reload(values);
     }
 
     void stop(std::function<void()> done) override
     {
         scan_timer_->stop();
         watch_->set(0);
-        pickup_->stop(std::move(done));
+        // Both; who ends first waits for the other.
+        const auto open = std::make_shared<int>(2);
+        const auto one = [open, done = std::move(done)] {
+            if (--*open == 0) done();
+        };
+        front_.stop(one);
+        pickup_->stop(one);
     }
 
 private:
@@ -137,6 +148,7 @@ private:
     std::unique_ptr<Timer> scan_timer_;
     std::unique_ptr<Watch> watch_;
     std::unique_ptr<Pickup> pickup_;
+    Front front_;
     std::unique_ptr<disk::Pool> pool_;      // last, so that it ends first and nothing it runs outlives what it borrows
 };
 

@@ -252,7 +252,7 @@ Result<void> Pickup::record(Taking& taking)
         if (!queue::drop::split_recipient(payload, view)) return bad_file("a recipient record is malformed");
         mail::Recipient recipient;
         recipient.address = TRY(address_of(view.address));
-        complete(recipient.address, settings_.origin);
+        complete(recipient.address, settings_.mend.origin);
         recipient.notify = view.notify;
         recipient.orcpt = view.orcpt;
         envelope.recipients.push_back(std::move(recipient));
@@ -268,11 +268,11 @@ void Pickup::complete_mail(Taking& taking)
     mail::Envelope& envelope = taking.envelope;
     const std::string name = taking.name;
     log::info(name, ": uid=", taking.uid, " from=<", printable(envelope.sender.text()), ">");
-    complete(envelope.sender, settings_.origin);
-    auto header = complete(mail::HeaderBlock::parse(taking.cutter.take_header()), settings_.origin);
+    auto header = mail::HeaderBlock::parse(taking.cutter.take_header());
     if (taking.draft->eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;
     std::vector<std::unique_ptr<queue::Inspector>> chain;
     chain.push_back(queue::hop_count(settings_.inspect));
+    chain.push_back(completer(settings_.mend));
     chain.push_back(queue::mender(settings_.inspect, name));
     const queue::Decision decision = queue::inspect(chain, header, envelope);
     const bool resent = header.find("Resent-Message-ID") != nullptr;

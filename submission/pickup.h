@@ -12,13 +12,13 @@
 #include "lib/disk/pool.h"
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
-#include "submission/complete.h"
+#include "submission/mend.h"
 
 namespace veredus::submission {
 
 struct PickupSettings {
     queue::InspectSettings inspect;
-    Origin origin;
+    MendSettings mend;
     std::string mail_name;            // "veredus" in Received
     uint64_t size_limit = 0;          // bytes of content; 0: none
     uint64_t minimum_free = 0;        // bytes that the spool keeps

@@ -23,6 +23,7 @@ constexpr Setting rows[] = {
      Who(router | smtpd), "lists in which example.org stands for its subdomains too"},
     {"transport_maps", Type::tables, "", router, "transport:nexthop by address and by domain"},
     {"relayhost", Type::text, "", router, "where mail for other hosts goes; empty: to their MX hosts"},
+    {"smtpd_sender_login_maps", Type::tables, "", router, "who may send as an address: address or @domain, then login names"},
     {"sender_dependent_relayhost_maps", Type::tables, "", router, "relayhost by sender"},
     {"default_transport", Type::text, "smtp", router, "transport:nexthop for mail to other hosts"},
     {"sender_dependent_default_transport_maps", Type::tables, "", router, "default_transport by sender"},

@@ -25,6 +25,40 @@ Result<RouteRequest> RouteRequest::decode(std::string_view body)
     return q;
 }
 
+std::string OwnerRequest::encode() const
+{
+    Writer w;
+    w.str(user).str(address);
+    return w.take();
+}
+
+Result<OwnerRequest> OwnerRequest::decode(std::string_view body)
+{
+    Reader r(body);
+    OwnerRequest q;
+    q.user = r.str(max_address);
+    q.address = r.str(max_address);
+    if (!r.done() || q.user.empty()) return fail("malformed message: owner request");
+    return q;
+}
+
+std::string OwnerReply::encode() const
+{
+    Writer w;
+    w.u8(static_cast<uint8_t>(word)).u8(static_cast<uint8_t>(address_class)).str(address);
+    return w.take();
+}
+
+Result<OwnerReply> OwnerReply::decode(std::string_view body)
+{
+    Reader r(body);
+    OwnerReply reply;
+    const bool good = get_enum(r, reply.word, Word::yes, Word::temporary) && get_enum(r, reply.address_class, AddressClass::local, AddressClass::remote);
+    reply.address = r.str(max_address);
+    if (!r.done() || !good) return fail("malformed message: owner reply");
+    return reply;
+}
+
 std::string RouteReply::encode() const
 {
     Writer w;

@@ -12,7 +12,25 @@
 
 namespace veredus::ipc {
 
-enum class RouterType : uint16_t { route = 100, routes = 101 };
+enum class AddressClass : uint8_t { local = 1, virtual_alias = 2, virtual_mailbox = 3, relay = 4, remote = 5 };
+
+enum class RouterType : uint16_t { route = 100, routes = 101, owner = 102, owner_said = 103 };
+
+// submission at MAIL: may this user write mails as that address? Answered by OwnerReply.
+struct OwnerRequest {
+    std::string user;         // by authd's word: "alice", "bob@example.org"
+    std::string address;      // external form, not empty
+    std::string encode() const;
+    static Result<OwnerRequest> decode(std::string_view body);
+};
+struct OwnerReply {
+    enum class Word : uint8_t { yes = 1, no = 2, temporary = 3 } word = Word::temporary;
+    std::string address;      // as it is with its domain
+    AddressClass address_class = AddressClass::remote;
+    std::string encode() const;
+    static Result<OwnerReply> decode(std::string_view body);
+};
+
 
 struct RouteRequest {
     std::string sender;                     // external form, "" for <>
@@ -22,8 +40,6 @@ struct RouteRequest {
     std::string encode() const;
     static Result<RouteRequest> decode(std::string_view body);
 };
-
-enum class AddressClass : uint8_t { local = 1, virtual_alias = 2, virtual_mailbox = 3, relay = 4, remote = 5 };
 
 struct Route {
     enum class Kind : uint8_t { deliver = 1, expand = 2, reject = 3, defer = 4, discard = 5 } kind = Kind::defer;

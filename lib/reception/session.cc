@@ -1,6 +1,7 @@
 // An SMTP session in the loop: stream, engine, draft, intake.
 #include "lib/reception/session.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -418,6 +419,15 @@ Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
 }
 
 // ---- all of them ----
+
+std::size_t session_limit()
+{
+    constexpr std::size_t reserved = 128;
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 60'000;
+    const auto all = static_cast<std::size_t>(limit.rlim_cur);
+    return all > 2 * reserved ? all - reserved : std::max<std::size_t>(all / 2, 1);
+}
 
 Sessions::Sessions(Parts parts, std::shared_ptr<const Settings> settings)
     : parts_(std::move(parts)), settings_(std::move(settings)), sweeper_(parts_.loop, [this] { sweep(); })

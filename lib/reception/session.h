@@ -141,6 +141,9 @@ private:
     std::size_t heard_ = 0;                      // bytes since then
 };
 
+// How many sessions RLIMIT_NOFILE leaves room for, beside drafts, channels, resolver and log.
+std::size_t session_limit();
+
 // All sessions of a process: who may come, who was silent too long, who goes first when descriptors get short.
 class Sessions {
 public:

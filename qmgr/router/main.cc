@@ -122,6 +122,7 @@ private:
     {
         const auto peer = peers_.find(id);
         if (peer == peers_.end() || message.request == 0) return;
+        if (message.type == static_cast<uint16_t>(ipc::RouterType::owner)) return serve_owner(peer, message);
         auto request = message.type == static_cast<uint16_t>(ipc::RouterType::route)
                            ? ipc::RouteRequest::decode(message.body)
                            : Result<ipc::RouteRequest>(fail(cat("no question is of type ", message.type)));
@@ -134,6 +135,23 @@ private:
         look_at_files(false);
         look_at_interfaces(*request);
         decide({id, message.request, std::move(*request), 0, 0});
+    }
+
+    // Whose an address is. Users are not looked up for it: authd has just seen this one.
+    void serve_owner(std::map<uint64_t, Peer>::iterator peer, const ipc::Message& message)
+    {
+        const auto request = ipc::OwnerRequest::decode(message.body);
+        if (!request) {
+            log::warning("question from ", peer->second.role, ": ", request.error().text);
+            peers_.erase(peer);
+            return;
+        }
+        look_at_files(true);       // an alias made a moment ago counts
+        auto owner = routing_->owner(request->user, request->address);
+        if (!owner) say(cat("whose ", printable(request->address, 100), " is: ", owner.error().text));
+        const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
+        if (auto sent = peer->second.channel->reply(message, static_cast<uint16_t>(ipc::RouterType::owner_said), reply.encode()); !sent)
+            log::warning("answer to ", peer->second.role, ": ", sent.error().text);
     }
 
     struct Open {              // a question that has no answer yet

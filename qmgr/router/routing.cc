@@ -154,14 +154,17 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     local_recipients_ = Chain(opener<table::Chain>(others));
     sender_relayhost_ = Chain(opener<table::Chain>(values.list("sender_dependent_relayhost_maps")));
     sender_transport_ = Chain(opener<table::Chain>(values.list("sender_dependent_default_transport_maps")));
+    sender_logins_ = Chain(opener<table::Chain>(values.list("smtpd_sender_login_maps")));
     aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(aliases));
+    all_aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(values.list("alias_maps")));
 }
 
 template <class Self, class F> void Routing::each_table(Self& self, F f)
 {
     f(self.mydestination_), f(self.virtual_alias_domains_), f(self.virtual_mailbox_domains_), f(self.relay_domains_);
     f(self.virtual_alias_maps_), f(self.virtual_mailboxes_), f(self.transport_maps_);
-    f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.aliases_);
+    f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.sender_logins_);
+    f(self.aliases_), f(self.all_aliases_);
 }
 
 bool Routing::restless() const

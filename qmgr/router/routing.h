@@ -44,6 +44,9 @@ public:
     // `why`, when given, gets what is behind a temporary failure; peers are not told paths and errors of ours.
     ipc::Route route(const Question& question, const Users& users, std::vector<std::string>& ask, std::string* why = nullptr) const;
 
+    // May `user`, as authd calls him, write as `address` (external form)? ownership.cc says by which rule.
+    Result<ipc::OwnerReply> owner(const std::string& user, const std::string& address) const;
+
     // "user@[192.0.2.1]" that is not ours as far as is known: interfaces come and go.
     bool is_strange_literal(std::string_view recipient) const;
     bool set_own(std::vector<net::Address> own);            // true when they are others than before
@@ -74,6 +77,8 @@ private:
     Result<Hop> hop_of(const mail::Address& address, const Place& place, const std::string& sender) const;
     Result<std::optional<std::string>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
     Result<std::optional<std::string>> transport_entry(const mail::Address& address) const;
+    bool is_user(const mail::Address& address, const Place& place, const std::string& user) const;
+    Result<std::optional<mail::Address>> only_child(const mail::Address& address, const Place& place) const;
     Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
     template <class Self, class F> static void each_table(Self& self, F f);
 
@@ -83,8 +88,10 @@ private:
     std::size_t expansion_limit_ = 1000;
     std::vector<net::Address> own_;
     Held<table::MatchList> mydestination_, virtual_alias_domains_, virtual_mailbox_domains_, relay_domains_;
-    Held<table::Chain> virtual_alias_maps_, virtual_mailboxes_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_;
-    Held<table::AliasMaps> aliases_;
+    Held<table::Chain> virtual_alias_maps_, virtual_mailboxes_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_,
+        sender_logins_;
+    Held<table::AliasMaps> aliases_;          // those of local_recipient_maps
+    Held<table::AliasMaps> all_aliases_;      // alias_maps, for owner()
 };
 
 // "transport:nexthop" (transport(5)); either may be empty.

@@ -61,6 +61,48 @@ std::string routed(std::string_view conf, const char* recipient, const char* sen
 
 }  // namespace
 
+TEST_CASE("whose an address is", "[router][submission]")
+{
+    const Routing routing = routing_of("virtual_alias_domains = valias.example\nrelay_domains = relayed.example\n"
+                                       "virtual_alias_maps = inline:{info@valias.example=alice,{all@valias.example=alice, bob},loop@valias.example=loop2@valias.example,"
+                                       "loop2@valias.example=loop@valias.example}\n"
+                                       "alias_maps = inline:{webmaster=alice,{staff=alice,bob},hook=|/bin/true,chain=webmaster}\n"
+                                       "smtpd_sender_login_maps = inline:{{shop@example.org=bob, carol},@partner.example=bob}\n");
+    struct Case {
+        const char *user, *address;
+        bool owns;
+    };
+    const Case cases[] = {
+        {"alice", "alice@example.org", true},           {"alice", "Alice@MAIL.example.org", true}, {"alice", "alice+tag@example.org", true},
+        {"alice", "alice", true},                       {"alice", "bob@example.org", false},       {"alice", "alice@elsewhere.example", false},
+        {"alice", "alice@relayed.example", false},      {"alice", "webmaster@example.org", true},  {"bob", "webmaster@example.org", false},
+        {"alice", "chain@example.org", true},           {"alice", "staff@example.org", false},     {"alice", "hook@example.org", false},
+        {"alice", "info@valias.example", true},         {"bob", "info@valias.example", false},     {"alice", "all@valias.example", false},
+        {"alice", "loop@valias.example", false},        {"bob", "shop@example.org", true},         {"carol", "shop@example.org", true},
+        {"shop", "shop@example.org", false},            {"bob", "any@partner.example", true},      {"alice", "any@partner.example", false},
+        {"alice@example.org", "alice@example.org", true}, {"alice@example.org", "alice@mail.example.org", false},
+        {"alice@valias.example", "alice@valias.example", true}, {"x@elsewhere.example", "x@elsewhere.example", false}, {"alice", "a b@@", false},
+    };
+    for (const Case& c : cases) {
+        INFO(c.user << " as " << c.address);
+        const auto reply = routing.owner(c.user, c.address);
+        REQUIRE(reply);
+        CHECK((reply->word == ipc::OwnerReply::Word::yes) == c.owns);
+    }
+    const auto reply = routing.owner("alice", "alice");
+    CHECK(reply->address == "alice@example.org");
+    CHECK(reply->address_class == ipc::AddressClass::local);
+    const auto back = ipc::OwnerReply::decode(reply->encode());
+    REQUIRE(back);
+    CHECK((back->word == reply->word && back->address == reply->address && back->address_class == reply->address_class));
+    const auto request = ipc::OwnerRequest::decode(ipc::OwnerRequest{"alice", "x@y"}.encode());
+    REQUIRE(request);
+    CHECK((request->user == "alice" && request->address == "x@y"));
+    CHECK_FALSE(ipc::OwnerRequest::decode(ipc::OwnerRequest{"", "x@y"}.encode()));
+    CHECK_FALSE(ipc::OwnerReply::decode(std::string("\x09\x01", 2)));
+    CHECK_FALSE(routing_of("smtpd_sender_login_maps = hash:/nonexistent/logins\n").owner("alice", "alice@example.org"));
+}
+
 TEST_CASE("the class of an address, and whether it exists", "[router]")
 {
     const Routing routing = routing_of("relay_domains = relayed.example\nrelay_recipient_maps = inline:{known@relayed.example=x,@open.relayed.example=x}\n"

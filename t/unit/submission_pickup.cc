@@ -49,7 +49,7 @@ struct Bench {
         path = name;
         for (const char* d : {"maildrop/tmp", "maildrop/new", "in/tmp", "in/new"}) fs::create_directories(path / d);
         settings.inspect.myhostname = "mx.example.org";
-        settings.inspect.myorigin = settings.origin.myorigin = "example.org";
+        settings.inspect.myorigin = settings.mend.origin.myorigin = "example.org";
         settings.mail_name = "veredus";
         settings.size_limit = 100'000;
         start();
