@@ -126,29 +126,41 @@ void Catalog::apply(const queue::Record& record, Now now)
         entry.site = record.recipient;
         set_reason(entry, joined(record.dsn, record.text));
         if (replaying_) entry.next_us = now.mono_us + (record.time_us - now.wall_us);
-        if (entry.history) entry.history->owed.clear();
+        if (entry.history) {
+            entry.history->owed.clear();
+            entry.history->delays.clear();
+        }
         clear_waits(entry);
+        if (entry.history && entry.history->finished.empty() && entry.history->expansions.empty()) entry.history.reset();
         break;
     }
     case Event::outcome: {
         auto& finished = history(entry).finished;
         const auto same = [&](const History::Finished& f) { return f.index == record.recipient; };
         if (std::any_of(finished.begin(), finished.end(), same)) break;
-        const bool failed = record.outcome == static_cast<uint8_t>(ipc::Outcome::failed);
-        finished.push_back({record.recipient, record.outcome, failed ? reasons_.take(joined(record.dsn, record.text)) : 0, 0});
+        finished.push_back({record.recipient, record.outcome, reasons_.take(joined(record.dsn, record.text)), 0});
         break;
     }
     case Event::expansion: {
         auto& all = history(entry).expansions;
         if (std::none_of(all.begin(), all.end(), [&](const auto& e) { return e.parent == record.recipient; }))
-            all.push_back({record.recipient, record.children, record.text});
+            all.push_back({record.recipient, record.children, record.text, 0});
         break;
     }
     case Event::bounced: {
         const uint64_t notice = id_number(record.text);
+        const bool delay = record.outcome == static_cast<uint8_t>(ipc::Outcome::deferred);
+        if (delay) entry.delay_told = true;
+        if (delay && notice == 0) break;
         History& h = history(entry);
-        for (auto& f : h.finished)
-            if (f.index == record.recipient) f.notice = notice;
+        if (delay) {
+            h.delays.emplace_back(record.recipient, notice);
+        } else {
+            for (auto& f : h.finished)
+                if (f.index == record.recipient) f.notice = notice;
+            for (auto& e : h.expansions)
+                if (e.parent == record.recipient) e.notice = notice;
+        }
         if (std::find(h.owed.begin(), h.owed.end(), notice) == h.owed.end()) h.owed.push_back(notice);
         break;
     }
@@ -270,8 +282,14 @@ void Catalog::live_entry(const Entry& entry, Now now, std::vector<queue::Record>
     static const History nothing;
     const History& history = entry.history ? *entry.history : nothing;
     const auto owed = [&](uint64_t notice) { return std::find(history.owed.begin(), history.owed.end(), notice) != history.owed.end(); };
-    for (const auto& e : history.expansions) out.push_back(expansion_record(name, e.parent, e.children, e.by));
     bool settled = false;
+    for (const auto& e : history.expansions) {
+        out.push_back(expansion_record(name, e.parent, e.children, e.by));
+        if (e.notice == 0 || owed(e.notice)) continue;
+        out.push_back(notice_record(name, e.parent, id_text(e.notice)));
+        settled = true;
+    }
+    if (entry.delay_told) out.push_back(delay_record(name, no_recipient, {}));
     for (const auto& f : history.finished) {
         auto [dsn, text] = parted(reasons_.text(f.reason));
         out.push_back(outcome_record(name, f.index, f.outcome, std::move(dsn), std::move(text)));
@@ -284,6 +302,10 @@ void Catalog::live_entry(const Entry& entry, Now now, std::vector<queue::Record>
         const int64_t next_wall_us = now.wall_us + (entry.next_us - now.mono_us);
         out.push_back(deferral_record(name, entry.site, next_wall_us, entry.attempts, std::move(dsn), std::move(text)));
     }
+    for (const auto& e : history.expansions)
+        if (e.notice != 0 && owed(e.notice)) out.push_back(notice_record(name, e.parent, id_text(e.notice)));
+    for (const auto& [index, notice] : history.delays)
+        if (owed(notice)) out.push_back(delay_record(name, index, id_text(notice)));
     for (const auto& f : history.finished)
         if (f.notice != 0 && owed(f.notice)) out.push_back(notice_record(name, f.index, id_text(f.notice)));
     for (const auto& w : history.waits) {

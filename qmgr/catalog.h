@@ -41,13 +41,14 @@ struct History {
     struct Finished {
         uint32_t index = 0;
         uint8_t outcome = 0;           // lib/ipc/agent.h
-        uint32_t reason = 0;           // of a failed one
+        uint32_t reason = 0;           // of a failed one, and of a success that the sender is to hear of
         uint64_t notice = 0;           // ID of the notification that tells of it; 0: none
     };
     struct Expansion {
         uint32_t parent = 0;
         std::vector<queue::Child> children;
         std::string by;                // the local recipient that was expanded; empty: the router's expansion
+        uint64_t notice = 0;           // ID of the report that tells of it
     };
     struct Waits {
         uint32_t index = 0;
@@ -56,6 +57,7 @@ struct History {
     std::vector<Finished> finished;
     std::vector<Expansion> expansions;
     std::vector<Waits> waits;          // replaced at each deferral
+    std::vector<std::pair<uint32_t, uint64_t>> delays;   // recipient and ID of a report "delayed" that is owed
     std::vector<uint64_t> owed;        // notifications whose ID is in the journal and whose file may not exist yet
 };
 
@@ -73,6 +75,8 @@ struct Entry {
     queue::State state = queue::State::incoming;
     uint8_t writer = 0;
     uint8_t skipped = 0;               // times it was put off unopened because its destination was dead
+    bool delay_told = false;           // the sender knows that it waits, or wants not to know
+    bool forced = false;               // somebody asked for an attempt now: defer_transports does not stop it
     queue::Place place() const { return {state, writer}; }
 };
 

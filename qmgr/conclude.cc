@@ -5,6 +5,7 @@
 #include "lib/base/text.h"
 #include "lib/ipc/agent.h"
 #include "lib/log/log.h"
+#include "lib/mail/dsn.h"
 #include "qmgr/records.h"
 #include "qmgr/scheduler.h"
 
@@ -13,15 +14,7 @@ namespace veredus::qmgr {
 namespace {
 constexpr int64_t notice_delay_us = 60 * us_per_second;    // a notification could not be written (full disk)
 constexpr int64_t router_delay_us = 2 * us_per_second;
-constexpr uint64_t nobody_told = UINT64_MAX;               // in memory only: there is nobody to tell
-constexpr uint8_t internal_writer = 2;
-static_assert(std::string_view(queue::writer_roles[internal_writer]) == "internal");
 constexpr auto failed_outcome = static_cast<uint8_t>(ipc::Outcome::failed);
-
-// RFC 3461 §4.1: NOTIFY=NEVER, or a list without FAILURE, means that no failure is told.
-bool wants_failure(const MailRecipient& r) { return r.notify == mail::notify_unset || (r.notify & mail::notify_failure); }
-
-bool untold(const MailRecipient& r) { return r.progress == Progress::finished && r.outcome == failed_outcome && r.notice == 0; }
 }  // namespace
 
 void Scheduler::touch(Mail& mail)
@@ -61,6 +54,34 @@ void Scheduler::defer(Mail& mail, uint32_t index, std::string dsn, std::string t
     touch(mail);
 }
 
+// A permanent failure; with soft_bounce it waits instead, so that a mistake in the configuration returns nobody's mail.
+void Scheduler::refuse(Mail& mail, uint32_t index, const std::string& dsn, const std::string& text, bool said)
+{
+    if (!limits_.soft_bounce) {
+        finish(mail, index, failed_outcome, dsn, text);
+        if (!said) say(mail, index, ipc::Outcome::failed, dsn, text);
+        return;
+    }
+    const std::string soft = cat('4', std::string_view(dsn).substr(1));
+    defer(mail, index, soft, text);
+    if (said) log::info(mail.id, ": to=<", printable(mail.recipients[index].address), ">, dsn=", soft, ", status=SOFTBOUNCE (soft_bounce = yes: it is kept and tried again)");
+    else say(mail, index, ipc::Outcome::deferred, soft, text);
+}
+
+// RFC 3461 §5.2.2, §5.2.3: the sender hears of a success when he asked for it, from us unless the next host does it.
+void Scheduler::delivered(Mail& mail, uint32_t index, const Flight& flight, const ipc::Verdict& v, std::string text)
+{
+    MailRecipient& r = mail.recipients[index];
+    const bool asked = r.notify & mail::notify_success;
+    const bool wants_delay = r.notify == mail::notify_unset || (r.notify & mail::notify_delay);
+    const bool cleared = limits_.confirm_delay_cleared && catalog_.find(mail.number)->delay_told && wants_delay;
+    const bool relayed = flight.agent.kind == Agent::Kind::smtp;
+    r.report_owed = !mail.effective_sender(r).empty() && (asked ? !(relayed && v.dsn_taken) : cleared);
+    if (relayed && r.remote_mta.empty()) r.remote_mta = printable(v.relay.substr(0, v.relay.find('[')), 255);
+    const std::string dsn = mail::is_enhanced_code(v.dsn) && v.dsn[0] == '2' ? v.dsn : "2.0.0";
+    finish(mail, index, relayed ? outcome_relayed : static_cast<uint8_t>(ipc::Outcome::delivered), dsn, std::move(text));
+}
+
 // A decision of our own; what an agent decided, it has logged itself.
 void Scheduler::say(const Mail& mail, uint32_t index, ipc::Outcome outcome, const std::string& dsn, const std::string& text)
 {
@@ -87,8 +108,9 @@ void Scheduler::record_outcomes(Mail& mail)
         MailRecipient& r = mail.recipients[i];
         if (r.progress != Progress::finished || r.recorded) continue;
         r.recorded = true;
-        const bool failed = r.outcome == failed_outcome;
-        record(outcome_record(mail.id, i, r.outcome, failed ? r.dsn : "", failed ? r.text : ""));
+        // The words are kept for a report; a success without them has none.
+        const bool words = r.outcome == failed_outcome || r.report_owed;
+        record(outcome_record(mail.id, i, r.outcome, words ? r.dsn : "", words ? r.text : ""));
     }
 }
 
@@ -119,7 +141,7 @@ void Scheduler::conclude(Mail& mail)
         return;
     }
     expire(mail, entry);
-    if (notices_needed(mail, entry)) return;
+    if (notices_needed(mail)) return;
     if (mail.all_finished()) {
         const uint64_t id = mail.number;
         const queue::Place place = entry.place();
@@ -127,6 +149,7 @@ void Scheduler::conclude(Mail& mail)
         leave(id, place, "removed");
         return;
     }
+    if (delays_needed(mail, entry)) return;
     put_off(mail, entry);
 }
 
@@ -139,115 +162,6 @@ void Scheduler::expire(Mail& mail, Entry& entry)
     for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
         MailRecipient& r = mail.recipients[i];
         if (r.progress == Progress::deferred) finish(mail, i, failed_outcome, r.dsn, r.text);
-    }
-}
-
-// True when the mail must wait until a notification is written (or cannot be written now).
-bool Scheduler::notices_needed(Mail& mail, Entry&)
-{
-    std::map<std::string, std::vector<uint32_t>> by_sender;
-    for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
-        MailRecipient& r = mail.recipients[i];
-        if (!untold(r)) continue;
-        if (wants_failure(r))
-            by_sender[mail.effective_sender(r)].push_back(i);
-        else
-            r.notice = nobody_told;
-    }
-    if (by_sender.empty()) return false;
-    const std::string double_bounce = cat(limits_.double_bounce, '@', limits_.myhostname);
-    bool any = false;
-    for (const auto& [sender, about] : by_sender) {
-        const bool to_postmaster = sender.empty();
-        if (iequals(sender, double_bounce) || (to_postmaster && !limits_.notify_postmaster)) {
-            log::warning(mail.id, ": undeliverable ", to_postmaster ? "mail with the null sender" : "postmaster notification", " discarded");
-            for (const uint32_t i : about) mail.recipients[i].notice = nobody_told;
-            continue;
-        }
-        const std::string postmaster = limits_.postmaster.find('@') == std::string::npos ? cat(limits_.postmaster, '@', limits_.myorigin) : limits_.postmaster;
-        if (!make_notice(mail, to_postmaster ? postmaster : sender, to_postmaster, about)) {
-            if (mail.waits == 0) postpone(mail, notice_delay_us);
-            return true;
-        }
-        any = true;
-    }
-    return any;
-}
-
-// The ID goes into the journal with the failures that cause it, and only then the file is written: a crash in between
-// leaves an ID without a file, for which the file is made again. So nobody is told twice, and nobody not at all.
-bool Scheduler::make_notice(Mail& mail, const std::string& to, bool to_postmaster, const std::vector<uint32_t>& about)
-{
-    auto id = world_.reserve_id();
-    if (!id) {
-        log::warning(mail.id, ": no notification can be made now: ", id.error().text, "; will try again");
-        return false;
-    }
-    record_outcomes(mail);
-    for (const uint32_t i : about) {
-        mail.recipients[i].notice = id_number(*id);
-        record(notice_record(mail.id, i, *id));
-    }
-    ++mail.waits;
-    when_durable([this, number = mail.number, id = *id, to_postmaster, to, about] {
-        Mail* const m = find(number);
-        if (!m) return;
-        --m->waits;
-        write_notice(*m, id, to_postmaster, to, about);
-    });
-    return true;
-}
-
-void Scheduler::write_notice(Mail& mail, std::string id, bool to_postmaster, std::string to, const std::vector<uint32_t>& about)
-{
-    Notice notice;
-    notice.id = id;
-    notice.to_postmaster = to_postmaster;
-    notice.to = std::move(to);
-    for (const uint32_t i : about) {
-        const MailRecipient& r = mail.recipients[i];
-        mail::ReportRecipient report;
-        report.final_recipient = r.kind == queue::Child::Kind::address ? r.address : r.original;
-        report.original_recipient = r.orcpt;
-        report.status = mail::is_enhanced_code(r.dsn) ? r.dsn : "5.0.0";
-        report.remote_mta = r.remote_mta;
-        report.diagnostic = r.text;
-        report.diagnostic_is_smtp = !r.remote_mta.empty() || r.text.starts_with("host ");   // after a restart only the text is left
-        notice.recipients.push_back(std::move(report));
-    }
-    ++mail.waits;
-    world_.notify(std::move(notice), mail, [this, number = mail.number, id, to_postmaster](Result<void> written) {
-        Mail* const m = find(number);
-        if (!m) return;
-        --m->waits;
-        touch(*m);
-        world_.wake();
-        if (!written) {
-            log::warning(m->id, ": the notification ", id, " cannot be written: ", written.error().text, "; will try again");
-            m->notice_failed = true;
-            return;
-        }
-        log::info(m->id, to_postmaster ? ": postmaster" : ": sender", " non-delivery notification: ", id);
-        if (Entry* entry = catalog_.find(number); entry && entry->history) std::erase(entry->history->owed, id_number(id));
-        queued(id_number(id), internal_writer);
-    });
-}
-
-// Notifications whose ID was given before a crash, or before the disk was full, are written now under that ID.
-void Scheduler::pay_owed(Mail& mail, Entry& entry)
-{
-    const auto owed = entry.history->owed;
-    for (const uint64_t id : owed) {
-        std::vector<uint32_t> about;
-        for (uint32_t i = 0; i < mail.recipients.size(); ++i)
-            if (mail.recipients[i].notice == id) about.push_back(i);
-        if (about.empty() || catalog_.find(id) || catalog_.done(id)) {
-            std::erase(entry.history->owed, id);
-            continue;
-        }
-        const std::string sender = mail.effective_sender(mail.recipients[about.front()]);
-        const std::string postmaster = limits_.postmaster.find('@') == std::string::npos ? cat(limits_.postmaster, '@', limits_.myorigin) : limits_.postmaster;
-        write_notice(mail, id_text(id), sender.empty(), sender.empty() ? postmaster : sender, about);
     }
 }
 

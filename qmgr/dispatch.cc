@@ -205,8 +205,10 @@ bool Scheduler::send(Destination& d)
     attempt.layout = mail->layout;
     attempt.body = mail->envelope.body;
     attempt.smtputf8 = mail->envelope.smtputf8;
-    attempt.ret = mail->envelope.ret;
-    attempt.envid = mail->envelope.envid;
+    if (group.sender == mail->sender) {     // RFC 3461 §5.2.7.1 (b): nothing of it goes on to the members of a list
+        attempt.ret = mail->envelope.ret;
+        attempt.envid = mail->envelope.envid;
+    }
     attempt.arrival_us = mail->envelope.arrival_us;
     attempt.active_us = mail->active_wall_us;
     attempt.client_name = mail->envelope.client_name;
@@ -323,10 +325,10 @@ void Scheduler::take_verdict(Flight& flight, Mail& mail, ipc::Verdict v)
     r.remote_mta = printable(v.remote_mta, 255);
     switch (v.outcome) {
     case ipc::Outcome::delivered:
-        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::delivered), fits(v.dsn, '2') ? v.dsn : "2.0.0", text);
+        delivered(mail, index, flight, v, text);
         break;
     case ipc::Outcome::failed:
-        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), fits(v.dsn, '5') ? v.dsn : "5.0.0", text);
+        refuse(mail, index, fits(v.dsn, '5') ? v.dsn : "5.0.0", text, true);
         break;
     case ipc::Outcome::expanded:
         // Commands and users to run them as come from aliases(5) and .forward only: an SMTP client knows neither.

@@ -39,7 +39,15 @@ Limits read_limits(const conf::Values& v)
     l.postmaster = v.text("2bounce_notice_recipient");
     l.double_bounce = v.text("double_bounce_sender");
     const auto classes = v.list("notify_classes");
-    l.notify_postmaster = std::find(classes.begin(), classes.end(), "2bounce") != classes.end();
+    const auto notified = [&](std::string_view word) {
+        return std::any_of(classes.begin(), classes.end(), [&](const std::string& c) { return iequals(c, word); });
+    };
+    l.notify_postmaster = notified("2bounce");
+    if (notified("bounce")) l.bounce_copy_to = v.text("bounce_notice_recipient");
+    if (notified("delay")) l.delay_copy_to = v.text("delay_notice_recipient");
+    l.delay_warning_us = micro("delay_warning_time");
+    l.confirm_delay_cleared = v.flag("confirm_delay_cleared");
+    l.soft_bounce = v.flag("soft_bounce");
     return l;
 }
 

@@ -35,6 +35,10 @@ struct Limits {
     std::string postmaster = "postmaster";         // 2bounce_notice_recipient
     std::string double_bounce = "double-bounce";   // local part of the sender of such notices
     bool notify_postmaster = true;                 // notify_classes has 2bounce
+    std::string bounce_copy_to, delay_copy_to;     // notify_classes has bounce, delay: whom; empty: nobody
+    int64_t delay_warning_us = 0;                  // 0: no such reports
+    bool confirm_delay_cleared = false;
+    bool soft_bounce = false;
     std::size_t header_size = 102'400;
     std::string delimiters = "+";                  // recipient_delimiter
 

@@ -16,6 +16,14 @@ bool has_control(std::string_view s)
 {
     return std::any_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
 }
+// RFC 3461 §5.2.7.3 (c): the alias itself reports "expanded", its members no success. What is left of SUCCESS alone
+// wanted no failure told either.
+uint8_t without_success(uint8_t notify)
+{
+    if (!(notify & mail::notify_success)) return notify;
+    const auto rest = static_cast<uint8_t>(notify & ~mail::notify_success);
+    return rest ? rest : uint8_t{mail::notify_never};
+}
 }  // namespace
 
 bool is_sane(const queue::Child& child)
@@ -91,6 +99,9 @@ Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<qu
         for (uint32_t i = 0; i < recipients.size(); ++i)
             seen_.emplace(key_of(recipients[i].kind, recipients[i].address, recipients[i].run_as, limits.origin), i);
 
+    const bool list = std::any_of(children.begin(), children.end(), [](const queue::Child& c) { return !c.sender.empty() && c.sender != "-"; });
+    recipients[parent].list = list;
+    recipients[parent].report_owed = (recipients[parent].notify & mail::notify_success) && (list || children.size() > 1);
     std::vector<uint32_t> fresh;
     for (const queue::Child& child : children) {
         MailRecipient r;
@@ -113,8 +124,8 @@ Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<qu
         r.depth = static_cast<uint16_t>(from.depth + 1);
         r.original = from.original;
         r.sender = child.sender.empty() || child.sender == "-" ? from.sender : child.sender;
-        r.orcpt = from.orcpt;
-        r.notify = from.notify;
+        r.orcpt = list ? std::string() : from.orcpt;
+        r.notify = list ? uint8_t{mail::notify_unset} : children.size() > 1 ? without_success(from.notify) : from.notify;
         const auto index = static_cast<uint32_t>(recipients.size());
         seen_.emplace(std::move(key), index);
         recipients.push_back(std::move(r));
@@ -135,6 +146,7 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
         recipients[e.parent].outcome = static_cast<uint8_t>(ipc::Outcome::expanded);
         recipients[e.parent].recorded = true;
         recipients[e.parent].expanded_as = e.by;
+        recipients[e.parent].notice = e.notice;
         (void)expand(e.parent, e.children, wide);
     }
     for (const auto& f : history.finished) {
@@ -147,6 +159,7 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
         const auto [code, rest] = cut(reasons.text(f.reason), ' ');
         r.dsn = code;
         r.text = rest.value_or("");
+        r.report_owed = f.reason != 0 && (f.outcome == static_cast<uint8_t>(ipc::Outcome::delivered) || f.outcome == outcome_relayed);
     }
 }
 

@@ -24,8 +24,9 @@ enum class Progress : uint8_t {
     finished,
 };
 
-// Beside ipc::Outcome: a recipient that went nowhere by a rule (discard:, an empty expansion).
+// Beside ipc::Outcome: a recipient that went nowhere by a rule (discard:, an empty expansion), and one that another host took.
 constexpr uint8_t outcome_discarded = 5;
+constexpr uint8_t outcome_relayed = 6;
 
 struct MailRecipient {
     std::string address;               // external form; user name, command or path for the other kinds
@@ -42,6 +43,8 @@ struct MailRecipient {
     uint8_t outcome = 0;               // when finished
     bool recorded = false;             // its outcome is in the journal
     bool final_route = false;          // result of its own expansion: no further aliases
+    bool report_owed = false;          // a success that the sender wants to hear of, and that nobody else reports
+    bool list = false;                 // expanded into a list: with another sender, so that it was the end for this mail (RFC 3461 §5.2.7.1)
     uint64_t notice = 0;
     bool open() const { return progress != Progress::deferred && progress != Progress::finished; }
 };

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/ipc/agent.h"
 #include "lib/queue/journal.h"
 
 namespace veredus::qmgr {
@@ -44,6 +45,14 @@ inline queue::Record notice_record(std::string_view id, uint32_t index, std::str
     queue::Record r = record(queue::Event::bounced, id);
     r.recipient = index;
     r.text = std::move(notice_id);
+    return r;
+}
+
+// A report that this recipient waits; no recipient and no ID: it was written long ago.
+inline queue::Record delay_record(std::string_view id, uint32_t index, std::string notice_id)
+{
+    queue::Record r = notice_record(id, index, std::move(notice_id));
+    r.outcome = static_cast<uint8_t>(ipc::Outcome::deferred);
     return r;
 }
 

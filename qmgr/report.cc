@@ -6,9 +6,11 @@
 
 namespace veredus::qmgr {
 
-bool returns_whole(const Mail& about, const Limits& limits)
+bool returns_whole(const Notice& notice, const Mail& about, const Limits& limits)
 {
-    if (about.envelope.ret == mail::Ret::headers) return false;
+    // RFC 3461 §6.2: what tells of no failure returns the header only.
+    if (notice.kind != Notice::Kind::failure) return false;
+    if (notice.original_sender && about.envelope.ret == mail::Ret::headers) return false;
     return about.layout.content_size() <= limits.bounce_size;
 }
 
@@ -24,10 +26,12 @@ Result<ComposedNotice> compose(const Notice& notice, const Mail& about, const Li
     report.now_us = wall_us;
     report.arrival_us = about.envelope.arrival_us;
     report.original_sender = about.sender;
-    report.envid = about.envelope.envid;
+    if (notice.original_sender) report.envid = about.envelope.envid;
+    if (notice.kind == Notice::Kind::delay) report.give_up_us = about.envelope.arrival_us + limits.lifetime_us;
+    report.global = about.envelope.smtputf8;
     report.recipients = notice.recipients;
 
-    const bool whole = returns_whole(about, limits);
+    const bool whole = returns_whole(notice, about, limits);
     std::string header = TRY(queue::read_header(about.file, about.layout, queue::max_header_size));
     if (header.size() > limits.header_size) header.resize(header.rfind("\r\n", limits.header_size - 2) + 2);   // its start, in whole lines
     ComposedNotice out;
@@ -48,9 +52,14 @@ Result<ComposedNotice> compose(const Notice& notice, const Mail& about, const Li
     mail::Recipient to;
     to.address = TRY(mail::parse_address(notice.to));
     out.envelope.recipients.push_back(std::move(to));
+    if (const auto copy = mail::parse_address(notice.copy_to); copy && !iequals(notice.copy_to, notice.to)) {
+        mail::Recipient postmaster;
+        postmaster.address = *copy;
+        out.envelope.recipients.push_back(std::move(postmaster));
+    }
     out.envelope.origin = mail::Origin::internal;
     out.envelope.arrival_us = wall_us;
-    out.envelope.body = out.eight_bit ? mail::Body::eight_bit : mail::Body::seven_bit;
+    out.envelope.body = text.eight_bit ? mail::Body::eight_bit : mail::Body::seven_bit;
     out.envelope.smtputf8 = about.envelope.smtputf8;
     return out;
 }

@@ -19,8 +19,8 @@ struct ComposedNotice {
     bool eight_bit = false;
 };
 
-// Whether the whole mail comes back: what RET asks for (RFC 3461 §4.3), within bounce_size_limit.
-bool returns_whole(const Mail& about, const Limits& limits);
+// Whether the whole mail comes back: of a failure, what RET asks for (RFC 3461 §4.3), within bounce_size_limit.
+bool returns_whole(const Notice& notice, const Mail& about, const Limits& limits);
 // Reads the returned part from the mail's file: at most the header and bounce_size_limit bytes.
 Result<ComposedNotice> compose(const Notice& notice, const Mail& about, const Limits& limits, int64_t wall_us);
 

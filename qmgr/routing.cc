@@ -106,16 +106,14 @@ void Scheduler::apply_route(Mail& mail, uint32_t index, const ipc::Route& route)
     }
     case Kind::expand:
         if (r.final_route) {
-            finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), "5.4.6", "alias expansion loop");
-            say(mail, index, ipc::Outcome::failed, "5.4.6", "alias expansion loop");
+            refuse(mail, index, "5.4.6", "alias expansion loop");
             return;
         }
         expand(mail, index, route.children, {});
         return;
     case Kind::reject: {
         const std::string dsn = mail::is_enhanced_code(route.dsn) && route.dsn[0] == '5' ? route.dsn : "5.1.1";
-        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, route.text);
-        say(mail, index, ipc::Outcome::failed, dsn, route.text);
+        refuse(mail, index, dsn, route.text);
         return;
     }
     case Kind::defer: {
@@ -143,8 +141,7 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
             say(mail, index, ipc::Outcome::deferred, dsn, text);
             return;
         }
-        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, text);
-        say(mail, index, ipc::Outcome::failed, dsn, text);
+        refuse(mail, index, dsn, text);
         return;
     }
     if (transport == "retry") {
@@ -198,10 +195,7 @@ std::string Scheduler::local_name(const MailRecipient& r) const
 
 void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> children, std::string by)
 {
-    const auto failed = [&](const std::string& dsn, const std::string& text) {
-        finish(mail, index, static_cast<uint8_t>(ipc::Outcome::failed), dsn, text);
-        say(mail, index, ipc::Outcome::failed, dsn, text);
-    };
+    const auto failed = [&](const std::string& dsn, const std::string& text) { refuse(mail, index, dsn, text); };
     if (children.empty()) return failed("5.2.4", "the alias leads to nobody");
     const std::size_t sent = children.size();
     std::erase_if(children, [](const queue::Child& c) { return !is_sane(c); });

@@ -131,7 +131,7 @@ bool Scheduler::diverted(Entry& entry)
     const int64_t now = world_.now().mono_us;
     if (d.window.dead() && now >= d.dead_until_us) d.window.probe();
     if (d.window.dead()) {
-        if (entry.attempts == 0 || entry.skipped >= skips_limit || expired(entry, false)) return false;
+        if (entry.attempts == 0 || entry.skipped >= skips_limit || expired(entry, false) || delay_due(entry)) return false;
         ++entry.skipped;
         catalog_.set_reason(entry, cat(d.dead_dsn, " ", d.dead_text));
         catalog_.schedule(entry, std::max(d.dead_until_us, now + backoff(entry)));

@@ -146,12 +146,22 @@ private:
     void defer(Mail& mail, uint32_t index, std::string dsn, std::string text);
     void say(const Mail& mail, uint32_t index, ipc::Outcome outcome, const std::string& dsn, const std::string& text);
     void record_outcomes(Mail& mail);
+    void refuse(Mail& mail, uint32_t index, const std::string& dsn, const std::string& text, bool said = false);
+    void delivered(Mail& mail, uint32_t index, const Flight& flight, const ipc::Verdict& verdict, std::string text);
     void expire(Mail& mail, Entry& entry);
-    bool notices_needed(Mail& mail, Entry& entry);
-    bool make_notice(Mail& mail, const std::string& to, bool to_postmaster, const std::vector<uint32_t>& about);
-    void write_notice(Mail& mail, std::string id, bool to_postmaster, std::string to, const std::vector<uint32_t>& about);
-    void pay_owed(Mail& mail, Entry& entry);
     void put_off(Mail& mail, Entry& entry);
+
+    // notices.cc: who is told what
+    using Telling = std::pair<std::string, Notice::Kind>;      // sender and kind
+    bool notices_needed(Mail& mail);
+    bool delay_due(const Entry& entry) const;
+    bool delays_needed(Mail& mail, Entry& entry);
+    bool tell(Mail& mail, const std::map<Telling, std::vector<uint32_t>>& all);
+    bool make_notice(Mail& mail, const Telling& telling, const std::vector<uint32_t>& about);
+    void write_notice(Mail& mail, std::string id, const Telling& telling, const std::vector<uint32_t>& about);
+    mail::ReportRecipient report_of(const MailRecipient& recipient, Notice::Kind kind) const;
+    std::string full_address(const std::string& who) const;
+    void pay_owed(Mail& mail, Entry& entry);
 
     World& world_;
     Limits limits_;

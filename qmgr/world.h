@@ -30,9 +30,12 @@ struct Opened {
 
 // A notification to be written into incoming/internal, under an ID that is in the journal already.
 struct Notice {
+    enum class Kind : uint8_t { failure, success, delay } kind = Kind::failure;
     std::string id;
     bool to_postmaster = false;    // a double bounce
     std::string to;                // external form
+    std::string copy_to;           // the postmaster who wants to see it too (notify_classes); empty: nobody
+    bool original_sender = true;   // false: told to the owner of a list, whose mail it became: ENVID and RET were not his
     std::vector<mail::ReportRecipient> recipients;
 };
 

@@ -85,8 +85,9 @@ void encode_point(std::string_view sequence, std::string& out)
     append(out, "\\x{", std::string_view(digits).substr(std::min<std::size_t>(digits.find_first_not_of('0'), 4)), '}');
 }
 
-std::string typed_address(std::string_view address)
+std::string typed_address(std::string_view address, bool global)
 {
+    if (global && !is_ascii(address)) return cat("utf-8; ", printable(address, 1000));    // RFC 6533 §3: as it is
     if (is_ascii(address)) return cat("rfc822; ", printable(address, 1000));
     const std::string clean = printable(address, 1000);
     std::string out = "utf-8; ";
@@ -121,8 +122,20 @@ std::string_view opening(Action about)
     if (about == Action::delayed)
         return "Your message has not reached the recipients named below yet. You need not\r\n"
                "send it again: this server goes on trying.\r\n";
-    return "Your message was handed over for the recipients named below. From here on\r\n"
-           "their systems are in charge, and may still send reports of their own.\r\n";
+    return "You asked for a report when your message arrives. This is what became of it:\r\n";
+}
+
+// What happened to this recipient, in a word or two.
+std::string_view happened(Action action)
+{
+    switch (action) {
+    case Action::failed: return "was not reached.";
+    case Action::delayed: return "was not reached yet.";
+    case Action::delivered: return "has it: it was delivered to the mailbox.";
+    case Action::relayed: return "is behind a server that took it and will not report what follows.";
+    case Action::expanded: return "stands for several recipients, and it was sent on to them.";
+    }
+    return "";
 }
 
 // What a person can do about it, by the class of the first failure (RFC 3463 §3).
@@ -130,24 +143,27 @@ std::string_view advice(const ReportRecipient& r)
 {
     if (r.action != Action::failed) return "";
     const std::string_view status = r.status;
-    if (status.starts_with("5.1.")) return "The address seems to be wrong: check its spelling, also behind the @.\r\n";
-    if (status.starts_with("5.2.")) return "The mailbox does not take mail at present: tell its owner by other means.\r\n";
-    if (status.starts_with("5.3.4")) return "The message is too large for that server: send less at once, or a link.\r\n";
-    if (status.starts_with("5.7.")) return "That server refuses the message by a rule of its own: its words say which.\r\n";
-    if (status.starts_with("4.")) return "No attempt succeeded in the time allowed: ask whether that server is up.\r\n";
-    return "The words of the server that refused say why.\r\n";
+    if (status.starts_with("5.1.")) return "The address seems to be wrong: check its spelling, also behind the @.";
+    if (status.starts_with("5.2.2")) return "The mailbox is full: tell its owner by other means, or try again later.";
+    if (status.starts_with("5.2.")) return "The mailbox does not take mail at present: tell its owner by other means.";
+    if (status.starts_with("5.3.4")) return "The message is too large for that server: send less at once, or a link.";
+    if (status.starts_with("5.4.")) return "There is no way to that server, or mail goes in a circle: its postmaster can tell.";
+    if (status.starts_with("5.7.")) return "That server refuses the message by a rule of its own: its words say which.";
+    if (status.starts_with("4.")) return "No attempt succeeded in the time allowed: ask whether that server is up.";
+    return "The words of the server that refused say why.";
 }
 
-std::string explanation(const Report& report, Action about, bool eight_bit)
+std::string explanation(const Report& report, Action about, bool utf8)
 {
+    const auto shown = [&](std::string_view text, std::size_t most) { return utf8 ? printable(text, most) : ascii(text); };
     std::string out(opening(about));
     for (const ReportRecipient& r : report.recipients) {
-        const std::string address = printable(r.final_recipient, 1000), diagnostic = printable(r.diagnostic, 2000);
-        append(out, "\r\n", wrapped(cat("<", eight_bit ? address : ascii(address), ">: "), eight_bit ? diagnostic : ascii(diagnostic), "    "));
-        if (const auto help = advice(r); !help.empty()) append(out, "    ", help);
+        append(out, "\r\n", wrapped("", cat("<", shown(r.final_recipient, 1000), "> ", happened(r.action)), "    "));
+        if (const auto help = advice(r); !help.empty()) out += wrapped("    ", help, "    ");
+        if (!r.diagnostic.empty()) out += wrapped("    In detail: ", shown(r.diagnostic, 2000), "    ");
     }
     if (about == Action::delayed && report.give_up_us > 0)
-        append(out, "\r\nAttempts go on until ", date_rfc5322(report.give_up_us), ".\r\n");
+        append(out, "\r\nAttempts go on until ", date_rfc5322(report.give_up_us), ". If none succeeds by then,\r\nyou get another report.\r\n");
     append(out, "\r\nQuestions: postmaster of ", ascii(report.reporting_mta), "; send this report along.\r\n");
     return out;
 }
@@ -166,23 +182,24 @@ std::string_view reply_within(std::string_view text)
 
 std::string status_fields(const Report& report)
 {
+    const auto shown = [&](std::string_view text, std::size_t most) { return report.global ? printable(text, most) : ascii(text); };
     std::string out = cat("Reporting-MTA: dns; ", ascii(report.reporting_mta), "\r\n");
     if (!report.envid.empty()) append(out, "Original-Envelope-Id: ", ascii(report.envid), "\r\n");
     append(out, "X-Veredus-Queue-ID: ", report.queue_id, "\r\n");
-    append(out, "X-Veredus-Sender: ", typed_address(report.original_sender), "\r\n");
+    append(out, "X-Veredus-Sender: ", typed_address(report.original_sender, report.global), "\r\n");
     if (report.arrival_us > 0) append(out, "Arrival-Date: ", date_rfc5322(report.arrival_us), "\r\n");
     for (const ReportRecipient& r : report.recipients) {
-        append(out, "\r\nFinal-Recipient: ", typed_address(r.final_recipient), "\r\n");
+        append(out, "\r\nFinal-Recipient: ", typed_address(r.final_recipient, report.global), "\r\n");
         if (!r.original_recipient.empty()) {
             const auto [type, address] = cut(r.original_recipient, ';');
-            append(out, "Original-Recipient: ", ascii(type), ";", ascii(address.value_or("")), "\r\n");
+            append(out, "Original-Recipient: ", ascii(type), ";", shown(address.value_or(""), 1000), "\r\n");
         }
         append(out, "Action: ", action_name(r.action), "\r\n");
         append(out, "Status: ", is_enhanced_code(r.status) ? r.status : std::string("5.0.0"), "\r\n");
         if (!r.remote_mta.empty()) append(out, "Remote-MTA: dns; ", ascii(r.remote_mta), "\r\n");
         if (!r.diagnostic.empty())
             out += wrapped(cat("Diagnostic-Code: ", r.diagnostic_is_smtp ? "smtp; " : "x-veredus; "),
-                           ascii(r.diagnostic_is_smtp ? reply_within(r.diagnostic) : r.diagnostic), "    ");
+                           shown(r.diagnostic_is_smtp ? reply_within(r.diagnostic) : r.diagnostic, 2000), "    ");
         if (r.action == Action::delayed && report.give_up_us > 0)
             append(out, "Will-Retry-Until: ", date_rfc5322(report.give_up_us), "\r\n");
     }
@@ -195,18 +212,25 @@ ReportText make_report(const Report& report, bool returned_full, bool eight_bit)
 {
     const Action about = gravest(report);
     const std::string line = cat("--", report.boundary, "\r\n");
+    const std::string_view encoding = "Content-Transfer-Encoding: 8bit\r\n";
+    const std::string words = explanation(report, about, report.global || eight_bit), fields = status_fields(report);
     ReportText out;
-    out.header = make_header(report, about, eight_bit);
+    out.eight_bit = eight_bit || !is_ascii(words) || !is_ascii(fields);
+    out.header = make_header(report, about, out.eight_bit);
     append(out.body, "This is a MIME-encapsulated message.\r\n\r\n", line);
-    append(out.body, "Content-Description: Notification\r\nContent-Type: text/plain; charset=", eight_bit ? "utf-8" : "us-ascii", "\r\n");
-    if (eight_bit) append(out.body, "Content-Transfer-Encoding: 8bit\r\n");
-    append(out.body, "\r\n", explanation(report, about, eight_bit), "\r\n", line);
-    append(out.body, "Content-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n", status_fields(report), "\r\n", line);
+    append(out.body, "Content-Description: Notification\r\nContent-Type: text/plain; charset=", is_ascii(words) ? "us-ascii" : "utf-8", "\r\n");
+    if (!is_ascii(words)) out.body += encoding;
+    append(out.body, "\r\n", words, "\r\n", line);
+    append(out.body, "Content-Description: Delivery report\r\nContent-Type: message/", report.global ? "global-delivery-status" : "delivery-status", "\r\n");
+    if (!is_ascii(fields)) out.body += encoding;
+    append(out.body, "\r\n", fields, "\r\n", line);
     const std::string_view kind = about == Action::failed ? "Undelivered Message" : about == Action::delayed ? "Delayed Message" : "Delivered Message";
     append(out.body, "Content-Description: ", kind, returned_full ? "" : " Headers", "\r\n");
-    append(out.body, "Content-Type: ", returned_full ? "message/rfc822" : "text/rfc822-headers", "\r\n");
-    if (eight_bit) append(out.body, "Content-Transfer-Encoding: 8bit\r\n");
-    append(out.body, "\r\n");
+    // RFC 6533 §4: what may have UTF-8 in its header is message/global.
+    const bool global = report.global && eight_bit;
+    append(out.body, "Content-Type: ", returned_full ? (global ? "message/global" : "message/rfc822") : global ? "message/global-headers" : "text/rfc822-headers", "\r\n");
+    if (eight_bit) out.body += encoding;
+    out.body += "\r\n";
     out.tail = cat("\r\n--", report.boundary, "--\r\n");
     return out;
 }

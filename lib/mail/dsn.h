@@ -32,6 +32,7 @@ struct Report {
     int64_t arrival_us = 0;
     std::string original_sender;      // external form
     std::string envid;
+    bool global = false;              // the mail was one of SMTPUTF8, so its sender can read addresses as they are (RFC 6533)
     int64_t give_up_us = 0;           // for delayed: when it will be returned (0: not said)
     std::vector<ReportRecipient> recipients;
 };
@@ -42,6 +43,7 @@ struct ReportText {
     std::string header;   // without the blank line
     std::string body;
     std::string tail;
+    bool eight_bit = false;   // some of it, or of what is returned, has bytes >= 0x80
 };
 // `returned_full`: third part is message/rfc822, else text/rfc822-headers. `eight_bit`: the returned part has 8-bit bytes.
 ReportText make_report(const Report& report, bool returned_full, bool eight_bit);

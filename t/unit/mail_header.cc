@@ -155,7 +155,7 @@ TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[m
                              "Original-Recipient: rfc822;orig@d.org\r\n", "Action: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.d.org\r\n",
                              "Diagnostic-Code: smtp; 550 5.1.1 no such user??Bcc: x\r\n", "Final-Recipient: utf-8; j\\x{FC}@d.org\r\n",
                              "Action: delayed\r\nStatus: 5.0.0\r\n", "Diagnostic-Code: smtp; 554 no (really)\r\n",
-                             "Diagnostic-Code: smtp; 554 go away\r\n", "<e@d.org>: host mx.d.org[192.0.2.1] said: 554 no", "Content-Type: message/rfc822\r\n"}) {
+                             "Diagnostic-Code: smtp; 554 go away\r\n", "<e@d.org> was not reached.\r\n    That server refuses the message by a rule of its own: its words say\r\n    which.\r\n", "    In detail: host mx.d.org[192.0.2.1] said: 554 no", "Content-Type: message/rfc822\r\n"}) {
         INFO(part);
         CHECK(t.body.find(part) != std::string::npos);
     }
@@ -164,6 +164,68 @@ TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[m
     CHECK(is_ascii(t.body));
     for (const auto line : split(t.body, "\r\n")) CHECK(line.size() <= 998);
     CHECK(make_report(r, false, false).body.find("text/rfc822-headers") != std::string::npos);
+}
+
+TEST_CASE("a report on a mail of SMTPUTF8 shows addresses as they are; any other is ASCII", "[mail][rfc6533-4]")
+{
+    Report r;
+    r.reporting_mta = "mx.example.org";
+    r.queue_id = "65A3F00C12B7AAAA";
+    r.from = "MAILER-DAEMON@mx.example.org";
+    r.to = r.original_sender = "s\xc3\xbc@b.org";
+    r.message_id = "<x@mx.example.org>";
+    r.boundary = "=_B";
+    r.now_us = r.arrival_us = 1795528800LL * 1'000'000;
+    r.recipients.push_back({"j\xc3\xbc@d.org", "utf-8;j\xc3\xbc@orig.org", Action::failed, "5.1.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 550 kein j\xc3\xbc", true});
+    r.global = true;
+    const ReportText t = make_report(r, true, true);
+    CHECK(t.eight_bit);
+    for (const char* part : {"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n", "Final-Recipient: utf-8; j\xc3\xbc@d.org\r\n",
+                             "Original-Recipient: utf-8;j\xc3\xbc@orig.org\r\n", "Diagnostic-Code: smtp; 550 kein j\xc3\xbc\r\n",
+                             "Content-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n", "charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"}) {
+        INFO(part);
+        CHECK(t.body.find(part) != std::string::npos);
+    }
+    CHECK(make_report(r, false, true).body.find("Content-Type: message/global-headers\r\n") != std::string::npos);
+    CHECK(make_report(r, true, false).eight_bit);      // the addresses alone
+    CHECK(make_report(r, true, false).body.find("Content-Type: message/rfc822\r\n\r\n") != std::string::npos);
+    r.global = false;
+    CHECK(is_ascii(make_report(r, true, false).body));
+    CHECK_FALSE(make_report(r, true, false).eight_bit);
+}
+
+TEST_CASE("each kind of report says in its first line what happened and what to do", "[mail][rfc3464-2.3]")
+{
+    struct Row {
+        Action action;
+        const char* status;
+        const char* subject;
+        const char* sentence;
+    };
+    const Row rows[] = {
+        {Action::failed, "5.1.1", "Undelivered Mail Returned to Sender", "<c@d.org> was not reached.\r\n    The address seems to be wrong"},
+        {Action::failed, "5.2.2", "Undelivered Mail Returned to Sender", "    The mailbox is full: tell its owner"},
+        {Action::failed, "4.4.1", "Undelivered Mail Returned to Sender", "    No attempt succeeded in the time allowed"},
+        {Action::delayed, "4.4.1", "Delayed Mail (still being retried)", "<c@d.org> was not reached yet.\r\n"},
+        {Action::delivered, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> has it: it was delivered to the mailbox.\r\n"},
+        {Action::relayed, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> is behind a server that took it and will not report what follows.\r\n"},
+        {Action::expanded, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> stands for several recipients, and it was sent on to them.\r\n"},
+    };
+    for (const Row& row : rows) {
+        Report r;
+        r.reporting_mta = "mx.example.org";
+        r.from = "MAILER-DAEMON@mx.example.org";
+        r.to = "a@b.org";
+        r.boundary = "=_B";
+        r.now_us = 1795528800LL * 1'000'000;
+        r.give_up_us = r.now_us + 86'400LL * 1'000'000;
+        r.recipients.push_back({"c@d.org", "", row.action, row.status, "", "words", false});
+        const ReportText t = make_report(r, false, false);
+        INFO(t.body);
+        CHECK(t.header.find(cat("Subject: ", row.subject, "\r\n")) != std::string::npos);
+        CHECK(t.body.find(row.sentence) != std::string::npos);
+        CHECK((t.body.find("Will-Retry-Until: ") != std::string::npos) == (row.action == Action::delayed));
+    }
 }
 
 TEST_CASE("an enhanced code is cut only when it is one", "[mail][rfc3463-2]")

@@ -230,6 +230,7 @@ public:
     {
         ++commits;
         if (journal_fails) return post([durable] { durable(fail("disk error")); });
+        commit_sizes.push_back(records.size());
         for (auto& r : records) journal.push_back(std::move(r));
         if (crash_after_commits > 0 && --crash_after_commits == 0) throw Crash();
         hold_or_post(hold_commits, [durable] { durable({}); });
@@ -267,6 +268,7 @@ public:
             mail::Envelope e;
             if (notice.to_postmaster) e.sender = {limits.double_bounce, limits.myhostname};
             e.recipients.push_back({*mail::parse_address(notice.to), 0, ""});
+            if (!notice.copy_to.empty()) e.recipients.push_back({*mail::parse_address(notice.copy_to), 0, ""});
             e.arrival_us = wall;
             files[notice.id] = {e, {queue::State::incoming, 2}};
             notices.push_back(notice);
@@ -297,6 +299,7 @@ public:
     std::set<uint64_t> cancelled;
     bool woken = false, router_away = false, journal_fails = false, moves_fail = false, notices_fail = false, notices_crash = false;
     int crash_after_commits = 0;
+    std::vector<std::size_t> commit_sizes;
     uint32_t counter = 0;
     std::size_t opens = 0, checks = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;
     std::unique_ptr<Scheduler> scheduler;
