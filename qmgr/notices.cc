@@ -137,7 +137,7 @@ bool Scheduler::make_notice(Mail& mail, const Telling& telling, const std::vecto
 
 mail::ReportRecipient Scheduler::report_of(const MailRecipient& r, Notice::Kind kind) const
 {
-    using mail::Action;
+    using mail::ReportAction;
     mail::ReportRecipient out;
     out.final_recipient = r.kind == queue::Child::Kind::address ? r.address : r.original;
     out.original_recipient = r.orcpt;
@@ -152,17 +152,17 @@ mail::ReportRecipient Scheduler::report_of(const MailRecipient& r, Notice::Kind 
     };
     switch (kind) {
     case Notice::Kind::failure:
-        out.action = Action::failed;
+        out.action = ReportAction::failed;
         out.status = status("45", "5.0.0");
         break;
     case Notice::Kind::delay:
-        out.action = Action::delayed;
+        out.action = ReportAction::delayed;
         out.status = status("4", "4.0.0");
         break;
     case Notice::Kind::success:
-        out.action = r.outcome == outcome_relayed               ? Action::relayed
-                     : r.outcome == expanded_outcome && !r.list ? Action::expanded
-                                                                : Action::delivered;
+        out.action = r.outcome == outcome_relayed               ? ReportAction::relayed
+                     : r.outcome == expanded_outcome && !r.list ? ReportAction::expanded
+                                                                : ReportAction::delivered;
         out.status = status("2", "2.0.0");
         break;
     }

@@ -12,30 +12,30 @@ namespace {
 
 constexpr std::size_t wrap_column = 76;
 
-std::string_view action_name(Action action)
+std::string_view action_name(ReportAction action)
 {
     switch (action) {
-    case Action::failed: return "failed";
-    case Action::delayed: return "delayed";
-    case Action::delivered: return "delivered";
-    case Action::relayed: return "relayed";
-    case Action::expanded: return "expanded";
+    case ReportAction::failed: return "failed";
+    case ReportAction::delayed: return "delayed";
+    case ReportAction::delivered: return "delivered";
+    case ReportAction::relayed: return "relayed";
+    case ReportAction::expanded: return "expanded";
     }
     return "failed";
 }
 
 // What the whole report is about: the worst that happened to anyone.
-Action gravest(const Report& report)
+ReportAction gravest(const Report& report)
 {
-    Action worst = Action::expanded;
+    ReportAction worst = ReportAction::expanded;
     for (const ReportRecipient& r : report.recipients) worst = std::min(worst, r.action);
-    return report.recipients.empty() ? Action::failed : worst;
+    return report.recipients.empty() ? ReportAction::failed : worst;
 }
 
-std::string_view subject(Action action)
+std::string_view subject(ReportAction action)
 {
-    if (action == Action::failed) return "Undelivered Mail Returned to Sender";
-    if (action == Action::delayed) return "Delayed Mail (still being retried)";
+    if (action == ReportAction::failed) return "Undelivered Mail Returned to Sender";
+    if (action == ReportAction::delayed) return "Delayed Mail (still being retried)";
     return "Successful Mail Delivery Report";
 }
 
@@ -101,7 +101,7 @@ std::string typed_address(std::string_view address, bool global)
     return out;
 }
 
-std::string make_header(const Report& report, Action about, bool eight_bit)
+std::string make_header(const Report& report, ReportAction about, bool eight_bit)
 {
     std::string out;
     append(out, "Date: ", date_rfc5322(report.now_us), "\r\n");
@@ -114,26 +114,26 @@ std::string make_header(const Report& report, Action about, bool eight_bit)
     return out;
 }
 
-std::string_view opening(Action about)
+std::string_view opening(ReportAction about)
 {
-    if (about == Action::failed)
+    if (about == ReportAction::failed)
         return "Your message did not reach the recipients named below, and it will not be\r\n"
                "tried again. What you sent is returned with this report.\r\n";
-    if (about == Action::delayed)
+    if (about == ReportAction::delayed)
         return "Your message has not reached the recipients named below yet. You need not\r\n"
                "send it again: this server goes on trying.\r\n";
     return "You asked for a report when your message arrives. This is what became of it:\r\n";
 }
 
 // What happened to this recipient, in a word or two.
-std::string_view happened(Action action)
+std::string_view happened(ReportAction action)
 {
     switch (action) {
-    case Action::failed: return "was not reached.";
-    case Action::delayed: return "was not reached yet.";
-    case Action::delivered: return "has it: it was delivered to the mailbox.";
-    case Action::relayed: return "is behind a server that took it and will not report what follows.";
-    case Action::expanded: return "stands for several recipients, and it was sent on to them.";
+    case ReportAction::failed: return "was not reached.";
+    case ReportAction::delayed: return "was not reached yet.";
+    case ReportAction::delivered: return "has it: it was delivered to the mailbox.";
+    case ReportAction::relayed: return "is behind a server that took it and will not report what follows.";
+    case ReportAction::expanded: return "stands for several recipients, and it was sent on to them.";
     }
     return "";
 }
@@ -141,7 +141,7 @@ std::string_view happened(Action action)
 // What a person can do about it, by the class of the first failure (RFC 3463 §3).
 std::string_view advice(const ReportRecipient& r)
 {
-    if (r.action != Action::failed) return "";
+    if (r.action != ReportAction::failed) return "";
     const std::string_view status = r.status;
     if (status.starts_with("5.1.")) return "The address seems to be wrong: check its spelling, also behind the @.";
     if (status.starts_with("5.2.2")) return "The mailbox is full: tell its owner by other means, or try again later.";
@@ -153,7 +153,7 @@ std::string_view advice(const ReportRecipient& r)
     return "The words of the server that refused say why.";
 }
 
-std::string explanation(const Report& report, Action about, bool utf8)
+std::string explanation(const Report& report, ReportAction about, bool utf8)
 {
     const auto shown = [&](std::string_view text, std::size_t most) { return utf8 ? printable(text, most) : ascii(text); };
     std::string out(opening(about));
@@ -162,7 +162,7 @@ std::string explanation(const Report& report, Action about, bool utf8)
         if (const auto help = advice(r); !help.empty()) out += wrapped("    ", help, "    ");
         if (!r.diagnostic.empty()) out += wrapped("    In detail: ", shown(r.diagnostic, 2000), "    ");
     }
-    if (about == Action::delayed && report.give_up_us > 0)
+    if (about == ReportAction::delayed && report.give_up_us > 0)
         append(out, "\r\nAttempts go on until ", date_rfc5322(report.give_up_us), ". If none succeeds by then,\r\nyou get another report.\r\n");
     append(out, "\r\nQuestions: postmaster of ", ascii(report.reporting_mta), "; send this report along.\r\n");
     return out;
@@ -200,7 +200,7 @@ std::string status_fields(const Report& report)
         if (!r.diagnostic.empty())
             out += wrapped(cat("Diagnostic-Code: ", r.diagnostic_is_smtp ? "smtp; " : "x-veredus; "),
                            shown(r.diagnostic_is_smtp ? reply_within(r.diagnostic) : r.diagnostic, 2000), "    ");
-        if (r.action == Action::delayed && report.give_up_us > 0)
+        if (r.action == ReportAction::delayed && report.give_up_us > 0)
             append(out, "Will-Retry-Until: ", date_rfc5322(report.give_up_us), "\r\n");
     }
     return out;
@@ -210,7 +210,7 @@ std::string status_fields(const Report& report)
 
 ReportText make_report(const Report& report, bool returned_full, bool eight_bit)
 {
-    const Action about = gravest(report);
+    const ReportAction about = gravest(report);
     const std::string line = cat("--", report.boundary, "\r\n");
     const std::string_view encoding = "Content-Transfer-Encoding: 8bit\r\n";
     const std::string words = explanation(report, about, report.global || eight_bit), fields = status_fields(report);
@@ -224,7 +224,7 @@ ReportText make_report(const Report& report, bool returned_full, bool eight_bit)
     append(out.body, "Content-Description: Delivery report\r\nContent-Type: message/", report.global ? "global-delivery-status" : "delivery-status", "\r\n");
     if (!is_ascii(fields)) out.body += encoding;
     append(out.body, "\r\n", fields, "\r\n", line);
-    const std::string_view kind = about == Action::failed ? "Undelivered Message" : about == Action::delayed ? "Delayed Message" : "Delivered Message";
+    const std::string_view kind = about == ReportAction::failed ? "Undelivered Message" : about == ReportAction::delayed ? "Delayed Message" : "Delivered Message";
     append(out.body, "Content-Description: ", kind, returned_full ? "" : " Headers", "\r\n");
     // RFC 6533 §4: what may have UTF-8 in its header is message/global.
     const bool global = report.global && eight_bit;

@@ -9,12 +9,12 @@
 
 namespace veredus::mail {
 
-enum class Action : uint8_t { failed, delayed, delivered, relayed, expanded };   // RFC 3464 §2.3.3
+enum class ReportAction : uint8_t { failed, delayed, delivered, relayed, expanded };   // RFC 3464 §2.3.3
 
 struct ReportRecipient {
     std::string final_recipient;      // address in external form
     std::string original_recipient;   // ORCPT "type;address", or empty
-    Action action = Action::failed;
+    ReportAction action = ReportAction::failed;
     std::string status;               // "5.1.1"
     std::string remote_mta;           // "mx.example.net" or empty
     std::string diagnostic;           // the remote or local reply, printable

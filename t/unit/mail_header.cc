@@ -143,10 +143,10 @@ TEST_CASE("a report has three parts and every field that RFC 3464 asks for", "[m
     r.boundary = "=_B";
     r.envid = "QQ314159";
     r.now_us = r.arrival_us = 1795528800LL * 1'000'000;
-    r.recipients.push_back({"c@d.org", "rfc822;orig@d.org", Action::failed, "5.1.1", "mx.d.org", "550 5.1.1 no such user\r\nBcc: x", true});
-    r.recipients.push_back({"j\xc3\xbc@d.org", "", Action::delayed, "nonsense", "", std::string(3000, 'y'), false});
-    r.recipients.push_back({"e@d.org", "", Action::failed, "5.7.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 554 no (really) (in reply to MAIL FROM command)", true});
-    r.recipients.push_back({"f@d.org", "", Action::failed, "5.3.2", "mx.d.org", "host mx.d.org[192.0.2.1] refused to talk to me: 554 go away", true});
+    r.recipients.push_back({"c@d.org", "rfc822;orig@d.org", ReportAction::failed, "5.1.1", "mx.d.org", "550 5.1.1 no such user\r\nBcc: x", true});
+    r.recipients.push_back({"j\xc3\xbc@d.org", "", ReportAction::delayed, "nonsense", "", std::string(3000, 'y'), false});
+    r.recipients.push_back({"e@d.org", "", ReportAction::failed, "5.7.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 554 no (really) (in reply to MAIL FROM command)", true});
+    r.recipients.push_back({"f@d.org", "", ReportAction::failed, "5.3.2", "mx.d.org", "host mx.d.org[192.0.2.1] refused to talk to me: 554 go away", true});
     const ReportText t = make_report(r, true, false);
     CHECK(t.header.find("Subject: Undelivered Mail Returned to Sender\r\n") != std::string::npos);
     CHECK(t.header.find("Auto-Submitted: auto-replied\r\n") != std::string::npos);
@@ -176,7 +176,7 @@ TEST_CASE("a report on a mail of SMTPUTF8 shows addresses as they are; any other
     r.message_id = "<x@mx.example.org>";
     r.boundary = "=_B";
     r.now_us = r.arrival_us = 1795528800LL * 1'000'000;
-    r.recipients.push_back({"j\xc3\xbc@d.org", "utf-8;j\xc3\xbc@orig.org", Action::failed, "5.1.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 550 kein j\xc3\xbc", true});
+    r.recipients.push_back({"j\xc3\xbc@d.org", "utf-8;j\xc3\xbc@orig.org", ReportAction::failed, "5.1.1", "mx.d.org", "host mx.d.org[192.0.2.1] said: 550 kein j\xc3\xbc", true});
     r.global = true;
     const ReportText t = make_report(r, true, true);
     CHECK(t.eight_bit);
@@ -197,19 +197,19 @@ TEST_CASE("a report on a mail of SMTPUTF8 shows addresses as they are; any other
 TEST_CASE("each kind of report says in its first line what happened and what to do", "[mail][rfc3464-2.3]")
 {
     struct Row {
-        Action action;
+        ReportAction action;
         const char* status;
         const char* subject;
         const char* sentence;
     };
     const Row rows[] = {
-        {Action::failed, "5.1.1", "Undelivered Mail Returned to Sender", "<c@d.org> was not reached.\r\n    The address seems to be wrong"},
-        {Action::failed, "5.2.2", "Undelivered Mail Returned to Sender", "    The mailbox is full: tell its owner"},
-        {Action::failed, "4.4.1", "Undelivered Mail Returned to Sender", "    No attempt succeeded in the time allowed"},
-        {Action::delayed, "4.4.1", "Delayed Mail (still being retried)", "<c@d.org> was not reached yet.\r\n"},
-        {Action::delivered, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> has it: it was delivered to the mailbox.\r\n"},
-        {Action::relayed, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> is behind a server that took it and will not report what follows.\r\n"},
-        {Action::expanded, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> stands for several recipients, and it was sent on to them.\r\n"},
+        {ReportAction::failed, "5.1.1", "Undelivered Mail Returned to Sender", "<c@d.org> was not reached.\r\n    The address seems to be wrong"},
+        {ReportAction::failed, "5.2.2", "Undelivered Mail Returned to Sender", "    The mailbox is full: tell its owner"},
+        {ReportAction::failed, "4.4.1", "Undelivered Mail Returned to Sender", "    No attempt succeeded in the time allowed"},
+        {ReportAction::delayed, "4.4.1", "Delayed Mail (still being retried)", "<c@d.org> was not reached yet.\r\n"},
+        {ReportAction::delivered, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> has it: it was delivered to the mailbox.\r\n"},
+        {ReportAction::relayed, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> is behind a server that took it and will not report what follows.\r\n"},
+        {ReportAction::expanded, "2.0.0", "Successful Mail Delivery Report", "<c@d.org> stands for several recipients, and it was sent on to them.\r\n"},
     };
     for (const Row& row : rows) {
         Report r;
@@ -224,7 +224,7 @@ TEST_CASE("each kind of report says in its first line what happened and what to 
         INFO(t.body);
         CHECK(t.header.find(cat("Subject: ", row.subject, "\r\n")) != std::string::npos);
         CHECK(t.body.find(row.sentence) != std::string::npos);
-        CHECK((t.body.find("Will-Retry-Until: ") != std::string::npos) == (row.action == Action::delayed));
+        CHECK((t.body.find("Will-Retry-Until: ") != std::string::npos) == (row.action == ReportAction::delayed));
     }
 }
 

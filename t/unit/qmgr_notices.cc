@@ -4,7 +4,7 @@
 
 using namespace veredus;
 using namespace veredus::test;
-using mail::Action;
+using mail::ReportAction;
 using Kind = Notice::Kind;
 
 namespace {
@@ -64,16 +64,16 @@ TEST_CASE("a success is told when it was asked for, and by whoever is last in ch
         const char* to;
         uint8_t notify;
         FakeWorld::Say say;
-        std::optional<Action> told;
+        std::optional<ReportAction> told;
     };
     const Row rows[] = {
-        {"s@far.example", "u@host.example", success, FakeWorld::delivered, Action::delivered},
-        {"s@far.example", "u@host.example", success | failure, FakeWorld::delivered, Action::delivered},
+        {"s@far.example", "u@host.example", success, FakeWorld::delivered, ReportAction::delivered},
+        {"s@far.example", "u@host.example", success | failure, FakeWorld::delivered, ReportAction::delivered},
         {"s@far.example", "u@host.example", mail::notify_unset, FakeWorld::delivered, std::nullopt},
         {"s@far.example", "u@host.example", failure | delay, FakeWorld::delivered, std::nullopt},
         {"s@far.example", "u@host.example", never, FakeWorld::delivered, std::nullopt},
         {"", "u@host.example", success, FakeWorld::delivered, std::nullopt},
-        {"s@far.example", "u@x.example", success, FakeWorld::delivered, Action::relayed},
+        {"s@far.example", "u@x.example", success, FakeWorld::delivered, ReportAction::relayed},
         {"s@far.example", "u@x.example", success, taken_with_dsn, std::nullopt},
         {"s@far.example", "u@x.example", mail::notify_unset, FakeWorld::delivered, std::nullopt},
         {"", "u@x.example", success, FakeWorld::delivered, std::nullopt},
@@ -124,7 +124,7 @@ TEST_CASE("an alias of one passes the wish on, an alias of several reports that 
         settle(w);
         REQUIRE(w.notices.size() == 1);
         REQUIRE(w.notices[0].recipients.size() == 1);
-        CHECK(w.notices[0].recipients[0].action == Action::expanded);
+        CHECK(w.notices[0].recipients[0].action == ReportAction::expanded);
         CHECK(w.notices[0].recipients[0].final_recipient == "a@host.example");
     }
     SECTION("several, and no failure was to be told either")
@@ -156,7 +156,7 @@ TEST_CASE("an alias of one passes the wish on, an alias of several reports that 
         for (const Notice& n : w.notices) {
             CHECK(n.to == (n.kind == Kind::failure ? "owner-l@host.example" : "s@far.example"));
             CHECK(n.original_sender == (n.kind == Kind::success));
-            if (n.kind == Kind::success) CHECK(n.recipients[0].action == Action::delivered);
+            if (n.kind == Kind::success) CHECK(n.recipients[0].action == ReportAction::delivered);
         }
     }
     CHECK(w.files.empty());
@@ -209,7 +209,7 @@ TEST_CASE("a delay is told once, to whoever wants to know", "[qmgr][rfc3461-4.1]
         CHECK(w.notices[0].kind == Kind::delay);
         CHECK(w.notices[0].copy_to == "postmaster@host.example");
         REQUIRE(w.notices[0].recipients.size() == 1); // the other one has it
-        CHECK(w.notices[0].recipients[0].action == Action::delayed);
+        CHECK(w.notices[0].recipients[0].action == ReportAction::delayed);
         CHECK(w.notices[0].recipients[0].status == "4.2.0");
         CHECK(w.said_has(cat(id, ": sender delay notification: ", w.notices[0].id)));
     }
