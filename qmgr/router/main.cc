@@ -184,14 +184,16 @@ private:
         pool->run([question, result] { *result = question.server->ask(question.key); }, [result, answer = std::move(answer)] { answer(std::move(*result)); });
     }
 
-    // Nobody is refused by tables that changed a moment ago, nor by a file that somebody is writing into.
+    // Nobody is refused, or told to wait, by tables that changed a moment ago, nor refused by a file that somebody is writing into.
     void decided(const Open& open, std::vector<ipc::Route> routes)
     {
-        const bool refuses = std::any_of(routes.begin(), routes.end(), [](const ipc::Route& r) { return r.kind == ipc::Route::Kind::reject; });
-        if (refuses) {
+        using Kind = ipc::Route::Kind;
+        const auto any = [&](Kind kind) { return std::any_of(routes.begin(), routes.end(), [kind](const ipc::Route& r) { return r.kind == kind; }); };
+        const bool refuses = any(Kind::reject);
+        if (refuses || any(Kind::defer)) {
             look_at_files(true);
             if (open.generation != generation_ && open.rests < most_rests) return again(open, std::chrono::milliseconds(0));
-            if (routing_->restless() && open.rests < most_rests) return again(open, rest);
+            if (refuses && routing_->restless() && open.rests < most_rests) return again(open, rest);
         }
         answer(open.peer, open.number, std::move(routes));
     }
