@@ -21,6 +21,7 @@ Result<std::unique_ptr<Table>> text_table_of(std::string_view text);
 Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text);
 
 constexpr std::size_t max_key = 4096;    // longer keys are in no table
+constexpr std::size_t max_pattern_text = 16'384;    // what patterns are asked about may be a header field
 void log_problems(const std::vector<std::string>& problems);
 
 }  // namespace veredus::table

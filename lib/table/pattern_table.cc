@@ -216,7 +216,7 @@ public:
 private:
     Result<const Rule*> deciding(std::string_view key, std::vector<std::string>& groups) const
     {
-        if (key.size() > max_key || key.find('\0') != std::string_view::npos) return static_cast<const Rule*>(nullptr);
+        if (key.size() > max_pattern_text || key.find('\0') != std::string_view::npos) return static_cast<const Rule*>(nullptr);
         const std::string text(key);
         for (std::size_t i = 0; i < rules_.rules.size();) {
             const Rule& rule = rules_.rules[i];
