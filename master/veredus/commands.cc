@@ -20,6 +20,7 @@ constexpr Subcommand table[] = {
     {"config", config, "[-n|-d] [-x] [-o] [-h|-H] [NAME...] | -e NAME=VALUE... | -X NAME...", "show or edit settings, as postconf does"},
     {"queue", queue, "list [-j] | show [-e|-m] ID | hold|release|delete|requeue|flush ID...|ALL, or [--sender A] [--recipient A] [--site D] [--reason TEXT]"
                      " [--state S] [--older-than AGE] [--younger-than AGE]", "look into the queue, and act on mails in it"},
+    {"explain", explain, "[-f SENDER] [-l LIBEXEC] ADDRESS...", "tell step by step where mail for ADDRESS goes, with the setting and table line that decide; exit 1: nowhere"},
     {"passwd", passwd, "[-s SCHEME] [-f FILE] [-d|-l|-u] USER", "set a user's mail password (read from the terminal or stdin); -d: remove him, -l: lock, -u: unlock"},
     {"auth", authenticate, "test USER", "say whether USER gets in with a password (read from the terminal or stdin), and why not"},
     {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},

@@ -33,6 +33,7 @@ int status(const Common&, int argc, char** argv);
 int check(const Common&, int argc, char** argv);
 int setup(const Common&, int argc, char** argv);
 int config(const Common&, int argc, char** argv);
+int explain(const Common&, int argc, char** argv);
 int queue(const Common&, int argc, char** argv);
 int flush(const Common&, int argc, char** argv);
 int passwd(const Common&, int argc, char** argv);

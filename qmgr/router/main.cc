@@ -9,6 +9,7 @@
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "qmgr/router/batch.h"
+#include "qmgr/router/tell.h"
 
 namespace veredus::router {
 
@@ -236,6 +237,7 @@ private:
 
 int main(int argc, char** argv)
 {
+    if (argc > 1 && std::string_view(argv[1]) == "--explain") return veredus::router::explain_main(argc, argv);
     veredus::router::Router service;
     return veredus::daemon::run({"router", veredus::conf::router, "router"}, service, argc, argv);
 }

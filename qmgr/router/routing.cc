@@ -338,33 +338,42 @@ Result<bool> Routing::exists(const mail::Address& address, const Place& place, c
     }
 }
 
-Result<std::optional<std::string>> Routing::transport_entry(const mail::Address& address) const
+Result<std::optional<table::AddressHit>> Routing::transport_entry(const mail::Address& address) const
 {
+    using Hit = std::optional<table::AddressHit>;
     if (!transport_maps_.get()) return unexpected(transport_maps_.get().error());
     const table::Chain& maps = *transport_maps_.get();
-    if (maps.empty()) return std::optional<std::string>();
-    if (auto value = TRY(maps.find(cat(address.local, '@', address.domain)))) return value;
+    if (maps.empty()) return Hit();
+    const std::string whole = cat(address.local, '@', address.domain);
+    if (auto value = TRY(maps.find(whole))) return Hit({std::move(*value), whole, ""});
+    const auto part = [&](const std::string& key) -> Result<Hit> {
+        auto value = TRY(maps.find_part(key));
+        return value ? Hit({std::move(*value), key, ""}) : Hit();
+    };
     if (const mail::Split parts = mail::split_extension(address.local, delimiters_); parts.extension)
-        if (auto value = TRY(maps.find_part(cat(parts.user, '@', address.domain)))) return value;
-    if (auto value = TRY(maps.find_part(address.domain))) return value;
+        if (auto hit = TRY(part(cat(parts.user, '@', address.domain)))) return hit;
+    if (auto hit = TRY(part(address.domain))) return hit;
     if (address.domain.front() != '[')
         for (std::size_t dot = address.domain.find('.'); dot != std::string::npos; dot = address.domain.find('.', dot + 1))
-            if (auto value = TRY(maps.find_part(std::string_view(address.domain).substr(transport_parents_ ? dot + 1 : dot)))) return value;
-    return maps.find_part("*");
+            if (auto hit = TRY(part(address.domain.substr(transport_parents_ ? dot + 1 : dot)))) return hit;
+    return part("*");
 }
 
 // What a table says for the sender's address or @domain; DUNNO ends the search.
-Result<std::optional<std::string>> Routing::of_sender(const Held<table::Chain>& maps, const std::string& sender) const
+Result<std::optional<table::AddressHit>> Routing::of_sender(const Held<table::Chain>& maps, const std::string& sender) const
 {
-    std::optional<std::string> value;
+    using Hit = std::optional<table::AddressHit>;
+    Hit hit;
     if (!maps.get()) return unexpected(maps.get().error());
-    if (maps.get()->empty()) return value;
-    if (sender.empty())
-        value = TRY(maps.get()->find("<>"));
-    else if (const auto address = qualified(sender))
-        value = TRY(table::find_address(*maps.get(), *address, delimiters_, false));
-    if (value && iequals(trim(*value), "DUNNO")) value.reset();
-    return value;
+    if (maps.get()->empty()) return hit;
+    if (sender.empty()) {
+        auto value = TRY(maps.get()->find("<>"));
+        if (value) hit = Hit({std::move(*value), "<>", ""});
+    } else if (const auto address = qualified(sender)) {
+        hit = TRY(table::find_address_hit(*maps.get(), *address, delimiters_, false));
+    }
+    if (hit && iequals(trim(hit->value), "DUNNO")) hit.reset();
+    return hit;
 }
 
 // From weak to strong: the domain, relayhost, the sender's relayhost, the transport of the class, transport_maps.
@@ -374,17 +383,20 @@ Result<Routing::Hop> Routing::hop_of(const mail::Address& address, const Place& 
     std::string channel = place.address_class == AddressClass::local ? local_transport_ : virtual_transport_;
     if (place.address_class != AddressClass::local && place.address_class != AddressClass::virtual_mailbox) {
         const auto relay = TRY(of_sender(sender_relayhost_, sender));
-        if (relay) hop.nexthop = trim(*relay);
+        if (relay) hop.nexthop = trim(relay->value);
         else if (!relayhost_.empty()) hop.nexthop = relayhost_;
         channel = relay_transport_;
-        if (place.address_class != AddressClass::relay) channel = TRY(of_sender(sender_transport_, sender)).value_or(default_transport_);
+        if (place.address_class != AddressClass::relay) {
+            const auto own = TRY(of_sender(sender_transport_, sender));
+            channel = own ? own->value : default_transport_;
+        }
     }
     auto [transport, nexthop] = cut_transport(channel);
     if (!nexthop.empty() || takes_words(transport)) hop.nexthop = nexthop;
     hop.transport = std::move(transport);
     const auto entry = TRY(transport_entry(address));
     if (!entry) return hop;
-    auto [new_transport, new_nexthop] = cut_transport(*entry);
+    auto [new_transport, new_nexthop] = cut_transport(entry->value);
     if (!new_nexthop.empty() || takes_words(new_transport)) hop.nexthop = std::move(new_nexthop);
     else if (!new_transport.empty()) hop.nexthop = address.domain;
     if (!new_transport.empty()) hop.transport = std::move(new_transport);

@@ -34,6 +34,14 @@ struct Question {
     bool final_only = false;     // virtual aliases are not asked
 };
 
+// One step of a decision, for people: what was found, and which setting or line of a table said so.
+struct Step {
+    std::string about;           // "class", "alias", "recipient", "transport"
+    std::string text;
+    std::string setting;         // "transport_maps"
+    std::string origin;          // "/etc/veredus/transport:3" when a table's line decided
+};
+
 using table::Held;
 
 class Routing {
@@ -46,6 +54,9 @@ public:
 
     // May `user`, as authd calls him, write as `address` (external form)? ownership.cc says by which rule.
     Result<ipc::OwnerReply> owner(const std::string& user, const std::string& address) const;
+
+    // Why route() answers what it answers (explain.cc): the same look-ups, told one by one.
+    Result<std::vector<Step>> explain(const Question& question, const Users& users) const;
 
     // "user@[192.0.2.1]" that is not ours as far as is known: interfaces come and go.
     bool is_strange_literal(std::string_view recipient) const;
@@ -75,8 +86,11 @@ private:
     Result<bool> local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const;
     Result<bool> stands_for_another(const mail::Address& address, const Place& place, const Question& question, ipc::Route& route) const;
     Result<Hop> hop_of(const mail::Address& address, const Place& place, const std::string& sender) const;
-    Result<std::optional<std::string>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
-    Result<std::optional<std::string>> transport_entry(const mail::Address& address) const;
+    Result<std::optional<table::AddressHit>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
+    Result<std::optional<table::AddressHit>> transport_entry(const mail::Address& address) const;
+    Result<void> explain_recipient(const mail::Address& address, const Place& place, const Users& users, std::vector<Step>& steps) const;
+    Result<void> explain_local(const mail::Address& address, const Users& users, std::vector<Step>& steps) const;
+    Result<void> explain_hop(const mail::Address& address, const Place& place, const std::string& sender, std::vector<Step>& steps) const;
     bool is_user(const mail::Address& address, const Place& place, const std::string& user) const;
     Result<std::optional<mail::Address>> only_child(const mail::Address& address, const Place& place) const;
     Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;

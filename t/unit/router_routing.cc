@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "qmgr/router/batch.h"
+#include "qmgr/router/tell.h"
 
 using namespace veredus;
 using namespace veredus::router;
@@ -432,4 +433,61 @@ TEST_CASE("an answer always fits into one message", "[router]")
     CHECK(back->routes[0].kind == Kind::expand);
     CHECK(back->routes[0].children.size() == 50);
     CHECK(back->routes[499].kind == Kind::defer);
+}
+
+TEST_CASE("explain: the steps of a decision with what decided them", "[router]")
+{
+    const auto file = conf::File::parse("myhostname = mail.example.org\nmydestination = example.org\nmyorigin = example.org\nalias_maps = inline:{list=alice}\n"
+                                        "virtual_alias_domains = v.example\nvirtual_alias_maps = inline:{{team@v.example = alice, bob+x, who@far.example},@v.example=@w.example}\n"
+                                        "virtual_mailbox_domains = w.example\nvirtual_mailbox_maps = inline:{@w.example=all/}\nrelayhost = [relay.example]\n"
+                                        "sender_dependent_relayhost_maps = inline:{s@x.example=[own.example]}\ntransport_maps = inline:{.far.example=smtp:[near.example]:26}\n",
+                                        "main.cf");
+    REQUIRE(file.ok());
+    const Routing routing(file.values(), {*net::Address::parse_ip("192.0.2.1", 0)});
+    const World world;
+    struct Case {
+        const char *sender, *recipient, *told;
+        bool failed;
+    };
+    for (const Case& c : {
+             Case{"", "alice", "alice\n  address: without a domain it is alice@example.org  [myorigin, main.cf:3]\n  class: local: example.org is listed  [mydestination, main.cf:2]\n"
+                              "  recipient: there is a user \"alice\"  [local_recipient_maps by default; unix:passwd.byname]\n  transport: local  [local_transport by default]\n"
+                              "  => delivered by local\n", false},
+             {"", "list@example.org", "list@example.org\n  class: local: example.org is listed  [mydestination, main.cf:2]\n"
+                                      "  recipient: \"list\" has \"alice\"  [local_recipient_maps by default; inline:]\n"
+                                      "  transport: local  [local_transport by default]\n  => delivered by local\n", false},
+             {"", "no@example.org", "no@example.org\n  class: local: example.org is listed  [mydestination, main.cf:2]\n  transport: local  [local_transport by default]\n"
+                                    "  => refused: 5.1.1 User unknown in local recipient table\n", true},
+             {"s@x.example", "x@y.far.example", "x@y.far.example\n"
+                                    "  class: remote: y.far.example is in none of mydestination, virtual_alias_domains, virtual_mailbox_domains, relay_domains\n"
+                                    "  transport: smtp  [default_transport by default]\n  next hop: \"s@x.example\" has \"[own.example]\"  [sender_dependent_relayhost_maps, main.cf:10; inline:]\n"
+                                    "  transport: \".far.example\" has \"smtp:[near.example]:26\"  [transport_maps, main.cf:11; inline:]\n"
+                                    "  => delivered by smtp to [near.example]:26\n", false},
+             {"", "any@v.example", "any@v.example\n  class: virtual alias: v.example is listed  [virtual_alias_domains, main.cf:5]\n"
+                                   "  alias: \"@v.example\" has \"@w.example\"  [virtual_alias_maps, main.cf:6; inline:]\n  => expands to 1 address\n"
+                                   "    any@w.example\n      class: virtual mailbox: w.example is listed  [virtual_mailbox_domains, main.cf:7]\n"
+                                   "      recipient: \"@w.example\" has \"all/\"  [virtual_mailbox_maps, main.cf:8; inline:]\n"
+                                   "      transport: virtual  [virtual_transport by default]\n      => delivered by virtual\n", false},
+             {"", "@", "@\n  address: no address: nothing stands before the @\n  => refused: 5.1.3 Bad recipient address syntax\n", true},
+         }) {
+        INFO(c.recipient);
+        bool failed = false;
+        CHECK(tell(file, routing, c.sender, c.recipient, world, failed) == c.told);
+        CHECK(failed == c.failed);
+    }
+    bool failed = false;
+    const std::string team = tell(file, routing, "", "team@v.example", world, failed);
+    CHECK(team.find("expands to 3 addresses") != std::string::npos);
+    CHECK(team.find("    who@far.example\n      class: remote") != std::string::npos);
+    CHECK(team.find("next hop: [relay.example]  [relayhost, main.cf:9]") != std::string::npos);
+}
+
+TEST_CASE("explain ends where aliases go round", "[router]")
+{
+    const auto file = conf::File::parse("mydestination = example.org\nmyorigin = example.org\nvirtual_alias_maps = inline:{{a = b, c},b=a}\n", "main.cf");
+    REQUIRE(file.ok());
+    bool failed = false;
+    const std::string told = tell(file, Routing(file.values(), {}), "", "a@example.org", World(), failed);
+    CHECK(told.find("(told above)") != std::string::npos);
+    CHECK(told.size() < 3000);
 }
