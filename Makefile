@@ -39,7 +39,7 @@ LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt
 
 # name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
 programs := \
-	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd sbin/veredus:master/veredus \
+	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd libexec/anvil:master/anvil sbin/veredus:master/veredus \
 	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
 	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
 	libexec/local:local libexec/lockd:local/lockd

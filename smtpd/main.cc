@@ -53,12 +53,13 @@ public:
             // While qmgr is away nothing is lost: it scans our directory when it is back.
             (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
         });
+        anvil_ = std::make_unique<reception::Anvil>(loop);
         names_ = std::make_unique<reception::PeerNames>(loop);
         names_->set_hosts(std::move(hosts_));
         policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
         sessions_ = std::make_unique<reception::Sessions>(
             reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit(),
-                                       &tls_.context()},
+                                       &tls_.context(), nullptr, anvil_->meters.get()},
             settings_now());
         tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
         router_->start();
@@ -101,6 +102,8 @@ private:
         trust_ = std::make_shared<const Trust>(std::move(networks), hops_->addresses());
         exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_->addresses());
         settings_ = reception::read_settings(values, "smtpd");
+        settings_.pregreet_wait = std::chrono::seconds(values.seconds("smtpd_pregreet_wait"));
+        settings_.pregreet_drop = iequals(values.text("smtpd_pregreet_action"), "drop");
         return {};
     }
     // STARTTLS is offered while there is a certificate.
@@ -121,6 +124,7 @@ private:
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
     std::unique_ptr<daemon::Link> router_, qmgr_;
+    std::unique_ptr<reception::Anvil> anvil_;
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;
     std::unique_ptr<reception::PeerNames> names_;

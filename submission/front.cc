@@ -85,6 +85,7 @@ void Front::start(Loop& loop, queue::Intake& intake, std::function<void(std::str
     logins_ = std::make_unique<reception::Logins>("submission", std::move(doors));
     authd_->on_message([this](const ipc::Message& message) { logins_->heard(message); });
     arrivals_ = std::make_unique<reception::Arrivals>(loop, std::move(tell_qmgr));
+    anvil_ = std::make_unique<reception::Anvil>(loop);
     names_ = std::make_unique<reception::PeerNames>(loop);
     names_->set_hosts(std::move(hosts_));
     domains_ = std::make_unique<reception::Domains>(loop);
@@ -101,7 +102,9 @@ void Front::start(Loop& loop, queue::Intake& intake, std::function<void(std::str
                                      [this](const std::string& id) { arrivals_->add(id); },
                                      reception::session_limit(),
                                      &tls_.context(),
-                                     logins_.get()};
+                                     logins_.get(),
+                                     anvil_->meters.get(),
+                                     "submission"};
     sessions_ = std::make_unique<reception::Sessions>(std::move(parts), settings_now());
     tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
     router_->start();

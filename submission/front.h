@@ -39,6 +39,7 @@ private:
     PolicySettings policy_settings_;
     daemon::ServerTls tls_{"submission"}; // outlives the sessions
     std::unique_ptr<daemon::Link> router_, authd_;
+    std::unique_ptr<reception::Anvil> anvil_;
     std::unique_ptr<reception::Logins> logins_;
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;

@@ -18,6 +18,8 @@ constexpr Setting rows[] = {
     {"auth_cache_time", Type::duration, "60s", authd, "how long a password that was right is right without a new look; 0: never", 0, 3600},
     {"auth_failure_delay", Type::duration, "2s", authd, "how late a wrong password is answered", 0, 30},
     {"auth_threads", Type::number, "0", authd, "threads that check passwords; 0: one per core", 0, 64},
+    {"anvil_rate_time_unit", Type::duration, "60s", Who(anvil | submission), "the time in which the rates of a client or a user are counted", 1, 86400},
+    {"anvil_status_update_time", Type::duration, "600s", anvil, "how often the log hears of the highest rates", 1, 86400},
     {"user_cache_time", Type::duration, "10s", Who(resolver | router), "how long an answer about a user is kept", 0, 3600},
     {"local_minimum_uid", Type::number, "1", Who(master | resolver), "no process is started for a user with a smaller uid; 0 is never served", 1, 4294967294},
     {"local_listed_users", Type::list, "nobody", Who(master | resolver), "users that are served though their uid is below local_minimum_uid"},

@@ -17,6 +17,8 @@ constexpr Role table[] = {
      nullptr, nullptr, nullptr, 0, "", "passdb", false},
     {"authd", "authd", nullptr, "veredus-auth", "veredus-auth", "shadow", Jail::none, Phase::agents, conf::authd, "auth",
      nullptr, nullptr, nullptr, 0, "", "passdb", false},
+    {"anvil", "anvil", nullptr, "veredus-anvil", "veredus-anvil", "", Jail::empty, Phase::agents, conf::anvil, "anvil",
+     nullptr, nullptr, nullptr, 0, "", "", false},
     {"router", "router", nullptr, "veredus-router", "veredus-router", "", Jail::none, Phase::agents, conf::router, "router",
      nullptr, nullptr, nullptr, 0, "resolver", "", false},
     {"lockd", "lockd", nullptr, "veredus-lock", "mail", "", Jail::mailboxes, Phase::agents, conf::lockd, "lockd",
@@ -30,9 +32,9 @@ constexpr Role table[] = {
     {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
      nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
-     nullptr, "submission_listen", nullptr, 64, "router qmgr authd", "resolv.conf tls", false},
+     nullptr, "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
-     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr", "resolv.conf tls", false},
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls", false},
 };
 
 }  // namespace

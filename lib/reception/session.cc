@@ -26,9 +26,14 @@ constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does
 constexpr std::size_t foreseen_at_once = 300;
 constexpr std::size_t kept_output = 512;
 constexpr seconds parting_time{20};                // for a peer to take our last words
+constexpr int64_t silence_counts_us = int64_t{24} * 3600 * us_per_second;     // who waited for one greeting need not wait for those of a day
+constexpr std::size_t most_passed = 50'000;
 constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
 
 bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
+
+// What a greeting may wait for.
+enum Awaited : unsigned { name_known = 1, counted_by_anvil = 2, was_silent = 4 };
 
 Reply storage_reply(const Error& error)
 {
@@ -55,19 +60,36 @@ struct Session::Mail {
 };
 
 Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first)
-    : house_(house), settings_(house.settings_), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
+    : house_(house), settings_(house.settings_for(house.parts_.policy.origin(peer))), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
       engine_(*this, settings_->limits), tls_first_(tls_first)
 {
     client_.address = std::move(peer);
     client_.origin = house.parts_.policy.origin(client_.address);
+    counted_ = house.parts_.policy.counted(client_.address);
 }
 
 const std::string Session::nobody;
 
 Session::~Session() = default;
 
+// The greeting waits for the client's name, for the count of his connections and, if he is a stranger, for his silence: side by side.
 void Session::start()
 {
+    came_us_ = house_.parts_.loop.now_us();
+    awaits_ = name_known | counted_by_anvil | was_silent;
+    stream_.pause_reading(true);
+    paused_ = true;
+    watch_silence();
+    if (counted_ && house_.parts_.meters) {
+        told_ = true;
+        house_.parts_.meters->connect(meter_name(client_.address), [self = std::weak_ptr(house_.self_), number = number_](const std::optional<ipc::AnvilCounts>& counts) {
+            const auto house = self.lock();
+            if (Session* session = house ? (*house)->find(number) : nullptr) session->admitted(counts);
+        });
+    } else {
+        admitted(std::nullopt);
+    }
+    if (stage_ != Stage::naming) return;
     if (!settings_->look_up_names) return named(PeerName());
     auto known = house_.parts_.names.find(client_.address, settings_->name_timeout,
                                           [self = std::weak_ptr(house_.self_), number = number_](PeerName name) {
@@ -75,22 +97,73 @@ void Session::start()
                                               Session* session = house ? (*house)->find(number) : nullptr;
                                               if (session) session->named(std::move(name));
                                           });
-    if (known) return named(std::move(*known));
-    stream_.pause_reading(true);
-    paused_ = true;
+    if (known) named(std::move(*known));
 }
 
 void Session::named(PeerName name)
 {
-    if (stage_ != Stage::naming) return;
+    if (stage_ != Stage::naming || !(awaits_ & name_known)) return;
     if (!name.warning.empty()) log::warning(name.warning);
     client_.name = std::move(name.name);
     log::info("connect from ", client_.label());
     connected_said_ = true;
+    ready(name_known);
+}
+
+// A client that does not wait for the greeting (RFC 5321 section 3.1) is in a hurry that mail servers are not in. Under TLS he has to speak first.
+void Session::watch_silence()
+{
+    const bool wait = settings_->pregreet_wait.count() > 0 && counted_ && client_.origin == mail::Origin::stranger && !tls_first_ && !house_.passed_lately(client_.address);
+    if (!wait) return ready(was_silent);
+    paused_ = false;
+    stream_.pause_reading(false);
+    quiet_ = std::make_unique<Timer>(house_.parts_.loop, [this] {
+        house_.pass(client_.address);
+        ready(was_silent);
+    });
+    quiet_->start(settings_->pregreet_wait);
+}
+
+void Session::spoke_early(std::string_view bytes)
+{
+    const auto after_ms = (house_.parts_.loop.now_us() - came_us_) / 1000;
+    const std::string fraction = cat(1000 + after_ms % 1000).substr(1, 2);
+    log::info("PREGREET ", bytes.size(), " after ", after_ms / 1000, '.', fraction, " from [", client_.address.ip(), "]:", client_.address.port(), ": ", printable(bytes, 100));
+    quiet_->stop();
+    if (settings_->pregreet_drop) {
+        connected_said_ = true;
+        stage_ = Stage::talking;
+        return refuse({521, "5.5.1", "Protocol error"});
+    }
+    early_ = bytes;
+    if (!std::exchange(paused_, true)) stream_.pause_reading(true);
+    ready(was_silent);
+}
+
+void Session::admitted(const std::optional<ipc::AnvilCounts>& counts)
+{
+    if (stage_ != Stage::naming || !(awaits_ & counted_by_anvil)) return;
+    const auto over = [&](const char* what, unsigned count, unsigned limit) {
+        if (limit == 0 || count <= limit) return false;
+        log::warning(what, " limit exceeded: ", count, " from ", client_.label(), " for service ", house_.service());
+        stage_ = Stage::talking;
+        refuse({421, "4.7.0", cat(settings_->limits.hostname, " Error: too many connections from ", client_.address.ip())});
+        return true;
+    };
+    if (counts && over("Connection concurrency", counts->connections, settings_->connections_per_client)) return;
+    if (counts && over("Connection rate", counts->rate, settings_->rates.connections)) return;
+    ready(counted_by_anvil);
+}
+
+void Session::ready(unsigned what)
+{
+    awaits_ &= ~what;
+    if (awaits_ != 0 || stage_ != Stage::naming) return;
     stage_ = Stage::talking;
     if (std::exchange(paused_, false)) stream_.pause_reading(false);
     if (tls_first_) return secure();
     welcome();
+    if (!early_.empty() && stage_ == Stage::talking) on_data(std::exchange(early_, {}));
 }
 
 void Session::welcome()
@@ -105,6 +178,7 @@ void Session::welcome()
 
 void Session::on_data(std::string_view bytes)
 {
+    if (stage_ == Stage::naming && (awaits_ & was_silent)) return spoke_early(bytes);
     if (stage_ != Stage::talking) return;
     in_engine_ = true;
     const auto wants = engine_.feed(bytes, out_);
@@ -175,15 +249,39 @@ void Session::flush()
 
 void Session::on_drained()
 {
-    if (paused_ && stage_ == Stage::talking && !waiting_ && !(brake_ && brake_->armed())) {
+    if (paused_ && stage_ == Stage::talking && !waiting_ && !securing_ && !(brake_ && brake_->armed())) {
         paused_ = false;
         stream_.pause_reading(false);
     }
 }
 
+// A handshake costs much more than what makes us do one. Who resumes a session costs little and is not counted.
 void Session::secure()
 {
     flush();
+    Meters* meters = house_.parts_.meters;
+    if (!settings_->rates.new_tls || !counted_ || !meters || !meters->there()) return start_tls();
+    securing_ = true;
+    stream_.pause_reading(true);
+    paused_ = true;
+    meters->ask(Meters::Kind::new_tls, meter_name(client_.address), [self = std::weak_ptr(house_.self_), number = number_](const std::optional<ipc::AnvilCounts>& counts) {
+        const auto house = self.lock();
+        Session* session = house ? (*house)->find(number) : nullptr;
+        if (!session || session->stage_ != Stage::talking) return;
+        const unsigned limit = session->settings_->rates.new_tls;
+        if (counts && counts->rate >= limit) {
+            log::warning("New TLS session rate limit exceeded: ", counts->rate + 1, " from ", session->client_.label(), " for service ", session->house_.service());
+            return session->end();
+        }
+        session->paused_ = false;
+        session->stream_.pause_reading(false);
+        session->start_tls();
+    });
+}
+
+void Session::start_tls()
+{
+    securing_ = false;
     if (house_.parts_.tls) {
         auto started = stream_.start_tls_server(*house_.parts_.tls);
         securing_ = started.has_value();
@@ -198,6 +296,7 @@ void Session::on_secure()
     house_.touch(*this);
     securing_ = false;
     const tls::Session& tls = *stream_.tls();
+    if (settings_->rates.new_tls && counted_ && house_.parts_.meters && !tls.resumed()) house_.parts_.meters->note(Meters::Kind::new_tls, meter_name(client_.address));
     if (settings_->tls_logged) {
         const std::string name = tls.server_name();
         log::info(tls.trust_word(), " TLS connection established from ", client_.label(), name.empty() ? "" : " to ", printable(name, 255), ": ", tls.summary());
@@ -307,6 +406,46 @@ void Session::log_reject(const char* stage, const Reply& reply)
     log::info(mail_ ? mail_->draft.id() : std::string("NOQUEUE"), ": ", reject_line(stage, client_, reply, judged_from_, to, talk()));
 }
 
+namespace {
+
+struct Limit {
+    unsigned Rates::*row;
+    const char *log, *reply;
+};
+
+Limit limit_of(Meters::Kind kind)
+{
+    if (kind == Meters::Kind::message) return {&Rates::messages, "Message delivery request rate", "too much mail"};
+    if (kind == Meters::Kind::recipient) return {&Rates::recipients, "Recipient address rate", "too many recipients"};
+    return {&Rates::auth, "AUTH command rate", "too many AUTH commands"};
+}
+
+}  // namespace
+
+// Counts one more, where there is a limit; then goes on with `then`, or refuses. `stage`: of the reject line; null: there is none.
+Outcome Session::metered(Meters::Kind kind, const char* stage, std::function<Outcome()> then)
+{
+    const Limit limit = limit_of(kind);
+    const unsigned most = settings_->rates.*limit.row;
+    Meters* meters = house_.parts_.meters;
+    if (!most || !counted_ || !meters || !meters->there()) return then();
+    meters->count(kind, meter_name(client_.address), [self = std::weak_ptr(house_.self_), number = number_, question = ++question_, limit, most, stage,
+                                                      then = std::move(then)](const std::optional<ipc::AnvilCounts>& counts) {
+        const auto house = self.lock();
+        Session* session = house ? (*house)->find(number) : nullptr;
+        if (!session || session->stage_ != Stage::talking || session->question_ != question) return;
+        if (!counts || counts->rate <= most) {
+            const Outcome outcome = then();
+            if (const Reply* reply = std::get_if<Reply>(&outcome)) session->answer(session->question_, *reply);
+            return;
+        }
+        log::warning(limit.log, " limit exceeded: ", counts->rate, " from ", session->client_.label(), " for service ", session->house_.service());
+        session->judged_stage_ = stage;
+        session->answer(question, {450, "4.7.1", cat("Error: ", limit.reply, " from ", session->client_.address.ip())});
+    });
+    return Pending{};
+}
+
 Outcome Session::sender(const mail::Envelope& envelope, uint64_t declared_size)
 {
     judged_from_ = envelope.sender;
@@ -315,13 +454,14 @@ Outcome Session::sender(const mail::Envelope& envelope, uint64_t declared_size)
     if (!room) return judged("MAIL", storage_reply(room.error()));
     if (*room < settings_->min_free || *room - settings_->min_free < declared_size)
         return judged("MAIL", Reply{452, "4.3.1", "Insufficient system storage"});
-    return judged("MAIL", house_.parts_.policy.sender(*this, envelope));
+    return metered(Meters::Kind::message, "MAIL", [this] { return judged("MAIL", house_.parts_.policy.sender(*this, engine_.envelope())); });
 }
 
 Outcome Session::recipient(mail::Recipient rcpt, const mail::Envelope& envelope)
 {
     judged_to_ = rcpt.address;
-    return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, envelope));
+    (void)envelope;      // it is the engine's
+    return metered(Meters::Kind::recipient, "RCPT", [this, rcpt] { return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, engine_.envelope())); });
 }
 
 Outcome Session::data(const mail::Envelope&)
@@ -432,6 +572,7 @@ std::size_t session_limit()
 Sessions::Sessions(Parts parts, std::shared_ptr<const Settings> settings)
     : parts_(std::move(parts)), settings_(std::move(settings)), sweeper_(parts_.loop, [this] { sweep(); })
 {
+    set_settings(settings_);
     sweeper_.start(seconds(1));
 }
 
@@ -439,6 +580,30 @@ Sessions::~Sessions()
 {
     self_.reset();
     sessions_.clear();
+}
+
+// Under stress a stranger's errors cost him the connection at once.
+void Sessions::set_settings(std::shared_ptr<const Settings> settings)
+{
+    settings_ = std::move(settings);
+    auto stress = std::make_shared<Settings>(*settings_);
+    stress->limits.hard_errors = std::min(stress->limits.hard_errors, stress->stress_hard_errors);
+    stress->limits.soft_errors = std::min(stress->limits.soft_errors, stress->limits.hard_errors);
+    stress->limits.junk_commands = std::min(stress->limits.junk_commands, stress->stress_junk_commands);
+    stress_settings_ = std::move(stress);
+}
+
+bool Sessions::passed_lately(const net::Address& client)
+{
+    const auto at = passed_.find(client_network(client));
+    return at != passed_.end() && at->second > parts_.loop.now_us();
+}
+
+void Sessions::pass(const net::Address& client)
+{
+    if (passed_.size() >= most_passed) std::erase_if(passed_, [now = parts_.loop.now_us()](const auto& one) { return one.second <= now; });
+    if (passed_.size() >= most_passed) passed_.erase(passed_.begin());
+    passed_[client_network(client)] = parts_.loop.now_us() + silence_counts_us;
 }
 
 Session* Sessions::find(uint64_t number)
@@ -470,7 +635,7 @@ void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
     const bool counted = settings_->connections_per_client > 0 && parts_.policy.counted(peer);
     unsigned& now = count_of(peer);
     if (counted && now >= settings_->connections_per_client) {
-        log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service smtp");
+        log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service ", parts_.service);
         return refuse_unheard(std::move(fd), peer, {421, "4.7.0", cat(host, " Error: too many connections from ", peer.ip())});
     }
     ++now;
@@ -558,6 +723,7 @@ void Sessions::remove(uint64_t number)
     order_.erase(last->place_);
     const auto count = per_client_.find(client_network(last->client_.address));
     if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
+    if (last->told_) parts_.meters->disconnect(meter_name(last->client_.address));
     parts_.loop.defer([last] {});
     if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();
 }

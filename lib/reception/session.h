@@ -17,6 +17,7 @@
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
 #include "lib/reception/logins.h"
+#include "lib/reception/meters.h"
 #include "lib/reception/peer_name.h"
 #include "lib/smtp/server.h"
 
@@ -35,6 +36,10 @@ struct Settings {
     unsigned hops = 50;
     uint64_t min_free = 0;                       // bytes that the spool keeps
     unsigned connections_per_client = 50;        // of one client_network() at a time; 0: no limit
+    Rates rates;                                 // of one client_network()
+    std::chrono::milliseconds pregreet_wait{0};  // for strangers that have not passed it lately
+    bool pregreet_drop = false;                  // who spoke meanwhile is refused; else the log says it
+    unsigned stress_hard_errors = 1, stress_junk_commands = 1;      // instead of those of limits, for strangers under stress
     bool look_up_names = true;
     std::chrono::milliseconds name_timeout{2000};
     std::string myorigin;
@@ -79,7 +84,13 @@ private:
 
     void start();
     void named(PeerName name);
+    void watch_silence();
+    void spoke_early(std::string_view bytes);
+    void admitted(const std::optional<ipc::AnvilCounts>& counts);
+    void ready(unsigned what);
     void welcome();
+    smtp::Outcome metered(Meters::Kind kind, const char* stage, std::function<smtp::Outcome()> then);
+    void start_tls();
     void refuse(const smtp::Reply& reply);
     void timed_out();
     bool busy() const { return engine_.in_data() || mail_; }
@@ -133,6 +144,12 @@ private:
     unsigned errors_seen_ = 0;
     uint32_t question_ = 0;                      // which Pending an answer belongs to
     Stage stage_ = Stage::naming;
+    unsigned awaits_ = 0;                        // of Awaited: what the greeting waits for
+    bool counted_ = false;                       // limits per client hold for him
+    bool told_ = false;                          // anvil has been told that he is here
+    int64_t came_us_ = 0;
+    std::string early_;                          // what he said before he was greeted
+    std::unique_ptr<Timer> quiet_;               // the pre-greeting wait
     bool tls_first_;                             // port 465: the handshake comes before the greeting
     bool securing_ = false;                      // in a handshake: nothing can be said
     bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
@@ -157,12 +174,14 @@ public:
         std::size_t descriptors;                               // how many sessions may be open at once
         tls::ServerContext* tls = nullptr;                     // for STARTTLS, where the limits offer it
         Logins* logins = nullptr;                              // for AUTH, where the limits offer it
+        Meters* meters = nullptr;                              // for limits that all processes share
+        std::string service = "smtp";                          // its name in the log lines about limits
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();
     Sessions(const Sessions&) = delete;
     void accept(Fd fd, net::Address peer, bool tls_first = false);
-    void set_settings(std::shared_ptr<const Settings> settings) { settings_ = std::move(settings); }
+    void set_settings(std::shared_ptr<const Settings> settings);
     // Who is not giving content hears 421; the others finish. `done` when nobody is left.
     void stop(std::function<void()> done);
     std::size_t size() const { return sessions_.size(); }
@@ -171,20 +190,25 @@ private:
     friend class Session;
     void touch(Session& session);
     void sweep();
+    const std::string& service() const { return parts_.service; }
+    const std::shared_ptr<const Settings>& settings_for(mail::Origin origin) const { return origin == mail::Origin::stranger && stressed() ? stress_settings_ : settings_; }
     bool stressed() const { return sessions_.size() * 5 > parts_.descriptors * 4; }
     // Ends one session for a client of this origin; false: nobody may be sent away for him.
     bool make_room(mail::Origin newcomer);
     std::size_t room_for(mail::Origin newcomer) const;
     unsigned& count_of(const net::Address& peer);
     void remove(uint64_t number);
+    bool passed_lately(const net::Address& client);
+    void pass(const net::Address& client);
     void refuse_unheard(Fd fd, const net::Address& peer, const smtp::Reply& reply);
     Session* find(uint64_t number);
 
     Parts parts_;
-    std::shared_ptr<const Settings> settings_;
+    std::shared_ptr<const Settings> settings_, stress_settings_;
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
     std::list<Session*> order_;                                // longest silent first
     std::unordered_map<std::string, unsigned> per_client_;     // by client_network()
+    std::unordered_map<std::string, int64_t> passed_;          // clients that waited for their greeting, and until when that counts
     Timer sweeper_;
     uint64_t last_number_ = 0;
     int64_t warned_us_ = 0;

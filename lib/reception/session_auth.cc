@@ -37,8 +37,10 @@ Outcome Session::auth(std::string_view mechanism, std::string_view initial)
         response = base64_decode(initial);
         if (!response) return not_base64;
     }
-    logins->begin(mechanism, std::move(response), client_.address, stream_.tls(), auth_answer());
-    return Pending{};
+    return metered(Meters::Kind::auth, nullptr, [this, logins, name = std::string(mechanism), response = std::move(response)]() -> Outcome {
+        logins->begin(name, response, client_.address, stream_.tls(), auth_answer());
+        return Pending{};
+    });
 }
 
 Outcome Session::auth_response(std::string_view line)

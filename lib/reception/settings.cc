@@ -23,6 +23,13 @@ void discard(smtp::Limits& limits, std::string_view keyword)
         if (iequals(row.word, keyword)) limits.*row.flag = false;
 }
 
+Rates read_rates(const conf::Values& values, std::string_view prefix)
+{
+    const auto count = [&](const char* rest) { return static_cast<unsigned>(values.number(cat(prefix, rest))); };
+    return {count("_client_connection_rate_limit"), count("_client_message_rate_limit"), count("_client_recipient_rate_limit"),
+            count("_client_auth_rate_limit"), count("_client_new_tls_session_rate_limit")};
+}
+
 }  // namespace
 
 Settings read_settings(const conf::Values& values, std::string_view prefix)
@@ -52,6 +59,9 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     const auto min_free = static_cast<uint64_t>(values.number("queue_minfree"));
     out.min_free = min_free ? min_free : limits.message_size + limits.message_size / 2;
     out.connections_per_client = count(own("_client_connection_count_limit"));
+    out.rates = read_rates(values, prefix);
+    out.stress_hard_errors = count(own("_stress_hard_error_limit"));
+    out.stress_junk_commands = count(own("_stress_junk_command_limit"));
     out.look_up_names = values.flag(own("_peername_lookup"));
     limits.require_tls = iequals(values.text(own("_tls_security_level")), "encrypt");
     out.tls_offered = !iequals(values.text(own("_tls_security_level")), "none");

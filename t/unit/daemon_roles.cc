@@ -11,7 +11,7 @@ using namespace veredus;
 TEST_CASE("the neighbour table says who may talk to whom, and nobody else may", "[daemon][roles]")
 {
     const std::set<std::pair<std::string, std::string>> allowed = {
-        {"smtpd", "router"}, {"smtpd", "qmgr"}, {"submission", "router"}, {"submission", "qmgr"}, {"submission", "authd"}, {"qmgr", "router"},
+        {"smtpd", "router"}, {"smtpd", "qmgr"}, {"smtpd", "anvil"}, {"submission", "router"}, {"submission", "qmgr"}, {"submission", "authd"}, {"submission", "anvil"}, {"qmgr", "router"},
         {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"},
     };
     for (const auto& asker : daemon::roles())

@@ -10,6 +10,7 @@
 #include "lib/log/log.h"
 #include "lib/mail/header.h"
 #include "lib/reception/arrivals.h"
+#include "master/anvil/counters.h"
 #include "smtpd/policy.h"
 #include "lib/reception/settings.h"
 #include "t/unit/forgetful_disk.h"
@@ -713,4 +714,139 @@ TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
     CHECK(s.limits.enhanced_codes);
     CHECK(s.min_free == 7);
     CHECK(s.limits.helo_required);
+}
+
+namespace {
+
+// anvil without a process: answers in a later turn, as the real one does.
+struct Tally {
+    anvil::Counters counters{system_clock()};
+    std::unique_ptr<Meters> meters;
+    bool there = true;
+    explicit Tally(Desk& desk)
+    {
+        const auto count = [this](const std::string& body) { return counters.count(1, "smtp", *ipc::AnvilEvent::decode(body)).encode(); };
+        meters = std::make_unique<Meters>(Meters::Doors{[this] { return there; },
+                                                        [count, &desk](std::string body, std::function<void(Result<ipc::Message>)> done) {
+                                                            desk.loop->defer([done, answer = count(body)] {
+                                                                ipc::Message message;
+                                                                message.body = answer;
+                                                                done(std::move(message));
+                                                            });
+                                                        },
+                                                        [count](std::string body) { count(body); }});
+        desk.sessions = std::make_unique<Sessions>(
+            Sessions::Parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [&desk](const std::string& id) { desk.queued.push_back(id); }, 100, nullptr, nullptr, meters.get()},
+            desk.settings);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("limits of a client count in all processes: connections at a time and their rate", "[smtpd][anvil]")
+{
+    Desk desk;
+    desk.settings->connections_per_client = 2;
+    desk.settings->rates.connections = 4;
+    Tally tally(desk);
+    {
+        tally.counters.count(2, "smtp", {ipc::AnvilEvent::Kind::held, "192.0.2.7", 1});    // another process has one of him
+        Peer first(desk);
+        CHECK(codes(first.talk("", 1)) == "220");
+        Peer second(desk);
+        CHECK(second.talk("", 1) == "421 4.7.0 mx.example.org Error: too many connections from 192.0.2.7\r\n");
+        CHECK(desk.logged("warning: Connection concurrency limit exceeded: 3 from client.example.org[192.0.2.7] for service smtp\n"));
+        Peer friendly(desk, "10.1.1.1");
+        CHECK(codes(friendly.talk("", 1)) == "220");
+        Peer other(desk, "192.0.2.8");
+        CHECK(codes(other.talk("", 1)) == "220");
+        first.hang_up(), second.hang_up(), friendly.hang_up(), other.hang_up();
+    }
+    tally.counters.drop_peer(2);
+    for (int i = 0; i < 2; ++i) {
+        Peer again(desk);
+        CHECK(codes(again.talk("QUIT\r\n", 2)) == "220 221");
+        again.until_closed();
+    }
+    Peer hasty(desk);
+    CHECK(codes(hasty.talk("", 1)) == "421");
+    CHECK(desk.logged("warning: Connection rate limit exceeded: 5 from client.example.org[192.0.2.7] for service smtp\n"));
+    hasty.until_closed();
+    tally.there = false;                                    // nobody is refused because we cannot count
+    Peer unseen(desk);
+    CHECK(codes(unseen.talk("QUIT\r\n", 2)) == "220 221");
+    unseen.until_closed();
+}
+
+TEST_CASE("rates of mails and recipients are limits per client, in Postfix's words", "[smtpd][anvil]")
+{
+    for (const bool late : {false, true}) {
+        Desk desk;
+        desk.router.late = late;
+        desk.settings->rates.messages = 2;
+        desk.settings->rates.recipients = 2;
+        Tally tally(desk);
+        Peer peer(desk);
+        peer.talk("EHLO h\r\n", 2);
+        CHECK(codes(peer.talk("MAIL FROM:<a@x.org>\r\nRCPT TO:<u@here.example>\r\nRCPT TO:<b@far.example>\r\nRCPT TO:<u@here.example>\r\n", 4)) == "250 250 554 450");
+        CHECK(peer.heard.ends_with("450 4.7.1 Error: too many recipients from 192.0.2.7\r\n"));
+        CHECK(desk.logged("warning: Recipient address rate limit exceeded: 3 from client.example.org[192.0.2.7] for service smtp\n"));
+        CHECK(desk.logged("NOQUEUE: reject: RCPT from client.example.org[192.0.2.7]: 450 4.7.1 Error: too many recipients from 192.0.2.7; from=<a@x.org> to=<u@here.example> "));
+        CHECK(codes(peer.talk("DATA\r\n", 1)) == "354");
+        CHECK(codes(peer.talk("x\r\n.\r\n", 1)) == "250");
+        CHECK(codes(peer.talk("MAIL FROM:<>\r\nRSET\r\nMAIL FROM:<a@x.org>\r\nNOOP\r\n", 4)) == "250 250 450 250");
+        CHECK(desk.logged("warning: Message delivery request rate limit exceeded: 3 from client.example.org[192.0.2.7] for service smtp\n"));
+        CHECK(desk.logged("NOQUEUE: reject: MAIL from client.example.org[192.0.2.7]: 450 4.7.1 Error: too much mail from 192.0.2.7; from=<a@x.org> proto=ESMTP helo=<h>\n"));
+        Peer friendly(desk, "10.1.1.1");
+        friendly.talk("EHLO h\r\n", 2);
+        for (int i = 0; i < 4; ++i) CHECK(codes(friendly.talk("MAIL FROM:<>\r\nRSET\r\n", 2)) == "250 250");
+        peer.hang_up(), friendly.hang_up();
+    }
+}
+
+TEST_CASE("a stranger who does not wait for the greeting is noticed; who has waited once waits no more", "[smtpd][rfc5321-3.1]")
+{
+    for (const bool drop : {false, true}) {
+        Desk desk;
+        desk.settings->pregreet_wait = std::chrono::seconds(600);
+        desk.settings->pregreet_drop = drop;
+        Peer hasty(desk);
+        hasty.talk("RSET\r\nQUIT\r\n", drop ? 1 : 3);
+        CHECK(codes(hasty.heard) == (drop ? "521" : "220 250 221"));
+        hasty.until_closed();
+        CHECK(desk.logged("PREGREET 12 after 0."));
+        CHECK(desk.logged(" from [192.0.2.7]:4321: RSET"));
+        Peer friendly(desk, "10.1.1.1");                    // not one of those who are looked at
+        CHECK(codes(friendly.talk("QUIT\r\n", 2)) == "220 221");
+        friendly.until_closed();
+        Peer waits(desk, "192.0.2.9");
+        for (int i = 0; i < 5; ++i) waits.turn();
+        CHECK(waits.heard.empty());
+        waits.hang_up();                                    // to go is no answer
+        auto shorter = std::make_shared<Settings>(*desk.settings);
+        shorter->pregreet_wait = milliseconds(1);
+        desk.sessions->set_settings(shorter);
+        Peer patient(desk, "192.0.2.10");
+        CHECK(codes(patient.talk("", 1)) == "220");
+        patient.hang_up();
+        desk.sessions->set_settings(desk.settings);
+        Peer known(desk, "192.0.2.10");
+        CHECK(codes(known.talk("", 1)) == "220");
+        CHECK(desk.log.find("PREGREET") == desk.log.rfind("PREGREET"));
+        known.hang_up();
+    }
+}
+
+TEST_CASE("under stress a stranger's first error is his last, and a friend's is not", "[smtpd]")
+{
+    Desk desk(10);
+    Peer calm(desk, "192.0.2.1");
+    CHECK(codes(calm.talk("FOO\r\n", 2)) == "220 500");     // came before the stress
+    std::vector<std::unique_ptr<Peer>> crowd;
+    for (int i = 0; i < 8; ++i) crowd.push_back(std::make_unique<Peer>(desk, "10.0.0.1"));
+    Peer stranger(desk, "192.0.2.2");
+    CHECK(codes(stranger.talk("FOO\r\n", 2)).starts_with("220 500 421"));
+    for (auto& one : crowd)
+        if (!one->closed) CHECK(codes(one->talk("FOO\r\nNOOP\r\n", 3)) == "220 500 250");
+    desk.sessions.reset();
 }
