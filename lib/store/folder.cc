@@ -1,9 +1,12 @@
 // What all kinds of folders do alike.
 #include "lib/store/folder.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "lib/base/text.h"
+#include "lib/store/uid_log.h"
 
 namespace veredus::store {
 
@@ -30,6 +33,47 @@ std::vector<std::string> keywords_of(const UidTable& table, const Message& m)
     std::vector<std::string> out;
     for (unsigned i = 0; i < table.keywords().size(); ++i)
         if (m.keywords >> i & 1 && !table.keywords()[i].empty()) out.push_back(table.keywords()[i]);
+    return out;
+}
+
+Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t>& uids, const FlagChange& wanted)
+{
+    auto begun = TRY(log.begin());
+    if (!begun) return fail_errno("lock an index", EAGAIN);
+    UidLog::Change& change = *begun;
+    const UidTable& table = log.table();
+    FlagsChanged out;
+    uint64_t bits = 0;
+    for (const auto& word : wanted.keywords) {
+        // What nobody has need not be made to be taken away.
+        const auto bit = wanted.how == FlagChange::How::remove ? table.keyword_bit(word) : change.keyword(word);
+        if (bit) bits |= uint64_t{1} << *bit;
+        else if (wanted.how != FlagChange::How::remove) out.keyword_refused = true;
+    }
+    std::map<std::pair<uint8_t, uint64_t>, std::vector<uint32_t>> by_state;
+    for (const uint32_t uid : uids) {
+        const Message* m = table.find(uid);
+        if (!m) continue;
+        if (wanted.unchanged_since && m->modseq > *wanted.unchanged_since) {
+            out.modified.push_back(uid);
+            continue;
+        }
+        uint8_t flags = wanted.flags & all_flags;
+        uint64_t keywords = bits;
+        if (wanted.how == FlagChange::How::add) flags |= m->flags, keywords |= m->keywords;
+        if (wanted.how == FlagChange::How::remove) flags = m->flags & ~flags, keywords = m->keywords & ~keywords;
+        if (flags == m->flags && keywords == m->keywords) continue;
+        by_state[{flags, keywords}].push_back(uid);
+    }
+    for (auto& [state, changed] : by_state) {
+        std::sort(changed.begin(), changed.end());
+        changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
+        change.set_flags(state.first, state.second, to_ranges(changed));
+        out.changed.insert(out.changed.end(), changed.begin(), changed.end());
+    }
+    TRY(change.commit());
+    TRY(log.sync());
+    std::sort(out.changed.begin(), out.changed.end());
     return out;
 }
 

@@ -74,6 +74,9 @@ public:
     virtual bool healed() const = 0;           // the index was damaged and was mended; for a log line
 };
 
+class UidLog;
+// change_flags() as far as the log goes: synced when it returns.
+Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t>& uids, const FlagChange& change);
 // copy() for folders of different kinds: reads and writes each mail.
 Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint32_t>& uids, Folder& to);
 // The keywords of a message by name.

@@ -10,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <climits>
-#include <map>
 
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
@@ -436,40 +435,8 @@ Result<int64_t> MaildirFolder::received(uint32_t uid)
 
 Result<FlagsChanged> MaildirFolder::change_flags(const std::vector<uint32_t>& uids, const FlagChange& wanted)
 {
-    auto change = TRY(begin());
-    FlagsChanged out;
-    uint64_t bits = 0;
-    for (const auto& word : wanted.keywords) {
-        // What nobody has need not be made to be taken away.
-        const auto bit = wanted.how == FlagChange::How::remove ? table().keyword_bit(word) : change.keyword(word);
-        if (bit) bits |= uint64_t{1} << *bit;
-        else if (wanted.how != FlagChange::How::remove) out.keyword_refused = true;
-    }
-    std::map<std::pair<uint8_t, uint64_t>, std::vector<uint32_t>> by_state;
-    for (const uint32_t uid : uids) {
-        const Message* m = table().find(uid);
-        if (!m) continue;
-        if (wanted.unchanged_since && m->modseq > *wanted.unchanged_since) {
-            out.modified.push_back(uid);
-            continue;
-        }
-        uint8_t flags = wanted.flags & all_flags;
-        uint64_t keywords = bits;
-        if (wanted.how == FlagChange::How::add) flags |= m->flags, keywords |= m->keywords;
-        if (wanted.how == FlagChange::How::remove) flags = m->flags & ~flags, keywords = m->keywords & ~keywords;
-        if (flags == m->flags && keywords == m->keywords) continue;
-        by_state[{flags, keywords}].push_back(uid);
-    }
-    for (auto& [state, changed] : by_state) {
-        std::sort(changed.begin(), changed.end());
-        changed.erase(std::unique(changed.begin(), changed.end()), changed.end());
-        change.set_flags(state.first, state.second, to_ranges(changed));
-        out.changed.insert(out.changed.end(), changed.begin(), changed.end());
-    }
-    TRY(change.commit());
+    auto out = TRY(change_flags_in_log(*log_, uids, wanted));
     if (!out.changed.empty()) pending_ = true;
-    TRY(log_->sync());
-    std::sort(out.changed.begin(), out.changed.end());
     return out;
 }
 

@@ -1,0 +1,284 @@
+// lib/store/mbox_folder: an mbox with UIDs, while other programs write the same file.
+#include "t/unit/catch.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <set>
+
+#include "lib/base/random.h"
+#include "lib/base/text.h"
+#include "lib/store/mbox_folder.h"
+#include "lib/store/mbox_reader.h"
+
+using namespace veredus;
+using namespace veredus::store;
+
+namespace {
+
+constexpr char from_line[] = "From a@example.org Tue Nov 24 14:00:00 2026\n";
+
+struct Spool {
+    std::string dir, path;
+    Spool()
+    {
+        char name[] = "/tmp/veredus-mbox.XXXXXX";
+        dir = ::mkdtemp(name);
+        path = dir + "/mail";
+        REQUIRE(::mkdir((dir + "/index").c_str(), 0700) == 0);
+    }
+    ~Spool() { (void)std::system(cat("rm -rf ", dir).c_str()); }
+    void write(std::string_view text, int flags = O_TRUNC) const
+    {
+        const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0600));
+        REQUIRE(file);
+        REQUIRE(write_all(file.get(), text));
+    }
+    std::string text() const { return read_file(path, 1u << 26).value(); }
+    std::unique_ptr<MboxFolder> open()
+    {
+        auto index = disk::posix_disk().open_directory(nullptr, dir + "/index");
+        REQUIRE(index);
+        MboxPlace place;
+        place.path = path;
+        place.keeper = std::make_shared<OwnKeeper>(path);
+        place.log_name = "uidlog";
+        place.patience = std::chrono::milliseconds(20'000);
+        auto folder = MboxFolder::open(std::move(place), std::move(*index), []() -> Result<uint32_t> { return 100u; });
+        INFO((folder ? "" : folder.error().text));
+        REQUIRE(folder);
+        auto news = (*folder)->refresh();
+        INFO((news ? "" : news.error().text));
+        REQUIRE(news);
+        return std::move(*folder);
+    }
+};
+
+std::string wire(Folder& f, uint32_t uid)
+{
+    auto reader = f.open(uid);
+    INFO((reader ? "" : reader.error().text));
+    REQUIRE(reader);
+    auto text = (*reader)->read(0, 1u << 26);
+    REQUIRE(text);
+    CHECK(f.size(uid).value() == text->size());
+    return *text;
+}
+
+std::string shape(const Folder& f)
+{
+    std::string out;
+    for (const Message& m : f.table().messages()) append(out, m.uid, '/', int{m.flags}, ' ');
+    return out;
+}
+
+uint32_t append(Folder& f, std::string_view text, uint8_t flags = 0, std::vector<std::string> keywords = {})
+{
+    auto draft = f.draft();
+    REQUIRE(draft);
+    for (const char c : text) REQUIRE((*draft)->write(std::string_view(&c, 1)));
+    std::vector<Incoming> mails(1);
+    mails[0].draft = std::move(*draft);
+    mails[0].flags = flags;
+    mails[0].keywords = std::move(keywords);
+    auto uids = f.append(std::move(mails));
+    INFO((uids ? "" : uids.error().text));
+    REQUIRE(uids);
+    return uids->at(0);
+}
+
+std::vector<MboxMail> read(std::string_view text, std::size_t cut)
+{
+    MboxReader reader;
+    for (std::size_t at = 0; at < text.size(); at += cut) reader.feed(text.substr(at, cut));
+    reader.finish();
+    CHECK(reader.is_mbox());
+    return reader.take_mails();
+}
+
+}  // namespace
+
+TEST_CASE("an mbox comes apart at From_ lines behind blank lines, however it is cut", "[store][mbox][rfc4155-A]")
+{
+    const std::string text = cat(from_line, "Subject: one\nStatus: RO\nX-Keywords: Work\n Home\nX-UID: 7\n\nbody\nFrom here on\n\nFrom nowhere\n\n", from_line,
+                                 "X-Status: AF\r\nSubject: two\r\n\r\nbody\r\n\n", from_line, "Subject: no body\n");
+    for (std::size_t cut = 1; cut < 40; ++cut) {
+        const auto mails = read(text, cut);
+        REQUIRE(mails.size() == 3);
+        std::string first;
+        for (const Extent& e : mails[0].visible()) first += text.substr(e.offset, e.size);
+        CHECK(first == "Subject: one\n\nbody\nFrom here on\n\nFrom nowhere\n");
+        CHECK(mails[0].wire_size == first.size() + 6);
+        CHECK(mails[0].uid == 7);
+        CHECK(mails[0].status == MboxStatus{seen, true, {"Work", "Home"}});
+        CHECK(mails[1].status.flags == (answered | flagged));
+        CHECK(mails[1].wire_size == std::string("Subject: two\r\n\r\nbody\r\n").size());
+        CHECK(mails[2].end == text.size());
+        CHECK(mails[0].fingerprint != mails[1].fingerprint);
+    }
+    CHECK(is_from_line("From x Tue Nov 24 14:00 2026"));
+    CHECK_FALSE(is_from_line("From here to there"));
+    CHECK(from_line_date("From x Tue Nov 24 14:00:00 2026") != unknown_time);
+    CHECK(from_line_date("From x 14:00") == unknown_time);
+    MboxReader other;
+    other.feed("no mbox\n");
+    other.finish();
+    CHECK_FALSE(other.is_mbox());
+    const MboxStatus s{seen | answered | deleted, true, {"a", "b"}};
+    CHECK(parse_status_text(status_text(s)) == s);
+}
+
+TEST_CASE("mails of an mbox have UIDs that stay, and flags that go into Status headers", "[store][mbox]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: one\n\nbody 1\n\n", from_line, "Subject: two\nStatus: RO\n\nbody 2\n\n"));
+    auto f = s.open();
+    CHECK(shape(*f) == "1/0 2/8 ");
+    CHECK(wire(*f, 1) == "Subject: one\r\n\r\nbody 1\r\n");
+    CHECK(wire(*f, 2) == "Subject: two\r\n\r\nbody 2\r\n");
+    REQUIRE(f->change_flags({1}, {FlagChange::How::add, answered, {"$Junk"}, {}}));
+    REQUIRE(f->change_flags({2}, {FlagChange::How::remove, seen, {}, {}}));
+    REQUIRE(f->apply());
+    CHECK_FALSE(f->wants_apply());
+    CHECK(s.text() == cat(from_line, "Subject: one\nStatus: O\nX-Status: A\nX-Keywords: $Junk\n\nbody 1\n\n", from_line, "Subject: two\nStatus: O\n\nbody 2\n\n"));
+    CHECK(shape(*f) == "1/1 2/0 ");
+    auto again = s.open();
+    CHECK(shape(*again) == "1/1 2/0 ");
+    CHECK(again->table().uidvalidity() == 100);
+    CHECK(wire(*again, 1) == "Subject: one\r\n\r\nbody 1\r\n");
+}
+
+TEST_CASE("an mbox that others rewrote keeps the UIDs of what is still there", "[store][mbox]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: one\n\nbody 1\n\n", from_line, "Subject: two\n\nbody 2\n\n", from_line, "Subject: three\n\nbody 3\n\n"));
+    auto f = s.open();
+    REQUIRE(f->change_flags({3}, {FlagChange::How::add, flagged, {}, {}}));
+    const uint64_t before = f->table().highest_modseq();
+    s.write(cat(from_line, "Subject: three\nStatus: RO\n\nbody 3\n\n", from_line, "Subject: one\n\nbody 1\n\n", from_line, "Subject: new\n\nx\n"));
+    REQUIRE(f->refresh());
+    CHECK(shape(*f) == "1/0 3/10 4/0 ");                // flagged by us, seen by the other
+    CHECK(f->table().vanished_since(before) == std::vector<UidRange>{{2, 2}});
+    CHECK(wire(*f, 3) == "Subject: three\r\n\r\nbody 3\r\n");
+    REQUIRE(::unlink(s.path.c_str()) == 0);
+    REQUIRE(f->refresh());
+    CHECK(f->table().messages().empty());
+    CHECK(append(*f, "Subject: back\r\n\r\nx\r\n") == 5);
+    CHECK(wire(*f, 5) == "Subject: back\r\n\r\nx\r\n");
+}
+
+TEST_CASE("a first contact keeps the UIDs of X-IMAPbase and X-UID", "[store][mbox]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: internal\nX-IMAP: 1700000000 0000000042 Work\nStatus: RO\n\ndata\n\n", from_line, "Subject: one\nX-UID: 7\nX-Keywords: Work\n\nb\n\n",
+                from_line, "Subject: two\nX-UID: 3\n\nb\n\n", from_line, "Subject: three\nX-UID: 40\nStatus: R\n\nb\n"));
+    auto f = s.open();
+    CHECK(f->table().uidvalidity() == 1700000000);
+    CHECK(shape(*f) == "7/0 40/8 43/0 ");
+    CHECK(keywords_of(f->table(), *f->table().find(7)) == std::vector<std::string>{"Work"});
+    CHECK(wire(*f, 43) == "Subject: two\r\n\r\nb\r\n");
+}
+
+TEST_CASE("what is appended to an mbox is one mail, whatever its lines and headers say", "[store][mbox]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: one\n\nno line end"));
+    auto f = s.open();
+    CHECK(append(*f, "Subject: two\r\nStatus: RO\r\nX-UID: 99\r\n\r\nFrom me Tue Nov 24 14:00:00 2026\r\n\r\nFrom you Tue Nov 24 14:00:00 2026\r\n", flagged, {"Work"}) == 2);
+    CHECK(wire(*f, 2) == "Subject: two\r\n\r\n>From me Tue Nov 24 14:00:00 2026\r\n\r\n>From you Tue Nov 24 14:00:00 2026\r\n");
+    CHECK(append(*f, "") == 3);
+    CHECK(append(*f, "\r\nonly a body\r\n") == 4);
+    CHECK(wire(*f, 4) == "\r\nonly a body\r\n");
+    CHECK(append(*f, "Subject: head only\r\n") == 5);
+    CHECK(append(*f, "Subject: a\r\n\r\nblank lines\r\n\r\n\r\n") == 6);
+    CHECK(wire(*f, 6) == "Subject: a\r\n\r\nblank lines\r\n\r\n\r\n");
+    const auto before = shape(*f);
+    auto again = s.open();
+    CHECK(shape(*again) == before);
+    CHECK(shape(*again) == "1/0 2/2 3/0 4/0 5/0 6/0 ");
+    CHECK(keywords_of(again->table(), *again->table().find(2)) == std::vector<std::string>{"Work"});
+}
+
+TEST_CASE("expunge takes the mails it was told, also of two that are the same", "[store][mbox]")
+{
+    Spool s;
+    const std::string same = cat(from_line, "Subject: same\n\nbody\n\n");
+    s.write(cat(same, same, from_line, "Subject: last\n\nbody\n\n"));
+    auto f = s.open();
+    auto gone = f->expunge({1, 77});
+    REQUIRE(gone);
+    CHECK(*gone == std::vector<uint32_t>{1});
+    CHECK(shape(*f) == "2/0 3/0 ");
+    CHECK(s.text() == cat(same, from_line, "Subject: last\n\nbody\n\n"));
+    CHECK(wire(*f, 3) == "Subject: last\r\n\r\nbody\r\n");
+    REQUIRE(f->expunge({2, 3}));
+    CHECK(s.text().empty());
+    auto copied = append(*f, "x: y\r\n\r\nz\r\n");
+    auto twice = f->copy({copied}, *f);
+    REQUIRE(twice);
+    CHECK(wire(*f, twice->at(0).to) == "x: y\r\n\r\nz\r\n");
+    CHECK(f->table().find(copied)->id == f->table().find(twice->at(0).to)->id);
+}
+
+TEST_CASE("what is no mbox, a link, or another's is left alone", "[store][mbox]")
+{
+    Spool s;
+    s.write("this is a letter\n");
+    auto index = disk::posix_disk().open_directory(nullptr, s.dir + "/index");
+    REQUIRE(index);
+    MboxPlace place{s.path, std::make_shared<OwnKeeper>(s.path), "uidlog", std::chrono::milliseconds(100)};
+    auto f = MboxFolder::open(place, std::move(*index), []() -> Result<uint32_t> { return 1u; });
+    CHECK_FALSE(f);
+    CHECK(s.text() == "this is a letter\n");
+    REQUIRE(::unlink(s.path.c_str()) == 0);
+    REQUIRE(::symlink("/etc/passwd", s.path.c_str()) == 0);
+    auto again = disk::posix_disk().open_directory(nullptr, s.dir + "/index");
+    REQUIRE(again);
+    CHECK_FALSE(MboxFolder::open(place, std::move(*again), []() -> Result<uint32_t> { return 1u; }));
+}
+
+TEST_CASE("a rewrite that was killed anywhere is made good, and deliveries since then stay", "[store][mbox][crash]")
+{
+    Spool s;
+    std::string text;
+    for (int i = 0; i < 300; ++i) append(text, from_line, "Subject: mail ", i, "\n\n", std::string(static_cast<std::size_t>(i) * 7 % 3000, 'x'), "\n\n");
+    s.write(text);
+    { auto f = s.open(); }
+    int delivered = 0, killed = 0;
+    for (int round = 0; round < 25; ++round) {
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            auto f = s.open();
+            for (uint32_t i = 0;; ++i) {
+                if (!f->change_flags({1 + (i * 37) % 300, 1 + i % 5}, {i % 3 ? FlagChange::How::add : FlagChange::How::set, static_cast<uint8_t>(i % 32), {cat("k", i % 9)}, {}})) ::_exit(1);
+                if (!f->apply()) ::_exit(2);
+            }
+        }
+        ::usleep(20'000 + static_cast<useconds_t>(random_below(40'000)));
+        ::kill(pid, SIGKILL);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        killed += WIFSIGNALED(status);
+        // Another program delivers before we have a chance to look.
+        if (round % 2) s.write(cat(from_line, "Subject: delivery ", delivered++, "\n\nnew\n\n"), O_APPEND);
+        if (round % 5 == 4) {
+            auto f = s.open();
+            REQUIRE(f->table().messages().size() == static_cast<std::size_t>(300 + delivered));
+        }
+    }
+    CHECK(killed == 25);
+    auto f = s.open();
+    std::set<std::string> subjects;
+    for (const Message& m : f->table().messages()) {
+        const std::string mail = wire(*f, m.uid);
+        subjects.insert(mail.substr(0, mail.find('\r')));
+        if (m.uid <= 300) CHECK(mail.starts_with(cat("Subject: mail ", m.uid - 1, '\r')));
+    }
+    CHECK(subjects.size() == static_cast<std::size_t>(300 + delivered));
+    CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 20));
+}
