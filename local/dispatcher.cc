@@ -22,7 +22,6 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr std::size_t max_text = 900;
-constexpr std::size_t max_header = 1 << 20;
 
 Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 {
@@ -232,7 +231,7 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
     auto result = std::make_shared<Expansion>();
     const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
     auto work = [mail, result, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
-        const auto header = queue::read_header(*mail, layout, max_header);
+        const auto header = queue::read_header(*mail, layout, queue::max_header_size);
         if (!header) {
             *result = {Expansion::Kind::deferred, {}, "4.3.0", header.error().text};
             return;

@@ -27,7 +27,6 @@ using Kind = queue::Child::Kind;
 using store::Problem;
 
 constexpr std::size_t max_batch = 50;
-constexpr std::size_t max_header = 1 << 20;
 constexpr int lockd_timeout_ms = 20'000;
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
@@ -173,7 +172,7 @@ bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
 
 void Worker::prepare(Job& job) const
 {
-    auto wire = queue::read_header(job.mail, job.attempt.layout, max_header);
+    auto wire = queue::read_header(job.mail, job.attempt.layout, queue::max_header_size);
     if (!wire) {
         job.broken = wire.error().text;
         return;

@@ -10,7 +10,6 @@ namespace veredus::smtp_client {
 
 namespace {
 
-constexpr uint64_t max_header = 4u << 20;
 constexpr uint64_t small_body = 64 * 1024; // goes out in one write with all around it
 constexpr std::size_t chunk = 64 * 1024;
 constexpr int chunks_per_step = 16; // then other sessions get their turn
@@ -35,7 +34,7 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_
     if (!S_ISREG(st.st_mode) || !within(layout.body_offset, layout.body_size, size) ||
         !within(layout.header_offset, layout.header_size, size))
         return fail("queue file: its parts do not lie within it");
-    std::string header = TRY(queue::read_header(file, layout, max_header));
+    std::string header = TRY(queue::read_header(file, layout, queue::max_header_size));
     const bool one_line = delivered_to.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
     const std::string mark = delivered_to.empty() || !one_line ? std::string() : cat("Delivered-To: ", delivered_to, "\r\n");
     header.insert(0, mark);

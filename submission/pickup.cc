@@ -47,7 +47,7 @@ Result<mail::Address> address_of(std::string_view text)
 
 // One file on its way.
 struct Pickup::Taking {
-    Taking(std::string n, Fd f, uint64_t limit) : name(std::move(n)), file(std::move(f)), parser(limit, crc32c), cutter(queue::max_header_size) {}
+    Taking(std::string n, Fd f, uint64_t limit) : name(std::move(n)), file(std::move(f)), parser(limit, crc32c), cutter(queue::max_intake_header) {}
     std::string name;
     Fd file;
     uint32_t uid = 0;

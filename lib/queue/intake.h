@@ -13,6 +13,10 @@
 
 namespace veredus::queue {
 
+// Bytes of header that a mail may have when it comes in, from wherever. Readers take max_header_size (file.h), which leaves room for
+// what we add to it, so that nothing is queued that cannot be delivered.
+inline constexpr std::size_t max_intake_header = 1u << 20;
+
 // Proof that a mail is durable: only then may a 250 go out.
 class Receipt {
 public:

@@ -472,7 +472,7 @@ Outcome Session::data(const mail::Envelope&)
         log::error("no queue file: ", draft.error().text);
         return judged("DATA", storage_reply(draft.error()));
     }
-    mail_ = std::make_unique<Mail>(std::move(*draft), settings_->header_size * headers_at_once);
+    mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
     const std::string who = user().empty() ? std::string() : cat(", sasl_method=", login_->method, ", sasl_username=", printable(login_->name, 255));
     log::info(mail_->draft.id(), ": client=", client_.label(), who);
     return Reply{354, "", ""};

@@ -9,6 +9,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/queue/intake.h"
 #include "submission/sendmail/content.h"
 #include "submission/sendmail/maildrop.h"
 #include "submission/sendmail/modes.h"
@@ -68,6 +69,8 @@ private:
         Caller caller;
         if (!invocation_.sender) caller = identify();
         const Prepared mail = TRY(prepare(invocation_, cutter_.take_header(), reader_.from_line(), caller, system_clock().wall_us()));
+        if (mail.header.size() > queue::max_intake_header)
+            return unexpected(Error{EX_DATAERR, cat("the header is too long: ", mail.header.size(), " bytes; at most ", queue::max_intake_header, " are taken")});
         encoder_.emplace(mail.envelope);
         encoder_->content(cat(mail.header, "\r\n", cutter_.take_body_start()));
         return {};

@@ -90,7 +90,8 @@ Outcome StandardInputPolicy::end_of_data(const Content&, mail::Envelope&&)
     }
     if (!mail.trouble.empty()) {
         complain(mail.trouble);
-        return refusal(mail.cutter.too_long() ? EX_DATAERR : EX_TEMPFAIL);
+        if (mail.cutter.too_long()) return Reply{552, "5.3.4", "Error: message header too big"};
+        return refusal(EX_TEMPFAIL);
     }
     mail.encoder->end();
     mail.sink->write(mail.encoder->take());     // when it has gone, finish() knows why

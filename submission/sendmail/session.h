@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lib/mail/header.h"
+#include "lib/queue/intake.h"
 #include "lib/smtp/server.h"
 #include "submission/sendmail/maildrop.h"
 
@@ -34,8 +35,9 @@ public:
     void reset() override { mail_.reset(); }
 
 private:
+    static constexpr std::size_t room_for_mending = 4096;    // From, Date, Message-ID
     struct Mail {
-        explicit Mail(const mail::Envelope& e) : envelope(e), cutter(1 << 20) {}
+        explicit Mail(const mail::Envelope& e) : envelope(e), cutter(queue::max_intake_header - room_for_mending) {}
         mail::Envelope envelope;
         mail::HeaderCutter cutter;
         std::optional<Encoder> encoder;
