@@ -1,5 +1,6 @@
 // Scheduler: what becomes of a mail once its recipients are answered: done, deferred, expired, and who is told.
 #include <algorithm>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -40,6 +41,7 @@ void Scheduler::finish(Mail& mail, uint32_t index, uint8_t outcome, std::string 
     MailRecipient& r = mail.recipients[index];
     r.progress = Progress::finished;
     r.outcome = outcome;
+    mail.unrecorded.push_back(index);
     r.dsn = std::move(dsn);
     r.text = printable(text, 1000);
     touch(mail);
@@ -104,9 +106,9 @@ void Scheduler::say(const Mail& mail, uint32_t index, ipc::Outcome outcome, cons
 
 void Scheduler::record_outcomes(Mail& mail)
 {
-    for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
+    for (const uint32_t i : std::exchange(mail.unrecorded, {})) {
         MailRecipient& r = mail.recipients[i];
-        if (r.progress != Progress::finished || r.recorded) continue;
+        if (r.recorded) continue;
         r.recorded = true;
         // The words are kept for a report; a success without them has none.
         const bool words = r.outcome == failed_outcome || r.report_owed;

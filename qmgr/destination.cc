@@ -49,6 +49,83 @@ void Window::set_limit(unsigned limit)
     size_ = std::min(size_, limit);
 }
 
+void Line::add(uint64_t mail, const std::string& sender, const std::string& delivered_to, uint32_t recipient, std::size_t most)
+{
+    const auto after = [this](uint64_t round) {
+        return std::upper_bound(groups_.begin(), groups_.end(), round, [](uint64_t r, const Placed& p) { return r < p.round; });
+    };
+    const auto known = turns_.find(mail);
+    if (known != turns_.end()) {
+        auto last = after(known->second.round);
+        if (last != groups_.begin()) {
+            Group& group = (--last)->group;
+            if (group.mail == mail && group.sender == sender && group.delivered_to == delivered_to && group.recipients.size() < most) {
+                group.recipients.push_back(recipient);
+                return;
+            }
+        }
+    }
+    Turn& turn = turns_[mail];
+    turn.round = turn.groups == 0 ? now_ : std::max(now_, turn.round + 1);
+    ++turn.groups;
+    groups_.insert(after(turn.round), {turn.round, {mail, sender, {recipient}, delivered_to}});
+}
+
+void Line::again(Group group)
+{
+    Turn& turn = turns_[group.mail];
+    turn.round = std::max(now_, turn.round);
+    ++turn.groups;
+    groups_.push_front({now_, std::move(group)});
+}
+
+void Line::left(uint64_t mail)
+{
+    const auto turn = turns_.find(mail);
+    if (turn != turns_.end() && --turn->second.groups == 0) turns_.erase(turn);
+}
+
+void Line::pop_front()
+{
+    now_ = groups_.front().round;
+    left(groups_.front().group.mail);
+    groups_.pop_front();
+}
+
+void Line::drop(uint64_t mail)
+{
+    if (turns_.erase(mail)) std::erase_if(groups_, [&](const Placed& p) { return p.group.mail == mail; });
+}
+
+std::vector<Group> Line::take_all()
+{
+    std::vector<Group> all;
+    all.reserve(groups_.size());
+    for (Placed& p : groups_) all.push_back(std::move(p.group));
+    groups_.clear();
+    turns_.clear();
+    return all;
+}
+
+void Ring::add(Destination& destination, uint64_t mail)
+{
+    const auto [known, fresh] = last_.try_emplace(mail, now_);
+    if (!fresh) known->second = std::max(now_, known->second + 1);
+    entries_.emplace(std::pair{known->second, arrivals_++}, Entry{&destination, mail});
+}
+
+Destination& Ring::take()
+{
+    const auto first = entries_.begin();
+    now_ = first->first.first;
+    const Entry entry = first->second;
+    entries_.erase(first);
+    const auto last = last_.find(entry.mail);
+    if (last != last_.end() && last->second < now_) last_.erase(last);
+    if (entries_.empty()) last_.clear();
+    return *entry.destination;
+}
+
 std::string destination_key(std::string_view transport, std::string_view nexthop)
 {
     return cat(transport, ':', lower(nexthop));

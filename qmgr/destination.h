@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace veredus::qmgr {
@@ -48,6 +51,58 @@ struct Group {
     std::string delivered_to;         // what these are marked with on their way to another host
 };
 
+// Groups in the order of their turn: one of each mail, then the next of each. So a mail with thousands of recipients at
+// one host is in the way of no other mail there (start-time fair queueing, each group of equal size).
+class Line {
+public:
+    bool empty() const { return groups_.empty(); }
+    std::size_t groups() const { return groups_.size(); }
+    std::size_t mails() const { return turns_.size(); }
+    bool has(uint64_t mail) const { return turns_.contains(mail); }
+    // Recipients of one mail that come one after the other, with one sender and mark, share a group up to `most`.
+    void add(uint64_t mail, const std::string& sender, const std::string& delivered_to, uint32_t recipient, std::size_t most);
+    void again(Group group);          // to the very front
+    Group& front() { return groups_.front().group; }
+    void pop_front();
+    void drop(uint64_t mail);
+    std::vector<Group> take_all();
+
+private:
+    struct Placed {
+        uint64_t round = 0;
+        Group group;
+    };
+    struct Turn {
+        uint64_t round = 0;           // of its last group
+        std::size_t groups = 0;
+    };
+    void left(uint64_t mail);
+    std::deque<Placed> groups_;       // by round, then by arrival
+    std::unordered_map<uint64_t, Turn> turns_;
+    uint64_t now_ = 0;                // the round that is served
+};
+
+struct Destination;
+
+// Destinations that have work, in the order of their turn: by the mail that is next there, as in a Line. So a mail to
+// thousands of hosts is in the way of no other mail, and one host with endless mail takes turns with the others.
+class Ring {
+public:
+    bool empty() const { return entries_.empty(); }
+    uint64_t round() const { return entries_.begin()->first.first; }
+    void add(Destination& destination, uint64_t mail);
+    Destination& take();
+
+private:
+    struct Entry {
+        Destination* destination = nullptr;
+        uint64_t mail = 0;
+    };
+    std::map<std::pair<uint64_t, uint64_t>, Entry> entries_;      // by round and arrival
+    std::unordered_map<uint64_t, uint64_t> last_;                 // round of the last entry of each mail
+    uint64_t now_ = 0, arrivals_ = 0;
+};
+
 struct Destination {
     Destination(std::string k, Agent a, Window w) : key(std::move(k)), agent(a), window(w) {}
     std::string key;                  // "smtp:example.org", "local:alice@example.org"
@@ -57,7 +112,7 @@ struct Destination {
     Window window;
     unsigned in_flight = 0;
     unsigned recipients_limit = 50;
-    std::deque<Group> queue;
+    Line queue;
     std::deque<uint64_t> parked;      // mails that are due but not open, because the queue is long enough
     int64_t dead_until_us = 0;        // monotonic
     std::string dead_dsn, dead_text;

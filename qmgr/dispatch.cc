@@ -69,14 +69,8 @@ void Scheduler::enqueue(Mail& mail, Destination& d, uint32_t index)
         count_remote(mail);
     const std::string& sender = mail.effective_sender(r);
     const std::string mark = remote ? mail.forwarded_by(r) : std::string();
-    if (std::find(mail.queued_at.begin(), mail.queued_at.end(), d.hash) == mail.queued_at.end()) mail.queued_at.push_back(d.hash);
-    // Recipients of one routing round meet in the last group of their destination.
-    if (!d.queue.empty() && d.queue.back().mail == mail.number && d.queue.back().sender == sender &&
-        d.queue.back().delivered_to == mark && d.queue.back().recipients.size() < d.recipients_limit) {
-        d.queue.back().recipients.push_back(index);
-    } else {
-        d.queue.push_back({mail.number, sender, {index}, mark});
-    }
+    if (!d.queue.has(mail.number)) mail.queued_at.push_back(d.hash);
+    d.queue.add(mail.number, sender, mark, index, d.recipients_limit);
     if (!no_room) ring(d);
     touch(mail);
 }
@@ -91,7 +85,7 @@ void Scheduler::ring(Destination& d)
 {
     if (d.in_ring || d.queue.empty() || !d.window.room(d.in_flight)) return;
     d.in_ring = true;
-    rings_[d.agent.number()].push_back(&d);
+    rings_[d.agent.number()][d.window.proven()].add(d, d.queue.front().mail);
 }
 
 // A mail whose every open recipient stands in a long queue need not be open: its record waits with the destination.
@@ -105,7 +99,7 @@ bool Scheduler::try_to_park(Mail& mail)
         Destination& d = *found->second;
         where = &d;
         if (mail.no_room) continue;
-        if (d.queue.size() <= enough(d)) return false;      // it stands in that queue itself
+        if (d.queue.mails() <= enough(d)) return false;      // it stands in that queue itself
         // Never the one that is to be sent next: nothing would be left to make room.
         if (d.in_flight == 0 && !d.queue.empty() && d.queue.front().mail == mail.number) return false;
     }
@@ -129,31 +123,38 @@ void Scheduler::unqueue(Mail& mail)
 {
     for (const uint32_t hash : mail.queued_at) {
         const auto found = by_hash_.find(hash);
-        if (found != by_hash_.end()) std::erase_if(found->second->queue, [&](const Group& g) { return g.mail == mail.number; });
+        if (found != by_hash_.end()) found->second->queue.drop(mail.number);
     }
     mail.queued_at.clear();
 }
 
-// Hosts that have not answered yet get three quarters of an agent's attempts: a list full of dead ones, each waiting for
-// its time-out, leaves way for those that answer. And the last quarter of local's is for whoever has few: one user who
-// has much and is slow leaves way for the others.
+// The last quarter of local's attempts is for whoever has few: one user who has much and is slow leaves way for the others.
 bool Scheduler::must_wait(const Destination& d) const
 {
-    const std::size_t agent = d.agent.number();
-    if (d.agent.kind == Agent::Kind::smtp) return !d.window.proven() && unknown_load_[agent] * 4 >= limits_.attempts * 3;
+    if (d.agent.kind == Agent::Kind::smtp) return false;
     const std::size_t few = std::max<std::size_t>(1, limits_.attempts / 20);
-    return d.in_flight >= few && load_[agent] * 4 >= limits_.attempts * 3;
+    return d.in_flight >= few && load_[d.agent.number()] * 4 >= limits_.attempts * 3;
+}
+
+// Hosts that have not answered yet get three quarters of an agent's attempts: a list full of dead ones, each waiting for
+// its time-out, leaves way for those that answer.
+Ring* Scheduler::next_ring(std::size_t agent)
+{
+    auto& [unknown, proven] = rings_[agent];
+    const bool unknown_may = agent == 0 || unknown_load_[agent] * 4 < limits_.attempts * 3;
+    if (unknown.empty() || !unknown_may) return proven.empty() ? nullptr : &proven;
+    return proven.empty() || unknown.round() < proven.round() ? &unknown : &proven;
 }
 
 // One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once.
 void Scheduler::dispatch()
 {
     for (std::size_t agent = 0; agent < rings_.size(); ++agent) {
-        auto& line = rings_[agent];
         std::vector<Destination*> later;
-        while (up_[agent] && load_[agent] < limits_.attempts && !line.empty()) {
-            Destination& d = *line.front();
-            line.pop_front();
+        while (up_[agent] && load_[agent] < limits_.attempts) {
+            Ring* const line = next_ring(agent);
+            if (!line) break;
+            Destination& d = line->take();
             d.in_ring = false;
             if (d.queue.empty() || !d.window.room(d.in_flight)) continue;
             if (must_wait(d)) {
@@ -279,8 +280,8 @@ void Scheduler::agent_down(Agent agent)
             const MailRecipient& r = mail->recipients[index];
             groups[{mail->effective_sender(r), remote ? mail->forwarded_by(r) : std::string()}].push_back(index);
         }
-        for (auto& [like, indexes] : groups) d.queue.push_front({mail->number, like.first, std::move(indexes), like.second});
-        if (std::find(mail->queued_at.begin(), mail->queued_at.end(), d.hash) == mail->queued_at.end()) mail->queued_at.push_back(d.hash);
+        if (!d.queue.has(mail->number)) mail->queued_at.push_back(d.hash);
+        for (auto& [like, indexes] : groups) d.queue.again({mail->number, like.first, std::move(indexes), like.second});
         ring(d);
     }
     if (!lost.empty()) log::warning(lost.size(), " delivery attempts were lost with their agent and will be made again");
@@ -383,7 +384,7 @@ void Scheduler::died(Destination& d, const std::string& dsn, const std::string& 
     d.dead_dsn = dsn;
     d.dead_text = text;
     const std::string said = cat("delivery temporarily suspended: ", text);
-    for (const Group& group : std::exchange(d.queue, {})) {
+    for (const Group& group : d.queue.take_all()) {
         Mail* const mail = find(group.mail);
         if (!mail) continue;
         mail->site = d.hash;

@@ -173,7 +173,11 @@ const std::string& Mail::forwarded_by(const MailRecipient& recipient) const
 
 bool Mail::any_open() const
 {
-    return std::any_of(recipients.begin(), recipients.end(), [](const MailRecipient& r) { return r.open(); });
+    for (std::size_t n = 0; n < recipients.size(); ++n, ++open_at_) {
+        if (open_at_ >= recipients.size()) open_at_ = 0;
+        if (recipients[open_at_].open()) return true;
+    }
+    return false;
 }
 
 bool Mail::all_finished() const

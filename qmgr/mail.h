@@ -69,6 +69,9 @@ public:
     const std::string sender;          // external form
     int64_t active_wall_us = 0, active_mono_us = 0;
     std::vector<MailRecipient> recipients;
+    unsigned questions = 0;            // of it that the router has
+    uint32_t unrouted_from = 0;        // none before it is unrouted
+    std::vector<uint32_t> unrecorded;  // finished, and not in the journal yet
     unsigned waits = 0;                // steps under way that must end before it can be concluded
     unsigned attempts_in_flight = 0;
     unsigned crashes = 0;              // agents that died while they had it
@@ -89,7 +92,7 @@ public:
     const std::string& effective_sender(const MailRecipient& recipient) const { return recipient.sender == "-" ? sender : recipient.sender; }
     // The nearest local recipient above it: a Delivered-To of that name tells the next visit that the mail was here.
     const std::string& forwarded_by(const MailRecipient& recipient) const;
-    bool any_open() const;
+    bool any_open() const;             // cheap when asked again and again
     bool all_finished() const;
     std::size_t open_count() const;    // recipients that are not finished
 
@@ -97,6 +100,7 @@ private:
     static std::string key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin);
     bool comes_from(uint32_t index, uint32_t ancestor) const;
     std::unordered_map<std::string, uint32_t> seen_;
+    mutable std::size_t open_at_ = 0;  // where one was open last
     std::unordered_multimap<uint32_t, uint32_t> also_from_;   // a dropped double: kept one -> the parent that named it again
 };
 

@@ -331,7 +331,7 @@ std::string Public::status()
     const int64_t now = core_.now().mono_us;
     s.each_destination([&](const Destination& d) {
         if (out.size() > page_bytes || (d.queue.empty() && d.parked.empty() && d.in_flight == 0 && !d.window.dead())) return;
-        append(out, "destination ", printable(d.key, 300), " queued ", d.queue.size() + d.parked.size(), " attempts ", d.in_flight, " window ", d.window.size());
+        append(out, "destination ", printable(d.key, 300), " queued ", d.queue.groups() + d.parked.size(), " attempts ", d.in_flight, " window ", d.window.size());
         if (d.window.dead()) append(out, " dead ", std::max<int64_t>(0, (d.dead_until_us - now) / us_per_second), " ", printable(d.dead_text, 300));
         out += '\n';
     });

@@ -12,6 +12,7 @@ namespace veredus::qmgr {
 
 namespace {
 constexpr std::size_t batch_recipients = 50;
+constexpr unsigned questions_of_one_mail = 8;
 constexpr std::size_t batch_bytes = 16'384;     // of a question: its answer must fit into one message too
 
 // "5.1.2 text" of an error: transport's next hop, or of a reply; the class must be one of `classes`.
@@ -25,11 +26,13 @@ std::pair<std::string, std::string> coded(std::string_view text, std::string_vie
 bool goes_to_local(std::string_view transport) { return transport == "local" || transport == "virtual"; }
 }  // namespace
 
+// A few questions at a time, the next when one is answered: a mail with 50,000 recipients leaves the router to others too.
 void Scheduler::route(Mail& mail)
 {
     std::vector<uint32_t> plain, final_ones;
     std::size_t bytes[2] = {0, 0};
-    for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
+    uint32_t i = mail.unrouted_from;
+    for (; i < mail.recipients.size() && mail.questions < questions_of_one_mail; ++i) {
         MailRecipient& r = mail.recipients[i];
         if (r.progress != Progress::unrouted) continue;
         if (r.kind != queue::Child::Kind::address) {
@@ -45,6 +48,7 @@ void Scheduler::route(Mail& mail)
         ask(mail, std::exchange(batch, {}), r.final_route);
         size = 0;
     }
+    mail.unrouted_from = i;
     if (!plain.empty()) ask(mail, std::move(plain), false);
     if (!final_ones.empty()) ask(mail, std::move(final_ones), true);
 }
@@ -57,6 +61,7 @@ void Scheduler::ask(Mail& mail, std::vector<uint32_t> indexes, bool final_only)
     for (const uint32_t i : indexes) request.recipients.push_back(mail.recipients[i].address);
     ++routing_;
     ++mail.waits;
+    ++mail.questions;
     world_.route(std::move(request), [this, id = mail.number, indexes = std::move(indexes)](Result<std::vector<ipc::Route>> answer) {
         --routing_;
         routed(id, indexes, std::move(answer));
@@ -69,6 +74,7 @@ void Scheduler::routed(uint64_t id, const std::vector<uint32_t>& asked, Result<s
     Mail* const mail = find(id);
     if (!mail) return;
     --mail->waits;
+    --mail->questions;
     touch(*mail);
     if (!answer || answer->size() != asked.size()) {
         const std::string why = answer ? "the router answered another question" : answer.error().text;
@@ -79,6 +85,7 @@ void Scheduler::routed(uint64_t id, const std::vector<uint32_t>& asked, Result<s
     }
     for (std::size_t i = 0; i < asked.size(); ++i)
         if (mail->recipients[asked[i]].progress == Progress::routing) apply_route(*mail, asked[i], (*answer)[i]);
+    if (!mail->router_away && !mail->hold_wanted && !mail->remove_wanted) route(*mail);
 }
 
 void Scheduler::router_up()

@@ -171,7 +171,7 @@ void Scheduler::unpark()
             continue;
         }
         parked_ring_.push_back(&d);
-        const std::size_t coming = d.queue.size() + d.in_flight;
+        const std::size_t coming = d.queue.mails() + d.in_flight;
         if (d.window.dead() || d.window.probing() ? coming > 0 : full(d) || coming >= 2 * std::size_t{d.window.size()} + 10) {
             ++fruitless;
             continue;

@@ -1,6 +1,7 @@
 // The scheduler: which mail is tried when and where, and what follows from each verdict. No I/O and no clock of its own.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -122,7 +123,7 @@ private:
     // dispatch.cc: destinations, attempts, verdicts
     Destination& destination(const std::string& transport, const std::string& nexthop, Agent agent);
     std::size_t enough(const Destination& destination) const;
-    bool full(const Destination& d) const { return d.queue.size() >= enough(d); }
+    bool full(const Destination& d) const { return d.queue.mails() >= enough(d); }
     bool remote_is_crowded() const;
     void enqueue(Mail& mail, Destination& destination, uint32_t index);
     void count_remote(Mail& mail);
@@ -131,6 +132,7 @@ private:
     void ring(Destination& destination);
     void dispatch();
     bool must_wait(const Destination& destination) const;
+    Ring* next_ring(std::size_t agent);
     bool send(Destination& destination);
     void take_verdict(Flight& flight, Mail& mail, ipc::Verdict verdict);
     void end_flight(uint64_t number);
@@ -171,7 +173,7 @@ private:
     std::unordered_map<std::string, std::unique_ptr<Destination>> destinations_;
     std::unordered_map<uint32_t, Destination*> by_hash_;
     std::deque<uint64_t> fresh_, ready_;
-    std::vector<std::deque<Destination*>> rings_;      // by agent number: destinations that have work
+    std::vector<std::array<Ring, 2>> rings_;           // by agent number: destinations that have work; [1]: those that have answered
     std::vector<char> up_;
     std::vector<std::size_t> load_, unknown_load_;     // attempts in flight by agent number; those to hosts that never answered
     std::deque<Destination*> parked_ring_;

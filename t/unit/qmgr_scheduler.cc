@@ -159,6 +159,83 @@ TEST_CASE("one host with endless mail takes turns with the others", "[qmgr]")
     CHECK(answered < 20);
 }
 
+TEST_CASE("a mailing to 50,000 recipients delays nobody else's mail: neither at one host nor at many, neither routed nor sent", "[qmgr]")
+{
+    const auto mailing = [](FakeWorld& w, const auto& address) {
+        std::vector<std::string> all;
+        for (int i = 0; i < 50'000; ++i) all.push_back(address(i));
+        return w.put("news@host.example", all);
+    };
+    const auto sent_to = [](const FakeWorld& w, const std::string& address) {
+        return std::any_of(w.sent.begin(), w.sent.end(), [&](const auto& s) { return s.attempt.targets[0].address == address; });
+    };
+    SECTION("at one host")
+    {
+        FakeWorld w;
+        const auto id = mailing(w, [](int i) { return cat("u", i, "@far.example"); });
+        w.scheduler->queued(id_number(id), 0);
+        w.run();
+        w.answer(FakeWorld::delivered, 30);
+        for (int i = 0; i < 20; ++i) {                  // at any time
+            const std::string me = cat("me", i, "@far.example");
+            w.take("s@host.example", {me});
+            std::size_t before = 0;
+            while (!sent_to(w, me) && before < 100) before += w.answer(FakeWorld::delivered, 1);
+            CHECK(before <= 2);
+            w.answer(FakeWorld::delivered, 10);
+        }
+        while (w.answer(FakeWorld::delivered)) {}
+        CHECK(w.files.empty());
+        CHECK(w.attempts == 50'000 / 50 + 20);
+    }
+    SECTION("at as many hosts")
+    {
+        FakeWorld w;
+        const auto id = mailing(w, [](int i) { return cat("u@far", i, ".example"); });
+        w.scheduler->queued(id_number(id), 0);
+        w.run();
+        w.answer(FakeWorld::delivered, 1000);
+        for (int i = 0; i < 20; ++i) {
+            const std::string me = cat("me@other", i, ".example");
+            w.take("s@host.example", {me});
+            // Two agents: what counts is how many places of its own come free before one is its.
+            const Agent its{Agent::Kind::smtp, destination_hash(destination_key("smtp", me.substr(3))) % 2};
+            std::size_t before = 0;
+            for (int n = 0; n < 2000 && !sent_to(w, me); ++n) {
+                if (w.sent.front().agent == its) ++before;
+                w.answer(FakeWorld::delivered, 1);
+            }
+            CHECK(sent_to(w, me));
+            CHECK(before <= 3);
+        }
+        CHECK(w.files.size() == 21);
+        while (w.answer(FakeWorld::delivered)) {}
+        CHECK(w.files.empty());
+    }
+    SECTION("while it is routed")
+    {
+        FakeWorld w;
+        const auto id = mailing(w, [](int i) { return cat("u@far", i, ".example"); });
+        w.scheduler->queued(id_number(id), 0);
+        w.scheduler->pump();
+        CHECK(w.routings <= 10);                         // and not 1,000
+        const auto mine = w.put("s@host.example", {"me@other.example"});
+        w.scheduler->queued(id_number(mine), 0);
+        w.scheduler->pump();
+        CHECK(w.routings <= 11);
+        for (int i = 0; i < 100 && !sent_to(w, "me@other.example"); ++i) {
+            if (std::exchange(w.woken, false)) w.scheduler->pump();
+            auto work = std::move(w.posted.front());
+            w.posted.pop_front();
+            work();
+        }
+        CHECK(sent_to(w, "me@other.example"));
+        CHECK(w.routings < 100);
+        w.run();
+        CHECK(w.routings == 1001);
+    }
+}
+
 TEST_CASE("one user's extensions, commands and files leave way for everybody else's local mail", "[qmgr]")
 {
     FakeWorld w;
