@@ -26,6 +26,7 @@ std::size_t Scheduler::flush(const std::vector<uint64_t>& ids)
         Entry* const e = catalog_.find(id);
         if (!e || e->stage == Stage::held || e->stage == Stage::leaving) continue;
         ++met;
+        e->forced = true;
         const auto d = by_hash_.find(e->site);
         if (d != by_hash_.end()) d->second->window.revive();
         if (e->stage != Stage::timed) continue;

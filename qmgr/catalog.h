@@ -76,7 +76,7 @@ struct Entry {
     uint8_t writer = 0;
     uint8_t skipped = 0;               // times it was put off unopened because its destination was dead
     bool delay_told = false;           // the sender knows that it waits, or wants not to know
-    bool forced = false;               // somebody asked for an attempt now: defer_transports does not stop it
+    bool forced = false;               // somebody asked for an attempt now, also on transports that wait for that
     queue::Place place() const { return {state, writer}; }
 };
 

@@ -18,7 +18,7 @@ void Window::succeeded(unsigned in_flight)
 bool Window::failed()
 {
     ++failed_in_row_;
-    const bool hopeless = !proven_ || probing_ || failed_in_row_ >= size_;
+    const bool hopeless = probing_ || (cohorts_ > 0 && failed_in_row_ >= (proven_ ? size_ * cohorts_ : cohorts_));
     if (size_ > 1) --size_;
     if (hopeless) {
         dead_ = true;
@@ -42,8 +42,9 @@ void Window::revive()
     size_ = initial_;
 }
 
-void Window::set_limit(unsigned limit)
+void Window::set_limit(unsigned limit, unsigned cohorts)
 {
+    cohorts_ = cohorts;
     limit_ = limit;
     initial_ = std::min(initial_, limit);
     size_ = std::min(size_, limit);

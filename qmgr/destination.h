@@ -21,11 +21,11 @@ struct Agent {
 };
 
 // How many attempts may run at once. Grows by one with each success while it is in use, so a good peer gets its limit
-// within a few round trips; shrinks by one with each failure of the site. Dead: a new peer at its first failure, a
-// proven one when a whole window of attempts failed in a row.
+// within a few round trips; shrinks by one with each failure of the site.
 class Window {
 public:
-    Window(unsigned initial, unsigned limit) : initial_(initial < limit ? initial : limit), limit_(limit), size_(initial_) {}
+    // Dead: when `cohorts` windows full of attempts have failed in a row, a new peer after so many attempts; 0: never.
+    Window(unsigned initial, unsigned limit, unsigned cohorts = 1) : cohorts_(cohorts), initial_(initial < limit ? initial : limit), limit_(limit), size_(initial_) {}
     unsigned size() const { return probing_ ? 1 : size_; }
     bool room(unsigned in_flight) const { return !dead_ && in_flight < size(); }
     void succeeded(unsigned in_flight);
@@ -35,10 +35,10 @@ public:
     bool probing() const { return probing_; }
     bool proven() const { return proven_; }   // it has answered
     void revive();                    // someone asked for it (flush)
-    void set_limit(unsigned limit);
+    void set_limit(unsigned limit, unsigned cohorts);
 
 private:
-    unsigned initial_, limit_, size_;
+    unsigned cohorts_, initial_, limit_, size_;
     unsigned failed_in_row_ = 0;
     bool proven_ = false, dead_ = false, probing_ = false;
 };
@@ -112,6 +112,10 @@ struct Destination {
     Window window;
     unsigned in_flight = 0;
     unsigned recipients_limit = 50;
+    int64_t rate_delay_us = 0;        // one attempt at a time, and such a pause after each
+    int64_t not_before_us = 0;        // monotonic; of that pause
+    // May another attempt begin now?
+    bool room(int64_t now_us) const { return window.room(in_flight) && (rate_delay_us == 0 || (in_flight == 0 && now_us >= not_before_us)); }
     Line queue;
     std::deque<uint64_t> parked;      // mails that are due but not open, because the queue is long enough
     int64_t dead_until_us = 0;        // monotonic

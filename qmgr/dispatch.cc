@@ -27,12 +27,13 @@ Destination& Scheduler::destination(const std::string& transport, const std::str
     if (slot) return *slot;
     const bool local = agent.kind == Agent::Kind::local;
     const TransportLimits& limits = limits_.transport(local ? "local" : transport);
-    slot = std::make_unique<Destination>(key, agent, Window(local ? limits.concurrency : limits_.initial_concurrency, limits.concurrency));
+    slot = std::make_unique<Destination>(key, agent, Window(local ? limits.concurrency : limits.initial, limits.concurrency, limits.cohorts));
     slot->hash = destination_hash(key);
     while (slot->hash == 0 || by_hash_.contains(slot->hash)) ++slot->hash;     // another one has it: queues must not be mixed up
     slot->transport = transport;
     slot->nexthop = local ? "" : nexthop;
     slot->recipients_limit = limits.recipients;
+    slot->rate_delay_us = limits.rate_delay_us;
     by_hash_[slot->hash] = slot.get();
     return *slot;
 }
@@ -83,7 +84,7 @@ void Scheduler::count_remote(Mail& mail)
 
 void Scheduler::ring(Destination& d)
 {
-    if (d.in_ring || d.queue.empty() || !d.window.room(d.in_flight)) return;
+    if (d.in_ring || d.queue.empty() || !d.room(world_.now().mono_us)) return;
     d.in_ring = true;
     rings_[d.agent.number()][d.window.proven()].add(d, d.queue.front().mail);
 }
@@ -156,7 +157,7 @@ void Scheduler::dispatch()
             if (!line) break;
             Destination& d = line->take();
             d.in_ring = false;
-            if (d.queue.empty() || !d.window.room(d.in_flight)) continue;
+            if (d.queue.empty() || !d.room(world_.now().mono_us)) continue;
             if (must_wait(d)) {
                 later.push_back(&d);
                 continue;
@@ -373,8 +374,22 @@ void Scheduler::end_flight(uint64_t number)
         --d.in_flight;
         if (was_dead) revived(d);
     }
+    pause(d);
     ring(d);
     drop_if_idle(d);
+}
+
+// The pause of a rate delay begins when an attempt ends.
+void Scheduler::pause(Destination& d)
+{
+    if (d.rate_delay_us == 0) return;
+    d.not_before_us = world_.now().mono_us + d.rate_delay_us;
+    world_.after(d.rate_delay_us, [this, hash = d.hash] {
+        const auto found = by_hash_.find(hash);
+        if (found == by_hash_.end()) return;
+        ring(*found->second);
+        world_.wake();
+    });
 }
 
 // Nobody there: all that waits for it waits for the next probe, by this one finding.
@@ -425,7 +440,7 @@ void Scheduler::revived(Destination& d)
 
 void Scheduler::drop_if_idle(Destination& d)
 {
-    if (!d.idle() || d.in_ring || d.in_parked_ring) return;
+    if (!d.idle() || d.in_ring || d.in_parked_ring || world_.now().mono_us < d.not_before_us) return;
     if (d.agent.kind == Agent::Kind::smtp && destinations_.size() < destinations_kept) return;
     const auto known = by_hash_.find(d.hash);
     if (known != by_hash_.end() && known->second == &d) by_hash_.erase(known);

@@ -27,11 +27,23 @@ Limits read_limits(const conf::Values& v)
     l.attempts = count("qmgr_attempt_limit");
     l.expansion = count("qmgr_expansion_limit");
     l.expansion_depth = count("qmgr_expansion_depth_limit");
-    l.initial_concurrency = count("initial_destination_concurrency");
-    l.other = {count("default_destination_concurrency_limit"), count("default_destination_recipient_limit")};
-    for (const char* name : {"smtp", "relay", "lmtp"})
-        l.transports[name] = {count(cat(name, "_destination_concurrency_limit")), count(cat(name, "_destination_recipient_limit"))};
-    l.transports["local"] = {count("local_destination_concurrency_limit"), 1};
+    const auto transport = [&](std::string_view name, unsigned recipients, unsigned initial) {
+        TransportLimits t;
+        t.concurrency = count(cat(name, "_destination_concurrency_limit"));
+        t.recipients = recipients;
+        t.initial = initial;
+        t.rate_delay_us = micro(cat(name, "_destination_rate_delay").c_str());
+        return t;
+    };
+    for (const char* name : {"smtp", "relay", "lmtp"}) {
+        TransportLimits t = transport(name, count(cat(name, "_destination_recipient_limit")), count(cat(name, "_initial_destination_concurrency")));
+        t.cohorts = count(cat(name, "_destination_concurrency_failed_cohort_limit"));
+        l.transports[name] = t;
+    }
+    l.transports["local"] = transport("local", 1, count("initial_destination_concurrency"));
+    l.other = transport("default", count("default_destination_recipient_limit"), count("initial_destination_concurrency"));
+    l.other.cohorts = l.transports["local"].cohorts = count("default_destination_concurrency_failed_cohort_limit");
+    l.defer_transports = v.list("defer_transports");
     l.bounce_size = static_cast<uint64_t>(v.number("bounce_size_limit"));
     l.myhostname = v.text("myhostname");
     l.myorigin = v.text("myorigin");

@@ -15,6 +15,9 @@ namespace veredus::qmgr {
 struct TransportLimits {
     unsigned concurrency = 20;     // TRANSPORT_destination_concurrency_limit
     unsigned recipients = 50;      // TRANSPORT_destination_recipient_limit: most in one attempt
+    unsigned initial = 5;          // TRANSPORT_initial_destination_concurrency
+    unsigned cohorts = 1;          // TRANSPORT_destination_concurrency_failed_cohort_limit; 0: none
+    int64_t rate_delay_us = 0;     // TRANSPORT_destination_rate_delay
 };
 
 struct Limits {
@@ -27,9 +30,9 @@ struct Limits {
     std::size_t attempts = 500;            // in flight at one agent process
     std::size_t expansion = 50'000;        // recipients that aliases may add to one mail
     unsigned expansion_depth = 50;
-    unsigned initial_concurrency = 5;
     TransportLimits other;
     std::map<std::string, TransportLimits, std::less<>> transports;
+    std::vector<std::string> defer_transports;
     uint64_t bounce_size = 50'000;
     std::string myhostname = "localhost", myorigin = "localhost";
     std::string postmaster = "postmaster";         // 2bounce_notice_recipient

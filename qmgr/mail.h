@@ -77,6 +77,7 @@ public:
     unsigned crashes = 0;              // agents that died while they had it
     uint32_t site = 0;                 // of the last deferral
     std::vector<uint32_t> queued_at;   // hashes of destinations whose queues may hold something of it
+    bool forced = false;               // somebody asked for an attempt now: defer_transports does not stop it
     bool remote = false;               // something of it goes to another host
     bool hold_wanted = false, remove_wanted = false;
     bool no_room = false;              // too much remote mail is open already: back to its record

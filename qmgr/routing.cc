@@ -163,6 +163,13 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
         say(mail, index, ipc::Outcome::delivered, "2.0.0", nexthop.empty() ? "discarded" : printable(nexthop));
         return;
     }
+    const auto& waits = limits_.defer_transports;
+    if (!mail.forced && std::find(waits.begin(), waits.end(), transport) != waits.end()) {
+        mail.site = 0;
+        defer(mail, index, "4.3.2", "deferred transport");
+        say(mail, index, ipc::Outcome::deferred, "4.3.2", "deferred transport");
+        return;
+    }
     if (goes_to_local(transport)) {
         enqueue(mail, destination(transport, local_key(transport, r), {Agent::Kind::local, 0}), index);
         return;

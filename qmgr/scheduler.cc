@@ -1,6 +1,7 @@
 #include "qmgr/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -29,9 +30,10 @@ void Scheduler::set_limits(Limits limits)
 {
     limits_ = std::move(limits);
     for (auto& [key, d] : destinations_) {
-        const TransportLimits& t = limits_.transport(d->transport);
-        d->window.set_limit(t.concurrency);
+        const TransportLimits& t = limits_.transport(d->agent.kind == Agent::Kind::local ? "local" : d->transport);
+        d->window.set_limit(t.concurrency, t.cohorts);
         d->recipients_limit = t.recipients;
+        d->rate_delay_us = t.rate_delay_us;
     }
     world_.wake();
 }
@@ -259,6 +261,7 @@ void Scheduler::start(Mail& mail, Entry& entry)
     const Now now = world_.now();
     mail.active_wall_us = now.wall_us;
     mail.active_mono_us = now.mono_us;
+    mail.forced = std::exchange(entry.forced, false);
     entry.stage = Stage::active;
     unrouted_.erase(entry.id);
     if (mail.envelope.arrival_us > 0) entry.arrival_us = mail.envelope.arrival_us;

@@ -138,6 +138,7 @@ private:
     void end_flight(uint64_t number);
     void died(Destination& destination, const std::string& dsn, const std::string& text);
     void revived(Destination& destination);
+    void pause(Destination& destination);
     void drop_if_idle(Destination& destination);
 
     // conclude.cc: what becomes of a mail

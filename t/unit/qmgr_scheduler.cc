@@ -98,6 +98,75 @@ TEST_CASE("a window shrinks with each failure of the site and dies when all of i
     CHECK(fresh.failed());                 // never answered: dead at its first failure
 }
 
+TEST_CASE("a failed cohort limit of n bears n windows of failures, 0 any number", "[qmgr]")
+{
+    struct Row {
+        unsigned cohorts, fresh, proven;      // failures in a row until death
+    };
+    for (const Row& row : {Row{1, 1, 3}, Row{2, 2, 4}, Row{3, 3, 5}}) {
+        Window fresh(5, 20, row.cohorts), proven(5, 20, row.cohorts);
+        proven.succeeded(0);
+        INFO(row.cohorts);
+        for (unsigned i = 1; i <= row.fresh; ++i) CHECK(fresh.failed() == (i == row.fresh));
+        unsigned n = 1;
+        while (!proven.failed()) ++n;
+        CHECK(n >= row.proven);
+        CHECK(proven.dead());
+    }
+    Window never(5, 20, 0);
+    for (int i = 0; i < 100; ++i) REQUIRE_FALSE(never.failed());
+    CHECK(never.room(0));
+    CHECK_FALSE(never.room(1));
+}
+
+TEST_CASE("a rate delay makes one attempt at a time, with a pause after each", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.transports["smtp"].rate_delay_us = 10 * second;
+    w.restart();
+    for (int i = 0; i < 100; ++i) w.take("s@host.example", {cat("u", i, "@slow.example")});
+    w.take("s@host.example", {"me@host.example"});
+    CHECK(w.in_flight_to("slow.example") == 1);
+    CHECK(w.targets().size() == 2);                  // local mail has no such pause
+    w.pass(60 * second);
+    CHECK(w.in_flight_to("slow.example") == 1);
+    const int64_t begin = w.mono;
+    w.answer(FakeWorld::delivered);
+    CHECK(w.sent.empty());
+    w.pass(9 * second);
+    CHECK(w.sent.empty());
+    w.pass(1 * second);
+    CHECK(w.in_flight_to("slow.example") == 1);
+    while (!w.files.empty() && w.mono - begin < 2000 * second) {
+        w.answer(FakeWorld::delivered, 1);
+        w.pass(1 * second);
+    }
+    CHECK(w.files.empty());
+    CHECK(w.mono - begin >= 980 * second);
+    CHECK(w.attempts == 101);
+}
+
+TEST_CASE("mail for defer_transports waits until somebody asks for it", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.defer_transports = {"smtp"};
+    w.restart();
+    const auto id = w.take("s@host.example", {"u@far.example", "v@host.example"});
+    CHECK(w.targets() == std::vector<std::string>{"v@host.example"});
+    w.answer(FakeWorld::delivered);
+    w.pass(3600 * second);
+    CHECK(w.sent.empty());
+    CHECK(w.waits(id));
+    CHECK(w.said_has("to=<u@far.example>, relay=none"));
+    CHECK(w.said_has("dsn=4.3.2, status=deferred (deferred transport)"));
+    CHECK(w.scheduler->flush_all() == 1);
+    w.run();
+    CHECK(w.targets() == std::vector<std::string>{"u@far.example"});
+    w.answer(greylisted);
+    w.pass(7200 * second);                            // asked for once, not for ever
+    CHECK(w.sent.empty());
+}
+
 TEST_CASE("a dead host gets one attempt for all its mail, and later one probe", "[qmgr]")
 {
     FakeWorld w;
