@@ -10,6 +10,7 @@
 
 #include "lib/disk/disk.h"
 #include "lib/store/folder.h"
+#include "lib/store/mbox.h"
 
 namespace veredus::store {
 
@@ -41,5 +42,14 @@ public:
 // A Maildir++ tree at `path` (made when it is missing, with its parents there): INBOX is the directory itself, folder A.B is ".A.B"
 // in it, names in modified UTF-7, subscriptions in "subscriptions", as Courier and Dovecot have it.
 Result<std::unique_ptr<Mailbox>> open_maildir(const std::string& path);
+
+struct MboxPlaces {
+    std::string inbox;                             // /var/mail/USER, or a file of the home
+    std::shared_ptr<MboxKeeper> keeper;            // of its dotlock; nothing: the owner's own hands (lib/store/mbox.h)
+    std::string folders;                           // directory of the other folders, ~/mail; it need not be there
+    std::string home;                              // .veredus/ in it has the index
+};
+// Folder a/b is the file a/b below `folders`, names in modified UTF-7, subscriptions in ".subscriptions" there.
+Result<std::unique_ptr<Mailbox>> open_mbox(MboxPlaces places);
 
 }  // namespace veredus::store

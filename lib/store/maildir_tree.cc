@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <set>
 
-#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/mail/utf7.h"
 #include "lib/store/beneath.h"
 #include "lib/store/dovecot.h"
+#include "lib/store/index_lock.h"
 #include "lib/store/maildir_folder.h"
 #include "lib/store/mailbox.h"
 
@@ -69,26 +69,6 @@ Result<void> remove_tree(const disk::Directory& parent, const std::string& name,
     return fail_errno(cat("remove ", parent.path, '/', name));
 }
 
-// Held while the tree or its text files change.
-class TreeLock {
-public:
-    static Result<TreeLock> take(const disk::Directory& index)
-    {
-        Fd fd(::openat(index.fd.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-        if (!fd) return fail_errno(cat("open ", index.path, "/lock"));
-        struct flock lock {};
-        lock.l_type = F_WRLCK;
-        lock.l_whence = SEEK_SET;
-        while (::fcntl(fd.get(), F_OFD_SETLKW, &lock) != 0)
-            if (errno != EINTR) return fail_errno(cat("lock ", index.path, "/lock"));
-        return TreeLock(std::move(fd));
-    }
-
-private:
-    explicit TreeLock(Fd fd) : fd_(std::move(fd)) {}
-    Fd fd_;
-};
-
 Unexpected no_folder(std::string_view name) { return fail_errno(cat("folder ", printable(name)), ENOENT); }
 
 class MaildirTree final : public Mailbox {
@@ -135,7 +115,7 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);
         const auto directory = directory_of(name);
         if (!directory) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const TreeLock lock = TRY(TreeLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index_));
         if (TRY(is_folder(*directory))) return fail_errno(cat("folder ", printable(name)), EEXIST);
         // Whole before it has its name: nobody sees a folder without its parts, nor one of a crash.
         const std::string draft = cat("new.", hex_upper(random_u64(), 16));
@@ -157,7 +137,7 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("INBOX cannot be removed", EPERM);
         const auto directory = directory_of(name);
         if (!directory) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const TreeLock lock = TRY(TreeLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index_));
         if (!TRY(is_folder(*directory))) return no_folder(name);
         // Gone at once, whole; what a crash leaves of it is swept at the next start.
         const std::string grave = cat("gone.", hex_upper(random_u64(), 16));
@@ -175,7 +155,7 @@ public:
         if (!source) return fail_errno(cat("folder name ", printable(from)), EINVAL);
         if (cat(*target, separator_char).starts_with(cat(*source, separator_char)))
             return fail_errno(cat("folder ", printable(from), " into itself"), *target == *source ? EEXIST : EINVAL);
-        const TreeLock lock = TRY(TreeLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index_));
         const std::vector<std::string> directories = TRY(dot_directories(root_));
         std::vector<std::pair<std::string, std::string>> moves;
         for (const auto& directory : directories) {
@@ -210,7 +190,7 @@ public:
     Result<void> subscribe(std::string_view name, bool on) override
     {
         if (!is_name(name)) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const TreeLock lock = TRY(TreeLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index_));
         const std::vector<std::string> before = TRY(subscriptions());
         std::set<std::string> names(before.begin(), before.end());
         const std::string own = iequals(name, "INBOX") ? "INBOX" : std::string(name);
@@ -246,7 +226,7 @@ public:
         if (!names) return;
         const bool any = std::any_of(names->begin(), names->end(), [](const auto& n) { return n.starts_with("new.") || n.starts_with("gone."); });
         if (!any) return;
-        const auto lock = TreeLock::take(index_);
+        const auto lock = IndexLock::take(index_);
         if (!lock) return;
         for (const auto& name : *names)
             if (name.starts_with("new.") || name.starts_with("gone.")) (void)remove_tree(index_, name);
@@ -303,18 +283,6 @@ private:
         // The folder may outlive this tree: shared among the copies of the function alone.
         auto index = std::make_shared<disk::Directory>(TRY(open_beneath(index_, ".")));
         return MaildirFolder::open(std::move(dir), [index] { return new_uidvalidity(*index); });
-    }
-
-    // Later than every one before, whatever the clock says (RFC 9051 §2.3.1.1).
-    static Result<uint32_t> new_uidvalidity(const disk::Directory& dir)
-    {
-        const TreeLock lock = TRY(TreeLock::take(dir));
-        const auto last = TRY(read_small(dir, "uidvalidity", 64));
-        const uint32_t before = last ? parse_number<uint32_t>(trim(*last), UINT32_MAX - 1).value_or(0) : 0;
-        const auto now = static_cast<uint32_t>(system_clock().wall_us() / us_per_second);
-        const uint32_t next = std::max(now, before + 1);
-        TRY(replace_file(dir, "uidvalidity", cat(next, '\n')));
-        return next;
     }
 
     Result<void> move_inbox(std::string_view to)

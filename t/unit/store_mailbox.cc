@@ -199,3 +199,97 @@ TEST_CASE("what a crash left of a folder is swept, and a forgotten index is made
     CHECK((*f)->table().uidvalidity() > before);
     CHECK((*f)->table().messages().size() == 1);
 }
+
+TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]")
+{
+    Home h;
+    const auto open = [&] {
+        MboxPlaces places;
+        places.inbox = h.path + "/inbox";
+        places.folders = h.path + "/mail";
+        places.home = h.path;
+        auto box = open_mbox(std::move(places));
+        INFO((box ? "" : box.error().text));
+        REQUIRE(box);
+        h.box = std::move(*box);
+    };
+    open();
+    CHECK(h.names() == "INBOX ");
+    struct stat st {};
+    CHECK(::stat((h.path + "/mail").c_str(), &st) != 0);      // nothing before it is needed
+    CHECK(h.box->subscriptions().value().empty());
+    REQUIRE(h.box->create("Work/Entwürfe"));
+    REQUIRE(h.box->create("Sent"));
+    CHECK(code(h.box->create("Sent")) == EEXIST);
+    CHECK(h.names() == "INBOX Sent Work!+ Work/Entwürfe ");
+    uint32_t validity = 0;
+    {
+        auto f = h.box->open("Work/Entwürfe");
+        REQUIRE(f);
+        append_to(**f, "Subject: x\r\n\r\nbody\r\n");
+        auto inbox = h.box->open("inbox");
+        REQUIRE(inbox);
+        REQUIRE((*f)->copy({1}, **inbox));
+        validity = (*f)->table().uidvalidity();
+        CHECK((*inbox)->table().uidvalidity() > validity);
+    }
+    CHECK(code(h.box->rename("Work", "Play")) == 0);
+    CHECK(h.names() == "INBOX Play!+ Play/Entwürfe Sent ");
+    {
+        auto f = h.box->open("Play/Entwürfe");
+        REQUIRE(f);
+        CHECK((*f)->table().uidvalidity() == validity);
+        CHECK((*f)->table().messages().size() == 1);
+    }
+    CHECK(code(h.box->rename("INBOX", "Old")) == 0);
+    CHECK((*h.box->open("INBOX"))->table().messages().empty());
+    CHECK((*h.box->open("Old"))->table().messages().size() == 1);
+    CHECK(code(h.box->remove("Old")) == 0);
+    CHECK(code(h.box->remove("Old")) == ENOENT);
+    REQUIRE(h.box->create("Old"));
+    CHECK((*h.box->open("Old"))->table().messages().empty());
+    REQUIRE(h.box->subscribe("Play/Entwürfe", true));
+    CHECK(read_file(h.path + "/mail/.subscriptions", 1000).value() == "Play/Entw&APw-rfe\n");
+    for (const char* bad : {"../x", "a/../b", "/etc/passwd", "a//b", ".x", "a/.x", "x.lock", "a\nb", "", "\xff"}) {
+        INFO(bad);
+        CHECK_FALSE(h.box->is_name(bad));
+        CHECK(code(h.box->create(bad)) == EINVAL);
+        CHECK(code(h.box->remove(bad)) == EINVAL);
+        CHECK_FALSE(h.box->open(bad));
+    }
+    REQUIRE(::symlink("/etc", (h.path + "/mail/out").c_str()) == 0);
+    CHECK_FALSE(h.box->open("out/passwd"));
+    CHECK(code(h.box->create("out/x")) != 0);
+}
+
+TEST_CASE("mails move between a Maildir and an mbox and keep what they are", "[store][mailbox][mbox]")
+{
+    Home h;
+    MboxPlaces places;
+    places.inbox = h.path + "/inbox";
+    places.folders = h.path + "/mail";
+    places.home = h.path;
+    auto other = open_mbox(std::move(places));
+    REQUIRE(other);
+    auto from = h.box->open("INBOX"), to = (*other)->open("INBOX");
+    REQUIRE(from);
+    REQUIRE(to);
+    append_to(**from, "Subject: x\r\n\r\nbody\r\n");
+    REQUIRE((*from)->change_flags({1}, {FlagChange::How::add, flagged, {"Work"}, {}}));
+    const uint64_t id = (*from)->table().find(1)->id;
+    const int64_t date = (*from)->received(1).value();
+    REQUIRE((*from)->move({1}, **to));
+    CHECK((*from)->table().messages().empty());
+    const auto check = [&](Folder& f, uint32_t uid) {
+        const Message* m = f.table().find(uid);
+        REQUIRE(m);
+        CHECK(m->flags == flagged);
+        CHECK(m->id == id);
+        CHECK(keywords_of(f.table(), *m) == std::vector<std::string>{"Work"});
+        CHECK(f.received(uid).value() == date);
+        CHECK((*f.open(uid))->read(0, 100).value() == "Subject: x\r\n\r\nbody\r\n");
+    };
+    check(**to, 1);
+    REQUIRE((*to)->move({1}, **from));
+    check(**from, 2);
+}

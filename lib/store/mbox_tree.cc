@@ -1,0 +1,293 @@
+// An mbox user's folders: the inbox where deliveries put it, the others as files below a directory of the home.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "lib/base/text.h"
+#include "lib/mail/utf7.h"
+#include "lib/store/beneath.h"
+#include "lib/store/dovecot.h"
+#include "lib/store/index_lock.h"
+#include "lib/store/mailbox.h"
+#include "lib/store/mbox_folder.h"
+
+namespace veredus::store {
+
+namespace {
+
+constexpr char separator_char = '/';
+constexpr std::size_t max_folders = 100'000;
+constexpr int max_depth = 20;
+constexpr std::size_t max_subscriptions_file = 1u << 24;
+constexpr char subscriptions_name[] = ".subscriptions";      // Dovecot's name for it here
+constexpr char inbox_log[] = "inbox";
+
+disk::Disk& disk() { return disk::posix_disk(); }
+Unexpected bad_name(std::string_view name) { return fail_errno(cat("folder name ", printable(name)), EINVAL); }
+
+// The UID log's name: the path with its slashes escaped.
+std::string log_of(std::string_view path)
+{
+    std::string out = "f.";
+    for (const char c : path) {
+        if (c == '/') out += "%2F";
+        else if (c == '%') out += "%25";
+        else out += c;
+    }
+    return out;
+}
+
+class MboxTree final : public Mailbox {
+public:
+    MboxTree(MboxPlaces places, disk::Directory index) : places_(std::move(places)), index_(std::move(index)) {}
+
+    char separator() const override { return separator_char; }
+    bool is_name(std::string_view name) const override { return iequals(name, "INBOX") || path_of(name).has_value(); }
+
+    Result<std::vector<Listed>> list() override
+    {
+        std::vector<Listed> out{{"INBOX", true, false}};
+        auto root = root_directory(false);
+        if (!root && root.error().code == ENOENT) return out;
+        if (!root) return unexpected(std::move(root).error());
+        std::vector<Listed> below;
+        TRY(walk(*root, "", below, 0));
+        std::sort(below.begin(), below.end(), [](const Listed& a, const Listed& b) { return a.name < b.name; });
+        for (auto& each : below)
+            if (!iequals(each.name, "INBOX")) out.push_back(std::move(each));
+        return out;
+    }
+
+    Result<std::unique_ptr<Folder>> open(std::string_view name) override
+    {
+        MboxPlace place;
+        if (iequals(name, "INBOX")) {
+            place.path = places_.inbox;
+            place.log_name = inbox_log;
+            place.keeper = places_.keeper;
+        } else {
+            const auto path = path_of(name);
+            if (!path) return bad_name(name);
+            if (!TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), ENOENT);
+            place.path = cat(places_.folders, '/', *path);
+            place.log_name = log_of(*path);
+        }
+        if (!place.keeper) place.keeper = std::make_shared<OwnKeeper>(place.path);
+        auto index = TRY(open_beneath(index_, "."));
+        auto numbers = std::make_shared<disk::Directory>(TRY(open_beneath(index_, ".")));    // shared by the copies of the function
+        std::unique_ptr<Folder> folder = TRY(MboxFolder::open(std::move(place), std::move(index), [numbers] { return new_uidvalidity(*numbers); }));
+        TRY(folder->refresh());
+        return folder;
+    }
+
+    Result<void> create(std::string_view name) override
+    {
+        if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);
+        const auto path = path_of(name);
+        if (!path) return bad_name(name);
+        const IndexLock lock = TRY(IndexLock::take(index_));
+        if (TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), EEXIST);
+        const auto [dir, leaf] = TRY(parent_of(*path, true));
+        TRY(forget_log(*path));                        // of a folder that others removed
+        auto made = disk().create(dir, leaf, 0600);
+        if (!made) return unexpected(std::move(made).error());
+        return disk().sync(dir);
+    }
+
+    Result<void> remove(std::string_view name) override
+    {
+        if (iequals(name, "INBOX")) return fail_errno("INBOX cannot be removed", EPERM);
+        const auto path = path_of(name);
+        if (!path) return bad_name(name);
+        const IndexLock lock = TRY(IndexLock::take(index_));
+        if (!TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), ENOENT);
+        const auto [dir, leaf] = TRY(parent_of(*path, false));
+        TRY(disk().unlink(dir, leaf));
+        TRY(disk().sync(dir));
+        return forget_log(*path);
+    }
+
+    Result<void> rename(std::string_view from, std::string_view to) override
+    {
+        if (iequals(to, "INBOX")) return fail_errno("folder INBOX", EEXIST);
+        const auto target = path_of(to);
+        if (!target) return bad_name(to);
+        if (iequals(from, "INBOX")) return move_inbox(to);
+        const auto source = path_of(from);
+        if (!source) return bad_name(from);
+        if (*source == *target) return fail_errno(cat("folder ", printable(to)), EEXIST);
+        if (target->starts_with(*source + '/')) return fail_errno(cat("folder ", printable(from), " into itself"), EINVAL);
+        const IndexLock lock = TRY(IndexLock::take(index_));
+        const auto [from_dir, from_leaf] = TRY(parent_of(*source, false));
+        const auto [to_dir, to_leaf] = TRY(parent_of(*target, true));
+        TRY(disk().rename_new(from_dir, from_leaf, to_dir, to_leaf));
+        TRY(disk().sync(to_dir));
+        TRY(disk().sync(from_dir));
+        return rename_logs(*source, *target);
+    }
+
+    Result<std::vector<std::string>> subscriptions() override
+    {
+        std::set<std::string> out;
+        auto root = root_directory(false);
+        if (!root && root.error().code == ENOENT) return std::vector<std::string>();
+        if (!root) return unexpected(std::move(root).error());
+        const auto text = TRY(read_small(*root, subscriptions_name, max_subscriptions_file));
+        if (text)
+            for (const auto& line : parse_subscriptions(*text, separator_char)) {
+                const auto name = mail::from_utf7(line);
+                out.insert(iequals(line, "INBOX") ? "INBOX" : name ? *name : line);
+            }
+        return std::vector<std::string>(out.begin(), out.end());
+    }
+
+    Result<void> subscribe(std::string_view name, bool on) override
+    {
+        if (!is_name(name)) return bad_name(name);
+        const IndexLock lock = TRY(IndexLock::take(index_));
+        const std::vector<std::string> before = TRY(subscriptions());
+        std::set<std::string> names(before.begin(), before.end());
+        const std::string own = iequals(name, "INBOX") ? "INBOX" : std::string(name);
+        if (on ? !names.insert(own).second : names.erase(own) == 0) return {};
+        std::string out;
+        for (const auto& each : names) append(out, mail::to_utf7(each).value_or(each), '\n');
+        const disk::Directory root = TRY(root_directory(true));
+        return replace_file(root, subscriptions_name, out);
+    }
+
+    Result<void> forget_index(std::string_view name) override
+    {
+        if (iequals(name, "INBOX")) return forget(inbox_log);
+        const auto path = path_of(name);
+        if (!path) return bad_name(name);
+        return forget_log(*path);
+    }
+
+private:
+    // "a/b" in modified UTF-7; nothing: not a name. No part begins with a dot, or looks like a lock.
+    static std::optional<std::string> path_of(std::string_view name)
+    {
+        if (name.empty() || iequals(name, "INBOX")) return std::nullopt;
+        const auto parts = split_on(name, separator_char);
+        if (parts.size() > max_depth) return std::nullopt;
+        std::string out;
+        for (const auto part : parts) {
+            if (part.empty() || part.front() == '.' || part.ends_with(".lock")) return std::nullopt;
+            for (const char c : part)
+                if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return std::nullopt;
+            const auto encoded = mail::to_utf7(part);
+            if (!encoded || encoded->size() > 200) return std::nullopt;
+            // base64 of modified UTF-7 has a comma where others have a slash
+            append(out, out.empty() ? "" : "/", *encoded);
+        }
+        if (log_of(out).size() > 200) return std::nullopt;
+        return out;
+    }
+
+    Result<disk::Directory> root_directory(bool make) const
+    {
+        auto root = disk().open_directory(nullptr, places_.folders);
+        if (root || root.error().code != ENOENT || !make) return root;
+        const auto slash = places_.folders.find_last_of('/');
+        const disk::Directory parent = TRY(disk().open_directory(nullptr, slash == std::string::npos ? "." : slash == 0 ? "/" : places_.folders.substr(0, slash)));
+        return make_beneath(parent, places_.folders.substr(slash == std::string::npos ? 0 : slash + 1));
+    }
+
+    Result<std::pair<disk::Directory, std::string>> parent_of(const std::string& path, bool make) const
+    {
+        disk::Directory dir = TRY(root_directory(make));
+        const auto parts = split_on(path, '/');
+        for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+            auto next = make ? make_beneath(dir, std::string(parts[i])) : open_beneath(dir, std::string(parts[i]));
+            if (!next) return unexpected(std::move(next).error());
+            dir = std::move(*next);
+        }
+        return std::pair<disk::Directory, std::string>(std::move(dir), std::string(parts.back()));
+    }
+
+    Result<bool> is_file(const std::string& path) const
+    {
+        auto parent = parent_of(path, false);
+        if (!parent && (parent.error().code == ENOENT || parent.error().code == ENOTDIR)) return false;
+        if (!parent) return unexpected(std::move(parent).error());
+        const auto info = disk().stat(parent->first, parent->second);
+        if (!info && info.error().code == ENOENT) return false;
+        if (!info) return unexpected(info.error());
+        return bool{info->regular};
+    }
+
+    Result<void> walk(const disk::Directory& dir, const std::string& prefix, std::vector<Listed>& out, int depth) const
+    {
+        const std::vector<std::string> names = TRY(disk().list(dir));
+        for (const auto& file : names) {
+            const auto part = mail::from_utf7(file);
+            const std::string name = prefix + part.value_or("");
+            if (!part || !path_of(name) || out.size() >= max_folders) continue;
+            const auto info = disk().stat(dir, file);
+            if (!info) continue;
+            if (info->regular) {
+                out.push_back({name, true, false});
+                continue;
+            }
+            if (depth >= max_depth || !TRY(is_directory(dir, file))) continue;
+            const disk::Directory below = TRY(open_beneath(dir, file));
+            const std::size_t before = out.size();
+            out.push_back({name, false, false});
+            TRY(walk(below, name + separator_char, out, depth + 1));
+            out[before].children = out.size() > before + 1;
+        }
+        return {};
+    }
+
+    Result<void> forget(const std::string& log)
+    {
+        for (const char* tail : {"", ".tail"})
+            if (auto done = disk().unlink(index_, log + tail); !done && done.error().code != ENOENT) return done;
+        return disk().sync(index_);
+    }
+    Result<void> forget_log(const std::string& path) { return forget(log_of(path)); }
+
+    Result<void> rename_logs(const std::string& from, const std::string& to)
+    {
+        const std::vector<std::string> names = TRY(disk().list(index_));
+        const std::string source = log_of(from), target = log_of(to);
+        for (const auto& name : names) {
+            const bool own = name == source || name == source + ".tail";
+            if (!own && !name.starts_with(source + "%2F")) continue;
+            TRY(disk().rename(index_, name, index_, target + name.substr(source.size())));
+        }
+        return disk().sync(index_);
+    }
+
+    Result<void> move_inbox(std::string_view to)
+    {
+        TRY(create(to));
+        auto inbox = TRY(open("INBOX"));
+        auto target = TRY(open(to));
+        std::vector<uint32_t> uids;
+        for (const Message& m : inbox->table().messages()) uids.push_back(m.uid);
+        auto moved = inbox->move(uids, *target);
+        if (!moved) return unexpected(std::move(moved).error());
+        return {};
+    }
+
+    MboxPlaces places_;
+    disk::Directory index_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mailbox>> open_mbox(MboxPlaces places)
+{
+    const disk::Directory home = TRY(disk().open_directory(nullptr, places.home));
+    auto index = TRY(make_beneath(home, ".veredus"));
+    std::unique_ptr<Mailbox> out = std::make_unique<MboxTree>(std::move(places), std::move(index));
+    return out;
+}
+
+}  // namespace veredus::store
