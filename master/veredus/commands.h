@@ -36,6 +36,7 @@ int config(const Common&, int argc, char** argv);
 int explain(const Common&, int argc, char** argv);
 int queue(const Common&, int argc, char** argv);
 int flush(const Common&, int argc, char** argv);
+int mailbox(const Common&, int argc, char** argv);
 int passwd(const Common&, int argc, char** argv);
 int authenticate(const Common&, int argc, char** argv);
 
