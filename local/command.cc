@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -70,9 +71,12 @@ struct Pipes {
 
 // In the child: only what the command shall see, then become it.
 [[noreturn]] void become(const Pipes& pipes, const std::vector<std::string>& words, const std::string& line, const std::vector<std::string>& environment,
-                         const std::string& directory)
+                         const std::string& directory, pid_t worker)
 {
     ::setpgid(0, 0);
+    // Should the worker be killed, half a mail must not look like a whole one: the command goes first.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != worker) ::_exit(EX_TEMPFAIL);
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -293,9 +297,9 @@ Ending run_command(const std::string& line, const std::vector<std::string>& envi
     const auto words = split_command(line);
     auto pipes = Pipes::open();
     if (!pipes) return {Ending::How::not_started, 0, pipes.error().text};
-    const pid_t pid = ::fork();
+    const pid_t self = ::getpid(), pid = ::fork();
     if (pid < 0) return {Ending::How::not_started, 0, fail_errno("fork").error.text};
-    if (pid == 0) become(*pipes, words, line, environment, rules.directory);
+    if (pid == 0) become(*pipes, words, line, environment, rules.directory, self);
     ::setpgid(pid, pid);    // whoever of both comes first
     pipes->in_read.reset();
     pipes->out_write.reset();

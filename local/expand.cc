@@ -216,6 +216,8 @@ Result<Include> read_include(const std::string& path, std::size_t limit)
     if (!path.starts_with('/')) return fail(cat(what, ": not an absolute path"));
     const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     struct stat st {};
+    // local's dispatcher reads the lists of aliases with no right but everyone's.
+    if (!file && errno == EACCES) return fail_errno(cat(what, ": it and the directories above it must be readable by everyone"), EACCES);
     if (!file || ::fstat(file.get(), &st) < 0) return fail_errno(what);
     if (!S_ISREG(st.st_mode)) return fail(cat(what, ": not a regular file"));
     if (st.st_mode & S_IWOTH) return fail(cat(what, ": everyone may write to it; chmod o-w ", path));

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,13 +13,17 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <vector>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/daemon/children.h"
 #include "lib/daemon/rights.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/start.h"
@@ -34,10 +39,14 @@ constexpr int channel_fd = 4;
 
 using ServeFunction = std::function<int(const conf::Values&, const ipc::Serve&, Fd)>;
 
-void reap()
+// How long a process may take to end once nobody listens to it any more.
+constexpr int64_t grace_us = 5 * us_per_second;
+
+void reap(Children& children)
 {
     int status = 0;
     for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+        children.waited_for(pid);
         if (WIFSIGNALED(status)) log::warning("process of a user, pid ", pid, ", killed by signal ", WTERMSIG(status));
         if (WIFEXITED(status) && WEXITSTATUS(status) == EX_OSERR) log::warning("process of a user, pid ", pid, ", could not start");
     }
@@ -65,6 +74,17 @@ Result<void> become_user(const ipc::Serve& who)
     return forbid_tracing();
 }
 
+// The zygote holds a descriptor for each of its children; these begin with what master gave it.
+rlimit given_files{};
+
+void allow_many_files()
+{
+    if (::getrlimit(RLIMIT_NOFILE, &given_files) < 0) log::fatal_exit(EX_OSERR, "getrlimit");
+    rlimit more = given_files;
+    more.rlim_cur = std::max<rlim_t>(more.rlim_cur, std::min<rlim_t>(more.rlim_max, 131'072));
+    (void)::setrlimit(RLIMIT_NOFILE, &more);    // else fewer processes at a time
+}
+
 // Never returns. Privilege gain stays allowed: a command of .forward must be able to call sendmail.
 [[noreturn]] void child(const conf::Values& values, const ipc::Serve& who, Fd channel, const ServeFunction& serve)
 {
@@ -74,6 +94,7 @@ Result<void> become_user(const ipc::Serve& who)
     for (const int number : {SIGCHLD, SIGTERM, SIGHUP, SIGINT}) ::signal(number, SIG_DFL);
     ::setsid();
     ::umask(077);
+    ::setrlimit(RLIMIT_NOFILE, &given_files);
     ::prctl(PR_SET_NAME, who.name, 0, 0, 0);    // so that ps and top tell the processes of users apart
     int log_fd = log::target_fd();
     if (log_fd == control_fd || log_fd == channel_fd) log_fd = -1;    // cannot be: the log was opened after both were taken
@@ -92,16 +113,17 @@ Result<void> become_user(const ipc::Serve& who)
     ::_exit(status);
 }
 
-void fork_child(const conf::Values& values, const ipc::Serve& who, Fd channel, const ServeFunction& serve)
+void fork_child(const conf::Values& values, const ipc::Serve& who, Fd channel, const ServeFunction& serve, Children& children)
 {
     log::flush();    // or the child would say it again
     const pid_t pid = ::fork();
     if (pid == 0) child(values, who, std::move(channel), serve);
-    if (pid < 0) log::warning("fork for user ", std::string_view(who.name), ": ", std::string_view(::strerror(errno)));
+    if (pid < 0) return log::warning("fork for user ", std::string_view(who.name), ": ", std::string_view(::strerror(errno)));
+    children.add(pid, std::move(channel), who.name);
 }
 
 // false: master is gone or tells us to go.
-bool take_order(const conf::Values& values, bool unprivileged, const ServeFunction& serve)
+bool take_order(const conf::Values& values, bool unprivileged, const ServeFunction& serve, Children& children)
 {
     auto order = receive_serve(control_fd, unprivileged);
     if (!order) {
@@ -109,7 +131,7 @@ bool take_order(const conf::Values& values, bool unprivileged, const ServeFuncti
         if (order.error().code != ENOTCONN) log::error("zygote: ", order.error().text);
         return order.error().code == EBADMSG;
     }
-    fork_child(values, order->who, std::move(order->channel), serve);
+    fork_child(values, order->who, std::move(order->channel), serve, children);
     return true;
 }
 
@@ -124,12 +146,12 @@ Fd block_signals()
 }
 
 // false: told to terminate.
-bool take_signals(const Fd& signals)
+bool take_signals(const Fd& signals, Children& children)
 {
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info))
         if (info.ssi_signo == SIGTERM) return false;
-    reap();
+    reap(children);
     return true;
 }
 
@@ -198,13 +220,23 @@ int run_zygote(const RoleName& role, ServeFunction serve, int, char**)
     if (!values) log::fatal_exit(EX_CONFIG, values.error().text);
     if (::chdir("/") < 0) log::fatal_exit(EX_OSERR, "chdir /");
     const Fd signals = block_signals();
+    allow_many_files();
     if (auto sent = ipc::send_blocking(control_fd, {static_cast<uint16_t>(ipc::Control::ready), false, 0, 0, "", {}}, 10'000); !sent)
         log::fatal_exit(EX_OSERR, sent.error().text);
+    Children children(grace_us);
+    std::vector<pollfd> fds;
     for (;;) {
-        pollfd fds[2] = {{control_fd, POLLIN, 0}, {signals.get(), POLLIN, 0}};
-        if (::poll(fds, 2, -1) < 0 && errno != EINTR) log::fatal_exit(EX_OSERR, "poll");
-        if (fds[1].revents && !take_signals(signals)) return 0;
-        if (fds[0].revents && !take_order(*values, start->hello.unprivileged, serve)) return 0;
+        fds.assign({{control_fd, POLLIN, 0}, {signals.get(), POLLIN, 0}});
+        children.watch(fds);
+        if (::poll(fds.data(), fds.size(), children.patience_ms(system_clock().mono_us())) < 0) {
+            if (errno != EINTR) log::fatal_exit(EX_OSERR, "poll");
+            continue;
+        }
+        const int64_t now_us = system_clock().mono_us();
+        children.take(fds.data() + 2, now_us);
+        if (fds[1].revents && !take_signals(signals, children)) return 0;    // first who ended, then who must: no pid is anyone else's yet
+        for (const std::string& who : children.kill_overdue(now_us)) log::warning("process of user ", who, ", did not end when it was given up: killed");
+        if (fds[0].revents && !take_order(*values, start->hello.unprivileged, serve, children)) return 0;
     }
 }
 

@@ -38,18 +38,31 @@ bool rename_new(int from, const char* name, int to, const char* new_name)
     return ::renameat(from, name, to, new_name) == 0;
 }
 
+constexpr int deepest_draft = 8;
+constexpr int most_of_a_draft = 1000;    // the loop waits while we remove
+
+// What is in a draft is the user's doing: any depth, any number, directories that he closed to us. False: something stays.
+bool remove_entry(int parent, const char* name, int depth, int& left)
+{
+    if (--left < 0) return false;
+    const Fd fd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (fd && depth > 0) {
+        DIR* dir = ::fdopendir(::dup(fd.get()));
+        if (!dir) return false;
+        while (const dirent* entry = ::readdir(dir)) {
+            const std::string_view file = entry->d_name;
+            if (file != "." && file != ".." && !remove_entry(fd.get(), entry->d_name, depth - 1, left)) break;
+        }
+        ::closedir(dir);
+    }
+    return ::unlinkat(parent, name, 0) == 0 || ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
+}
+
 void remove_tree(int parent, const char* name)
 {
-    const Fd fd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd) return;
-    DIR* dir = ::fdopendir(::dup(fd.get()));
-    if (!dir) return;
-    while (const dirent* entry = ::readdir(dir)) {
-        const std::string_view file = entry->d_name;
-        if (file != "." && file != ".." && ::unlinkat(fd.get(), entry->d_name, 0) < 0) ::unlinkat(fd.get(), entry->d_name, AT_REMOVEDIR);
-    }
-    ::closedir(dir);
-    ::unlinkat(parent, name, AT_REMOVEDIR);
+    int left = most_of_a_draft;
+    if (!remove_entry(parent, name, deepest_draft, left))
+        log::warning("what a user put into ", nursery, '/', printable(name), " could not be removed as a whole: remove it by hand, or it is tried again at the next start");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -390,6 +391,11 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
     CHECK(worker.deliver(mail, target(0, Kind::file, home.path + "/dir/")).text == "delivered to maildir");
     v = worker.deliver(mail, target(0, Kind::file, home.path + "/absent/box"));
     CHECK(v.outcome == Outcome::deferred);
+    // what is no file: nobody waits for a reader of a pipe
+    REQUIRE(::mkfifo((home.path + "/pipe").c_str(), 0600) == 0);
+    v = worker.deliver(mail, target(0, Kind::file, home.path + "/pipe"));
+    CHECK(v.outcome == Outcome::deferred);
+    CHECK(v.text.find("is not a regular file") != std::string::npos);
 }
 
 TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
@@ -507,6 +513,25 @@ TEST_CASE("a new mailbox is made by its owner and moved into place", "[lockd]")
         CHECK(locks.created(1, peer, "bob").code == ipc::Code::ok);
         CHECK(spool.file("bob") == "mail");
     }
+    SECTION("whatever is put into a draft goes with it, to a depth and a number")
+    {
+        offer = locks.create(1, "bob");
+        const std::string draft = std::filesystem::read_symlink(cat("/proc/self/fd/", offer.directory.get()));
+        SECTION("deep") { REQUIRE(std::system(cat("cd ", draft, " && mkdir -p a/b/c/d .x && touch a/1 a/b/2 a/b/c/d/3 .x/4 && ln -s /etc a/b/etc").c_str()) == 0); }
+        SECTION("too deep")
+        {
+            REQUIRE(std::system(cat("cd ", draft, " && mkdir -p 1/2/3/4/5/6/7/8/9/10").c_str()) == 0);
+            locks.closed(1);
+            CHECK(left());
+            REQUIRE(std::system(cat("cd ", draft, " && rm -rf 1").c_str()) == 0);
+        }
+        SECTION("too many") { REQUIRE(std::system(cat("cd ", draft, " && mkdir a && cd a && seq 1500 | xargs touch").c_str()) == 0); }
+        locks.closed(1);
+        locks.sweep();
+        locks.sweep();
+        CHECK_FALSE(left());
+        CHECK(::access("/etc/passwd", F_OK) == 0);
+    }
     SECTION("who goes away leaves nothing, and a new lockd cleans up after an old one")
     {
         offer = locks.create(1, "bob");
@@ -519,6 +544,23 @@ TEST_CASE("a new mailbox is made by its owner and moved into place", "[lockd]")
         next.sweep();
         CHECK_FALSE(left());
     }
+}
+
+TEST_CASE("an include file is a regular file that not everyone may write to", "[local][expand]")
+{
+    TempHome home;
+    home.write("list", "bob, \"|cmd\"\n");
+    auto list = read_include(home.path + "/list", 1000);    // 0600: its owner and root read it
+    REQUIRE(list);
+    CHECK(list->targets.size() == 2);
+    REQUIRE(::chmod((home.path + "/list").c_str(), 0640) == 0);
+    CHECK(read_include(home.path + "/list", 1000));
+    REQUIRE(::chmod((home.path + "/list").c_str(), 0646) == 0);
+    CHECK(read_include(home.path + "/list", 1000).error().text.find("everyone may write") != std::string::npos);
+    REQUIRE(::mkfifo((home.path + "/pipe").c_str(), 0600) == 0);
+    CHECK(read_include(home.path + "/pipe", 1000).error().text.find("not a regular file") != std::string::npos);    // and nobody waits for a writer
+    CHECK_FALSE(read_include("list", 1000));
+    CHECK_FALSE(read_include(home.path, 1000));
 }
 
 TEST_CASE("a user's word counts only in form and for himself", "[local][dispatcher]")
