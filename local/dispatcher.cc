@@ -185,6 +185,7 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
         for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "local delivery is being stopped"), 0);
         return;
     }
+    if (flights_.at(number)->attempt.transport == "virtual") return route_virtual(number, targets);
     std::map<std::string, std::vector<Target>> by_user;
     for (const Target& target : targets) route(number, target, by_user);
     for (auto& [user, list] : by_user) {
@@ -203,9 +204,6 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
         by_user[user].push_back(std::move(for_worker));
         return;
     }
-    // A user of a virtual domain is not the account of that name.
-    if (flights_[flight]->attempt.transport == "virtual")
-        return finish(flight, target.index, verdict(Outcome::deferred, "4.3.5", "mail transport unavailable: local has no virtual mailboxes; set virtual_transport"), 0);
     auto to = addressee(target, rules_.policy);
     if (!to) return finish(flight, target.index, verdict(Outcome::failed, "5.1.3", to.error().text), 0);
     if (!to->aliases) return to_user(flight, target, *to, by_user);
@@ -221,6 +219,45 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
         return expanded(flight, target, std::move(expansion));
     }
     to_user(flight, target, *to, by_user);
+}
+
+// A user of a virtual domain is not the account of that name: no alias, no .forward. On the pool's thread, all at once.
+void Dispatcher::route_virtual(uint64_t number, std::vector<Target> targets)
+{
+    auto found = std::make_shared<std::vector<VirtualMailbox>>();    // shared_ptr: std::function wants to be copied
+    auto work = [found, targets, maps = rules_.virtual_mailboxes] {
+        if (maps) maps->refresh();
+        for (const Target& target : targets) {
+            const auto address = mail::parse_address(target.address);
+            if (!maps)
+                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.5", "there are no settings for virtual mailboxes"});
+            else if (target.kind != Kind::address || !address || address->domain.empty())
+                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.0", "not the address of a virtual user"});
+            else
+                found->push_back(maps->find(*address));
+        }
+    };
+    pool_->run(std::move(work), [this, number, targets, found, alive = alive_] {
+        if (*alive) virtual_found(number, targets, *found);
+    });
+}
+
+void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targets, const std::vector<VirtualMailbox>& mailboxes)
+{
+    std::map<std::string, std::vector<Target>> by_user;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        const VirtualMailbox& mailbox = mailboxes[i];
+        if (mailbox.kind != VirtualMailbox::Kind::found) {
+            const Outcome outcome = mailbox.kind == VirtualMailbox::Kind::unknown ? Outcome::failed : Outcome::deferred;
+            finish(flight, targets[i].index, verdict(outcome, mailbox.dsn, mailbox.text), 0);
+            continue;
+        }
+        Target for_worker = targets[i];
+        for_worker.kind = Kind::mailbox;
+        for_worker.run_as = mailbox.path;            // to a worker: the mailbox, instead of its user's own
+        by_user[mailbox.user].push_back(std::move(for_worker));
+    }
+    for (auto& [user, list] : by_user) hand_over(flight, user, std::move(list), false);
 }
 
 // On the pool's thread: lists may be long or on a slow disk, and the header must be looked at for a loop.
@@ -268,6 +305,7 @@ void Dispatcher::to_user(uint64_t flight, const Target& target, const Addressee&
     Target for_worker = target;
     for_worker.kind = to.forward && to.user != "root" ? Kind::address : Kind::mailbox;
     for_worker.address = to.full;
+    for_worker.run_as.clear();
     for_worker.extension = to.extension;
     by_user[to.user == "root" ? rules_.root_mailbox_user : to.user].push_back(std::move(for_worker));
 }
@@ -365,6 +403,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("root has no alias and there is no user ", user, " to keep root's mailbox: add \"root: you\" to the aliases"));
         else if (user == rules_.default_privs && code != ipc::Code::unavailable)
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
+        else if (code != ipc::Code::unavailable && is_virtual(job))
+            refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown)
             refuse(job, Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
         else if (code == ipc::Code::refused)
@@ -374,6 +414,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     }
     start_waiting();
 }
+
+bool Dispatcher::is_virtual(uint64_t job) const { return flights_.at(jobs_.at(job).flight)->attempt.transport == "virtual"; }
 
 void Dispatcher::send_waiting(Lane& lane)
 {
@@ -527,6 +569,7 @@ void Dispatcher::finish(uint64_t number, uint32_t index, Verdict v, int64_t hand
     const auto open = flight.open.find(index);
     if (open == flight.open.end()) return;
     v.index = index;
+    if (flight.attempt.transport == "virtual") v.relay = "virtual";
     if (v.outcome == Outcome::expanded) v.text = cat("expanded to ", v.children.size(), v.children.size() == 1 ? " recipient" : " recipients");
     const int64_t now = system_clock().mono_us();
     const int64_t handed = handed_us ? handed_us : now;

@@ -19,6 +19,7 @@
 #include "lib/loop/loop.h"
 #include "local/alias_maps.h"
 #include "local/expand.h"
+#include "local/virtual_mailboxes.h"
 
 namespace veredus::local {
 
@@ -29,6 +30,7 @@ struct DispatchRules {
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
+    std::shared_ptr<VirtualMailboxes> virtual_mailboxes;   // shared_ptr: questions under way keep the one they began with
 };
 
 // A worker's verdict as far as it may count: known to us, in form, and with no right that its user does not have.
@@ -74,6 +76,8 @@ private:
     void on_peer_message(uint64_t peer, ipc::Message message);
     void begin(uint64_t peer, ipc::Attempt attempt, Fd mail);
     void route(uint64_t flight, const ipc::Target& target, std::map<std::string, std::vector<ipc::Target>>& by_user);
+    void route_virtual(uint64_t flight, std::vector<ipc::Target> targets);
+    void virtual_found(uint64_t flight, const std::vector<ipc::Target>& targets, const std::vector<VirtualMailbox>& mailboxes);
     void expand(uint64_t flight, const ipc::Target& target, const Addressee& to);
     void expanded(uint64_t flight, const ipc::Target& target, Expansion expansion);
     void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, std::map<std::string, std::vector<ipc::Target>>& by_user);
@@ -82,6 +86,7 @@ private:
     void start(Lane& lane);
     void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
+    bool is_virtual(uint64_t job) const;
     void send_waiting(Lane& lane);
     void send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);

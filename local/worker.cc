@@ -253,6 +253,8 @@ bool Worker::forward(const Item& item)
 
 void Worker::to_mailbox(const Item& item)
 {
+    // Of a virtual user: the dispatcher says where it is.
+    if (!item.target->run_as.empty()) return to_path(item, item.target->run_as, false, "mailbox");
     // Who keeps root's mailbox has no home and reads nothing by himself.
     const bool for_root = mailbox_name() != person_.user;
     if (!rules_.mailbox_command.empty() && !for_root) return to_command(item, rules_.mailbox_command);

@@ -140,9 +140,8 @@ constexpr Group groups[] = {
      "soft_bounce strict_rfc821_envelopes syslog_facility syslog_name tls_append_default_CA tls_config_file "
      "tls_config_name tls_daemon_random_bytes tls_disable_workarounds tls_fast_shutdown_enable "
      "tls_server_sni_maps tls_wildcard_matches_multiple_labels transport_maps unverified_recipient_reject_code "
-     "virtual_alias_domains virtual_alias_maps virtual_gid_maps virtual_mailbox_base "
-     "virtual_mailbox_limit virtual_mailbox_lock virtual_minimum_uid "
-     "virtual_uid_maps"},
+     "virtual_alias_domains virtual_alias_maps "
+     "virtual_mailbox_limit virtual_mailbox_lock"},
     {"only CRLF.CRLF ends a mail, and bytes sent too early are never obeyed; nothing needs to be switched on",
      "cleanup_replace_stray_cr_lf smtpd_forbid_bare_newline smtpd_forbid_bare_newline_exclusions "
      "smtpd_forbid_bare_newline_reject_code smtpd_forbid_unauth_pipelining"},

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <deque>
 #include <fstream>
@@ -72,7 +73,7 @@ public:
         qmgr = std::move(pair->first);
         dispatcher->take_peer(std::move(pair->second));
     }
-    void attempt(uint64_t number, std::vector<ipc::Target> targets, std::string header = "Subject: x\r\n")
+    void attempt(uint64_t number, std::vector<ipc::Target> targets, std::string header = "Subject: x\r\n", const char* transport = "local")
     {
         mail::Envelope envelope;
         envelope.recipients.push_back({{"x", "example.org"}, 0, ""});
@@ -86,6 +87,7 @@ public:
         a.attempt = number;
         a.queue_id = "65A3F00C12B7";
         a.sender = "sender@example.net";
+        a.transport = transport;
         a.layout = file->layout;
         a.targets = std::move(targets);
         a.arrival_us = a.active_us = system_clock().wall_us();
@@ -536,4 +538,48 @@ TEST_CASE("aliases are read again when the file changes, and an unreadable one k
     CHECK(*broken.has("one"));
     ::unlink(name);
     log::capture(nullptr);
+}
+
+TEST_CASE("virtual users go to the account that keeps them, and to nobody of their name", "[local][dispatcher][virtual]")
+{
+    Stage s;
+    VirtualSettings of_virtual;
+    of_virtual.mailboxes = {"inline:{alice@v.example=a/, bob@v.example=b/, eve@v.example=../e}"};
+    of_virtual.uids = {"static:5000"};
+    of_virtual.base = "/srv/mail";
+    s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<KeeperAccount>> { return std::optional(KeeperAccount{"vmail", 5000}); });
+    s.aliases_are("alice: nobody-else\n");
+    s.start();
+    SECTION("one process for all of them")
+    {
+        s.attempt(1, {to(0, "alice@v.example"), to(1, "bob@v.example"), to(2, "carol@v.example"), to(3, "eve@v.example")}, "Subject: x\r\n", "virtual");
+        const Fd worker = s.serve();
+        CHECK(s.asked[0].user == "vmail");
+        const auto job = s.job(worker);
+        REQUIRE(job.targets.size() == 2);
+        CHECK(job.targets[0].kind == Kind::mailbox);
+        CHECK(job.targets[0].address == "alice@v.example");
+        CHECK(job.targets[0].run_as == "/srv/mail/a/");
+        CHECK(job.targets[1].run_as == "/srv/mail/b/");
+        s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir"), said(1, Outcome::deferred, "4.2.2", "full")});
+        auto v = s.verdicts(4);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        CHECK(v[0].outcome == Outcome::delivered);
+        CHECK(v[0].relay == "virtual");
+        CHECK(v[1].outcome == Outcome::deferred);
+        CHECK(v[2].dsn == "5.1.1");
+        CHECK(v[3].dsn == "4.3.5");
+        CHECK(s.asked.size() == 1);
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("an account that gets no process is the administrator's mistake, not the sender's")
+    {
+        const Code code = GENERATE(Code::unknown, Code::refused);
+        s.attempt(1, {to(0, "alice@v.example")}, "Subject: x\r\n", "virtual");
+        s.until([&] { return !s.asked.empty(); });
+        s.asked[0].done(code, "because", Fd());
+        const auto v = s.verdicts(1);
+        CHECK(v[0].outcome == Outcome::deferred);
+        CHECK(v[0].dsn == "4.3.5");
+    }
 }

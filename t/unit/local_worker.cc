@@ -398,6 +398,30 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
     CHECK(v.text.find("is not a regular file") != std::string::npos);
 }
 
+TEST_CASE("a virtual user's mailbox is made where the dispatcher says, whatever the account's own is", "[local][worker][virtual]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.mailbox_command = "exit 1";
+    home.write(".forward", "elsewhere@example.net\n");
+    RunningWorker worker(rules, home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    auto t = target(0, Kind::mailbox, "bob+x@v.example");
+    t.run_as = home.path + "/v.example/bob/";
+    CHECK(worker.deliver(mail, t).text == "delivered to maildir");
+    const auto names = home.names("v.example/bob/new");
+    REQUIRE(names.size() == 1);
+    CHECK(home.file("v.example/bob/new/" + names[0]).find("\nDelivered-To: bob+x@v.example\n") != std::string::npos);
+    struct stat st {};
+    REQUIRE(::stat((home.path + "/v.example").c_str(), &st) == 0);
+    CHECK((st.st_mode & 07777) == 0700);
+    t.run_as = home.path + "/v.example/box";
+    CHECK(worker.deliver(mail, t).text == "delivered to mailbox");
+    t.run_as = home.path + "/absent/box";
+    CHECK(worker.deliver(mail, t).outcome == Outcome::deferred);
+    CHECK(worker.deliver(queued("Delivered-To: BOB+x@v.example\r\n", "x\r\n"), t).dsn == "5.4.6");
+}
+
 TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
 {
     TempHome home;

@@ -1,0 +1,110 @@
+// Virtual users.
+#include "local/virtual_mailboxes.h"
+
+#include <pwd.h>
+
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::local {
+
+namespace {
+
+VirtualMailbox not_now(std::string dsn, std::string text) { return {VirtualMailbox::Kind::deferred, {}, {}, std::move(dsn), printable(text, 400)}; }
+
+auto opener(std::vector<std::string> specs)
+{
+    return [specs = std::move(specs)] { return table::Chain::open(specs); };
+}
+
+}  // namespace
+
+VirtualMailboxes::VirtualMailboxes(VirtualSettings settings, Accounts accounts)
+    : settings_(std::move(settings)), accounts_(std::move(accounts)), mailboxes_(opener(settings_.mailboxes)), uids_(opener(settings_.uids)), gids_(opener(settings_.gids))
+{
+    for (const auto* chain : {&mailboxes_, &uids_, &gids_}) chain->tell(trouble_);
+    for (const std::string& text : trouble_) log::warning("virtual mailboxes: ", printable(text));
+}
+
+void VirtualMailboxes::refresh()
+{
+    const std::lock_guard guard(mutex_);
+    std::vector<std::string> trouble;
+    for (auto* chain : {&mailboxes_, &uids_, &gids_}) (void)chain->refresh(trouble);
+    if (trouble != trouble_)
+        for (const std::string& text : trouble) log::warning("virtual mailboxes: ", printable(text));
+    trouble_ = std::move(trouble);
+}
+
+Result<std::optional<std::string>> VirtualMailboxes::look_up(const Chain& chain, const mail::Address& recipient) const
+{
+    if (!chain.get()) return unexpected(chain.get().error());
+    return table::find_address(*chain.get(), recipient, settings_.delimiters, false);
+}
+
+VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
+{
+    const std::lock_guard guard(mutex_);
+    if (settings_.mailboxes.empty()) return not_now("4.3.5", "virtual_mailbox_maps is empty: it says where the mailboxes of virtual users are");
+    const auto value = look_up(mailboxes_, recipient);
+    if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
+    if (!*value) {
+        if (mailboxes_.restless()) return not_now("4.3.0", "virtual_mailbox_maps is being changed");
+        return {VirtualMailbox::Kind::unknown, {}, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"')};
+    }
+    auto path = virtual_path(settings_.base, std::string(trim(**value)));
+    if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));
+    return with_keeper(recipient, std::move(*path));
+}
+
+VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string path) const
+{
+    const auto number = [&](const Chain& chain, const char* what) -> Result<uint32_t> {
+        const auto value = TRY(look_up(chain, recipient));
+        if (!value) return fail_errno(cat(what, " has nothing for ", recipient.text()), EINVAL);
+        const auto parsed = parse_number<uint32_t>(trim(*value));
+        if (!parsed) return fail_errno(cat(what, ", ", recipient.text(), ": \"", *value, "\" is no number"), EINVAL);
+        return *parsed;
+    };
+    const auto dsn_of = [](const Error& error) { return error.code == EINVAL ? "4.3.5" : "4.3.0"; };
+    const auto uid = number(uids_, "virtual_uid_maps");
+    if (!uid) return not_now(dsn_of(uid.error()), uid.error().text);
+    if (int64_t{*uid} < settings_.minimum_uid) return not_now("4.3.5", cat("virtual_uid_maps: uid ", *uid, " is below virtual_minimum_uid (", settings_.minimum_uid, ')'));
+    const auto account = accounts_(*uid);
+    if (!account) return not_now("4.3.0", account.error().text);
+    if (!*account) return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, "; make one, like vmail"));
+    if (!settings_.gids.empty()) {
+        const auto gid = number(gids_, "virtual_gid_maps");
+        if (!gid) return not_now(dsn_of(gid.error()), gid.error().text);
+        if (*gid != (*account)->gid)
+            return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": a process has its user's own group"));
+    }
+    return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}};
+}
+
+Result<std::optional<KeeperAccount>> VirtualMailboxes::system_account(uid_t uid)
+{
+    char buffer[16384];
+    passwd entry{}, *found = nullptr;
+    const int code = ::getpwuid_r(uid, &entry, buffer, sizeof buffer, &found);
+    if (found) return std::optional(KeeperAccount{found->pw_name, found->pw_gid});
+    if (code == 0 || code == ENOENT || code == ESRCH) return std::optional<KeeperAccount>();
+    return fail_errno(cat("looking up uid ", uid), code);
+}
+
+Result<std::string> virtual_path(const std::string& base, const std::string& value)
+{
+    if (value.empty()) return fail("an empty path");
+    std::string path = base.empty() ? value : cat(base, '/', value);
+    if (path[0] != '/') return fail(cat("\"", value, "\" is not absolute, and virtual_mailbox_base is empty"));
+    if (path.size() > 3000) return fail("a path that is too long");
+    for (const char c : path)
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) return fail("a path with a control character");
+    for (const auto part : split_on(path, '/'))
+        if (part == "..") return fail(cat("\"", value, "\" has a part \"..\""));
+    return path;
+}
+
+}  // namespace veredus::local

@@ -1,0 +1,62 @@
+// Virtual users: whose mailbox is where, and which account keeps it (virtual_mailbox_maps, virtual_uid_maps, virtual_gid_maps).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/mail/address.h"
+#include "lib/table/held.h"
+#include "lib/table/table.h"
+
+namespace veredus::local {
+
+struct VirtualSettings {
+    std::vector<std::string> mailboxes, uids, gids;   // table specs
+    std::string base, delimiters;
+    int64_t minimum_uid = 100;
+};
+
+struct VirtualMailbox {
+    enum class Kind : uint8_t { found, unknown, deferred } kind = Kind::deferred;
+    std::string user;             // the account whose process delivers
+    std::string path;             // absolute; a Maildir when it ends in a slash, else an mbox
+    std::string dsn, text;        // why not
+};
+
+struct KeeperAccount {
+    std::string name;
+    gid_t gid = 0;
+};
+
+// Asked on a thread beside the loop: tables and the user database may take their time.
+class VirtualMailboxes {
+public:
+    using Accounts = std::function<Result<std::optional<KeeperAccount>>(uid_t)>;
+    explicit VirtualMailboxes(VirtualSettings settings, Accounts accounts = system_account);
+    // Changed tables are in force at once; a trouble that stays is said once.
+    void refresh();
+    VirtualMailbox find(const mail::Address& recipient) const;
+    static Result<std::optional<KeeperAccount>> system_account(uid_t uid);
+
+private:
+    using Chain = table::Held<table::Chain>;
+    Result<std::optional<std::string>> look_up(const Chain& chain, const mail::Address& recipient) const;
+    VirtualMailbox with_keeper(const mail::Address& recipient, std::string path) const;
+    VirtualSettings settings_;
+    Accounts accounts_;
+    mutable std::mutex mutex_;
+    Chain mailboxes_, uids_, gids_;
+    std::vector<std::string> trouble_;
+};
+
+// Below `base`, when there is one. An Error: not absolute, or a part "..", which an address may have smuggled through a pattern.
+Result<std::string> virtual_path(const std::string& base, const std::string& value);
+
+}  // namespace veredus::local

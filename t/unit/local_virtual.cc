@@ -1,0 +1,146 @@
+// local: virtual users, from the tables to the process of the account that keeps their mailboxes.
+#include "t/unit/catch.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+
+#include "lib/base/text.h"
+#include "local/virtual_mailboxes.h"
+
+using namespace veredus;
+using namespace veredus::local;
+using Kind = VirtualMailbox::Kind;
+
+namespace {
+
+Result<std::optional<KeeperAccount>> accounts(uid_t uid)
+{
+    if (uid == 5000) return std::optional(KeeperAccount{"vmail", 5000});
+    if (uid == 5001) return std::optional(KeeperAccount{"shop", 6001});
+    if (uid == 5002) return fail_errno("looking up uid 5002", EIO);
+    return std::optional<KeeperAccount>();
+}
+
+VirtualSettings settings()
+{
+    VirtualSettings s;
+    s.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=v.example/box, @all.example=all/, up@v.example=../../etc/x, none@v.example=/}"};
+    s.uids = {"static:5000"};
+    s.base = "/srv/mail";
+    s.delimiters = "+";
+    return s;
+}
+
+VirtualMailbox find(const VirtualSettings& s, const char* address)
+{
+    const auto parsed = mail::parse_address(address);
+    REQUIRE(parsed);
+    return VirtualMailboxes(s, accounts).find(*parsed);
+}
+
+}  // namespace
+
+TEST_CASE("a virtual user's mailbox is where the maps say", "[local][virtual]")
+{
+    struct Case {
+        const char* address;
+        Kind kind;
+        const char* expected;    // path, or status
+    };
+    const Case cases[] = {
+        {"bob@v.example", Kind::found, "/srv/mail/v.example/bob/"},   {"BOB+list@V.example", Kind::found, "/srv/mail/v.example/bob/"},
+        {"box@v.example", Kind::found, "/srv/mail/v.example/box"},    {"anyone@all.example", Kind::found, "/srv/mail/all/"},
+        {"carol@v.example", Kind::unknown, "5.1.1"},                  {"bob@w.example", Kind::unknown, "5.1.1"},
+        {"up@v.example", Kind::deferred, "4.3.5"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.address);
+        const auto found = find(settings(), c.address);
+        CHECK(found.kind == c.kind);
+        CHECK((c.kind == Kind::found ? found.path : found.dsn) == c.expected);
+        if (c.kind == Kind::found) CHECK(found.user == "vmail");
+    }
+}
+
+TEST_CASE("a path out of a table leads down and is absolute", "[local][virtual]")
+{
+    CHECK(*virtual_path("/srv", "a/b/") == "/srv/a/b/");
+    CHECK(*virtual_path("", "/srv/a") == "/srv/a");
+    CHECK(*virtual_path("/srv", "a..b/...") == "/srv/a..b/...");
+    for (const char* bad : {"", "..", "../x", "a/../../etc/passwd", "a/..", "a\nb", "a\x7f"}) {
+        INFO(printable(bad));
+        CHECK_FALSE(virtual_path("/srv", bad));
+    }
+    CHECK_FALSE(virtual_path("/srv", std::string("a\0b", 3)));
+    CHECK_FALSE(virtual_path("", "relative/"));
+    CHECK_FALSE(virtual_path("/srv", std::string(4000, 'a')));
+}
+
+TEST_CASE("what is wrong with the settings of virtual users defers their mail", "[local][virtual]")
+{
+    const auto refused = [](const VirtualSettings& s, const char* dsn, const char* text) {
+        const auto found = find(s, "bob@v.example");
+        INFO(found.text);
+        CHECK(found.kind == Kind::deferred);
+        CHECK(found.dsn == dsn);
+        CHECK(found.text.find(text) != std::string::npos);
+    };
+    VirtualSettings s = settings();
+    s.mailboxes.clear();
+    refused(s, "4.3.5", "virtual_mailbox_maps is empty");
+    s = settings();
+    s.mailboxes = {"hash:/nonexistent/mailboxes"};
+    refused(s, "4.3.0", "/nonexistent/mailboxes");
+    for (const auto& [uids, dsn, text] : {std::tuple{"static:99", "4.3.5", "below virtual_minimum_uid (100)"}, {"static:0", "4.3.5", "below"},
+                                         {"static:vmail", "4.3.5", "is no number"}, {"static:-1", "4.3.5", "is no number"},
+                                         {"static:99999999999", "4.3.5", "is no number"}, {"static:7777", "4.3.5", "no account has uid 7777"},
+                                         {"static:5002", "4.3.0", "looking up uid 5002"}, {"inline:{x@y=1}", "4.3.5", "has nothing for bob@v.example"},
+                                         {"hash:/nonexistent/uids", "4.3.0", "/nonexistent/uids"}}) {
+        s = settings();
+        s.uids = {uids};
+        refused(s, dsn, text);
+    }
+    s = settings();
+    s.uids = {};
+    refused(s, "4.3.5", "virtual_uid_maps has nothing");
+    s = settings();
+    s.gids = {"static:5001"};
+    refused(s, "4.3.5", "is not the group of vmail, which is 5000");
+    s.gids = {"static:5000"};
+    CHECK(find(s, "bob@v.example").kind == Kind::found);
+    s.uids = {"inline:{bob@v.example=5001}"};
+    s.gids = {"static:6001"};
+    CHECK(find(s, "bob@v.example").user == "shop");
+}
+
+TEST_CASE("changed tables of virtual users are in force at once", "[local][virtual]")
+{
+    char name[] = "/tmp/veredus-virtual.XXXXXX";
+    const Fd file(::mkstemp(name));
+    VirtualSettings s = settings();
+    s.mailboxes = {cat("hash:", name)};
+    REQUIRE(write_all(file.get(), "bob@v.example one/\n"));
+    VirtualMailboxes mailboxes(s, accounts);
+    CHECK(mailboxes.find({"bob", "v.example"}).path == "/srv/mail/one/");
+    const std::string other = cat(name, ".new");
+    std::ofstream(other) << "bob@v.example another/\n";
+    REQUIRE(::rename(other.c_str(), name) == 0);
+    mailboxes.refresh();
+    CHECK(mailboxes.find({"bob", "v.example"}).path == "/srv/mail/another/");
+    ::unlink(name);
+}
+
+TEST_CASE("the system's accounts are found by number", "[local][virtual]")
+{
+    const auto root = VirtualMailboxes::system_account(0);
+    REQUIRE(root);
+    REQUIRE(*root);
+    CHECK((*root)->name == "root");
+    const auto nobody = VirtualMailboxes::system_account(3999999999);
+    REQUIRE(nobody);
+    CHECK_FALSE(*nobody);
+}
