@@ -44,6 +44,8 @@ constexpr Setting rows[] = {
     {"submission_tls_eckey_file", Type::path, "$smtpd_tls_eckey_file", submission, "as smtpd_tls_eckey_file"},
     {"submission_tls_chain_files", Type::list, "$smtpd_tls_chain_files", submission, "as smtpd_tls_chain_files"},
     {"submission_tls_loglevel", Type::number, "$smtpd_tls_loglevel", submission, "as smtpd_tls_loglevel", 0, 4},
+    {"submission_tls_ask_ccert", Type::boolean, "$smtpd_tls_ask_ccert", submission, "as smtpd_tls_ask_ccert"},
+    {"submission_tls_fingerprint_digest", Type::word, "$smtpd_tls_fingerprint_digest", submission, "as smtpd_tls_fingerprint_digest", 0, 0, "sha256|sha384|sha512|sha1|md5"},
     {"submission_tls_received_header", Type::boolean, "$smtpd_tls_received_header", submission, "as smtpd_tls_received_header"},
     {"maildrop_scan_interval", Type::duration, "60s", submission, "how often maildrop is looked through besides being watched", 1, 86400},
 };

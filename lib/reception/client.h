@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "lib/mail/envelope.h"
 #include "lib/net/address.h"
 #include "lib/smtp/reply.h"
+#include "lib/tls/tls.h"
 
 namespace veredus::reception {
 
@@ -15,6 +17,7 @@ struct Client {
     net::Address address;
     std::string name = "unknown";           // confirmed in both directions, else "unknown"
     mail::Origin origin = mail::Origin::stranger;
+    std::optional<tls::PeerCertificate> certificate;      // that he showed, with his fingerprints: what check_ccert_access looks up
     std::string label() const;              // "mail.example.org[192.0.2.7]"
 };
 

@@ -301,6 +301,10 @@ void Session::on_secure()
         const std::string name = tls.server_name();
         log::info(tls.trust_word(), " TLS connection established from ", client_.label(), name.empty() ? "" : " to ", printable(name, 255), ": ", tls.summary());
     }
+    client_.certificate = settings_->ask_certificate ? tls.peer(settings_->fingerprint_digest) : std::nullopt;
+    if (const auto& shown = client_.certificate; shown && settings_->tls_logged)
+        log::info(client_.label(), ": subject_CN=", printable(shown->subject, 255), ", issuer_CN=", printable(shown->issuer, 255), ", fingerprint=", shown->fingerprint,
+                  ", pkey_fingerprint=", shown->key_fingerprint);
     const auto wants = engine_.tls_started();
     if (std::exchange(tls_first_, false)) return welcome();
     after(wants);

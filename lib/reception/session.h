@@ -45,6 +45,8 @@ struct Settings {
     std::string myorigin;
     bool tls_offered = true;                     // by smtpd_tls_security_level; whether there is a certificate is another matter
     bool tls_logged = true, tls_in_received = false;
+    bool ask_certificate = false;                // of clients; its fingerprints are in Session::client()
+    std::string fingerprint_digest = "sha256";
     bool client_in_received = true;              // else Received tells nobody where a user's mail was written
 };
 

@@ -67,6 +67,8 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     out.tls_offered = !iequals(values.text(own("_tls_security_level")), "none");
     out.tls_in_received = values.flag(own("_tls_received_header"));
     out.tls_logged = values.number(own("_tls_loglevel")) > 0;
+    out.ask_certificate = values.flag(own("_tls_ask_ccert"));
+    out.fingerprint_digest = lower(values.text(own("_tls_fingerprint_digest")));
     out.myorigin = values.text("myorigin");
     return out;
 }

@@ -60,6 +60,7 @@ public:
     bool resumed() const override;
     bool peer_certificate() const override;
     bool chain_trusted() const override;
+    std::optional<PeerCertificate> peer(const std::string& digest) const override;
     bool matched() const override;
     std::string why_not() const override;
     std::string server_name() const override;

@@ -226,7 +226,35 @@ std::vector<std::string> fingerprints_of(X509* certificate, const std::string& d
     return out;
 }
 
+std::string common_name(const X509_NAME* name)
+{
+    char text[256];
+    const int size = X509_NAME_get_text_by_NID(const_cast<X509_NAME*>(name), NID_commonName, text, sizeof text);
+    return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : std::string();
+}
+
+std::string with_colons(const std::string& hex)
+{
+    std::string out;
+    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) append(out, i ? ":" : "", upper(hex.substr(i, 2)));
+    return out;
+}
+
 } // namespace
+
+std::optional<PeerCertificate> SslSession::peer(const std::string& digest) const
+{
+    X509* certificate = SSL_get0_peer_certificate(ssl_.get());
+    if (!certificate) return std::nullopt;
+    PeerCertificate out;
+    out.subject = common_name(X509_get_subject_name(certificate));
+    out.issuer = common_name(X509_get_issuer_name(certificate));
+    const auto fingerprints = fingerprints_of(certificate, digest);
+    if (fingerprints.size() != 2) return std::nullopt;
+    out.fingerprint = with_colons(fingerprints[0]);
+    out.key_fingerprint = with_colons(fingerprints[1]);
+    return out;
+}
 
 bool SslSession::matched() const
 {

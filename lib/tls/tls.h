@@ -17,6 +17,12 @@ namespace veredus::tls {
 class ServerContext;
 class ClientContext;
 
+// Of the certificate that a client showed. Nobody has vouched for the names; a fingerprint is the certificate's alone.
+struct PeerCertificate {
+    std::string subject, issuer;                 // common names; any bytes
+    std::string fingerprint, key_fingerprint;    // of the certificate and of its public key: "3D:95:34:…"
+};
+
 // One side of a connection. The fd is the caller's and must outlive the session. Non-blocking. Whoever uses one ignores SIGPIPE.
 class Session {
 public:
@@ -39,6 +45,7 @@ public:
     std::string trust_word() const;                                              // "Anonymous", "Untrusted", "Trusted", "Verified"
     virtual bool peer_certificate() const = 0;
     virtual bool chain_trusted() const = 0;
+    virtual std::optional<PeerCertificate> peer(const std::string& digest) const = 0;   // "sha256"; nothing: it showed none
     virtual std::string key_exchange() const = 0;                                // " key-exchange X25519 server-signature …"; may be empty
     virtual std::string server_name() const = 0;                                 // of SNI, when a certificate of that name was shown; may be empty
     // For SCRAM-…-PLUS: "tls-exporter" (RFC 9266) or "tls-unique" (RFC 5929 §3); nothing when this connection has no safe value.
@@ -85,6 +92,7 @@ public:
 struct ServerKeys {
     std::vector<Chain> chains;                          // ECDSA and RSA side by side: the client's abilities choose
     std::map<std::string, std::vector<Chain>> names;    // SNI: "mail.example.org", ".example.org" (what is below); in lower case
+    bool ask_client = false;                            // for a certificate; any is taken, and none too: see Session::peer()
 };
 struct CertificateFacts {    // of one chain, for the log
     std::string chain;       // Chain::name

@@ -338,3 +338,42 @@ TEST_CASE("both sides find the same channel binding, and another connection anot
         CHECK_FALSE(ends.server->channel_binding("tls-magic"));
     }
 }
+
+TEST_CASE("a client that is asked for a certificate may show any, or none, and is told by its fingerprint", "[tls][rfc8446-4.3.2]")
+{
+    const Files main("mx.example.org"), own("client.example.net");
+    for (const bool ask : {false, true})
+        for (const bool has : {false, true}) {
+            INFO(ask << has);
+            const auto server = tls::ServerContext::create();
+            tls::ServerKeys keys = keys_of(main);
+            keys.ask_client = ask;
+            REQUIRE(server->use(keys));
+            tls::ClientContext::Files files;
+            if (has) files.own = {"own", text_of(own.key) + text_of(own.certificate), false};
+            const auto client = tls::ClientContext::create(files);
+            REQUIRE(client);
+            Ends ends(**client, *server, "mx.example.org", "key");
+            REQUIRE(ends.shake());
+            const auto peer = ends.server->peer("sha256");
+            CHECK(peer.has_value() == (ask && has));
+            if (!peer) continue;
+            CHECK(peer->subject == "client.example.net");
+            CHECK(peer->issuer == "client.example.net");
+            CHECK(peer->fingerprint.size() == 32 * 3 - 1);
+            CHECK(peer->fingerprint.find_first_not_of("0123456789ABCDEF:") == std::string::npos);
+            CHECK(peer->key_fingerprint.size() == 32 * 3 - 1);
+            CHECK(peer->key_fingerprint != peer->fingerprint);
+            CHECK(ends.server->peer("sha1")->fingerprint.size() == 20 * 3 - 1);
+            CHECK_FALSE(ends.server->peer("rot13"));
+            CHECK_FALSE(ends.server->chain_trusted());
+            CHECK(ends.server->trust_word() == "Untrusted");
+            ends.carry(*ends.client, *ends.server, "hello");
+            ends.carry(*ends.server, *ends.client, "ticket");
+            Ends again(**client, *server, "mx.example.org", "key");       // resumed: still the same client
+            REQUIRE(again.shake());
+            CHECK(again.server->resumed());
+            REQUIRE(again.server->peer("sha256"));
+            CHECK(again.server->peer("sha256")->fingerprint == peer->fingerprint);
+        }
+}
