@@ -193,12 +193,14 @@ install: all
 	ln -sf sendmail $d$(sbindir)/newaliases
 	ln -sf ../sbin/sendmail $d$(prefix)/lib/sendmail
 	for m in $(pages); do s=$${m##*.}; $(INSTALL) -d $d$(mandir)/man$$s && $(INSTALL) -m 644 $$m $d$(mandir)/man$$s/ || exit 1; done
+	$(INSTALL) -d $d$(sysconfdir)/fail2ban/filter.d && $(INSTALL) -m 644 fail2ban/filter.d/veredus.conf $d$(sysconfdir)/fail2ban/filter.d/
 	sed $(substitutions) master/veredus.init.in > $(BUILD)/veredus.init && $(INSTALL) -m 755 $(BUILD)/veredus.init $d$(sysconfdir)/init.d/veredus
 	sed $(substitutions) master/veredus.service.in > $(BUILD)/veredus.service && $(INSTALL) -m 644 $(BUILD)/veredus.service $d$(systemdunitdir)/veredus.service
 	@echo 'installed; next: veredus setup && veredus start'
 substitutions = -e 's|@sbindir@|$(sbindir)|g; s|@libexecdir@|$(libexecdir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@localstatedir@|$(localstatedir)|g'
 uninstall:
 	rm -f $(addprefix $d$(libexecdir)/veredus/,$(libexec_programs)) $d$(sbindir)/{veredus,sendmail,newaliases} $d$(bindir)/{mailq,newaliases}
+	rm -f $d$(sysconfdir)/fail2ban/filter.d/veredus.conf
 	rm -f $d$(prefix)/lib/sendmail $d$(sysconfdir)/init.d/veredus $d$(systemdunitdir)/veredus.service
 	rm -f $(foreach m,$(pages),$d$(mandir)/man$(patsubst .%,%,$(suffix $m))/$(notdir $m))
 	-rmdir $d$(libexecdir)/veredus
