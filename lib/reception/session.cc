@@ -32,6 +32,15 @@ constexpr std::size_t headers_at_once = 4;         // header_size_limit is about
 
 bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
 
+// A name that a client gave itself: it may not look like the fields behind it.
+std::string one_field(const std::string& name)
+{
+    std::string out = printable(name, 255);
+    for (char& c : out)
+        if (c == ',' || c == '=') c = '?';
+    return out;
+}
+
 // What a greeting may wait for.
 enum Awaited : unsigned { name_known = 1, counted_by_anvil = 2, was_silent = 4 };
 
@@ -303,7 +312,7 @@ void Session::on_secure()
     }
     client_.certificate = settings_->ask_certificate ? tls.peer(settings_->fingerprint_digest) : std::nullopt;
     if (const auto& shown = client_.certificate; shown && settings_->tls_logged)
-        log::info(client_.label(), ": subject_CN=", printable(shown->subject, 255), ", issuer_CN=", printable(shown->issuer, 255), ", fingerprint=", shown->fingerprint,
+        log::info(client_.label(), ": subject_CN=", one_field(shown->subject), ", issuer_CN=", one_field(shown->issuer), ", fingerprint=", shown->fingerprint,
                   ", pkey_fingerprint=", shown->key_fingerprint);
     const auto wants = engine_.tls_started();
     if (std::exchange(tls_first_, false)) return welcome();
