@@ -1,0 +1,294 @@
+#include "lib/pop3/transaction.h"
+
+#include <algorithm>
+#include <array>
+
+#include "lib/base/text.h"
+
+namespace veredus::pop3 {
+
+namespace {
+
+// One number or two, parted by blanks; nothing when it is anything else.
+template <std::size_t N> bool numbers(std::string_view text, std::array<uint64_t, N>& out)
+{
+    const auto words = split(text, " ");
+    if (words.size() != N) return false;
+    for (std::size_t i = 0; i < N; ++i) {
+        const auto number = parse_number<uint64_t>(words[i]);
+        if (!number) return false;
+        out[i] = *number;
+    }
+    return true;
+}
+
+} // namespace
+
+struct Transaction::Verb {
+    std::string_view name;
+    void (Transaction::*handler)(std::string_view, std::string&);
+};
+
+const Transaction::Verb Transaction::verbs[] = {
+    {"STAT", &Transaction::stat}, {"LIST", &Transaction::list}, {"RETR", &Transaction::retr},
+    {"DELE", &Transaction::dele}, {"NOOP", &Transaction::noop}, {"RSET", &Transaction::rset},
+    {"TOP", &Transaction::top},   {"UIDL", &Transaction::uidl}, {"CAPA", &Transaction::capa},
+    {"LANG", &Transaction::lang}, {"UTF8", &Transaction::utf8}, {"QUIT", &Transaction::quit},
+};
+
+Transaction::Transaction(Maildrop& drop, const Options& options)
+    : drop_(drop), options_(options), deleted_(drop.count() + 1)
+{}
+
+std::size_t Transaction::left() const
+{
+    return drop_.count() - static_cast<std::size_t>(std::count(deleted_.begin(), deleted_.end(), true));
+}
+
+uint64_t Transaction::octets() const
+{
+    uint64_t sum = 0;
+    for (std::size_t n = 1; n <= drop_.count(); ++n)
+        if (!deleted_[n]) sum += drop_.size(n);
+    return sum;
+}
+
+std::string Transaction::tally() const
+{
+    return cat("top=", topped_, '/', topped_octets_, ", retr=", retrieved_, '/', retrieved_octets_, ", del=", removed_,
+               '/', drop_.count(), ", size=", [this] {
+                   uint64_t sum = 0;
+                   for (std::size_t n = 1; n <= drop_.count(); ++n) sum += drop_.size(n);
+                   return sum;
+               }());
+}
+
+Transaction::Wants Transaction::feed(std::string_view bytes, std::string& out)
+{
+    input_.append(bytes);
+    std::size_t at = 0;
+    while (wants() == Wants::input) {
+        const std::size_t end = input_.find('\n', at);
+        if (end == std::string::npos) break;
+        std::string_view line = std::string_view(input_).substr(at, end - at);
+        at = end + 1;
+        if (line.ends_with('\r')) line.remove_suffix(1);
+        if (std::exchange(too_long_, false) || line.size() + 2 > longest_line) {
+            append(out, "-ERR the line is longer than 255 bytes\r\n");
+            if (++errors_ >= options_.errors) closing_ = true;
+            continue;
+        }
+        run(line, out);
+    }
+    input_.erase(0, at);
+    // Half a line that can be no command any more is not kept.
+    if (wants() == Wants::input && input_.size() > longest_line) {
+        too_long_ = true;
+        input_.clear();
+    }
+    return wants();
+}
+
+void Transaction::run(std::string_view line, std::string& out)
+{
+    const std::size_t blank = std::min(line.find(' '), line.size());
+    const auto verb = std::find_if(std::begin(verbs), std::end(verbs),
+                                   [&](const Verb& v) { return iequals(v.name, line.substr(0, blank)); });
+    if (verb != std::end(verbs)) return (this->*verb->handler)(trim(line.substr(blank)), out);
+    append(out, "-ERR unknown command\r\n");
+    if (++errors_ < options_.errors) return;
+    append(out, "-ERR too many of them\r\n");
+    closing_ = true;
+}
+
+std::size_t Transaction::number_of(std::string_view text, std::string& out) const
+{
+    std::array<uint64_t, 1> number{};
+    if (!numbers(text, number))
+        append(out, "-ERR a message number is wanted\r\n");
+    else if (number[0] == 0 || number[0] > drop_.count())
+        append(out, "-ERR no such message, only ", drop_.count(), " messages in maildrop\r\n");
+    else if (deleted_[number[0]])
+        append(out, "-ERR message ", number[0], " is deleted\r\n");
+    else
+        return number[0];
+    return 0;
+}
+
+void Transaction::stat(std::string_view, std::string& out)
+{
+    append(out, "+OK ", left(), ' ', octets(), "\r\n");
+}
+void Transaction::noop(std::string_view, std::string& out)
+{
+    append(out, "+OK\r\n");
+}
+void Transaction::list(std::string_view argument, std::string& out)
+{
+    listing(argument, out, false);
+}
+void Transaction::uidl(std::string_view argument, std::string& out)
+{
+    listing(argument, out, true);
+}
+
+void Transaction::listing(std::string_view argument, std::string& out, bool uids)
+{
+    const auto entry = [&](std::size_t n) {
+        append(out, n, ' ');
+        if (uids)
+            append(out, drop_.uid(n));
+        else
+            append(out, drop_.size(n));
+        append(out, "\r\n");
+    };
+    if (!argument.empty()) {
+        const std::size_t number = number_of(argument, out);
+        if (!number) return;
+        append(out, "+OK ");
+        return entry(number);
+    }
+    append(out, "+OK ", left(), " messages");
+    if (!uids) append(out, " (", octets(), " octets)");
+    append(out, "\r\n");
+    for (std::size_t n = 1; n <= drop_.count(); ++n)
+        if (!deleted_[n]) entry(n);
+    append(out, ".\r\n");
+}
+
+void Transaction::dele(std::string_view argument, std::string& out)
+{
+    const std::size_t number = number_of(argument, out);
+    if (!number) return;
+    deleted_[number] = true;
+    append(out, "+OK message ", number, " deleted\r\n");
+}
+
+void Transaction::rset(std::string_view, std::string& out)
+{
+    std::fill(deleted_.begin(), deleted_.end(), false);
+    append(out, "+OK maildrop has ", left(), " messages (", octets(), " octets)\r\n");
+}
+
+void Transaction::capa(std::string_view, std::string& out)
+{
+    append(out, "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\n",
+           options_.utf8 ? "UTF8\r\n" : "", options_.capabilities, ".\r\n");
+}
+
+// RFC 6856 §3.2: one language, and i-default for those who want none (RFC 2277 §4.5).
+void Transaction::lang(std::string_view argument, std::string& out)
+{
+    if (argument.empty())
+        append(out, "+OK languages follow\r\nen English\r\n.\r\n");
+    else if (argument == "*" || iequals(argument, "en") || iequals(argument, "i-default"))
+        append(out, "+OK en English it is\r\n");
+    else
+        append(out, "-ERR there is no language ", printable(argument, 40), "\r\n");
+}
+
+void Transaction::utf8(std::string_view, std::string& out)
+{
+    append(out, options_.utf8 ? "+OK UTF8 enabled\r\n" : "-ERR unknown command\r\n");
+}
+
+void Transaction::retr(std::string_view argument, std::string& out)
+{
+    const std::size_t number = number_of(argument, out);
+    if (!number) return;
+    append(out, "+OK ", drop_.size(number), " octets\r\n");
+    begin(number, false, 0);
+}
+
+void Transaction::top(std::string_view argument, std::string& out)
+{
+    std::array<uint64_t, 2> two{};
+    if (!numbers(argument, two)) return append(out, "-ERR TOP wants a message number and a number of lines\r\n");
+    const std::size_t number = number_of(argument.substr(0, argument.find(' ')), out);
+    if (!number) return;
+    append(out, "+OK\r\n");
+    begin(number, true, two[1]);
+}
+
+void Transaction::begin(std::size_t number, bool top, uint64_t lines)
+{
+    sending_ = {};
+    sending_.number = number;
+    sending_.top = top;
+    sending_.lines = lines;
+}
+
+// How much of `bytes` TOP still wants: the header, the blank line, and so many lines.
+std::string_view Transaction::cut_top(std::string_view bytes)
+{
+    Sending& s = sending_;
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        if (s.in_body && s.lines == 0) return bytes.substr(0, i);
+        if (bytes[i] != '\n') {
+            if (s.line.size() < 2) s.line += bytes[i];
+            continue;
+        }
+        if (s.in_body)
+            --s.lines;
+        else if (s.line == "\r" || s.line.empty())
+            s.in_body = true;
+        s.line.clear();
+    }
+    return bytes;
+}
+
+// Dots at line starts doubled (RFC 1939 §3).
+void Transaction::give(std::string_view content, std::string& out)
+{
+    while (!content.empty()) {
+        if (sending_.line_start && content.front() == '.') out += '.';
+        const std::size_t end = std::min(content.find('\n'), content.size() - 1) + 1;
+        out.append(content.substr(0, end));
+        sending_.line_start = content[end - 1] == '\n';
+        content.remove_prefix(end);
+    }
+}
+
+Transaction::Wants Transaction::more(std::string& out)
+{
+    Sending& s = sending_;
+    if (!s.number) return wants();
+    const bool enough = s.top && s.in_body && s.lines == 0;
+    auto content = enough ? Result<std::string>(std::string()) : drop_.read(s.number, s.offset, piece);
+    if (!content) {
+        // In the midst of a message there is no way to say so: the connection is the only one that a client cannot take
+        // for the end.
+        closing_ = true;
+        s.number = 0;
+        return wants();
+    }
+    const std::string_view wanted = s.top ? cut_top(*content) : std::string_view(*content);
+    s.offset += wanted.size();
+    give(wanted, out);
+    if (!wanted.empty() && wanted.size() == content->size()) return wants();
+    if (!s.line_start) out += "\r\n";
+    out += ".\r\n";
+    (s.top ? topped_ : retrieved_) += 1;
+    (s.top ? topped_octets_ : retrieved_octets_) += s.offset;
+    const std::size_t number = std::exchange(s.number, 0);
+    if (!s.top) drop_.retrieved(number);
+    return feed({}, out);
+}
+
+// RFC 1939 §6: the one way for a message to go.
+void Transaction::quit(std::string_view, std::string& out)
+{
+    closing_ = true;
+    std::vector<std::size_t> gone;
+    for (std::size_t n = 1; n <= drop_.count(); ++n)
+        if (deleted_[n]) gone.push_back(n);
+    if (!gone.empty()) {
+        if (auto removed = drop_.remove(gone); !removed)
+            return append(out, "-ERR [SYS/TEMP] the deleted messages could not be removed; they are still there\r\n");
+        removed_ = gone.size();
+    }
+    updated_ = true;
+    append(out, "+OK Bye, ", left(), " messages left\r\n");
+}
+
+} // namespace veredus::pop3

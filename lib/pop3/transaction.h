@@ -1,0 +1,87 @@
+// POP3 after the login (RFC 1939 §5 and §6): the commands on a maildrop that is open and does not change. Bytes in,
+// bytes out: no fd, no clock. A message is handed out in pieces, as the peer takes them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+
+namespace veredus::pop3 {
+
+// The messages of one session, numbered from 1 as they were when it began.
+class Maildrop {
+public:
+    virtual ~Maildrop() = default;
+    virtual std::size_t count() const = 0;
+    virtual uint64_t
+    size(std::size_t number) const = 0; // octets with CRLF line ends, to the byte what read() gives (RFC 1939 §11)
+    virtual std::string uid(std::size_t number) const = 0; // 1 to 70 bytes from ! to ~ (RFC 1939 §7)
+    // The next bytes in CRLF form from `offset` on, at most `most`; empty at the end.
+    virtual Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) = 0;
+    virtual void retrieved(std::size_t number) { (void)number; } // RETR has handed it out whole
+    // All of them, or none: an error says that none is gone for good.
+    virtual Result<void> remove(const std::vector<std::size_t>& numbers) = 0;
+};
+
+struct Options {
+    std::string capabilities; // further lines of CAPA, each ended by CRLF: "IMPLEMENTATION veredus\r\n"
+    std::size_t errors = 20;  // commands that are none; then the session ends
+    bool utf8 = true;         // announce UTF8 (RFC 6856): messages are handed out as they are in any case
+};
+
+class Transaction {
+public:
+    enum class Wants { input, drain, close };
+    Transaction(Maildrop& drop, const Options& options); // both outlive it
+    // Takes any cut of input. drain: call more() when what is in `out` has been written, until it says otherwise.
+    Wants feed(std::string_view bytes, std::string& out);
+    Wants more(std::string& out);
+    std::size_t held() const
+    {
+        return input_.size();
+    }                                         // input that waits for a message to be written: the owner stops reading
+    bool updated() const { return updated_; } // QUIT was said, and what was marked is gone
+    std::string tally() const;                // "top=0/0, retr=2/7012, del=2/2, size=7012", as Dovecot says it
+
+    static constexpr std::size_t longest_line = 255; // RFC 2449 §4, with CRLF
+    static constexpr std::size_t piece = 64 * 1024;
+
+private:
+    struct Verb;
+    static const Verb verbs[];
+    struct Sending {
+        std::size_t number = 0;         // 0: nothing is being sent
+        uint64_t offset = 0, lines = 0; // lines: of the body, still to be sent
+        bool top = false, in_body = false, line_start = true;
+        std::string line; // TOP: what is known of the running header line, at most two bytes
+    };
+    void capa(std::string_view, std::string&out), dele(std::string_view, std::string&out),
+        lang(std::string_view, std::string&out), list(std::string_view, std::string&out),
+        noop(std::string_view, std::string&out), quit(std::string_view, std::string&out),
+        retr(std::string_view, std::string&out), rset(std::string_view, std::string&out),
+        stat(std::string_view, std::string&out), top(std::string_view, std::string&out),
+        uidl(std::string_view, std::string&out), utf8(std::string_view, std::string&out);
+    void run(std::string_view line, std::string& out);
+    void listing(std::string_view argument, std::string& out, bool uids);
+    std::size_t number_of(std::string_view text, std::string& out) const; // 0: refused
+    void begin(std::size_t number, bool top, uint64_t lines);
+    std::string_view cut_top(std::string_view bytes);
+    void give(std::string_view content, std::string& out);
+    Wants wants() const { return closing_ ? Wants::close : sending_.number ? Wants::drain : Wants::input; }
+    std::size_t left() const;
+    uint64_t octets() const;
+
+    Maildrop& drop_;
+    const Options& options_;
+    std::vector<bool> deleted_; // by number
+    std::string input_;
+    Sending sending_;
+    std::size_t errors_ = 0, retrieved_ = 0, topped_ = 0, removed_ = 0;
+    uint64_t retrieved_octets_ = 0, topped_octets_ = 0;
+    bool closing_ = false, updated_ = false, too_long_ = false;
+};
+
+} // namespace veredus::pop3

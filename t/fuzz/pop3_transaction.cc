@@ -1,0 +1,40 @@
+// POP3 commands after the login: any bytes, in two cuts; the answers are whole lines and the input that is kept is bounded.
+#include <cstdint>
+#include <cstdlib>
+
+#include "lib/pop3/transaction.h"
+
+using namespace veredus;
+
+namespace {
+
+struct Drop final : pop3::Maildrop {
+    std::size_t count() const override { return 3; }
+    uint64_t size(std::size_t) const override { return mail.size(); }
+    std::string uid(std::size_t n) const override { return std::string(1, static_cast<char>('a' + n)); }
+    Result<std::string> read(std::size_t, uint64_t offset, std::size_t most) override
+    {
+        return offset >= mail.size() ? std::string() : mail.substr(offset, std::min<std::size_t>(most, 7));
+    }
+    Result<void> remove(const std::vector<std::size_t>&) override { return {}; }
+    std::string mail = "A: b\r\n\r\n.x\r\n.\r\ny";
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
+{
+    Drop drop;
+    const pop3::Options options;
+    pop3::Transaction t(drop, options);
+    const std::string_view input(reinterpret_cast<const char*>(data), size);
+    std::string out;
+    for (const std::string_view part : {input.substr(0, size / 2), input.substr(size / 2)}) {
+        auto wants = t.feed(part, out);
+        while (wants == pop3::Transaction::Wants::drain) wants = t.more(out);
+        if (wants == pop3::Transaction::Wants::close) break;
+        if (t.held() > pop3::Transaction::longest_line) std::abort();
+    }
+    if (!out.empty() && !out.ends_with("\r\n")) std::abort();
+    return 0;
+}

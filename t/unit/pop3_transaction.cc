@@ -1,0 +1,175 @@
+// POP3 after the login: each command in its table, any cut of input and output, and a maildrop that fails.
+#include "t/unit/catch.h"
+
+#include "lib/base/text.h"
+#include "lib/pop3/transaction.h"
+
+using namespace veredus;
+using pop3::Transaction;
+
+namespace {
+
+struct Drop final : pop3::Maildrop {
+    std::vector<std::string> mails = {"Subject: one\r\n\r\nfirst\r\n.\r\n..dots\r\nlast\r\n", "Subject: two\r\n\r\n",
+                                      "no header end", "A: b\r\n c\r\n\r\n1\r\n2\r\n\r\n4"};
+    std::vector<std::size_t> read_whole, gone;
+    bool fails = false, broken = false;
+    std::size_t most = SIZE_MAX;
+    std::size_t count() const override { return mails.size(); }
+    uint64_t size(std::size_t n) const override { return mails[n - 1].size(); }
+    std::string uid(std::size_t n) const override { return cat("u", n); }
+    Result<std::string> read(std::size_t n, uint64_t offset, std::size_t at_most) override
+    {
+        if (broken) return fail("gone");
+        return mails[n - 1].substr(offset, std::min(at_most, most));
+    }
+    void retrieved(std::size_t n) override { read_whole.push_back(n); }
+    Result<void> remove(const std::vector<std::size_t>& numbers) override
+    {
+        if (fails) return fail("read-only");
+        gone = numbers;
+        return {};
+    }
+};
+
+std::string talk(Transaction& t, std::string_view input)
+{
+    std::string out;
+    auto wants = t.feed(input, out);
+    while (wants == Transaction::Wants::drain) wants = t.more(out);
+    return out;
+}
+
+std::string answers(std::string_view input, std::size_t most = SIZE_MAX)
+{
+    Drop drop;
+    drop.most = most;
+    const pop3::Options options;
+    Transaction t(drop, options);
+    return talk(t, input);
+}
+
+} // namespace
+
+TEST_CASE("the commands of a POP3 transaction", "[pop3][rfc1939-5]")
+{
+    struct Case {
+        const char *input, *output;
+    };
+    const Case cases[] = {
+        {"STAT\r\n", "+OK 4 90\r\n"},
+        {"stat\n", "+OK 4 90\r\n"},
+        {"LIST\r\n", "+OK 4 messages (90 octets)\r\n1 40\r\n2 16\r\n3 13\r\n4 21\r\n.\r\n"},
+        {"LIST 2\r\n", "+OK 2 16\r\n"},
+        {"LIST 5\r\n", "-ERR no such message, only 4 messages in maildrop\r\n"},
+        {"LIST 0\r\n", "-ERR no such message, only 4 messages in maildrop\r\n"},
+        {"LIST -1\r\n", "-ERR a message number is wanted\r\n"},
+        {"LIST 99999999999999999999\r\n", "-ERR a message number is wanted\r\n"},
+        {"UIDL 3\r\n", "+OK 3 u3\r\n"},
+        {"UIDL\r\n", "+OK 4 messages\r\n1 u1\r\n2 u2\r\n3 u3\r\n4 u4\r\n.\r\n"},
+        {"RETR 1\r\n", "+OK 40 octets\r\nSubject: one\r\n\r\nfirst\r\n..\r\n...dots\r\nlast\r\n.\r\n"},
+        {"RETR 3\r\n", "+OK 13 octets\r\nno header end\r\n.\r\n"},
+        {"RETR\r\n", "-ERR a message number is wanted\r\n"},
+        {"TOP 1 0\r\n", "+OK\r\nSubject: one\r\n\r\n.\r\n"},
+        {"TOP 1 2\r\n", "+OK\r\nSubject: one\r\n\r\nfirst\r\n..\r\n.\r\n"},
+        {"TOP 4 3\r\n", "+OK\r\nA: b\r\n c\r\n\r\n1\r\n2\r\n\r\n.\r\n"},
+        {"TOP 4 99\r\n", "+OK\r\nA: b\r\n c\r\n\r\n1\r\n2\r\n\r\n4\r\n.\r\n"},
+        {"TOP 2 5\r\n", "+OK\r\nSubject: two\r\n\r\n.\r\n"},
+        {"TOP 1\r\n", "-ERR TOP wants a message number and a number of lines\r\n"},
+        {"TOP 9 1\r\n", "-ERR no such message, only 4 messages in maildrop\r\n"},
+        {"DELE 1\r\nSTAT\r\nRETR 1\r\nDELE 1\r\nRSET\r\nSTAT\r\n",
+         "+OK message 1 deleted\r\n+OK 3 50\r\n-ERR message 1 is deleted\r\n-ERR message 1 is deleted\r\n+OK maildrop "
+         "has 4 messages (90 octets)\r\n+OK 4 90\r\n"},
+        {"DELE 2\r\nLIST\r\n", "+OK message 2 deleted\r\n+OK 3 messages (74 octets)\r\n1 40\r\n3 13\r\n4 21\r\n.\r\n"},
+        {"NOOP\r\n", "+OK\r\n"},
+        {"XTND\r\n", "-ERR unknown command\r\n"},
+        {"\r\n", "-ERR unknown command\r\n"},
+        {"LANG\r\n", "+OK languages follow\r\nen English\r\n.\r\n"},
+        {"LANG *\r\n", "+OK en English it is\r\n"},
+        {"LANG xx\r\n", "-ERR there is no language xx\r\n"},
+        {"UTF8\r\n", "+OK UTF8 enabled\r\n"},
+        {"CAPA\r\n", "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8\r\n.\r\n"},
+        {"QUIT\r\nSTAT\r\n", "+OK Bye, 4 messages left\r\n"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.input);
+        CHECK(answers(c.input) == c.output);
+        for (const std::size_t most : {1u, 2u, 3u, 7u}) CHECK(answers(c.input, most) == c.output);
+        Drop drop;
+        const pop3::Options options;
+        Transaction t(drop, options);
+        std::string trickled;
+        for (const char* p = c.input; *p; ++p) trickled += talk(t, std::string_view(p, 1));
+        CHECK(trickled == c.output);
+    }
+}
+
+TEST_CASE("pipelined commands are answered in order, each message in pieces", "[pop3][rfc2449-6.6]")
+{
+    Drop drop;
+    drop.most = 5;
+    const pop3::Options options;
+    Transaction t(drop, options);
+    std::string out;
+    REQUIRE(t.feed("RETR 1\r\nRETR 2\r\nNOOP\r\nQUIT\r\n", out) == Transaction::Wants::drain);
+    CHECK(t.held() > 0);
+    CHECK(out.find("+OK 16") == std::string::npos);
+    auto wants = Transaction::Wants::drain;
+    while (wants == Transaction::Wants::drain) wants = t.more(out);
+    CHECK(wants == Transaction::Wants::close);
+    CHECK(out.ends_with("Subject: two\r\n\r\n.\r\n+OK\r\n+OK Bye, 4 messages left\r\n"));
+    CHECK(drop.read_whole == std::vector<std::size_t>{1, 2});
+    CHECK(t.tally() == "top=0/0, retr=2/56, del=0/4, size=90");
+}
+
+TEST_CASE("messages go at QUIT, all or none, and never without it", "[pop3][rfc1939-6]")
+{
+    Drop drop;
+    const pop3::Options options;
+    {
+        Transaction t(drop, options);
+        talk(t, "DELE 1\r\nDELE 3\r\n");
+        CHECK(drop.gone.empty());
+    }
+    CHECK(drop.gone.empty());
+    Transaction t(drop, options);
+    CHECK(talk(t, "DELE 1\r\nDELE 3\r\nQUIT\r\n").ends_with("+OK Bye, 2 messages left\r\n"));
+    CHECK(drop.gone == std::vector<std::size_t>{1, 3});
+    CHECK(t.updated());
+    Drop stuck;
+    stuck.fails = true;
+    Transaction u(stuck, options);
+    CHECK(talk(u, "DELE 1\r\nQUIT\r\n")
+              .ends_with("-ERR [SYS/TEMP] the deleted messages could not be removed; they are still there\r\n"));
+    CHECK_FALSE(u.updated());
+}
+
+TEST_CASE("a message that cannot be read on ends the connection, not the message", "[pop3]")
+{
+    Drop drop;
+    drop.most = 5;
+    const pop3::Options options;
+    Transaction t(drop, options);
+    std::string out;
+    REQUIRE(t.feed("RETR 1\r\n", out) == Transaction::Wants::drain);
+    drop.broken = true;
+    CHECK(t.more(out) == Transaction::Wants::close);
+    CHECK_FALSE(out.ends_with(".\r\n"));
+}
+
+TEST_CASE("endless lines and nonsense are bounded", "[pop3]")
+{
+    Drop drop;
+    pop3::Options options;
+    options.errors = 3;
+    Transaction t(drop, options);
+    std::string out;
+    for (int i = 0; i < 100; ++i) CHECK(t.feed(std::string(1000, 'x'), out) == Transaction::Wants::input);
+    CHECK(t.held() < 1000);
+    CHECK(out.empty());
+    CHECK(talk(t, "\r\nSTAT\r\n") == "-ERR the line is longer than 255 bytes\r\n+OK 4 90\r\n");
+    CHECK(talk(t, "A\r\nB\r\n") == "-ERR unknown command\r\n-ERR unknown command\r\n-ERR too many of them\r\n");
+    std::string rest;
+    CHECK(t.feed("STAT\r\n", rest) == Transaction::Wants::close);
+    CHECK(rest.empty());
+}
