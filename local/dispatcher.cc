@@ -9,6 +9,7 @@
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
 #include "lib/queue/file.h"
+#include "local/forward.h"
 #include "local/worker.h"
 
 namespace veredus::local {
@@ -405,6 +406,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job))
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
+        else if (code == ipc::Code::unknown && !rules_.luser_relay.empty())
+            relay_unknown(job, user);
         else if (code == ipc::Code::unknown)
             refuse(job, Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
         else if (code == ipc::Code::refused)
@@ -413,6 +416,28 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.0", cat("no process for user \"", user, "\": ", text));
     }
     start_waiting();
+}
+
+// luser_relay: what is addressed to nobody here goes there; commands and files of nobody do not.
+void Dispatcher::relay_unknown(uint64_t number, const std::string& user)
+{
+    const Job job = std::move(jobs_.at(number));
+    jobs_.erase(number);
+    for (const auto& [index, target] : job.open) {
+        Verdict v = verdict(Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
+        if (const auto to = addressee(target, rules_.policy); to && (target.kind == Kind::address || target.kind == Kind::mailbox)) {
+            const ForwardNames names{"", to->user, "", to->extension, to->domain, to->local, to->full, rules_.policy.delimiters.substr(0, 1)};
+            auto relay = mail::parse_address(expand_names(rules_.luser_relay, names).value_or(""));
+            if (relay && relay->domain.empty()) relay->domain = rules_.policy.origin;
+            if (!relay || relay->local.empty()) {
+                v = verdict(Outcome::deferred, "4.3.5", cat("luser_relay = ", rules_.luser_relay, ": makes no address of ", to->full));
+            } else if (!iequals(relay->text(), to->full)) {    // itself unknown: the end
+                v = verdict(Outcome::expanded, "2.0.0", "");
+                v.children.push_back({Kind::address, relay->text(), "", "-"});
+            }
+        }
+        finish(job.flight, index, std::move(v), job.handed_us);
+    }
 }
 
 bool Dispatcher::is_virtual(uint64_t job) const { return flights_.at(jobs_.at(job).flight)->attempt.transport == "virtual"; }

@@ -26,6 +26,7 @@ namespace veredus::local {
 struct DispatchRules {
     Policy policy;
     std::string default_privs = "nobody", root_mailbox_user;
+    std::string luser_relay;                         // where mail for users that are not there goes
     bool mailbox_is_command = false;                 // mailbox_command is set: deliveries may take long
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
@@ -87,6 +88,7 @@ private:
     void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
     bool is_virtual(uint64_t job) const;
+    void relay_unknown(uint64_t job, const std::string& user);
     void send_waiting(Lane& lane);
     void send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);

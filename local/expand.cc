@@ -85,7 +85,15 @@ private:
         if (null_sender_ || name.starts_with("owner-") || name.ends_with("-request")) return std::nullopt;
         auto owner = sources_.alias(cat("owner-", name));
         if (!owner) return temporary("4.3.0", owner.error().text);
-        if (*owner) place.sender = mail::Address{cat("owner-", name), std::string(domain.empty() ? std::string_view(policy_.origin) : domain)}.text();
+        if (!*owner) return std::nullopt;
+        if (policy_.expand_owner && (*owner)->size() == 1 && (*owner)->front().kind == Kind::address) {
+            if (auto one = mail::parse_address((*owner)->front().text); one && !one->local.empty()) {
+                if (one->domain.empty()) one->domain = policy_.origin;
+                place.sender = one->text();
+                return std::nullopt;
+            }
+        }
+        place.sender = mail::Address{cat("owner-", name), std::string(domain.empty() ? std::string_view(policy_.origin) : domain)}.text();
         return std::nullopt;
     }
 

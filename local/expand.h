@@ -31,6 +31,7 @@ struct Policy {
     std::string origin;           // myorigin: the domain of names without one
     std::string delimiters;       // recipient_delimiter
     Allowed commands, files;
+    bool expand_owner = false;    // expand_owner_alias: the one address behind owner-NAME is the sender, not owner-NAME
     std::function<Result<bool>(std::string_view domain)> is_local;
 };
 

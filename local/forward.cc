@@ -78,12 +78,19 @@ std::string why_not_believed(const struct stat& st, uid_t uid, gid_t gid)
 
 }  // namespace
 
-std::vector<std::string> forward_paths(std::string_view setting, const ForwardNames& names)
+static Values values_of(const ForwardNames& names)
 {
     const std::string delimiter = names.extension.empty() ? std::string() : names.recipient_delimiter;
-    const Values values{{"home", names.home},          {"user", one_component(names.user)},   {"shell", names.shell},
+    return {{"home", names.home},          {"user", one_component(names.user)},   {"shell", names.shell},
                         {"domain", one_component(names.domain)},   {"local", one_component(names.local)}, {"recipient", one_component(names.recipient)},
                         {"extension", one_component(names.extension)}, {"recipient_delimiter", one_component(delimiter)}};
+}
+
+std::optional<std::string> expand_names(std::string_view setting, const ForwardNames& names) { return expand(setting, values_of(names)); }
+
+std::vector<std::string> forward_paths(std::string_view setting, const ForwardNames& names)
+{
+    const Values values = values_of(names);
     std::vector<std::string> paths;
     for (const auto word : split(setting, ", \t\r\n")) {
         const auto path = expand(word, values);

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,9 @@ struct ForwardNames {             // what $home, $user … stand for in forward_
 // The paths that apply, in order. One that uses a name without a value ("${extension}" of plain user) does not; an
 // extension never adds a directory.
 std::vector<std::string> forward_paths(std::string_view setting, const ForwardNames& names);
+
+// The setting with its names replaced; nothing when one without a value is used.
+std::optional<std::string> expand_names(std::string_view setting, const ForwardNames& names);
 
 struct ForwardFile {
     enum class Kind : uint8_t { none, found, deferred } kind = Kind::none;

@@ -52,6 +52,8 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     rules.policy.files = TRY(Allowed::parse(values.list("allow_mail_to_files")));
     auto domains = TRY(LocalDomains::load(values.list("mydestination")));
     rules.policy.is_local = [domains](std::string_view domain) { return domains->matches(domain); };
+    rules.policy.expand_owner = values.flag("expand_owner_alias");
+    rules.luser_relay = values.text("luser_relay");
     rules.default_privs = values.text("default_privs");
     rules.root_mailbox_user = values.text("root_mailbox_user");
     rules.mailbox_is_command = values.has("mailbox_command");

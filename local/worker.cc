@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,6 +61,7 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     rules.forward_path = values.text("forward_path");
     rules.home_mailbox = values.text("home_mailbox");
     rules.mailbox_command = values.text("mailbox_command");
+    rules.plus_folders = values.flag("local_plus_folders");
     rules.spool = values.text("mail_spool_directory");
     rules.lock_socket = cat(values.text("run_directory"), "/lockd");
     rules.root_mailbox_user = values.text("root_mailbox_user");
@@ -262,8 +264,10 @@ void Worker::to_mailbox(const Item& item)
     to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
 }
 
-void Worker::to_path(const Item& item, const std::string& path, bool spool, const char* what)
+void Worker::to_path(const Item& item, const std::string& mailbox, bool spool, const char* what)
 {
+    const bool own = item.target->kind != Kind::file;
+    const std::string path = own && rules_.plus_folders ? plus_folder(mailbox, item.extension) : mailbox;
     Group& group = groups_[path];
     group.spool = spool;
     const bool file = item.target->kind == Kind::file;
@@ -394,6 +398,17 @@ std::string trace_lines(std::string_view sender, std::string_view original, std:
     if (!original.empty()) append(out, "X-Original-To: ", one_line(original), '\n');
     if (!delivered.empty()) append(out, "Delivered-To: ", one_line(delivered), '\n');
     return out;
+}
+
+std::string plus_folder(const std::string& maildir, std::string_view extension)
+{
+    if (!maildir.ends_with('/') || extension.empty() || extension.size() > 200) return maildir;
+    for (const char c : extension)
+        if (!is_alnum(c) && std::string_view("-_.+=").find(c) == std::string_view::npos) return maildir;
+    if (extension.front() == '.' || extension.back() == '.' || extension.find("..") != std::string_view::npos) return maildir;
+    std::string folder = cat(maildir, '.', extension, '/');
+    struct stat st {};
+    return ::stat(cat(folder, "cur").c_str(), &st) == 0 && S_ISDIR(st.st_mode) ? folder : maildir;
 }
 
 std::string from_line(std::string_view sender, int64_t now_us)

@@ -22,6 +22,7 @@ struct WorkerRules {
     Policy policy;                        // is_local is the worker's own: see below
     std::string forward_path, home_mailbox, mailbox_command, spool, lock_socket, root_mailbox_user;
     std::vector<std::string> exported;
+    bool plus_folders = false;
     CommandRules command;
     store::MboxRules mbox;                // owner is filled in
     static Result<WorkerRules> read(const conf::Values& values);
@@ -107,6 +108,9 @@ struct StoredHeader {
 StoredHeader stored_header(std::string_view wire);
 // "Return-Path", "X-Original-To", "Delivered-To" lines that a delivery puts on top.
 std::string trace_lines(std::string_view sender, std::string_view original, std::string_view delivered);
+// local_plus_folders: the Maildir++ folder that an extension names, when the Maildir has it; else the Maildir. Letters, digits and a
+// few marks only, dots between levels.
+std::string plus_folder(const std::string& maildir, std::string_view extension);
 std::string from_line(std::string_view sender, int64_t now_us);
 
 // Splits the children of long expansions over verdicts that fit a message.

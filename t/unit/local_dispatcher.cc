@@ -583,3 +583,38 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         CHECK(v[0].dsn == "4.3.5");
     }
 }
+
+TEST_CASE("luser_relay gets what nobody here gets", "[local][dispatcher]")
+{
+    struct Case {
+        const char *setting, *address;
+        Outcome outcome;
+        const char* expected;    // child, or status
+    };
+    const Case cases[] = {
+        {"admin+$local", "nobody-here@example.org", Outcome::expanded, "admin+nobody-here@example.org"},
+        {"$user@other.example", "Nobody-Here+x@example.org", Outcome::expanded, "nobody-here@other.example"},
+        {"$local@other.example", "nobody-here+x@example.org", Outcome::expanded, "nobody-here+x@other.example"},
+        {"lost@example.org", "lost@example.org", Outcome::failed, "5.1.1"},
+        {"admin+$extension", "nobody-here@example.org", Outcome::deferred, "4.3.5"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.setting);
+        Stage s;
+        s.rules.luser_relay = c.setting;
+        s.start();
+        s.attempt(1, {to(0, c.address)});
+        s.until([&] { return !s.asked.empty(); });
+        s.asked[0].done(Code::unknown, "because", Fd());
+        const auto v = s.verdicts(1);
+        CHECK(v[0].outcome == c.outcome);
+        if (c.outcome != Outcome::expanded) {
+            CHECK(v[0].dsn == c.expected);
+        } else {
+            REQUIRE(v[0].children.size() == 1);
+            CHECK(v[0].children[0].text == c.expected);
+            CHECK(v[0].children[0].kind == Kind::address);
+        }
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+}

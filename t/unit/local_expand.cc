@@ -288,3 +288,15 @@ TEST_CASE("an include file that everyone may write to is no list", "[local][alia
     home.write("list", std::string(2000, 'a'), 0644);
     CHECK_FALSE(read_include(home.path + "/list", 1000));
 }
+
+TEST_CASE("expand_owner_alias makes the owner himself the sender, when there is one", "[local][expand]")
+{
+    World w;
+    w.aliases = {{"list", "bob"}, {"owner-list", "carol"}, {"two", "bob"}, {"owner-two", "carol, dave"}, {"cmd", "bob"}, {"owner-cmd", "\"|x\""}};
+    CHECK(show(w.expand("list")) == "bob@example.org from owner-list@example.org");
+    w.policy.expand_owner = true;
+    CHECK(show(w.expand("list")) == "bob@example.org from carol@example.org");
+    CHECK(show(w.expand("two")) == "bob@example.org from owner-two@example.org");
+    CHECK(show(w.expand("cmd")) == "bob@example.org from owner-cmd@example.org");
+    CHECK(show(w.expand("list", true)) == "bob@example.org");    // a bounce keeps its empty sender
+}

@@ -422,6 +422,30 @@ TEST_CASE("a virtual user's mailbox is made where the dispatcher says, whatever 
     CHECK(worker.deliver(queued("Delivered-To: BOB+x@v.example\r\n", "x\r\n"), t).dsn == "5.4.6");
 }
 
+TEST_CASE("user+folder goes into a folder that exists, and nowhere else", "[local][worker]")
+{
+    TempHome home;
+    REQUIRE(std::system(cat("cd ", home.path, " && mkdir -p M/.lists.dev/cur M/.a/cur M/.file && touch M/.file/cur").c_str()) == 0);
+    const std::string maildir = home.path + "/M/";
+    CHECK(plus_folder(maildir, "a") == maildir + ".a/");
+    CHECK(plus_folder(maildir, "lists.dev") == maildir + ".lists.dev/");
+    for (const char* none : {"", "b", "A", "file", ".a", "a.", "lists..dev", "../M/.a", "a/../.a", "a/", "a\n", "&a"}) {
+        INFO(none);
+        CHECK(plus_folder(maildir, none) == maildir);
+    }
+    CHECK(plus_folder(maildir, std::string(300, 'a')) == maildir);
+    CHECK(plus_folder(home.path + "/M", "a") == home.path + "/M");
+    for (const bool wished : {true, false}) {
+        WorkerRules rules = worker_rules(home);
+        rules.home_mailbox = "M/";
+        rules.plus_folders = wished;
+        RunningWorker worker(rules, home);
+        CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice+a@example.org")).text == "delivered to maildir");
+        CHECK(home.names("M/.a/new").size() == 1);
+        CHECK(home.names("M/new").size() == (wished ? 0 : 1));
+    }
+}
+
 TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
 {
     TempHome home;
