@@ -36,9 +36,16 @@ std::size_t Scheduler::flush(const std::vector<uint64_t>& ids)
     return met;
 }
 
+// Many mails are one move for each directory that they leave, with few syncs.
+void Scheduler::move_all(const Departures& from, queue::State to)
+{
+    for (const auto& [place, ids] : from) move_now(ids, {static_cast<queue::State>(place.first), place.second}, {to, 0});
+}
+
 std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
 {
     std::size_t met = 0;
+    Departures from;
     for (const uint64_t id : ids) {
         Entry* const e = catalog_.find(id);
         if (!e || e->stage == Stage::held || e->stage == Stage::leaving) continue;
@@ -49,9 +56,12 @@ std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
             unqueue(*mail);
             touch(*mail);
         } else {
-            set_aside(*e, queue::State::hold);
+            catalog_.unschedule(*e);
+            e->stage = Stage::held;
+            from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
         }
     }
+    move_all(from, queue::State::hold);
     world_.wake();
     return met;
 }
@@ -59,14 +69,16 @@ std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
 std::size_t Scheduler::release(const std::vector<uint64_t>& ids)
 {
     std::size_t met = 0;
+    Departures from;
     for (const uint64_t id : ids) {
         Entry* const e = catalog_.find(id);
         if (!e || e->stage != Stage::held) continue;
         ++met;
         log::info(id_text(id), ": released from hold");
         catalog_.schedule(*e, world_.now().mono_us);
-        move_now({id}, e->place(), {queue::State::deferred, 0});
+        from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
     }
+    move_all(from, queue::State::deferred);
     world_.wake();
     return met;
 }
@@ -93,6 +105,7 @@ std::size_t Scheduler::remove(const std::vector<uint64_t>& ids)
 std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids)
 {
     std::size_t met = 0;
+    Departures from;
     for (const uint64_t id : ids) {
         Entry* const e = catalog_.find(id);
         if (!e || e->stage == Stage::leaving || e->stage == Stage::active) continue;
@@ -101,8 +114,9 @@ std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids)
         const bool held = e->stage == Stage::held;
         e->skipped = 0;
         catalog_.schedule(*e, world_.now().mono_us);
-        if (held) move_now({id}, e->place(), {queue::State::deferred, 0});
+        if (held) from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
     }
+    move_all(from, queue::State::deferred);
     world_.wake();
     return met;
 }

@@ -338,7 +338,6 @@ void Scheduler::move_now(const std::vector<uint64_t>& ids, queue::Place from, qu
 {
     std::vector<uint64_t> now;
     std::vector<std::string> names;
-    if (from == to) return;
     for (const uint64_t id : ids) {
         const auto under_way = moving_.find(id);
         if (under_way != moving_.end()) {
@@ -348,6 +347,7 @@ void Scheduler::move_now(const std::vector<uint64_t>& ids, queue::Place from, qu
             };
             continue;
         }
+        if (from == to) continue;
         moving_[id] = to;
         now.push_back(id);
         names.push_back(id_text(id));

@@ -97,6 +97,8 @@ private:
     void set_aside(Entry& entry, queue::State state);
     void move_when_durable(Entry& entry, queue::State state);
     void move_now(const std::vector<uint64_t>& ids, queue::Place from, queue::Place to);
+    using Departures = std::map<std::pair<uint8_t, uint8_t>, std::vector<uint64_t>>;     // by state and writer
+    void move_all(const Departures& from, queue::State to);
     void moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result);
     void leave(uint64_t id, queue::Place place, std::string_view log_text);
     void unlink_soon(uint64_t id, queue::Place place);

@@ -22,6 +22,7 @@ constexpr Subcommand table[] = {
                      " [--state S] [--older-than AGE] [--younger-than AGE]", "look into the queue, and act on mails in it"},
     {"explain", explain, "[-f SENDER] [-l LIBEXEC] ADDRESS...", "tell step by step where mail for ADDRESS goes, with the setting and table line that decide; exit 1: nowhere"},
     {"mailbox", mailbox, "list USER | status|check|rebuild USER [FOLDER...]", "a user's folders: names, counts and sizes; read every mail; rebuild: throw the index away, clients load all anew"},
+    {"trace", trace, "[-l FILE]... ID", "tell the life of a mail from the log and the queue; -l: that log file (- is stdin); exit 1: nobody knows it"},
     {"passwd", passwd, "[-s SCHEME] [-f FILE] [-d|-l|-u] USER", "set a user's mail password (read from the terminal or stdin); -d: remove him, -l: lock, -u: unlock"},
     {"auth", authenticate, "test USER", "say whether USER gets in with a password (read from the terminal or stdin), and why not"},
     {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},

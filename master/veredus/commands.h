@@ -37,6 +37,7 @@ int explain(const Common&, int argc, char** argv);
 int queue(const Common&, int argc, char** argv);
 int flush(const Common&, int argc, char** argv);
 int mailbox(const Common&, int argc, char** argv);
+int trace(const Common&, int argc, char** argv);
 int passwd(const Common&, int argc, char** argv);
 int authenticate(const Common&, int argc, char** argv);
 

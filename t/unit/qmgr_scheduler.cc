@@ -942,6 +942,46 @@ TEST_CASE("hold, release, remove, requeue and flush do what they say, to waiting
     CHECK(w.scheduler->remove(both) == 0);
 }
 
+TEST_CASE("holding, releasing and deleting many mails is a few moves and commits", "[qmgr]")
+{
+    FakeWorld w;
+    std::vector<uint64_t> ids;
+    for (int i = 0; i < 10'000; ++i) {
+        const auto id = w.put("s@host.example", {cat("u", i, "@far.example")});
+        w.journal.push_back([&] {
+            queue::Record r;
+            r.event = queue::Event::deferred;
+            r.id = id;
+            r.attempts = 1;
+            r.time_us = w.wall + 3600 * second;
+            return r;
+        }());
+        if (i % 2) w.files[id].place = {queue::State::deferred, 0};
+        ids.push_back(id_number(id));
+    }
+    w.hold_moves = true;                              // the start's own
+    w.restart();
+    for (auto& work : std::exchange(w.held, {})) w.post(std::move(work));
+    w.hold_moves = false;
+    w.run();
+    w.moves = w.commits = w.opens = 0;
+    CHECK(w.scheduler->hold(ids) == 10'000);
+    w.run();
+    CHECK(w.moves <= 2);
+    CHECK(w.scheduler->counts().hold == 10'000);
+    CHECK(w.scheduler->release(ids) == 10'000);
+    CHECK(w.moves <= 3);
+    CHECK(w.scheduler->hold(ids) == 10'000);          // amid that move
+    w.run();
+    for (const auto& [id, file] : w.files) REQUIRE(file.place.state == queue::State::hold);
+    w.commits = 0;
+    CHECK(w.scheduler->remove(ids) == 10'000);
+    w.run();
+    CHECK(w.files.empty());
+    CHECK(w.commits <= 2);
+    CHECK(w.opens == 0);
+}
+
 TEST_CASE("a mail that was to be held at intake is held", "[qmgr]")
 {
     FakeWorld w;

@@ -244,6 +244,7 @@ public:
     }
     void move(std::vector<std::string> ids, queue::Place from, queue::Place to, std::function<void(Result<void>)> done) override
     {
+        ++moves;
         hold_or_post(hold_moves, [this, ids, from, to, done] {
             if (moves_fail) return done(fail("disk full"));
             for (const auto& id : ids)
@@ -301,7 +302,7 @@ public:
     int crash_after_commits = 0;
     std::vector<std::size_t> commit_sizes;
     uint32_t counter = 0;
-    std::size_t opens = 0, checks = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;
+    std::size_t opens = 0, checks = 0, moves = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;
     std::unique_ptr<Scheduler> scheduler;
 };
 
