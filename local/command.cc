@@ -69,9 +69,9 @@ struct Pipes {
     }
 };
 
-// In the child: only what the command shall see, then become it.
+// In the child: only what the command shall see, then become it. `only`: these words or nothing, never /bin/sh.
 [[noreturn]] void become(const Pipes& pipes, const std::vector<std::string>& words, const std::string& line, const std::vector<std::string>& environment,
-                         const std::string& directory, pid_t worker)
+                         const std::string& directory, bool only, pid_t worker)
 {
     ::setpgid(0, 0);
     // Should the worker be killed, half a mail must not look like a whole one: the command goes first.
@@ -96,7 +96,7 @@ struct Pipes {
     argv.push_back(nullptr);
     if (!words.empty()) {
         ::execvpe(argv[0], argv.data(), env.data());
-        if (errno != ENOENT && errno != EACCES) ::_exit(126);
+        if (only || (errno != ENOENT && errno != EACCES)) ::_exit(126);
         // Postfix gives the shell a try then, and its words about it ("not found") reach the log.
     }
     char sh[] = "sh", c[] = "-c";
@@ -294,12 +294,16 @@ ipc::Verdict judge(const Ending& ending, std::string_view command)
 Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail)
 {
     ::signal(SIGPIPE, SIG_IGN);    // a command may stop reading: EPIPE says so
-    const auto words = split_command(line);
+    std::vector<std::string> words;
+    for (const auto word : split(rules.shell, " \t")) words.emplace_back(word);
+    const bool only = !words.empty();
+    if (only) words.push_back(line);
+    else words = split_command(line);
     auto pipes = Pipes::open();
     if (!pipes) return {Ending::How::not_started, 0, pipes.error().text};
     const pid_t self = ::getpid(), pid = ::fork();
     if (pid < 0) return {Ending::How::not_started, 0, fail_errno("fork").error.text};
-    if (pid == 0) become(*pipes, words, line, environment, rules.directory, self);
+    if (pid == 0) become(*pipes, words, line, environment, rules.directory, only, self);
     ::setpgid(pid, pid);    // whoever of both comes first
     pipes->in_read.reset();
     pipes->out_write.reset();

@@ -41,6 +41,7 @@ ipc::Verdict judge(const Ending& ending, std::string_view command);
 struct CommandRules {
     std::chrono::milliseconds time_limit{1'000'000};
     std::string directory;        // where it runs; "/" when that is not there
+    std::string shell;            // local_command_shell: gets every command as its last word; nothing else runs one then
 };
 // Feeds the mail (From_ line first, LF lines) and waits. Its process group is killed when its time is up.
 Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail);

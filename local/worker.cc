@@ -66,6 +66,7 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     rules.lock_socket = cat(values.text("run_directory"), "/lockd");
     rules.root_mailbox_user = values.text("root_mailbox_user");
     rules.exported = values.list("export_environment");
+    rules.command.shell = values.text("local_command_shell");
     rules.command.time_limit = std::chrono::seconds(values.seconds("command_time_limit"));
     rules.mbox.size_limit = static_cast<uint64_t>(values.number("mailbox_size_limit"));
     rules.mbox.lock_attempts = static_cast<int>(values.number("deliver_lock_attempts"));

@@ -202,7 +202,7 @@ constexpr Group groups[] = {
      "fallback_transport fallback_transport_maps fast_flush_domains fast_flush_purge_time fast_flush_refresh_time "
      "force_mime_input_conversion forward_expansion_filter frozen_delivered_to full_name_encoding_charset "
      "header_address_token_limit header_from_format ignore_mx_lookup_error ignore_srv_lookup_error "
-     "info_log_address_format initial_destination_concurrency known_tcp_ports local_command_shell "
+     "info_log_address_format initial_destination_concurrency known_tcp_ports "
      "local_delivery_status_filter local_destination_concurrency_limit local_destination_recipient_limit "
      "local_login_sender_maps mail_name mailbox_command_maps mailbox_delivery_lock "
      "mailbox_transport_maps maps_rbl_domains maximal_backoff_time message_drop_headers message_reject_characters "

@@ -17,6 +17,7 @@ constexpr Setting rows[] = {
     {"allow_mail_to_commands", Type::list, "alias, forward", local, "where |command may stand: alias, forward, include"},
     {"allow_mail_to_files", Type::list, "alias, forward", local, "where /file may stand: alias, forward, include"},
     {"command_time_limit", Type::duration, "1000s", local, "time that a command has before it is killed and the mail deferred", 1, 86400},
+    {"local_command_shell", Type::text, "", local, "program that gets every command as its last argument, like \"/usr/lib/sm.bin/smrsh -c\"; empty: /bin/sh where one is needed"},
     {"export_environment", Type::list, "TZ MAIL_CONFIG LANG", local, "environment of commands: NAME passes ours on, NAME=VALUE sets it"},
     {"deliver_lock_attempts", Type::number, "20", local, "how often the lock of a mailbox is tried", 1, 1000},
     {"deliver_lock_delay", Type::duration, "1s", local, "time between two tries", 1, 60},

@@ -176,7 +176,7 @@ std::string run(const std::string& line, std::string_view body = "body\r\n", std
 {
     const MailInQueue mail = queued("Subject: x\r\n", body);
     store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size};
-    const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {limit, "/"}, content);
+    const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {limit, "/", ""}, content);
     static const char* how[] = {"exited ", "signal ", "timed out ", "not started "};
     return cat(how[static_cast<int>(e.how)], e.status, ": ", e.output);
 }
@@ -260,6 +260,21 @@ TEST_CASE("commands get the mail, say their word, and may not overstay", "[local
     // a child that keeps the output open is not waited for
     CHECK(run("sleep 30 & echo done") == "exited 0: done\n");
     CHECK(run("readlink /proc/self/fd/9 || echo closed") == "exited 0: closed\n");
+}
+
+TEST_CASE("local_command_shell gets every command, or it is not run at all", "[local][command]")
+{
+    const MailInQueue mail = queued("Subject: x\r\n", "body\r\n");
+    const auto with = [&](const char* shell, const char* line) {
+        store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size};
+        const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {std::chrono::seconds(20), "/", shell}, content);
+        return cat(e.status, ": ", e.output);
+    };
+    CHECK(with("/bin/echo -n got", "cat /etc/passwd; id") == "0: got cat /etc/passwd; id");
+    CHECK(with("/bin/echo  -n", "plain words") == "0: plain words");
+    CHECK(with("/nonexistent/smrsh -c", "echo escaped") == "126: ");
+    CHECK(with("/nonexistent/smrsh -c", "echo a; echo b") == "126: ");
+    CHECK(with("", "echo a; echo b") == "0: a\nb\n");
 }
 
 TEST_CASE("a header is stored with LF lines, without the Return-Path it came with", "[local][rfc5321-4.4]")
