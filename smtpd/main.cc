@@ -15,6 +15,7 @@ namespace {
 using reception::Trust;
 constexpr unsigned disk_threads = 16;                     // 16 writers share journal commits best (speed.md)
 constexpr std::chrono::milliseconds router_deadline{15'000};
+constexpr std::chrono::milliseconds rewrite_deadline{40'000};     // longer than router asks servers of socketmap: tables
 constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
 }  // namespace
 
@@ -59,7 +60,7 @@ public:
         policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
         sessions_ = std::make_unique<reception::Sessions>(
             reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit(),
-                                       &tls_.context(), nullptr, anvil_->meters.get()},
+                                       &tls_.context(), nullptr, anvil_->meters.get(), "smtp", &rewriter_},
             settings_now());
         tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
         router_->start();
@@ -104,6 +105,7 @@ private:
         settings_ = reception::read_settings(values, "smtpd");
         settings_.pregreet_wait = std::chrono::seconds(values.seconds("smtpd_pregreet_wait"));
         settings_.pregreet_drop = iequals(values.text("smtpd_pregreet_action"), "drop");
+        rewriter_.configure(values);
         return {};
     }
     // STARTTLS is offered while there is a certificate.
@@ -125,6 +127,9 @@ private:
     std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
     std::unique_ptr<daemon::Link> router_, qmgr_;
     std::unique_ptr<reception::Anvil> anvil_;
+    reception::Rewriter rewriter_{[this](std::string body, std::function<void(Result<ipc::Message>)> done) {
+        router_->call(static_cast<uint16_t>(ipc::RouterType::rewrite), std::move(body), {}, rewrite_deadline, std::move(done));
+    }};
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;
     std::unique_ptr<reception::PeerNames> names_;

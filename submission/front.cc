@@ -47,6 +47,7 @@ Result<void> Front::take_settings(const conf::Values& values)
     policy.messages_per_unit = static_cast<unsigned>(values.number("submission_user_message_rate_limit"));
     policy.recipients_per_unit = static_cast<unsigned>(values.number("submission_user_recipient_rate_limit"));
     policy.unit = std::chrono::seconds(values.seconds("anvil_rate_time_unit"));
+    rewriter_.configure(values);
     policy.mend = read_mend_settings(values);
     policy.inspect = read_inspect_settings(values);
     return {};
@@ -104,7 +105,8 @@ void Front::start(Loop& loop, queue::Intake& intake, std::function<void(std::str
                                      &tls_.context(),
                                      logins_.get(),
                                      anvil_->meters.get(),
-                                     "submission"};
+                                     "submission",
+                                     &rewriter_};
     sessions_ = std::make_unique<reception::Sessions>(std::move(parts), settings_now());
     tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
     router_->start();

@@ -25,6 +25,7 @@ public:
     void on_client(const std::string& listener, Fd client, net::Address peer);
     void on_file(const std::string& name, const Fd& fd);
     Result<void> reload(const conf::Values& values);
+    reception::Rewriter* rewriter() { return &rewriter_; }    // to be used from start() on
     void stop(std::function<void()> done) { sessions_->stop(std::move(done)); }
 
 private:
@@ -40,6 +41,9 @@ private:
     daemon::ServerTls tls_{"submission"}; // outlives the sessions
     std::unique_ptr<daemon::Link> router_, authd_;
     std::unique_ptr<reception::Anvil> anvil_;
+    reception::Rewriter rewriter_{[this](std::string body, std::function<void(Result<ipc::Message>)> done) {
+        router_->call(static_cast<uint16_t>(ipc::RouterType::rewrite), std::move(body), {}, std::chrono::seconds(40), std::move(done));
+    }};
     std::unique_ptr<reception::Logins> logins_;
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;

@@ -66,18 +66,19 @@ public:
         Pickup::Doors doors;
         doors.defer = [&loop](std::function<void()> work) { loop.defer(std::move(work)); };
         doors.queued = [this](std::vector<std::string> ids) { tell_qmgr(std::move(ids)); };
+        doors.rewriter = front_.rewriter();
         doors.trouble = [this] { scan_timer_->start(std::min<std::chrono::milliseconds>(scan_interval_, retry_delay)); };
         pickup_ = std::make_unique<Pickup>(std::move(fresh_), std::move(tmp_), *intake_, pool_.get(), system_clock(), settings_, std::move(doors));
         if (const auto gone = pickup_->reconcile(); !gone) log::warning("maildrop/new: ", gone.error().text);
         else if (*gone) log::info("maildrop/new: removed ", *gone, " files whose mail was queued before the last stop");
         qmgr_->start();       // only now: what it sees in incoming is no longer in the maildrop
 
-        watch_ = std::make_unique<Watch>(loop, events_.get(), readable, [this](unsigned) { read_events(); });
-        scan();
         front_.start(loop, *intake_, [this](std::string body) {
             // While qmgr is away nothing is lost: it scans our directory when it is back.
             (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
         });
+        watch_ = std::make_unique<Watch>(loop, events_.get(), readable, [this](unsigned) { read_events(); });
+        scan();
         return {};
     }
 

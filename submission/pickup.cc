@@ -294,9 +294,17 @@ void Pickup::complete_mail(Taking& taking)
     }
     header.prepend("Received", cat("by ", settings_.inspect.myhostname, " (", settings_.mail_name, ", from userid ", taking.uid, ")\r\n\tid ", name, "; ",
                                    mail::date_rfc5322(clock_.wall_us())));
-    queue::Draft draft = std::move(*taking.draft);
+    auto draft = std::make_shared<queue::Draft>(std::move(*taking.draft));     // shared: a std::function must be copyable
     taking.draft.reset();
-    intake_.commit(std::move(draft), header, envelope, [this, name](Result<queue::Receipt> result) { committed(name, result); });
+    const auto commit = [this, name, draft](const mail::HeaderBlock& h, const mail::Envelope& e) {
+        intake_.commit(std::move(*draft), h, e, [this, name](Result<queue::Receipt> result) { committed(name, result); });
+    };
+    if (!doors_.rewriter || !doors_.rewriter->wanted()) return commit(header, envelope);
+    doors_.rewriter->run({std::move(header), envelope}, [this, alive = alive_, name, commit](const Result<reception::Rewriter::Mail>& mail) {
+        if (!*alive) return;
+        if (mail) return commit(mail->header, mail->envelope);
+        committed(name, unexpected({EAGAIN, cat("its addresses cannot be looked up: ", mail.error().text)}));    // the file stays, for later
+    });
 }
 
 void Pickup::committed(const std::string& name, const Result<queue::Receipt>& result)

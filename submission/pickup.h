@@ -12,6 +12,7 @@
 #include "lib/disk/pool.h"
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
+#include "lib/reception/rewriter.h"
 #include "submission/mend.h"
 
 namespace veredus::submission {
@@ -30,6 +31,7 @@ public:
     struct Doors {                                             // what it does to the world besides files
         std::function<void(std::function<void()>)> defer;      // later in the loop
         std::function<void(std::vector<std::string>)> queued;  // these IDs are durable, and gone from the maildrop: tell qmgr
+        reception::Rewriter* rewriter = nullptr;               // changes addresses before a mail is queued
         std::function<void()> trouble;                         // our trouble: call scan() again in a while
     };
     // `fresh` is maildrop/new, `tmp` maildrop/tmp. `pool` null: everything in this thread.

@@ -5,6 +5,7 @@
 namespace veredus::conf {
 
 namespace {
+constexpr Who rewriters = Who(router | smtpd | submission);
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
     {"alias_maps", Type::tables, "hash:" VEREDUS_ALIASES, Who(router | local | tool), "aliases(5) tables"},
@@ -16,6 +17,19 @@ constexpr Setting rows[] = {
     {"virtual_mailbox_domains", Type::list, "$virtual_mailbox_maps", Who(router | local), "domains whose users are in virtual_mailbox_maps and have no account"},
     {"virtual_mailbox_maps", Type::tables, "", Who(router | local), "virtual users and their mailboxes"},
     {"virtual_transport", Type::text, "virtual", router, "transport:nexthop for mail to virtual_mailbox_domains"},
+    {"canonical_maps", Type::tables, "", rewriters, "the form that addresses of all kinds get when a mail is taken in"},
+    {"canonical_classes", Type::list, "envelope_sender, envelope_recipient, header_sender, header_recipient", router, "which addresses canonical_maps change"},
+    {"sender_canonical_maps", Type::tables, "", rewriters, "the same for senders, before canonical_maps"},
+    {"sender_canonical_classes", Type::list, "envelope_sender, header_sender", router, "which addresses sender_canonical_maps change"},
+    {"recipient_canonical_maps", Type::tables, "", rewriters, "the same for recipients, before canonical_maps"},
+    {"recipient_canonical_classes", Type::list, "envelope_recipient, header_recipient", router, "which addresses recipient_canonical_maps change"},
+    {"masquerade_domains", Type::list, "", rewriters, "domains whose hosts are not shown: user@host.domain becomes user@domain"},
+    {"masquerade_classes", Type::list, "envelope_sender, header_sender, header_recipient", router, "which addresses masquerade_domains change"},
+    {"masquerade_exceptions", Type::list, "", router, "users whose addresses masquerade_domains leave alone"},
+    {"always_bcc", Type::text, "", Who(smtpd | submission), "who gets a blind copy of every mail"},
+    {"sender_bcc_maps", Type::tables, "", rewriters, "who gets a blind copy, by sender"},
+    {"recipient_bcc_maps", Type::tables, "", rewriters, "who gets a blind copy, by recipient"},
+    {"local_header_rewrite_clients", Type::list, "permit_inet_interfaces, permit_sasl_authenticated", Who(smtpd | submission), "clients in whose mail header addresses are changed"},
     {"propagate_unmatched_extensions", Type::list, "canonical, virtual", router, "where user+extension keeps its extension when user was found"},
     {"relay_domains", Type::list, "", Who(router | smtpd), "domains that this host takes mail for and passes on"},
     {"relay_recipient_maps", Type::tables, "", router, "which recipients of relay_domains exist; empty: all are taken"},

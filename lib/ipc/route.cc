@@ -94,4 +94,53 @@ Result<RouteReply> RouteReply::decode(std::string_view body)
     return reply;
 }
 
+std::string RewriteRequest::encode() const
+{
+    Writer w;
+    w.u32(static_cast<uint32_t>(items.size()));
+    for (const Item& item : items) w.u8(static_cast<uint8_t>(item.kind)).str(item.address);
+    return w.take();
+}
+
+Result<RewriteRequest> RewriteRequest::decode(std::string_view body)
+{
+    Reader r(body);
+    RewriteRequest q;
+    bool good = true;
+    for (uint32_t left = r.count(5); left > 0 && r.ok() && good; --left) {
+        Item item;
+        good = get_enum(r, item.kind, Kind::envelope_sender, Kind::header_recipient);
+        item.address = r.str(max_address);
+        q.items.push_back(std::move(item));
+    }
+    if (!r.done() || !good) return fail("malformed message: rewrite request");
+    return q;
+}
+
+std::string RewriteReply::encode() const
+{
+    Writer w;
+    w.str(trouble).u32(static_cast<uint32_t>(items.size()));
+    for (const Item& item : items) {
+        w.str(item.address);
+        put_strings(w, item.copies);
+    }
+    return w.take();
+}
+
+Result<RewriteReply> RewriteReply::decode(std::string_view body)
+{
+    Reader r(body);
+    RewriteReply reply;
+    reply.trouble = r.str(max_address);
+    for (uint32_t left = r.count(8); left > 0 && r.ok(); --left) {
+        Item item;
+        item.address = r.str(max_address);
+        item.copies = get_strings(r, max_address);
+        reply.items.push_back(std::move(item));
+    }
+    if (!r.done()) return fail("malformed message: rewrite reply");
+    return reply;
+}
+
 }  // namespace veredus::ipc

@@ -14,7 +14,7 @@ namespace veredus::ipc {
 
 enum class AddressClass : uint8_t { local = 1, virtual_alias = 2, virtual_mailbox = 3, relay = 4, remote = 5 };
 
-enum class RouterType : uint16_t { route = 100, routes = 101, owner = 102, owner_said = 103 };
+enum class RouterType : uint16_t { route = 100, routes = 101, owner = 102, owner_said = 103, rewrite = 104, rewritten = 105 };
 
 // submission at MAIL: may this user write mails as that address? Answered by OwnerReply.
 struct OwnerRequest {
@@ -57,6 +57,29 @@ struct RouteReply {
     std::vector<Route> routes;            // one for each recipient asked, in order
     std::string encode() const;
     static Result<RouteReply> decode(std::string_view body);
+};
+
+// smtpd and submission when a mail has come: canonical forms, masquerading and blind copies. Longer lists in pages.
+struct RewriteRequest {
+    enum class Kind : uint8_t { envelope_sender = 1, envelope_recipient = 2, header_sender = 3, header_recipient = 4 };
+    struct Item {
+        Kind kind = Kind::envelope_sender;
+        std::string address;                // external form
+        bool operator<(const Item& other) const { return kind != other.kind ? kind < other.kind : address < other.address; }
+    };
+    std::vector<Item> items;
+    std::string encode() const;
+    static Result<RewriteRequest> decode(std::string_view body);
+};
+struct RewriteReply {
+    struct Item {
+        std::string address;                // the new form, or the same
+        std::vector<std::string> copies;    // envelope_sender, envelope_recipient: who gets a blind copy
+    };
+    std::string trouble;                    // not empty: nothing could be said now
+    std::vector<Item> items;                // one for each, in order
+    std::string encode() const;
+    static Result<RewriteReply> decode(std::string_view body);
 };
 
 }  // namespace veredus::ipc

@@ -559,7 +559,7 @@ Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
     m.committing = true;
     judged_stage_ = nullptr;
     auto reply = later();
-    house_.parts_.intake.commit(std::move(m.draft), header, envelope, [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
+    auto committed = [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
         if (!receipt) {
             log::error(id, ": not queued: ", receipt.error().text);
             return reply(storage_reply(receipt.error()));
@@ -567,6 +567,18 @@ Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
         // Also when the peer has gone meanwhile: what is on disk is our duty.
         queued(receipt->id());
         reply({250, "2.0.0", cat("Ok: queued as ", receipt->id())});
+    };
+    queue::Intake& intake = house_.parts_.intake;
+    Rewriter* const rewriter = house_.parts_.rewriter;
+    if (!rewriter || !rewriter->wanted()) {
+        intake.commit(std::move(m.draft), header, envelope, std::move(committed));
+        return Pending{};
+    }
+    auto draft = std::make_shared<queue::Draft>(std::move(m.draft));     // shared: a std::function must be copyable
+    rewriter->run({std::move(header), std::move(envelope)}, [&intake, draft, id, reply, committed](Result<Rewriter::Mail> mail) {
+        if (mail) return intake.commit(std::move(*draft), mail->header, mail->envelope, committed);
+        log::warning(id, ": not queued: its addresses cannot be looked up: ", mail.error().text);
+        reply({451, "4.3.0", "Error: temporary lookup failure"});
     });
     return Pending{};
 }

@@ -19,6 +19,7 @@
 #include "lib/reception/logins.h"
 #include "lib/reception/meters.h"
 #include "lib/reception/peer_name.h"
+#include "lib/reception/rewriter.h"
 #include "lib/smtp/server.h"
 
 namespace veredus::reception {
@@ -178,6 +179,7 @@ public:
         Logins* logins = nullptr;                              // for AUTH, where the limits offer it
         Meters* meters = nullptr;                              // for limits that all processes share
         std::string service = "smtp";                          // its name in the log lines about limits
+        Rewriter* rewriter = nullptr;                          // changes addresses before a mail is queued
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();

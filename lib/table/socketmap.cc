@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <tuple>
 
 #include "lib/base/text.h"
 #include "lib/table/kinds.h"
@@ -221,6 +222,17 @@ Answer SocketmapServer::ask(std::string_view key)
 
 Questions::Scope::Scope(Questions& questions) : before_(std::exchange(asking, &questions)) {}
 Questions::Scope::~Scope() { asking = before_; }
+
+std::vector<Questions::Question> Questions::take_open(bool wanted)
+{
+    auto open = std::exchange(open_, {});
+    if (!wanted) return {};
+    const auto before = [](const auto& a, const auto& b) { return std::tie(a.server->spec(), a.key) < std::tie(b.server->spec(), b.key); };
+    const auto same = [](const auto& a, const auto& b) { return a.server->spec() == b.server->spec() && a.key == b.key; };
+    std::sort(open.begin(), open.end(), before);
+    open.erase(std::unique(open.begin(), open.end(), same), open.end());
+    return open;
+}
 
 void Questions::answered(const Question& question, Answer answer) { answers_.insert_or_assign({question.server->spec(), question.key}, std::move(answer)); }
 

@@ -75,7 +75,7 @@ public:
     private:
         Questions* before_;
     };
-    std::vector<Question> take_open() { return std::exchange(open_, {}); }
+    std::vector<Question> take_open(bool wanted = true);     // each once; not wanted: forgotten
     void answered(const Question& question, Answer answer);
 
 private:

@@ -1,9 +1,7 @@
 // One request for routes on its way: decide, ask about what is not known, decide again, answer.
 #include "qmgr/router/batch.h"
 
-#include <algorithm>
 #include <set>
-#include <tuple>
 
 namespace veredus::router {
 
@@ -40,7 +38,7 @@ void Batch::run()
         }
     }
     const std::set<std::string> names(ask.begin(), ask.end());
-    const auto questions = server_questions();
+    const auto questions = questions_.take_open(std::chrono::steady_clock::now() < until_);
     if (names.empty() && questions.empty()) return done_(std::move(routes), reasons);
     const auto keep = shared_from_this();
     open_ = names.size() + questions.size();
@@ -57,18 +55,6 @@ void Batch::run()
         });
     asking_ = false;
     if (open_ == 0) run();
-}
-
-// What no table could answer in this round, each once; nothing when time is up, and then the answer "temporary" stands.
-std::vector<table::Questions::Question> Batch::server_questions()
-{
-    auto open = questions_.take_open();
-    if (std::chrono::steady_clock::now() >= until_) return {};
-    const auto before = [](const auto& a, const auto& b) { return std::tie(a.server->spec(), a.key) < std::tie(b.server->spec(), b.key); };
-    const auto same = [](const auto& a, const auto& b) { return a.server->spec() == b.server->spec() && a.key == b.key; };
-    std::sort(open.begin(), open.end(), before);
-    open.erase(std::unique(open.begin(), open.end(), same), open.end());
-    return open;
 }
 
 void Batch::one_answered()

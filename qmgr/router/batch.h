@@ -28,7 +28,6 @@ public:
     void run();
 
 private:
-    std::vector<table::Questions::Question> server_questions();
     void one_answered();
     ipc::RouteRequest request_;
     Tables tables_;

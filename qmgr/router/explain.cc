@@ -110,10 +110,23 @@ Result<void> Routing::explain_hop(const mail::Address& address, const Place& pla
     return {};
 }
 
+Result<void> Routing::explain_canonical(mail::Address& address, std::vector<Step>& steps) const
+{
+    for (const Canonical& table : canonical_) {
+        if (!(table.classes & (1U << static_cast<unsigned>(ipc::RewriteRequest::Kind::envelope_recipient)))) continue;
+        if (!table.maps.get()) return unexpected(table.maps.get().error());
+        const Place place = TRY(classify(address.domain));
+        const auto hit = TRY(table::find_address_hit(*table.maps.get(), address, delimiters_, place.ours));
+        if (hit) steps.push_back(from_table("canonical", table.setting, *table.maps.get(), *hit));
+    }
+    address = TRY(canonical(std::move(address), ipc::RewriteRequest::Kind::envelope_recipient));
+    return {};
+}
+
 Result<std::vector<Step>> Routing::explain(const Question& question, const Users& users) const
 {
     std::vector<Step> steps;
-    const auto address = qualified(question.recipient);
+    auto address = qualified(question.recipient);
     if (!address) {
         steps.push_back({"address", cat("no address: ", address.error().text), "", ""});
         return steps;
@@ -121,6 +134,7 @@ Result<std::vector<Step>> Routing::explain(const Question& question, const Users
     const auto given = mail::parse_address(question.recipient);
     if (given->domain.empty()) steps.push_back({"address", cat("without a domain it is ", address->text()), "myorigin", ""});
     else if (given->domain != address->domain) steps.push_back({"address", cat("a domain without a dot is completed: ", address->text()), "append_dot_mydomain", ""});
+    if (!question.final_only) TRY(explain_canonical(*address, steps));
     const Place place = TRY(classify(address->domain));
     steps.push_back(class_step(place.address_class, address->domain, is_own_literal(address->domain)));
     if (!virtual_alias_maps_.get()) return unexpected(virtual_alias_maps_.get().error());

@@ -123,6 +123,7 @@ private:
     {
         const auto peer = peers_.find(id);
         if (peer == peers_.end() || message.request == 0) return;
+        if (message.type == static_cast<uint16_t>(ipc::RouterType::rewrite)) return serve_rewrite(peer, message);
         if (message.type == static_cast<uint16_t>(ipc::RouterType::owner)) return serve_owner(peer, message);
         auto request = message.type == static_cast<uint16_t>(ipc::RouterType::route)
                            ? ipc::RouteRequest::decode(message.body)
@@ -153,6 +154,71 @@ private:
         const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
         if (auto sent = peer->second.channel->reply(message, static_cast<uint16_t>(ipc::RouterType::owner_said), reply.encode()); !sent)
             log::warning("answer to ", peer->second.role, ": ", sent.error().text);
+    }
+
+    struct Rewriting {         // of the addresses of one mail
+        uint64_t peer;
+        uint32_t number;
+        ipc::RewriteRequest request;
+        table::Questions questions;
+        std::size_t open = 0;
+        std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + Batch::patience;
+    };
+
+    void serve_rewrite(std::map<uint64_t, Peer>::iterator peer, const ipc::Message& message)
+    {
+        auto request = ipc::RewriteRequest::decode(message.body);
+        if (!request) {
+            log::warning("question from ", peer->second.role, ": ", request.error().text);
+            peers_.erase(peer);
+            return;
+        }
+        look_at_files(true);
+        auto work = std::make_shared<Rewriting>();       // shared: between the answers of servers
+        work->peer = peer->first;
+        work->number = message.request;
+        work->request = std::move(*request);
+        rewrite(work);
+    }
+
+    // With what servers have said so far; what is missing is asked for, and then it begins anew.
+    void rewrite(const std::shared_ptr<Rewriting>& work)
+    {
+        ipc::RewriteReply reply;
+        {
+            const table::Questions::Scope scope(work->questions);
+            for (const auto& item : work->request.items) {
+                auto done = routing_->rewrite(item);
+                if (!done && reply.trouble.empty()) {
+                    reply.trouble = "Temporary lookup failure";
+                    if (done.error().code != EINPROGRESS) say(done.error().text);
+                }
+                reply.items.push_back(done ? std::move(*done) : ipc::RewriteReply::Item());
+            }
+        }
+        const auto open = work->questions.take_open(std::chrono::steady_clock::now() < work->until);
+        if (open.empty()) {
+            const auto peer = peers_.find(work->peer);
+            if (peer == peers_.end()) return;
+            std::string body = reply.encode();
+            if (body.size() > ipc::max_message - 64) {
+                say("sender_bcc_maps, recipient_bcc_maps: one mail would get more copies than an answer holds; the mail is put off");
+                body = ipc::RewriteReply{"too many copies", {}}.encode();
+            }
+            if (auto sent = peer->second.channel->reply(work->number, static_cast<uint16_t>(ipc::RouterType::rewritten), body); !sent)
+                log::warning("answer to ", peer->second.role, ": ", sent.error().text);
+            return;
+        }
+        work->open = open.size() + 1;                    // and this turn
+        const auto one = [this, work] {
+            if (--work->open == 0) rewrite(work);
+        };
+        for (const auto& question : open)
+            ask_server(question, [work, question, one](table::Answer answer) {
+                work->questions.answered(question, std::move(answer));
+                one();
+            });
+        one();
     }
 
     struct Open {              // a question that has no answer yet

@@ -155,6 +155,7 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     sender_relayhost_ = Chain(opener<table::Chain>(values.list("sender_dependent_relayhost_maps")));
     sender_transport_ = Chain(opener<table::Chain>(values.list("sender_dependent_default_transport_maps")));
     sender_logins_ = Chain(opener<table::Chain>(values.list("smtpd_sender_login_maps")));
+    read_rewriting(values);
     aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(aliases));
     all_aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(values.list("alias_maps")));
 }
@@ -165,6 +166,8 @@ template <class Self, class F> void Routing::each_table(Self& self, F f)
     f(self.virtual_alias_maps_), f(self.virtual_mailboxes_), f(self.transport_maps_);
     f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.sender_logins_);
     f(self.aliases_), f(self.all_aliases_);
+    f(self.sender_copies_), f(self.recipient_copies_);
+    for (auto& canonical : self.canonical_) f(canonical.maps);
 }
 
 bool Routing::restless() const
@@ -405,11 +408,12 @@ Result<Routing::Hop> Routing::hop_of(const mail::Address& address, const Place& 
 
 Result<void> Routing::decide(const Question& question, const Users& users, std::vector<std::string>& ask, Route& route) const
 {
-    const auto address = qualified(question.recipient);
+    auto address = qualified(question.recipient);
     if (!address) {
         refuse(route, "5.1.3", "Bad recipient address syntax");
         return {};
     }
+    if (!question.final_only) address = TRY(canonical(std::move(*address), ipc::RewriteRequest::Kind::envelope_recipient));
     route.address = address->text();
     const Place place = TRY(classify(address->domain));
     route.address_class = place.address_class;

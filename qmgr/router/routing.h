@@ -55,6 +55,9 @@ public:
     // May `user`, as authd calls him, write as `address` (external form)? ownership.cc says by which rule.
     Result<ipc::OwnerReply> owner(const std::string& user, const std::string& address) const;
 
+    // The form of an address that the envelope or the header shall have, and its blind copies (rewriting.cc).
+    Result<ipc::RewriteReply::Item> rewrite(const ipc::RewriteRequest::Item& item) const;
+
     // Why route() answers what it answers (explain.cc): the same look-ups, told one by one.
     Result<std::vector<Step>> explain(const Question& question, const Users& users) const;
 
@@ -89,10 +92,21 @@ private:
     Result<std::optional<table::AddressHit>> of_sender(const Held<table::Chain>& maps, const std::string& sender) const;
     Result<std::optional<table::AddressHit>> transport_entry(const mail::Address& address) const;
     Result<void> explain_recipient(const mail::Address& address, const Place& place, const Users& users, std::vector<Step>& steps) const;
+    Result<void> explain_canonical(mail::Address& address, std::vector<Step>& steps) const;
     Result<void> explain_local(const mail::Address& address, const Users& users, std::vector<Step>& steps) const;
     Result<void> explain_hop(const mail::Address& address, const Place& place, const std::string& sender, std::vector<Step>& steps) const;
     bool is_user(const mail::Address& address, const Place& place, const std::string& user) const;
     Result<std::optional<mail::Address>> only_child(const mail::Address& address, const Place& place) const;
+    struct Canonical {
+        Held<table::Chain> maps;
+        const char* setting = "";
+        unsigned classes = 0;        // bits of RewriteRequest::Kind
+    };
+    void read_rewriting(const conf::Values& values);
+    Result<std::optional<mail::Address>> canonical_step(const Canonical& table, const mail::Address& address) const;
+    Result<mail::Address> canonical(mail::Address address, ipc::RewriteRequest::Kind kind) const;
+    void masquerade(mail::Address& address) const;
+    Result<void> add_copies(const Held<table::Chain>& maps, const mail::Address& address, std::vector<std::string>& copies) const;
     Result<void> decide(const Question& question, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
     template <class Self, class F> static void each_table(Self& self, F f);
 
@@ -106,6 +120,11 @@ private:
         sender_logins_;
     Held<table::AliasMaps> aliases_;          // those of local_recipient_maps
     Held<table::AliasMaps> all_aliases_;      // alias_maps, for owner()
+    Canonical canonical_[3];
+    Held<table::Chain> sender_copies_, recipient_copies_;
+    std::vector<std::string> masquerade_, masquerade_exceptions_;
+    unsigned masquerade_classes_ = 0;
+    bool propagate_canonical_ = false;
 };
 
 // "transport:nexthop" (transport(5)); either may be empty.
