@@ -9,6 +9,8 @@
 #include "lib/daemon/worker_policy.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
+#include "lib/net/address.h"
+#include "lib/reception/restrictions.h"
 #include "master/supervisor.h"
 #include "master/worker_policy.h"
 
@@ -49,6 +51,7 @@ void Supervisor::give_neighbour(Process& asker, const Message& message)
     const auto refuse = [&](ipc::Code code, const std::string& text) { answer(asker, message.request, ipc::Control::neighbour, code, text); };
     const auto wish = ipc::Neighbour::decode(message.body);
     if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
+    if (wish->role.starts_with("unix:")) return give_socket(asker, message.request, wish->role);
     const daemon::Role* role = daemon::find_role(wish->role);
     if (!role || role->zygote || !daemon::may_ask(asker.role->name, wish->role)) {
         log::warning(asker.role->name, " pid ", asker.pid, " asked for ", printable(wish->role, 40), " and may not: refused");
@@ -64,6 +67,26 @@ void Supervisor::give_neighbour(Process& asker, const Message& message)
     if (auto sent = target->control->send(static_cast<uint16_t>(ipc::Control::peer), introduced.encode(), {&theirs, 1}); !sent)
         return refuse(ipc::Code::unavailable, sent.error().text);
     answer(asker, message.request, ipc::Control::neighbour, ipc::Code::ok, "", pair->second.get());
+}
+
+// A policy service's socket: only one that main.cf names for this very role.
+void Supervisor::give_socket(Process& asker, uint32_t request, const std::string& endpoint)
+{
+    const auto refuse = [&](ipc::Code code, const std::string& text) { answer(asker, request, ipc::Control::neighbour, code, text); };
+    std::vector<reception::Complaint> complaints;
+    const bool has_lists = conf::find_setting(cat(asker.role->name, "_recipient_restrictions")) != nullptr;
+    const auto known = has_lists ? reception::parse_rules(values_, asker.role->name, complaints).policy_endpoints() : std::vector<std::string>();
+    if (std::find(known.begin(), known.end(), endpoint) == known.end()) {
+        log::warning(asker.role->name, " pid ", asker.pid, " asked for ", printable(endpoint, 120), " and may not: refused");
+        return refuse(ipc::Code::refused, "main.cf names no such socket for this role");
+    }
+    std::string path = endpoint.substr(5);
+    if (!path.starts_with('/')) path = cat(values_.text("queue_directory"), '/', path);      // as with Postfix
+    if (path.size() >= sizeof(sockaddr_un::sun_path)) return refuse(ipc::Code::invalid, cat(path, ": the path of a socket is too long"));
+    const net::Address address = net::Address::unix_path(path);
+    const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd || ::connect(fd.get(), address.raw(), address.raw_size()) < 0) return refuse(ipc::Code::unavailable, fail_errno(cat("connect to ", path)).error.text);
+    answer(asker, request, ipc::Control::neighbour, ipc::Code::ok, "", fd.get());
 }
 
 // master asks the resolver like any other of its neighbours.

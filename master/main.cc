@@ -16,6 +16,7 @@
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
+#include "lib/reception/check.h"
 #include "lib/loop/loop.h"
 #include "master/notify.h"
 #include "master/supervisor.h"
@@ -136,6 +137,9 @@ Outcome run(Arguments& arguments, Verdict& verdict)
     Options& options = arguments.options;
     const auto file = conf::File::load(options.config_directory);
     if (!file.ok()) return {EX_CONFIG, errors_of(file)};
+    const auto lists = reception::check_restrictions(file);
+    for (const conf::Diagnostic& diagnostic : lists)
+        if (diagnostic.error) return {EX_CONFIG, diagnostic.str()};
     conf::Values values = file.values();
     auto target = LogTarget::open(values, options.foreground);
     if (!target) return {EX_CONFIG, target.error().text};

@@ -8,8 +8,10 @@
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "lib/daemon/client_files.h"
+#include "lib/daemon/table_files.h"
 #include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
+#include "lib/reception/check.h"
 #include "master/supervisor.h"
 
 namespace veredus::master {
@@ -32,6 +34,11 @@ void Supervisor::reload()
     for (const conf::Diagnostic& diagnostic : file.diagnostics()) log::write(diagnostic.error ? log::Level::error : log::Level::warning, cat(diagnostic.file, ':', diagnostic.line, ": ", diagnostic.text));
     last_reload_good_ = file.ok();
     if (file.ok())
+        for (const conf::Diagnostic& diagnostic : reception::check_restrictions(file)) {
+            log::write(diagnostic.error ? log::Level::error : log::Level::warning, cat(diagnostic.file, ':', diagnostic.line, ": ", diagnostic.text));
+            last_reload_good_ = last_reload_good_ && !diagnostic.error;
+        }
+    if (last_reload_good_)
         apply(file.values());
     else
         log::error("the configuration has errors: the settings in force are kept");
@@ -128,7 +135,9 @@ void Supervisor::tell_settings(Process& process)
                           });
     // A passwd-file that is new in passdb follows its setting, and so does a certificate; resolv.conf is sent when it changes.
     for (const std::string& name : files_of(*process.role))
-        if (name.starts_with("passdb:") || name.starts_with("tls:") || name.starts_with(daemon::client_file_mark)) send_file(process, name);
+        if (name.starts_with("passdb:") || name.starts_with("tls:") || name.starts_with(daemon::client_file_mark) ||
+            name.starts_with(daemon::table_file_mark))
+            send_file(process, name);
 }
 
 void Supervisor::send_file(Process& process, const std::string& name)
@@ -160,7 +169,8 @@ void Supervisor::hand_log()
     }
 }
 
-// "passdb" of the role table stands for every file: that the setting names, "tls" for every file of ROLE_tls_….
+// "passdb" of the role table stands for every file: that the setting names, "tls" for every file of ROLE_tls_…, "tables" for the
+// files behind its lookup tables.
 std::vector<std::string> Supervisor::files_of(const daemon::Role& role) const
 {
     std::vector<std::string> list;
@@ -168,6 +178,11 @@ std::vector<std::string> Supervisor::files_of(const daemon::Role& role) const
     for (const std::string& name : watched_.names()) {
         if (name.starts_with("tls:")) {
             if (tls != tls_files_.end() && tls->second.contains(name)) list.push_back(name);
+            continue;
+        }
+        if (name.starts_with(daemon::table_file_mark)) {
+            const auto tables = table_files_.find(role.name);
+            if (tables != table_files_.end() && tables->second.contains(name.substr(daemon::table_file_mark.size()))) list.push_back(name);
             continue;
         }
         const std::string_view kind = name.starts_with("passdb:") ? "passdb" : name.starts_with(daemon::client_file_mark) ? "client" : std::string_view(name);
@@ -193,6 +208,14 @@ void Supervisor::watch_files()
         }
     }
     for (const std::string& path : paths) files.emplace_back(cat("tls:", path), path);
+    table_files_.clear();
+    std::set<std::string> tables;
+    for (const daemon::Role& role : daemon::roles()) {
+        if (!role.tables()) continue;
+        table_files_[role.name] = daemon::table_files(values_, role.who);
+        tables.insert(table_files_[role.name].begin(), table_files_[role.name].end());
+    }
+    for (const std::string& path : tables) files.emplace_back(cat(daemon::table_file_mark, path), path);
     watched_.set(std::move(files));
 }
 

@@ -65,6 +65,7 @@ private:
     // Messages of roles (broker.cc)
     void on_message(Process& from, Message message);
     void answer(Process& to, uint32_t request, ipc::Control type, ipc::Code code, const std::string& text, int fd = -1);
+    void give_socket(Process& asker, uint32_t request, const std::string& endpoint);
     void give_neighbour(Process& asker, const Message& message);
     void give_worker(Process& asker, const Message& message);
     void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> answer);
@@ -103,6 +104,7 @@ private:
     std::vector<std::unique_ptr<Process>> processes_;
     std::unique_ptr<ipc::Channel> resolver_;
     std::map<std::string, std::set<std::string>, std::less<>> tls_files_;     // role -> names in watched_
+    std::map<std::string, std::set<std::string>, std::less<>> table_files_;   // role -> paths behind its tables
     std::map<std::string, TicketKeys, std::less<>> ticket_keys_;              // role -> its ring
     bool tls_changed_ = false;
     Timer watchdog_, phase_timer_, notify_timer_, ticket_timer_;

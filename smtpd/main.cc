@@ -2,9 +2,12 @@
 #include "lib/base/text.h"
 #include "lib/daemon/server_tls.h"
 #include "lib/daemon/service.h"
+#include "lib/daemon/table_files.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
+#include "lib/reception/examiner.h"
 #include "lib/reception/hops.h"
+#include "lib/reception/policy_dial.h"
 #include "lib/reception/settings.h"
 #include "smtpd/policy.h"
 
@@ -29,7 +32,12 @@ public:
         TRY(take_settings(values));
         trust_->warn(hops_->addresses());
         tls_.before_jail(values, place);
-        if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
+        tables_.before_jail(values, conf::smtpd);
+        TRY(take_restrictions(values));
+        const auto hosts = read_file("/etc/hosts", 1 << 20);
+        if (hosts) hosts_ = reception::parse_hosts(*hosts);
+        if (auto resolv_conf = read_file("/etc/resolv.conf", 1 << 16)) resolv_conf_ = std::move(*resolv_conf);
+        host_names_ = reception::parse_host_names(hosts ? std::string_view(*hosts) : std::string_view());
         return {};
     }
 
@@ -57,7 +65,13 @@ public:
         anvil_ = std::make_unique<reception::Anvil>(loop);
         names_ = std::make_unique<reception::PeerNames>(loop);
         names_->set_hosts(std::move(hosts_));
-        policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_);
+        set_resolver(std::move(resolv_conf_));
+        const auto resolver = [this] { return names_->resolver(); };
+        dialer_ = std::make_unique<reception::PolicyDialer>(loop, std::move(host_names_), resolver);
+        services_ = std::make_unique<reception::PolicyServices>(loop, [this](const std::string& endpoint, std::function<void(Result<Fd>)> done) { dialer_->dial(endpoint, std::move(done)); });
+        examiner_ = std::make_unique<reception::Examiner>(reception::Examiner::Parts{*recipients_, *services_, resolver});
+        examiner_->set_program(program_);
+        policy_ = std::make_unique<MxPolicy>(trust_, exempt_, *recipients_, *examiner_);
         sessions_ = std::make_unique<reception::Sessions>(
             reception::Sessions::Parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit(),
                                        &tls_.context(), nullptr, anvil_->meters.get(), "smtp", &rewriter_},
@@ -76,17 +90,21 @@ public:
 
     void on_file(const std::string& name, Fd fd) override
     {
+        if (tables_.on_file(name, fd)) {
+            if (slot_ == 0) log::info("table ", name.substr(daemon::table_file_mark.size()), " changed: it is in force");
+            if (auto taken = take_restrictions(values_); !taken) return log::warning(taken.error().text);
+            return examiner_->set_program(program_);
+        }
         if (tls_.on_file(name, fd) || name != "resolv.conf") return;
-        const auto text = read_all(fd.get(), 1 << 16);
-        auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));
-        if (!config) return log::warning("resolv.conf: ", config.error().text, "; clients keep their addresses as names");
-        names_->set_resolver(std::move(*config));
+        set_resolver(read_all(fd.get(), 1 << 16));
     }
 
     // Sessions keep the settings that they began with.
     Result<void> reload(const conf::Values& values) override
     {
+        TRY(take_restrictions(values));
         TRY(take_settings(values));
+        examiner_->set_program(program_);
         policy_->set_trust(trust_, exempt_);
         tls_.reload(values);
         sessions_->set_settings(settings_now());
@@ -96,6 +114,18 @@ public:
     void stop(std::function<void()> done) override { sessions_->stop(std::move(done)); }
 
 private:
+    void set_resolver(const Result<std::string>& text)
+    {
+        auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));
+        if (!config) return log::warning("resolv.conf: ", config.error().text, "; clients keep their addresses as names");
+        names_->set_resolver(std::move(*config));
+    }
+    Result<void> take_restrictions(const conf::Values& values)
+    {
+        program_ = TRY(reception::make_program(values, "smtpd", tables_.reader()));
+        values_ = values;
+        return {};
+    }
     Result<void> take_settings(const conf::Values& values)
     {
         auto networks = TRY(table::MatchList::networks(values.list("mynetworks")));
@@ -120,8 +150,13 @@ private:
     unsigned slot_ = 0;
     std::unique_ptr<reception::Hops> hops_;
     std::map<std::string, std::string> hosts_;
+    std::string resolv_conf_;                                 // as it was before the jail; master sends later ones
     std::shared_ptr<const Trust> trust_, exempt_;             // shared_ptr: see MxPolicy
     reception::Settings settings_;
+    conf::Values values_;                                     // that the program is made of, also when a table changes
+    daemon::TableFiles tables_;
+    std::shared_ptr<const reception::Program> program_;       // shared_ptr: judgements go on with the one they began with
+    std::map<std::string, std::vector<net::Address>> host_names_;
     daemon::ServerTls tls_{"smtpd"};                          // outlives the sessions
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
@@ -133,6 +168,9 @@ private:
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;
     std::unique_ptr<reception::PeerNames> names_;
+    std::unique_ptr<reception::PolicyDialer> dialer_;
+    std::unique_ptr<reception::PolicyServices> services_;
+    std::unique_ptr<reception::Examiner> examiner_;
     std::unique_ptr<MxPolicy> policy_;
     std::unique_ptr<reception::Sessions> sessions_;           // last, so that sessions die before what they borrow
 };

@@ -1,4 +1,4 @@
-// What strangers may do: mail for us, from anyone; mail for others, only from mynetworks.
+// What strangers may do.
 #include "smtpd/policy.h"
 
 #include "lib/base/text.h"
@@ -7,11 +7,30 @@ namespace veredus::smtpd {
 
 namespace {
 
+using reception::At;
+using reception::Session;
+using reception::Situation;
+using reception::Stage;
+
 const smtp::Reply welcome{250, "2.1.5", "Ok"};
 
-// "user%elsewhere@relay.example": whoever is behind us may send it on to elsewhere, for a stranger (Postfix's allow_untrusted_routing).
-bool routes_on(const mail::Address& address) { return address.local.find_first_of("@%!") != std::string::npos; }
-bool is_postmaster(const mail::Address& address) { return iequals(address.local, "postmaster"); }
+bool bare_postmaster(const mail::Address& address) { return address.domain.empty() && iequals(address.local, "postmaster"); }
+
+void set_sender(Situation& s, const mail::Envelope& envelope)
+{
+    s.has_sender = true;
+    s.sender = envelope.sender;
+    s.recipients = envelope.recipients.size();
+}
+
+// Once all recipients are known, the only one still counts as "the recipient" (Postfix's smtpd).
+void set_all(Situation& s, const mail::Envelope& envelope)
+{
+    set_sender(s, envelope);
+    if (envelope.recipients.size() != 1) return;
+    s.has_recipient = true;
+    s.recipient = envelope.recipients[0].address;
+}
 
 }  // namespace
 
@@ -20,37 +39,68 @@ mail::Origin MxPolicy::origin(const net::Address& client)
     return trust_->trusts(client) ? mail::Origin::network : mail::Origin::stranger;
 }
 
-smtp::Reply MxPolicy::verdict(const ipc::Route& route, const mail::Address& address, mail::Origin origin)
+Situation MxPolicy::situation(const Session& session) const
 {
-    const std::string who = cat('<', printable(address.text()), ">: ");
-    const auto enhanced = [&](const char* otherwise, char digit) { return !route.dsn.empty() && route.dsn[0] == digit ? route.dsn : std::string(otherwise); };
-    if (route.kind == ipc::Route::Kind::defer) return {451, enhanced("4.3.0", '4'), cat(who, route.text.empty() ? "Temporary lookup failure" : route.text)};
-    // Relaying comes first: who may not use us learns nothing else.
-    if (route.address_class == ipc::AddressClass::remote && origin == mail::Origin::stranger) return {554, "5.7.1", cat(who, "Relay access denied")};
-    if (route.address_class == ipc::AddressClass::relay && origin == mail::Origin::stranger && routes_on(address))
-        return {554, "5.7.1", cat(who, "Relay access denied")};
-    if (route.kind == ipc::Route::Kind::reject) {
-        // RFC 5321 §4.5.1: whoever answers for a domain hears its postmaster's mail.
-        if (is_postmaster(address) && route.address_class != ipc::AddressClass::remote) return welcome;
-        return {550, enhanced("5.1.1", '5'), cat(who, "Recipient address rejected: ", route.text)};
-    }
-    return welcome;
+    Situation s = session.situation();
+    s.ours = session.client().origin == mail::Origin::network;
+    return s;
 }
 
-smtp::Outcome MxPolicy::recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope&)
+smtp::Outcome MxPolicy::helo(Session& session)
 {
-    if (rcpt.address.domain.empty() && is_postmaster(rcpt.address)) return welcome;
-    const mail::Origin origin = session.client().origin;
-    auto reply = session.later();
-    const auto route = recipients_.check(rcpt.address.text(), [reply, address = rcpt.address, origin](const ipc::Route& r) { reply(verdict(r, address, origin)); });
-    if (route) return verdict(*route, rcpt.address, origin);
-    return smtp::Pending{};
+    const smtp::Reply fine{250, "", ""};
+    return early() ? examiner_.examine(session, At::helo, situation(session), fine) : smtp::Outcome(fine);
+}
+
+smtp::Outcome MxPolicy::sender(Session& session, const mail::Envelope& envelope)
+{
+    const smtp::Reply fine{250, "2.1.0", "Ok"};
+    if (!early()) return fine;
+    Situation s = situation(session);
+    set_sender(s, envelope);
+    return examiner_.examine(session, At::mail, std::move(s), fine);
+}
+
+smtp::Outcome MxPolicy::recipient(Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope)
+{
+    if (bare_postmaster(rcpt.address)) return welcome;           // RFC 5321 §4.5.1
+    Situation s = situation(session);
+    set_sender(s, envelope);
+    s.has_recipient = true;
+    s.recipient = rcpt.address;
+    return examiner_.examine(session, At::rcpt, std::move(s), welcome);
+}
+
+smtp::Outcome MxPolicy::data(Session& session, const mail::Envelope& envelope)
+{
+    const smtp::Reply fine{354, "", ""};
+    if (!asks(Stage::data)) return fine;
+    Situation s = situation(session);
+    set_all(s, envelope);
+    return examiner_.examine(session, At::data, std::move(s), fine);
+}
+
+smtp::Outcome MxPolicy::end_of_data(Session& session, const mail::Envelope& envelope, uint64_t size)
+{
+    const smtp::Reply fine{250, "2.0.0", "Ok"};
+    if (!asks(Stage::end_of_data)) return fine;
+    Situation s = situation(session);
+    set_all(s, envelope);
+    s.size = size;
+    return examiner_.examine(session, At::end_of_data, std::move(s), fine);
+}
+
+std::vector<std::unique_ptr<queue::Inspector>> MxPolicy::inspectors(const Session& session, const std::string&)
+{
+    std::vector<std::unique_ptr<queue::Inspector>> chain;
+    if (auto deeds = reception::Examiner::deeds_of(session)) chain.push_back(std::move(deeds));
+    return chain;
 }
 
 void MxPolicy::foresee(const std::vector<mail::Address>& coming)
 {
     for (const mail::Address& address : coming)
-        if (!(address.domain.empty() && is_postmaster(address))) (void)recipients_.check(address.text(), [](const ipc::Route&) {});
+        if (!bare_postmaster(address)) (void)recipients_.check(address.text(), [](const ipc::Route&) {});
 }
 
 }  // namespace veredus::smtpd

@@ -34,18 +34,23 @@ constexpr Role table[] = {
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      nullptr, "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
-     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls", false},
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false},
 };
 
 }  // namespace
 
 std::span<const Role> roles() { return table; }
 
-bool Role::tls() const
+namespace {
+bool gets(const Role& role, std::string_view word)
 {
-    const auto words = split(files, " ");
-    return std::find(words.begin(), words.end(), "tls") != words.end();
+    const auto words = split(role.files, " ");
+    return std::find(words.begin(), words.end(), word) != words.end();
 }
+}  // namespace
+
+bool Role::tls() const { return gets(*this, "tls"); }
+bool Role::tables() const { return gets(*this, "tables"); }
 
 const Role* find_role(std::string_view name)
 {

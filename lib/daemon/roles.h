@@ -31,9 +31,10 @@ struct Role {
     const char* socket;            // its listener in run_directory, or null
     uint32_t slot;                 // first slot of queue IDs; 0 also for those that make none
     const char* neighbours;        // whom it may ask for, blank-separated
-    const char* files;             // watched files it gets: "resolv.conf", "passdb"; "tls": those of ROLE_tls_…, and ticket keys; "client": client_files()
+    const char* files;             // watched files it gets: "resolv.conf", "passdb"; "tls": those of ROLE_tls_…, and ticket keys; "client": client_files(); "tables": table_files.h
     bool zygote;
     bool tls() const;
+    bool tables() const;
 };
 
 std::span<const Role> roles();

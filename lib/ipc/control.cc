@@ -58,7 +58,7 @@ Result<Neighbour> Neighbour::decode(std::string_view body)
 {
     Reader r(body);
     Neighbour n;
-    n.role = r.str(64);
+    n.role = r.str(128);                        // or "unix:/path" of a configured socket
     n.instance = r.u32();
     return whole(r, std::move(n), "neighbour");
 }

@@ -27,15 +27,20 @@ std::string client_network(const net::Address& address)
     return bytes.size() == 16 ? bytes.substr(0, 8) : bytes;
 }
 
-std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
-                        const Talk& talk)
+std::string event_line(std::string_view what, std::string_view stage, const Client& client, std::string_view text, const mail::Address& from,
+                       const mail::Address* to, const Talk& talk)
 {
-    std::string out = cat("reject: ", stage, " from ", client.label(), ": ", reply.code, ' ', reply.enhanced, reply.enhanced.empty() ? "" : " ",
-                          printable(reply.text), "; from=<", printable(from.text()), '>');
+    std::string out = cat(what, ": ", stage, " from ", client.label(), ": ", printable(text), "; from=<", printable(from.text()), '>');
     if (to) append(out, " to=<", printable(to->text()), '>');
     append(out, " proto=", talk.protocol);
     if (!talk.helo.empty()) append(out, " helo=<", word(talk.helo), '>');
     return out;
+}
+
+std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
+                        const Talk& talk)
+{
+    return event_line("reject", stage, client, cat(reply.code, ' ', reply.enhanced, reply.enhanced.empty() ? "" : " ", printable(reply.text)), from, to, talk);
 }
 
 std::string received_body(const Client& client, const Talk& talk, std::string_view hostname, std::string_view id, const mail::Address* only,

@@ -16,6 +16,8 @@ namespace veredus::reception {
 struct Client {
     net::Address address;
     std::string name = "unknown";           // confirmed in both directions, else "unknown"
+    std::string reverse_name = "unknown";   // what DNS calls the address, confirmed or not
+    bool name_trouble = false;              // it is unknown, and DNS failed
     mail::Origin origin = mail::Origin::stranger;
     std::optional<tls::PeerCertificate> certificate;      // that he showed, with his fingerprints: what check_ccert_access looks up
     std::string label() const;              // "mail.example.org[192.0.2.7]"
@@ -35,6 +37,10 @@ struct Talk {
 // "ID: ". `to` null: not about one recipient.
 std::string reject_line(std::string_view stage, const Client& client, const smtp::Reply& reply, const mail::Address& from, const mail::Address* to,
                         const Talk& talk);
+
+// The same for what else befalls a command: what = "reject_warning", "hold", "discard" ...
+std::string event_line(std::string_view what, std::string_view stage, const Client& client, std::string_view text, const mail::Address& from,
+                       const mail::Address* to, const Talk& talk);
 
 // The body of the Received field (RFC 5321 §4.4). `only`: the recipient when there is a single one.
 std::string received_body(const Client& client, const Talk& talk, std::string_view hostname, std::string_view id, const mail::Address* only,

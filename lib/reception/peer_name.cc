@@ -39,7 +39,7 @@ void PeerNames::set_resolver(dns::Config config)
 
 std::optional<PeerName> PeerNames::find(const net::Address& address, std::chrono::milliseconds at_most, std::function<void(PeerName)> done)
 {
-    if (const auto host = hosts_.find(address.ip()); host != hosts_.end()) return PeerName{host->second, ""};
+    if (const auto host = hosts_.find(address.ip()); host != hosts_.end()) return PeerName{host->second, host->second, false, ""};
     if (!resolver_ || !address.is_ip()) return PeerName();
     auto lookup = std::make_unique<Lookup>();
     Lookup* raw = lookup.get();
@@ -47,7 +47,9 @@ std::optional<PeerName> PeerNames::find(const net::Address& address, std::chrono
     raw->done = std::move(done);
     raw->deadline = std::make_unique<Timer>(loop_, [this, raw] {
         resolver_->cancel(raw->ticket);
-        end(raw, PeerName());
+        PeerName nobody;
+        nobody.trouble = true;
+        end(raw, std::move(nobody));
     });
     raw->deadline->start(at_most);
     raw->ticket = resolver_->lookup(dns::reverse_name(address), dns::Kind::ptr, [this, raw](const dns::Answer& answer) { on_name(raw, answer); });
@@ -59,7 +61,11 @@ void PeerNames::on_name(Lookup* lookup, const dns::Answer& answer)
 {
     const auto usable = [](const dns::Record& r) { return mail::is_domain(r.name); };
     const auto record = std::find_if(answer.records.begin(), answer.records.end(), usable);
-    if (answer.status != dns::Status::ok || record == answer.records.end()) return end(lookup, PeerName());
+    if (answer.status != dns::Status::ok || record == answer.records.end()) {
+        PeerName nobody;
+        nobody.trouble = dns::temporary(answer.status);
+        return end(lookup, std::move(nobody));
+    }
     lookup->name = record->name;
     const dns::Kind kind = lookup->address.family() == AF_INET ? dns::Kind::a : dns::Kind::aaaa;
     lookup->ticket = resolver_->lookup(lookup->name, kind, [this, lookup](const dns::Answer& a) { on_address(lookup, a); });
@@ -68,8 +74,10 @@ void PeerNames::on_name(Lookup* lookup, const dns::Answer& answer)
 void PeerNames::on_address(Lookup* lookup, const dns::Answer& answer)
 {
     const bool same = std::any_of(answer.records.begin(), answer.records.end(), [&](const dns::Record& r) { return r.address.same_ip(lookup->address); });
-    if (same) return end(lookup, PeerName{lookup->name, ""});
+    if (same) return end(lookup, PeerName{lookup->name, lookup->name, false, ""});
     PeerName out;
+    out.reverse = lookup->name;
+    out.trouble = dns::temporary(answer.status);
     out.warning = cat("hostname ", lookup->name, " does not resolve to address ", lookup->address.ip());
     if (answer.status != dns::Status::ok) append(out.warning, ": ", dns::status_text(answer.status));
     end(lookup, std::move(out));

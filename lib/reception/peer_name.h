@@ -18,6 +18,8 @@ std::map<std::string, std::string> parse_hosts(std::string_view text);
 
 struct PeerName {
     std::string name = "unknown";
+    std::string reverse = "unknown";   // what the address claims to be called, confirmed or not
+    bool trouble = false;            // it may only be unknown because DNS failed
     std::string warning;             // for the log: a name that does not lead back to the address
 };
 
@@ -28,6 +30,7 @@ public:
     PeerNames(const PeerNames&) = delete;
     void set_hosts(std::map<std::string, std::string> hosts) { hosts_ = std::move(hosts); }
     void set_resolver(dns::Config config);          // again when resolv.conf changed
+    dns::Resolver* resolver() { return resolver_.get(); }   // null until set_resolver()
     // Known at once (hosts, or no resolver): the answer. Else `done` comes later, after `at_most` as "unknown".
     std::optional<PeerName> find(const net::Address& address, std::chrono::milliseconds at_most, std::function<void(PeerName)> done);
 

@@ -79,6 +79,8 @@ Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, boo
 
 const std::string Session::nobody;
 
+std::string Session::draft_id() const { return mail_ ? mail_->draft.id() : std::string(); }
+
 Session::~Session() = default;
 
 // The greeting waits for the client's name, for the count of his connections and, if he is a stranger, for his silence: side by side.
@@ -114,6 +116,8 @@ void Session::named(PeerName name)
     if (stage_ != Stage::naming || !(awaits_ & name_known)) return;
     if (!name.warning.empty()) log::warning(name.warning);
     client_.name = std::move(name.name);
+    client_.reverse_name = std::move(name.reverse);
+    client_.name_trouble = name.trouble;
     log::info("connect from ", client_.label());
     connected_said_ = true;
     ready(name_known);
@@ -331,6 +335,19 @@ void Session::answer(uint32_t question, const Reply& reply)
     if (judged_stage_ && !reply.positive()) log_reject(judged_stage_, reply);
     judged_stage_ = nullptr;
     house_.touch(*this);
+    if (const auto next = std::exchange(after_, nullptr)) {
+        if (reply.positive()) {
+            const Outcome outcome = next();
+            if (const Reply* final = std::get_if<Reply>(&outcome)) give(*final);
+            return;
+        }
+        mail_.reset();
+    }
+    give(reply);
+}
+
+void Session::give(const Reply& reply)
+{
     in_engine_ = true;
     const auto wants = engine_.answer(reply, out_);
     in_engine_ = false;
@@ -339,6 +356,15 @@ void Session::answer(uint32_t question, const Reply& reply)
 }
 
 std::function<void(const Reply&)> Session::later() { return resume(++question_); }
+
+std::function<void(const std::function<Reply(Session&)>&)> Session::later_here()
+{
+    return [self = std::weak_ptr(house_.self_), number = number_, question = ++question_](const std::function<Reply(Session&)>& find) {
+        const auto house = self.lock();
+        Session* session = house ? (*house)->find(number) : nullptr;
+        if (session && session->stage_ == Stage::talking && session->question_ == question) session->answer(question, find(*session));
+    };
+}
 
 std::function<void(const Reply&)> Session::resume(uint32_t question)
 {
@@ -413,6 +439,12 @@ Outcome Session::judged(const char* stage, Outcome outcome)
     return outcome;
 }
 
+void Session::log_event(std::string_view what, std::string_view stage, std::string_view text) const
+{
+    const mail::Address* to = judged_to_.empty() ? nullptr : &judged_to_;
+    log::info(mail_ ? mail_->draft.id() : std::string("NOQUEUE"), ": ", event_line(what, stage, client_, text, judged_from_, to, talk()));
+}
+
 void Session::log_reject(const char* stage, const Reply& reply)
 {
     const mail::Address* to = judged_to_.empty() ? nullptr : &judged_to_;
@@ -463,6 +495,8 @@ Outcome Session::sender(const mail::Envelope& envelope, uint64_t declared_size)
 {
     judged_from_ = envelope.sender;
     judged_to_ = {};
+    note_.reset();
+    ++mails_begun_;
     const auto room = house_.parts_.intake.free_bytes();
     if (!room) return judged("MAIL", storage_reply(room.error()));
     if (*room < settings_->min_free || *room - settings_->min_free < declared_size)
@@ -477,9 +511,25 @@ Outcome Session::recipient(mail::Recipient rcpt, const mail::Envelope& envelope)
     return metered(Meters::Kind::recipient, "RCPT", [this, rcpt] { return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, engine_.envelope())); });
 }
 
-Outcome Session::data(const mail::Envelope&)
+Outcome Session::helo(std::string_view, bool)
+{
+    judged_from_ = judged_to_ = {};
+    return judged("HELO", house_.parts_.policy.helo(*this));
+}
+
+Outcome Session::data(const mail::Envelope& envelope)
 {
     judged_to_ = {};
+    Outcome outcome = judged("DATA", house_.parts_.policy.data(*this, envelope));
+    if (std::holds_alternative<Pending>(outcome)) {
+        after_ = [this] { return open_draft(); };
+        return outcome;
+    }
+    return std::get<Reply>(outcome).positive() ? open_draft() : outcome;
+}
+
+Outcome Session::open_draft()
+{
     auto draft = house_.parts_.intake.create();
     if (!draft) {
         log::error("no queue file: ", draft.error().text);
@@ -501,11 +551,29 @@ bool Session::content(std::string_view bytes)
     return m.body(m.cutter.take_body_start()) && m.body(bytes);
 }
 
-void Session::reset() { mail_.reset(); }
+void Session::reset()
+{
+    mail_.reset();
+    note_.reset();
+    after_ = nullptr;
+}
 
 void Session::refused(const Reply& reply) { log_reject("END-OF-MESSAGE", reply); }
 
 Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
+{
+    judged_to_ = {};
+    Outcome outcome = mail_->trouble ? Outcome(Reply{250, "", ""}) : judged("END-OF-MESSAGE", house_.parts_.policy.end_of_data(*this, envelope, facts.size));
+    if (std::holds_alternative<Pending>(outcome)) {
+        after_ = [this, facts, envelope = std::move(envelope)]() mutable { return queue_mail(facts, std::move(envelope)); };
+        return outcome;
+    }
+    if (std::get<Reply>(outcome).positive()) return queue_mail(facts, std::move(envelope));
+    mail_.reset();
+    return outcome;
+}
+
+Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
 {
     Mail& m = *mail_;
     const std::string id = m.draft.id();

@@ -17,6 +17,7 @@
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
 #include "lib/reception/logins.h"
+#include "lib/reception/judge.h"
 #include "lib/reception/meters.h"
 #include "lib/reception/peer_name.h"
 #include "lib/reception/rewriter.h"
@@ -57,12 +58,20 @@ public:
     virtual mail::Origin origin(const net::Address& client) = 0;
     virtual bool counted(const net::Address& client) = 0;          // false: exempt from limits per client
     virtual std::optional<smtp::Reply> greet(const Client&) { return std::nullopt; }   // a reply refuses the client
+    virtual smtp::Outcome helo(Session&) { return smtp::Reply{250, "", ""}; }
     virtual smtp::Outcome sender(Session&, const mail::Envelope&) { return smtp::Reply{250, "2.1.0", "Ok"}; }
     virtual smtp::Outcome recipient(Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) = 0;
+    virtual smtp::Outcome data(Session&, const mail::Envelope&) { return smtp::Reply{354, "", ""}; }
+    virtual smtp::Outcome end_of_data(Session&, const mail::Envelope&, uint64_t size) { (void)size; return smtp::Reply{250, "2.0.0", "Ok"}; }
     // Recipients that the client has sent already and that will be asked about one by one: they may be looked up together.
     virtual void foresee(const std::vector<mail::Address>&) {}
     // What looks at the mail before it is committed, besides the hop count.
     virtual std::vector<std::unique_ptr<queue::Inspector>> inspectors(const Session&, const std::string& id) { (void)id; return {}; }
+};
+
+// What a policy keeps about the mail at hand; the session drops it with the transaction.
+struct PolicyNote {
+    virtual ~PolicyNote() = default;
 };
 
 class Session final : public net::StreamUser, public smtp::Delegate {
@@ -73,6 +82,12 @@ public:
     const Settings& settings() const { return *settings_; }
     // For a policy that returned Pending: call it once with the reply, any time later, whether the session still lives or not.
     std::function<void(const smtp::Reply&)> later();
+    // The same for a policy that must look at the session to find its reply; not called when the session is gone.
+    std::function<void(const std::function<smtp::Reply(Session&)>&)> later_here();
+    std::unique_ptr<PolicyNote>& note() { return note_; }
+    const PolicyNote* note() const { return note_.get(); }
+    Situation situation() const;                 // for restriction lists
+    void log_event(std::string_view what, std::string_view stage, std::string_view text) const;    // "NOQUEUE: hold: RCPT from ...: text; from=<> ..."
     const std::string& user() const { return login_ ? login_->user : nobody; }    // by authd's word; empty: nobody has logged in
 
 private:
@@ -98,6 +113,9 @@ private:
     void timed_out();
     bool busy() const { return engine_.in_data() || mail_; }
     void answer(uint32_t question, const smtp::Reply& reply);
+    void give(const smtp::Reply& reply);
+    std::string instance() const;
+    std::string draft_id() const;                // empty: there is none
     void after(smtp::Server::Wants wants);
     void foresee();
     void slow_down();
@@ -123,7 +141,9 @@ private:
     smtp::Reply judge_auth(const Result<ipc::AuthReply>& reply);
     void say_auth_failed(std::string_view why, std::string_view name);
 
-    smtp::Outcome helo(std::string_view, bool) override { return smtp::Reply{250, "", ""}; }
+    smtp::Outcome helo(std::string_view name, bool extended) override;
+    smtp::Outcome open_draft();
+    smtp::Outcome queue_mail(const Content& content, mail::Envelope&& envelope);
     smtp::Outcome sender(const mail::Envelope& envelope, uint64_t declared_size) override;
     smtp::Outcome recipient(mail::Recipient rcpt, const mail::Envelope& envelope) override;
     smtp::Outcome data(const mail::Envelope& envelope) override;
@@ -140,11 +160,14 @@ private:
     smtp::Server engine_;
     std::unique_ptr<Mail> mail_;
     std::unique_ptr<Login> login_;
+    std::unique_ptr<PolicyNote> note_;
+    std::function<smtp::Outcome()> after_;       // what is to be done once the policy's late answer is positive
     std::unique_ptr<Timer> brake_;               // made when the peer errs too often
     std::string out_;
     mail::Address judged_from_, judged_to_;      // for the reject line of an answer that comes late
     const char* judged_stage_ = nullptr;
     unsigned errors_seen_ = 0;
+    unsigned mails_begun_ = 0;
     uint32_t question_ = 0;                      // which Pending an answer belongs to
     Stage stage_ = Stage::naming;
     unsigned awaits_ = 0;                        // of Awaited: what the greeting waits for

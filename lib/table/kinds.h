@@ -17,8 +17,8 @@ Result<std::unique_ptr<Table>> open_static(std::string_view text);
 Result<std::unique_ptr<Table>> open_system(std::string_view name);       // "passwd.byname", "group.byname"
 
 // Text as each reader takes it, for tests and fuzzers: what lines are not used.
-Result<std::unique_ptr<Table>> text_table_of(std::string_view text);
-Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text);
+Result<std::unique_ptr<Table>> text_table_of(std::string_view text, const std::string& name = "text");
+Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text, const std::string& name = "text");
 
 constexpr std::size_t max_key = 4096;    // longer keys are in no table
 constexpr std::size_t max_pattern_text = 16'384;    // what patterns are asked about may be a header field

@@ -242,9 +242,9 @@ Result<std::unique_ptr<Table>> open_patterns(Pattern kind, const std::string& pa
     return table;
 }
 
-Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text)
+Result<std::unique_ptr<Table>> pattern_table_of(Pattern kind, std::string_view text, const std::string& name)
 {
-    auto table = std::make_unique<PatternTable>(kind, "text");
+    auto table = std::make_unique<PatternTable>(kind, name);
     TRY(table->compile(text));
     return table;
 }

@@ -29,6 +29,40 @@ Result<std::unique_ptr<Table>> open(const std::string& spec)
     return fail(cat("\"", spec, "\": ", type, ": tables are not read by this version of veredus; use a text table (hash:/file)"));
 }
 
+std::optional<std::string> file_of(std::string_view spec)
+{
+    while (spec.starts_with("proxy:")) spec.remove_prefix(6);
+    if (auto path = text_file_of(spec)) return path;
+    const auto [type, name] = cut(spec, ':');
+    if ((type == "regexp" || type == "pcre" || type == "cidr") && name && name->starts_with('/')) return std::string(*name);
+    return std::nullopt;
+}
+
+Result<std::unique_ptr<Table>> open_from(const std::string& spec, const ReadText& read)
+{
+    std::string_view rest = spec;
+    while (rest.starts_with("proxy:")) rest.remove_prefix(6);
+    TRY(conf::check_table(rest));
+    const std::string_view type = cut(rest, ':').first;
+    const auto path = file_of(rest);
+    if (!path && type == "unix") return fail(cat("\"", spec, "\": the users of the system cannot be looked up from inside a jail; use a text table (hash:/file)"));
+    // A question to a server would hold up everybody else's session.
+    if (!path && type == "socketmap") return fail(cat("\"", spec, "\": a role in a jail asks no socketmap server; use a text table (hash:/file)"));
+    if (!path) return open(spec);
+    const std::string text = TRY(read(*path));
+    auto made = text_file_of(rest) ? text_table_of(text, *path)
+                                   : pattern_table_of(type == "regexp" ? Pattern::posix : type == "pcre" ? Pattern::pcre : Pattern::cidr, text, *path);
+    if (made) log_problems((*made)->problems());
+    return made;
+}
+
+Result<Chain> Chain::open_from(const std::vector<std::string>& specs, const ReadText& read)
+{
+    Chain chain;
+    for (const std::string& spec : specs) chain.tables_.push_back(TRY(table::open_from(spec, read)));
+    return chain;
+}
+
 Result<Chain> Chain::open(const std::vector<std::string>& specs)
 {
     Chain chain;

@@ -36,9 +36,17 @@ public:
 // it. Aliases files have their own reader (aliases.h).
 Result<std::unique_ptr<Table>> open(const std::string& spec);
 
+// For a role in a jail: the text of a file comes from `read` (what master sent), and the table never changes; whoever hears that a
+// file changed opens it anew. Tables that look at the system (unix:) are an error there.
+using ReadText = std::function<Result<std::string>(const std::string& path)>;
+Result<std::unique_ptr<Table>> open_from(const std::string& spec, const ReadText& read);
+// The file behind a spec ("/etc/veredus/access" of "hash:/etc/veredus/access"); nothing for those without one.
+std::optional<std::string> file_of(std::string_view spec);
+
 class Chain {      // several tables asked in order
 public:
     static Result<Chain> open(const std::vector<std::string>& specs);
+    static Result<Chain> open_from(const std::vector<std::string>& specs, const ReadText& read);
     Result<std::optional<std::string>> find(std::string_view key) const;
     // For a part of an address (user, @domain, a domain's parent): pattern tables are not asked.
     Result<std::optional<std::string>> find_part(std::string_view key) const;

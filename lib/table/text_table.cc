@@ -173,9 +173,9 @@ Result<std::unique_ptr<Table>> open_text(const std::string& path)
     return table;
 }
 
-Result<std::unique_ptr<Table>> text_table_of(std::string_view text)
+Result<std::unique_ptr<Table>> text_table_of(std::string_view text, const std::string& name)
 {
-    auto table = std::make_unique<TextTable>("text");
+    auto table = std::make_unique<TextTable>(name);
     TRY(table->compile(text));
     return table;
 }

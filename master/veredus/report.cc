@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "config.h"
+#include "lib/reception/check.h"
 #include "lib/table/check.h"
 
 namespace veredus::admin {
@@ -36,7 +37,8 @@ std::optional<conf::Values> load_settings(const Common& common, bool quiet)
 std::optional<conf::Values> load_settings_and_tables(const Common& common, bool quiet)
 {
     const auto file = conf::File::load(common.config_directory);
-    if (!print(file.diagnostics(), quiet) || !print(table::check_sources(file), quiet)) return std::nullopt;
+    if (!print(file.diagnostics(), quiet) || !print(table::check_sources(file), quiet) ||
+        !print(reception::check_restrictions(file), quiet)) return std::nullopt;
     return file.values();
 }
 

@@ -1,0 +1,14 @@
+// Do the restriction lists of main.cf make sense, and is this host no open relay? For `veredus check`, start and reload.
+#pragma once
+
+#include <vector>
+
+#include "lib/conf/values.h"
+
+namespace veredus::reception {
+
+// Errors: unknown restrictions, missing arguments, tables that cannot be read, lists or networks that let strangers relay. Warnings:
+// restrictions that are known and not done. Each with the place in main.cf. Call it only for a file that is ok().
+std::vector<conf::Diagnostic> check_restrictions(const conf::File& file);
+
+}  // namespace veredus::reception

@@ -1,0 +1,178 @@
+// Restriction lists in a running daemon.
+#include "lib/reception/examiner.h"
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::reception {
+
+namespace {
+
+constexpr unsigned most_turns = 500;               // of questions and answers for one judgement
+constexpr const char* at_words[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE"};
+
+struct Note final : PolicyNote {
+    Deeds deeds;
+};
+
+// What the lists decided, done to the mail. Deeds are few and the addresses in them were parsed before.
+class DeedDoer final : public queue::Inspector {
+public:
+    explicit DeedDoer(Deeds deeds) : deeds_(std::move(deeds)) {}
+    queue::Decision finish(mail::HeaderBlock& header, mail::Envelope& envelope) override
+    {
+        if (deeds_.discard) return {queue::Decision::Kind::discard, 0, "", "by an access table"};
+        for (auto field = deeds_.prepend.rbegin(); field != deeds_.prepend.rend(); ++field) {
+            const auto [name, body] = cut(*field, ':');
+            header.prepend(std::string(name), std::string(trim(body.value_or(""))));
+        }
+        if (!deeds_.redirect.empty()) {
+            envelope.recipients.clear();
+            add(envelope, deeds_.redirect);
+        }
+        for (const std::string& address : deeds_.bcc) add(envelope, address);
+        envelope.hold = envelope.hold || deeds_.hold;
+        return {};
+    }
+
+private:
+    static void add(mail::Envelope& envelope, const std::string& text)
+    {
+        auto address = mail::parse_address(text);
+        if (!address) return;
+        mail::Recipient recipient;
+        recipient.address = std::move(*address);
+        recipient.notify = mail::notify_never;     // the sender knows nothing of him (Postfix does the same for BCC)
+        envelope.recipients.push_back(std::move(recipient));
+    }
+    Deeds deeds_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Program>> make_program(const conf::Values& values, std::string_view prefix, const table::ReadText& read)
+{
+    std::vector<Complaint> complaints;
+    auto program = std::make_shared<Program>();
+    program->rules = parse_rules(values, prefix, complaints);
+    for (const Complaint& complaint : complaints) {
+        if (complaint.error) return fail(complaint.text);
+        log::warning(complaint.text);
+    }
+    program->tables = open_tables(program->rules, read);
+    for (const auto& [spec, table] : program->tables)
+        if (!table) log::warning(spec, ": ", table.error().text, "; mail that a restriction needs it for is deferred");
+    return std::shared_ptr<const Program>(std::move(program));
+}
+
+struct Examiner::Run {
+    std::shared_ptr<const Program> program;
+    Situation situation;
+    At at{};
+    Facts facts;
+    Verdict verdict;
+    std::size_t open = 0;                          // questions without an answer
+    unsigned turns = 0;
+    bool finished = false;
+    std::function<void(const std::function<smtp::Reply(Session&)>&)> done;
+    smtp::Reply welcome;
+};
+
+smtp::Outcome Examiner::examine(Session& session, At at, Situation situation, const smtp::Reply& welcome)
+{
+    auto run = std::make_shared<Run>();
+    run->program = program_;
+    run->situation = std::move(situation);
+    run->at = at;
+    run->welcome = welcome;
+    go_on(run);
+    if (run->finished) return close(session, at, run->verdict, welcome);
+    run->done = session.later_here();
+    return smtp::Pending{};
+}
+
+// Judges until the verdict is there or something must be waited for.
+void Examiner::go_on(const std::shared_ptr<Run>& run)
+{
+    while (run->open == 0) {
+        run->verdict = judge(run->program->rules, run->program->tables, run->situation, run->at, run->facts);
+        const auto questions = run->facts.take_questions();
+        if (run->verdict.kind != Verdict::Kind::wait || questions.empty() || ++run->turns > most_turns) break;
+        run->open = 1;                             // nobody finishes it while the questions go out
+        for (const Question& question : questions) ask(run, question);
+        --run->open;
+    }
+    if (run->open > 0) return;
+    if (run->verdict.kind == Verdict::Kind::wait) {
+        run->verdict.kind = Verdict::Kind::refuse;
+        run->verdict.reply = {451, "4.3.5", "Server configuration error"};
+        run->verdict.warnings.push_back("restriction lists ask more than they may");
+    }
+    run->finished = true;
+    if (run->done) run->done([run](Session& session) { return close(session, run->at, run->verdict, run->welcome); });
+}
+
+void Examiner::answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run)
+{
+    const auto alive = self.lock();
+    if (alive && --run->open == 0) (*alive)->go_on(run);
+}
+
+void Examiner::ask(const std::shared_ptr<Run>& run, const Question& question)
+{
+    ++run->open;
+    const std::weak_ptr<Examiner*> self = self_;
+    switch (question.kind) {
+    case Question::Kind::route: {
+        const auto known = parts_.recipients.check(question.name, [self, run, name = question.name](const ipc::Route& route) {
+            run->facts.put_route(name, route);
+            answered(self, run);
+        });
+        if (!known) return;
+        run->facts.put_route(question.name, *known);
+        --run->open;
+        return;
+    }
+    case Question::Kind::dns: {
+        dns::Resolver* resolver = parts_.resolver();
+        if (!resolver) {
+            run->facts.put_dns(question.name, question.record, dns::Answer());
+            --run->open;
+            return;
+        }
+        (void)resolver->lookup(question.name, question.record, [self, run, question](const dns::Answer& answer) {
+            run->facts.put_dns(question.name, question.record, answer);
+            answered(self, run);
+        });
+        return;
+    }
+    case Question::Kind::policy:
+        parts_.services.ask(question.server, question.name, [self, run, question](const std::string& action) {
+            run->facts.put_policy(question.server->endpoint, question.name, action);
+            answered(self, run);
+        });
+        return;
+    }
+}
+
+smtp::Reply Examiner::close(Session& session, At at, const Verdict& verdict, const smtp::Reply& welcome)
+{
+    for (const std::string& warning : verdict.warnings) log::warning(session.client().label(), ": ", warning);
+    for (const Event& event : verdict.events)
+        if (at != At::helo || event.what == "reject_warning") session.log_event(event.what, at_words[static_cast<std::size_t>(at)], event.text);
+    if (verdict.kind == Verdict::Kind::refuse) return verdict.reply;
+    if (at == At::helo) return welcome;            // there is no mail yet: they are asked again at MAIL
+    const Deeds& deeds = verdict.deeds;
+    if (deeds.hold || deeds.discard || !deeds.redirect.empty() || !deeds.prepend.empty() || !deeds.bcc.empty()) {
+        if (!session.note()) session.note() = std::make_unique<Note>();
+        static_cast<Note&>(*session.note()).deeds.add(deeds);
+    }
+    return welcome;
+}
+
+std::unique_ptr<queue::Inspector> Examiner::deeds_of(const Session& session)
+{
+    return session.note() ? std::make_unique<DeedDoer>(static_cast<const Note&>(*session.note()).deeds) : nullptr;
+}
+
+}  // namespace veredus::reception

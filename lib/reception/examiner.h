@@ -1,0 +1,54 @@
+// Restriction lists in a running daemon: asks DNS, router and policy services what a judgement needs, and tells sessions the verdict.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/queue/inspect.h"
+#include "lib/reception/judge.h"
+#include "lib/reception/policy_service.h"
+#include "lib/reception/recipients.h"
+#include "lib/reception/session.h"
+
+namespace veredus::reception {
+
+struct Program {                           // rules with their tables; a session under judgement keeps the one it began with
+    Rules rules;
+    Tables tables;
+};
+// The program of main.cf. Warnings are logged; an error of parse_rules() is one here, and a table that cannot be opened is logged
+// and defers whoever needs it.
+Result<std::shared_ptr<const Program>> make_program(const conf::Values& values, std::string_view prefix, const table::ReadText& read);
+
+class Examiner {
+public:
+    struct Parts {
+        Recipients& recipients;
+        PolicyServices& services;
+        std::function<dns::Resolver*()> resolver;      // null: DNS cannot be asked yet, which is a failure of DNS
+    };
+    explicit Examiner(Parts parts) : parts_(std::move(parts)) {}
+    void set_program(std::shared_ptr<const Program> program) { program_ = std::move(program); }
+    const std::shared_ptr<const Program>& program() const { return program_; }
+
+    // The lists that are due at `at`, for a Delegate's call: a refusal, `welcome`, or Pending. Deeds of lists that permit are kept
+    // with the session's mail; events are logged.
+    smtp::Outcome examine(Session& session, At at, Situation situation, const smtp::Reply& welcome);
+    // Carries out the deeds: for Policy::inspectors().
+    static std::unique_ptr<queue::Inspector> deeds_of(const Session& session);
+
+private:
+    struct Run;
+    void go_on(const std::shared_ptr<Run>& run);
+    void ask(const std::shared_ptr<Run>& run, const Question& question);
+    static void answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run);
+    static smtp::Reply close(Session& session, At at, const Verdict& verdict, const smtp::Reply& welcome);
+
+    Parts parts_;
+    std::shared_ptr<const Program> program_;
+    std::shared_ptr<Examiner*> self_ = std::make_shared<Examiner*>(this);
+};
+
+}  // namespace veredus::reception

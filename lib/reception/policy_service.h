@@ -1,0 +1,66 @@
+// Postfix's policy protocol, client side (SMTPD_POLICY_README): a request is name=value lines and an empty line, and so is the
+// answer, of which only "action=" counts. Connections are kept and used again.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "lib/base/fd.h"
+#include "lib/base/result.h"
+#include "lib/loop/loop.h"
+#include "lib/reception/restrictions.h"
+
+namespace veredus::reception {
+
+// Gathers one answer; any cut. Pure, and bounded: an answer of more than 8 KB, or one with a NUL, is garbage.
+class PolicyAnswer {
+public:
+    enum class State : uint8_t { more, complete, garbage };
+    State feed(std::string_view bytes);          // complete: nothing may follow the empty line (one request, one answer)
+    const std::string& action() const { return action_; }
+
+private:
+    State line(std::string_view text);
+    std::string partial_, action_;
+    std::size_t seen_ = 0;
+    bool has_action_ = false;
+};
+
+class PolicyServices {
+public:
+    // Connects to "inet:host:port" or "unix:/path"; `done` comes later, never from inside the call.
+    using Dial = std::function<void(const std::string& endpoint, std::function<void(Result<Fd>)> done)>;
+    PolicyServices(Loop& loop, Dial dial);
+    ~PolicyServices();
+    PolicyServices(const PolicyServices&) = delete;
+    // `done` gets the action, or the server's default_action when there was no answer in time (with a line in the log). Never from
+    // inside the call.
+    void ask(std::shared_ptr<const PolicyServer> server, const std::string& request, std::function<void(const std::string& action)> done);
+    std::size_t connections() const;
+
+private:
+    struct Ask;
+    struct Connection;
+    struct Endpoint;
+    void start(const std::shared_ptr<Ask>& ask);
+    void dialled(const std::shared_ptr<Ask>& ask, Result<Fd> fd);
+    void send(Connection& connection, const std::shared_ptr<Ask>& ask);
+    void answered(Connection& connection);
+    void lost(Connection& connection, const std::string& why);
+    void failed(const std::shared_ptr<Ask>& ask, const std::string& why);
+    void late(const std::shared_ptr<Ask>& ask);
+    void finish(const std::shared_ptr<Ask>& ask, const std::string& action);
+    void next(const std::string& endpoint);
+    void drop(Connection& connection);
+
+    Loop& loop_;
+    Dial dial_;
+    std::map<std::string, std::unique_ptr<Endpoint>> endpoints_;
+    std::shared_ptr<PolicyServices*> self_ = std::make_shared<PolicyServices*>(this);   // late calls find null when we are gone
+};
+
+}  // namespace veredus::reception

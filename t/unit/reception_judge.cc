@@ -1,0 +1,346 @@
+// Restriction lists: what is parsed, and what each restriction says, with DNS, router and policy services that are tables.
+#include "lib/reception/judge.h"
+
+#include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "lib/reception/check.h"
+#include "lib/reception/policy_service.h"
+#include "t/unit/catch.h"
+
+using namespace veredus;
+using namespace veredus::reception;
+
+namespace {
+
+// A world that answers every question.
+struct World {
+    std::map<std::string, std::string> settings;
+    std::map<std::pair<std::string, dns::Kind>, dns::Answer> names;
+    std::string policy_action = "DUNNO", policy_asked;
+    Situation s;
+    std::vector<Complaint> complaints;
+    Verdict verdict;
+
+    World()
+    {
+        s.client = *net::Address::parse_ip("192.0.2.7", 4711);
+        s.server = *net::Address::parse_ip("198.51.100.1", 25);
+        s.client_name = s.reverse_name = "mail.client.example";
+        s.helo = "mail.client.example";
+        s.protocol = "ESMTP";
+        s.has_sender = s.has_recipient = true;
+        s.sender = *mail::parse_address("a@sender.example");
+        s.recipient = *mail::parse_address("b@here.example");
+    }
+    void name(const std::string& name, dns::Kind kind, const std::string& value)
+    {
+        dns::Record record;
+        record.kind = kind;
+        if (kind == dns::Kind::a) record.address = *net::Address::parse_ip(value, 0);
+        else if (kind == dns::Kind::txt) record.bytes = value;
+        else record.name = value;
+        dns::Answer& answer = names[{name, kind}];
+        answer.status = dns::Status::ok;
+        answer.records.push_back(record);
+    }
+    static ipc::Route route(const std::string& address)
+    {
+        ipc::Route r;
+        r.kind = ipc::Route::Kind::deliver;
+        r.address_class = address.ends_with("@here.example")    ? ipc::AddressClass::local
+                          : address.ends_with("@relay.example") ? ipc::AddressClass::relay
+                                                                : ipc::AddressClass::remote;
+        if (address.starts_with("nobody@") || address.starts_with("postmaster@")) {
+            r.kind = ipc::Route::Kind::reject;
+            r.text = "User unknown in local recipient table";
+        }
+        if (address.starts_with("later@")) r.kind = ipc::Route::Kind::defer;
+        return r;
+    }
+    // "250", or the reply's code, status and text.
+    std::string say(const std::string& recipient_restrictions, At at = At::rcpt)
+    {
+        conf::Values values = conf::Values::defaults();
+        for (const auto& [name, value] : settings) values.set_for_test(name, value);
+        values.set_for_test("smtpd_recipient_restrictions", recipient_restrictions);
+        complaints.clear();
+        const Rules rules = parse_rules(values, "smtpd", complaints);
+        const Tables tables = open_tables(rules, [](const std::string& path) { return fail(cat("open ", path, ": No such file or directory")); });
+        Facts facts;
+        for (int turn = 0; turn < 50; ++turn) {
+            verdict = judge(rules, tables, s, at, facts);
+            if (verdict.kind == Verdict::Kind::permit) return "250";
+            if (verdict.kind == Verdict::Kind::refuse) return cat(verdict.reply.code, ' ', verdict.reply.enhanced, ' ', verdict.reply.text);
+            const auto questions = facts.take_questions();
+            if (questions.empty()) return "waits for nothing";
+            for (const Question& q : questions) answer(facts, q);
+        }
+        return "never ends";
+    }
+    void answer(Facts& facts, const Question& q)
+    {
+        if (q.kind == Question::Kind::route) facts.put_route(q.name, route(q.name));
+        if (q.kind == Question::Kind::policy) {
+            policy_asked = q.name;
+            facts.put_policy(q.server->endpoint, q.name, policy_action);
+        }
+        if (q.kind != Question::Kind::dns) return;
+        dns::Answer nothing;
+        nothing.status = q.name.ends_with("broken.example") ? dns::Status::timeout : dns::Status::nxdomain;
+        const auto known = names.find({q.name, q.record});
+        bool other = false;
+        for (const auto& [key, value] : names) other = other || key.first == q.name;
+        if (other) nothing.status = dns::Status::nodata;
+        facts.put_dns(q.name, q.record, known == names.end() ? nothing : known->second);
+    }
+};
+
+struct Case {
+    const char *list, *reply;
+    void (*change)(World&) = nullptr;
+};
+
+void run(std::initializer_list<Case> cases)
+{
+    for (const Case& c : cases) {
+        World world;
+        if (c.change) c.change(world);
+        INFO(c.list);
+        CHECK(world.say(c.list) == c.reply);
+        for (const Complaint& complaint : world.complaints) {
+            INFO(complaint.text);
+            CHECK_FALSE(complaint.error);
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("an empty main.cf relays for mynetworks and logged-in users only, and takes mail for those who exist", "[restrictions]")
+{
+    run({
+        {"", "250"},
+        {"", "554 5.7.1 <x@far.example>: Relay access denied", [](World& w) { w.s.recipient = *mail::parse_address("x@far.example"); }},
+        {"", "250", [](World& w) { w.s.recipient = *mail::parse_address("x@far.example"); w.s.ours = true; }},
+        {"", "250", [](World& w) { w.s.recipient = *mail::parse_address("x@far.example"); w.s.sasl_user = "u"; }},
+        {"", "550 5.1.1 <nobody@here.example>: Recipient address rejected: User unknown in local recipient table",
+         [](World& w) { w.s.recipient = *mail::parse_address("nobody@here.example"); }},
+        {"permit", "550 5.1.1 <nobody@here.example>: Recipient address rejected: User unknown in local recipient table",
+         [](World& w) { w.s.recipient = *mail::parse_address("nobody@here.example"); }},
+        {"", "250", [](World& w) { w.s.recipient = *mail::parse_address("postmaster@here.example"); }},
+        {"", "451 4.3.0 <later@here.example>: Temporary lookup failure", [](World& w) { w.s.recipient = *mail::parse_address("later@here.example"); }},
+        {"", "250", [](World& w) { w.s.recipient = *mail::parse_address("u@relay.example"); }},
+        {"", "250", [](World& w) { w.s.recipient = *mail::parse_address("u%far.example@here.example"); }},
+    });
+    for (const char* through : {"u%far.example@relay.example", "far.example!u@relay.example", "\"u@far.example\"@relay.example"}) {
+        World world;
+        world.s.recipient = *mail::parse_address(through);
+        INFO(through);
+        CHECK(world.say("").starts_with("554 5.7.1 "));
+    }
+}
+
+TEST_CASE("restrictions that need nobody's answer", "[restrictions]")
+{
+    run({
+        {"reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"permit, reject", "250"},
+        {"defer", "450 4.3.2 <b@here.example>: Recipient address rejected: Try again later"},
+        {"defer_if_permit", "450 4.7.0 <b@here.example>: Recipient address rejected: defer_if_permit requested"},
+        {"defer_if_permit reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"defer_if_reject", "250"},
+        {"defer_if_reject, reject", "450 4.7.0 <b@here.example>: Recipient address rejected: defer_if_reject requested"},
+        {"warn_if_reject reject", "250"},
+        {"permit_mynetworks, reject", "250", [](World& w) { w.s.ours = true; }},
+        {"permit_sasl_authenticated, reject", "250", [](World& w) { w.s.sasl_user = "u"; }},
+        {"permit_auth_destination, reject", "250"},
+        {"reject_unauth_pipelining", "503 5.5.0 <b@here.example>: Recipient address rejected: Improper use of SMTP command pipelining", [](World& w) { w.s.pipelined = true; }},
+        {"reject_plaintext_session", "450 4.7.1 <b@here.example>: Recipient address rejected: Session encryption is required"},
+        {"reject_multi_recipient_bounce", "550 5.5.3 <>: Recipient address rejected: Multi-recipient bounce", [](World& w) { w.s.sender = {}; w.s.recipients = 1; }},
+        {"reject_non_fqdn_sender", "250"},
+        {"reject_non_fqdn_sender", "504 5.5.2 <a@host>: Sender address rejected: need fully-qualified address", [](World& w) { w.s.sender = *mail::parse_address("a@host"); }},
+        {"reject_non_fqdn_sender", "250", [](World& w) { w.s.sender = {}; }},
+        {"reject_non_fqdn_recipient", "504 5.5.2 <b>: Recipient address rejected: need fully-qualified address", [](World& w) { w.s.recipient = *mail::parse_address("b"); w.s.ours = true; }},
+        {"reject_non_fqdn_hostname", "504 5.5.2 <host>: Helo command rejected: need fully-qualified hostname", [](World& w) { w.s.helo = "host"; }},
+        {"reject_invalid_helo_hostname", "250", [](World& w) { w.s.helo = "host"; }},
+        {"reject_invalid_helo_hostname", "501 5.5.2 <192.0.2.7>: Helo command rejected: Invalid name", [](World& w) { w.s.helo = "192.0.2.7"; }},
+        {"reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname", "250", [](World& w) { w.s.helo = "[192.0.2.7]"; }},
+        {"reject_invalid_helo_hostname", "501 5.5.2 <a..b>: Helo command rejected: Invalid name", [](World& w) { w.s.helo = "a..b"; }},
+        {"reject_unknown_client", "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.7]", [](World& w) { w.s.client_name = "unknown"; }},
+        {"reject_unknown_client_hostname", "550 5.7.25 Client host rejected: cannot find your hostname, [192.0.2.7]",
+         [](World& w) { w.s.client_name = "unknown"; w.settings["unknown_client_reject_code"] = "550"; }},
+        {"reject_unknown_client_hostname", "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.7]",
+         [](World& w) { w.s.client_name = "unknown"; w.s.name_trouble = true; w.settings["unknown_client_reject_code"] = "550"; }},
+        {"reject_unknown_reverse_client_hostname", "250", [](World& w) { w.s.client_name = "unknown"; }},
+        {"reject_unlisted_sender", "550 5.1.0 <nobody@here.example>: Sender address rejected: User unknown in local recipient table",
+         [](World& w) { w.s.sender = *mail::parse_address("nobody@here.example"); }},
+    });
+    World world;
+    CHECK(world.say("warn_if_reject reject_plaintext_session, permit") == "250");
+    REQUIRE(world.verdict.events.size() == 1);
+    CHECK(world.verdict.events[0].what == "reject_warning");
+    CHECK(world.verdict.events[0].text == "450 4.7.1 <b@here.example>: Recipient address rejected: Session encryption is required");
+}
+
+TEST_CASE("access tables: the keys that are tried, and what their results do", "[restrictions]")
+{
+    run({
+        {"check_recipient_access inline:{b@here.example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"check_recipient_access inline:{{b@here.example=550 5.1.6 moved}}", "550 5.1.6 <b@here.example>: Recipient address rejected: moved"},
+        {"check_recipient_access inline:{here.example=DEFER}", "450 4.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"check_recipient_access inline:{example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"check_recipient_access inline:{.example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"check_recipient_access inline:{b@=REJECT}", "554 5.7.1 <b+x@here.example>: Recipient address rejected: Access denied", [](World& w) { w.s.recipient.local = "b+x"; }},
+        {"check_recipient_access inline:{b@here.example=OK, here.example=REJECT}, reject", "250"},
+        {"check_recipient_access inline:{here.example=DUNNO, example=REJECT}", "250"},
+        {"check_sender_access inline:{{<>=REJECT no bounces}}", "554 5.7.1 <>: Sender address rejected: no bounces", [](World& w) { w.s.sender = {}; }},
+        {"check_client_access inline:{192.0.2=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied"},
+        {"check_client_access inline:{client.example=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied"},
+        {"check_client_access inline:{2001:db8=REJECT}", "554 5.7.1 <mail.client.example[2001:db8::1]>: Client host rejected: Access denied",
+         [](World& w) { w.s.client = *net::Address::parse_ip("2001:db8::1", 1); }},
+        {"check_helo_access inline:{mail.client.example=REJECT}", "554 5.7.1 <mail.client.example>: Helo command rejected: Access denied"},
+        {"check_sender_access inline:{sender.example=reject_plaintext_session}", "450 4.7.1 <a@sender.example>: Sender address rejected: Session encryption is required"},
+        {"check_sender_access inline:{sender.example=strict}", "554 5.7.1 <a@sender.example>: Sender address rejected: Access denied",
+         [](World& w) { w.settings["smtpd_restriction_classes"] = ""; w.settings["access_map_reject_code"] = "554"; w.settings["smtpd_sender_restrictions"] = "check_sender_access inline:{sender.example=REJECT}"; }},
+        {"check_sender_access inline:{sender.example=no_such_thing}", "451 4.3.5 <a@sender.example>: Sender address rejected: Server configuration error"},
+        {"check_sender_access hash:/not/there", "451 4.3.5 <a@sender.example>: Sender address rejected: Server configuration error"},
+    });
+    World world;
+    CHECK(world.say("check_sender_access inline:{{sender.example=PREPEND X-Seen: yes}}, check_client_access inline:{192.0.2.7=HOLD},"
+                    "check_helo_access inline:{{mail.client.example=REDIRECT boss@here.example}}, check_recipient_access inline:{{here.example=BCC copy@here.example}}") == "250");
+    CHECK(world.verdict.deeds.prepend == std::vector<std::string>{"X-Seen: yes"});
+    CHECK(world.verdict.deeds.hold);
+    CHECK(world.verdict.deeds.redirect == "boss@here.example");
+    CHECK(world.verdict.deeds.bcc == std::vector<std::string>{"copy@here.example"});
+    bool said = false;
+    for (const Event& event : world.verdict.events) said = said || (event.what == "hold" && event.text == "<mail.client.example[192.0.2.7]>: Client host triggers HOLD action");
+    CHECK(said);
+    CHECK(world.say("check_sender_access inline:{sender.example=DISCARD}, reject") == "250");
+    CHECK(world.verdict.deeds.discard);
+}
+
+TEST_CASE("names in DNS that must be there", "[restrictions][rfc7505-3]")
+{
+    run({
+        {"reject_unknown_sender_domain", "450 4.1.8 <a@sender.example>: Sender address rejected: Domain not found"},
+        {"reject_unknown_sender_domain", "250", [](World& w) { w.name("sender.example", dns::Kind::mx, "mx.sender.example"); }},
+        {"reject_unknown_sender_domain", "250", [](World& w) { w.name("sender.example", dns::Kind::a, "192.0.2.1"); }},
+        {"reject_unknown_sender_domain", "250", [](World& w) { w.s.sender = *mail::parse_address("a@here.example"); }},
+        {"reject_unknown_sender_domain", "250", [](World& w) { w.s.sender = {}; }},
+        {"reject_unknown_sender_domain", "556 5.7.27 <a@sender.example>: Sender address rejected: Domain sender.example does not accept mail (nullMX)",
+         [](World& w) { w.name("sender.example", dns::Kind::mx, ""); }},
+        {"reject_unknown_sender_domain", "450 4.1.8 <a@broken.example>: Sender address rejected: Domain not found", [](World& w) { w.s.sender = *mail::parse_address("a@broken.example"); }},
+        {"reject_unknown_sender_domain, reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied", [](World& w) { w.s.sender = *mail::parse_address("a@broken.example"); }},
+        {"reject_unknown_recipient_domain", "550 5.1.2 <b@far.example>: Recipient address rejected: Domain not found",
+         [](World& w) { w.s.ours = true; w.s.recipient = *mail::parse_address("b@far.example"); w.settings["unknown_address_reject_code"] = "550"; }},
+        {"reject_unknown_helo_hostname", "450 4.7.1 <mail.client.example>: Helo command rejected: Host not found"},
+        {"reject_unknown_helo_hostname", "250", [](World& w) { w.name("mail.client.example", dns::Kind::a, "192.0.2.7"); }},
+    });
+}
+
+TEST_CASE("DNS lists, with filters, reasons and replies of their own", "[restrictions][rbl]")
+{
+    const auto listed = [](World& w) { w.name("7.2.0.192.zen.example", dns::Kind::a, "127.0.0.4"); w.name("7.2.0.192.zen.example", dns::Kind::txt, "see zen"); };
+    run({
+        {"reject_rbl_client zen.example", "250"},
+        {"reject_rbl_client zen.example", "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.example; see zen", listed},
+        {"reject_rbl_client zen.example=127.0.0.4", "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.example; see zen", listed},
+        {"reject_rbl_client zen.example=127.0.0.[1..3;5]", "250", listed},
+        {"reject_rbl_client zen.example=127.0.0.[2..11]", "554 5.7.1 Service unavailable; Client host [192.0.2.7] blocked using zen.example; see zen", listed},
+        {"permit_dnswl_client zen.example, reject", "250", listed},
+        {"reject_rbl_client zen.example", "250", [](World& w) { w.name("7.2.0.192.zen.example", dns::Kind::a, "10.0.0.1"); }},
+        {"reject_rbl_client broken.example", "250"},
+        {"permit_dnswl_client broken.example, reject", "450 4.7.1 <192.0.2.7>: Client host rejected: cannot look up broken.example"},
+        {"reject_rhsbl_sender dbl.example", "554 5.7.1 Service unavailable; Sender address [a@sender.example] blocked using dbl.example",
+         [](World& w) { w.name("sender.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"reject_rhsbl_helo dbl.example", "554 5.7.1 Service unavailable; Helo command [mail.client.example] blocked using dbl.example",
+         [](World& w) { w.name("mail.client.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"reject_rbl_client zen.example", "521 5.7.1 192.0.2.7 is listed", [](World& w) {
+             w.name("7.2.0.192.zen.example", dns::Kind::a, "127.0.0.4");
+             w.settings["rbl_reply_maps"] = "inline:{{zen.example=521 5.7.1 $client_address is listed}}";
+         }},
+    });
+    CHECK(fill_rbl_reply("${a?yes}${b?no}${b:empty} $a$$ ${c", {{"a", "1"}, {"b", ""}}) == "yesempty 1$ ");
+    for (const char* wrong : {"", "127.0.0", "127.0.0.[3..1]", "127.0.0.256", "127.0.0.[1", "127.0.0.x", "127.0.0.1.2"}) CHECK_FALSE(ReplyFilter::parse(wrong));
+}
+
+TEST_CASE("a policy service is told everything, on lines that nobody can break", "[restrictions][policy]")
+{
+    World world;
+    world.s.helo = "evil\naction=OK";
+    world.policy_action = "450 4.2.0 Greylisted";
+    CHECK(world.say("check_policy_service inet:127.0.0.1:10023") == "450 4.2.0 <b@here.example>: Recipient address rejected: Greylisted");
+    for (const char* line : {"request=smtpd_access_policy\n", "\nprotocol_state=RCPT\n", "\nclient_address=192.0.2.7\n", "\nclient_name=mail.client.example\n",
+                             "\nsender=a@sender.example\n", "\nrecipient=b@here.example\n", "\nhelo_name=evil?action=OK\n", "\nclient_port=4711\n"}) {
+        INFO(line);
+        CHECK(("\n" + world.policy_asked).find(line) != std::string::npos);
+    }
+    CHECK(world.policy_asked.ends_with("\n\n"));
+    CHECK(world.policy_asked.find("\n\n") == world.policy_asked.size() - 2);
+    world.policy_action = "REJECT two\r\n250 lines";
+    CHECK(world.say("check_policy_service inet:127.0.0.1:10023") == "554 5.7.1 <b@here.example>: Recipient address rejected: two??250 lines");
+    world.policy_action = "REJECT " + std::string(5000, 'x');
+    CHECK(world.say("check_policy_service inet:127.0.0.1:10023").size() < 500);
+    world.policy_action = "PREPEND X-Greylist: delayed";
+    CHECK(world.say("check_policy_service { unix:private/policy, timeout=5s, default_action=DUNNO }, permit") == "250");
+    CHECK(world.verdict.deeds.prepend.size() == 1);
+}
+
+TEST_CASE("the answer of a policy service is read in any cut, and never without bounds", "[policy]")
+{
+    using State = PolicyAnswer::State;
+    const std::string good = "junk=x\naction=DEFER_IF_PERMIT Service temporarily unavailable\n\n";
+    for (std::size_t step = 1; step <= good.size(); ++step) {
+        PolicyAnswer answer;
+        State state = State::more;
+        for (std::size_t at = 0; at < good.size(); at += step) {
+            CHECK(state == State::more);
+            state = answer.feed(std::string_view(good).substr(at, step));
+        }
+        CHECK(state == State::complete);
+        CHECK(answer.action() == "DEFER_IF_PERMIT Service temporarily unavailable");
+    }
+    for (const std::string& bad : {std::string("\n"), std::string("action=OK\n\nmore"), std::string("no equals sign\n"), std::string("a=b\n\n"), std::string("action=\n\n"),
+                                   std::string("action=O\0K\n\n", 12), std::string(9000, 'x')}) {
+        PolicyAnswer answer;
+        CHECK(answer.feed(bad) == State::garbage);
+    }
+}
+
+TEST_CASE("what is wrong with lists is said with the nearest name, and open relays do not start", "[restrictions][conf]")
+{
+    const auto checked = [](const std::string& text) {
+        const auto file = conf::File::parse(text, "main.cf");
+        std::string out;
+        for (const auto& d : file.diagnostics()) append(out, d.str(), '\n');
+        if (file.ok())
+            for (const auto& d : check_restrictions(file)) append(out, d.str(), '\n');
+        return out;
+    };
+    CHECK(checked("").empty());
+    CHECK(checked("smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination\n").empty());
+    CHECK(checked("smtpd_restriction_classes = grey\ngrey = check_policy_service inet:127.0.0.1:10023\nsmtpd_recipient_restrictions = grey\n").empty());
+    CHECK(checked("mynetworks = 127.0.0.0/8 10.0.0.0/8 [::1]/128\n").empty());
+    struct Row {
+        const char *text, *wanted;
+    };
+    for (const Row& row : {
+             Row{"\nsmtpd_recipient_restrictions = reject_unknown_client_hostnam\n", "main.cf:2: error: smtpd_recipient_restrictions: \"reject_unknown_client_hostnam\" is no restriction and no restriction class; did you mean reject_unknown_client_hostname?"},
+             {"smtpd_client_restrictions = check_client_access\n", "check_client_access: a table must follow"},
+             {"smtpd_client_restrictions = reject_rbl_client zen.example=1.2\n", "is not a reply like"},
+             {"smtpd_client_restrictions = check_policy_service 127.0.0.1:10023\n", "is not inet:host:port"},
+             {"smtpd_client_restrictions = check_client_access hash:/not/there\n", "main.cf:1: error: smtpd_client_restrictions: hash:/not/there: "},
+             {"smtpd_relay_restrictions = permit\n", "main.cf:1: error: open relay"},
+             {"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, permit\n", "error: open relay"},
+             {"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination\n", "error: open relay"},
+             {"mynetworks = 0.0.0.0/0\n", "main.cf:1: error: mynetworks: open relay"},
+             {"mynetworks = 0.0.0.0/1 128.0.0.0/1\n", "error: mynetworks: open relay"},
+             {"smtpd_recipient_restrictions = reject_unverified_recipient\n", "main.cf:1: warning: smtpd_recipient_restrictions: reject_unverified_recipient is not done by veredus: mail is ACCEPTED without this check"},
+             {"smtpd_restriction_classes = a, b\na = b\nb = a\nsmtpd_client_restrictions = a\n", "leads to itself"},
+         }) {
+        INFO(row.text);
+        const std::string found = checked(row.text);
+        INFO(found);
+        CHECK(found.find(row.wanted) != std::string::npos);
+    }
+}
