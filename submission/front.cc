@@ -3,6 +3,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/reception/check_rules.h"
 #include "lib/reception/settings.h"
 
 namespace veredus::submission {
@@ -37,6 +38,8 @@ Result<void> Front::take_settings(const conf::Values& values)
     trust_ = std::make_shared<const Trust>(std::move(networks), hops_->addresses());
     exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_->addresses());
     settings_ = reception::read_settings(values, "submission");
+    settings_.checks = reception::open_checks(values, tables_.reader());
+    values_ = values;
     settings_.limits.auth = true;
     settings_.limits.auth_in_clear = !values.flag("submission_tls_auth_only");
     settings_.client_in_received = !values.flag("submission_hide_client");
@@ -56,6 +59,7 @@ Result<void> Front::take_settings(const conf::Values& values)
 Result<void> Front::before_jail(const conf::Values& values, const daemon::Place& place)
 {
     hops_ = std::make_unique<reception::Hops>();
+    tables_.before_jail(values, conf::submission);
     TRY(take_settings(values));
     tls_.before_jail(values, place);
     if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
@@ -140,6 +144,11 @@ void Front::on_client(const std::string& listener, Fd client, net::Address peer)
 
 void Front::on_file(const std::string& name, const Fd& fd)
 {
+    if (tables_.on_file(name, fd)) {
+        settings_.checks = reception::open_checks(values_, tables_.reader());
+        if (sessions_) sessions_->set_settings(settings_now());
+        return;
+    }
     if (tls_.on_file(name, fd) || name != "resolv.conf") return;
     const auto text = read_all(fd.get(), 1 << 16);
     auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));

@@ -7,6 +7,7 @@
 
 #include "lib/daemon/server_tls.h"
 #include "lib/daemon/service.h"
+#include "lib/daemon/table_files.h"
 #include "lib/disk/pool.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/arrivals.h"
@@ -24,6 +25,7 @@ public:
     void start(Loop& loop, queue::Intake& intake, std::function<void(std::string body)> tell_qmgr);
     void on_client(const std::string& listener, Fd client, net::Address peer);
     void on_file(const std::string& name, const Fd& fd);
+    const std::shared_ptr<const queue::CheckRules>& checks() const { return settings_.checks; }   // for the maildrop too
     Result<void> reload(const conf::Values& values);
     reception::Rewriter* rewriter() { return &rewriter_; }    // to be used from start() on
     void stop(std::function<void()> done) { sessions_->stop(std::move(done)); }
@@ -37,6 +39,8 @@ private:
     std::map<std::string, std::string> hosts_;
     std::shared_ptr<const reception::Trust> trust_, exempt_; // shared_ptr: see UserPolicy
     reception::Settings settings_;
+    conf::Values values_; // of settings_
+    daemon::TableFiles tables_;
     PolicySettings policy_settings_;
     daemon::ServerTls tls_{"submission"}; // outlives the sessions
     std::unique_ptr<daemon::Link> router_, authd_;

@@ -51,7 +51,9 @@ public:
         events_ = Fd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         if (!events_) return fail_errno("inotify_init1");
         if (inotify_add_watch(events_.get(), fresh.c_str(), IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0) return fail_errno(cat("inotify ", fresh));
-        return front_.before_jail(values, place);
+        TRY(front_.before_jail(values, place));
+        settings_.checks = front_.checks();
+        return {};
     }
 
     Result<void> after_jail(Loop& loop) override
@@ -83,13 +85,21 @@ public:
     }
 
     void on_client(const std::string& listener, Fd client, net::Address peer) override { front_.on_client(listener, std::move(client), std::move(peer)); }
-    void on_file(const std::string& name, Fd fd) override { front_.on_file(name, fd); }
+    void on_file(const std::string& name, Fd fd) override
+    {
+        front_.on_file(name, fd);
+        settings_.checks = front_.checks();
+        if (pickup_) pickup_->configure(settings_);
+    }
 
     Result<void> reload(const conf::Values& values) override
     {
         scan_interval_ = seconds(values.seconds("maildrop_scan_interval"));
-        pickup_->configure(read_settings(values));
-        return front_.reload(values);
+        TRY(front_.reload(values));
+        settings_ = read_settings(values);
+        settings_.checks = front_.checks();
+        pickup_->configure(settings_);
+        return {};
     }
 
     void stop(std::function<void()> done) override

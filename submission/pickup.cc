@@ -57,13 +57,48 @@ struct Pickup::Taking {
     mail::Envelope envelope;
     std::optional<queue::Draft> draft;
 
+    std::shared_ptr<const queue::CheckRules> rules;
+    std::unique_ptr<queue::ContentCheck> check;      // null: nothing is checked
+    std::string header;                              // once the cutter is done
+
     Result<void> content(std::string_view bytes)
     {
-        const bool in_header = !cutter.done();
-        const std::string_view body = cutter.feed(bytes);
+        if (cutter.done()) return body(bytes);
+        bytes = cutter.feed(bytes);
         if (cutter.too_long()) return bad_file("its header is too long");
-        if (in_header && cutter.done()) TRY(draft->append(cutter.take_body_start()));
-        return draft->append(body);
+        if (!cutter.done()) return {};
+        TRY(begin_body());
+        return body(bytes);
+    }
+    Result<void> finish()
+    {
+        if (!cutter.done()) {
+            cutter.finish();
+            TRY(begin_body());
+        }
+        std::string rest;
+        if (check) check->finish_body(rest);
+        return draft->append(rest);
+    }
+
+private:
+    Result<void> begin_body()
+    {
+        header = cutter.take_header();
+        if (rules) {
+            queue::CheckedMail about{name, "local", envelope.sender.text(), {}, {}, {}};
+            if (!envelope.recipients.empty()) about.recipient = envelope.recipients.back().address.text();
+            check = std::make_unique<queue::ContentCheck>(rules, std::move(about));
+            check->begin_body(header);
+        }
+        return body(cutter.take_body_start());
+    }
+    Result<void> body(std::string_view bytes)
+    {
+        if (!check) return draft->append(bytes);
+        std::string checked;
+        check->body(bytes, checked);
+        return draft->append(checked);
     }
 };
 
@@ -180,6 +215,7 @@ void Pickup::begin(const std::string& name)
 
     auto taking = std::make_unique<Taking>(name, std::move(file), settings_.size_limit);
     taking->uid = st.st_uid;
+    taking->rules = settings_.checks;
     taking->draft.emplace(std::move(*draft));
     taking->envelope.origin = mail::Origin::local;
     taking->envelope.uid = st.st_uid;
@@ -216,8 +252,7 @@ Result<bool> Pickup::read_on(Taking& taking)
         clean.clear();
         taking.lines.finish(clean);
         TRY(taking.content(clean));
-        taking.cutter.finish();
-        TRY(taking.draft->append(taking.cutter.take_body_start()));
+        TRY(taking.finish());
         return true;
     }
     std::string_view bytes(buffer.data(), static_cast<std::size_t>(n));
@@ -268,18 +303,25 @@ void Pickup::complete_mail(Taking& taking)
     mail::Envelope& envelope = taking.envelope;
     const std::string name = taking.name;
     log::info(name, ": uid=", taking.uid, " from=<", printable(envelope.sender.text()), ">");
-    auto header = mail::HeaderBlock::parse(taking.cutter.take_header());
+    auto header = mail::HeaderBlock::parse(taking.header);
     if (taking.draft->eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;
     std::vector<std::unique_ptr<queue::Inspector>> chain;
     chain.push_back(queue::hop_count(settings_.inspect));
     chain.push_back(completer(settings_.mend));
     chain.push_back(queue::mender(settings_.inspect, name));
-    const queue::Decision decision = queue::inspect(chain, header, envelope);
+    queue::Decision decision = queue::inspect(chain, header, envelope);
     const bool resent = header.find("Resent-Message-ID") != nullptr;
     const mail::Field* message_id = header.find(resent ? "Resent-Message-ID" : "Message-ID");
     log::info(name, ": ", resent ? "resent-message-id=" : "message-id=", message_id ? printable(trim(message_id->unfolded())) : "");
 
+    header.prepend("Received", cat("by ", settings_.inspect.myhostname, " (", settings_.mail_name, ", from userid ", taking.uid, ")\r\n\tid ", name, "; ",
+                                   mail::date_rfc5322(clock_.wall_us())));
     using Kind = queue::Decision::Kind;
+    if (taking.check && decision.kind == Kind::accept) decision = taking.check->finish(header, envelope);
+    if (decision.kind == Kind::reject && decision.code < 500) {    // a rule could not be asked: later, then
+        takings_.erase(name);
+        return keep(name, Error{EAGAIN, cat("header and body checks: ", decision.text)});
+    }
     if (decision.kind == Kind::discard) {
         log::info(name, ": discard: ", printable(decision.text));
         takings_.erase(name);
@@ -292,8 +334,6 @@ void Pickup::complete_mail(Taking& taking)
         else log::info(name, ": placed on hold: ", printable(decision.text));
         envelope.hold = true;
     }
-    header.prepend("Received", cat("by ", settings_.inspect.myhostname, " (", settings_.mail_name, ", from userid ", taking.uid, ")\r\n\tid ", name, "; ",
-                                   mail::date_rfc5322(clock_.wall_us())));
     auto draft = std::make_shared<queue::Draft>(std::move(*taking.draft));     // shared: a std::function must be copyable
     taking.draft.reset();
     const auto commit = [this, name, draft](const mail::HeaderBlock& h, const mail::Envelope& e) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/disk/pool.h"
+#include "lib/queue/checks.h"
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/rewriter.h"
@@ -20,6 +21,7 @@ namespace veredus::submission {
 struct PickupSettings {
     queue::InspectSettings inspect;
     MendSettings mend;
+    std::shared_ptr<const queue::CheckRules> checks;   // null: none
     std::string mail_name;            // "veredus" in Received
     uint64_t size_limit = 0;          // bytes of content; 0: none
     uint64_t minimum_free = 0;        // bytes that the spool keeps

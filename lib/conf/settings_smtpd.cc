@@ -84,6 +84,12 @@ constexpr Setting rows[] = {
     {"smtpd_tls_received_header", Type::boolean, "no", smtpd, "say in Received which TLS version and cipher the mail came with"},
     {"tls_server_sni_maps", Type::tables, "", Who(smtpd | submission), "other certificates for names that clients ask for: host.name, then files as in smtpd_tls_chain_files"},
     {"line_length_limit", Type::number, "2048", Who(smtpd | submission), "bytes of a command line", 512, 65536},
+    {"header_checks", Type::tables, "", Who(smtpd | submission), "rules for header fields (header_checks(5))"},
+    {"mime_header_checks", Type::tables, "$header_checks", Who(smtpd | submission), "rules for header fields about MIME"},
+    {"nested_header_checks", Type::tables, "$header_checks", Who(smtpd | submission), "rules for header fields of messages within a mail"},
+    {"body_checks", Type::tables, "", Who(smtpd | submission), "rules for lines of the body (header_checks(5))"},
+    {"body_checks_size_limit", Type::size, "51200", Who(smtpd | submission), "bytes of each part of a mail that body_checks look at", 0, 1000000000},
+    {"mime_nesting_limit", Type::number, "100", Who(smtpd | submission), "parts within parts that checks look into", 1, 1000},
     {"header_size_limit", Type::size, "102400", Who(smtpd | submission), "bytes of a header field; all of them may have four times as much", 1024, 100000000},
 };
 }  // namespace

@@ -56,12 +56,32 @@ struct Session::Mail {
     Mail(queue::Draft d, std::size_t header_limit) : draft(std::move(d)), cutter(header_limit) {}
     queue::Draft draft;
     mail::HeaderCutter cutter;
+    std::unique_ptr<queue::ContentCheck> check;      // null: nothing is checked
+    std::string header;                              // once the cutter is done
     std::optional<Error> trouble;
     bool committing = false;
 
     bool body(std::string_view bytes)
     {
         if (bytes.empty()) return true;
+        if (!check) return store(bytes);
+        std::string checked;
+        check->body(bytes, checked);
+        return store(checked);
+    }
+    void begin_body()
+    {
+        header = cutter.take_header();
+        if (check) check->begin_body(header);
+    }
+    void end_body()
+    {
+        std::string rest;
+        if (check) check->finish_body(rest);
+        store(rest);
+    }
+    bool store(std::string_view bytes)
+    {
         auto result = draft.append(bytes);
         if (!result) trouble = result.error();
         return result.has_value();
@@ -536,6 +556,11 @@ Outcome Session::open_draft()
         return judged("DATA", storage_reply(draft.error()));
     }
     mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
+    if (settings_->checks) {
+        queue::CheckedMail about{mail_->draft.id(), client_.label(), envelope.sender.text(), {}, std::string(engine_.protocol()), std::string(engine_.helo_name())};
+        if (!envelope.recipients.empty()) about.recipient = envelope.recipients.back().address.text();
+        mail_->check = std::make_unique<queue::ContentCheck>(settings_->checks, std::move(about));
+    }
     const std::string who = user().empty() ? std::string() : cat(", sasl_method=", login_->method, ", sasl_username=", printable(login_->name, 255));
     log::info(mail_->draft.id(), ": client=", client_.label(), who);
     return Reply{354, "", ""};
@@ -548,6 +573,7 @@ bool Session::content(std::string_view bytes)
     if (m.cutter.done()) return m.body(bytes);
     bytes = m.cutter.feed(bytes);
     if (!m.cutter.done()) return true;
+    m.begin_body();
     return m.body(m.cutter.take_body_start()) && m.body(bytes);
 }
 
@@ -584,13 +610,17 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     };
     const bool in_header = !m.cutter.done();
     m.cutter.finish();
-    if (in_header) m.body(m.cutter.take_body_start());
+    if (in_header) {
+        m.begin_body();
+        m.body(m.cutter.take_body_start());
+    }
+    m.end_body();
     if (m.trouble) {
         log::error(id, ": ", m.trouble->text);
         return give_up(storage_reply(*m.trouble));
     }
     if (m.cutter.too_long()) return give_up({552, "5.3.4", "Error: message header too big"});
-    mail::HeaderBlock header = mail::HeaderBlock::parse(m.cutter.take_header());
+    mail::HeaderBlock header = mail::HeaderBlock::parse(m.header);
     const mail::Field* message_id = header.find("Message-ID");
     log::info(id, ": message-id=", message_id ? printable(message_id->unfolded(), 500) : std::string("<>"));
 
@@ -612,17 +642,19 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     inspect_settings.myorigin = settings_->myorigin;
     auto chain = house_.parts_.policy.inspectors(*this, id);
     chain.insert(chain.begin(), queue::hop_count(inspect_settings));
-    const queue::Decision decision = queue::inspect(chain, header, envelope);
-    switch (decision.kind) {
-    case queue::Decision::Kind::accept: break;
-    case queue::Decision::Kind::hold: envelope.hold = true; break;
-    case queue::Decision::Kind::reject: return give_up({decision.code, decision.enhanced, decision.text});
-    case queue::Decision::Kind::discard:
-        log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
-        mail_.reset();
-        return Reply{250, "2.0.0", cat("Ok: queued as ", id)};
-    }
+    using Kind = queue::Decision::Kind;
+    queue::Decision decision = queue::inspect(chain, header, envelope);
+    if (decision.kind == Kind::reject) return give_up({decision.code, decision.enhanced, decision.text});
+    if (decision.kind == Kind::discard) log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
     header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only, envelope.arrival_us));
+    envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
+    if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
+    envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
+        mail_.reset();
+        return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};
+    }
 
     m.committing = true;
     judged_stage_ = nullptr;

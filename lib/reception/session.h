@@ -13,6 +13,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/net/stream.h"
+#include "lib/queue/checks.h"
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
@@ -45,6 +46,7 @@ struct Settings {
     bool look_up_names = true;
     std::chrono::milliseconds name_timeout{2000};
     std::string myorigin;
+    std::shared_ptr<const queue::CheckRules> checks;   // of headers and bodies; null: none
     bool tls_offered = true;                     // by smtpd_tls_security_level; whether there is a certificate is another matter
     bool tls_logged = true, tls_in_received = false;
     bool ask_certificate = false;                // of clients; its fingerprints are in Session::client()

@@ -49,7 +49,7 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     limits.helo_required = values.flag(own("_helo_required"));
     limits.disable_vrfy = values.flag("disable_vrfy_command");
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
-    limits.chunking = limits.starttls = true;
+    limits.chunking = limits.starttls = limits.dsn = limits.smtputf8 = true;
     for (const std::string& word : values.list(own("_discard_ehlo_keywords"))) discard(limits, word);
     out.timeout = std::chrono::seconds(values.seconds(own("_timeout")));
     out.stress_timeout = std::min(out.timeout, std::chrono::seconds(values.seconds(own("_stress_timeout"))));
