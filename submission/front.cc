@@ -63,6 +63,7 @@ Result<void> Front::before_jail(const conf::Values& values, const daemon::Place&
     TRY(take_settings(values));
     tls_.before_jail(values, place);
     if (const auto hosts = read_file("/etc/hosts", 1 << 20)) hosts_ = reception::parse_hosts(*hosts);
+    if (auto text = read_file("/etc/resolv.conf", 1 << 16)) resolv_conf_ = std::move(*text);
     return {};
 }
 
@@ -94,6 +95,7 @@ void Front::start(Loop& loop, queue::Intake& intake, std::function<void(std::str
     names_ = std::make_unique<reception::PeerNames>(loop);
     names_->set_hosts(std::move(hosts_));
     domains_ = std::make_unique<reception::Domains>(loop);
+    set_resolver(std::move(resolv_conf_));
     UserPolicy::Doors policy_doors{
         *recipients_, *domains_,
         [this](const ipc::OwnerRequest& request, UserPolicy::OwnerDone done) { ask_owner(request, std::move(done)); },
@@ -150,11 +152,13 @@ void Front::on_file(const std::string& name, const Fd& fd)
         return;
     }
     if (tls_.on_file(name, fd) || name != "resolv.conf") return;
-    const auto text = read_all(fd.get(), 1 << 16);
+    set_resolver(read_all(fd.get(), 1 << 16));
+}
+
+void Front::set_resolver(const Result<std::string>& text)
+{
     auto config = text ? dns::Config::from_resolv_conf(*text) : Result<dns::Config>(unexpected(text.error()));
-    if (!config)
-        return log::warning("resolv.conf: ", config.error().text,
-                            "; clients keep their addresses as names, domains are not verified");
+    if (!config) return log::warning("resolv.conf: ", config.error().text, "; clients keep their addresses as names, domains are not verified");
     domains_->set_resolver(*config);
     names_->set_resolver(std::move(*config));
 }

@@ -31,12 +31,14 @@ public:
     void stop(std::function<void()> done) { sessions_->stop(std::move(done)); }
 
 private:
+    void set_resolver(const Result<std::string>& text);
     Result<void> take_settings(const conf::Values& values);
     std::shared_ptr<const reception::Settings> settings_now() const;
     void ask_owner(const ipc::OwnerRequest& request, UserPolicy::OwnerDone done);
 
     std::unique_ptr<reception::Hops> hops_;
     std::map<std::string, std::string> hosts_;
+    std::string resolv_conf_;                                 // as it was before the jail; master sends later ones
     std::shared_ptr<const reception::Trust> trust_, exempt_; // shared_ptr: see UserPolicy
     reception::Settings settings_;
     conf::Values values_; // of settings_

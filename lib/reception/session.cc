@@ -557,6 +557,7 @@ Outcome Session::open_draft()
     }
     mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
     if (settings_->checks) {
+        const mail::Envelope& envelope = engine_.envelope();
         queue::CheckedMail about{mail_->draft.id(), client_.label(), envelope.sender.text(), {}, std::string(engine_.protocol()), std::string(engine_.helo_name())};
         if (!envelope.recipients.empty()) about.recipient = envelope.recipients.back().address.text();
         mail_->check = std::make_unique<queue::ContentCheck>(settings_->checks, std::move(about));

@@ -23,6 +23,15 @@ enum Flags : unsigned {
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
 
+// RFC 3461 §4.1 to §4.4 say of each of theirs that it comes once; of the others a second one would say something else or nothing.
+std::optional<Reply> repeated(const std::vector<Param>& params)
+{
+    for (std::size_t i = 0; i < params.size(); ++i)
+        for (std::size_t j = 0; j < i; ++j)
+            if (iequals(params[i].name, params[j].name)) return Reply{501, "5.5.4", cat("Parameter ", printable(params[i].name, 40), " is there twice")};
+    return std::nullopt;
+}
+
 }  // namespace
 
 struct Server::Verb {
@@ -470,6 +479,7 @@ Outcome Server::mail(std::string_view text)
     if (!path) return Reply{501, "5.1.7", cat("Bad sender address syntax: ", path.error().text)};
     forget_transaction();
     uint64_t declared = 0;
+    if (const auto twice = repeated(path->params)) return *twice;
     for (const Param& p : path->params)
         if (auto refusal = mail_param(p, declared)) {
             forget_transaction();
@@ -522,6 +532,7 @@ Outcome Server::rcpt(std::string_view text)
     if (envelope_.recipients.size() >= limits_.recipients)
         return Reply{452, "4.5.3", "Error: too many recipients"};  // RFC 5321 §4.5.3.1.10: 452, not 552
     recipient_ = {};
+    if (const auto twice = repeated(path->params)) return *twice;
     for (const Param& p : path->params)
         if (auto refusal = rcpt_param(p, recipient_)) return *refusal;
     if (path->utf8 && !envelope_.smtputf8) return Reply{553, "5.6.7", "Must declare SMTPUTF8 to send to a non-ASCII address"};
