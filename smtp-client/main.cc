@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <list>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "lib/base/text.h"
@@ -160,7 +161,7 @@ private:
         const auto known = texts_.find(path);
         if (known != texts_.end() && known->second == *text) return;
         texts_[path] = std::move(*text);
-        if (speaks_) log::info(path, " was read again");
+        changed_.insert(path);
         settle_->start(settle_time); // a certificate and its key are written one after the other
     }
 
@@ -191,6 +192,8 @@ private:
             }
         settings_ = std::move(settings);
         tls_ = std::move(context);
+        for (const std::string& path : std::exchange(changed_, {}))
+            if (speaks_) log::info(path, " was read again");
         if (!world_) return {};
         world_->settings = settings_;
         world_->tls = tls_;
@@ -211,6 +214,7 @@ private:
     bool speaks_ = true; // of several processes one says what all see
     conf::Values values_;
     std::map<std::string, std::string> texts_; // of client_files(), by path
+    std::set<std::string> changed_;            // of them, not in force yet
     std::string authorities_;                  // of smtp_tls_CApath
     std::unique_ptr<Timer> settle_;
     std::shared_ptr<const Settings> settings_; // shared with the deliveries that began under them
