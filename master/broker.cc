@@ -7,10 +7,11 @@
 
 #include "lib/base/text.h"
 #include "lib/daemon/worker_policy.h"
+#include "lib/net/address.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
-#include "lib/net/address.h"
 #include "lib/reception/restrictions.h"
+#include "master/sockets.h"
 #include "master/supervisor.h"
 #include "master/worker_policy.h"
 
@@ -20,7 +21,16 @@ using std::chrono::milliseconds;
 
 namespace {
 constexpr milliseconds resolve_deadline{8000};    // less than the role's own patience with us
+
+// Never waits: a socket whose listener is busy is not there for now.
+Result<Fd> connect_unix(const std::string& path)
+{
+    const net::Address address = net::Address::unix_path(path);
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd || ::connect(fd.get(), address.raw(), address.raw_size()) < 0) return fail_errno(cat("connect to ", path));
+    return fd;
 }
+}  // namespace
 
 void Supervisor::on_message(Process& from, Message message)
 {
@@ -35,6 +45,8 @@ void Supervisor::on_message(Process& from, Message message)
         return give_neighbour(from, message);
     case ipc::Control::worker:
         return give_worker(from, message);
+    case ipc::Control::unix_socket:
+        return give_unix_socket(from, message);
     default:
         log::warning(from.role->name, " pid ", from.pid, ": message ", message.type, " is not for a role to send");
     }
@@ -83,10 +95,24 @@ void Supervisor::give_socket(Process& asker, uint32_t request, const std::string
     std::string path = endpoint.substr(5);
     if (!path.starts_with('/')) path = cat(values_.text("queue_directory"), '/', path);      // as with Postfix
     if (path.size() >= sizeof(sockaddr_un::sun_path)) return refuse(ipc::Code::invalid, cat(path, ": the path of a socket is too long"));
-    const net::Address address = net::Address::unix_path(path);
-    const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd || ::connect(fd.get(), address.raw(), address.raw_size()) < 0) return refuse(ipc::Code::unavailable, fail_errno(cat("connect to ", path)).error.text);
-    answer(asker, request, ipc::Control::neighbour, ipc::Code::ok, "", fd.get());
+    const auto fd = connect_unix(path);
+    if (!fd) return refuse(ipc::Code::unavailable, fd.error().text);
+    answer(asker, request, ipc::Control::neighbour, ipc::Code::ok, "", fd->get());
+}
+
+// master connects as root, and says nothing there: the path must stand in main.cf.
+void Supervisor::give_unix_socket(Process& asker, const Message& message)
+{
+    const auto refuse = [&](ipc::Code code, const std::string& text) { answer(asker, message.request, ipc::Control::unix_socket, code, text); };
+    const auto wish = ipc::File::decode(message.body);
+    if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
+    if (std::string_view(asker.role->name) != "smtp-client" || !may_connect(wish->name, values_)) {
+        log::warning(asker.role->name, " pid ", asker.pid, " asked for the socket ", printable(wish->name, 120), ": refused; lmtp_unix_sockets says which are allowed");
+        return refuse(ipc::Code::refused, "not one of lmtp_unix_sockets");
+    }
+    const auto fd = connect_unix(wish->name);
+    if (!fd) return refuse(ipc::Code::unavailable, fd.error().text);
+    answer(asker, message.request, ipc::Control::unix_socket, ipc::Code::ok, "", fd->get());
 }
 
 // master asks the resolver like any other of its neighbours.

@@ -67,6 +67,7 @@ private:
     void answer(Process& to, uint32_t request, ipc::Control type, ipc::Code code, const std::string& text, int fd = -1);
     void give_socket(Process& asker, uint32_t request, const std::string& endpoint);
     void give_neighbour(Process& asker, const Message& message);
+    void give_unix_socket(Process& asker, const Message& message);
     void give_worker(Process& asker, const Message& message);
     void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> answer);
     Result<Fd> order_worker(const ipc::UserReply& user);

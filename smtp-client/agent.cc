@@ -65,7 +65,6 @@ void Agent::begin(ipc::Attempt attempt, Fd file)
         return answer(number, std::move(verdicts));
     };
     if (deliveries_.size() >= max_deliveries) return put_off("4.3.2", "too many deliveries at once");
-    if (attempt.transport == "lmtp") return put_off("4.3.5", "mail transport unavailable: smtp-client does not speak LMTP");
     auto delivery = std::make_unique<Delivery>(
         world_, std::move(attempt), std::move(file),
         [this, number](std::vector<ipc::Verdict> verdicts) { answer(number, std::move(verdicts)); },

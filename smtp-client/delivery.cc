@@ -8,7 +8,7 @@
 namespace veredus::smtp_client {
 
 Delivery::Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done)
-    : world_(world), settings_(world.settings), attempt_(std::move(attempt)), file_(std::move(file)),
+    : world_(world), settings_(attempt.transport == "lmtp" && world.lmtp ? world.lmtp : world.settings), attempt_(std::move(attempt)), file_(std::move(file)),
       report_(std::move(report)), done_(std::move(done)), received_us_(world.clock.wall_us()),
       received_mono_us_(world.clock.mono_us())
 {}
@@ -28,7 +28,7 @@ void Delivery::start()
     }
     content_ = std::move(*content);
     if (!read_recipients()) return settle();
-    auto hop = parse_nexthop(attempt_.nexthop, settings_->port);
+    auto hop = settings_->lmtp ? parse_lmtp_nexthop(attempt_.nexthop, settings_->port) : parse_nexthop(attempt_.nexthop, settings_->port);
     if (!hop) return fail_all(ipc::Outcome::deferred, {false, "4.3.5", hop.error().text}, false, "none", "");
     hops_.push_back(std::move(*hop));
     hops_.insert(hops_.end(), settings_->fallback.begin(), settings_->fallback.end());
@@ -84,7 +84,7 @@ bool Delivery::settle_terms(const NextHop& hop)
     }
     policy_ = std::move(*policy);
     if (!world_.tls) policy_.level = TlsLevel::none;
-    terms_ = policy_.text;
+    terms_ = cat(settings_->lmtp ? "lmtp " : "", policy_.text);
     if (settings_->sasl.enabled) append(terms_, '\n', hop.text, '\n', settings_->sasl.by_sender ? attempt_.sender : std::string());
     return true;
 }
@@ -97,6 +97,7 @@ Result<Terms> Delivery::terms_for(const Endpoint& endpoint, bool in_clear) const
     terms.wrapper = policy_.wrapper;
     terms.tls = policy_.towards(hop.host, endpoint.host);
     terms.tls_key = policy_.text;
+    terms.unix_socket = world_.unix_socket;
     if (!settings_->sasl.enabled) return terms;
     const auto sender = attempt_.sender.empty() ? Result<mail::Address>(mail::Address()) : mail::parse_address(attempt_.sender);
     terms.login = TRY(find_login(*settings_->sasl.table, settings_->sasl.by_sender && sender ? &*sender : nullptr, endpoint.host, hop.text));

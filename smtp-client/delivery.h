@@ -23,6 +23,8 @@ struct World {
     std::shared_ptr<const Settings> settings; // shared: a reload brings new ones while old deliveries run
     std::shared_ptr<tls::ClientContext> tls;  // null: none
     std::function<std::vector<net::Address>()> own_addresses;
+    std::shared_ptr<const Settings> lmtp; // of transport lmtp; shared as above
+    std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
 };
 
 class Delivery final : public SessionUser {

@@ -102,7 +102,8 @@ public:
             if (const auto done = put_into_force(); !done) log::warning(done.error().text, "; the old settings stay in force");
         });
         world_.reset(
-            new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }});
+            new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }, lmtp_,
+                      [](const std::string& path, std::function<void(Result<Fd>)> done) { daemon::context().unix_socket(path, std::move(done)); }});
         return {};
     }
 
@@ -175,7 +176,9 @@ private:
     // Settings and TLS from values_ and the files. An error leaves the old ones in force.
     Result<void> put_into_force()
     {
-        auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, [this](const std::string& path) { return text_of(path); })));
+        const auto read = [this](const std::string& path) { return text_of(path); };
+        auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, read)));
+        auto lmtp = std::make_shared<const Settings>(TRY(read_settings(values_, read, true)));
         tls::ClientContext::Files files;
         const std::string ca(values_.text("smtp_tls_CAfile")), certificate(values_.text("smtp_tls_cert_file")), key(values_.text("smtp_tls_key_file"));
         if (!ca.empty()) files.ca_text = TRY(text_of(ca));
@@ -186,16 +189,18 @@ private:
         }
         std::shared_ptr<tls::ClientContext> context = TRY(tls::ClientContext::create(files));
         if (speaks_)
-            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get()}) {
+            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()}) {
                 if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
                 for (const std::string& problem : table->problems()) log::warning(problem);
             }
         settings_ = std::move(settings);
+        lmtp_ = std::move(lmtp);
         tls_ = std::move(context);
         for (const std::string& path : std::exchange(changed_, {}))
             if (speaks_) log::info(path, " was read again");
         if (!world_) return {};
         world_->settings = settings_;
+        world_->lmtp = lmtp_;
         world_->tls = tls_;
         pool_->clear();
         return {};
@@ -217,7 +222,7 @@ private:
     std::set<std::string> changed_;            // of them, not in force yet
     std::string authorities_;                  // of smtp_tls_CApath
     std::unique_ptr<Timer> settle_;
-    std::shared_ptr<const Settings> settings_; // shared with the deliveries that began under them
+    std::shared_ptr<const Settings> settings_, lmtp_; // shared with the deliveries that began under them
     std::shared_ptr<tls::ClientContext> tls_;
     dns::Config dns_config_;
     OwnAddresses own_{system_clock()};

@@ -36,6 +36,7 @@ Result<NextHop> parse_bracketed(std::string_view inside, NextHop hop)
 
 std::string NextHop::key() const
 {
+    if (literal && literal->family() == AF_UNIX) return literal->text();
     return use_mx ? cat(host, ':', port) : cat('[', host, "]:", port);
 }
 
@@ -66,6 +67,25 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
     if (!ascii || !mail::is_domain(*ascii)) return fail(cat("next hop \"", printable(text, 100), "\" is no domain"));
     hop.host = *ascii;
     hop.use_mx = true;
+    return hop;
+}
+
+Result<NextHop> parse_lmtp_nexthop(std::string_view text, uint16_t default_port)
+{
+    if (!text.starts_with("unix:")) {
+        NextHop hop = TRY(parse_nexthop(text.substr(text.starts_with("inet:") ? 5 : 0), default_port));
+        hop.use_mx = false;
+        hop.text = text;
+        return hop;
+    }
+    const std::string path(text.substr(5));
+    if (!path.starts_with('/') || path.size() >= sizeof(sockaddr_un::sun_path) || path.find('\0') != std::string::npos)
+        return fail(cat("next hop \"", printable(text, 150), "\": the path of a Unix socket begins with / and has less than ", sizeof(sockaddr_un::sun_path), " bytes"));
+    NextHop hop;
+    hop.text = text;
+    hop.host = "localhost";
+    hop.port = 0;
+    hop.literal = net::Address::unix_path(path);
     return hop;
 }
 

@@ -22,8 +22,10 @@ struct Endpoint {
     net::Address address; // with the port
     std::string host;     // the MX host's name, or the address text
     uint16_t preference = 0;
-    std::string name() const { return host + "[" + address.ip() + "]"; }                // "mx.example.org[192.0.2.1]"
-    std::string relay() const { return name() + ":" + std::to_string(address.port()); } // with ":25"
+    bool is_unix() const { return address.family() == AF_UNIX; }
+    std::string path() const { return address.text().substr(5); }                      // of a Unix socket
+    std::string name() const { return host + "[" + (is_unix() ? path() : address.ip()) + "]"; } // "mx.example.org[192.0.2.1]"
+    std::string relay() const { return is_unix() ? name() : name() + ":" + std::to_string(address.port()); } // with ":25"
 };
 
 constexpr std::size_t max_mx_hosts = 20; // whose addresses are looked up; the least wanted beyond are dropped

@@ -21,6 +21,7 @@ smtp::ClientOptions client_options(const Settings& settings, const Terms& terms)
 {
     smtp::ClientOptions options;
     options.helo_name = settings.helo_name;
+    options.lmtp = settings.lmtp;
     options.starttls = terms.level != TlsLevel::none;
     options.discard = settings.discard_keywords;
     return options;
@@ -62,6 +63,15 @@ Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shar
       stage_timer_(std::make_unique<Timer>(loop, [this] { lost(true); })),
       total_timer_(std::make_unique<Timer>(loop, [this] { lost(true); }))
 {
+    if (endpoint_.is_unix()) {
+        const auto heard = [this, life = std::weak_ptr<int>(alive_)](Result<Fd> fd) {
+            if (!life.expired()) connected(std::move(fd));
+        };
+        // Never within the constructor: master's answer takes a turn of the loop, and so does our own.
+        if (terms_.unix_socket) terms_.unix_socket(endpoint_.path(), heard);
+        else loop_.defer([heard] { heard(fail("no access to Unix sockets")); });
+        return;
+    }
     const auto& bind = endpoint_.address.family() == AF_INET ? settings_->bind4 : settings_->bind6;
     connector_ = std::make_unique<net::Connector>(loop, endpoint_.address, bind ? &*bind : nullptr, settings_->connect,
                                                   [this](Result<Fd> fd) { connected(std::move(fd)); });

@@ -2,6 +2,7 @@
 // one mail after another, for one user after another.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -35,6 +36,8 @@ struct Terms {
     tls::ClientPolicy tls;
     std::string tls_key;        // of the policy: TLS sessions are resumed under the same one only
     std::optional<Login> login;
+    // Whoever may connect to a Unix socket, as the jail has none: Context::unix_socket.
+    std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
 };
 
 // Whoever has work for a session. It may hand the session on or retire it inside any of these calls.

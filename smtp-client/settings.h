@@ -23,6 +23,7 @@ struct SaslSettings {
 
 struct Settings {
     using Time = std::chrono::milliseconds;
+    bool lmtp = false; // RFC 2033
     std::string myhostname, helo_name;
     uint16_t port = 25;
     Time connect{30'000}, helo{300'000}, starttls{300'000}, mail{300'000}, rcpt{300'000};
@@ -44,6 +45,6 @@ struct Settings {
 };
 
 // `read`: the files of its tables, which the jail hides.
-Result<Settings> read_settings(const conf::Values& values, const ReadText& read);
+Result<Settings> read_settings(const conf::Values& values, const ReadText& read, bool lmtp = false);
 
 } // namespace veredus::smtp_client

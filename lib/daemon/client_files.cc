@@ -24,7 +24,7 @@ std::string file_of(std::string_view spec)
 std::vector<std::string> client_files(const conf::Values& values)
 {
     std::set<std::string> paths;
-    for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps"})
+    for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps", "lmtp_tls_policy_maps", "lmtp_sasl_password_maps"})
         for (const std::string& spec : values.list(setting)) paths.insert(file_of(spec));
     for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
     paths.erase(std::string());

@@ -51,6 +51,13 @@ public:
     {
         ask(ipc::Control::worker, ipc::Worker{user}.encode(), std::move(done));
     }
+    void unix_socket(const std::string& path, std::function<void(Result<Fd>)> done) override
+    {
+        ask(ipc::Control::unix_socket, ipc::File{path}.encode(), [done](ipc::Code code, const std::string& text, Fd fd) {
+            if (code == ipc::Code::ok) return done(std::move(fd));
+            done(unexpected(Error{0, text}));
+        });
+    }
     const Place& place() const override { return place_; }
 
     void set_place(Place place) { place_ = std::move(place); }

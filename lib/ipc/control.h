@@ -24,6 +24,7 @@ enum class Control : uint16_t {
     log_file = 11,     // master -> role: fd of the fresh log file
     file = 12,         // master -> role: File; fd: a watched file changed (resolv.conf …); also between hello and begin
     failed = 13,       // role -> master: Status: why the role cannot start; it exits next
+    unix_socket = 15,  // role -> master, call: File (a path); answer: Status, fd when ok: connected to that socket
     unlisten = 14,     // master -> role: Listener: accept there no more (a reload took it away)
 };
 

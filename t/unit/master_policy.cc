@@ -15,6 +15,7 @@
 #include "lib/daemon/instance.h"
 #include "lib/daemon/worker_policy.h"
 #include "lib/daemon/zygote.h"
+#include "master/sockets.h"
 #include "master/backoff.h"
 #include "master/notify.h"
 #include "master/resolver/users.h"
@@ -352,4 +353,22 @@ TEST_CASE("systemd hears what was said, on a path and on an abstract socket, and
     ::setenv("WATCHDOG_USEC", "30000000", 1);
     ::setenv("WATCHDOG_PID", "1", 1);     // somebody else's
     CHECK(master::Notifier::from_environment().watchdog_ms() == 0);
+}
+
+TEST_CASE("master connects to Unix sockets that main.cf names, and to no other", "[master]")
+{
+    auto values = conf::Values::defaults();
+    values.set_for_test("lmtp_unix_sockets", "/run/dovecot/lmtp, /srv/lmtp/");
+    values.set_for_test("virtual_transport", "lmtp:unix:/run/cyrus/lmtp");
+    for (const char* good : {"/run/dovecot/lmtp", "/srv/lmtp/a", "/srv/lmtp/b/c", "/run/cyrus/lmtp"}) {
+        INFO(good);
+        CHECK(master::may_connect(good, values));
+    }
+    for (const std::string& bad : std::vector<std::string>{"/run/docker.sock", "/run/dovecot/lmtp2", "/run/dovecot", "/srv/lmtp", "/srv/lmtp/", "/srv/lmtp/../docker.sock", "/srv/lmtp/./a", "//run/dovecot/lmtp",
+                                  "run/dovecot/lmtp", "", "/", "/srv/lmtpx"}) {
+        INFO(bad);
+        CHECK_FALSE(master::may_connect(bad, values));
+    }
+    CHECK_FALSE(master::may_connect("/srv/lmtp/" + std::string(200, 'a'), values));
+    CHECK_FALSE(master::may_connect(std::string("/srv/lmtp/a\0b", 13), values));
 }

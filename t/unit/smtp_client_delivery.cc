@@ -1,6 +1,8 @@
 // smtp-client: whole attempts against scripted peers and a scripted name server, all in one loop.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <csignal>
 #include <fstream>
@@ -54,7 +56,7 @@ struct Zone {
 
 struct Mail {
     std::string header = "From: a@sender.example\r\nSubject: test\r\n", body = "one\r\ntwo\r\n",
-                sender = "a@sender.example", nexthop;
+                sender = "a@sender.example", nexthop, transport = "smtp";
     std::vector<std::string> to{"b@dest.example"};
     bool leading_dot = false;
     std::vector<std::string> senders; // per recipient, instead of "-"
@@ -69,7 +71,7 @@ public:
     dns::Resolver resolver{*loop, config()};
     Pool pool{*loop};
     Settings settings;
-    World world{*loop, system_clock(), resolver, pool, nullptr, nullptr, [this] { return own; }};
+    World world{*loop, system_clock(), resolver, pool, nullptr, nullptr, [this] { return own; }, nullptr, nullptr};
     std::vector<net::Address> own;
     std::string logged;
     unsigned attempts = 0;
@@ -109,7 +111,7 @@ public:
         attempt.attempt = ++attempts;
         attempt.queue_id = "65A3F00C12B70001";
         attempt.sender = mail.sender;
-        attempt.transport = "smtp";
+        attempt.transport = mail.transport;
         attempt.nexthop = mail.nexthop;
         attempt.delivered_to = mail.delivered_to;
         attempt.arrival_us = attempt.active_us = system_clock().wall_us();
@@ -1099,4 +1101,67 @@ TEST_CASE("senders with logins of their own share no connection", "[smtp-client]
     CHECK(peer.connections == 3);
     CHECK(std::count(peer.lines.begin(), peer.lines.end(), "AUTH PLAIN AGEAMQ==") == 1);
     CHECK(std::count(peer.lines.begin(), peer.lines.end(), "AUTH PLAIN AGIAMg==") == 1);
+}
+
+TEST_CASE("LMTP has a verdict for each recipient after the content", "[smtp-client][rfc2033-4.2]")
+{
+    for (const bool by_path : {false, true}) {
+        Bench b;
+        Settings lmtp = b.settings;
+        lmtp.lmtp = true;
+        b.world.lmtp = std::make_shared<const Settings>(lmtp);
+        Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", "500 5.5.1 say LHLO\r\n"}, {"LHLO", "250-peer\r\n250 PIPELINING\r\n"},
+                                                        {"RCPT TO:<gone@", "550 5.1.1 no such user\r\n"},
+                                                        {"<content>", "250 2.0.0 saved\r\n452 4.2.2 full\r\n550 5.2.0 broken\r\n"}}));
+        const std::string path = "/run/test/lmtp";
+        unsigned asked = 0;
+        b.world.unix_socket = [&](const std::string& wanted, std::function<void(Result<Fd>)> done) {
+            CHECK(wanted == path);
+            ++asked;
+            Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            REQUIRE(::connect(fd.get(), peer.address().raw(), peer.address().raw_size()) == 0);
+            REQUIRE(::fcntl(fd.get(), F_SETFL, O_NONBLOCK) == 0);
+            b.loop->defer([fd = std::make_shared<Fd>(std::move(fd)), done] { done(std::move(*fd)); });
+        };
+        Mail mail;
+        mail.transport = "lmtp";
+        mail.nexthop = by_path ? cat("unix:", path) : cat("inet:[127.0.0.1]:", peer.address().port());
+        mail.to = {"a@d.example", "gone@d.example", "b@d.example", "c@d.example"};
+        for (unsigned round = 1; round <= 2; ++round) { // the second over the same connection
+            const auto v = b.deliver(mail);
+            CHECK(v[0].outcome == sent);
+            CHECK(v[0].relay == (by_path ? "localhost[/run/test/lmtp]" : cat("127.0.0.1[127.0.0.1]:", peer.address().port())));
+            CHECK(v[1].outcome == failed);
+            CHECK(v[2].outcome == deferred);
+            CHECK(v[2].text.ends_with("said: 452 4.2.2 full (in reply to end of DATA command)"));
+            CHECK(v[3].outcome == failed);
+            CHECK(v[3].dsn == "5.2.0");
+        }
+        CHECK(peer.connections == 1);
+        CHECK(asked == (by_path ? 1 : 0));
+        CHECK(peer.lines[0] == "LHLO me.example");
+    }
+}
+
+TEST_CASE("a Unix socket that is not to be had makes the mail wait", "[smtp-client]")
+{
+    Bench b;
+    Settings lmtp = b.settings;
+    lmtp.lmtp = true;
+    b.world.lmtp = std::make_shared<const Settings>(lmtp);
+    Mail mail;
+    mail.transport = "lmtp";
+    mail.nexthop = "unix:/run/test/lmtp";
+    auto v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(v.text == "connect to localhost[/run/test/lmtp]: no access to Unix sockets");
+    b.world.unix_socket = [&](const std::string&, std::function<void(Result<Fd>)> done) { b.loop->defer([done] { done(fail("No such file or directory")); }); };
+    v = b.deliver_one(mail);
+    CHECK(v.text == "connect to localhost[/run/test/lmtp]: No such file or directory");
+    for (const std::string& bad : {std::string("unix:private/lmtp"), "unix:/" + std::string(120, 'x'), std::string("unix:"), std::string("inet:")}) {
+        mail.nexthop = bad;
+        v = b.deliver_one(mail);
+        CHECK(v.outcome == deferred);
+        CHECK(v.dsn == "4.3.5");
+    }
 }
