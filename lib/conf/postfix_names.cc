@@ -64,7 +64,7 @@ constexpr Group groups[] = {
      "unverified_recipient_defer_code unverified_recipient_reject_reason unverified_recipient_tempfail_action "
      "unverified_sender_defer_code unverified_sender_reject_code unverified_sender_reject_reason "
      "unverified_sender_tempfail_action"},
-    {"mail is not handed on by LMTP yet; the line has no effect",
+    {"LMTP deliveries go without this; the line has no effect",
      "lmtp_address_preference lmtp_address_verify_target lmtp_assume_final lmtp_balance_inet_protocols "
      "lmtp_bind_address lmtp_bind_address6 lmtp_bind_address_enforce lmtp_body_checks lmtp_cache_connection "
      "lmtp_cname_overrides_servername lmtp_connect_timeout lmtp_connection_cache_destinations "
