@@ -224,7 +224,10 @@ void Delivery::leave_session()
     group_.clear();
     if (reuse_ == Reuse::by_hop) said_no_ = session_->endpoint().address;
     const bool best = reuse_ == Reuse::by_hop || session_->endpoint().preference == best_preference_;
-    world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), terms_, std::move(session_), *settings_);
+    // One that was made under settings or files of before (a password, say) serves nobody after us.
+    const bool current = settings_ == (settings_->lmtp ? world_.lmtp : world_.settings);
+    if (current) world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), terms_, std::move(session_), *settings_);
+    else world_.pool.retire(std::move(session_));
     if (!all_decided()) return next_endpoint();
     settle();
 }
