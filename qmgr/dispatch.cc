@@ -12,6 +12,7 @@
 namespace veredus::qmgr {
 
 namespace {
+constexpr int64_t timer_slack_us = us_per_second / 10;
 constexpr std::size_t attempt_bytes = 40'000;               // of the targets of one attempt: it must fit into a message
 constexpr std::size_t destinations_kept = 2000;             // idle ones beyond that are forgotten
 constexpr int64_t attempt_patience_us = 6 * 3600 * us_per_second;
@@ -387,7 +388,11 @@ void Scheduler::pause(Destination& d)
     world_.after(d.rate_delay_us, [this, hash = d.hash] {
         const auto found = by_hash_.find(hash);
         if (found == by_hash_.end()) return;
-        ring(*found->second);
+        // Timers come some milliseconds early: what is left of the pause then would never be waited for.
+        Destination& due = *found->second;
+        const int64_t left = due.not_before_us - world_.now().mono_us;
+        if (left > 0 && left < timer_slack_us) due.not_before_us = 0;
+        ring(due);
         world_.wake();
     });
 }

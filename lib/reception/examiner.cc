@@ -28,21 +28,22 @@ public:
         }
         if (!deeds_.redirect.empty()) {
             envelope.recipients.clear();
-            add(envelope, deeds_.redirect);
+            add(envelope, deeds_.redirect, mail::notify_unset);
         }
-        for (const std::string& address : deeds_.bcc) add(envelope, address);
+        // The sender knows nothing of a copy (Postfix does the same for BCC).
+        for (const std::string& address : deeds_.bcc) add(envelope, address, mail::notify_never);
         envelope.hold = envelope.hold || deeds_.hold;
         return {};
     }
 
 private:
-    static void add(mail::Envelope& envelope, const std::string& text)
+    static void add(mail::Envelope& envelope, const std::string& text, uint8_t notify)
     {
         auto address = mail::parse_address(text);
         if (!address) return;
         mail::Recipient recipient;
         recipient.address = std::move(*address);
-        recipient.notify = mail::notify_never;     // the sender knows nothing of him (Postfix does the same for BCC)
+        recipient.notify = notify;
         envelope.recipients.push_back(std::move(recipient));
     }
     Deeds deeds_;

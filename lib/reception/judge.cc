@@ -15,6 +15,7 @@ using mail::Verb;
 using smtp::Reply;
 
 constexpr int most_nesting = 20;                   // of classes and access results
+constexpr unsigned most_steps = 10'000;            // restrictions of one judgement: classes that name each other multiply
 constexpr std::size_t longest_reply = 450;         // bytes: a reply line has 512 (RFC 5321 §4.5.3.1.5)
 constexpr const char* config_trouble = "Server configuration error";
 
@@ -127,6 +128,7 @@ private:
         bool active = false;
         Reply reply;
     } if_permit_, if_reject_;
+    unsigned steps_ = 0;
     bool warn_ = false, recipient_listed_ = false, sender_listed_ = false;
 };
 
@@ -236,6 +238,13 @@ Judge::Status Judge::each(const RestrictionList& list, const Subject& subject, i
 Judge::Status Judge::one(const RestrictionList& list, std::size_t index, const Subject& subject, int depth)
 {
     const Restriction& r = list[index];
+    if (++steps_ > most_steps || depth > most_nesting) {
+        // Whoever cannot be judged is not let in, whatever warn_if_reject says.
+        warn_ = false;
+        if (steps_ <= most_steps + 1) out_.warnings.push_back(cat(r.name, ": restrictions are nested too deep, or name each other"));
+        steps_ = most_steps + 1;
+        return refuse(451, "4.3.5", subject, config_trouble);
+    }
     switch (r.op) {
     case Op::permit: return Status::ok;
     case Op::reject: return refuse(codes_.reject, "5.7.1", subject, "Access denied");
@@ -256,7 +265,7 @@ Judge::Status Judge::one(const RestrictionList& list, std::size_t index, const S
     case Op::check_policy_service: return policy(r, subject, depth);
     case Op::restriction_class: {
         const auto at = rules_.classes.find(r.argument);
-        return at == rules_.classes.end() || depth >= most_nesting ? Status::dunno : each(at->second, subject, depth + 1);
+        return at == rules_.classes.end() ? Status::dunno : each(at->second, subject, depth + 1);
     }
     case Op::check_sasl_access: return s_.sasl_user.empty() ? Status::dunno : access(r, {printable(s_.sasl_user, 255), "SASL login name"}, {s_.sasl_user}, {}, depth);
     case Op::reject_unknown_client_hostname: case Op::reject_unknown_reverse_client_hostname: case Op::check_client_access:

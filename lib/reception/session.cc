@@ -652,6 +652,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
     if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    if (m.draft.eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
     if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
         mail_.reset();
         return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};

@@ -68,6 +68,9 @@ Client::Wants Client::hear(const Reply& reply, std::string& out)
     case State::transaction: return hear_step(reply, out);
     case State::content:  // the peer did not wait for the end
         if (reply.code < 400) return break_off(garbage, failed_command_, true);
+        // It does not know BDAT although it announced CHUNKING: that is no judgement on the mail.
+        if (chunked_ && (reply.code == 500 || reply.code == 502))
+            return break_off(Reply{451, "4.5.0", cat("the server announced CHUNKING and refuses BDAT: ", reply.code)}, std::string(bdat_command), true);
         return break_off(reply, failed_command_, false);
     case State::after_dot: return hear_after_dot(reply);
     case State::quitting: state_ = State::closed; return Wants::close;

@@ -454,6 +454,8 @@ Outcome Server::starttls(std::string_view)
     if (!limits_.starttls && limits_.require_tls && !tls_) return Reply{454, "4.7.0", "TLS not available due to local problem"};  // RFC 3207 §4
     if (!limits_.starttls) return Reply{502, "5.5.1", "Error: command not implemented"};
     if (tls_) return Reply{554, "5.5.1", "Error: TLS already active"};
+    // RFC 3207 §4.2: nothing that was heard in clear may count under TLS; a login would.
+    if (auth_done_) return Reply{503, "5.5.1", "Error: STARTTLS must come before AUTH"};
     want_tls_ = true;
     return Reply{220, "2.0.0", "Ready to start TLS"};
 }

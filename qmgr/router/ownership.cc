@@ -14,15 +14,25 @@ using ipc::OwnerReply;
 constexpr int longest_chain = 20; // of aliases; one that goes on leads nowhere
 } // namespace
 
-// "alice" is alice at every domain whose users are the system's; "bob@example.net" is himself alone.
-bool Routing::is_user(const mail::Address& address, const Place& place, const std::string& user) const
+// "alice" is alice at every domain whose users are the system's; "bob@example.net" is himself alone. With an extension the address is
+// his as well, unless it is something of its own.
+Result<bool> Routing::is_user(const mail::Address& address, const Place& place, const std::string& user) const
 {
     const std::size_t at = user.rfind('@');
-    if (at == std::string::npos ? place.address_class != AddressClass::local
-                                : !iequals(std::string_view(user).substr(at + 1), address.domain))
-        return false;
+    if (at == std::string::npos ? place.address_class != AddressClass::local : !iequals(std::string_view(user).substr(at + 1), address.domain)) return false;
     const std::string_view name = std::string_view(user).substr(0, at);
-    return iequals(address.local, name) || iequals(mail::split_extension(address.local, delimiters_).user, name);
+    if (iequals(address.local, name)) return true;
+    if (!iequals(mail::split_extension(address.local, delimiters_).user, name)) return false;
+    if (const auto& maps = virtual_alias_maps_.get(); !maps) return unexpected(maps.error());
+    else if (const auto hit = TRY(table::find_address_hit(*maps, address, delimiters_, place.ours)); hit && hit->extension.empty() && !hit->key.starts_with('@')) return false;
+    if (place.address_class == AddressClass::virtual_mailbox) {
+        const auto& maps = virtual_mailboxes_.get();
+        if (!maps) return unexpected(maps.error());
+        return !TRY(maps->find(address.text()));
+    }
+    const auto& aliases = all_aliases_.get();
+    if (!aliases) return unexpected(aliases.error());
+    return !TRY(aliases->has(lower(address.local)));
 }
 
 // Where the mail of an alias goes when it goes to one address alone; nothing when it is no alias, or leads to several.
@@ -65,7 +75,7 @@ Result<OwnerReply> Routing::owner(const std::string& user, const std::string& te
     for (int step = 0; step < longest_chain && place.address_class != AddressClass::remote &&
                        place.address_class != AddressClass::relay;
          ++step) {
-        if (is_user(address, place, user)) {
+        if (TRY(is_user(address, place, user))) {
             reply.word = OwnerReply::Word::yes;
             break;
         }

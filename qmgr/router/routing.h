@@ -95,7 +95,7 @@ private:
     Result<void> explain_canonical(mail::Address& address, std::vector<Step>& steps) const;
     Result<void> explain_local(const mail::Address& address, const Users& users, std::vector<Step>& steps) const;
     Result<void> explain_hop(const mail::Address& address, const Place& place, const std::string& sender, std::vector<Step>& steps) const;
-    bool is_user(const mail::Address& address, const Place& place, const std::string& user) const;
+    Result<bool> is_user(const mail::Address& address, const Place& place, const std::string& user) const;
     Result<std::optional<mail::Address>> only_child(const mail::Address& address, const Place& place) const;
     struct Canonical {
         Held<table::Chain> maps;

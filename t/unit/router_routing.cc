@@ -90,6 +90,15 @@ TEST_CASE("whose an address is", "[router][submission]")
         REQUIRE(reply);
         CHECK((reply->word == ipc::OwnerReply::Word::yes) == c.owns);
     }
+    // What exists in its own right is nobody's extension.
+    const Routing dashes = routing_of("recipient_delimiter = -\nvirtual_mailbox_domains = vm.example\nvirtual_mailbox_maps = inline:{john@vm.example=j/,john-smith@vm.example=s/}\n"
+                                      "alias_maps = inline:{{alice-team=alice, bob}}\n");
+    const auto owns = [&](const char* user, const char* address) { return dashes.owner(user, address)->word == ipc::OwnerReply::Word::yes; };
+    CHECK(owns("john@vm.example", "john@vm.example"));
+    CHECK(owns("john@vm.example", "john-x@vm.example"));
+    CHECK_FALSE(owns("john@vm.example", "john-smith@vm.example"));
+    CHECK(owns("alice", "alice-x@example.org"));
+    CHECK_FALSE(owns("alice", "alice-team@example.org"));
     const auto reply = routing.owner("alice", "alice");
     CHECK(reply->address == "alice@example.org");
     CHECK(reply->address_class == ipc::AddressClass::local);
