@@ -276,12 +276,12 @@ void Delivery::on_broken(const Broken& broken)
     const Endpoint endpoint = session_->endpoint();
     const bool stale = reuse_ != Reuse::none && (broken.when == When::transaction || broken.when == When::early);
     bury_session();
-    // RFC 7435 §3; but never with a password that the server's TLS was to protect.
-    const auto in_clear = terms_for(endpoint, true);
-    const bool logs_in = !in_clear || in_clear->login;
-    if (broken.when == When::handshake && policy_.level == TlsLevel::may && !in_clear_ && !logs_in) {
-        log::info(attempt_.queue_id, ": ", broken.failure.text, "; trying again without TLS");
-        return connect(endpoint, true);
+    if (broken.when == When::handshake && policy_.level == TlsLevel::may && !in_clear_) {
+        const auto terms = terms_for(endpoint, true);
+        if (terms && !terms->login) {      // RFC 7435 §3; but never with a password that the server's TLS was to protect
+            log::info(attempt_.queue_id, ": ", broken.failure.text, "; trying again without TLS");
+            return connect(endpoint, true);
+        }
     }
     if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
         --sessions_;

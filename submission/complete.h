@@ -19,7 +19,6 @@ void complete(mail::Address& address, const Origin& origin);      // the null se
 // The body of an address field with each unqualified address completed; all other bytes stay as they are. A body that is
 // no address list comes back unchanged.
 std::string complete_list(std::string_view body, std::string_view domain);
-bool has_addresses(std::string_view field_name);
 mail::HeaderBlock complete(const mail::HeaderBlock& header, const Origin& origin);
 
 }  // namespace veredus::submission

@@ -20,54 +20,43 @@ template <class List> bool lists(const List& list, std::string_view name)
     return std::any_of(std::begin(list), std::end(list), [&](std::string_view f) { return iequals(f, name); });
 }
 
+bool skip_until(std::string_view s, std::size_t& at, char closing)
+{
+    for (; at < s.size(); ++at) {
+        if (s[at] == '\\') ++at;
+        else if (s[at] == closing) return ++at, true;
+    }
+    return false;
+}
+
+bool skip_comment(std::string_view s, std::size_t& at)
+{
+    for (int depth = 1; at < s.size(); ++at) {
+        if (s[at] == '\\') ++at;
+        else if (s[at] == '(') ++depth;
+        else if (s[at] == ')' && --depth == 0) return ++at, true;
+    }
+    return false;
+}
+
 // Walks over an address list and remembers where addresses stand: [begin, end) of what is written without a gap around one @.
 class Spans {
 public:
     bool find(std::string_view s)      // false: not well-formed
     {
-        for (std::size_t i = 0; i < s.size();) {
-            const char c = s[i];
-            std::size_t end = i + 1;
-            if (c == '(') {
-                if (!skip_comment(s, end)) return false;
-            } else if (c == '"' || c == '[') {
-                if (!skip_until(s, end, c == '"' ? '"' : ']')) return false;
-                piece(i, end);
-            } else if (c == '@') {
-                ++ats_;
-                piece(i, end);
-            } else if (std::string_view("<>,;:").find(c) != std::string_view::npos) {
-                if (!special(c)) return false;
-            } else if (!is_space(c)) {
-                while (end < s.size() && !is_space(s[end]) && std::string_view("()<>@,;:\"[]").find(s[end]) == std::string_view::npos) ++end;
-                piece(i, end);
-            }
-            i = end;
-        }
-        if (in_angle_) return false;
+        const bool good = each_piece(s, [this](std::size_t begin, std::size_t end, char kind) {
+            if (kind != 'w' && kind != '@') return special(kind);
+            if (kind == '@') ++ats_;
+            piece(begin, end);
+            return true;
+        });
+        if (!good || in_angle_) return false;
         end_address();
         return true;
     }
     const std::vector<std::pair<std::size_t, std::size_t>>& spans() const { return spans_; }
 
 private:
-    static bool skip_until(std::string_view s, std::size_t& at, char closing)
-    {
-        for (; at < s.size(); ++at) {
-            if (s[at] == '\\') ++at;
-            else if (s[at] == closing) return ++at, true;
-        }
-        return false;
-    }
-    static bool skip_comment(std::string_view s, std::size_t& at)
-    {
-        for (int depth = 1; at < s.size(); ++at) {
-            if (s[at] == '\\') ++at;
-            else if (s[at] == '(') ++depth;
-            else if (s[at] == ')' && --depth == 0) return ++at, true;
-        }
-        return false;
-    }
     void piece(std::size_t begin, std::size_t end)
     {
         if (end_ == begin_) begin_ = begin;
@@ -115,6 +104,29 @@ private:
 };
 
 }  // namespace
+
+bool each_piece(std::string_view s, const std::function<bool(std::size_t begin, std::size_t end, char kind)>& take)
+{
+    constexpr std::string_view specials = "<>@,;:";
+    for (std::size_t i = 0; i < s.size();) {
+        const char c = s[i];
+        std::size_t end = i + 1;
+        bool good = true;
+        if (c == '(') {
+            good = skip_comment(s, end);
+        } else if (c == '"' || c == '[') {
+            good = skip_until(s, end, c == '"' ? '"' : ']') && take(i, end, 'w');
+        } else if (specials.find(c) != std::string_view::npos) {
+            good = take(i, end, c);
+        } else if (!is_space(c)) {
+            while (end < s.size() && !is_space(s[end]) && std::string_view("()<>@,;:\"[]").find(s[end]) == std::string_view::npos) ++end;
+            good = take(i, end, 'w');
+        }
+        if (!good) return false;
+        i = end;
+    }
+    return true;
+}
 
 AddressField address_field(std::string_view name)
 {
