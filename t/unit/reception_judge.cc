@@ -205,6 +205,11 @@ TEST_CASE("access tables: the keys that are tried, and what their results do", "
         {"check_sender_access inline:{sender.example=no_such_thing}", "451 4.3.5 <a@sender.example>: Sender address rejected: Server configuration error"},
         {"check_sender_access hash:/not/there", "451 4.3.5 <a@sender.example>: Sender address rejected: Server configuration error"},
     });
+    // A service that answers with itself lets nobody in and ends soon, though its answer only warns.
+    World loops;
+    loops.policy_action = "warn_if_reject check_policy_service inet:127.0.0.1:1 warn_if_reject check_policy_service inet:127.0.0.1:1";
+    const std::string looped = loops.say("check_policy_service inet:127.0.0.1:1, permit");
+    CHECK(looped.starts_with("451 4.3.5 "));
     World world;
     CHECK(world.say("check_sender_access inline:{{sender.example=PREPEND X-Seen: yes}}, check_client_access inline:{192.0.2.7=HOLD},"
                     "check_helo_access inline:{{mail.client.example=REDIRECT boss@here.example}}, check_recipient_access inline:{{here.example=BCC copy@here.example}}") == "250");

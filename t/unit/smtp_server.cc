@@ -283,6 +283,20 @@ TEST_CASE("after STARTTLS nothing said in clear counts", "[smtp][rfc3207-4.2]")
     CHECK(codes(out) == "250 554");
 }
 
+TEST_CASE("a login made in clear is not carried into TLS", "[smtp][rfc3207-4.2]")
+{
+    Policy policy;
+    Limits l = limits();
+    l.starttls = l.auth = l.auth_in_clear = true;
+    Server server(policy, l);
+    std::string out;
+    server.feed("EHLO x\r\n", out);
+    server.authenticated("mallory");
+    out.clear();
+    CHECK(server.feed("STARTTLS\r\n", out) == Server::Wants::input);
+    CHECK(codes(out) == "503");
+}
+
 TEST_CASE("where TLS is demanded little else is heard in clear", "[smtp][rfc3207-4]")
 {
     Talk t;
