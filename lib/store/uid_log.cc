@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::size_t block = 1u << 20;
 constexpr uint64_t small_log = 64 * 1024;      // not worth a rewrite
+constexpr int64_t written_back_us = 600 * us_per_second;    // the kernel has put it on disk by then, synced or not
 
 // A keyword is an atom (RFC 9051 §9 flag-keyword) that a Status header can carry, too.
 bool is_keyword(std::string_view keyword)
@@ -43,8 +45,9 @@ Result<std::unique_ptr<UidLog>> UidLog::open(disk::Disk& disk, disk::Directory d
 
 Result<void> UidLog::attach()
 {
-    for (int attempt = 0; attempt < 10; ++attempt) {
-        // The number belongs to the descriptor only if the name meant the same file before and after it was opened.
+    for (int attempt = 0; attempt < 100; ++attempt) {
+        // The number belongs to the descriptor only if the name meant the same file before and after it was opened. Two
+        // compactions in between may give a new file an old file's number, but not its time.
         const auto before = disk_.stat(dir_, name_);
         if (!before && before.error().code != ENOENT) return unexpected(before.error());
         if (!before) {
@@ -57,11 +60,13 @@ Result<void> UidLog::attach()
         auto file = disk_.open_append(dir_, name_, 0600);
         if (!file) return unexpected(std::move(file).error());
         const auto after = disk_.stat(dir_, name_);
-        if (!after || after->file != before->file) continue;
+        if (!after || after->file != before->file || after->changed_us != before->changed_us) continue;
         if (!after->regular || after->links > 1) return fail_errno(cat(where(), ": no regular file with one name"), EINVAL);
         file_ = std::move(*file);
         file_id_ = after->file;
-        unsynced_ = broken_ = name_synced_ = false;
+        broken_ = name_synced_ = false;
+        // What others wrote is told on only when it is on disk, and they may not have come so far.
+        unsynced_ = after->changed_us + written_back_us > system_clock().wall_us();
         if (TRY(read_all())) return {};
         // A writer may have been in the middle of a record: what is damage is decided under the lock.
         if (!TRY(lock(Wait::yes))) continue;
@@ -137,7 +142,7 @@ Result<bool> UidLog::read_more()
     if (size == read_to_) return false;
     if (size < read_to_) {                   // cut back: by a writer whose write failed, or by somebody else
         (void)TRY(read_all());
-        return true;
+        return unsynced_ = true;
     }
     std::string bytes = TRY(disk_.read(file_, read_to_, static_cast<std::size_t>(size - read_to_)));
     std::size_t at = 0;
@@ -145,6 +150,7 @@ Result<bool> UidLog::read_more()
     if (at == 0) return false;
     table_.apply(std::string_view(bytes).substr(0, at));
     read_to_ += at;
+    unsynced_ = true;                        // by whoever wrote it, as far as we know
     return true;
 }
 
@@ -255,7 +261,9 @@ Result<void> UidLog::rewrite()
     const std::string draft = cat(name_, ".new");
     const std::string content = table_.snapshot();
     if (auto old = disk_.unlink(dir_, draft); !old && old.error().code != ENOENT) return old;
-    Fd file = TRY(disk_.create(dir_, draft, 0600));
+    (void)TRY(disk_.create(dir_, draft, 0600));
+    // For appending, like everybody else's: a descriptor with an offset of its own would write over what others append.
+    Fd file = TRY(disk_.open_append(dir_, draft, 0600));
     std::swap(file, file_);                                      // `file`: the old one, which keeps its lock
     auto made = lock(Wait::no);
     Result<void> done;

@@ -331,6 +331,50 @@ TEST_CASE("what was synced survives any power cut, and no UID means two messages
         }
 }
 
+TEST_CASE("who compacted the log appends behind what others wrote since, not over it", "[store][uidlog]")
+{
+    char path[] = "/tmp/veredus-uidlog.XXXXXX";
+    REQUIRE(::mkdtemp(path));
+    const std::string dir = path;
+    const auto open = [&] {
+        auto d = disk::posix_disk().open_directory(nullptr, dir);
+        REQUIRE(d);
+        auto log = UidLog::open(disk::posix_disk(), std::move(*d), "uidlog", seed_of(5));
+        REQUIRE(log);
+        return std::move(*log);
+    };
+    {
+        auto ours = open(), theirs = open();
+        add(*ours, "one");
+        REQUIRE(ours->compact());
+        add(*theirs, "two");
+        add(*ours, "three");
+        add(*theirs, "four");
+        REQUIRE(theirs->compact());
+        add(*ours, "five");
+        add(*theirs, "six");
+    }
+    auto log = open();
+    CHECK_FALSE(log->healed());
+    CHECK(log->table().messages().size() == 6);
+    CHECK(log->table().uidnext() == 7);
+    (void)std::system(cat("rm -rf ", dir).c_str());
+}
+
+TEST_CASE("what another process wrote and did not sync is synced before it is told on", "[store][uidlog][forgetful]")
+{
+    World w;
+    auto theirs = w.open();
+    auto ours = w.open();
+    add(*theirs, "one");
+    REQUIRE(ours->refresh());
+    CHECK(ours->unsynced());
+    REQUIRE(ours->sync());
+    w.disk.power_cut(test::Cut::oldest);
+    const auto after = w.open();
+    CHECK(after->table().messages().size() == 1);
+}
+
 TEST_CASE("processes that append at once never share a UID, kill -9 or not", "[store][uidlog]")
 {
     char path[] = "/tmp/veredus-uidlog.XXXXXX";
@@ -343,10 +387,15 @@ TEST_CASE("processes that append at once never share a UID, kill -9 or not", "[s
         REQUIRE(log);
         return std::move(*log);
     };
+    int start[2];
+    REQUIRE(::pipe(start) == 0);                 // closed: all begin
     std::vector<pid_t> children;
     for (int child = 0; child < 3; ++child) {
         const pid_t pid = ::fork();
         if (pid == 0) {
+            char none = 0;
+            ::close(start[1]);
+            if (::read(start[0], &none, 1) != 0) ::_exit(5);
             auto d = disk::posix_disk().open_directory(nullptr, dir);
             auto log = d ? UidLog::open(disk::posix_disk(), std::move(*d), "uidlog", seed_of(5)) : Result<std::unique_ptr<UidLog>>(fail("dir"));
             if (!log) ::_exit(1);
@@ -356,7 +405,7 @@ TEST_CASE("processes that append at once never share a UID, kill -9 or not", "[s
                 (*change)->add(named(cat('c', child, '.', i)));
                 if (child == 2 && i == 50) ::_exit(0);            // dies with the lock held
                 if (!(*change)->commit()) ::_exit(3);
-                if (i % 40 == 39) {
+                if (i % 10 == 9) {
                     change->reset();
                     if (!(*log)->compact()) ::_exit(4);
                 }
@@ -365,6 +414,8 @@ TEST_CASE("processes that append at once never share a UID, kill -9 or not", "[s
         }
         children.push_back(pid);
     }
+    ::close(start[0]);
+    ::close(start[1]);
     for (const pid_t pid : children) {
         int status = 0;
         ::waitpid(pid, &status, 0);
