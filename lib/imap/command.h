@@ -92,7 +92,7 @@ struct List {                                  // RFC 9051 §6.3.9, RFC 5258; LS
     bool return_subscribed = false, return_children = false, return_special_use = false;
     uint16_t return_status = 0;                // StatusItem; 0: not asked for
     std::string reference;
-    std::vector<std::string> patterns;         // with % and *
+    std::vector<std::string> patterns;         // with % and *; without those that can match no name (not modified UTF-7)
 };
 
 // --- messages
@@ -121,13 +121,13 @@ struct FetchItem {
         modseq, emailid, threadid, savedate, preview, preview_lazy,
     } what = What::flags;
     Section section;                           // section, binary, binary_size
-    bool peek = false;
+    bool peek = false;                         // sets no \Seen: all but BODY[…], BINARY[…], RFC822, RFC822.TEXT
     std::optional<std::pair<uint64_t, uint64_t>> partial;    // offset, count (never 0)
 };
 struct Fetch {
     SequenceSet set;
     bool uid = false;
-    std::vector<FetchItem> items;              // macros resolved; UID FETCH has uid among them
+    std::vector<FetchItem> items;              // macros resolved; uid is among them for UID FETCH, modseq with changed_since
     std::optional<uint64_t> changed_since;
     bool vanished = false;
 };

@@ -18,6 +18,7 @@ struct ReaderLimits {
     bool literal_plus = true;                  // of any size (LITERAL+)
     std::size_t depth = 100;                   // of search keys
     std::size_t ranges = 65536;                // in one command
+    uint64_t swallow = 1 << 30;                // of a refused non-synchronizing literal; more ends the session (RFC 7888 §4)
 };
 
 // A tagged refusal: "NO", "BAD"; text with its response code, "[TOOBIG] …".
@@ -32,15 +33,18 @@ public:
     // `tag` is whole and printable. The handler answers when it is done; until Reader::resume() nothing further is handed over if
     // it returns false ("I am not done"). IDLE: returns false, and idle_done() comes at DONE.
     virtual bool command(std::string tag, Command command) = 0;
-    // Not a command, or a broken one. "*" stands for a tag that could not be read. False: the session ends (too many).
-    virtual bool bad(const std::string& tag, const std::string& text) = 0;
+    // Not a command, a broken one (BAD), or one that cannot be done whatever the state (NO: [BADCHARSET], [CANNOT] for what is no mailbox
+    // name). "*" stands for a tag that could not be read. False: the session ends (too many).
+    virtual bool refused(const std::string& tag, const Refusal& refusal) = 0;
     // What is not SASL's answer line after Authenticate (the login stage): the line without CRLF, undecoded; "*" cancels.
     virtual bool sasl_line(std::string_view line) { (void)line; return true; }
-    virtual void idle_done(bool well) { (void)well; }     // false: the line was not DONE
+    // False: the line was not DONE. IDLE is over either way; no resume() needed.
+    virtual void idle_done(bool well) { (void)well; }
 
     // APPEND and REPLACE: begin, then per message: message, content…, content_end; then end. A refusal of begin or message: the reader
-    // swallows what the client sends anyway (LITERAL+) or refuses the literal, and then calls aborted() with the refusal, which the handler
-    // says. A connection that ends in the midst: the handler is destroyed, or told nothing; what was not ended never happened.
+    // refuses the literal or swallows what the client sends anyway (LITERAL+), and calls append_aborted() with the refusal at once, which the
+    // handler says. Nothing of it is called for a command that breaks before its first message: that is refused(). A connection that ends
+    // in the midst: the handler is destroyed, or told nothing; what was not ended never happened.
     virtual std::unique_ptr<Refusal> append_begin(const std::string& tag, const Append& append) = 0;
     virtual std::unique_ptr<Refusal> append_message(const AppendMessage& message) = 0;
     virtual std::unique_ptr<Refusal> append_content(std::string_view bytes) = 0;
@@ -49,6 +53,7 @@ public:
     virtual void append_aborted(const std::string& tag, const Refusal& refusal) = 0;    // also for a syntax error in the midst
 };
 
+// None of its functions but set_*() and resume() may be called by the handler while it is being told something.
 class Reader {
 public:
     Reader(Handler& handler, const ReaderLimits& limits);      // both outlive it
