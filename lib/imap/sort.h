@@ -1,0 +1,29 @@
+// SORT (RFC 5256 §3): keys are taken out of each message that matched, then put in order.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/imap/candidate.h"
+#include "lib/imap/command.h"
+
+namespace veredus::imap {
+
+class Sorter {
+public:
+    explicit Sorter(const std::vector<SortCriterion>& by);
+    ~Sorter();
+    Sorter(Sorter&&) noexcept;
+    Sorter& operator=(Sorter&&) noexcept;
+
+    const Needs& needs() const;
+    Result<void> add(Candidate& candidate); // keeps a small record of it, at most about 2 KB of text
+    std::vector<uint32_t> finish(bool uid); // UIDs or message numbers in order; ties by message number. Once
+
+private:
+    struct Private;
+    std::unique_ptr<Private> private_;
+};
+
+} // namespace veredus::imap
