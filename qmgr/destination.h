@@ -92,6 +92,8 @@ public:
     uint64_t round() const { return entries_.begin()->first.first; }
     void add(Destination& destination, uint64_t mail);
     Destination& take();
+    void forget(uint64_t mail) { last_.erase(mail); }             // it is not open any more: its turns count no longer
+    std::size_t remembered() const { return last_.size(); }
 
 private:
     struct Entry {

@@ -148,6 +148,13 @@ Ring* Scheduler::next_ring(std::size_t agent)
     return proven.empty() || unknown.round() < proven.round() ? &unknown : &proven;
 }
 
+std::size_t Scheduler::remembered_turns() const
+{
+    std::size_t n = 0;
+    for (const auto& [unknown, proven] : rings_) n += unknown.remembered() + proven.remembered();
+    return n;
+}
+
 // One attempt of each destination in turn, so that none waits for another, up to what the agent takes at once.
 void Scheduler::dispatch()
 {

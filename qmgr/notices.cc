@@ -91,7 +91,8 @@ bool Scheduler::delays_needed(Mail& mail, Entry& entry)
 bool Scheduler::tell(Mail& mail, const std::map<Telling, std::vector<uint32_t>>& all)
 {
     const std::string double_bounce = cat(limits_.double_bounce, '@', limits_.myhostname);
-    bool any = false;
+    // First all IDs, then a record: so none of several reports is made again because another could not be.
+    std::vector<Reserved> reserved;
     for (const auto& [telling, about] : all) {
         const bool to_postmaster = telling.first.empty();
         if (iequals(telling.first, double_bounce) || (to_postmaster && !limits_.notify_postmaster)) {
@@ -100,39 +101,36 @@ bool Scheduler::tell(Mail& mail, const std::map<Telling, std::vector<uint32_t>>&
             for (const uint32_t i : about) mail.recipients[i].notice = nobody_told;
             continue;
         }
-        if (!make_notice(mail, telling, about)) {
+        auto id = world_.reserve_id();
+        if (!id) {
+            log::warning(mail.id, ": no notification can be made now: ", id.error().text, "; will try again");
             if (telling.second == Notice::Kind::delay) catalog_.find(mail.number)->delay_told = false;
             if (mail.waits == 0) postpone(mail, notice_delay_us);
             return true;
         }
-        any = true;
+        reserved.push_back({std::move(*id), telling, about});
     }
-    return any;
+    for (const Reserved& one : reserved) make_notice(mail, one.id, one.telling, one.about);
+    return !reserved.empty();
 }
 
 // The ID goes into the journal with the outcomes that cause it, and only then the file is written: a crash in between
 // leaves an ID without a file, for which the file is made again. So nobody is told twice, and nobody not at all.
-bool Scheduler::make_notice(Mail& mail, const Telling& telling, const std::vector<uint32_t>& about)
+void Scheduler::make_notice(Mail& mail, const std::string& id, const Telling& telling, const std::vector<uint32_t>& about)
 {
-    auto id = world_.reserve_id();
-    if (!id) {
-        log::warning(mail.id, ": no notification can be made now: ", id.error().text, "; will try again");
-        return false;
-    }
     record_outcomes(mail);
     const bool delay = telling.second == Notice::Kind::delay;
     for (const uint32_t i : about) {
-        if (!delay) mail.recipients[i].notice = id_number(*id);
-        record(delay ? delay_record(mail.id, i, *id) : notice_record(mail.id, i, *id));
+        if (!delay) mail.recipients[i].notice = id_number(id);
+        record(delay ? delay_record(mail.id, i, id) : notice_record(mail.id, i, id));
     }
     ++mail.waits;
-    when_durable([this, number = mail.number, id = *id, telling, about] {
+    when_durable([this, number = mail.number, id, telling, about] {
         Mail* const m = find(number);
         if (!m) return;
         --m->waits;
         write_notice(*m, id, telling, about);
     });
-    return true;
 }
 
 mail::ReportRecipient Scheduler::report_of(const MailRecipient& r, Notice::Kind kind) const

@@ -309,6 +309,10 @@ void Scheduler::close(Mail& mail)
     unqueue(mail);
     // Far below where it begins, or mails would be opened and parked in turn for ever.
     if (mail.remote && --remote_active_ * 4 < limits_.active) little_room_ = false;
+    for (auto& [unknown, proven] : rings_) {
+        unknown.forget(mail.number);
+        proven.forget(mail.number);
+    }
     mails_.erase(mail.number);
 }
 

@@ -54,6 +54,7 @@ public:
     std::size_t requeue(const std::vector<uint64_t>& ids);
 
     Catalog& catalog() { return catalog_; }
+    std::size_t remembered_turns() const; // of mails, in all rings
     const Mail* active(uint64_t id) const;
     Counts counts();
     std::size_t attempts_in_flight() const { return flights_.size(); }
@@ -158,11 +159,16 @@ private:
 
     // notices.cc: who is told what
     using Telling = std::pair<std::string, Notice::Kind>;      // sender and kind
+    struct Reserved {                    // a report that is about to be made
+        std::string id;
+        Telling telling;
+        std::vector<uint32_t> about;
+    };
     bool notices_needed(Mail& mail);
     bool delay_due(const Entry& entry) const;
     bool delays_needed(Mail& mail, Entry& entry);
     bool tell(Mail& mail, const std::map<Telling, std::vector<uint32_t>>& all);
-    bool make_notice(Mail& mail, const Telling& telling, const std::vector<uint32_t>& about);
+    void make_notice(Mail& mail, const std::string& id, const Telling& telling, const std::vector<uint32_t>& about);
     void write_notice(Mail& mail, std::string id, const Telling& telling, const std::vector<uint32_t>& about);
     mail::ReportRecipient report_of(const MailRecipient& recipient, Notice::Kind kind) const;
     std::string full_address(const std::string& who) const;

@@ -1,5 +1,7 @@
 #include "smtp-client/agent.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 
@@ -7,7 +9,6 @@ namespace veredus::smtp_client {
 
 namespace {
 
-constexpr std::size_t max_deliveries = 10'000;
 constexpr std::size_t verdicts_bytes = 48 * 1024; // of one message; its limit is ipc::max_message
 
 bool is_sane_id(std::string_view id)
@@ -20,8 +21,8 @@ bool is_sane_id(std::string_view id)
 
 } // namespace
 
-Agent::Agent(World& world, Fd channel, std::function<void()> closed)
-    : world_(world), closed_(std::move(closed)),
+Agent::Agent(World& world, Fd channel, std::function<void()> closed, std::size_t most_deliveries)
+    : world_(world), most_deliveries_(most_deliveries), closed_(std::move(closed)),
       channel_(std::make_unique<ipc::Channel>(
           world.loop, std::move(channel),
           ipc::Channel::User{[this](ipc::Message message) { hear(std::move(message)); },
@@ -56,15 +57,19 @@ void Agent::begin(ipc::Attempt attempt, Fd file)
     const uint64_t number = attempt.attempt;
     if (deliveries_.contains(number)) return log::warning("qmgr sent attempt ", number, " twice");
     const auto put_off = [&](const char* dsn, const char* text) {
+        const int64_t now = world_.clock.wall_us();
         std::vector<ipc::Verdict> verdicts;
         for (const ipc::Target& target : attempt.targets) {
-            verdicts.emplace_back().index = target.index;
-            verdicts.back().dsn = dsn;
-            verdicts.back().text = text;
+            ipc::Verdict& verdict = verdicts.emplace_back();
+            verdict.index = target.index;
+            verdict.dsn = dsn;
+            verdict.text = text;
+            verdict.relay = "none";
+            log::info(ipc::delivery_line(attempt, target, verdict, static_cast<double>(std::max<int64_t>(now - attempt.active_us, 0)) / us_per_second, 0, 0, now));
         }
         return answer(number, std::move(verdicts));
     };
-    if (deliveries_.size() >= max_deliveries) return put_off("4.3.2", "too many deliveries at once");
+    if (deliveries_.size() >= most_deliveries_) return put_off("4.3.2", "too many deliveries at once");
     auto delivery = std::make_unique<Delivery>(
         world_, std::move(attempt), std::move(file),
         [this, number](std::vector<ipc::Verdict> verdicts) { answer(number, std::move(verdicts)); },

@@ -204,7 +204,7 @@ void Delivery::begin_group()
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
     transaction.size = content_->size();
-    transaction.chunk_size = content_->chunk_size();
+    if (!no_bdat_ && !world_.no_bdat.has(session_->endpoint().relay(), world_.clock.mono_us())) transaction.chunk_size = content_->chunk_size();
     transaction.utf8_header = !content_->header_is_ascii();
     session_->send(std::move(transaction), *content_);
 }
@@ -213,8 +213,25 @@ void Delivery::on_finished()
 {
     take_results();
     tell();
+    if (session_->bdat_refused()) return without_bdat();
     if (session_->usable() && !all_decided()) return begin_group();
     leave_session();
+}
+
+// The same host once more, with DATA: a connection that reads the content as commands is of no use.
+void Delivery::without_bdat()
+{
+    const Endpoint endpoint = session_->endpoint();
+    log::info(attempt_.queue_id, ": ", endpoint.relay(), " announces CHUNKING and refuses BDAT; trying again with DATA");
+    world_.no_bdat.remember(endpoint.relay(), world_.clock.mono_us());
+    no_bdat_ = true;
+    for (Rcpt& r : rcpts_) r.tried = false;
+    group_.clear();
+    bury_session();
+    if (all_decided()) return settle();
+    --sessions_;
+    if (std::exchange(reuse_, Reuse::none) == Reuse::by_hop) return find(); // it, and who else there is
+    connect(endpoint, in_clear_);
 }
 
 // The session has done what it could for us.
@@ -243,7 +260,7 @@ void Delivery::take_result(std::size_t index, const smtp::RecipientResult& resul
     const smtp::Reply& reply = result.reply;
     const Endpoint& endpoint = session_->endpoint();
     Rcpt& r = rcpts_[index];
-    if (reply.code == 0 || r.decided) return;
+    if (reply.code == 0 || r.decided || (result.ours && session_->bdat_refused())) return;
     if (!result.ours && reply.code < 400)
         return decide(index, ipc::Outcome::delivered, dsn_of(reply), said(reply), endpoint.relay(), endpoint.host,
                       false);
@@ -276,6 +293,7 @@ void Delivery::on_broken(const Broken& broken)
     const Endpoint endpoint = session_->endpoint();
     const bool stale = reuse_ != Reuse::none && (broken.when == When::transaction || broken.when == When::early);
     bury_session();
+    if (all_decided()) return settle();
     if (broken.when == When::handshake && policy_.level == TlsLevel::may && !in_clear_) {
         const auto terms = terms_for(endpoint, true);
         if (terms && !terms->login) {      // RFC 7435 §3; but never with a password that the server's TLS was to protect

@@ -10,6 +10,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/ipc/agent.h"
+#include "smtp-client/host_memory.h"
 #include "smtp-client/pool.h"
 
 namespace veredus::smtp_client {
@@ -25,6 +26,7 @@ struct World {
     std::function<std::vector<net::Address>()> own_addresses;
     std::shared_ptr<const Settings> lmtp; // of transport lmtp; shared as above
     std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
+    HostMemory no_bdat{1000, 3600 * us_per_second}; // those that announce CHUNKING and do not know BDAT, as Endpoint::relay()
 };
 
 class Delivery final : public SessionUser {
@@ -59,6 +61,7 @@ private:
     void connect(const Endpoint& endpoint, bool in_clear = false);
     void begin_group();
     void leave_session();
+    void without_bdat();
     bool last_chance() const;
     void take_results();
     void take_result(std::size_t index, const smtp::RecipientResult& result);
@@ -91,7 +94,7 @@ private:
     bool in_clear_ = false;  // the session does without TLS although the policy would have it
     Reuse reuse_ = Reuse::none;    // where the session came from
     uint16_t best_preference_ = 0; // of the hop being tried
-    bool finished_ = false;
+    bool finished_ = false, no_bdat_ = false;
     std::optional<net::Address> said_no_; // the host of a connection from the pool that refused somebody for now
     std::size_t sessions_ = 0;            // that got past EHLO
     Failure failure_;                     // the latest that hit all

@@ -39,7 +39,11 @@ Client::Wants Client::feed(std::string_view bytes, std::string& out)
             reader_ = ReplyReader();
             break;
         }
-        if (wants == Wants::finished && !usable_) break;
+        if (wants == Wants::finished) {
+            // What comes behind the last reply was not asked for: a good-bye (421), or nonsense. The mail's fate stands.
+            if (!bytes.empty() && usable_) leave();
+            break;
+        }
     }
     return wants;
 }
@@ -69,8 +73,7 @@ Client::Wants Client::hear(const Reply& reply, std::string& out)
     case State::content:  // the peer did not wait for the end
         if (reply.code < 400) return break_off(garbage, failed_command_, true);
         // It does not know BDAT although it announced CHUNKING: that is no judgement on the mail.
-        if (chunked_ && (reply.code == 500 || reply.code == 502))
-            return break_off(Reply{451, "4.5.0", cat("the server announced CHUNKING and refuses BDAT: ", reply.code)}, std::string(bdat_command), true);
+        if (knows_no_bdat(reply)) return refuse_bdat(reply);
         return break_off(reply, failed_command_, false);
     case State::after_dot: return hear_after_dot(reply);
     case State::quitting: state_ = State::closed; return Wants::close;
@@ -368,18 +371,31 @@ Client::Wants Client::hear_after_dot(const Reply& reply)
         return finish();
     }
     if (reply.code / 100 == 3) return break_off(garbage, failed_command_, true);
-    // RFC 3030 §2: after a failed BDAT only RSET helps; and who announces CHUNKING but does not know BDAT has judged no mail.
-    needs_rset_ = chunked_ && !reply.positive();
-    if (chunked_ && (reply.code == 500 || reply.code == 502)) {
-        undecided(Reply{451, "4.5.0", cat("the server announced CHUNKING and refuses BDAT: ", reply.code)}, std::string(bdat_command), true);
-        return finish();
-    }
+    if (knows_no_bdat(reply)) return refuse_bdat(reply);
+    needs_rset_ = chunked_ && !reply.positive();  // RFC 3030 §2: after a failed BDAT only RSET helps
     if (!options_.lmtp) {
         undecided(reply, failed_command_, false);
         return finish();
     }
     results_[accepted_[answered_++]] = {reply, failed_command_, false};  // RFC 2033 §4.2: in the order of RCPT
     return answered_ == accepted_.size() ? finish() : Wants::input;
+}
+
+bool Client::knows_no_bdat(const Reply& reply) const { return chunked_ && (reply.code == 500 || reply.code == 502); }
+
+// Who announces CHUNKING but does not know BDAT has judged no mail; and it reads the content as commands, so that nothing it says from
+// here on counts.
+Client::Wants Client::refuse_bdat(const Reply& reply)
+{
+    bdat_refused_ = true;
+    return break_off(Reply{451, "4.5.0", cat("the server announced CHUNKING and refuses BDAT: ", reply.code)}, std::string(bdat_command), true);
+}
+
+// No further mail goes over this conversation.
+void Client::leave()
+{
+    usable_ = false;
+    state_ = State::closed;
 }
 
 Client::Wants Client::finish()

@@ -89,6 +89,8 @@ public:
     void tls_from_start() { tls_ = true; }                       // the connection began with a handshake (port 465); before any feed()
     bool authenticated() const { return authenticated_; }
     bool chunked() const { return chunked_; }                    // of the running transaction: BDAT (RFC 3030)
+    bool bdat_refused() const { return bdat_refused_; }          // it announced CHUNKING and did not know BDAT: DATA in a conversation of
+                                                                 // its own may do; whoever has no verdict has one of ours
     bool transaction_needs_utf8(const Transaction& transaction) const;
 
 private:
@@ -109,6 +111,9 @@ private:
     void send_mail(std::string& out);
     void send_rcpt(std::size_t index, std::string& out);
     void undecided(const Reply& reply, const std::string& command, bool ours);
+    bool knows_no_bdat(const Reply& reply) const;
+    Wants refuse_bdat(const Reply& reply);
+    void leave();
 
     ClientOptions options_;
     Extensions extensions_;
@@ -123,7 +128,7 @@ private:
     Step step_ = Step::mail;
     std::size_t next_rcpt_ = 0, answered_ = 0;   // of the transaction's recipients; after the dot: of accepted_ (LMTP)
     bool pipelined_ = false, mail_refused_ = false, needs_rset_ = false, empty_dot_ = false;
-    bool usable_ = false, tls_ = false, chunked_ = false, authenticated_ = false;
+    bool usable_ = false, tls_ = false, chunked_ = false, bdat_refused_ = false, authenticated_ = false;
     Sasl sasl_;
     unsigned sasl_steps_ = 0;
 };

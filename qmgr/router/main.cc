@@ -1,5 +1,6 @@
 // router: says of each recipient whether it exists, what it expands to, and where its mail goes.  Manual: man/router.8
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <utility>
 
@@ -149,21 +150,66 @@ private:
             return;
         }
         look_at_files(true);       // an alias made a moment ago counts
-        auto owner = routing_->owner(request->user, request->address);
-        if (!owner) say(cat("whose ", printable(request->address, 100), " is: ", owner.error().text));
-        const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
-        if (auto sent = peer->second.channel->reply(message, static_cast<uint16_t>(ipc::RouterType::owner_said), reply.encode()); !sent)
-            log::warning("answer to ", peer->second.role, ": ", sent.error().text);
+        auto work = std::make_shared<Owning>();          // shared: between the answers of servers
+        work->peer = peer->first;
+        work->number = message.request;
+        work->request = *request;
+        find_owner(work);
     }
 
-    struct Rewriting {         // of the addresses of one mail
-        uint64_t peer;
-        uint32_t number;
-        ipc::RewriteRequest request;
+    // A question on its way that is decided anew with each answer of a socketmap: server.
+    struct Waiting {
+        uint64_t peer = 0;
+        uint32_t number = 0;
         table::Questions questions;
         std::size_t open = 0;
         std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + Batch::patience;
     };
+    struct Owning : Waiting {  // of one address
+        ipc::OwnerRequest request;
+    };
+    struct Rewriting : Waiting {   // of the addresses of one mail
+        ipc::RewriteRequest request;
+    };
+
+    void find_owner(const std::shared_ptr<Owning>& work)
+    {
+        const ipc::OwnerRequest& request = work->request;
+        auto owner = [&] {
+            const table::Questions::Scope scope(work->questions);
+            return routing_->owner(request.user, request.address);
+        }();
+        if (ask_servers(*work, [this, work] { find_owner(work); })) return;
+        if (!owner && owner.error().code != EINPROGRESS) say(cat("whose ", printable(request.address, 100), " is: ", owner.error().text));
+        const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
+        send(*work, ipc::RouterType::owner_said, reply.encode());
+    }
+
+    // Puts what was not known to the servers, and then calls `again`; false: nothing is to be asked (any more).
+    bool ask_servers(Waiting& work, std::function<void()> again)
+    {
+        const auto open = work.questions.take_open(std::chrono::steady_clock::now() < work.until);
+        if (open.empty()) return false;
+        work.open = open.size() + 1;                     // and this turn
+        const auto one = [&work, again = std::move(again)] {     // `again` keeps the work alive
+            if (--work.open == 0) again();
+        };
+        for (const auto& question : open)
+            ask_server(question, [&work, question, one](table::Answer answer) {
+                work.questions.answered(question, std::move(answer));
+                one();
+            });
+        one();
+        return true;
+    }
+
+    void send(const Waiting& work, ipc::RouterType type, const std::string& body)
+    {
+        const auto peer = peers_.find(work.peer);
+        if (peer == peers_.end()) return;                // it died meanwhile
+        if (auto sent = peer->second.channel->reply(work.number, static_cast<uint16_t>(type), body); !sent)
+            log::warning("answer to ", peer->second.role, ": ", sent.error().text);
+    }
 
     void serve_rewrite(std::map<uint64_t, Peer>::iterator peer, const ipc::Message& message)
     {
@@ -196,29 +242,13 @@ private:
                 reply.items.push_back(done ? std::move(*done) : ipc::RewriteReply::Item());
             }
         }
-        const auto open = work->questions.take_open(std::chrono::steady_clock::now() < work->until);
-        if (open.empty()) {
-            const auto peer = peers_.find(work->peer);
-            if (peer == peers_.end()) return;
-            std::string body = reply.encode();
-            if (body.size() > ipc::max_message - 64) {
-                say("sender_bcc_maps, recipient_bcc_maps: one mail would get more copies than an answer holds; the mail is put off");
-                body = ipc::RewriteReply{"too many copies", {}}.encode();
-            }
-            if (auto sent = peer->second.channel->reply(work->number, static_cast<uint16_t>(ipc::RouterType::rewritten), body); !sent)
-                log::warning("answer to ", peer->second.role, ": ", sent.error().text);
-            return;
+        if (ask_servers(*work, [this, work] { rewrite(work); })) return;
+        std::string body = reply.encode();
+        if (body.size() > ipc::max_message - 64) {
+            say("sender_bcc_maps, recipient_bcc_maps: one mail would get more copies than an answer holds; the mail is put off");
+            body = ipc::RewriteReply{"too many copies", {}}.encode();
         }
-        work->open = open.size() + 1;                    // and this turn
-        const auto one = [this, work] {
-            if (--work->open == 0) rewrite(work);
-        };
-        for (const auto& question : open)
-            ask_server(question, [work, question, one](table::Answer answer) {
-                work->questions.answered(question, std::move(answer));
-                one();
-            });
-        one();
+        send(*work, ipc::RouterType::rewritten, body);
     }
 
     struct Open {              // a question that has no answer yet

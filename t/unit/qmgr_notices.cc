@@ -215,6 +215,35 @@ TEST_CASE("a delay is told once, to whoever wants to know", "[qmgr][rfc3461-4.1]
     }
 }
 
+TEST_CASE("when one of two reports of a mail can have no ID, neither is made, and later each once", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.delay_warning_us = 3600 * second;
+    w.restart();
+    ipc::Route list;
+    list.kind = ipc::Route::Kind::expand;
+    list.children.emplace_back().text = "u@far.example";
+    list.children.back().sender = "owner@host.example";
+    w.table["list@host.example"] = list;
+    w.take("s@far.example", {"list@host.example", "v@other.example"});
+    w.answer(greylisted);
+    w.pass(3600 * second);
+    w.ids_left = 1;
+    while (w.answer(greylisted)) {
+    }
+    CHECK(w.notices.empty());
+    w.ids_left = -1;
+    for (int i = 0; i < 8; ++i) {
+        w.pass(1800 * second);
+        while (w.answer(greylisted)) {
+        }
+    }
+    std::vector<std::string> to;
+    for (const Notice& n : w.notices) to.push_back(n.to);
+    std::sort(to.begin(), to.end());
+    CHECK(to == std::vector<std::string>{"owner@host.example", "s@far.example"});
+}
+
 TEST_CASE("a delay is told of mail for a dead host too, and that it ended when confirm_delay_cleared says so", "[qmgr]")
 {
     for (const bool confirm : {false, true}) {

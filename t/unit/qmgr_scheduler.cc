@@ -228,6 +228,20 @@ TEST_CASE("one host with endless mail takes turns with the others", "[qmgr]")
     CHECK(answered < 20);
 }
 
+TEST_CASE("a backlog that never empties is remembered no longer than its mails are open", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.attempts = 10;
+    w.restart();
+    const std::size_t always = 40;
+    for (std::size_t i = 0; i < 2000; ++i) {
+        w.take("s@far.example", {cat("u@host", i % 60, ".example")});
+        if (i >= always) w.answer(FakeWorld::delivered, 1);
+        REQUIRE(w.scheduler->remembered_turns() <= 2 * always);
+    }
+    CHECK(w.sent.size() > 0);
+}
+
 TEST_CASE("a mailing to 50,000 recipients delays nobody else's mail: neither at one host nor at many, neither routed nor sent", "[qmgr]")
 {
     const auto mailing = [](FakeWorld& w, const auto& address) {

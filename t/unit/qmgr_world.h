@@ -260,7 +260,12 @@ public:
             done({});
         });
     }
-    Result<std::string> reserve_id() override { return cat(hex_upper(static_cast<uint64_t>(wall / second), 8), hex_upper(0xF0000000u + ++counter, 8)); }
+    Result<std::string> reserve_id() override
+    {
+        if (ids_left == 0) return fail("disk full");
+        if (ids_left > 0) --ids_left;
+        return cat(hex_upper(static_cast<uint64_t>(wall / second), 8), hex_upper(0xF0000000u + ++counter, 8));
+    }
     void notify(Notice notice, const Mail& about, std::function<void(Result<void>)> written) override
     {
         if (notices_crash) throw Crash();
@@ -300,6 +305,7 @@ public:
     std::set<uint64_t> cancelled;
     bool woken = false, router_away = false, journal_fails = false, moves_fail = false, notices_fail = false, notices_crash = false;
     int crash_after_commits = 0;
+    int ids_left = -1;               // IDs that can be reserved; negative: any number
     std::vector<std::size_t> commit_sizes;
     uint32_t counter = 0;
     std::size_t opens = 0, checks = 0, moves = 0, routings = 0, attempts = 0, commits = 0, rebuilds = 0;

@@ -242,6 +242,19 @@ TEST_CASE("421, garbage and early words end the transaction for whoever has no v
     CHECK(old.results() == "452/RCPT TO");
 }
 
+TEST_CASE("what comes behind the last reply of a transaction changes no verdict, and nothing more is sent there", "[smtp][rfc5321-3.8]")
+{
+    for (const std::string rest : {"421 4.3.2 bye\r\n", "250 what\r\n", "421 4"}) {
+        Run run(transaction(1));
+        run.feed(hello).feed("250 ok\r\n250 ok\r\n354 go\r\n");
+        std::string out;
+        CHECK(run.client.feed(cat("250 taken\r\n", rest), out) == Wants::finished);
+        CHECK(run.results() == "250/end of DATA");
+        CHECK_FALSE(run.client.usable());
+        CHECK(out.empty());
+    }
+}
+
 TEST_CASE("LMTP answers for each recipient after the dot", "[smtp][rfc2033-4.2]")
 {
     Run r(transaction(3), options(true));
@@ -377,6 +390,8 @@ TEST_CASE("BDAT is not used unasked, and what it breaks is temporary", "[smtp][r
     Run unknown(chunked(1));
     unknown.feed(chunking).feed("250 ok\r\n250 ok\r\n502 what is BDAT\r\n");
     CHECK(unknown.results() == "451!/BDAT");
+    CHECK(unknown.client.bdat_refused());
+    CHECK_FALSE(unknown.client.usable());
     Run spam(chunked(1));
     spam.feed(chunking).feed("250 ok\r\n250 ok\r\n554 5.7.1 spam\r\n");
     CHECK(spam.results() == "554/BDAT");

@@ -884,6 +884,26 @@ TEST_CASE("attempts come over the channel and verdicts go back, many at once", "
     REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), "nonsense"));
     REQUIRE(qmgr->send(777, ""));
     Fd file;
+    // more than may run at once are put off, and the log says so of each recipient
+    {
+        bool gone = false;
+        auto other = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(other);
+        Agent none(b.world, std::move(other->first), [&] { gone = true; }, 0);
+        std::vector<ipc::Verdict> verdicts;
+        ipc::Channel asks(*b.loop, std::move(other->second),
+                          ipc::Channel::User{[&](ipc::Message m) { verdicts = ipc::Verdicts::decode(m.body)->verdicts; }, [](const std::string&) {}});
+        Mail two = b.to(peer);
+        two.to = {"b@dest.example", "c@dest.example"};
+        const auto refused = b.attempt_of(two, file);
+        const int held[] = {file.get()};
+        REQUIRE(asks.send(static_cast<uint16_t>(ipc::AgentType::attempt), refused.encode(), held));
+        REQUIRE(b.until([&] { return verdicts.size() == 2; }));
+        CHECK(verdicts[1].outcome == deferred);
+        for (const char* to : {"b@", "c@"})
+            CHECK(b.has_logged(cat("65A3F00C12B70001: to=<", to, "dest.example>, relay=none, delay=")));
+        CHECK(b.has_logged("dsn=4.3.2, status=deferred (too many deliveries at once)"));
+    }
     const auto lacking = b.attempt_of(b.to(peer), file);
     REQUIRE(qmgr->send(static_cast<uint16_t>(ipc::AgentType::attempt), lacking.encode()));
     REQUIRE(b.until([&] { return heard.contains(lacking.attempt); }));
@@ -933,6 +953,54 @@ TEST_CASE("a server with CHUNKING gets the content as it lies in the queue, in o
         CHECK((peer.contents[0] == cat(header, "\r\n", body, body.empty() || body.ends_with("\r\n") ? "" : "\r\n")));
         CHECK(wanted == peer.contents[0].size());
     }
+}
+
+TEST_CASE("who announces CHUNKING and does not know BDAT gets DATA at once, and no BDAT for a while", "[smtp-client][rfc3030-2]")
+{
+    Bench b;
+    unsigned bdats = 0;
+    Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+        if (line.starts_with("EHLO")) return "250-peer.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+        if (line.starts_with("RCPT TO:<no@")) return "550 5.1.1 unknown\r\n";
+        if (line.starts_with("BDAT ")) ++bdats;
+        return line.starts_with("BDAT ") || line == "one" || line == "two" ? "502 5.5.1 what?\r\n" : Peer::usual(line);
+    });
+    Mail mail = b.to(peer);
+    mail.to = {"no@dest.example", "b@dest.example"};
+    const auto first = b.deliver(mail);
+    CHECK(first[0].outcome == failed);
+    CHECK(first[1].outcome == sent);
+    CHECK(peer.connections == 2);
+    CHECK(peer.contents.size() == 1);
+    b.pool.clear();
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(bdats == 1);
+    CHECK(b.has_logged("announces CHUNKING and refuses BDAT; trying again with DATA"));
+
+    HostMemory memory(2, 10);
+    memory.remember("a", 0);
+    memory.remember("b", 5);
+    memory.remember("c", 6);
+    CHECK(memory.size() == 2);
+    CHECK(memory.has("c", 15));
+    CHECK_FALSE(memory.has("c", 16));
+}
+
+TEST_CASE("a good-bye in one segment with the last reply is no reason to go elsewhere", "[smtp-client][rfc5321-3.8]")
+{
+    Bench b;
+    Peer best(*b.loop, local("127.0.0.1"), script({{"<content>", "250 2.0.0 taken\r\n421 4.3.2 bye\r\n!close"}}));
+    Peer second(*b.loop, local("127.0.0.2", best.address().port()));
+    b.settings.port = best.address().port();
+    b.zone.mx("dest.example", 10, "one.example");
+    b.zone.mx("dest.example", 20, "two.example");
+    b.zone.a("one.example", "127.0.0.1");
+    b.zone.a("two.example", "127.0.0.2");
+    Mail mail;
+    mail.nexthop = "dest.example";
+    for (int i = 0; i < 2; ++i) CHECK(b.deliver_one(mail).text == "250 2.0.0 taken");
+    CHECK(best.connections == 2);
+    CHECK(second.connections == 0);
 }
 
 namespace {

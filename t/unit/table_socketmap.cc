@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -202,4 +203,36 @@ TEST_CASE("a decision waits for no socketmap server: it is made again with the a
     CHECK(routes[1].kind == ipc::Route::Kind::defer);
     REQUIRE(why.size() == 1);
     CHECK(why[0] == "down");
+}
+
+TEST_CASE("whose an address is waits for no server either, alias_maps included", "[socketmap][router]")
+{
+    const auto file = conf::File::parse("myhostname = mail.example.org\nmydestination = example.org\nmyorigin = example.org\n"
+                                        "smtpd_sender_login_maps = socketmap:unix:/nonexistent/s:logins\nalias_maps = socketmap:unix:/nonexistent/s:aliases\n",
+                                        "main.cf");
+    REQUIRE(file.ok());
+    const router::Routing routing(file.values(), {});
+    Questions questions;
+    std::vector<std::string> asked;
+    for (int turns = 0; turns < 20; ++turns) {
+        auto owner = [&] {
+            const Questions::Scope scope(questions);
+            return routing.owner("alice", "webmaster@example.org");
+        }();
+        const auto open = questions.take_open();
+        if (open.empty()) {
+            REQUIRE(owner);
+            CHECK(owner->word == ipc::OwnerReply::Word::yes);
+            break;
+        }
+        CHECK_FALSE(owner);
+        CHECK(owner.error().code == EINPROGRESS);
+        for (const auto& question : open) {
+            asked.push_back(cat(question.server->spec().ends_with("aliases") ? "aliases " : "logins ", question.key));
+            questions.answered(question, question.key == "webmaster" && asked.back().starts_with("aliases") ? Answer(std::optional<std::string>("alice"))
+                                                                                                          : Answer(std::optional<std::string>()));
+        }
+    }
+    CHECK(std::count(asked.begin(), asked.end(), "aliases webmaster") == 1);
+    CHECK(asked[0] == "logins webmaster@example.org");
 }
