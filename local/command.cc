@@ -218,15 +218,16 @@ std::vector<std::string> split_command(std::string_view line)
     return words;
 }
 
-std::string harmless(std::string_view value)
+std::string harmless(std::string_view value, std::string_view filter)
 {
     std::string out(value.substr(0, 1024));
     for (char& c : out)
-        if (!is_alnum(c) && safe_characters.find(c) == std::string_view::npos) c = '_';
+        if (filter.find(c) == std::string_view::npos || static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '_';
     return out;
 }
 
-std::vector<std::string> command_environment(const Person& person, const Facts& facts, const std::vector<std::string>& exported)
+std::vector<std::string> command_environment(const Person& person, const Facts& facts, const std::vector<std::string>& exported,
+                                             std::string_view filter)
 {
     std::vector<std::string> env{cat("PATH=", search_path)};
     for (const std::string& item : exported) {
@@ -240,7 +241,7 @@ std::vector<std::string> command_environment(const Person& person, const Facts& 
     append(env.emplace_back(), "LOGNAME=", person.user);
     append(env.emplace_back(), "SHELL=", person.shell.empty() ? std::string("/bin/sh") : person.shell);
     const auto add = [&](const char* name, std::string_view value, bool always) {
-        if (always || !value.empty()) env.push_back(cat(name, '=', harmless(value)));
+        if (always || !value.empty()) env.push_back(cat(name, '=', harmless(value, filter)));
     };
     add("SENDER", facts.sender.empty() ? "MAILER-DAEMON" : std::string_view(facts.sender), true);
     add("RECIPIENT", facts.recipient, true);

@@ -19,7 +19,8 @@ struct Person {                   // whose command it is
     std::string user, home, shell;
 };
 
-// The mail's addresses as a command may see them. Whatever a shell could take for more than text is replaced by '_'.
+// The mail's addresses as a command may see them. Whatever a shell could take for more than text is replaced by '_', unless
+// command_expansion_filter lets it through.
 struct Facts {
     std::string sender;           // "" becomes MAILER-DAEMON
     std::string recipient, original_recipient;
@@ -27,8 +28,11 @@ struct Facts {
     std::string client_name, client_address, helo, protocol, auth_user;
 };
 // "NAME=value" strings: PATH, what export_environment lists ("TZ", "LANG=C"), then Postfix's variables.
-std::vector<std::string> command_environment(const Person& person, const Facts& facts, const std::vector<std::string>& exported);
-std::string harmless(std::string_view value);
+constexpr std::string_view default_expansion_filter = "1234567890!@%-_=+:,./abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+std::vector<std::string> command_environment(const Person& person, const Facts& facts, const std::vector<std::string>& exported,
+                                             std::string_view filter = default_expansion_filter);
+// Every character that is not in `filter` (command_expansion_filter), and every control character, as '_'.
+std::string harmless(std::string_view value, std::string_view filter = default_expansion_filter);
 
 struct Ending {                   // how it ended
     enum class How : uint8_t { exited, signalled, timed_out, not_started } how = How::exited;
@@ -42,6 +46,7 @@ struct CommandRules {
     std::chrono::milliseconds time_limit{1'000'000};
     std::string directory;        // where it runs; "/" when that is not there
     std::string shell;            // local_command_shell: gets every command as its last word; nothing else runs one then
+    std::string filter{default_expansion_filter};   // command_expansion_filter
 };
 // Feeds the mail (From_ line first, LF lines) and waits. Its process group is killed when its time is up.
 Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail);

@@ -37,7 +37,16 @@ Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 // Two processes may run commands of one user at a time, beside the one that fills his mailbox.
 constexpr int command_lanes = 2;
 
-bool is_command_kind(Kind kind) { return kind == Kind::command; }
+bool is_addressed(const Target& target) { return target.kind == Kind::address || target.kind == Kind::mailbox; }
+
+// Of a user whose mailbox is elsewhere: where his .forward says "mailbox", the transport stands.
+std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Target& target, std::string_view user)
+{
+    if (!is_addressed(target) || !target.run_as.starts_with(transport_mark)) return children;
+    for (queue::Child& child : children)
+        if (child.kind == Kind::mailbox && child.text == final_mailbox(user)) child = {Kind::address, target.address, target.run_as.substr(1), child.sender};
+    return children;
+}
 
 double seconds(int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / 1e6; }
 
@@ -189,12 +198,66 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
     if (flights_.at(number)->attempt.transport == "virtual") return route_virtual(number, targets);
     std::map<std::string, std::vector<Target>> by_user;
     for (const Target& target : targets) route(number, target, by_user);
-    for (auto& [user, list] : by_user) {
-        std::vector<Target> commands, others;
-        for (Target& target : list) (is_command_kind(target.kind) ? commands : others).push_back(std::move(target));
-        if (!commands.empty()) hand_over(number, user, std::move(commands), true);
-        if (!others.empty()) hand_over(number, user, std::move(others), rules_.mailbox_is_command);
+    find_places(number, std::move(by_user));
+}
+
+// What takes the place of each user's mailbox: known at once, unless tables have to be asked.
+void Dispatcher::find_places(uint64_t number, ByUser by_user)
+{
+    auto places = std::make_shared<std::map<std::string, Place>>();    // shared_ptr: std::function wants to be copied
+    for (const auto& [user, list] : by_user)
+        if (std::any_of(list.begin(), list.end(), is_addressed)) (*places)[user];
+    if (!rules_.places || places->empty()) return hand_out(number, std::move(by_user), *places);
+    auto work = [places, asked = rules_.places, root = rules_.root_mailbox_user] {
+        if (asked->asks_tables()) asked->refresh();
+        for (auto& [user, place] : *places) place = asked->of_mailbox(user == root ? "root" : user);
+        // Nothing runs as root, nor as who keeps its mailbox.
+        if (const auto of_root = places->find(root); of_root != places->end() && of_root->second.kind == Place::Kind::command) of_root->second = {};
+    };
+    if (!rules_.places->asks_tables()) {
+        work();
+        return hand_out(number, std::move(by_user), *places);
     }
+    pool_->run(std::move(work), [this, number, by_user = std::move(by_user), places, alive = alive_] {
+        if (*alive) hand_out(number, by_user, *places);
+    });
+}
+
+void Dispatcher::hand_out(uint64_t number, ByUser by_user, const std::map<std::string, Place>& places)
+{
+    for (auto& [user, list] : by_user) {
+        const auto found = places.find(user);
+        const Place place = found == places.end() ? Place() : found->second;
+        std::vector<Target> commands, others;
+        for (Target& target : list) {
+            const bool addressed = is_addressed(target);
+            if (addressed && place.kind == Place::Kind::deferred) {
+                finish(number, target.index, verdict(Outcome::deferred, "4.3.5", place.value), 0);
+                continue;
+            }
+            if (addressed && place.kind == Place::Kind::transport) {
+                if (target.kind == Kind::mailbox) {    // past .forward: no process is needed
+                    pass_on(number, target, place.value, 0);
+                    continue;
+                }
+                target.run_as = cat(transport_mark, place.value);
+            }
+            if (addressed && place.kind == Place::Kind::command) target.run_as = cat(command_mark, place.value);
+            // Commands may take long.
+            const bool command = target.kind == Kind::command || (addressed && place.kind == Place::Kind::command);
+            (command ? commands : others).push_back(std::move(target));
+        }
+        if (!commands.empty()) hand_over(number, user, std::move(commands), true);
+        if (!others.empty()) hand_over(number, user, std::move(others), false);
+    }
+}
+
+// The recipient stays who he is, another transport takes him.
+void Dispatcher::pass_on(uint64_t number, const Target& target, const std::string& transport, int64_t handed_us)
+{
+    Verdict v = verdict(Outcome::expanded, "2.0.0", "");
+    v.children.push_back({Kind::address, target.address, transport, "-"});
+    finish(number, target.index, std::move(v), handed_us);
 }
 
 void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::string, std::vector<Target>>& by_user)
@@ -406,10 +469,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job))
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
-        else if (code == ipc::Code::unknown && !rules_.luser_relay.empty())
-            relay_unknown(job, user);
         else if (code == ipc::Code::unknown)
-            refuse(job, Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
+            unknown_user(job, user);
         else if (code == ipc::Code::refused)
             refuse(job, Outcome::failed, "5.2.1", cat("no delivery for user \"", user, "\": ", text));
         else
@@ -418,14 +479,41 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     start_waiting();
 }
 
-// luser_relay: what is addressed to nobody here goes there; commands and files of nobody do not.
-void Dispatcher::relay_unknown(uint64_t number, const std::string& user)
+// Who has no account: mailbox_transport may know him, then fallback_transport.
+void Dispatcher::unknown_user(uint64_t number, const std::string& user)
 {
-    const Job job = std::move(jobs_.at(number));
-    jobs_.erase(number);
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end()) return;
+    const Job job = std::move(found->second);
+    jobs_.erase(found);
+    if (!rules_.places || !rules_.places->unknown_asks_tables()) return relay_unknown(job, user, rules_.places ? rules_.places->of_unknown(user) : Place());
+    auto place = std::make_shared<Place>();    // shared_ptr: std::function wants to be copied
+    auto work = [place, user, places = rules_.places] {
+        places->refresh();
+        *place = places->of_unknown(user);
+    };
+    pool_->run(std::move(work), [this, place, job, user, alive = alive_] {
+        if (*alive) relay_unknown(job, user, *place);
+    });
+}
+
+// luser_relay: what nobody else takes goes there; commands and files of nobody do not.
+void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Place& place)
+{
     for (const auto& [index, target] : job.open) {
+        const bool addressed = is_addressed(target);
+        if (addressed && target.run_as.starts_with(transport_mark)) {
+            pass_on(job.flight, target, target.run_as.substr(1), job.handed_us);
+            continue;
+        }
+        if (addressed && place.kind == Place::Kind::transport) {
+            pass_on(job.flight, target, place.value, job.handed_us);
+            continue;
+        }
         Verdict v = verdict(Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"'));
-        if (const auto to = addressee(target, rules_.policy); to && (target.kind == Kind::address || target.kind == Kind::mailbox)) {
+        if (addressed && place.kind == Place::Kind::deferred) {
+            v = verdict(Outcome::deferred, "4.3.5", place.value);
+        } else if (const auto to = addressee(target, rules_.policy); addressed && to && !rules_.luser_relay.empty()) {
             const ForwardNames names{"", to->user, "", to->extension, to->domain, to->local, to->full, rules_.policy.delimiters.substr(0, 1)};
             auto relay = mail::parse_address(expand_names(rules_.luser_relay, names).value_or(""));
             if (relay && relay->domain.empty()) relay->domain = rules_.policy.origin;
@@ -516,7 +604,7 @@ void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
     }
     children.insert(children.end(), std::make_move_iterator(good->children.begin()), std::make_move_iterator(good->children.end()));
     if (good->outcome == Outcome::expanded && good->more) return;
-    if (good->outcome == Outcome::expanded) good->children = std::move(children);
+    if (good->outcome == Outcome::expanded) good->children = passed_on(std::move(children), target->second, lane.user);
     job.gathered.erase(index);
     job.open.erase(target);
     finish(job.flight, index, std::move(*good), job.handed_us);

@@ -19,6 +19,7 @@
 #include "lib/loop/loop.h"
 #include "local/alias_maps.h"
 #include "local/expand.h"
+#include "local/places.h"
 #include "local/virtual_mailboxes.h"
 
 namespace veredus::local {
@@ -27,10 +28,10 @@ struct DispatchRules {
     Policy policy;
     std::string default_privs = "nobody", root_mailbox_user;
     std::string luser_relay;                         // where mail for users that are not there goes
-    bool mailbox_is_command = false;                 // mailbox_command is set: deliveries may take long
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
+    std::shared_ptr<Places> places;                  // null: everybody's own mailbox; shared_ptr as the next
     std::shared_ptr<VirtualMailboxes> virtual_mailboxes;   // shared_ptr: questions under way keep the one they began with
 };
 
@@ -88,7 +89,12 @@ private:
     void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
     bool is_virtual(uint64_t job) const;
-    void relay_unknown(uint64_t job, const std::string& user);
+    using ByUser = std::map<std::string, std::vector<ipc::Target>>;
+    void find_places(uint64_t flight, ByUser by_user);
+    void hand_out(uint64_t flight, ByUser by_user, const std::map<std::string, Place>& places);
+    void pass_on(uint64_t flight, const ipc::Target& target, const std::string& transport, int64_t handed_us);
+    void unknown_user(uint64_t job, const std::string& user);
+    void relay_unknown(const Job& job, const std::string& user, const Place& place);
     void send_waiting(Lane& lane);
     void send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);

@@ -39,6 +39,7 @@ struct Place {
     std::string run_as;
     std::string sender = "-";
     std::vector<std::string> chain;
+    std::string unmatched;      // "+ext" that the addresses here get
     int depth = 0;
 };
 
@@ -61,6 +62,7 @@ public:
             found = true;
             if (!visited_.insert(name).second) return std::nullopt;    // expanded already, in another branch
             place.chain.push_back(name);
+            place.unmatched = policy_.propagate.alias && &name != &names.front() ? std::string(local.substr(split.user.size())) : std::string();
             if (auto stop = take_owner(name, domain, place)) return stop;
             return each(**targets, place);
         }
@@ -120,6 +122,7 @@ private:
         if (++place.depth > max_depth) return permanent("5.4.6", cat(":include:", path, ": nested deeper than ", max_depth, ": possible loop"));
         if (place.origin == Origin::alias) place.run_as = file->owner;    // of a .forward it stays that user
         place.origin = Origin::include;
+        if (!policy_.propagate.include) place.unmatched.clear();
         return each(file->targets, place);
     }
 
@@ -129,6 +132,7 @@ private:
         if (!parsed || parsed->local.empty()) return temporary("4.3.5", cat("bad address in alias or .forward: ", printable(target.text, 200)));
         mail::Address to = std::move(*parsed);
         if (to.domain.empty()) to.domain = policy_.origin;
+        if (!target.final) to.local += place.unmatched;
         auto local = policy_.is_local(to.domain);
         if (!local) return temporary("4.3.0", local.error().text);
         if (!*local) return add({ChildKind::address, to.text(), "", place.sender});
@@ -199,6 +203,12 @@ Result<Allowed> Allowed::parse(const std::vector<std::string>& words)
     return allowed;
 }
 
+Allowed Allowed::among(const std::vector<std::string>& words)
+{
+    const auto named = [&](std::string_view name) { return std::any_of(words.begin(), words.end(), [&](const std::string& word) { return iequals(word, name); }); };
+    return {named("alias"), named("forward"), named("include")};
+}
+
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender)
 {
     Expander expander(policy, sources, null_sender);
@@ -208,13 +218,14 @@ Expansion expand_alias(const Policy& policy, const Sources& sources, std::string
     return finish(stop, expander);
 }
 
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user)
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched)
 {
     Expander expander(policy, sources, false);
     expander.forward_user = user;
     Place place;
     place.origin = Origin::forward;
     place.run_as = user;
+    if (policy.propagate.forward) place.unmatched = unmatched;
     return finish(expander.each(targets, place), expander);
 }
 

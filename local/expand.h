@@ -25,6 +25,7 @@ struct Include {
 struct Allowed {                  // allow_mail_to_commands, allow_mail_to_files
     bool alias = true, forward = true, include = false;
     static Result<Allowed> parse(const std::vector<std::string>& words);
+    static Allowed among(const std::vector<std::string>& words);   // words of others are none of our business
 };
 
 struct Policy {
@@ -32,6 +33,7 @@ struct Policy {
     std::string delimiters;       // recipient_delimiter
     Allowed commands, files;
     bool expand_owner = false;    // expand_owner_alias: the one address behind owner-NAME is the sender, not owner-NAME
+    Allowed propagate{false, false, false};   // propagate_unmatched_extensions: where "+ext" goes on to the members
     std::function<Result<bool>(std::string_view domain)> is_local;
 };
 
@@ -51,8 +53,9 @@ struct Expansion {
 // keeps its empty sender, whoever owns the list.
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender);
 
-// A .forward file's targets: `user` is whose it is. The user's own name is his mailbox.
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user);
+// A .forward file's targets: `user` is whose it is. The user's own name is his mailbox. `unmatched`: "+ext" of the address when the
+// file is not that extension's own.
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched = {});
 
 // mailbox children: "\user" skips .forward as well as aliases, "user" only the aliases.
 std::string final_mailbox(std::string_view user);

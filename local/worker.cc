@@ -18,6 +18,7 @@
 #include "lib/mail/date.h"
 #include "lib/mail/header.h"
 #include "lib/queue/file.h"
+#include "local/places.h"
 
 namespace veredus::local {
 
@@ -58,14 +59,15 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     rules.policy.delimiters = values.text("recipient_delimiter");
     rules.policy.commands = TRY(Allowed::parse(values.list("allow_mail_to_commands")));
     rules.policy.files = TRY(Allowed::parse(values.list("allow_mail_to_files")));
+    rules.policy.propagate = Allowed::among(values.list("propagate_unmatched_extensions"));
     rules.forward_path = values.text("forward_path");
     rules.home_mailbox = values.text("home_mailbox");
-    rules.mailbox_command = values.text("mailbox_command");
     rules.plus_folders = values.flag("local_plus_folders");
     rules.spool = values.text("mail_spool_directory");
     rules.lock_socket = cat(values.text("run_directory"), "/lockd");
     rules.root_mailbox_user = values.text("root_mailbox_user");
     rules.exported = values.list("export_environment");
+    rules.command.filter = values.text("command_expansion_filter");
     rules.command.shell = values.text("local_command_shell");
     rules.command.time_limit = std::chrono::seconds(values.seconds("command_time_limit"));
     rules.mbox.size_limit = static_cast<uint64_t>(values.number("mailbox_size_limit"));
@@ -242,7 +244,7 @@ bool Worker::forward(const Item& item)
     };
     Sources sources;
     sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
-    auto expansion = expand_forward(policy, sources, file.targets, person_.user);
+    auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path));
     if (expansion.kind == Expansion::Kind::failed) return answer(item, verdict(Outcome::failed, expansion.dsn, expansion.text)), true;
     if (expansion.kind == Expansion::Kind::deferred) return answer(item, verdict(Outcome::deferred, expansion.dsn, cat(file.path, ": ", expansion.text))), true;
     // Only his own mailbox: no detour through the queue.
@@ -254,15 +256,38 @@ bool Worker::forward(const Item& item)
     return true;
 }
 
+// The "+ext" of an address that has no .forward of its own.
+std::string Worker::unmatched(const Item& item, const std::string& forward_file) const
+{
+    if (item.extension.empty()) return {};
+    const std::string local = item.target->address.substr(0, item.target->address.rfind('@'));
+    const ForwardNames names{person_.home, person_.user, person_.shell, "", item.domain, person_.user, cat(person_.user, '@', item.domain), ""};
+    const auto plain = forward_paths(rules_.forward_path, names);
+    if (std::find(plain.begin(), plain.end(), forward_file) == plain.end()) return {};
+    const auto split = mail::split_extension(local, rules_.policy.delimiters);
+    return split.extension ? local.substr(split.user.size()) : cat(rules_.policy.delimiters.substr(0, 1), item.extension);
+}
+
 void Worker::to_mailbox(const Item& item)
 {
-    // Of a virtual user: the dispatcher says where it is.
-    if (!item.target->run_as.empty()) return to_path(item, item.target->run_as, false, "mailbox");
+    // The dispatcher says what takes the place of a mailbox, and where a virtual user's is.
+    if (const std::string& place = item.target->run_as; !place.empty()) {
+        if (place[0] == command_mark) return to_command(item, place.substr(1));
+        if (place[0] == transport_mark) return to_transport(item);
+        return to_path(item, place, false, "mailbox");
+    }
     // Who keeps root's mailbox has no home and reads nothing by himself.
     const bool for_root = mailbox_name() != person_.user;
-    if (!rules_.mailbox_command.empty() && !for_root) return to_command(item, rules_.mailbox_command);
     if (rules_.home_mailbox.empty() || for_root) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
     to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
+}
+
+// His .forward left it to his mailbox, and that is elsewhere: the dispatcher knows where.
+void Worker::to_transport(const Item& item)
+{
+    ipc::Verdict v = verdict(Outcome::expanded, "2.0.0", "");
+    v.children.push_back({Kind::mailbox, final_mailbox(person_.user), "", "-"});
+    answer(item, std::move(v));
 }
 
 void Worker::to_path(const Item& item, const std::string& mailbox, bool spool, const char* what)
@@ -293,7 +318,7 @@ void Worker::to_command(const Item& item, const std::string& line)
     facts.protocol = attempt.protocol;
     facts.auth_user = attempt.auth_user;
     const auto mail = content(item);
-    answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported), rules_.command, mail), line));
+    answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time
 }
 

@@ -20,7 +20,7 @@ namespace veredus::local {
 
 struct WorkerRules {
     Policy policy;                        // is_local is the worker's own: see below
-    std::string forward_path, home_mailbox, mailbox_command, spool, lock_socket, root_mailbox_user;
+    std::string forward_path, home_mailbox, spool, lock_socket, root_mailbox_user;
     std::vector<std::string> exported;
     bool plus_folders = false;
     CommandRules command;
@@ -69,8 +69,10 @@ private:
     void process(std::vector<std::unique_ptr<Job>>& jobs);
     void decide(const Item& item);
     bool forward(const Item& item);
+    std::string unmatched(const Item& item, const std::string& forward_file) const;
     void to_mailbox(const Item& item);
     void to_command(const Item& item, const std::string& line);
+    void to_transport(const Item& item);
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);

@@ -23,7 +23,7 @@ bool may_connect(const std::string& path, const conf::Values& values)
     if (!is_plain(path)) return false;
     for (const std::string& allowed : values.list("lmtp_unix_sockets"))
         if (allowed == path || (allowed.size() > 1 && allowed.ends_with('/') && path.starts_with(allowed))) return true;
-    for (const char* setting : {"local_transport", "virtual_transport", "relay_transport", "default_transport"})
+    for (const char* setting : {"local_transport", "virtual_transport", "relay_transport", "default_transport", "mailbox_transport", "fallback_transport"})
         if (values.text(setting) == cat("lmtp:unix:", path)) return true;
     return false;
 }

@@ -60,7 +60,7 @@ std::string Mail::key_of(queue::Child::Kind kind, std::string_view text, std::st
     using Kind = queue::Child::Kind;
     switch (kind) {
     case Kind::address: {
-        std::string key = cat("a:", lower(text));
+        std::string key = run_as.empty() ? cat("a:", lower(text)) : cat("t:", run_as, '\n', lower(text));
         if (!origin.empty() && text.find('@') == std::string_view::npos) append(key, '@', lower(origin));
         return key;
     }
@@ -166,7 +166,10 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
 const std::string& Mail::forwarded_by(const MailRecipient& recipient) const
 {
     static const std::string nobody;
-    for (uint32_t at = recipient.parent; at != no_recipient; at = recipients[at].parent)
+    uint32_t nearest = recipient.parent;
+    // Passed on to another transport he is still that recipient, and no loop there.
+    if (recipient.kind == queue::Child::Kind::address && !recipient.run_as.empty() && nearest != no_recipient) nearest = recipients[nearest].parent;
+    for (uint32_t at = nearest; at != no_recipient; at = recipients[at].parent)
         if (!recipients[at].expanded_as.empty()) return recipients[at].expanded_as;
     return nobody;
 }

@@ -39,6 +39,11 @@ void Scheduler::route(Mail& mail)
             deliver_to(mail, i, "local", "");
             continue;
         }
+        if (!r.run_as.empty()) {    // local said which transport takes it (mailbox_transport)
+            const auto [transport, nexthop] = cut(r.run_as, ':');
+            deliver_to(mail, i, std::string(transport), std::string(nexthop.value_or("")));
+            continue;
+        }
         auto& batch = r.final_route ? final_ones : plain;
         std::size_t& size = bytes[r.final_route];
         r.progress = Progress::routing;

@@ -29,7 +29,7 @@ enum class Event : uint8_t {
 struct Child {
     enum class Kind : uint8_t { address, mailbox, command, file } kind = Kind::address;
     std::string text;         // address in external form, user name, command line, or path
-    std::string run_as;       // user that commands and files run as; empty: default_privs
+    std::string run_as;       // user that commands and files run as; empty: default_privs. Of an address: TRANSPORT:NEXTHOP that takes it
     std::string sender;       // owner-alias replaces the envelope sender; "-" keeps it
 };
 

@@ -618,3 +618,107 @@ TEST_CASE("luser_relay gets what nobody here gets", "[local][dispatcher]")
         CHECK(s.dispatcher->in_flight() == 0);
     }
 }
+
+TEST_CASE("a mailbox that is elsewhere: the recipient goes on to another transport", "[local][dispatcher][places]")
+{
+    Stage s;
+    PlaceSettings settings;
+    SECTION("of everybody, after his .forward")
+    {
+        settings.transport = "lmtp:unix:/run/lmtp";
+        s.rules.places = *Places::create(settings);
+        s.start();
+        s.attempt(1, {to(0, "alice+x@example.org"), to(1, "\\bob", Kind::mailbox)});
+        const Fd worker = s.serve();
+        const auto job = s.job(worker);
+        REQUIRE(job.targets.size() == 1);
+        CHECK(job.targets[0].run_as == ">lmtp:unix:/run/lmtp");
+        auto answer = said(0, Outcome::expanded, "2.0.0", "");
+        answer.children = {{Kind::mailbox, "\\alice", "", "-"}, {Kind::address, "carol@example.net", "lmtp:unix:/run/secret", "-"}};
+        s.say(worker, job.attempt, {answer});
+        auto v = s.verdicts(2);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        REQUIRE(v[0].children.size() == 2);
+        CHECK(v[0].children[0].kind == Kind::address);
+        CHECK(v[0].children[0].text == "alice+x@example.org");
+        CHECK(v[0].children[0].run_as == "lmtp:unix:/run/lmtp");
+        CHECK(v[0].children[1].text == "carol@example.net");
+        CHECK(v[0].children[1].run_as.empty());                       // a user chooses no transport
+        REQUIRE(v[1].children.size() == 1);                           // past .forward: no process at all
+        CHECK(v[1].children[0].text == "bob@example.org");
+        CHECK(v[1].children[0].run_as == "lmtp:unix:/run/lmtp");
+        CHECK(s.asked.size() == 1);
+    }
+    SECTION("of whom a table names; others keep theirs, or get their command")
+    {
+        settings.transport_maps = {"inline:{alice=smtp:[10.0.0.7], eve=local}"};
+        settings.command_maps = {"inline:{{bob=/usr/bin/procmail -t}}"};
+        s.rules.places = *Places::create(settings);
+        s.start();
+        s.attempt(1, {to(0, "\\alice", Kind::mailbox), to(1, "bob@example.org"), to(2, "carol@example.org"), to(3, "eve@example.org")});
+        s.until([&] { return s.asked.size() == 2; });
+        for (std::size_t i = 0; i < 2; ++i) {
+            const Fd worker = s.serve(i);
+            const auto job = s.job(worker);
+            CHECK(job.targets.at(0).run_as == (s.asked[i].user == "bob" ? "|/usr/bin/procmail -t" : ""));
+            s.say(worker, job.attempt, {said(job.targets[0].index, Outcome::delivered, "2.0.0", "")});
+        }
+        auto v = s.verdicts(4);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        CHECK(v[0].children.at(0).run_as == "smtp:[10.0.0.7]");
+        CHECK(v[3].outcome == Outcome::deferred);
+        CHECK(v[3].dsn == "4.3.5");
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("of who has no account")
+    {
+        const bool fallback = GENERATE(true, false), tables = GENERATE(true, false);
+        if (!fallback) settings.transport = "lmtp:inet:[10.0.0.7]";
+        else if (tables) settings.fallback_maps = {"inline:{nobody-here=lmtp:inet:[10.0.0.7]}"};
+        else settings.fallback_transport = "lmtp:inet:[10.0.0.7]";
+        s.rules.places = *Places::create(settings);
+        s.rules.luser_relay = "admin";
+        s.start();
+        s.attempt(1, {to(0, "Nobody-Here+x@example.org")});
+        s.until([&] { return !s.asked.empty(); });
+        s.asked[0].done(Code::unknown, "because", Fd());
+        const auto v = s.verdicts(1);
+        REQUIRE(v[0].outcome == Outcome::expanded);
+        CHECK(v[0].children.at(0).text == "Nobody-Here+x@example.org");
+        CHECK(v[0].children.at(0).run_as == "lmtp:inet:[10.0.0.7]");
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("a table that cannot be read makes the mail wait")
+    {
+        settings.transport_maps = {"hash:/nowhere/at/all"};
+        s.rules.places = *Places::create(settings);
+        s.start();
+        s.attempt(1, {to(0, "alice@example.org")});
+        const auto v = s.verdicts(1);
+        CHECK(v[0].outcome == Outcome::deferred);
+        CHECK(v[0].dsn == "4.3.5");
+        CHECK(v[0].text.starts_with("mailbox_transport_maps: "));
+        CHECK(s.asked.empty());
+    }
+}
+
+TEST_CASE("a transport for mailboxes is one that exists and does not come back", "[local][places]")
+{
+    struct Case {
+        const char *text, *kept;    // kept: null for an error
+    };
+    const Case cases[] = {{"lmtp:unix:/run/x", "lmtp:unix:/run/x"}, {" smtp : [h]:25 ", "smtp:[h]:25"}, {"virtual", "virtual:"}, {"defer:5 later", "retry:5 later"},
+                          {"local", nullptr}, {"local:x", nullptr}, {"uucp:x", nullptr}, {"", nullptr}, {"smtp:a\nb", nullptr}};
+    for (const Case& c : cases) {
+        INFO(c.text);
+        const auto good = check_transport(c.text);
+        CHECK(good.has_value() == (c.kept != nullptr));
+        if (good && c.kept) CHECK(*good == c.kept);
+    }
+    CHECK(!check_transport("lmtp:" + std::string(300, 'x')));
+    PlaceSettings settings;
+    settings.fallback_transport = "local";
+    CHECK(!Places::create(settings));
+    settings.fallback_transport = "smtp";
+    CHECK(Places::create(settings));
+}

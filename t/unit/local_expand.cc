@@ -289,6 +289,38 @@ TEST_CASE("an include file that everyone may write to is no list", "[local][alia
     CHECK_FALSE(read_include(home.path + "/list", 1000));
 }
 
+TEST_CASE("an extension goes on to the members where propagate_unmatched_extensions says so", "[local][expand]")
+{
+    World w;
+    w.aliases = {{"one", "alice, bob@elsewhere.net, \\carol, \"|/bin/cat\""}, {"one+own", "dave"}, {"chain", "one"}, {"news", ":include:/lists/news"}};
+    w.files["/lists/news"] = {targets("alice, bob@elsewhere.net"), ""};
+    struct Case {
+        std::vector<std::string> words;
+        const char *name, *expands_to;
+    };
+    const Case cases[] = {
+        {{"canonical", "virtual"}, "one+x", "alice@example.org bob@elsewhere.net mailbox \\carol |/bin/cat"},
+        {{"Alias"}, "one+x", "alice+x@example.org bob+x@elsewhere.net mailbox \\carol |/bin/cat"},
+        {{"alias"}, "one", "alice@example.org bob@elsewhere.net mailbox \\carol |/bin/cat"},
+        {{"alias"}, "one+own", "dave@example.org"},                       // the extension was matched
+        {{"alias"}, "chain+x", "alice+x@example.org bob+x@elsewhere.net mailbox \\carol |/bin/cat"},
+        {{"alias"}, "chain+own", "dave@example.org"},
+        {{"alias"}, "news+x", "alice@example.org bob@elsewhere.net"},     // stops at a list that is not named
+        {{"alias", "include"}, "news+x", "alice+x@example.org bob+x@elsewhere.net"},
+        {{"include"}, "news+x", "alice@example.org bob@elsewhere.net"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.name << " " << c.words.front());
+        w.policy.propagate = Allowed::among(c.words);
+        CHECK(show(w.expand(c.name)) == c.expands_to);
+    }
+    const Targets own = targets("\\alice, alice, bob@elsewhere.net");
+    w.policy.propagate = Allowed::among({"forward"});
+    CHECK(show(expand_forward(w.policy, w.sources(), own, "alice", "+x")) == "mailbox \\alice bob+x@elsewhere.net");
+    w.policy.propagate = Allowed::among({"alias"});
+    CHECK(show(expand_forward(w.policy, w.sources(), own, "alice", "+x")) == "mailbox \\alice bob@elsewhere.net");
+}
+
 TEST_CASE("expand_owner_alias makes the owner himself the sender, when there is one", "[local][expand]")
 {
     World w;

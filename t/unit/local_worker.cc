@@ -199,6 +199,7 @@ TEST_CASE("nothing of a mail can speak to a shell", "[local][command]")
     CHECK(harmless("bob+x@example.org") == "bob+x@example.org");
     CHECK(harmless("a;rm -rf $HOME`x`\"'\n|") == "a_rm_-rf__HOME_x_____");
     CHECK(harmless(std::string("a\0b", 3)) == "a_b");
+    CHECK(harmless("a b#c\n", "ab #\n") == "a b#__");          // command_expansion_filter; never a control character
     Facts facts;
     facts.recipient = "bob+$(id)@example.org";
     facts.local = "bob+$(id)";
@@ -417,7 +418,6 @@ TEST_CASE("a virtual user's mailbox is made where the dispatcher says, whatever 
 {
     TempHome home;
     WorkerRules rules = worker_rules(home);
-    rules.mailbox_command = "exit 1";
     home.write(".forward", "elsewhere@example.net\n");
     RunningWorker worker(rules, home);
     const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
@@ -465,10 +465,45 @@ TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
 {
     TempHome home;
     WorkerRules rules = worker_rules(home);
-    rules.mailbox_command = "cat > \"$HOME/mail.$EXTENSION\"";
     RunningWorker worker(rules, home);
-    CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice+list@example.org")).outcome == Outcome::delivered);
+    auto to = target(0, Kind::address, "alice+list@example.org");
+    to.run_as = "|cat > \"$HOME/mail.$EXTENSION\"";
+    CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), to).outcome == Outcome::delivered);
     CHECK(home.file("mail.list").find("Delivered-To: alice+list@example.org\n") != std::string::npos);
+}
+
+TEST_CASE("a mailbox that is elsewhere is left to the dispatcher, after .forward", "[local][worker][forward]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    auto to = target(0, Kind::address, "alice+x@example.org");
+    to.run_as = ">lmtp:unix:/run/x";
+    auto v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), to);
+    REQUIRE(v.outcome == Outcome::expanded);
+    REQUIRE(v.children.size() == 1);
+    CHECK(v.children[0].kind == Kind::mailbox);
+    CHECK(v.children[0].text == "\\alice");
+    home.write(".forward", "bob@example.net\n");
+    v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), to);
+    REQUIRE(v.children.size() == 1);
+    CHECK(v.children[0].text == "bob@example.net");
+}
+
+TEST_CASE("a .forward hands an extension on that has no .forward of its own", "[local][worker][forward]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.policy.propagate.forward = true;
+    RunningWorker worker(rules, home);
+    home.write(".forward", "bob@example.net\n");
+    home.write(".forward+own", "carol@example.net\n");
+    const auto goes_to = [&](const char* address) {
+        const auto v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, address));
+        return v.children.size() == 1 ? v.children[0].text : std::string("?");
+    };
+    CHECK(goes_to("alice@example.org") == "bob@example.net");
+    CHECK(goes_to("alice+x@example.org") == "bob+x@example.net");
+    CHECK(goes_to("alice+own@example.org") == "carol@example.net");
 }
 
 TEST_CASE("without lockd, mail for the spool waits", "[local][worker]")

@@ -574,6 +574,30 @@ TEST_CASE("what local sends on to other hosts bears the name of who was expanded
     }
 }
 
+TEST_CASE("a user whose mailbox is elsewhere goes there under his own name, without the router and without a mark", "[qmgr]")
+{
+    FakeWorld w;
+    w.alias("all@host.example", {"alice@host.example"});
+    w.take("s@far.example", {"all@host.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (a.transport == "lmtp") return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+        auto v = expanded({"alice@host.example"});
+        v.children[0].run_as = "lmtp:unix:/run/boxes";
+        CHECK(t.address == "alice@host.example");
+        return v;
+    });
+    for (int round = 0; round < 2; ++round) {
+        w.restart();                             // the transport comes from the journal
+        w.pass(3 * 3600 * second);
+        bool seen = false;
+        w.answer([&](const ipc::Attempt& a, const ipc::Target& t) {
+            seen = a.transport == "lmtp" && a.nexthop == "unix:/run/boxes" && t.address == "alice@host.example" && a.delivered_to.empty();
+            return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+        });
+        CHECK(seen);
+    }
+}
+
 TEST_CASE("an expansion without end is returned, not followed", "[qmgr]")
 {
     FakeWorld w;
