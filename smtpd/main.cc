@@ -5,7 +5,6 @@
 #include "lib/daemon/table_files.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
-#include "lib/reception/check_rules.h"
 #include "lib/reception/examiner.h"
 #include "lib/reception/hops.h"
 #include "lib/reception/policy_dial.h"
@@ -93,7 +92,7 @@ public:
     {
         if (tables_.on_file(name, fd)) {
             if (slot_ == 0) log::info("table ", name.substr(daemon::table_file_mark.size()), " changed: it is in force");
-            settings_.checks = reception::open_checks(values_, tables_.reader());
+            reception::read_tables(settings_, values_, "smtpd", tables_.reader());
             if (sessions_) sessions_->set_settings(settings_now());
             if (auto taken = take_restrictions(values_); !taken) return log::warning(taken.error().text);
             return examiner_->set_program(program_);
@@ -136,7 +135,7 @@ private:
         trust_ = std::make_shared<const Trust>(std::move(networks), hops_->addresses());
         exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_->addresses());
         settings_ = reception::read_settings(values, "smtpd");
-        settings_.checks = reception::open_checks(values, tables_.reader());
+        reception::read_tables(settings_, values, "smtpd", tables_.reader());
         values_ = values;
         settings_.pregreet_wait = std::chrono::seconds(values.seconds("smtpd_pregreet_wait"));
         settings_.pregreet_drop = iequals(values.text("smtpd_pregreet_action"), "drop");

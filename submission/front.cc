@@ -3,7 +3,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
-#include "lib/reception/check_rules.h"
 #include "lib/reception/settings.h"
 
 namespace veredus::submission {
@@ -38,7 +37,7 @@ Result<void> Front::take_settings(const conf::Values& values)
     trust_ = std::make_shared<const Trust>(std::move(networks), hops_->addresses());
     exempt_ = std::make_shared<const Trust>(std::move(exempt), hops_->addresses());
     settings_ = reception::read_settings(values, "submission");
-    settings_.checks = reception::open_checks(values, tables_.reader());
+    reception::read_tables(settings_, values, "submission", tables_.reader());
     values_ = values;
     settings_.limits.auth = true;
     settings_.limits.auth_in_clear = !values.flag("submission_tls_auth_only");
@@ -147,7 +146,7 @@ void Front::on_client(const std::string& listener, Fd client, net::Address peer)
 void Front::on_file(const std::string& name, const Fd& fd)
 {
     if (tables_.on_file(name, fd)) {
-        settings_.checks = reception::open_checks(values_, tables_.reader());
+        reception::read_tables(settings_, values_, "submission", tables_.reader());
         if (sessions_) sessions_->set_settings(settings_now());
         return;
     }

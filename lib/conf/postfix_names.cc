@@ -128,8 +128,8 @@ constexpr Group groups[] = {
      "smtpd_policy_service_max_idle smtpd_policy_service_max_ttl smtpd_policy_service_policy_context "
      "smtpd_policy_service_request_limit smtpd_policy_service_retry_delay smtpd_policy_service_timeout "
      "smtpd_policy_service_try_limit smtpd_proxy_ehlo smtpd_proxy_filter smtpd_proxy_options smtpd_proxy_timeout "
-     "smtpd_recipient_limit smtpd_recipient_overshoot_limit smtpd_recipient_restrictions smtpd_reject_footer "
-     "smtpd_reject_footer_maps smtpd_reject_unlisted_recipient smtpd_reject_unlisted_sender "
+     "smtpd_recipient_limit smtpd_recipient_overshoot_limit smtpd_recipient_restrictions "
+     "smtpd_reject_unlisted_recipient smtpd_reject_unlisted_sender "
      "smtpd_relay_before_recipient_restrictions smtpd_relay_restrictions smtpd_restriction_classes "
      "smtpd_sender_login_maps smtpd_sender_restrictions smtpd_soft_error_limit smtpd_starttls_timeout "
      "smtpd_tls_CAfile smtpd_tls_CApath smtpd_tls_always_issue_session_ids smtpd_tls_ask_ccert "
@@ -143,8 +143,7 @@ constexpr Group groups[] = {
      "virtual_alias_domains virtual_alias_maps "
      "virtual_mailbox_limit virtual_mailbox_lock"},
     {"only CRLF.CRLF ends a mail, and bytes sent too early are never obeyed; nothing needs to be switched on",
-     "cleanup_replace_stray_cr_lf smtpd_forbid_bare_newline smtpd_forbid_bare_newline_exclusions "
-     "smtpd_forbid_bare_newline_reject_code smtpd_forbid_unauth_pipelining"},
+     "cleanup_replace_stray_cr_lf smtpd_forbid_unauth_pipelining"},
     {"passwords are taken over TLS only, always",
      "smtpd_tls_auth_only"},
     {"reply codes are fixed",
@@ -225,7 +224,7 @@ constexpr Group groups[] = {
      "smtp_randomize_addresses smtp_rcpt_timeout smtp_reply_filter smtp_rset_timeout smtp_send_dummy_mail_auth "
      "smtp_sender_dependent_authentication smtp_skip_5xx_greeting smtp_skip_quit_response smtp_tcp_port "
      "smtp_xforward_timeout smtpd_authorized_verp_clients smtpd_authorized_xclient_hosts smtpd_command_filter "
-     "smtpd_delay_open_until_valid_rcpt smtpd_discard_ehlo_keyword_address_maps smtpd_dns_reply_filter "
+     "smtpd_delay_open_until_valid_rcpt smtpd_dns_reply_filter "
      "smtpd_expansion_filter smtpd_forbidden_commands smtpd_hide_client_session smtpd_history_flush_threshold "
      "smtpd_junk_command_limit smtpd_log_access_permit_actions smtpd_min_data_rate smtpd_noop_commands "
      "smtpd_null_access_lookup_key smtpd_per_request_deadline smtpd_timeout smtpd_upstream_proxy_protocol "

@@ -10,6 +10,7 @@
 namespace veredus::mail {
 
 enum class Body : uint8_t { seven_bit, eight_bit, binary };
+enum class TlsNeed : uint8_t { unset, required, waived };                                 // RFC 8689: MAIL REQUIRETLS; "TLS-Required: No" (§4.1)
 enum class Ret : uint8_t { unset, full, headers };                                      // RFC 3461 §4.3
 enum Notify : uint8_t { notify_unset = 0, notify_never = 1, notify_success = 2, notify_failure = 4, notify_delay = 8 };  // §4.1
 enum class Origin : uint8_t { stranger, network, authenticated, local, internal };      // who handed it in
@@ -25,6 +26,7 @@ struct Envelope {
     std::vector<Recipient> recipients;
     Body body = Body::seven_bit;
     bool smtputf8 = false;
+    TlsNeed tls = TlsNeed::unset;
     Ret ret = Ret::unset;
     std::string envid;      // xtext decoded
     Origin origin = Origin::stranger;

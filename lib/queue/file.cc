@@ -24,7 +24,7 @@ enum Type : uint8_t {
     type_sender = 1, type_recipient = 2, type_parameters = 3, type_envid = 4, type_client_name = 5, type_client_address = 6,
     type_helo = 7, type_protocol = 8, type_auth_user = 9, first_skippable = 128,
 };
-enum Flag : uint8_t { flag_smtputf8 = 1, flag_filtered = 2, flag_hold = 4 };
+enum Flag : uint8_t { flag_smtputf8 = 1, flag_filtered = 2, flag_hold = 4, flag_tls_required = 8, flag_tls_waived = 16 };
 
 bool is_clean(std::string_view s) { return s.find_first_of(std::string_view("\0\r\n", 3)) == std::string_view::npos; }
 
@@ -76,7 +76,8 @@ std::string encode_parameters(const mail::Envelope& e)
     put_int(out, static_cast<uint8_t>(e.body));
     put_int(out, static_cast<uint8_t>(e.ret));
     put_int(out, static_cast<uint8_t>(e.origin));
-    put_int(out, static_cast<uint8_t>((e.smtputf8 ? flag_smtputf8 : 0) | (e.filtered ? flag_filtered : 0) | (e.hold ? flag_hold : 0)));
+    const int tls = e.tls == mail::TlsNeed::required ? flag_tls_required : e.tls == mail::TlsNeed::waived ? flag_tls_waived : 0;
+    put_int(out, static_cast<uint8_t>((e.smtputf8 ? flag_smtputf8 : 0) | (e.filtered ? flag_filtered : 0) | (e.hold ? flag_hold : 0) | tls));
     return out;
 }
 
@@ -139,13 +140,15 @@ bool EnvelopeDecoder::parameters(Reader reader)
     envelope_.arrival_us = reader.integer<int64_t>();
     envelope_.uid = reader.integer<uint32_t>();
     const auto body = reader.integer<uint8_t>(), ret = reader.integer<uint8_t>(), origin = reader.integer<uint8_t>(), flags = reader.integer<uint8_t>();
-    if (!reader.good() || !reader.at_end() || body > 2 || ret > 2 || origin > 4 || flags > 7) return false;
+    if (!reader.good() || !reader.at_end() || body > 2 || ret > 2 || origin > 4 || flags > 31) return false;
+    if ((flags & flag_tls_required) && (flags & flag_tls_waived)) return false;
     envelope_.body = static_cast<mail::Body>(body);
     envelope_.ret = static_cast<mail::Ret>(ret);
     envelope_.origin = static_cast<mail::Origin>(origin);
     envelope_.smtputf8 = flags & flag_smtputf8;
     envelope_.filtered = flags & flag_filtered;
     envelope_.hold = flags & flag_hold;
+    envelope_.tls = flags & flag_tls_required ? mail::TlsNeed::required : flags & flag_tls_waived ? mail::TlsNeed::waived : mail::TlsNeed::unset;
     return true;
 }
 

@@ -1,14 +1,10 @@
-// An SMTP session in the loop: stream, engine, draft, intake.
+// An SMTP session in the loop: from the greeting to the end, and what the engine asks before there is a mail.
 #include "lib/reception/session.h"
-
-#include <sys/resource.h>
-#include <sys/socket.h>
-
-#include <algorithm>
-#include <cerrno>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/mail/date.h"
+#include "lib/reception/session_mail.h"
 
 namespace veredus::reception {
 
@@ -26,11 +22,6 @@ constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does
 constexpr std::size_t foreseen_at_once = 300;
 constexpr std::size_t kept_output = 512;
 constexpr seconds parting_time{20};                // for a peer to take our last words
-constexpr int64_t silence_counts_us = int64_t{24} * 3600 * us_per_second;     // who waited for one greeting need not wait for those of a day
-constexpr std::size_t most_passed = 50'000;
-constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
-
-bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
 
 // A name that a client gave itself: it may not look like the fields behind it.
 std::string one_field(const std::string& name)
@@ -44,52 +35,10 @@ std::string one_field(const std::string& name)
 // What a greeting may wait for.
 enum Awaited : unsigned { name_known = 1, counted_by_anvil = 2, was_silent = 4 };
 
-Reply storage_reply(const Error& error)
-{
-    if (is_full(error)) return {452, "4.3.1", "Insufficient system storage"};
-    return {451, "4.3.0", "Error: queue file write error"};
-}
-
 }  // namespace
 
-struct Session::Mail {
-    Mail(queue::Draft d, std::size_t header_limit) : draft(std::move(d)), cutter(header_limit) {}
-    queue::Draft draft;
-    mail::HeaderCutter cutter;
-    std::unique_ptr<queue::ContentCheck> check;      // null: nothing is checked
-    std::string header;                              // once the cutter is done
-    std::optional<Error> trouble;
-    bool committing = false;
-
-    bool body(std::string_view bytes)
-    {
-        if (bytes.empty()) return true;
-        if (!check) return store(bytes);
-        std::string checked;
-        check->body(bytes, checked);
-        return store(checked);
-    }
-    void begin_body()
-    {
-        header = cutter.take_header();
-        if (check) check->begin_body(header);
-    }
-    void end_body()
-    {
-        std::string rest;
-        if (check) check->finish_body(rest);
-        store(rest);
-    }
-    bool store(std::string_view bytes)
-    {
-        auto result = draft.append(bytes);
-        if (!result) trouble = result.error();
-        return result.has_value();
-    }
-};
-
 Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first)
-    : house_(house), settings_(house.settings_for(house.parts_.policy.origin(peer))), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
+    : house_(house), settings_(house.settings_for(peer)), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
       engine_(*this, settings_->limits), tls_first_(tls_first)
 {
     client_.address = std::move(peer);
@@ -548,36 +497,6 @@ Outcome Session::data(const mail::Envelope& envelope)
     return std::get<Reply>(outcome).positive() ? open_draft() : outcome;
 }
 
-Outcome Session::open_draft()
-{
-    auto draft = house_.parts_.intake.create();
-    if (!draft) {
-        log::error("no queue file: ", draft.error().text);
-        return judged("DATA", storage_reply(draft.error()));
-    }
-    mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
-    if (settings_->checks) {
-        const mail::Envelope& envelope = engine_.envelope();
-        queue::CheckedMail about{mail_->draft.id(), client_.label(), envelope.sender.text(), {}, std::string(engine_.protocol()), std::string(engine_.helo_name())};
-        if (!envelope.recipients.empty()) about.recipient = envelope.recipients.back().address.text();
-        mail_->check = std::make_unique<queue::ContentCheck>(settings_->checks, std::move(about));
-    }
-    const std::string who = user().empty() ? std::string() : cat(", sasl_method=", login_->method, ", sasl_username=", printable(login_->name, 255));
-    log::info(mail_->draft.id(), ": client=", client_.label(), who);
-    return Reply{354, "", ""};
-}
-
-bool Session::content(std::string_view bytes)
-{
-    Mail& m = *mail_;
-    if (m.trouble) return false;
-    if (m.cutter.done()) return m.body(bytes);
-    bytes = m.cutter.feed(bytes);
-    if (!m.cutter.done()) return true;
-    m.begin_body();
-    return m.body(m.cutter.take_body_start()) && m.body(bytes);
-}
-
 void Session::reset()
 {
     mail_.reset();
@@ -585,274 +504,24 @@ void Session::reset()
     after_ = nullptr;
 }
 
+void Session::bare_newline(std::string_view where) { log::info("notice: bare <LF> received after ", where, " from ", client_.label()); }
+
+std::string Session::footer(const Reply& reply)
+{
+    if (!settings_->footer) return {};
+    const auto values = [this] {
+        const auto here = net::Address::local_of(stream_.fd());
+        const net::Address server = here ? *here : net::Address();
+        return Footer::Values{{"client", client_.label()}, {"client_address", client_.address.ip()}, {"client_name", client_.name},
+                              {"client_port", cat(client_.address.port())}, {"reverse_client_name", client_.reverse_name},
+                              {"helo_name", std::string(engine_.helo_name())}, {"sender", judged_from_.text()}, {"recipient", judged_to_.text()},
+                              {"server_name", settings_->limits.hostname}, {"server_address", server.is_ip() ? server.ip() : std::string()},
+                              {"server_port", server.is_ip() ? cat(server.port()) : std::string()}, {"sasl_username", user()},
+                              {"localtime", mail::date_asctime(house_.parts_.clock.wall_us())}, {"mail_name", "veredus"}};
+    };
+    return settings_->footer->of(reply, values, [](const std::string& why) { log::warning("smtpd_reject_footer_maps: ", why); });
+}
+
 void Session::refused(const Reply& reply) { log_reject("END-OF-MESSAGE", reply); }
-
-Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
-{
-    judged_to_ = {};
-    Outcome outcome = mail_->trouble ? Outcome(Reply{250, "", ""}) : judged("END-OF-MESSAGE", house_.parts_.policy.end_of_data(*this, envelope, facts.size));
-    if (std::holds_alternative<Pending>(outcome)) {
-        after_ = [this, facts, envelope = std::move(envelope)]() mutable { return queue_mail(facts, std::move(envelope)); };
-        return outcome;
-    }
-    if (std::get<Reply>(outcome).positive()) return queue_mail(facts, std::move(envelope));
-    mail_.reset();
-    return outcome;
-}
-
-Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
-{
-    Mail& m = *mail_;
-    const std::string id = m.draft.id();
-    const auto give_up = [&](const Reply& reply) {
-        log_reject("END-OF-MESSAGE", reply);
-        mail_.reset();
-        return reply;
-    };
-    const bool in_header = !m.cutter.done();
-    m.cutter.finish();
-    if (in_header) {
-        m.begin_body();
-        m.body(m.cutter.take_body_start());
-    }
-    m.end_body();
-    if (m.trouble) {
-        log::error(id, ": ", m.trouble->text);
-        return give_up(storage_reply(*m.trouble));
-    }
-    if (m.cutter.too_long()) return give_up({552, "5.3.4", "Error: message header too big"});
-    mail::HeaderBlock header = mail::HeaderBlock::parse(m.header);
-    const mail::Field* message_id = header.find("Message-ID");
-    log::info(id, ": message-id=", message_id ? printable(message_id->unfolded(), 500) : std::string("<>"));
-
-    Talk spoken = talk();
-    if (settings_->tls_in_received && stream_.tls()) spoken.tls = stream_.tls()->summary();
-    spoken.hide_client = !settings_->client_in_received && client_.origin == mail::Origin::authenticated;
-    envelope.arrival_us = house_.parts_.clock.wall_us();
-    envelope.origin = client_.origin;
-    envelope.client_name = client_.name;
-    envelope.client_address = client_.address.is_ip() ? client_.address.ip() : std::string("unknown");
-    envelope.helo = printable(spoken.helo, 255);
-    envelope.protocol = spoken.protocol;
-    if (facts.eight_bit) envelope.body = mail::Body::eight_bit;
-    m.draft.note(facts.leading_dot, facts.eight_bit);
-    const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
-    queue::InspectSettings inspect_settings;
-    inspect_settings.hopcount_limit = settings_->hops;
-    inspect_settings.myhostname = settings_->limits.hostname;
-    inspect_settings.myorigin = settings_->myorigin;
-    auto chain = house_.parts_.policy.inspectors(*this, id);
-    chain.insert(chain.begin(), queue::hop_count(inspect_settings));
-    using Kind = queue::Decision::Kind;
-    queue::Decision decision = queue::inspect(chain, header, envelope);
-    if (decision.kind == Kind::reject) return give_up({decision.code, decision.enhanced, decision.text});
-    if (decision.kind == Kind::discard) log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
-    header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only, envelope.arrival_us));
-    envelope.hold = envelope.hold || decision.kind == Kind::hold;
-    // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
-    if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
-    envelope.hold = envelope.hold || decision.kind == Kind::hold;
-    if (m.draft.eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
-    if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
-        mail_.reset();
-        return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};
-    }
-
-    m.committing = true;
-    judged_stage_ = nullptr;
-    auto reply = later();
-    auto committed = [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
-        if (!receipt) {
-            log::error(id, ": not queued: ", receipt.error().text);
-            return reply(storage_reply(receipt.error()));
-        }
-        // Also when the peer has gone meanwhile: what is on disk is our duty.
-        queued(receipt->id());
-        reply({250, "2.0.0", cat("Ok: queued as ", receipt->id())});
-    };
-    queue::Intake& intake = house_.parts_.intake;
-    Rewriter* const rewriter = house_.parts_.rewriter;
-    if (!rewriter || !rewriter->wanted()) {
-        intake.commit(std::move(m.draft), header, envelope, std::move(committed));
-        return Pending{};
-    }
-    auto draft = std::make_shared<queue::Draft>(std::move(m.draft));     // shared: a std::function must be copyable
-    rewriter->run({std::move(header), std::move(envelope)}, [&intake, draft, id, reply, committed](Result<Rewriter::Mail> mail) {
-        if (mail) return intake.commit(std::move(*draft), mail->header, mail->envelope, committed);
-        log::warning(id, ": not queued: its addresses cannot be looked up: ", mail.error().text);
-        reply({451, "4.3.0", "Error: temporary lookup failure"});
-    });
-    return Pending{};
-}
-
-// ---- all of them ----
-
-std::size_t session_limit()
-{
-    constexpr std::size_t reserved = 128;
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return 60'000;
-    const auto all = static_cast<std::size_t>(limit.rlim_cur);
-    return all > 2 * reserved ? all - reserved : std::max<std::size_t>(all / 2, 1);
-}
-
-Sessions::Sessions(Parts parts, std::shared_ptr<const Settings> settings)
-    : parts_(std::move(parts)), settings_(std::move(settings)), sweeper_(parts_.loop, [this] { sweep(); })
-{
-    set_settings(settings_);
-    sweeper_.start(seconds(1));
-}
-
-Sessions::~Sessions()
-{
-    self_.reset();
-    sessions_.clear();
-}
-
-// Under stress a stranger's errors cost him the connection at once.
-void Sessions::set_settings(std::shared_ptr<const Settings> settings)
-{
-    settings_ = std::move(settings);
-    auto stress = std::make_shared<Settings>(*settings_);
-    stress->limits.hard_errors = std::min(stress->limits.hard_errors, stress->stress_hard_errors);
-    stress->limits.soft_errors = std::min(stress->limits.soft_errors, stress->limits.hard_errors);
-    stress->limits.junk_commands = std::min(stress->limits.junk_commands, stress->stress_junk_commands);
-    stress_settings_ = std::move(stress);
-}
-
-bool Sessions::passed_lately(const net::Address& client)
-{
-    const auto at = passed_.find(client_network(client));
-    return at != passed_.end() && at->second > parts_.loop.now_us();
-}
-
-void Sessions::pass(const net::Address& client)
-{
-    if (passed_.size() >= most_passed) std::erase_if(passed_, [now = parts_.loop.now_us()](const auto& one) { return one.second <= now; });
-    if (passed_.size() >= most_passed) passed_.erase(passed_.begin());
-    passed_[client_network(client)] = parts_.loop.now_us() + silence_counts_us;
-}
-
-Session* Sessions::find(uint64_t number)
-{
-    const auto it = sessions_.find(number);
-    return it == sessions_.end() ? nullptr : it->second.get();
-}
-
-void Sessions::touch(Session& session)
-{
-    session.active_us_ = parts_.loop.now_us();
-    order_.splice(order_.end(), order_, session.place_);
-}
-
-// A sixteenth is kept for mynetworks: strangers, however many, do not shut out the administrator and his hosts.
-std::size_t Sessions::room_for(mail::Origin newcomer) const
-{
-    return parts_.descriptors - (newcomer == mail::Origin::stranger ? parts_.descriptors / 16 : 0);
-}
-
-unsigned& Sessions::count_of(const net::Address& peer) { return per_client_[client_network(peer)]; }
-
-void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
-{
-    const std::string& host = settings_->limits.hostname;
-    const mail::Origin origin = parts_.policy.origin(peer);
-    if (sessions_.size() >= room_for(origin) && !make_room(origin))
-        return refuse_unheard(std::move(fd), peer, {421, "4.3.2", cat(host, " Error: too many connections")});
-    const bool counted = settings_->connections_per_client > 0 && parts_.policy.counted(peer);
-    unsigned& now = count_of(peer);
-    if (counted && now >= settings_->connections_per_client) {
-        log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service ", parts_.service);
-        return refuse_unheard(std::move(fd), peer, {421, "4.7.0", cat(host, " Error: too many connections from ", peer.ip())});
-    }
-    ++now;
-    const uint64_t number = ++last_number_;
-    auto session = std::make_unique<Session>(*this, number, std::move(fd), std::move(peer), tls_first);
-    Session& fresh = *session;
-    fresh.place_ = order_.insert(order_.end(), &fresh);
-    touch(fresh);
-    sessions_.emplace(number, std::move(session));
-    fresh.start();
-}
-
-// One who came too many: a line, and no session.
-void Sessions::refuse_unheard(Fd fd, const net::Address& peer, const Reply& reply)
-{
-    (void)peer;
-    const std::string line = reply.wire();
-    (void)!::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    ::shutdown(fd.get(), SHUT_WR);
-}
-
-// Descriptors are short. Whoever is on his way out anyway goes first, then the stranger who has been silent longest, in whatever
-// state he is: many who each open a transaction and say no more must not keep everybody else out. A mail that is being
-// committed stays, and so does one of mynetworks while a stranger asks for his place.
-bool Sessions::make_room(mail::Origin newcomer)
-{
-    if (warned_us_ == 0 || parts_.loop.now_us() - warned_us_ > 10 * us_per_second) {
-        warned_us_ = parts_.loop.now_us();
-        log::warning(sessions_.size(), " connections are as many as RLIMIT_NOFILE allows (LimitNOFILE of the service); the clients that were silent longest are sent away");
-    }
-    const auto committing = [](const Session& s) { return s.waiting_ && s.mail_ && s.mail_->committing; };
-    const auto find = [&](auto&& fits) -> Session* {
-        const auto at = std::find_if(order_.begin(), order_.end(), [&](const Session* s) { return s->stage_ != Session::Stage::ended && !committing(*s) && fits(*s); });
-        return at == order_.end() ? nullptr : *at;
-    };
-    Session* victim = find([](const Session& s) { return s.stage_ == Session::Stage::closing; });
-    if (!victim) victim = find([](const Session& s) { return s.client_.origin == mail::Origin::stranger; });
-    if (!victim && newcomer != mail::Origin::stranger) victim = find([](const Session&) { return true; });
-    if (!victim) return false;
-    if (victim->stage_ == Session::Stage::talking) victim->refuse({421, "4.3.2", cat(settings_->limits.hostname, " Error: too many connections")});
-    victim->end();         // at once: one that waits for its last word to be read would still take the place
-    return true;
-}
-
-void Sessions::sweep()
-{
-    sweeper_.start(seconds(1));
-    const int64_t now = parts_.loop.now_us();
-    const bool stress = stressed();
-    const auto patience = [stress](const Session& s) {
-        const bool stranger = s.client_.origin == mail::Origin::stranger;
-        return std::chrono::microseconds(stress && stranger ? s.settings_->stress_timeout : s.settings_->timeout).count();
-    };
-    // A session that times out stays in the order until it is gone: leave it to its parting time.
-    std::vector<Session*> late;
-    for (Session* s : order_) {
-        const int64_t silent = now - s->active_us_;
-        if (silent < std::chrono::microseconds(stress ? s->settings_->stress_timeout : s->settings_->timeout).count()) break;
-        if (silent >= patience(*s) && s->stage_ <= Session::Stage::talking) late.push_back(s);
-    }
-    for (Session* s : late) {
-        if (s->waiting_) touch(*s);                // it is we who are slow
-        else s->timed_out();
-    }
-}
-
-void Sessions::stop(std::function<void()> done)
-{
-    stopping_ = true;
-    stopped_ = std::move(done);
-    std::vector<Session*> idle;
-    for (Session* s : order_)
-        if (s->stage_ == Session::Stage::talking && !s->busy()) idle.push_back(s);
-    for (Session* s : idle) s->refuse({421, "4.3.2", cat(s->settings_->limits.hostname, " Service shutting down")});
-    if (sessions_.empty()) std::exchange(stopped_, nullptr)();
-}
-
-// A session asks for its own end, mostly from inside one of its own calls: it goes after this turn.
-void Sessions::remove(uint64_t number)
-{
-    const auto it = sessions_.find(number);
-    if (it == sessions_.end()) return;
-    std::shared_ptr<Session> last(std::move(it->second));
-    sessions_.erase(it);
-    order_.erase(last->place_);
-    const auto count = per_client_.find(client_network(last->client_.address));
-    if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
-    if (last->told_) parts_.meters->disconnect(meter_name(last->client_.address));
-    parts_.loop.defer([last] {});
-    if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();
-}
 
 }  // namespace veredus::reception

@@ -17,11 +17,13 @@
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
+#include "lib/reception/footer.h"
 #include "lib/reception/logins.h"
 #include "lib/reception/judge.h"
 #include "lib/reception/meters.h"
 #include "lib/reception/peer_name.h"
 #include "lib/reception/rewriter.h"
+#include "lib/reception/variants.h"
 #include "lib/smtp/server.h"
 
 namespace veredus::reception {
@@ -47,6 +49,8 @@ struct Settings {
     std::chrono::milliseconds name_timeout{2000};
     std::string myorigin;
     std::shared_ptr<const queue::CheckRules> checks;   // of headers and bodies; null: none
+    std::shared_ptr<const ClientRules> client_rules;   // null: all clients are treated alike
+    std::shared_ptr<const Footer> footer;        // of refusals; null: none
     bool tls_offered = true;                     // by smtpd_tls_security_level; whether there is a certificate is another matter
     bool tls_logged = true, tls_in_received = false;
     bool ask_certificate = false;                // of clients; its fingerprints are in Session::client()
@@ -152,6 +156,8 @@ private:
     bool content(std::string_view bytes) override;
     smtp::Outcome end_of_data(const Content& content, mail::Envelope&& envelope) override;
     void refused(const smtp::Reply& reply) override;
+    void bare_newline(std::string_view where) override;
+    std::string footer(const smtp::Reply& reply) override;
     void reset() override;
 
     Sessions& house_;
@@ -220,7 +226,7 @@ private:
     void touch(Session& session);
     void sweep();
     const std::string& service() const { return parts_.service; }
-    const std::shared_ptr<const Settings>& settings_for(mail::Origin origin) const { return origin == mail::Origin::stranger && stressed() ? stress_settings_ : settings_; }
+    std::shared_ptr<const Settings> settings_for(const net::Address& client);
     bool stressed() const { return sessions_.size() * 5 > parts_.descriptors * 4; }
     // Ends one session for a client of this origin; false: nobody may be sent away for him.
     bool make_room(mail::Origin newcomer);
@@ -234,6 +240,7 @@ private:
 
     Parts parts_;
     std::shared_ptr<const Settings> settings_, stress_settings_;
+    Variants variants_;
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
     std::list<Session*> order_;                                // longest silent first
     std::unordered_map<std::string, unsigned> per_client_;     // by client_network()

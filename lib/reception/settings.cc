@@ -2,26 +2,12 @@
 #include "lib/reception/settings.h"
 
 #include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/reception/check_rules.h"
 
 namespace veredus::reception {
 
 namespace {
-
-// smtpd_discard_ehlo_keywords and its twin: what is not announced is not understood either.
-void discard(smtp::Limits& limits, std::string_view keyword)
-{
-    struct Row {
-        std::string_view word;
-        bool smtp::Limits::*flag;
-    };
-    static constexpr Row rows[] = {
-        {"pipelining", &smtp::Limits::pipelining}, {"8bitmime", &smtp::Limits::eight_bit}, {"enhancedstatuscodes", &smtp::Limits::enhanced_codes},
-        {"dsn", &smtp::Limits::dsn},               {"smtputf8", &smtp::Limits::smtputf8},  {"starttls", &smtp::Limits::starttls},
-        {"auth", &smtp::Limits::auth},             {"chunking", &smtp::Limits::chunking},
-    };
-    for (const Row& row : rows)
-        if (iequals(row.word, keyword)) limits.*row.flag = false;
-}
 
 Rates read_rates(const conf::Values& values, std::string_view prefix)
 {
@@ -30,7 +16,45 @@ Rates read_rates(const conf::Values& values, std::string_view prefix)
             count("_client_auth_rate_limit"), count("_client_new_tls_session_rate_limit")};
 }
 
+smtp::BareLf bare_lf_of(std::string_view word)
+{
+    if (iequals(word, "reject")) return smtp::BareLf::reject;
+    return iequals(word, "note") ? smtp::BareLf::note : smtp::BareLf::normalize;
+}
+
+// A chain that cannot be opened is logged once here, and mail goes on without it.
+std::shared_ptr<const table::Chain> open_chain(const conf::Values& values, const std::string& setting, const table::ReadText& read)
+{
+    const auto specs = values.list(setting);
+    if (specs.empty()) return nullptr;
+    auto chain = table::Chain::open_from(specs, read);
+    if (chain) return std::make_shared<table::Chain>(std::move(*chain));
+    log::warning(setting, ": ", chain.error().text, "; it has no effect until it can be read");
+    return nullptr;
+}
+
 }  // namespace
+
+void read_tables(Settings& out, const conf::Values& values, std::string_view prefix, const table::ReadText& read)
+{
+    const auto own = [&](const char* rest) { return cat(prefix, rest); };
+    out.checks = open_checks(values, read);
+    auto rules = std::make_shared<ClientRules>();
+    rules->discarded = values.list(own("_discard_ehlo_keywords"));
+    for (const std::string& word : unknown_keywords(rules->discarded))
+        log::warning(own("_discard_ehlo_keywords"), ": \"", printable(word, 50), "\" is no extension of SMTP that veredus announces");
+    rules->discards = open_chain(values, own("_discard_ehlo_keyword_address_maps"), read);
+    if (auto forgiven = table::MatchList::networks(values.list(own("_forbid_bare_newline_exclusions")))) rules->bare_lf_forgiven = std::move(*forgiven);
+    else log::warning(own("_forbid_bare_newline_exclusions"), ": ", forgiven.error().text);
+    out.client_rules = std::move(rules);
+    const auto maps = open_chain(values, "smtpd_reject_footer_maps", read);
+    std::string text(values.text("smtpd_reject_footer"));
+    out.footer = nullptr;
+    if (text.empty() && !maps) return;
+    Footer::Lookup look_up;
+    if (maps) look_up = [maps](std::string_view key) { return maps->find(key); };
+    out.footer = std::make_shared<const Footer>(std::move(text), std::move(look_up));
+}
 
 Settings read_settings(const conf::Values& values, std::string_view prefix)
 {
@@ -50,7 +74,8 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     limits.disable_vrfy = values.flag("disable_vrfy_command");
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
     limits.chunking = limits.starttls = limits.dsn = limits.smtputf8 = true;
-    for (const std::string& word : values.list(own("_discard_ehlo_keywords"))) discard(limits, word);
+    limits.bare_lf = bare_lf_of(values.text(own("_forbid_bare_newline")));
+    limits.bare_lf_code = static_cast<int>(values.number(own("_forbid_bare_newline_reject_code")));
     out.timeout = std::chrono::seconds(values.seconds(own("_timeout")));
     out.stress_timeout = std::min(out.timeout, std::chrono::seconds(values.seconds(own("_stress_timeout"))));
     out.error_sleep = std::chrono::seconds(values.seconds(own("_error_sleep_time")));

@@ -111,7 +111,7 @@ private:
             flush(at_);
             skip();
             put("\r\n");
-            r_.saw_bare_ = true;
+            r_.saw_bare_ = r_.saw_bare_lf_ = true;
             end_line(State::lf_start);
             return;
         }
@@ -153,6 +153,7 @@ private:
     void bare_lone_dot()
     {
         lone_dot_line();
+        r_.saw_bare_lf_ = true;
         r_.state_ = State::lf_start;
     }
     void end_line(State next)

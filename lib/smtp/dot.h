@@ -19,6 +19,7 @@ public:
     void finish(std::string& out);
     bool ended() const { return ended_; }
     bool saw_bare() const { return saw_bare_; }      // a LF without CR or a CR without LF was there
+    bool saw_bare_lf() const { return saw_bare_lf_; }
     bool saw_8bit() const { return saw_8bit_; }
     bool saw_nul() const { return saw_nul_; }
     bool saw_leading_dot() const { return leading_dot_; }   // a content line begins with a dot
@@ -31,7 +32,7 @@ private:
     class Pass;
     Dots dots_;
     State state_ = State::line_start;
-    bool ended_ = false, saw_bare_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;
+    bool ended_ = false, saw_bare_ = false, saw_bare_lf_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;
     std::size_t line_size_ = 0, longest_ = 0, size_ = 0;
 };
 

@@ -72,7 +72,7 @@ void Server::greet(std::string& out) { append(out, "220 ", limits_.banner, "\r\n
 
 void Server::refuse(const Reply& reply, std::string& out)
 {
-    append(out, reply.wire());
+    speak(reply, out);
     closing_ = true;
     pending_ = false;
     forget_transaction();
@@ -196,8 +196,22 @@ std::size_t Server::consume_line(std::string_view bytes, std::string& out)
     }
     std::string_view line = bytes.substr(0, end);
     if (line.ends_with('\r')) line.remove_suffix(1);
+    else if (limits_.bare_lf != BareLf::normalize) {
+        const Reply refusal = bare_newline(in_auth_ ? "AUTH" : last_verb_);
+        if (limits_.bare_lf == BareLf::reject) {
+            refuse(refusal, out);
+            return end + 1;
+        }
+    }
     run(line, bytes.substr(end + 1), out);
     return end + 1;
+}
+
+// smtpd_forbid_bare_newline, in Postfix's words.
+Reply Server::bare_newline(std::string_view where)
+{
+    if (!std::exchange(bare_told_, true)) delegate_.bare_newline(where);
+    return {limits_.bare_lf_code, limits_.bare_lf_code < 500 ? "4.5.2" : "5.5.2", cat(limits_.hostname, " Error: bare <LF> received")};
 }
 
 // One command line. `more`: what was sent after it, before its reply.
@@ -298,14 +312,21 @@ void Server::say(const Reply& reply, std::string& out)
 {
     if (reply.positive()) ++counts_[verb_].good;
     else ++errors_;
-    if (limits_.enhanced_codes || reply.enhanced.empty()) append(out, reply.wire());
-    else append(out, Reply{reply.code, "", reply.text}.wire());
+    speak(reply, out);
     if (reply.code == 421) closing_ = true;  // RFC 5321 §3.8: said with it is that we hang up
     if (!closing_ && errors_ >= limits_.hard_errors) {
-        append(out, Reply{421, limits_.enhanced_codes ? "4.7.0" : "", cat(limits_.hostname, " Error: too many errors")}.wire());
+        speak(Reply{421, "4.7.0", cat(limits_.hostname, " Error: too many errors")}, out);
         closing_ = true;
     }
     if (closing_) forget_transaction();
+}
+
+void Server::speak(const Reply& reply, std::string& out) const
+{
+    Reply said = reply;
+    if (!limits_.enhanced_codes) said.enhanced.clear();
+    if (!reply.positive()) said.text += delegate_.footer(reply);
+    append(out, said.wire());
 }
 
 void Server::forget_transaction()
@@ -386,8 +407,10 @@ void Server::finish_content(std::string& out)
     std::optional<Reply> refusal;
     if (limits_.message_size != 0 && dot_.size() > limits_.message_size)
         refusal = Reply{552, "5.3.4", "Error: message file too big"};
-    else if (limits_.bare_lf == BareLf::reject && dot_.saw_bare())
-        refusal = Reply{550, "5.5.2", "Error: lines must end with <CR><LF> (RFC 5321 section 2.3.8)"};
+    else if (limits_.bare_lf != BareLf::normalize && dot_.saw_bare_lf()) {
+        const Reply reply = bare_newline("DATA content");
+        if (limits_.bare_lf == BareLf::reject) refusal = reply;
+    }
     if (refusal) {
         delegate_.refused(*refusal);
         forget_transaction();
@@ -439,6 +462,7 @@ std::string Server::announcement() const
     row(limits_.dsn, "DSN");
     row(limits_.smtputf8, "SMTPUTF8");
     row(limits_.chunking, "CHUNKING");
+    row(limits_.requiretls && tls_, "REQUIRETLS");  // RFC 8689 §2: in clear there is nothing to promise
     return out;
 }
 
@@ -508,6 +532,9 @@ std::optional<Reply> Server::mail_param(const Param& p, uint64_t& declared)
     } else if (iequals(p.name, "SMTPUTF8") && limits_.smtputf8) {  // RFC 6531 §3.4
         if (p.value) return bad();
         envelope_.smtputf8 = true;
+    } else if (iequals(p.name, "REQUIRETLS") && limits_.requiretls && tls_) {  // RFC 8689 §4.1
+        if (p.value) return bad();
+        envelope_.tls = mail::TlsNeed::required;
     } else if (iequals(p.name, "RET") && limits_.dsn) {  // RFC 3461 §4.3
         if (iequals(value, "FULL")) envelope_.ret = mail::Ret::full;
         else if (iequals(value, "HDRS")) envelope_.ret = mail::Ret::headers;

@@ -14,7 +14,8 @@
 
 namespace veredus::smtp {
 
-enum class BareLf : uint8_t { normalize, reject };
+// Lines that end in a bare LF are mended, and the owner may want to hear of it; or whoever sends one is refused.
+enum class BareLf : uint8_t { normalize, note, reject };
 
 struct Limits {
     std::string hostname;                   // in the greeting and EHLO
@@ -28,7 +29,8 @@ struct Limits {
     bool helo_required = false;
     bool disable_vrfy = true;
     bool strict_envelopes = false;
-    BareLf bare_lf = BareLf::normalize;     // mail with line ends that are no CRLF: mended, or refused after the dot
+    BareLf bare_lf = BareLf::normalize;
+    int bare_lf_code = 550;                 // of reject
     bool strict_groups = true;              // a command that must end its group but does not: 554 and close (RFC 2920 §3.1)
     // What EHLO announces; off rows are also not understood.
     bool pipelining = true, eight_bit = true, enhanced_codes = true;
@@ -36,6 +38,7 @@ struct Limits {
     bool require_tls = false;               // 530 for anything but EHLO, STARTTLS, NOOP, QUIT in clear
     bool auth_in_clear = false;             // else AUTH is neither announced nor taken before TLS (RFC 4954 §4)
     bool auth = false, smtputf8 = false, dsn = false, chunking = false;
+    bool requiretls = false;                // announced and taken under TLS only (RFC 8689 §2)
     std::string auth_mechanisms;            // "PLAIN LOGIN"
 };
 
@@ -65,6 +68,9 @@ public:
     virtual Outcome vrfy(std::string_view) { return Reply{252, "2.0.0", "Cannot VRFY user, but will accept message and attempt delivery"}; }
     virtual Outcome auth(std::string_view mechanism, std::string_view initial) { (void)mechanism, (void)initial; return Reply{502, "5.5.1", "AUTH not available"}; }
     virtual Outcome auth_response(std::string_view line) { (void)line; return Reply{501, "5.5.2", "no AUTH in progress"}; }   // a 334 Reply goes on
+    virtual void bare_newline(std::string_view where) { (void)where; }            // once per session, with BareLf::note or reject; where: a verb, or "DATA content"
+    // What follows the text of a 4xx or 5xx reply on its last line, or, from a '\n' on, on further ones; empty: nothing.
+    virtual std::string footer(const Reply& reply) { (void)reply; return {}; }
     virtual void auth_cancelled() {}                                              // "*": the exchange is over (RFC 4954 §4)
     virtual std::string auth_mechanisms() const { return {}; }                    // for this client and now; empty: those of Limits
     virtual Outcome etrn(std::string_view) { return Reply{502, "5.5.1", "ETRN not available"}; }
@@ -130,6 +136,8 @@ private:
     void take(Outcome outcome, std::string& out);
     void settle(const Reply& reply, std::string& out);
     void say(const Reply& reply, std::string& out);
+    void speak(const Reply& reply, std::string& out) const;
+    Reply bare_newline(std::string_view where);
     void forget_transaction();
     bool blocked() const { return pending_ || closing_ || want_tls_; }
     Wants wants() const;
@@ -149,7 +157,7 @@ private:
     Waiting waiting_ = Waiting::nothing;
     std::size_t verb_ = unknown_verb;                      // the row that the next reply belongs to
     bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false, want_tls_ = false,
-         content_open_ = false, skipping_ = false, rcpt_refused_ = false;
+         content_open_ = false, skipping_ = false, rcpt_refused_ = false, bare_told_ = false;
     unsigned errors_ = 0, junk_ = 0;
     Count counts_[verb_count];
 };

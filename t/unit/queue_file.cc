@@ -30,6 +30,7 @@ mail::Envelope full_envelope()
     e.auth_user = "alice";
     e.uid = 1000;
     e.filtered = true;
+    e.tls = mail::TlsNeed::required;
     return e;
 }
 
@@ -42,7 +43,7 @@ bool same(const mail::Envelope& a, const mail::Envelope& b)
     }
     return a.sender == b.sender && a.body == b.body && a.smtputf8 == b.smtputf8 && a.ret == b.ret && a.envid == b.envid &&
            a.origin == b.origin && a.arrival_us == b.arrival_us && a.client_name == b.client_name && a.client_address == b.client_address &&
-           a.helo == b.helo && a.protocol == b.protocol && a.auth_user == b.auth_user && a.uid == b.uid && a.filtered == b.filtered && a.hold == b.hold;
+           a.helo == b.helo && a.protocol == b.protocol && a.auth_user == b.auth_user && a.uid == b.uid && a.filtered == b.filtered && a.hold == b.hold && a.tls == b.tls;
 }
 
 constexpr std::string_view header = "Subject: x\r\nFrom: a@b\r\n";

@@ -701,11 +701,67 @@ TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
     values.set_for_test("queue_minfree", "7");
     values.set_for_test("smtpd_helo_required", "yes");
     s = reception::read_settings(values, "smtpd");
-    CHECK_FALSE(s.limits.pipelining);
-    CHECK_FALSE(s.limits.eight_bit);
-    CHECK(s.limits.enhanced_codes);
+    values.set_for_test("smtpd_discard_ehlo_keyword_address_maps", "inline:{192.0.2.1=chunking, 192.0.2.2=}");
+    values.set_for_test("smtpd_forbid_bare_newline", "reject");
+    values.set_for_test("smtpd_forbid_bare_newline_exclusions", "192.0.2.3");
+    const auto no_file = [](const std::string& path) { return fail(path); };
+    s = reception::read_settings(values, "smtpd");
+    reception::read_tables(s, values, "smtpd", no_file);
+    const auto base = std::make_shared<const Settings>(s);
+    Variants variants;
+    const auto at = [&](const char* ip) { return variants.find(base, *net::Address::parse_ip(ip, 25)); };
+    const auto words = [&](const char* ip) {
+        const smtp::Limits& l = at(ip)->limits;
+        return cat(l.pipelining ? "pipelining " : "", l.eight_bit ? "8bit " : "", l.chunking ? "chunking " : "", l.bare_lf == smtp::BareLf::reject ? "strict" : "lenient");
+    };
+    CHECK(words("192.0.2.9") == "chunking strict");
+    CHECK(words("192.0.2.1") == "pipelining 8bit strict");
+    CHECK(words("192.0.2.2") == "pipelining 8bit chunking strict");
+    CHECK(words("192.0.2.3") == "chunking lenient");
+    CHECK(at("192.0.2.9").get() == at("192.0.2.10").get());
+    CHECK(at("192.0.2.2").get() == base.get());
+    CHECK(at("192.0.2.9")->limits.enhanced_codes);
+    CHECK(unknown_keywords({"PIPELINING", "size", "dancing"}) == std::vector<std::string>{"dancing"});
     CHECK(s.min_free == 7);
     CHECK(s.limits.helo_required);
+}
+
+TEST_CASE("refusals end in the administrator's footer, from its table or the common one", "[smtpd]")
+{
+    Desk desk;
+    auto values = conf::Values::defaults();
+    values.set_for_test("smtpd_reject_footer", "\\c. Call 555 and say \"$client_address\", ${nothing?no}${nothing:yes}\\nor write to $server_name about <$helo_name>");
+    values.set_for_test("smtpd_reject_footer_maps", "pcre:/footers");
+    read_tables(*desk.settings, values, "smtpd", [](const std::string&) { return Result<std::string>("/^500 5.5.2 / footer of $$recipient$$client_port\n"); });
+    desk.sessions->set_settings(desk.settings);
+    Peer peer(desk);
+    peer.talk("", 1);
+    CHECK(peer.talk("EHLO e\x01vil\r\n", 1) == "500-5.5.2 Error: bad syntax\r\n500 5.5.2 footer of 4321\r\n");
+    peer.talk("EHLO me\r\n", 1);
+    CHECK(peer.talk("MAIL FROM:<a@x.org>\r\nRCPT TO:<nobody@here.example>\r\n", 2).ends_with(
+        "in local recipient table. Call 555 and say \"192.0.2.7\", yes\r\n550 5.1.1 or write to mx.example.org about <me>\r\n"));
+    CHECK(desk.logged("User unknown in local recipient table; from="));      // the log has the reply alone
+}
+
+TEST_CASE("what RFC 8689 says of TLS reaches the envelope", "[smtpd][rfc8689-4.1]")
+{
+    Desk desk;
+    Peer peer(desk);
+    peer.talk("", 1);
+    for (const char* field : {"TLS-Required: No", "TLS-Required: maybe", "X: y"}) {
+        peer.talk("HELO x\r\n", 1);
+        CHECK(codes(peer.talk(envelope, 3)) == "250 250 354");
+        CHECK(codes(peer.talk(cat(field, "\r\n\r\nhi\r\n.\r\n"), 1)) == "250");
+    }
+    REQUIRE(desk.queued.size() == 3);
+    const auto wish = [&](std::size_t i) {
+        const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+        const Fd file = *desk.disk.open_read(dir, desk.queued[i]);
+        return queue::read_mail_file(desk.disk, file, true)->envelope.tls;
+    };
+    CHECK(wish(0) == mail::TlsNeed::waived);
+    CHECK(wish(1) == mail::TlsNeed::unset);
+    CHECK(wish(2) == mail::TlsNeed::unset);
 }
 
 namespace {

@@ -42,6 +42,9 @@ public:
         return say("end", {250, "2.0.0", "Ok: queued"});
     }
     void refused(const Reply& r) override { append(refusals, r.code, ' '); }
+    std::string bare_told, foot;
+    void bare_newline(std::string_view where) override { append(bare_told, where, ';'); }
+    std::string footer(const Reply&) override { return foot; }
     void reset() override
     {
         ++resets;
@@ -242,7 +245,69 @@ TEST_CASE("mail with bare line ends is mended, or refused when the owner says so
     Talk u;
     u.limit.bare_lf = BareLf::reject;
     CHECK(codes(u.run(in)) == "220 250 250 250 354 550");
+    CHECK(u.out.find("550 5.5.2 mx.example.org Error: bare <LF> received\r\n") != std::string::npos);
     CHECK(u.policy.queued.empty());
+    CHECK(u.policy.bare_told == "DATA content;");
+    Talk noted;
+    noted.limit.bare_lf = BareLf::note;
+    CHECK(codes(noted.run(in)) == "220 250 250 250 354 250");
+    CHECK(noted.policy.bare_told == "DATA content;");
+    CHECK(noted.policy.queued == t.policy.queued);
+    // A CR alone is no line end to anybody: mended, never refused.
+    Talk cr;
+    cr.limit.bare_lf = BareLf::reject;
+    CHECK(codes(cr.run("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\na\rb\r\n.\r\n", 1)) == "220 250 250 250 354 250");
+    CHECK(cr.policy.queued == " -> a@b: a b\r\n\n");
+}
+
+TEST_CASE("a command that ends in a bare LF is one, is noted, or ends the conversation", "[smtp][rfc5321-2.3.8]")
+{
+    CHECK(talk("HELO x\nNOOP\n") == "220 250 250");
+    Talk noted;
+    noted.limit.bare_lf = BareLf::note;
+    CHECK(codes(noted.run("HELO x\r\nNOOP\nNOOP\n")) == "220 250 250 250");
+    CHECK(noted.policy.bare_told == "HELO;");      // once
+    Talk refused;
+    refused.limit.bare_lf = BareLf::reject;
+    refused.limit.bare_lf_code = 450;
+    CHECK(codes(refused.run("HELO x\r\nNOOP\nNOOP\r\n")) == "220 250 450");
+    CHECK(refused.out.ends_with("450 4.5.2 mx.example.org Error: bare <LF> received\r\n"));
+    CHECK(refused.wants == Server::Wants::close);
+}
+
+TEST_CASE("a footer follows refusals and nothing else", "[smtp]")
+{
+    Talk t;
+    t.policy.foot = "\nAsk\x07 us";
+    t.run("HELO x\r\nFOO\r\n");
+    CHECK(t.out == "220 mx.example.org ESMTP\r\n250 mx.example.org\r\n500-5.5.2 Error: command not recognized\r\n500 5.5.2 Ask? us\r\n");
+    Talk u;
+    u.policy.foot = ". Ask us";
+    u.run("FOO\r\n");
+    CHECK(u.out.ends_with("500 5.5.2 Error: command not recognized. Ask us\r\n"));
+}
+
+TEST_CASE("REQUIRETLS is announced and taken under TLS only, without a value", "[smtp][rfc8689-2]")
+{
+    Policy policy;
+    Limits l = limits();
+    l.requiretls = l.starttls = true;
+    Server server(policy, l);
+    std::string out;
+    server.feed("EHLO x\r\nMAIL FROM:<a@b> REQUIRETLS\r\n", out);
+    CHECK(out.find("250 REQUIRETLS\r\n") == std::string::npos);
+    CHECK(codes(out) == "250 555");
+    CHECK(server.feed("STARTTLS\r\n", out) == Server::Wants::starttls);
+    server.tls_started();
+    out.clear();
+    server.feed("EHLO x\r\nMAIL FROM:<a@b> REQUIRETLS=1\r\n", out);
+    CHECK(out.find("250 REQUIRETLS\r\n") != std::string::npos);
+    CHECK(codes(out) == "250 501");
+    server.feed("MAIL FROM:<a@b> REQUIRETLS\r\n", out);
+    CHECK(codes(out) == "250 501 250");
+    CHECK(server.envelope().tls == mail::TlsNeed::required);
+    server.feed("RSET\r\nMAIL FROM:<a@b>\r\n", out);
+    CHECK(server.envelope().tls == mail::TlsNeed::unset);
 }
 
 TEST_CASE("a command that must end its group and does not ends the conversation", "[smtp][rfc2920-3.1]")

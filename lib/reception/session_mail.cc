@@ -1,0 +1,161 @@
+// A session's mail: draft, content, and its way into the queue.
+#include "lib/reception/session_mail.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::reception {
+
+namespace {
+
+using smtp::Outcome;
+using smtp::Pending;
+using smtp::Reply;
+
+constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
+
+bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
+
+}  // namespace
+
+Reply storage_reply(const Error& error)
+{
+    if (is_full(error)) return {452, "4.3.1", "Insufficient system storage"};
+    return {451, "4.3.0", "Error: queue file write error"};
+}
+
+Outcome Session::open_draft()
+{
+    auto draft = house_.parts_.intake.create();
+    if (!draft) {
+        log::error("no queue file: ", draft.error().text);
+        return judged("DATA", storage_reply(draft.error()));
+    }
+    mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
+    if (settings_->checks) {
+        const mail::Envelope& envelope = engine_.envelope();
+        queue::CheckedMail about{mail_->draft.id(), client_.label(), envelope.sender.text(), {}, std::string(engine_.protocol()), std::string(engine_.helo_name())};
+        if (!envelope.recipients.empty()) about.recipient = envelope.recipients.back().address.text();
+        mail_->check = std::make_unique<queue::ContentCheck>(settings_->checks, std::move(about));
+    }
+    const std::string who = user().empty() ? std::string() : cat(", sasl_method=", login_->method, ", sasl_username=", printable(login_->name, 255));
+    log::info(mail_->draft.id(), ": client=", client_.label(), who);
+    return Reply{354, "", ""};
+}
+
+bool Session::content(std::string_view bytes)
+{
+    Mail& m = *mail_;
+    if (m.trouble) return false;
+    if (m.cutter.done()) return m.body(bytes);
+    bytes = m.cutter.feed(bytes);
+    if (!m.cutter.done()) return true;
+    m.begin_body();
+    return m.body(m.cutter.take_body_start()) && m.body(bytes);
+}
+
+Outcome Session::end_of_data(const Content& facts, mail::Envelope&& envelope)
+{
+    judged_to_ = {};
+    Outcome outcome = mail_->trouble ? Outcome(Reply{250, "", ""}) : judged("END-OF-MESSAGE", house_.parts_.policy.end_of_data(*this, envelope, facts.size));
+    if (std::holds_alternative<Pending>(outcome)) {
+        after_ = [this, facts, envelope = std::move(envelope)]() mutable { return queue_mail(facts, std::move(envelope)); };
+        return outcome;
+    }
+    if (std::get<Reply>(outcome).positive()) return queue_mail(facts, std::move(envelope));
+    mail_.reset();
+    return outcome;
+}
+
+Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
+{
+    Mail& m = *mail_;
+    const std::string id = m.draft.id();
+    const auto give_up = [&](const Reply& reply) {
+        log_reject("END-OF-MESSAGE", reply);
+        mail_.reset();
+        return reply;
+    };
+    const bool in_header = !m.cutter.done();
+    m.cutter.finish();
+    if (in_header) {
+        m.begin_body();
+        m.body(m.cutter.take_body_start());
+    }
+    m.end_body();
+    if (m.trouble) {
+        log::error(id, ": ", m.trouble->text);
+        return give_up(storage_reply(*m.trouble));
+    }
+    if (m.cutter.too_long()) return give_up({552, "5.3.4", "Error: message header too big"});
+    mail::HeaderBlock header = mail::HeaderBlock::parse(m.header);
+    const mail::Field* message_id = header.find("Message-ID");
+    log::info(id, ": message-id=", message_id ? printable(message_id->unfolded(), 500) : std::string("<>"));
+
+    Talk spoken = talk();
+    if (settings_->tls_in_received && stream_.tls()) spoken.tls = stream_.tls()->summary();
+    spoken.hide_client = !settings_->client_in_received && client_.origin == mail::Origin::authenticated;
+    envelope.arrival_us = house_.parts_.clock.wall_us();
+    envelope.origin = client_.origin;
+    envelope.client_name = client_.name;
+    envelope.client_address = client_.address.is_ip() ? client_.address.ip() : std::string("unknown");
+    envelope.helo = printable(spoken.helo, 255);
+    envelope.protocol = spoken.protocol;
+    if (facts.eight_bit) envelope.body = mail::Body::eight_bit;
+    // RFC 8689 §4.1: the field counts only when the parameter does not say the opposite.
+    const mail::Field* wish = header.find("TLS-Required");
+    if (wish && envelope.tls == mail::TlsNeed::unset && iequals(trim(wish->unfolded()), "No")) envelope.tls = mail::TlsNeed::waived;
+    m.draft.note(facts.leading_dot, facts.eight_bit);
+    const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
+    queue::InspectSettings inspect_settings;
+    inspect_settings.hopcount_limit = settings_->hops;
+    inspect_settings.myhostname = settings_->limits.hostname;
+    inspect_settings.myorigin = settings_->myorigin;
+    auto chain = house_.parts_.policy.inspectors(*this, id);
+    chain.insert(chain.begin(), queue::hop_count(inspect_settings));
+    using Kind = queue::Decision::Kind;
+    queue::Decision decision = queue::inspect(chain, header, envelope);
+    if (decision.kind == Kind::reject) return give_up({decision.code, decision.enhanced, decision.text});
+    if (decision.kind == Kind::discard) log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
+    header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only, envelope.arrival_us));
+    envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
+    if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
+    envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    if (m.draft.eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
+    if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
+        mail_.reset();
+        return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};
+    }
+
+    m.committing = true;
+    judged_stage_ = nullptr;
+    auto reply = later();
+    auto committed = [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
+        if (!receipt) {
+            log::error(id, ": not queued: ", receipt.error().text);
+            return reply(storage_reply(receipt.error()));
+        }
+        // Also when the peer has gone meanwhile: what is on disk is our duty.
+        queued(receipt->id());
+        reply({250, "2.0.0", cat("Ok: queued as ", receipt->id())});
+    };
+    queue::Intake& intake = house_.parts_.intake;
+    Rewriter* const rewriter = house_.parts_.rewriter;
+    if (!rewriter || !rewriter->wanted()) {
+        intake.commit(std::move(m.draft), header, envelope, std::move(committed));
+        return Pending{};
+    }
+    auto draft = std::make_shared<queue::Draft>(std::move(m.draft));     // shared: a std::function must be copyable
+    rewriter->run({std::move(header), std::move(envelope)}, [&intake, draft, id, reply, committed](Result<Rewriter::Mail> mail) {
+        if (mail) return intake.commit(std::move(*draft), mail->header, mail->envelope, committed);
+        log::warning(id, ": not queued: its addresses cannot be looked up: ", mail.error().text);
+        reply({451, "4.3.0", "Error: temporary lookup failure"});
+    });
+    return Pending{};
+}
+
+}  // namespace veredus::reception
