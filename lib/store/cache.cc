@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <vector>
 
 #include "lib/base/crc32c.h"
 #include "lib/base/random.h"
@@ -13,37 +14,86 @@ namespace veredus::store {
 
 namespace {
 
-constexpr std::string_view magic = "VEREDUS-CACHE-1\n";
-constexpr std::size_t head_size = 32;              // magic, UIDVALIDITY, zeros
-constexpr std::size_t record_size = 16;            // uid, size, CRC of the value, what, 3 of CRC of these
-constexpr std::size_t max_value = 1u << 20;
+constexpr std::string_view magic = "VEREDUS-CACHE-2\n";
+constexpr std::size_t head_size = 32;              // magic, UIDVALIDITY, version of the kept fields, zeros
+constexpr std::size_t record_size = 16;            // uid, size, CRC of the payload, kind, 3 of CRC of these
+constexpr std::size_t facts_size = 41;             // id, size, received, flags, four sizes
+constexpr std::size_t max_payload = 1u << 20;
+constexpr std::size_t max_preview = 4096;
 constexpr uint64_t max_file = uint64_t{1} << 32;
 constexpr uint64_t small_file = 256 * 1024;        // not worth a new one
 constexpr std::size_t block = 1u << 20;
+constexpr std::size_t much_pending = 256 * 1024;
+constexpr std::size_t least_ahead = 16 * 1024, most_ahead = 256 * 1024;
+constexpr uint64_t near = 64 * 1024;               // a gap that reading in order jumps over
+constexpr uint64_t pending_base = uint64_t{1} << 62;
+constexpr uint8_t fields_whole = 1;
 
-std::string head_of(uint32_t uidvalidity)
+}  // namespace
+
+std::string Cache::head_of(uint32_t uidvalidity)
 {
     std::string out(magic);
-    put(out, uidvalidity);
+    veredus::store::put(out, uidvalidity);
+    veredus::store::put(out, kept_fields_version());
     out.resize(head_size, '\0');
     return out;
 }
 
-// The number of a record: whose, what, how long; with a checksum of its own, so that a torn one is not followed.
-void put_record(std::string& out, uint32_t uid, Cached what, std::string_view value)
+// Whose, what, how long; with a checksum of its own, so that a torn one is not followed.
+void Cache::encode_record(std::string& out, uint32_t uid, Kind kind, std::string_view payload)
 {
     std::string head;
-    put(head, uid);
-    put(head, static_cast<uint32_t>(value.size()));
-    put(head, crc32c(0, value));
-    put(head, static_cast<uint8_t>(what));
+    veredus::store::put(head, uid);
+    veredus::store::put(head, static_cast<uint32_t>(payload.size()));
+    veredus::store::put(head, crc32c(0, payload));
+    veredus::store::put(head, static_cast<uint8_t>(kind));
     const uint32_t sum = crc32c(0, head);
     out += head;
     for (int i = 0; i < 3; ++i) out += static_cast<char>(sum >> (8 * i));
-    out += value;
+    out += payload;
+}
+
+namespace {
+
+std::string encode_facts(uint64_t id, const Facts& facts)
+{
+    std::string out;
+    out.reserve(facts_size + facts.envelope.size() + facts.body.size() + facts.body_structure.size() + facts.fields.size());
+    put(out, id);
+    put(out, facts.size);
+    put(out, facts.received);
+    put(out, static_cast<uint8_t>(facts.fields_whole ? fields_whole : 0));
+    for (const auto text : {facts.envelope, facts.body, facts.body_structure, facts.fields}) put(out, static_cast<uint32_t>(text.size()));
+    for (const auto text : {facts.envelope, facts.body, facts.body_structure, facts.fields}) out += text;
+    return out;
+}
+
+std::optional<Facts> decode_facts(std::string_view payload, uint64_t id)
+{
+    Taker in(payload);
+    if (in.take<uint64_t>() != id) return std::nullopt;
+    Facts out;
+    out.size = in.take<uint64_t>();
+    out.received = in.take<int64_t>();
+    out.fields_whole = in.take<uint8_t>() & fields_whole;
+    uint32_t sizes[4];
+    for (auto& size : sizes) size = in.take<uint32_t>();
+    out.envelope = in.take_text(sizes[0]);
+    out.body = in.take_text(sizes[1]);
+    out.body_structure = in.take_text(sizes[2]);
+    out.fields = in.take_text(sizes[3]);
+    if (!in.whole()) return std::nullopt;
+    return out;
 }
 
 }  // namespace
+
+void Cache::encode(std::string& out, uint32_t uid, uint64_t id, const Facts& facts)
+{
+    const std::string payload = encode_facts(id, facts);
+    if (payload.size() <= max_payload) encode_record(out, uid, Kind::facts, payload);
+}
 
 Cache::Cache(disk::Disk& disk, disk::Directory dir, std::string name, uint32_t uidvalidity)
     : disk_(disk), dir_(std::move(dir)), name_(std::move(name)), uidvalidity_(uidvalidity)
@@ -57,150 +107,258 @@ Result<std::unique_ptr<Cache>> Cache::open(disk::Disk& disk, disk::Directory dir
     return cache;
 }
 
-void Cache::note(uint32_t uid, const Place& place)
+void Cache::note(Places& places, uint32_t uid, const Place& place)
 {
-    auto& places = places_[uid];
+    auto& mine = places[uid];
+    if (mine.offset) live_ -= record_size + mine.size;
     live_ += record_size + place.size;
-    const auto old = std::find_if(places.begin(), places.end(), [&](const Place& p) { return p.what == place.what; });
-    if (old == places.end()) {
-        places.push_back(place);
-        return;
-    }
-    live_ -= record_size + old->size;
-    *old = place;
+    mine = place;
+}
+
+void Cache::drop(Places& places, uint32_t uid)
+{
+    const auto found = places.find(uid);
+    if (found == places.end()) return;
+    live_ -= record_size + found->second.size;
+    places.erase(found);
+}
+
+void Cache::reset()
+{
+    facts_.clear();
+    previews_.clear();
+    pending_.clear();
+    facts_window_ = preview_window_ = Window();
+    live_ = 0;
+    read_to_ = head_size;
 }
 
 Result<void> Cache::load()
 {
-    auto file = disk_.open_read(dir_, name_);
-    if (!file && file.error().code == ENOENT) return start_anew("");
-    if (!file) return unexpected(std::move(file).error());
-    const std::string head = TRY(disk_.read(*file, 0, head_size));
-    const uint64_t size = TRY(disk_.size(*file));
-    if (head != head_of(uidvalidity_) || size > max_file) return start_anew("");
-    // Only the heads are looked at here; a value is checked when it is asked for.
+    reset();
+    for (int attempt = 0; attempt < 10; ++attempt) {
+        const auto before = disk_.stat(dir_, name_);
+        if (!before && before.error().code == ENOENT) return start_anew();
+        if (!before) return unexpected(before.error());
+        if (!before->regular) return fail_errno(cat(dir_.path, '/', name_, ": no regular file"), EINVAL);
+        auto file = TRY(disk_.open_append(dir_, name_, 0600));
+        const auto after = disk_.stat(dir_, name_);
+        if (!after || after->file != before->file) continue;
+        file_ = std::move(file);
+        file_id_ = after->file;
+        const std::string head = TRY(disk_.read(file_, 0, head_size));
+        if (head != head_of(uidvalidity_) || after->size > max_file) return start_anew();
+        return read_heads();
+    }
+    return fail_errno(cat(dir_.path, '/', name_, ": replaced again and again"), EAGAIN);
+}
+
+// False: no record, or not all of it is there.
+bool Cache::take_head(std::string_view head, uint64_t payload_at, uint64_t end)
+{
+    Taker in(head);
+    const auto uid = in.take<uint32_t>();
+    Place place;
+    place.offset = payload_at;
+    place.size = in.take<uint32_t>();
+    place.sum = in.take<uint32_t>();
+    const auto kind = static_cast<Kind>(in.take<uint8_t>());
+    const uint32_t sum = crc32c(0, head.substr(0, record_size - 3));
+    bool right = true;
+    for (int i = 0; i < 3; ++i) right = right && in.take<uint8_t>() == static_cast<uint8_t>(sum >> (8 * i));
+    if (!right || place.size > max_payload || payload_at + place.size > end) return false;
+    if (kind == Kind::facts) note(facts_, uid, place);
+    if (kind == Kind::preview) note(previews_, uid, place);
+    read_to_ = payload_at + place.size;
+    return true;
+}
+
+// From read_to_ on. Only the heads are looked at here; a payload is checked when it is asked for.
+Result<void> Cache::read_heads()
+{
+    const uint64_t size = TRY(disk_.size(file_));
     std::string bytes;
-    uint64_t from = head_size, at = head_size;
-    for (;;) {
-        if (at - from + record_size > bytes.size()) {
+    uint64_t from = read_to_;
+    while (read_to_ + record_size <= size) {
+        const uint64_t at = read_to_;
+        if (at < from || at - from + record_size > bytes.size()) {
             from = at;
-            bytes = TRY(disk_.read(*file, from, block));
+            bytes = TRY(disk_.read(file_, from, static_cast<std::size_t>(std::min<uint64_t>(block, size - from))));
             if (bytes.size() < record_size) break;
         }
-        const auto record = std::string_view(bytes).substr(static_cast<std::size_t>(at - from), record_size);
-        Taker in(record);
-        const auto uid = in.take<uint32_t>();
-        Place place;
-        place.size = in.take<uint32_t>();
-        place.sum = in.take<uint32_t>();
-        place.what = static_cast<Cached>(in.take<uint8_t>());
-        const uint32_t sum = crc32c(0, record.substr(0, record_size - 3));
-        bool right = true;
-        for (int i = 0; i < 3; ++i) right = right && in.take<uint8_t>() == static_cast<uint8_t>(sum >> (8 * i));
-        if (!right || place.size > max_value || at + record_size + place.size > size) break;
-        place.offset = at + record_size;
-        note(uid, place);
-        at += record_size + place.size;
-        if (at - from > bytes.size()) {
-            from = at;
-            bytes = TRY(disk_.read(*file, from, block));
-        }
-    }
-    auto writable = TRY(disk_.open_append(dir_, name_, 0600));
-    file_ = std::move(writable);
-    read_to_ = at;
-    // Behind a torn record nothing can be found any more, so that nothing must be written there.
-    if (at != size) {
-        if (auto cut_back = disk_.truncate(file_, at); !cut_back) return start_anew("");
+        if (!take_head(std::string_view(bytes).substr(static_cast<std::size_t>(at - from), record_size), at + record_size, size)) break;
     }
     return {};
 }
 
-Result<void> Cache::start_anew(const std::string& records)
+// What others added, in this file or in another one that took its name.
+Result<void> Cache::catch_up()
+{
+    const auto now = disk_.stat(dir_, name_);
+    if (!now && now.error().code != ENOENT) return unexpected(now.error());
+    if (now && now->file == file_id_ && now->size == read_to_) return {};
+    if (now && now->file == file_id_ && now->size > read_to_) return read_heads();
+    const std::string kept = std::move(pending_);
+    TRY(load());
+    pending_ = kept;
+    std::size_t at = 0;                                   // their places, once more
+    while (at + record_size <= kept.size()) {
+        const uint64_t file_end = read_to_;
+        if (!take_head(std::string_view(kept).substr(at, record_size), pending_base + at + record_size, pending_base + kept.size())) break;
+        at = static_cast<std::size_t>(read_to_ - pending_base);
+        read_to_ = file_end;
+    }
+    return {};
+}
+
+Result<void> Cache::start_anew()
+{
+    reset();
+    const std::string draft = cat(name_, '.', hex_upper(random_u64(), 16));
+    {
+        const Fd made = TRY(disk_.create(dir_, draft, 0600));
+        auto done = disk_.write(made, head_of(uidvalidity_));
+        if (done) done = disk_.rename(dir_, draft, dir_, name_);
+        if (!done) {
+            (void)disk_.unlink(dir_, draft);
+            return done;
+        }
+    }
+    file_ = TRY(disk_.open_append(dir_, name_, 0600));
+    const auto info = TRY(disk_.stat(dir_, name_));
+    file_id_ = info.file;
+    return {};
+}
+
+std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Window& window)
+{
+    const auto found = places.find(uid);
+    if (found == places.end()) return std::nullopt;
+    const Place place = found->second;
+    std::string_view bytes;
+    if (place.offset >= pending_base) {
+        bytes = std::string_view(pending_).substr(static_cast<std::size_t>(place.offset - pending_base), place.size);
+    } else {
+        if (place.offset < window.at || place.offset + place.size > window.at + window.bytes.size()) {
+            const bool in_order = place.offset >= window.next_at && place.offset < window.next_at + near;
+            window.ahead = in_order ? std::clamp(window.ahead * 2, least_ahead, most_ahead) : 0;
+            auto read = disk_.read(file_, place.offset, std::max<std::size_t>(place.size, window.ahead));
+            window.bytes = read ? std::move(*read) : std::string();
+            window.at = place.offset;
+        }
+        if (place.offset + place.size <= window.at + window.bytes.size())
+            bytes = std::string_view(window.bytes).substr(static_cast<std::size_t>(place.offset - window.at), place.size);
+        window.next_at = place.offset + place.size;
+    }
+    if (bytes.size() == place.size && crc32c(0, bytes) == place.sum) return bytes;
+    drop(places, uid);                                    // not what was written: made anew by whoever asked
+    return std::nullopt;
+}
+
+std::optional<Facts> Cache::get(uint32_t uid, uint64_t id)
+{
+    if (!facts_.contains(uid) && !catch_up()) reset();
+    const auto bytes = payload(facts_, uid, facts_window_);
+    auto out = bytes ? decode_facts(*bytes, id) : std::nullopt;
+    if (bytes && !out) drop(facts_, uid);
+    if (!out) return out;
+    if (const auto preview = payload(previews_, uid, preview_window_)) {
+        Taker in(*preview);
+        if (in.take<uint64_t>() == id && !in.ran_out()) out->preview = in.rest();
+    }
+    return out;
+}
+
+void Cache::put_record(uint32_t uid, Kind kind, std::string_view payload)
+{
+    if (payload.size() > max_payload || read_to_ + pending_.size() > max_file) return;
+    encode_record(pending_, uid, kind, payload);
+    const Place place{pending_base + pending_.size() - payload.size(), static_cast<uint32_t>(payload.size()), crc32c(0, payload)};
+    note(kind == Kind::facts ? facts_ : previews_, uid, place);
+}
+
+void Cache::put(uint32_t uid, uint64_t id, const Facts& facts) { put_record(uid, Kind::facts, encode_facts(id, facts)); }
+
+void Cache::put_preview(uint32_t uid, uint64_t id, std::string_view preview)
+{
+    std::string payload;
+    veredus::store::put(payload, id);
+    payload += preview;
+    if (preview.size() <= max_preview) put_record(uid, Kind::preview, payload);
+}
+
+void Cache::forget(uint32_t uid)
+{
+    drop(facts_, uid);
+    drop(previews_, uid);
+}
+
+void Cache::forget_if(const std::function<bool(uint32_t)>& is_gone)
+{
+    std::vector<uint32_t> gone;
+    for (const auto* places : {&facts_, &previews_})
+        for (const auto& [uid, place] : *places)
+            if (is_gone(uid)) gone.push_back(uid);
+    for (const uint32_t uid : gone) forget(uid);
+}
+
+bool Cache::wants_flush() const { return pending_.size() > much_pending; }
+
+Result<void> Cache::flush()
+{
+    facts_window_ = preview_window_ = Window();
+    const uint64_t whole = read_to_ + pending_.size();
+    if (whole > small_file && live_ * 2 < whole) return rewrite();
+    if (pending_.empty()) return {};
+    auto done = catch_up();
+    // What lies behind the last whole record now is torn for good, or of a writer whose loss costs him a second look.
+    if (done && TRY(disk_.size(file_)) > read_to_) done = disk_.truncate(file_, read_to_);
+    if (done) done = disk_.write(file_, pending_);
+    if (!done) {
+        reset();
+        (void)load();
+        return done;
+    }
+    std::string().swap(pending_);
+    return read_heads();                                  // ours are behind what others may have written in this moment
+}
+
+Result<void> Cache::rewrite()
 {
     const std::string draft = cat(name_, '.', hex_upper(random_u64(), 16));
-    Fd file = TRY(disk_.create(dir_, draft, 0600));
-    auto done = disk_.write(file, head_of(uidvalidity_) + records);
+    const Fd made = TRY(disk_.create(dir_, draft, 0600));
+    std::vector<uint32_t> uids;
+    uids.reserve(facts_.size());
+    for (const auto& [uid, place] : facts_) uids.push_back(uid);
+    std::sort(uids.begin(), uids.end());
+    std::string out = head_of(uidvalidity_);
+    Result<void> done;
+    for (const uint32_t uid : uids) {
+        if (const auto bytes = payload(facts_, uid, facts_window_)) encode_record(out, uid, Kind::facts, *bytes);
+        if (const auto bytes = payload(previews_, uid, preview_window_)) encode_record(out, uid, Kind::preview, *bytes);
+        if (out.size() < block) continue;
+        done = disk_.write(made, out);
+        out.clear();
+        if (!done) break;
+    }
+    if (done) done = disk_.write(made, out);
     if (done) done = disk_.rename(dir_, draft, dir_, name_);
     if (!done) {
         (void)disk_.unlink(dir_, draft);
         return done;
     }
-    file_ = std::move(file);
-    places_.clear();
-    pending_.clear();
-    live_ = 0;
-    read_to_ = head_size;
-    if (records.empty()) return {};
     return load();
 }
 
-std::optional<std::string> Cache::get(uint32_t uid, Cached what)
+Result<void> Cache::append(disk::Disk& disk, const disk::Directory& dir, const std::string& name, uint32_t uidvalidity, std::string_view records)
 {
-    const auto found = places_.find(uid);
-    if (found == places_.end()) return std::nullopt;
-    const auto place = std::find_if(found->second.begin(), found->second.end(), [&](const Place& p) { return p.what == what; });
-    if (place == found->second.end()) return std::nullopt;
-    std::string value;
-    if (place->offset >= read_to_) {
-        value = pending_.substr(static_cast<std::size_t>(place->offset - read_to_), place->size);
-    } else if (auto read = disk_.read(file_, place->offset, place->size)) {
-        value = std::move(*read);
-    }
-    if (value.size() == place->size && crc32c(0, value) == place->sum) return value;
-    live_ -= record_size + place->size;              // not what was written: made anew by whoever asked
-    found->second.erase(place);
-    return std::nullopt;
-}
-
-void Cache::put(uint32_t uid, Cached what, std::string_view value)
-{
-    if (value.size() > max_value) return;
-    put_record(pending_, uid, what, value);
-    note(uid, {read_to_ + pending_.size() - value.size(), static_cast<uint32_t>(value.size()), crc32c(0, value), what});
-}
-
-void Cache::forget(uint32_t uid)
-{
-    const auto found = places_.find(uid);
-    if (found == places_.end()) return;
-    for (const Place& p : found->second) live_ -= record_size + p.size;
-    places_.erase(found);
-}
-
-Result<void> Cache::flush()
-{
-    const uint64_t whole = read_to_ + pending_.size();
-    if (whole > small_file && live_ * 2 < whole) {
-        std::string records;
-        std::vector<std::pair<uint32_t, Cached>> all;
-        for (const auto& [uid, places] : places_)
-            for (const Place& p : places) all.emplace_back(uid, p.what);
-        std::sort(all.begin(), all.end());
-        for (const auto& [uid, what] : all)
-            if (const auto value = get(uid, what)) put_record(records, uid, what, *value);
-        return start_anew(records);
-    }
-    if (pending_.empty()) return {};
-    // Another process may have written or replaced the file: what it is now is not what our places mean.
-    const uint64_t size = TRY(disk_.size(file_));
-    if (size != read_to_) {
-        pending_.clear();
-        places_.clear();
-        live_ = 0;
-        return load();
-    }
-    if (auto written = disk_.write(file_, pending_); !written) {
-        (void)disk_.truncate(file_, read_to_);
-        pending_.clear();
-        places_.clear();
-        live_ = 0;
-        (void)load();
-        return written;
-    }
-    read_to_ += pending_.size();
-    pending_.clear();
-    return {};
+    const auto info = disk.stat(dir, name);
+    if (!info && info.error().code == ENOENT) return {};
+    if (!info) return unexpected(info.error());
+    if (!info->regular || info->size + records.size() > max_file) return {};
+    const Fd file = TRY(disk.open_append(dir, name, 0600));
+    if (TRY(disk.read(file, 0, head_size)) != head_of(uidvalidity)) return {};
+    return disk.write(file, records);
 }
 
 }  // namespace veredus::store

@@ -36,6 +36,31 @@ std::vector<std::string> keywords_of(const UidTable& table, const Message& m)
     return out;
 }
 
+Counts counts_of(const UidTable& table)
+{
+    Counts out;
+    out.messages = static_cast<uint32_t>(table.messages().size());
+    for (const Message& m : table.messages()) {
+        out.unseen += !(m.flags & seen);
+        out.deleted += (m.flags & deleted) != 0;
+    }
+    return out;
+}
+
+Result<uint64_t> total_size(Folder& folder)
+{
+    std::vector<uint32_t> uids;
+    uids.reserve(folder.table().messages().size());
+    for (const Message& m : folder.table().messages()) uids.push_back(m.uid);
+    uint64_t out = 0;
+    for (const uint32_t uid : uids) {
+        const auto one = folder.size(uid);
+        if (one) out += *one;
+        else if (one.error().code != ENOENT) return unexpected(one.error());
+    }
+    return out;
+}
+
 Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t>& uids, const FlagChange& wanted)
 {
     auto begun = TRY(log.begin());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/store/facts.h"
 #include "lib/store/uid_table.h"
 #include "lib/store/wire_reader.h"
 
@@ -60,6 +61,11 @@ public:
     virtual Result<std::unique_ptr<WireReader>> open(uint32_t uid) = 0;
     virtual Result<uint64_t> size(uint32_t uid) = 0;          // RFC822.SIZE
     virtual Result<int64_t> received(uint32_t uid) = 0;       // INTERNALDATE, seconds
+    // From the cache, or made now by one pass over the mail, which the cache keeps. It lives until the next call of any kind. Ascending
+    // UIDs are read many at a time. Errors as of open().
+    virtual Result<const Facts*> facts(uint32_t uid) = 0;
+    // What Facts::preview will say of it; for who made one.
+    virtual void keep_preview(uint32_t uid, std::string_view preview) = 0;
     // Durable when they return. UIDs that are not there are passed over. On an error of append, copy or move nothing happened.
     virtual Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) = 0;
     virtual Result<std::unique_ptr<Draft>> draft() = 0;
@@ -79,6 +85,12 @@ class UidLog;
 Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t>& uids, const FlagChange& change);
 // copy() for folders of different kinds: reads and writes each mail.
 Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint32_t>& uids, Folder& to);
+// RFC 9051 §6.3.11 STATUS; RFC 8438 SIZE.
+struct Counts {
+    uint32_t messages = 0, unseen = 0, deleted = 0;
+};
+Counts counts_of(const UidTable& table);
+Result<uint64_t> total_size(Folder& folder);          // of those that are still there
 // The keywords of a message by name.
 std::vector<std::string> keywords_of(const UidTable& table, const Message& m);
 

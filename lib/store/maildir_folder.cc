@@ -106,11 +106,14 @@ public:
         ends_.feed(wire, out_);
         return put_out();
     }
+    // After finish(); without INTERNALDATE.
+    const Facts& facts() const { return maker_.facts(); }
     Result<void> finish(int64_t received)
     {
         out_.clear();
         ends_.finish(out_);
         TRY(put_out());
+        maker_.finish();
         struct stat st {};
         if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", tmp_.path, '/', file_name_));
         name_.device = st.st_dev;
@@ -134,6 +137,7 @@ private:
         to_wire(out_, cr, wire_);
         last_cr_ = cr;
         sizes_.wire += wire_.size();
+        maker_.feed(out_);
         return disk().write(file_, out_);
     }
     const disk::Directory& tmp_;
@@ -141,6 +145,7 @@ private:
     std::string file_name_, out_, wire_;
     Fd file_;
     LineEnds ends_;
+    FactsMaker maker_;
     Sizes sizes_;
     bool last_cr_ = false;
 };
@@ -168,6 +173,7 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
     auto tmp = TRY(make_beneath(dir, "tmp"));
     auto index = TRY(make_beneath(dir, ".veredus"));
     std::unique_ptr<MaildirFolder> folder(new MaildirFolder(std::move(dir), std::move(cur), std::move(fresh), std::move(tmp)));
+    folder->facts_ = std::make_unique<FolderFacts>(TRY(open_beneath(index, ".")), "cache");
     MaildirFolder* self = folder.get();
     folder->log_ = TRY(UidLog::open(disk(), std::move(index), "uidlog", [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
     return folder;
@@ -407,6 +413,7 @@ Result<uint64_t> MaildirFolder::size(uint32_t uid)
     const NamedSizes named = named_sizes(table().name(*m));
     if (named.stored && named.wire && *named.wire >= *named.stored && *named.wire <= 2 * *named.stored) return uint64_t{*named.wire};
     if (const auto known = sizes_.find(uid); known != sizes_.end()) return uint64_t{known->second};
+    if (const Facts* known = facts_->known(table(), uid)) return uint64_t{known->size};
     auto reader = TRY(open(uid));
     const uint64_t size = TRY(reader->size());
     sizes_[uid] = size;
@@ -419,6 +426,7 @@ Result<int64_t> MaildirFolder::received(uint32_t uid)
     if (!m) return fail_errno(cat(dir_.path, ": message ", uid), ENOENT);
     if (m->received != unknown_time) return int64_t{m->received};
     if (const auto known = dates_.find(uid); known != dates_.end()) return int64_t{known->second};
+    if (const Facts* known = facts_->known(table(), uid); known && known->received != unknown_time) return int64_t{known->received};
     auto info = disk().stat(folder_of(*m), std::string(table().name(*m)));
     if (!info && info.error().code == ENOENT) {
         const Fd file = TRY(open_file(uid));              // finds its new name
@@ -477,6 +485,12 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
         return unexpected(std::move(done).error());
     }
     pending_ = true;
+    for (std::size_t i = 0; i < mails.size(); ++i) {
+        if (!mails[i].draft) continue;
+        Facts facts = mails[i].draft->facts();
+        facts.received = mails[i].message.received;
+        facts_->put(table(), uids[i], facts);
+    }
     return uids;
 }
 
@@ -549,7 +563,10 @@ Result<std::vector<Copied>> MaildirFolder::copy(const std::vector<uint32_t>& uid
         if (code == EXDEV || code == EPERM || code == EMLINK || code == EOPNOTSUPP || code == ENOENT) return copy_by_reading(*this, uids, target);
         return unexpected(std::move(made).error());
     }
-    for (std::size_t i = 0; i < copied.size(); ++i) copied[i].to = (*made)[i];
+    for (std::size_t i = 0; i < copied.size(); ++i) {
+        copied[i].to = (*made)[i];
+        if (const Facts* known = to == this ? nullptr : facts_->known(table(), copied[i].from)) to->facts_->put(to->table(), copied[i].to, *known);
+    }
     return copied;
 }
 
@@ -590,6 +607,7 @@ Result<std::vector<uint32_t>> MaildirFolder::expunge(const std::vector<uint32_t>
     change.vanish(to_ranges(gone));
     TRY(change.commit());
     for (const uint32_t uid : gone) sizes_.erase(uid), dates_.erase(uid);
+    facts_->forget(gone);
     TRY(log_->sync());
     return gone;
 }
@@ -617,6 +635,7 @@ Result<void> MaildirFolder::write_keywords()
 // by link, sync, unlink: deliveries sync new/ all the time, and a rename could lose the one name before the other is safe.
 Result<void> MaildirFolder::apply()
 {
+    facts_->flush();
     if (!pending_) return {};
     auto change = TRY(begin());
     TRY(write_keywords());

@@ -9,6 +9,7 @@
 
 #include "lib/disk/disk.h"
 #include "lib/store/folder.h"
+#include "lib/store/folder_facts.h"
 #include "lib/store/uid_log.h"
 
 namespace veredus::store {
@@ -25,6 +26,8 @@ public:
     Result<std::unique_ptr<WireReader>> open(uint32_t uid) override;
     Result<uint64_t> size(uint32_t uid) override;
     Result<int64_t> received(uint32_t uid) override;
+    Result<const Facts*> facts(uint32_t uid) override { return facts_->get(*this, uid); }
+    void keep_preview(uint32_t uid, std::string_view preview) override { facts_->keep_preview(*this, uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
     Result<std::unique_ptr<Draft>> draft() override;
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
@@ -58,6 +61,7 @@ private:
 
     disk::Directory dir_, cur_, new_, tmp_;
     std::unique_ptr<UidLog> log_;
+    std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell
     std::unordered_map<uint32_t, int64_t> dates_;
     bool pending_ = true;                                 // some names do not say what the log says

@@ -17,6 +17,7 @@
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/mail/date.h"
+#include "lib/store/beneath.h"
 #include "lib/store/bytes.h"
 #include "lib/store/content.h"
 
@@ -236,6 +237,7 @@ Result<std::unique_ptr<MboxFolder>> MboxFolder::open(MboxPlace place, disk::Dire
     if (!again) return fail_errno(cat("open ", index.path));
     disk::Directory log_dir{std::move(again), index.path};
     std::unique_ptr<MboxFolder> folder(new MboxFolder(std::move(place), std::move(index)));
+    folder->facts_ = std::make_unique<FolderFacts>(TRY(open_beneath(folder->index_, ".")), folder->place_.log_name + ".cache");
     MboxFolder* self = folder.get();
     folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), folder->place_.log_name, [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
     return folder;
@@ -477,7 +479,8 @@ void MboxFolder::add_pieces(std::vector<Piece>& out, const MboxMail& mail, const
 
 Result<void> MboxFolder::apply()
 {
-    if (!pending_) return {};
+    facts_->flush();
+    if (!pending_) return log_->wants_compaction() ? log_->compact() : Result<void>();
     Locked file = TRY(Locked::take(place_, Locked::For::writing));
     (void)TRY(synchronize(file));
     std::map<std::size_t, MboxStatus> wanted;
@@ -493,6 +496,7 @@ Result<void> MboxFolder::apply()
     TRY(rewrite(file, pieces));
     (void)TRY(synchronize(file));
     pending_ = false;
+    if (log_->wants_compaction()) return log_->compact();
     return log_->sync();
 }
 
@@ -521,6 +525,7 @@ Result<std::vector<uint32_t>> MboxFolder::expunge(const std::vector<uint32_t>& u
         TRY(begun->commit());
     }
     (void)TRY(synchronize(file));
+    facts_->forget(gone);
     TRY(log_->sync());
     return gone;
 }

@@ -11,6 +11,7 @@
 
 #include "lib/disk/disk.h"
 #include "lib/store/folder.h"
+#include "lib/store/folder_facts.h"
 #include "lib/store/mbox.h"
 #include "lib/store/mbox_reader.h"
 #include "lib/store/uid_log.h"
@@ -35,6 +36,8 @@ public:
     Result<std::unique_ptr<WireReader>> open(uint32_t uid) override;
     Result<uint64_t> size(uint32_t uid) override;
     Result<int64_t> received(uint32_t uid) override;
+    Result<const Facts*> facts(uint32_t uid) override { return facts_->get(*this, uid); }
+    void keep_preview(uint32_t uid, std::string_view preview) override { facts_->keep_preview(*this, uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
     Result<std::unique_ptr<Draft>> draft() override;
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
@@ -71,6 +74,7 @@ private:
     MboxPlace place_;
     disk::Directory index_;
     std::unique_ptr<UidLog> log_;
+    std::unique_ptr<FolderFacts> facts_;
     Stamp stamp_;                                      // inode 0: nothing was read yet
     bool settled_ = false;                             // the file was old enough when it was read
     std::vector<MboxMail> mails_;                      // in the file's order

@@ -246,7 +246,7 @@ private:
 
     Result<void> forget(const std::string& log)
     {
-        for (const char* tail : {"", ".tail"})
+        for (const char* tail : {"", ".tail", ".cache"})
             if (auto done = disk().unlink(index_, log + tail); !done && done.error().code != ENOENT) return done;
         return disk().sync(index_);
     }
@@ -257,7 +257,7 @@ private:
         const std::vector<std::string> names = TRY(disk().list(index_));
         const std::string source = log_of(from), target = log_of(to);
         for (const auto& name : names) {
-            const bool own = name == source || name == source + ".tail";
+            const bool own = name == source || name == source + ".tail" || name == source + ".cache";
             if (!own && !name.starts_with(source + "%2F")) continue;
             TRY(disk().rename(index_, name, index_, target + name.substr(source.size())));
         }

@@ -26,11 +26,12 @@ public:
     // At most `size` bytes from `offset` of the wire form; fewer at the end only.
     Result<std::string> read(uint64_t offset, std::size_t size);
     uint64_t stored_size() const { return stored_; }
+    // Bytes as they are stored, with the file's own line ends.
+    Result<std::string> stored(uint64_t offset, std::size_t size) const;
     int file() const { return file_.get(); }
 
 private:
     static constexpr std::size_t block_size = 65536;
-    Result<std::string> stored(uint64_t offset, std::size_t size) const;
     Result<void> convert(std::size_t block);                  // into block_
     Result<void> measure_to(uint64_t wire_offset);
     Fd file_;

@@ -30,8 +30,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
     };
     auto cache = open();
     for (uint32_t uid = 0; uid < 4; ++uid)
-        if (const auto value = cache->get(uid, Cached::envelope); value && value->size() > size) std::abort();
-    cache->put(5, Cached::size, "55");
-    if (!cache->flush() || open()->get(5, Cached::size) != "55") std::abort();
+        if (const auto facts = cache->get(uid, uid); facts && facts->fields.size() + facts->envelope.size() > size) std::abort();
+    Facts facts;
+    facts.size = 55;
+    facts.fields = "To: a@b\r\n";
+    cache->put(5, 5, facts);
+    if (!cache->flush()) std::abort();
+    auto again = open();
+    const auto found = again->get(5, 5);
+    if (!found || found->size != 55 || found->fields != facts.fields) std::abort();
     return 0;
 }

@@ -1,5 +1,7 @@
-// lib/store/cache: what it says is what was put, or nothing.
+// lib/store/cache and facts: what they say is what the message says, or nothing.
 #include "t/unit/catch.h"
+
+#include <cerrno>
 
 #include "lib/base/text.h"
 #include "lib/store/cache.h"
@@ -24,31 +26,120 @@ struct World {
     }
 };
 
+// Everything in it tells the number.
+struct Numbered {
+    std::string envelope, body, structure, fields;
+    Facts facts;
+    explicit Numbered(uint32_t n, std::size_t more = 0)
+        : envelope(cat("(env ", n, ')')), body(cat("(body ", n, ')')), structure(cat("(structure ", n, ')')), fields(cat("Subject: ", n, "\r\n", std::string(more, 'x')))
+    {
+        facts.size = 1000 + n;
+        facts.received = -5 - int64_t{n};
+        facts.envelope = envelope;
+        facts.body = body;
+        facts.body_structure = structure;
+        facts.fields = fields;
+        facts.fields_whole = n % 2 == 0;
+    }
+};
+
+void put(Cache& cache, uint32_t uid, std::size_t more = 0) { cache.put(uid, 100 + uid, Numbered(uid, more).facts); }
+
+// "": not there; "right", or what is wrong.
+std::string look(Cache& cache, uint32_t uid, std::size_t more = 0)
+{
+    const auto got = cache.get(uid, 100 + uid);
+    if (!got) return "";
+    const Numbered want(uid, more);
+    const bool same = got->size == want.facts.size && got->received == want.facts.received && got->envelope == want.envelope && got->body == want.body &&
+                      got->body_structure == want.structure && got->fields == want.fields && got->fields_whole == want.facts.fields_whole;
+    return same ? "right" : cat("wrong: ", got->envelope, got->fields);
+}
+
+Facts facts_of(std::string_view message, std::size_t cut, FactsMaker& maker)
+{
+    for (std::size_t at = 0; at < message.size(); at += cut) maker.feed(message.substr(at, cut));
+    maker.finish();
+    return maker.facts();
+}
+
 }  // namespace
 
 TEST_CASE("what was cached is there, before and after it is written, and in another process", "[store][cache]")
 {
     World w;
     auto cache = w.open();
-    CHECK_FALSE(cache->get(1, Cached::envelope));
-    cache->put(1, Cached::envelope, "(one)");
-    cache->put(1, Cached::size, "42");
-    cache->put(2, Cached::envelope, "");
-    CHECK(cache->get(1, Cached::envelope) == "(one)");
-    CHECK(cache->get(2, Cached::envelope) == "");
+    CHECK(look(*cache, 1).empty());
+    put(*cache, 1);
+    put(*cache, 2);
+    CHECK(look(*cache, 1) == "right");
+    cache->put_preview(2, 102, "Hello");
+    CHECK_FALSE(cache->get(1, 101)->preview);
+    CHECK(cache->get(2, 102)->preview == "Hello");
     REQUIRE(cache->flush());
-    cache->put(1, Cached::size, "43");
-    CHECK(cache->get(1, Cached::size) == "43");
+    CHECK(look(*cache, 2) == "right");
+    cache->put(1, 101, Numbered(3).facts);
+    CHECK(cache->get(1, 101)->envelope == "(env 3)");
     REQUIRE(cache->flush());
     auto again = w.open();
-    CHECK(again->get(1, Cached::envelope) == "(one)");
-    CHECK(again->get(1, Cached::size) == "43");
-    CHECK(again->get(2, Cached::envelope) == "");
-    CHECK_FALSE(again->get(2, Cached::size));
-    again->forget(1);
-    CHECK_FALSE(again->get(1, Cached::size));
-    again->put(3, Cached::preview, std::string((1u << 20) + 1, 'x'));
-    CHECK_FALSE(again->get(3, Cached::preview));
+    CHECK(again->get(1, 101)->envelope == "(env 3)");
+    CHECK(look(*again, 2) == "right");
+    CHECK(again->get(2, 102)->preview == "Hello");
+    again->forget(2);
+    CHECK(look(*again, 2).empty());
+    again->forget_if([](uint32_t uid) { return uid == 1; });
+    CHECK(again->messages() == 0);
+    put(*again, 4, (1u << 20) + 1);                 // more than is kept
+    CHECK(look(*again, 4).empty());
+}
+
+TEST_CASE("a number that another message got means another message", "[store][cache]")
+{
+    World w;
+    auto cache = w.open();
+    put(*cache, 1);
+    CHECK_FALSE(cache->get(1, 999));
+    CHECK(look(*cache, 1).empty());                 // nobody will ask for the old one again
+    put(*cache, 2);
+    cache->put_preview(2, 999, "of the other one");
+    CHECK(look(*cache, 2) == "right");
+    CHECK_FALSE(cache->get(2, 102)->preview);
+}
+
+TEST_CASE("several processes add to one cache, one of them rewrites it", "[store][cache]")
+{
+    World w;
+    auto ours = w.open(), theirs = w.open();
+    for (uint32_t uid = 1; uid <= 400; ++uid) {
+        put(*(uid % 2 ? ours : theirs), uid, 2000);
+        if (uid % 7 == 0) REQUIRE(ours->flush());
+        if (uid % 5 == 0) REQUIRE(theirs->flush());
+    }
+    std::string records;
+    Cache::encode(records, 401, 501, Numbered(401, 2000).facts);
+    const auto dir = w.disk.open_directory(nullptr, "/m");
+    REQUIRE(Cache::append(w.disk, *dir, "cache", 7, records));
+    REQUIRE(Cache::append(w.disk, *dir, "cache", 8, records));      // of other numbers: not taken
+    REQUIRE(Cache::append(w.disk, *dir, "none", 7, records));       // does not make a file
+    REQUIRE(ours->flush());
+    REQUIRE(theirs->flush());
+    for (uint32_t uid = 1; uid <= 401; ++uid) {
+        CHECK(look(*ours, uid, 2000) == "right");
+        CHECK(look(*theirs, uid, 2000) == "right");
+    }
+    CHECK(w.open()->messages() == 401);
+    for (uint32_t uid = 1; uid <= 350; ++uid) ours->forget(uid);
+    REQUIRE(ours->flush());                                          // a new file
+    put(*theirs, 500);
+    put(*ours, 501);
+    REQUIRE(theirs->flush());
+    REQUIRE(ours->flush());
+    for (auto* cache : {ours.get(), theirs.get()}) {
+        CHECK(look(*cache, 500) == "right");
+        CHECK(look(*cache, 501) == "right");
+        CHECK(look(*cache, 400, 2000) == "right");
+    }
+    CHECK(w.disk.names("/m") == std::vector<std::string>{"cache"});
 }
 
 TEST_CASE("other numbers, other versions and other files are an empty cache", "[store][cache]")
@@ -56,17 +147,17 @@ TEST_CASE("other numbers, other versions and other files are an empty cache", "[
     World w;
     {
         auto cache = w.open();
-        cache->put(1, Cached::size, "42");
+        put(*cache, 1);
         REQUIRE(cache->flush());
     }
-    CHECK_FALSE(w.open(8)->get(1, Cached::size));
-    for (const std::string& text : {std::string("VEREDUS-CACHE-2\n"), std::string(), std::string(100, '\xff')}) {
+    CHECK(look(*w.open(8), 1).empty());
+    for (const std::string& text : {std::string("VEREDUS-CACHE-1\n"), std::string("VEREDUS-CACHE-2\n"), std::string(), std::string(100, '\xff')}) {
         w.disk.put("/m/cache", text);
         auto cache = w.open();
         CHECK(cache->messages() == 0);
-        cache->put(1, Cached::size, "1");
+        put(*cache, 1);
         REQUIRE(cache->flush());
-        CHECK(w.open()->get(1, Cached::size) == "1");
+        CHECK(look(*w.open(), 1) == "right");
     }
 }
 
@@ -75,7 +166,7 @@ TEST_CASE("any flipped byte and any cut give the right value or none", "[store][
     World w;
     {
         auto cache = w.open();
-        for (uint32_t uid = 1; uid <= 5; ++uid) cache->put(uid, Cached::envelope, cat("value ", uid));
+        for (uint32_t uid = 1; uid <= 5; ++uid) put(*cache, uid);
         REQUIRE(cache->flush());
     }
     const std::string whole = *w.disk.content("/m/cache");
@@ -84,11 +175,13 @@ TEST_CASE("any flipped byte and any cut give the right value or none", "[store][
         if (at < whole.size()) bad[at] = static_cast<char>(bad[at] ^ 0x41);
         w.disk.put("/m/cache", bad);
         auto cache = w.open();
-        for (uint32_t uid = 1; uid <= 5; ++uid)
-            if (const auto value = cache->get(uid, Cached::envelope)) CHECK(*value == cat("value ", uid));
-        cache->put(9, Cached::size, "9");
+        for (uint32_t uid = 1; uid <= 5; ++uid) {
+            const std::string seen = look(*cache, uid);
+            if (!seen.empty()) REQUIRE(seen == "right");
+        }
+        put(*cache, 9);
         REQUIRE(cache->flush());
-        CHECK(w.open()->get(9, Cached::size) == "9");
+        REQUIRE(look(*w.open(), 9) == "right");
     }
 }
 
@@ -96,18 +189,67 @@ TEST_CASE("a cache of forgotten messages shrinks, and a full disk costs only the
 {
     World w;
     auto cache = w.open();
-    for (uint32_t uid = 1; uid <= 1000; ++uid) cache->put(uid, Cached::headers, std::string(1000, static_cast<char>('a' + uid % 26)));
+    for (uint32_t uid = 1; uid <= 1000; ++uid) put(*cache, uid, 1000);
     REQUIRE(cache->flush());
     const auto before = w.disk.content("/m/cache")->size();
     for (uint32_t uid = 1; uid <= 900; ++uid) cache->forget(uid);
     REQUIRE(cache->flush());
     CHECK(w.disk.content("/m/cache")->size() < before / 5);
-    CHECK(cache->get(950, Cached::headers) == std::string(1000, static_cast<char>('a' + 950 % 26)));
+    CHECK(look(*cache, 950, 1000) == "right");
     CHECK(w.open()->messages() == 100);
-    cache->put(2000, Cached::size, "1");
+    put(*cache, 2000);
     w.disk.fail_write(1, ENOSPC);
     CHECK_FALSE(cache->flush());
-    CHECK(cache->get(950, Cached::headers));
-    CHECK_FALSE(cache->get(2000, Cached::size));
+    CHECK(look(*cache, 950, 1000) == "right");
+    CHECK(look(*cache, 2000).empty());
     CHECK(w.disk.names("/m") == std::vector<std::string>{"cache"});
+}
+
+TEST_CASE("the facts of a message are those of its CRLF form, in any cut", "[store][facts]")
+{
+    const std::string lf = "Received: by x\nSubject: a\n folded\nX-Private: no\nFROM : a@b\nTo: c@d\nto: e@f\nContent-Type: text/plain\n\nline\r\nline\n\nend";
+    for (const std::size_t cut : {std::size_t{1}, std::size_t{7}, lf.size()}) {
+        FactsMaker maker;
+        const Facts f = facts_of(lf, cut, maker);
+        CHECK(f.size == lf.size() + 11);
+        CHECK(f.fields == "Subject: a\r\n folded\r\nFROM : a@b\r\nTo: c@d\r\nto: e@f\r\nContent-Type: text/plain\r\n");
+        CHECK(f.fields_whole);
+        CHECK(f.envelope == "(NIL \"a folded\" ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"c\" \"d\")(NIL NIL \"e\" \"f\")) NIL NIL NIL NIL)");
+        CHECK(f.body_structure == "(\"text\" \"plain\" NIL NIL NIL \"7bit\" 17 3 NIL NIL NIL NIL)");
+        std::vector<std::string_view> bodies;
+        field_bodies(f.fields, "TO", bodies);
+        field_bodies(f.fields, "subject", bodies);
+        field_bodies(f.fields, "from", bodies);
+        CHECK(bodies == std::vector<std::string_view>{"c@d", "e@f", "a\r\n folded", "a@b"});
+    }
+    for (const auto& [name, is] : std::vector<std::pair<std::string, bool>>{{"References", true}, {"X-PRIORITY", true}, {"received", false}, {"", false}, {std::string(5000, 'a'), false}})
+        CHECK(is_kept_field(name) == is);
+}
+
+TEST_CASE("headers beyond all bounds are kept in part, and say so", "[store][facts]")
+{
+    struct Case {
+        std::string message;
+        bool whole;
+    };
+    const std::vector<Case> cases = {
+        {"", true},
+        {"Subject: no end of line", true},
+        {"Subject: " + std::string(200'000, 'x') + "\n\n", false},
+        {"To: a@b\nSubject: " + std::string(20'000, 'x') + "\nCc: c@d\n\n", false},
+        {"X-Private: " + std::string(200'000, 'x') + "\nTo: a@b\n\n", true},
+        {[] {
+             std::string many;
+             for (int i = 0; i < 5000; ++i) append(many, "References: <", i, "@x>\n");
+             return many + "\n";
+         }(), false},
+    };
+    for (const Case& c : cases) {
+        FactsMaker maker;
+        const Facts f = facts_of(c.message, 4096, maker);
+        INFO(c.message.substr(0, 50));
+        CHECK(f.fields_whole == c.whole);
+        CHECK(f.fields.size() <= max_kept_fields);
+        CHECK((f.fields.empty() || f.fields.ends_with("\r\n")));
+    }
 }

@@ -447,3 +447,44 @@ TEST_CASE("two processes that append, scan and expunge at once, one of them kill
     std::set<std::string> texts;
     for (const Message& m : f->table().messages()) CHECK(texts.insert(wire(*f, m.uid)).second);
 }
+
+TEST_CASE("facts come from the cache, which APPEND, the first look and copies fill", "[store][maildir][facts]")
+{
+    Box box;
+    box.put("new/1000.a.host", "From: a@b\nSubject: found\n\nbody\n");
+    {
+        auto f = box.open();
+        REQUIRE(f->refresh());
+        CHECK(append(*f, "From: a@b\r\nSubject: appended\r\n\r\nbody\r\n") == 2);
+        const auto found = f->facts(1);
+        REQUIRE(found);
+        CHECK((*found)->envelope.find("found") != std::string_view::npos);
+        CHECK((*found)->size == 35);
+        CHECK((*found)->received == *f->received(1));
+        f->keep_preview(1, "body");
+        CHECK((*f->facts(1))->preview == "body");
+        CHECK(f->facts(77).error().code == ENOENT);
+        REQUIRE(f->apply());
+    }
+    // Nothing of the mails is read again: their bytes are other ones now.
+    for (const auto& name : box.files("cur")) box.put("cur/" + name, "Subject: changed\n\n");
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    CHECK((*f->facts(1))->fields == "From: a@b\r\nSubject: found\r\n");
+    CHECK((*f->facts(1))->preview == "body");
+    CHECK((*f->facts(2))->fields == "From: a@b\r\nSubject: appended\r\n");
+    CHECK(counts_of(f->table()).messages == 2);
+    Box other;
+    auto to = other.open();
+    REQUIRE(to->refresh());
+    REQUIRE(f->copy({1, 2}, *to));
+    CHECK((*to->facts(1))->fields == "From: a@b\r\nSubject: found\r\n");
+    REQUIRE(f->expunge({1}));
+    CHECK_FALSE(f->facts(1));
+    // A cache that cannot be is none.
+    REQUIRE(std::system(cat("rm ", box.path, "/.veredus/cache && mkdir ", box.path, "/.veredus/cache").c_str()) == 0);
+    auto again = box.open();
+    REQUIRE(again->refresh());
+    CHECK((*again->facts(2))->fields == "Subject: changed\r\n");
+    REQUIRE(again->apply());
+}

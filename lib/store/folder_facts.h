@@ -1,0 +1,44 @@
+// The facts of one folder's messages: out of its cache, or out of the mail, and then into the cache.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/disk/disk.h"
+#include "lib/store/cache.h"
+#include "lib/store/folder.h"
+
+namespace veredus::store {
+
+// Reads what is stored to its end.
+Result<void> read_facts(const WireReader& reader, FactsMaker& maker);
+
+// A cache that cannot be written costs time, never an answer.
+class FolderFacts {
+public:
+    FolderFacts(disk::Directory index, std::string cache_name);
+    ~FolderFacts();
+    Result<const Facts*> get(Folder& folder, uint32_t uid);                // Folder::facts()
+    // Of a message that came in through us, whose facts are known. `received` is taken from them.
+    void put(const UidTable& table, uint32_t uid, const Facts& facts);
+    void keep_preview(Folder& folder, uint32_t uid, std::string_view preview);
+    void forget(const std::vector<uint32_t>& uids);
+    // Of size and INTERNALDATE alone: what is known without a look at the disk.
+    const Facts* known(const UidTable& table, uint32_t uid);
+    void flush();                                                          // and frees what only speed needs
+
+private:
+    Cache* cache(const UidTable& table);
+    disk::Directory index_;
+    std::string name_;
+    std::unique_ptr<Cache> cache_;
+    std::unique_ptr<FactsMaker> maker_;          // what facts_ looks into, if not the cache
+    Facts facts_;
+    bool useless_ = false;                       // it could not be opened
+    uint32_t useless_validity_ = 0;
+};
+
+}  // namespace veredus::store
