@@ -1,5 +1,5 @@
-// Character sets of mail (RFC 2978 names) into UTF-8: US-ASCII, UTF-8, ISO-8859-1 and windows-1252 by hand, all others
-// by iconv. Streaming and tolerant: what is broken becomes U+FFFD; the output is always valid UTF-8.
+// Character sets of mail (RFC 2978 names) into UTF-8: US-ASCII, UTF-8 and ISO-8859-1 with windows-1252 by hand, all
+// others by iconv. Streaming and tolerant: what is broken becomes U+FFFD; the output is always valid UTF-8.
 #pragma once
 
 #include <cstddef>
@@ -25,9 +25,9 @@ public:
     uint64_t broken() const { return broken_; }          // how many U+FFFD were put for broken input
 
 private:
-    enum class Kind : uint8_t { utf8, latin1, windows1252, other };
+    enum class Kind : uint8_t { utf8, western, other };
     void feed_utf8(std::string_view bytes, std::string& out, bool last);
-    void feed_single(std::string_view bytes, std::string& out);
+    void feed_western(std::string_view bytes, std::string& out);
     void feed_other(std::string_view bytes, std::string& out, bool last);
     void put_broken(std::string& out);
 
