@@ -12,6 +12,7 @@
 #include "lib/base/result.h"
 #include "lib/store/facts.h"
 #include "lib/store/uid_table.h"
+#include "lib/store/watch.h"
 #include "lib/store/wire_reader.h"
 
 namespace veredus::store {
@@ -77,6 +78,8 @@ public:
     // log has them safe.
     virtual Result<void> apply() = 0;
     virtual bool wants_apply() const = 0;
+    // Where deliveries, other programs and other processes of ours change it (watch.h). Valid while the folder lives.
+    virtual std::vector<WatchPoint> watch_points() const = 0;
     virtual bool healed() const = 0;           // the index was damaged and was mended; for a log line
 };
 

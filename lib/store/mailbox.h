@@ -18,6 +18,8 @@ struct Listed {
     std::string name;
     bool selectable = true;         // false: only its children exist
     bool children = false;
+    std::string special_use;        // "\\Sent"; several with blanks between (RFC 6154)
+    bool on_disk = true;            // false: a default folder that nobody has needed yet; open() makes it
 };
 
 class Mailbox {
@@ -35,6 +37,11 @@ public:
     virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
     virtual Result<std::vector<std::string>> subscriptions() = 0;         // sorted; of names that need not exist
     virtual Result<void> subscribe(std::string_view name, bool on) = 0;
+    // RFC 6154 attributes of a folder, blanks between; empty: none. EINVAL: an attribute we do not know.
+    virtual Result<std::string> special_use(std::string_view name);
+    virtual Result<void> set_special_use(std::string_view name, std::string_view attributes);
+    // The directory of what the folders share.
+    virtual const disk::Directory& index() const = 0;
     // Throws the folder's index away: it is made anew, with new numbers. For a person who knows why.
     virtual Result<void> forget_index(std::string_view name) = 0;
 };
@@ -51,5 +58,16 @@ struct MboxPlaces {
 };
 // Folder a/b is the file a/b below `folders`, names in modified UTF-7, subscriptions in ".subscriptions" there.
 Result<std::unique_ptr<Mailbox>> open_mbox(MboxPlaces places);
+
+// Folders that a user expects, there for every client and on disk only once one is opened, with what they are for.
+struct DefaultFolder {
+    std::string name, special_use;
+};
+inline constexpr char usual_default_folders[] = "Drafts \\Drafts, Sent \\Sent, Trash \\Trash, Junk \\Junk, Archive \\Archive";
+// "NAME \\USE, NAME, ...": names may have blanks. An error says which entry is wrong.
+Result<std::vector<DefaultFolder>> parse_default_folders(std::string_view setting);
+// `box` with these folders listed and subscribed to, until a user unsubscribes, and with special uses, which are kept in
+// "special-use" of the index.
+std::unique_ptr<Mailbox> with_default_folders(std::unique_ptr<Mailbox> box, std::vector<DefaultFolder> folders);
 
 }  // namespace veredus::store

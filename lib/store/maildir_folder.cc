@@ -161,8 +161,8 @@ struct MaildirFolder::Publishing {
     bool done = false;
 };
 
-MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp)
-    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), tmp_(std::move(tmp))
+MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index)
+    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), tmp_(std::move(tmp)), index_(std::move(index))
 {
 }
 
@@ -172,10 +172,12 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
     auto fresh = TRY(make_beneath(dir, "new"));
     auto tmp = TRY(make_beneath(dir, "tmp"));
     auto index = TRY(make_beneath(dir, ".veredus"));
-    std::unique_ptr<MaildirFolder> folder(new MaildirFolder(std::move(dir), std::move(cur), std::move(fresh), std::move(tmp)));
-    folder->facts_ = std::make_unique<FolderFacts>(TRY(open_beneath(index, ".")), "cache");
+    std::unique_ptr<MaildirFolder> folder(new MaildirFolder(std::move(dir), std::move(cur), std::move(fresh), std::move(tmp), std::move(index)));
+    auto cache_dir = TRY(open_beneath(folder->index_, "."));
+    auto log_dir = TRY(open_beneath(folder->index_, "."));
+    folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), "cache");
     MaildirFolder* self = folder.get();
-    folder->log_ = TRY(UidLog::open(disk(), std::move(index), "uidlog", [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
+    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
     return folder;
 }
 
@@ -206,6 +208,12 @@ Result<UidLog::Change> MaildirFolder::begin()
     auto change = TRY(log_->begin());
     if (!change) return fail_errno(cat("lock the index of ", dir_.path), EAGAIN);
     return std::move(*change);
+}
+
+std::vector<WatchPoint> MaildirFolder::watch_points() const
+{
+    const auto path = [](const disk::Directory& dir) { return cat("/proc/self/fd/", dir.fd.get()); };
+    return {{path(new_), "", false}, {path(cur_), "", false}, {path(index_), "uidlog", false}};
 }
 
 // --- what is on disk

@@ -35,6 +35,7 @@ public:
     Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) override;
     Result<void> apply() override;
     bool wants_apply() const override { return pending_; }
+    std::vector<WatchPoint> watch_points() const override;
     bool healed() const override { return log_->healed(); }
 
 private:
@@ -43,7 +44,7 @@ private:
         bool fresh = false;
     };
     struct Publishing;                                    // mails on their way into cur/
-    MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp);
+    MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index);
     Result<Seed> seed(const NewUidvalidity& new_uidvalidity) const;
     Result<std::string> times() const;                    // of cur/ and new/
     bool is_settled(const std::string& times) const;      // nothing can have changed since they were noted
@@ -59,7 +60,7 @@ private:
     Result<Fd> open_file(uint32_t uid);
     Result<UidLog::Change> begin();
 
-    disk::Directory dir_, cur_, new_, tmp_;
+    disk::Directory dir_, cur_, new_, tmp_, index_;
     std::unique_ptr<UidLog> log_;
     std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell

@@ -76,6 +76,7 @@ public:
     MaildirTree(disk::Directory root, disk::Directory index) : root_(std::move(root)), index_(std::move(index)) {}
 
     char separator() const override { return separator_char; }
+    const disk::Directory& index() const override { return index_; }
 
     bool is_name(std::string_view name) const override { return iequals(name, "INBOX") || directory_of(name).has_value(); }
 
@@ -85,7 +86,7 @@ public:
         const std::vector<std::string> directories = TRY(dot_directories(root_));
         for (const auto& directory : directories)
             if (const auto name = name_of(directory); name && TRY(is_folder(directory))) there.insert(*name);
-        std::vector<Listed> out{{"INBOX", true, false}};
+        std::vector<Listed> out{{"INBOX", true, false, "", true}};
         std::set<std::string> parents;
         for (const auto& name : there)
             for (auto dot = name.rfind(separator_char); dot != std::string::npos && dot > 0; dot = name.rfind(separator_char, dot - 1))
@@ -97,7 +98,7 @@ public:
                 out[0].children = true;
                 continue;
             }
-            out.push_back({name, there.contains(name), parents.contains(name)});
+            out.push_back({name, there.contains(name), parents.contains(name), "", true});
         }
         return out;
     }

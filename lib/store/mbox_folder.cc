@@ -237,7 +237,8 @@ Result<std::unique_ptr<MboxFolder>> MboxFolder::open(MboxPlace place, disk::Dire
     if (!again) return fail_errno(cat("open ", index.path));
     disk::Directory log_dir{std::move(again), index.path};
     std::unique_ptr<MboxFolder> folder(new MboxFolder(std::move(place), std::move(index)));
-    folder->facts_ = std::make_unique<FolderFacts>(TRY(open_beneath(folder->index_, ".")), folder->place_.log_name + ".cache");
+    auto cache_dir = TRY(open_beneath(folder->index_, "."));
+    folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), folder->place_.log_name + ".cache");
     MboxFolder* self = folder.get();
     folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), folder->place_.log_name, [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
     return folder;
@@ -266,6 +267,11 @@ Result<Seed> MboxFolder::seed(const NewUidvalidity& new_uidvalidity)
     }
     if (seed.uidvalidity == 0) seed.uidvalidity = TRY(new_uidvalidity());
     return seed;
+}
+
+std::vector<WatchPoint> MboxFolder::watch_points() const
+{
+    return {{place_.path, "", true}, {cat("/proc/self/fd/", index_.fd.get()), place_.log_name, false}};
 }
 
 // --- the file and the log

@@ -45,6 +45,7 @@ public:
     Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) override;
     Result<void> apply() override;
     bool wants_apply() const override { return pending_; }
+    std::vector<WatchPoint> watch_points() const override;
     bool healed() const override { return log_->healed(); }
 
 private:

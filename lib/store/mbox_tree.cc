@@ -47,11 +47,12 @@ public:
     MboxTree(MboxPlaces places, disk::Directory index) : places_(std::move(places)), index_(std::move(index)) {}
 
     char separator() const override { return separator_char; }
+    const disk::Directory& index() const override { return index_; }
     bool is_name(std::string_view name) const override { return iequals(name, "INBOX") || path_of(name).has_value(); }
 
     Result<std::vector<Listed>> list() override
     {
-        std::vector<Listed> out{{"INBOX", true, false}};
+        std::vector<Listed> out{{"INBOX", true, false, "", true}};
         auto root = root_directory(false);
         if (!root && root.error().code == ENOENT) return out;
         if (!root) return unexpected(std::move(root).error());
@@ -231,13 +232,13 @@ private:
             const auto info = disk().stat(dir, file);
             if (!info) continue;
             if (info->regular) {
-                out.push_back({name, true, false});
+                out.push_back({name, true, false, "", true});
                 continue;
             }
             if (depth >= max_depth || !TRY(is_directory(dir, file))) continue;
             const disk::Directory below = TRY(open_beneath(dir, file));
             const std::size_t before = out.size();
-            out.push_back({name, false, false});
+            out.push_back({name, false, false, "", true});
             TRY(walk(below, name + separator_char, out, depth + 1));
             out[before].children = out.size() > before + 1;
         }

@@ -1,6 +1,7 @@
 // lib/store/mailbox: a user's folders, their names on disk, and what no name may reach.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -292,4 +293,138 @@ TEST_CASE("mails move between a Maildir and an mbox and keep what they are", "[s
     check(**to, 1);
     REQUIRE((*to)->move({1}, **from));
     check(**from, 2);
+}
+
+TEST_CASE("default folders are there for every client, and on disk when one is opened", "[store][mailbox][rfc6154-2]")
+{
+    Home home;
+    const auto defaults = parse_default_folders(usual_default_folders);
+    REQUIRE(defaults);
+    home.box = with_default_folders(std::move(home.box), *defaults);
+    const auto shown = [&] {
+        std::string out;
+        const auto list = home.box->list();
+        for (const Listed& l : *list) append(out, l.name, l.on_disk ? "" : "?", l.special_use, ' ');
+        return out;
+    };
+    const auto subscribed = [&] {
+        std::string out;
+        const auto names = home.box->subscriptions();
+        for (const auto& name : *names) append(out, name, ' ');
+        return out;
+    };
+    CHECK(shown() == "INBOX Archive?\\Archive Drafts?\\Drafts Junk?\\Junk Sent?\\Sent Trash?\\Trash ");
+    CHECK(subscribed() == "Archive Drafts Junk Sent Trash ");
+    CHECK_FALSE(home.there(".Sent"));
+    {
+        auto sent = home.box->open("Sent");
+        REQUIRE(sent);
+        append_to(**sent, "a\r\n");
+        CHECK(home.there(".Sent"));
+    }
+    CHECK(home.box->open("Other").error().code == ENOENT);
+    REQUIRE(home.box->subscribe("Junk", false));
+    REQUIRE(home.box->create("Work"));
+    REQUIRE(home.box->create("Archive.2026"));      // Archive itself is still not there
+    REQUIRE(home.box->set_special_use("Work", "\\ARCHIVE \\flagged"));
+    CHECK(code(home.box->set_special_use("Work", "\\Nonsense")) == EINVAL);
+    CHECK(code(home.box->set_special_use("bad\nname", "\\Sent")) == EINVAL);
+    CHECK(shown() == "INBOX Archive? Archive.2026 Drafts?\\Drafts Junk?\\Junk Sent\\Sent Trash?\\Trash Work\\Archive \\Flagged ");
+    CHECK(subscribed() == "Archive Drafts Sent Trash ");
+    REQUIRE(home.box->rename("Work", "Done"));
+    CHECK(home.box->special_use("Done").value() == "\\Archive \\Flagged");
+    CHECK(home.box->special_use("Work").value().empty());
+    CHECK(code(home.box->remove("Trash")) == EPERM);
+    REQUIRE(home.box->remove("Sent"));
+    REQUIRE(home.box->rename("Trash", "Bin"));
+    REQUIRE(home.box->set_special_use("Drafts", ""));
+    CHECK(home.box->special_use("Drafts").value().empty());
+    REQUIRE(home.box->remove("Done"));
+    CHECK(shown() == "INBOX Archive?\\Archive Archive.2026 Bin Drafts? Junk?\\Junk Sent?\\Sent Trash?\\Trash ");
+    REQUIRE(home.box->subscribe("Junk", true));
+    CHECK(subscribed() == "Archive Drafts Junk Sent Trash ");
+    // It is a text file that anybody may have spoiled.
+    const Fd file(::open(cat(home.path, "/Maildir/.veredus/special-use").c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+    REQUIRE(write_all(file.get(), "use\tBin\t\\Trash\nuse\tBin\nuse\tJunk\t\\Nonsense\n\n\toff\noff\tSent\n"));
+    CHECK(home.box->special_use("Bin").value() == "\\Trash");
+    CHECK(home.box->special_use("Trash").value().empty());
+    CHECK(subscribed() == "Archive Drafts Junk Trash ");
+}
+
+TEST_CASE("default folders as a setting", "[store][mailbox]")
+{
+    struct Case {
+        std::string text, result;
+    };
+    const std::vector<Case> cases = {
+        {"", ""},
+        {"Drafts \\drafts, Sent Messages \\Sent,,Notes", "Drafts=\\Drafts;Sent Messages=\\Sent;Notes=;"},
+        {"\\Sent", "error"},
+        {"Sent \\Send", "error"},
+        {"Sent \\Sent \\Junk", "error"},
+        {"inbox", "error"},
+    };
+    for (const Case& c : cases) {
+        const auto parsed = parse_default_folders(c.text);
+        std::string out = parsed ? "" : "error";
+        if (parsed)
+            for (const auto& f : *parsed) append(out, f.name, '=', f.special_use, ';');
+        CHECK(out == c.result);
+    }
+}
+
+TEST_CASE("a watch tells which folder changed, whoever changed it", "[store][watch]")
+{
+    Home home;
+    REQUIRE(home.box->create("Work"));
+    auto inbox = home.box->open("INBOX"), work = home.box->open("Work"), again = home.box->open("INBOX");
+    REQUIRE((inbox && work && again));
+    Watch watch;
+    REQUIRE(watch.fd() >= 0);
+    const int a = watch.add((*inbox)->watch_points()), b = watch.add((*work)->watch_points()), c = watch.add((*again)->watch_points());
+    CHECK(watch.read().empty());
+    CHECK(watch.poll().empty());
+    const auto shell = [&](const std::string& command) { REQUIRE(std::system(cat("cd ", home.path, "/Maildir && ", command).c_str()) == 0); };
+    shell("echo x > tmp/1");
+    CHECK(watch.read().empty());
+    shell("mv tmp/1 new/1");
+    CHECK(watch.read() == std::vector<int>{a, c});
+    CHECK(watch.read().empty());
+    watch.remove(a);
+    shell("mv new/1 cur/1:2,S");
+    CHECK(watch.read() == std::vector<int>{c});
+    append_to(**work, "x\r\n");
+    CHECK(watch.read() == std::vector<int>{b});
+    CHECK((*work)->change_flags({1}, {FlagChange::How::add, seen, {}, {}}));
+    CHECK(watch.read() == std::vector<int>{b});
+    REQUIRE(home.box->remove("Work"));
+    CHECK(watch.read() == std::vector<int>{b});
+    watch.remove(b);
+    watch.remove(b);
+    CHECK(watch.poll().empty());
+}
+
+TEST_CASE("a watched file is found again when another one has its name", "[store][watch]")
+{
+    Home home;
+    const std::string file = home.path + "/box";
+    const auto shell = [&](const std::string& command) { REQUIRE(std::system(cat("cd ", home.path, " && ", command).c_str()) == 0); };
+    Watch watch;
+    const int token = watch.add({{file, "", true}});
+    CHECK(watch.poll() == std::vector<int>{token});          // it is not there
+    shell("echo x > box");
+    CHECK(watch.poll() == std::vector<int>{token});          // now it is: the last look without being told
+    CHECK(watch.poll().empty());
+    (void)watch.read();
+    shell("echo x >> box");
+    CHECK(watch.read() == std::vector<int>{token});
+    const Fd held(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    shell("echo y > box.new && mv box.new box");
+    CHECK(watch.read() == std::vector<int>{token});
+    CHECK(watch.poll() == std::vector<int>{token});
+    (void)watch.read();
+    shell("echo z >> box");
+    CHECK(watch.read() == std::vector<int>{token});
+    shell("echo x > other");
+    CHECK(watch.read().empty());
 }
