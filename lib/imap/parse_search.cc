@@ -1,7 +1,9 @@
 // SEARCH, SORT and THREAD (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731, RFC 5182, RFC 5032, RFC 5256, RFC 7162, RFC
 // 8474, RFC 8514).
 #include "lib/base/text.h"
+#include "lib/imap/charset.h"
 #include "lib/imap/parse_tokens.h"
+#include "lib/mail/charset.h"
 
 namespace veredus::imap {
 
@@ -24,11 +26,6 @@ enum class Takes : uint8_t {
     object_id
 };
 enum Bit : uint8_t { answered = 1, flagged = 2, deleted = 4, seen = 8, draft = 16 }; // store::Flag
-
-bool is_charset(std::string_view name)
-{
-    return iequals(name, "UTF-8") || iequals(name, "US-ASCII");
-}
 
 struct KeyRow {
     std::string_view name;
@@ -85,7 +82,7 @@ constexpr KeyRow key_rows[] = {
 
 class KeyParser {
 public:
-    explicit KeyParser(Tokens& tokens) : t_(tokens) {}
+    KeyParser(Tokens& tokens, std::string charset) : t_(tokens), charset_(std::move(charset)) {}
 
     // search-key *(SP search-key) up to the end, or up to the parenthesis that ends them.
     bool all_of(SearchKey& out, std::size_t depth, bool to_end)
@@ -147,7 +144,11 @@ private:
     bool text(std::string& out)
     {
         if (!t_.astring(out)) return false;
-        return is_utf8(out) || t_.refuse("the text to search for is not UTF-8");
+        if (charset_.empty()) return is_utf8(out) || t_.refuse("the text to search for is not UTF-8");
+        auto converted = to_utf8(charset_, out);
+        if (!converted) return t_.refuse("the text to search for is not in its charset");
+        out = std::move(*converted);
+        return true;
     }
 
     bool modseq(SearchKey& out) // RFC 7162 §3.1.5: there is one mod-sequence for all that changes, so the entry's name
@@ -174,17 +175,18 @@ private:
     }
 
     Tokens& t_;
+    const std::string charset_; // empty: UTF-8
 };
 
 bool known_charset(Tokens& t, const std::string& charset)
 {
-    if (is_charset(charset)) return true;
-    return t.refuse_no(cat("[BADCHARSET (UTF-8 US-ASCII)] there is no charset ", printable(charset, 40)));
+    if (mail::is_charset(charset)) return true;
+    return t.refuse_no(cat("[BADCHARSET (", charset_list(), ")] there is no charset ", printable(charset, 40)));
 }
 
-bool search_program(Tokens& t, SearchKey& key)
+bool search_program(Tokens& t, const std::string& charset, SearchKey& key)
 {
-    KeyParser keys(t);
+    KeyParser keys(t, charset);
     return keys.all_of(key, 0, true);
 }
 
@@ -223,7 +225,7 @@ bool parse_search(Tokens& t, bool uid, Command& command)
     if (t.eat_word("CHARSET")) {
         if (!t.sp() || !t.astring(charset) || !known_charset(t, charset) || !t.sp()) return false;
     }
-    if (!search_program(t, search.key)) return false;
+    if (!search_program(t, charset, search.key)) return false;
     command = std::move(search);
     return true;
 }
@@ -259,7 +261,7 @@ bool parse_sort(Tokens& t, bool uid, Command& command)
     } while (!t.eat(')'));
     std::string charset;
     if (!t.sp() || !t.astring(charset) || !known_charset(t, charset) || !t.sp() ||
-        !search_program(t, sort.key))
+        !search_program(t, charset, sort.key))
         return false;
     command = std::move(sort);
     return true;
@@ -276,7 +278,7 @@ bool parse_thread(Tokens& t, bool uid, Command& command)
         return t.expected("ORDEREDSUBJECT or REFERENCES");
     std::string charset;
     if (!t.sp() || !t.astring(charset) || !known_charset(t, charset) || !t.sp() ||
-        !search_program(t, thread.key))
+        !search_program(t, charset, thread.key))
         return false;
     command = std::move(thread);
     return true;
