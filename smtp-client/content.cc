@@ -38,10 +38,8 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_
     const bool one_line = delivered_to.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
     const std::string mark = delivered_to.empty() || !one_line ? std::string() : cat("Delivered-To: ", delivered_to, "\r\n");
     header.insert(0, mark);
-    Content content(std::move(file), layout, std::move(header));
-    content.added_ = mark.size();
-    content.leading_dot_ = layout.leading_dot || line_begins_with_dot(content.header_);
-    if (!content.header_.empty() && !content.header_.ends_with("\r\n")) content.header_ += "\r\n";
+    Content content(std::move(file), layout);
+    content.set_header(std::move(header));
     content.end_ = ".\r\n";
     if (layout.body_size > 0) {
         const uint64_t tail = std::min<uint64_t>(layout.body_size, 2);
@@ -54,8 +52,16 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_
     return content;
 }
 
+void Content::set_header(std::string header)
+{
+    header_ = std::move(header);
+    if (!header_.empty() && !header_.ends_with("\r\n")) header_ += "\r\n";
+    leading_dot_ = layout_.leading_dot || line_begins_with_dot(header_);
+}
+
 ContentSender::Step ContentSender::step(net::Stream& stream)
 {
+    if (content_.plan_.any()) return reworked(stream);
     return content_.leading_dot_ && !chunk_ ? stuffed(stream) : plain(stream);
 }
 
@@ -102,6 +108,35 @@ ContentSender::Step ContentSender::stuffed(net::Stream& stream)
     writer_.finish(text);
     stream.write(text);
     return Step::queued;
+}
+
+// Through what changes it, in DATA form always.
+ContentSender::Step ContentSender::reworked(net::Stream& stream)
+{
+    const queue::Layout& layout = content_.layout_;
+    std::string changed, text;
+    if (!std::exchange(started_, true)) {
+        rework_ = std::make_unique<Rework>(content_.plan_);
+        rework_->begin(content_.header_, changed);
+    }
+    for (int i = 0; i < chunks_per_step && sent_ < layout.body_size; ++i) {
+        const auto size = static_cast<std::size_t>(std::min<uint64_t>(chunk, layout.body_size - sent_));
+        const auto piece = pread_exact(content_.file_.get(), static_cast<off_t>(layout.body_offset + sent_), size);
+        if (!piece) return Step::failed;
+        rework_->body(*piece, changed);
+        writer_.feed(changed, text);
+        stream.write(text);
+        changed.clear();
+        text.clear();
+        sent_ += size;
+        if (stream.pending() > 0) break;
+    }
+    const bool over = sent_ == layout.body_size;
+    if (over && !rework_->finish(changed)) return Step::failed;
+    writer_.feed(changed, text);
+    if (over) writer_.finish(text);
+    stream.write(text);
+    return over ? Step::queued : Step::more;
 }
 
 } // namespace veredus::smtp_client

@@ -11,6 +11,7 @@
 #include "lib/net/stream.h"
 #include "lib/queue/file.h"
 #include "lib/smtp/dot.h"
+#include "smtp-client/rework.h"
 
 namespace veredus::smtp_client {
 
@@ -19,21 +20,23 @@ public:
     // Checks the layout against the file again: qmgr's word is good, ours is checked (design.md §1).
     // `delivered_to` goes on top: whoever forwarded the mail knows it again when it comes back.
     static Result<Content> open(Fd file, const queue::Layout& layout, std::string_view delivered_to = {});
-    uint64_t size() const { return layout_.content_size() + added_; }
+    uint64_t size() const { return header_.size() + 2 + layout_.body_size; }
     uint64_t chunk_size() const { return header_.size() + 2 + layout_.body_size + (ends_line_ ? 0 : 2); } // as BDAT sends it
     bool header_is_ascii() const { return is_ascii(header_); }
+    const std::string& header() const { return header_; } // in CRLF form, without the blank line
+    void set_header(std::string header);
+    // How the next transaction changes it as it goes out; its size, and chunk_size(), are those without.
+    void set_plan(ReworkPlan plan) { plan_ = std::move(plan); }
 
 private:
     friend class ContentSender;
-    Content(Fd file, queue::Layout layout, std::string header)
-        : file_(std::move(file)), layout_(layout), header_(std::move(header))
-    {}
+    Content(Fd file, queue::Layout layout) : file_(std::move(file)), layout_(layout) {}
     Fd file_;
     queue::Layout layout_;
     std::string header_; // without the blank line
-    uint64_t added_ = 0; // bytes of header_ that the file does not have
     bool leading_dot_ = false;
     bool ends_line_ = true; // the body ends with CRLF, or is empty
+    ReworkPlan plan_;
     std::string end_; // what ends DATA after the body: CRLF when the last line lacks it, then ".CRLF"
 };
 
@@ -47,9 +50,11 @@ public:
 private:
     Step plain(net::Stream& stream);
     Step stuffed(net::Stream& stream);
+    Step reworked(net::Stream& stream);
     const Content& content_;
     bool chunk_;
     smtp::DotWriter writer_;
+    std::unique_ptr<Rework> rework_;
     uint64_t sent_ = 0; // of the body
     bool started_ = false;
 };

@@ -27,7 +27,7 @@ void Delivery::start()
         return fail_all(ipc::Outcome::deferred, {false, "4.3.0", content.error().text}, false, "none", "");
     }
     content_ = std::move(*content);
-    if (!read_recipients()) return settle();
+    if (!read_recipients() || !rework_header()) return settle();
     auto hop = settings_->lmtp ? parse_lmtp_nexthop(attempt_.nexthop, settings_->port) : parse_nexthop(attempt_.nexthop, settings_->port);
     if (!hop) return fail_all(ipc::Outcome::deferred, {false, "4.3.5", hop.error().text}, false, "none", "");
     hops_.push_back(std::move(*hop));
@@ -54,9 +54,85 @@ bool Delivery::read_recipients()
         } else {
             rcpts_[i].recipient = {*address, target.notify, target.orcpt};
             rcpts_[i].sender = *sender;
+            if (settings_->rework.maps_addresses()) map_addresses(i);
         }
     }
     return !all_decided();
+}
+
+// smtp_generic_maps for one recipient and its sender; false: it was put off.
+bool Delivery::map_addresses(std::size_t index)
+{
+    Rcpt& r = rcpts_[index];
+    for (mail::Address* address : {&r.recipient.address, &r.sender}) {
+        auto other = settings_->rework.mapped(*address);
+        if (!other) {
+            log::warning(attempt_.queue_id, ": ", other.error().text);
+            decide(index, ipc::Outcome::deferred, "4.3.0", "the table of generic addresses cannot be used now", "none", "", false);
+            return false;
+        }
+        if (*other) *address = std::move(**other);
+    }
+    return true;
+}
+
+// What smtp_generic_maps and smtp_header_checks make of the header; false: all were put off.
+bool Delivery::rework_header()
+{
+    const ReworkRules& rules = settings_->rework;
+    const auto put_off = [this](std::string_view text) {
+        for (std::size_t i = 0; i < rcpts_.size(); ++i)
+            if (!rcpts_[i].decided) decide(i, ipc::Outcome::deferred, "4.3.0", std::string(text), "none", "", false);
+        return false;
+    };
+    if (rules.maps_addresses()) {
+        auto header = rules.mapped_header(content_->header());
+        if (!header) return put_off("the table of generic addresses cannot be used now");
+        content_->set_header(std::move(*header));
+    }
+    const std::string_view cannot = "the tables of header and body checks cannot be used now";
+    if (rules.checks_unusable()) return put_off(cannot);
+    if (rules.checks()) {
+        auto header = mail::HeaderBlock::parse(content_->header());
+        mail::Envelope nobody;
+        queue::ContentCheck check(rules.checks(), checked_mail());
+        if (check.finish(header, nobody).kind == queue::Decision::Kind::reject) return put_off(cannot);
+        content_->set_header(header.text());
+    }
+    return true;
+}
+
+queue::CheckedMail Delivery::checked_mail() const
+{
+    queue::CheckedMail mail;
+    mail.id = attempt_.queue_id;
+    mail.origin = attempt_.client_name.empty() ? std::string("local") : cat(attempt_.client_name, '[', attempt_.client_address, ']');
+    mail.sender = attempt_.sender;
+    mail.recipient = attempt_.targets.front().address;
+    mail.protocol = attempt_.protocol;
+    mail.helo = attempt_.helo;
+    return mail;
+}
+
+// What the peer is told of the content, and what is done to it for the peer's sake.
+void Delivery::settle_content(smtp::Transaction& transaction)
+{
+    const smtp::Extensions& peer = session_->extensions();
+    const bool bdat = peer.chunking && !no_bdat_ && !world_.no_bdat.has(session_->endpoint().relay(), world_.clock.mono_us());
+    transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
+    // RFC 6152 §3, RFC 3030 §3: a server that did not say that it can take them gets neither 8-bit nor binary content.
+    const bool foreign = (attempt_.layout.eight_bit && !peer.eight_bit) || (attempt_.body == mail::Body::binary && !(bdat && peer.binarymime));
+    ReworkPlan plan;
+    const auto& checks = settings_->rework.checks();
+    if (checks && (checks->mime || checks->nested || checks->body)) plan.checks = checks;
+    plan.seven_bit = foreign && settings_->rework.converts();
+    plan.unmarked = attempt_.layout.eight_bit;
+    if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
+    if (plan.checks) plan.mail = checked_mail();
+    transaction.size = content_->size();
+    if (bdat && !plan.any()) transaction.chunk_size = content_->chunk_size();
+    transaction.utf8_header = !content_->header_is_ascii();
+    content_->set_plan(std::move(plan));
 }
 
 void Delivery::next_hop()
@@ -198,14 +274,10 @@ void Delivery::begin_group()
         rcpts_[i].tried = true;
         transaction.recipients.push_back(rcpts_[i].recipient);
     }
-    transaction.body =
-        attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
     transaction.smtputf8 = attempt_.smtputf8;
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
-    transaction.size = content_->size();
-    if (!no_bdat_ && !world_.no_bdat.has(session_->endpoint().relay(), world_.clock.mono_us())) transaction.chunk_size = content_->chunk_size();
-    transaction.utf8_header = !content_->header_is_ascii();
+    settle_content(transaction);
     session_->send(std::move(transaction), *content_);
 }
 

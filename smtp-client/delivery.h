@@ -51,6 +51,10 @@ private:
     void on_finished() override;
     void on_broken(const Broken& broken) override;
     bool read_recipients();
+    bool rework_header();
+    queue::CheckedMail checked_mail() const;
+    bool map_addresses(std::size_t index);
+    void settle_content(smtp::Transaction& transaction);
     void next_hop();
     void find();
     void heard(Found found);

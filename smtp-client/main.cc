@@ -193,6 +193,9 @@ private:
                 if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
                 for (const std::string& problem : table->problems()) log::warning(problem);
             }
+        if (speaks_)
+            for (const Settings* of : {settings.get(), lmtp.get()})
+                for (const std::string& problem : of->rework.problems()) log::warning(problem);
         settings_ = std::move(settings);
         lmtp_ = std::move(lmtp);
         tls_ = std::move(context);

@@ -67,6 +67,7 @@ public:
     void detach();                         // calls nobody any more; to be destroyed soon
     bool encrypted() const { return client_.tls(); }
     bool reports_dsn() const { return client_.extensions().dsn; } // the peer has DSN and was given what concerns it
+    const smtp::Extensions& extensions() const { return client_.extensions(); }
     bool bdat_refused() const { return client_.bdat_refused(); }
     int64_t started_us() const { return started_us_; }
     int64_t ready_us() const { return ready_us_; } // when it was greeted: connection set-up ends

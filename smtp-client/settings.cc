@@ -125,6 +125,7 @@ Result<Settings> read_settings(const conf::Values& values, const ReadText& read,
     s.bind6 = TRY(read_bind(in, "bind_address6", AF_INET6));
     s.tls = TRY(read_tls(in, read));
     s.sasl = TRY(read_sasl(in, read));
+    s.rework = ReworkRules::read(values, [&in](std::string_view rest) { return in.name(rest); }, read);
     s.discard_keywords = in.list("discard_ehlo_keywords");
     s.tls_log = in.number("tls_loglevel") > 0;
     s.skip_5xx_greeting = in.flag("skip_5xx_greeting");

@@ -9,6 +9,7 @@
 #include "smtp-client/login.h"
 #include "smtp-client/nexthop.h"
 #include "smtp-client/order.h"
+#include "smtp-client/rework.h"
 #include "smtp-client/tls_policy.h"
 
 namespace veredus::smtp_client {
@@ -34,6 +35,7 @@ struct Settings {
     std::optional<net::Address> bind4, bind6;
     TlsRules tls;
     SaslSettings sasl;
+    ReworkRules rework;
     std::vector<std::string> discard_keywords;
     bool tls_log = true;
     bool skip_5xx_greeting = true;

@@ -30,7 +30,7 @@ constexpr Setting rows[] = {
     {"sender_bcc_maps", Type::tables, "", rewriters, "who gets a blind copy, by sender"},
     {"recipient_bcc_maps", Type::tables, "", rewriters, "who gets a blind copy, by recipient"},
     {"local_header_rewrite_clients", Type::list, "permit_inet_interfaces, permit_sasl_authenticated", Who(smtpd | submission), "clients in whose mail header addresses are changed"},
-    {"propagate_unmatched_extensions", Type::list, "canonical, virtual", Who(router | local), "where user+extension keeps its extension when user was found"},
+    {"propagate_unmatched_extensions", Type::list, "canonical, virtual", Who(router | local | smtp_client), "where user+extension keeps its extension when user was found"},
     {"relay_domains", Type::list, "", Who(router | smtpd), "domains that this host takes mail for and passes on"},
     {"relay_recipient_maps", Type::tables, "", router, "which recipients of relay_domains exist; empty: all are taken"},
     {"parent_domain_matches_subdomains", Type::list, "debug_peer_list, fast_flush_domains, mynetworks, permit_mx_backup_networks, qmqpd_authorized_clients, relay_domains, smtpd_access_maps",

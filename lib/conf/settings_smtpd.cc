@@ -94,8 +94,8 @@ constexpr Setting rows[] = {
     {"mime_header_checks", Type::tables, "$header_checks", Who(smtpd | submission), "rules for header fields about MIME"},
     {"nested_header_checks", Type::tables, "$header_checks", Who(smtpd | submission), "rules for header fields of messages within a mail"},
     {"body_checks", Type::tables, "", Who(smtpd | submission), "rules for lines of the body (header_checks(5))"},
-    {"body_checks_size_limit", Type::size, "51200", Who(smtpd | submission), "bytes of each part of a mail that body_checks look at", 0, 1000000000},
-    {"mime_nesting_limit", Type::number, "100", Who(smtpd | submission), "parts within parts that checks look into", 1, 1000},
+    {"body_checks_size_limit", Type::size, "51200", Who(smtpd | submission | smtp_client), "bytes of each part of a mail that body_checks look at", 0, 1000000000},
+    {"mime_nesting_limit", Type::number, "100", Who(smtpd | submission | smtp_client), "parts within parts that checks look into", 1, 1000},
     {"header_size_limit", Type::size, "102400", Who(smtpd | submission), "bytes of a header field; all of them may have four times as much", 1024, 100000000},
 };
 }  // namespace

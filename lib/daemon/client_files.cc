@@ -24,7 +24,9 @@ std::string file_of(std::string_view spec)
 std::vector<std::string> client_files(const conf::Values& values)
 {
     std::set<std::string> paths;
-    for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps", "lmtp_tls_policy_maps", "lmtp_sasl_password_maps"})
+    for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps", "lmtp_tls_policy_maps", "lmtp_sasl_password_maps",
+                                "smtp_generic_maps", "smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks", "smtp_body_checks",
+                                "lmtp_generic_maps", "lmtp_header_checks", "lmtp_mime_header_checks", "lmtp_nested_header_checks", "lmtp_body_checks"})
         for (const std::string& spec : values.list(setting)) paths.insert(file_of(spec));
     for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
     paths.erase(std::string());

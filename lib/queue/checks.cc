@@ -39,6 +39,12 @@ std::string key_of(std::string_view raw)
     return out;
 }
 
+bool only_changes(Verb verb)
+{
+    static constexpr Verb verbs[] = {Verb::ignore, Verb::strip, Verb::replace, Verb::prepend, Verb::warn, Verb::info, Verb::ok, Verb::dunno};
+    return std::find(std::begin(verbs), std::end(verbs), verb) != std::end(verbs);
+}
+
 } // namespace
 
 ContentCheck::ContentCheck(std::shared_ptr<const CheckRules> rules, CheckedMail mail)
@@ -148,6 +154,12 @@ void ContentCheck::check(const CheckRules::Lookup& rules, Context context, std::
 
 void ContentCheck::act(const mail::Action& action, Context context, std::string_view raw, std::string& out)
 {
+    if (rules_->only_changes && !only_changes(action.verb)) {
+        log::warning(mail_.id, ": header and body checks: ", mail::verb_name(action.verb), " is not supported for mail on its way out and has no effect: ",
+                     printable(action.text, most_shown));
+        out.append(raw);
+        return;
+    }
     const auto note = [&](std::string_view word) { say(word, context, raw, action.text); };
     switch (action.verb) {
     case Verb::reject:

@@ -27,6 +27,7 @@ struct CheckRules {
     Lookup body;                    // lines of everything else, boundaries included
     std::size_t body_size = 51'200; // bytes of each part that are looked at
     unsigned depth = 100;           // of parts within parts
+    bool only_changes = false;      // the mail is on its way out: verbs that would refuse, hold or redirect it have no effect
 };
 
 // What log lines say of the mail besides its envelope.

@@ -1,8 +1,10 @@
 // lib/mail: the structure of MIME messages as events, and the fields that describe it.
 #include "t/unit/catch.h"
 
+#include "lib/base/base64.h"
 #include "lib/base/text.h"
 #include "lib/mail/mime.h"
+#include "lib/mail/seven_bit.h"
 
 using namespace veredus;
 using namespace veredus::mail;
@@ -252,4 +254,104 @@ TEST_CASE("the small fields of MIME", "[mail][mime][rfc2183-2]")
     CHECK(parse_content_id("bare") == "bare");
     CHECK(parse_languages("en, de (German),\r\n fr-CA,,") == std::vector<std::string>{"en", "de", "fr-CA"});
     CHECK(unfold(" a\r\n b ") == "a b");
+}
+
+namespace {
+
+std::string seven_bit(std::string_view in, bool unmarked = false)
+{
+    std::string whole;
+    for (const std::size_t piece : {in.size() + 1, std::size_t(1), std::size_t(7), std::size_t(4097)}) {
+        SevenBit converter(unmarked);
+        std::string out;
+        for (std::string_view rest = in; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size()))) converter.feed(rest.substr(0, piece), out);
+        converter.finish(out);
+        if (whole.empty()) whole = out;
+        CHECK((whole == out)); // however it was cut
+    }
+    return whole;
+}
+
+std::string unquoted(std::string_view text)
+{
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '=') out += text[i];
+        else if (text.substr(i, 3) == "=\r\n") i += 2;
+        else out += static_cast<char>(std::stoi(std::string(text.substr(i + 1, 2)), nullptr, 16)), i += 2;
+    }
+    return out;
+}
+
+std::string body_of(const std::string& mail) { return mail.substr(mail.find("\r\n\r\n") + 4); }
+
+} // namespace
+
+TEST_CASE("text of 8 bits becomes quoted-printable, line by line", "[mail][mime][rfc2045-6.7]")
+{
+    const std::string header = "Subject: x\r\nContent-Transfer-Encoding: 8BIT\r\nContent-Type: text/plain; charset=utf-8\r\n";
+    struct Case {
+        const char *in, *out;
+    };
+    const Case cases[] = {
+        {"gr\xc3\xbcn = x\r\n", "gr=C3=BCn =3D x\r\n"},
+        {"blank \r\ntab\t\r\n\r\n", "blank=20\r\ntab=09\r\n\r\n"},
+        {"no end", "no end"},
+        {"a\rb\x7f\r\n.\r\n", "a=0Db=7F\r\n.\r\n"},
+        {"", ""},
+    };
+    for (const Case& c : cases)
+        CHECK(seven_bit(cat(header, "\r\n", c.in)) == cat("Subject: x\r\nContent-Transfer-Encoding: quoted-printable\r\n",
+                                                        "Content-Type: text/plain; charset=utf-8\r\nMIME-Version: 1.0\r\n\r\n", c.out));
+    std::string longest;
+    for (int i = 0; i < 10'000; ++i) append(longest, i % 3 ? "\xe4" : " ", i % 7);
+    const std::string text = cat(std::string(76, 'x'), "\r\n", std::string(77, 'x'), "\r\n", longest, "\r\n", std::string(9000, ' '), "\r\n");
+    const std::string made = body_of(seven_bit(cat(header, "\r\n", text)));
+    CHECK((unquoted(made) == text));
+    for (const auto line : split_on(made, '\n')) CHECK(line.size() <= 77);
+    CHECK(made.starts_with(cat(std::string(76, 'x'), "\r\n", std::string(75, 'x'), "=\r\nxx\r\n")));
+}
+
+TEST_CASE("what is binary or no text becomes base64, without the line end of a boundary", "[mail][mime][rfc2045-6.8]")
+{
+    const std::string head = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: binary\r\n\r\npre\xff\r\n--b\r\n";
+    for (const std::string& content : {std::string("\x00\xff", 2), std::string(57, 'x'), std::string(58, 'y'), std::string("a\r\n"), std::string(20'000, '\xe4'), std::string()}) {
+        const std::string out = seven_bit(cat(head, "Content-Type: image/png\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", content, "\r\n--b--\r\n"));
+        const std::string fields = "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+        CHECK(out.find("boundary=b\r\nContent-Transfer-Encoding: 7bit\r\n\r\npre\xff\r\n--b\r\n") != std::string::npos);
+        const std::size_t at = out.find(fields), end = out.find("--b--");
+        REQUIRE((at != std::string::npos && end != std::string::npos));
+        std::string lines = out.substr(at + fields.size(), end - at - fields.size()), joined;
+        for (const auto line : split_on(lines, '\n')) {
+            CHECK(line.size() <= 77);
+            append(joined, trim(line));
+        }
+        CHECK((base64_decode(joined) == content));
+    }
+    // the last line end of a whole message is content
+    const std::string whole = body_of(seven_bit("Content-Type: application/x\r\nContent-Transfer-Encoding: binary\r\n\r\n\xff\r\n"));
+    CHECK(base64_decode(trim(whole)) == "\xff\r\n");
+}
+
+TEST_CASE("what is 7bit or encoded stays, what is inside of messages and multiparts is converted, and what cannot be is not", "[mail][mime][rfc2045-6.4]")
+{
+    const std::string same[] = {
+        "Subject: x\r\n\r\nplain\r\n",
+        "Subject: x\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: 7bit\r\n\r\ngr\xfcn\r\n",
+        "Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n",
+        "Content-Type: multipart/mixed\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xe4\r\n",
+        "Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xe4\r\n",
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\xe4\r\n--b\r\nno field\r\n--b\r\nX: y\r\n--b--\r\nend",
+        "",
+        "\r\n",
+    };
+    for (const std::string& mail : same) CHECK(seven_bit(mail) == mail);
+    CHECK(seven_bit("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nSubject: in\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xe4\r\n") ==
+          "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: in\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=E4\r\n");
+    CHECK(seven_bit("Subject: x\r\n\r\n\xe4\r\n", true) == "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n"
+                                                         "Content-Transfer-Encoding: quoted-printable\r\n\r\n=E4\r\n");
+    CHECK(seven_bit("Content-Type: application/x\r\n\r\n\xe4\r\n", true) == "Content-Type: application/x\r\nMIME-Version: 1.0\r\n"
+                                                                          "Content-Transfer-Encoding: base64\r\n\r\n5A0K\r\n");
+    // a part's own 7bit is believed: only of the whole it is known that it is not true
+    CHECK(seven_bit(same[5], true) == same[5]);
 }

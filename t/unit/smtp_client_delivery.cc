@@ -10,6 +10,7 @@
 #include <set>
 
 #include "lib/base/random.h"
+#include "lib/conf/values.h"
 #include "lib/dns/resolver.h"
 #include "lib/log/log.h"
 #include "smtp-client/agent.h"
@@ -58,7 +59,7 @@ struct Mail {
     std::string header = "From: a@sender.example\r\nSubject: test\r\n", body = "one\r\ntwo\r\n",
                 sender = "a@sender.example", nexthop, transport = "smtp";
     std::vector<std::string> to{"b@dest.example"};
-    bool leading_dot = false;
+    bool leading_dot = false, eight_bit = false;
     std::vector<std::string> senders; // per recipient, instead of "-"
     std::string delivered_to;
 };
@@ -103,6 +104,7 @@ public:
         layout.header_offset = 8 + mail.body.size();
         layout.header_size = mail.header.size();
         layout.leading_dot = mail.leading_dot;
+        layout.eight_bit = mail.eight_bit;
         return std::move(*sealed_memfd("mail", "VEREDUS1" + mail.body + mail.header));
     }
     ipc::Attempt attempt_of(const Mail& mail, Fd& file)
@@ -169,6 +171,16 @@ Peer::Script script(std::map<std::string, std::string> odd)
             if (line.starts_with(key)) return reply;
         return Peer::usual(line);
     };
+}
+
+ReworkRules rework_rules(const std::string& conf, const std::map<std::string, std::string>& files = {})
+{
+    const auto file = conf::File::parse(cat("myhostname = host.local\nmydomain = local\n", conf), "main.cf");
+    REQUIRE(file.ok());
+    return ReworkRules::read(file.values(), [](std::string_view rest) { return cat("smtp_", rest); }, [&](const std::string& path) -> Result<std::string> {
+        const auto text = files.find(path);
+        return text == files.end() ? Result<std::string>(fail("no such file")) : text->second;
+    });
 }
 
 constexpr auto sent = ipc::Outcome::delivered, deferred = ipc::Outcome::deferred, failed = ipc::Outcome::failed;
@@ -953,6 +965,78 @@ TEST_CASE("a server with CHUNKING gets the content as it lies in the queue, in o
         CHECK((peer.contents[0] == cat(header, "\r\n", body, body.empty() || body.ends_with("\r\n") ? "" : "\r\n")));
         CHECK(wanted == peer.contents[0].size());
     }
+}
+
+TEST_CASE("a server without 8BITMIME gets 7-bit content, unless main.cf says no", "[smtp-client][rfc6152-3]")
+{
+    const std::string header = "Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+    for (const bool knows : {true, false})
+        for (const char* convert : {"no", "yes"}) {
+            Bench b;
+            b.settings.rework = rework_rules(cat("disable_mime_output_conversion = ", convert, "\n"));
+            Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+                if (line.starts_with("EHLO")) return cat("250-peer.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 ", knows ? "8BITMIME\r\n" : "DSN\r\n");
+                if (line.starts_with("BDAT ")) return cat("!chunk ", *parse_number<std::size_t>(split_on(line, ' ')[1]));
+                return Peer::usual(line);
+            });
+            Mail mail = b.to(peer);
+            mail.eight_bit = true;
+            mail.header = header;
+            mail.body = ".gr\xc3\xbcn\r\n" + std::string(200'000, 'x') + "\r\n";
+            mail.leading_dot = true;
+            CHECK(b.deliver_one(mail).outcome == sent);
+            REQUIRE(peer.contents.size() == 1);
+            const bool converted = !knows && convert == std::string("no");
+            CHECK((peer.contents[0].find("Content-Transfer-Encoding: quoted-printable\r\nMIME-Version: 1.0\r\n\r\n..gr=C3=BCn\r\n") != std::string::npos) == converted);
+            CHECK(std::any_of(peer.lines.begin(), peer.lines.end(), [](const auto& l) { return l.find("BODY=8BITMIME") != std::string::npos; }) == knows);
+            CHECK(std::any_of(peer.lines.begin(), peer.lines.end(), [](const auto& l) { return l.starts_with("BDAT"); }) == !converted);
+        }
+}
+
+TEST_CASE("generic addresses stand in envelope and header, and a table that cannot be read makes the mail wait", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    mail.sender = "alice+x@host.local";
+    mail.to = {"bob@host.local", "c@dest.example"};
+    mail.header = "From: Alice <alice@host.local>\r\nTo: bob@host.local,\r\n c@dest.example\r\nSubject: bob@host.local\r\n";
+    b.settings.rework = rework_rules("smtp_generic_maps = inline:{alice@host.local=alice@isp.example, @host.local=@sub.isp.example}\n"
+                                     "propagate_unmatched_extensions = generic\n");
+    for (const auto& v : b.deliver(mail)) CHECK(v.outcome == sent);
+    CHECK(std::any_of(peer.lines.begin(), peer.lines.end(), [](const auto& l) { return l.starts_with("MAIL FROM:<alice+x@isp.example> SIZE="); }));
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "RCPT TO:<bob@sub.isp.example>") == 1);
+    CHECK(std::count(peer.lines.begin(), peer.lines.end(), "RCPT TO:<c@dest.example>") == 1);
+    CHECK(peer.contents.back().starts_with("From: Alice <alice@isp.example>\r\nTo: bob@sub.isp.example,\r\n c@dest.example\r\nSubject: bob@host.local\r\n\r\n"));
+    CHECK(b.has_logged("to=<bob@host.local>"));
+    for (const char* broken : {"smtp_generic_maps = hash:/nonexistent\n", "smtp_generic_maps = inline:{@host.local=a b c}\n"}) {
+        b.settings.rework = rework_rules(broken);
+        const auto v = b.deliver(mail);
+        CHECK(v[0].outcome == deferred);
+        CHECK(v[0].dsn == "4.3.0");
+    }
+}
+
+TEST_CASE("checks on the way out change header and body, and refuse nothing", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    mail.header = "Received: from secret\r\nSubject: x\r\nX-Spam: y\r\n";
+    mail.body = "one\r\ntwo\r\n";
+    b.settings.rework = rework_rules("smtp_header_checks = regexp:/header\nsmtp_body_checks = regexp:/body\n", {{"/header", "/^Received:/ IGNORE\n/^X-Spam:/ REJECT no\n/^Subject: x/ REPLACE Subject: y\n"}, {"/body", "/^two/ REPLACE .2\n"}});
+    CHECK(b.deliver_one(mail).outcome == sent);
+    CHECK(peer.contents.back() == "Subject: y\r\nX-Spam: y\r\n\r\none\r\n..2\r\n");
+    CHECK(b.has_logged("REJECT is not supported for mail on its way out and has no effect"));
+    CHECK(b.has_logged("65A3F00C12B70001: replace: header Subject: x from local; from=<a@sender.example> to=<b@dest.example>: Subject: y"));
+    b.settings.rework = rework_rules("smtp_header_checks = regexp:/header\n");
+    CHECK(b.deliver_one(mail).dsn == "4.3.0");
+    const std::size_t before = peer.contents.size();
+    b.settings.rework = rework_rules("smtp_body_checks = regexp:/body\n");
+    const auto unread = b.deliver_one(mail);
+    CHECK(unread.outcome == deferred);
+    CHECK(unread.text == "the tables of header and body checks cannot be used now");
+    CHECK(peer.contents.size() == before);
 }
 
 TEST_CASE("who announces CHUNKING and does not know BDAT gets DATA at once, and no BDAT for a while", "[smtp-client][rfc3030-2]")

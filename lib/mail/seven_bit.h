@@ -1,0 +1,53 @@
+// A message for a server that takes 7-bit content only (RFC 6152 §3): 8-bit and binary parts become quoted-printable or
+// base64 while the bytes stream by. Pure, and bounded by one header block.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lib/mail/mime.h"
+
+namespace veredus::mail {
+
+// What was quoted-printable, base64 or 7bit stays byte by byte. Text becomes quoted-printable, what is binary or no
+// text base64. A multipart, and a part that is a message, cannot be encoded (RFC 2045 §6.4): what is inside is, and
+// their own field says 7bit then. A part that says 7bit and is not stays as it is, for that is found too late; only of
+// the whole message it is known before.
+class SevenBit final : MimeSink {
+public:
+    // `unmarked`: the message has 8-bit bytes somewhere. When its header says nothing of them and it has no parts, its
+    // body becomes text of charset unknown-8bit (RFC 1428 §3), unless a Content-Type says what it is.
+    explicit SevenBit(bool unmarked);
+    SevenBit(const SevenBit&) = delete;
+    void feed(std::string_view bytes, std::string& out); // the whole message in CRLF form, header first; any cut
+    void finish(std::string& out);
+
+private:
+    enum class Way : uint8_t { keep, composite, quoted, base64 };
+    void part_begins(const MimePart& part) override;
+    void field(const MimePart& part, const MimeField& field) override;
+    void headers_end(const MimePart& part) override;
+    void line(const MimePart& part, const MimeLine& line) override;
+    void part_ends(const MimePart& part) override;
+    Way way_of(const MimePart& part) const;
+    void write_header(const MimePart& part);
+    void quote(std::string_view text, bool last);
+    void encode(std::string_view bytes);
+    void flush();
+
+    bool unmarked_;
+    std::string* out_ = nullptr;  // of the call that is running
+    std::string header_;          // of the innermost part, its Content-Transfer-Encoding left out
+    std::string encoding_;        // that field
+    std::size_t encoding_at_ = 0; // where it stood
+    bool has_type_ = false, has_version_ = false;
+    uint64_t stored_ = 0;    // offset up to which the header's input was dealt with
+    Way way_ = Way::keep;    // of the innermost part: those with parts have no content of their own
+    std::size_t column_ = 0; // quoted-printable
+    std::string group_;      // base64: bytes of a line that is not full
+    std::string line_end_;   // base64: held back, for the one before a boundary is no content (RFC 2046 §5.1.1)
+    uint64_t seen_ = 0;      // base64: bytes of the body so far
+    MimeParser parser_;      // last: it is given *this
+};
+
+} // namespace veredus::mail
