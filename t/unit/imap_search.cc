@@ -246,8 +246,7 @@ TEST_CASE("words are found across blocks, and a long text is left once all are f
         INFO(at);
         Mail mail(text, 4096);
         CHECK(matches(word(Kind::body, std::string(body.substr(at, 40))), mail));
-        CHECK(matches(word(Kind::body, std::string(body.substr(at, 20000))), mail) ==
-              (at + 20000 <= body.size() || at < body.size()));
+        CHECK(matches(word(Kind::body, std::string(body.substr(at, 20000))), mail));
         CHECK_FALSE(matches(word(Kind::body, cat(body.substr(at, 40), "\x01")), mail));
     }
     Mail umlauts("\r\n" + std::string(20001, 'x') + "\xC3\xA9" + std::string(20000, 'y'));
