@@ -141,8 +141,8 @@ check-e2e: all stage
 check-sanitize:
 	$(MAKE) -j2 unit
 	$(MAKE) -j2 SANITIZE=address,undefined unit
-	# The crash tests run thousands of lives and are in check-unit; a SIGSEGV that a test sends must kill as it does in life.
-	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]'
+	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
+	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
 stage: all
 	@t/peers postfix bsd-mailx pflogsumm fail2ban
 	@rm -rf $(BUILD)/stage

@@ -242,7 +242,7 @@ TEST_CASE("a backlog that never empties is remembered no longer than its mails a
     CHECK(w.sent.size() > 0);
 }
 
-TEST_CASE("a mailing to 50,000 recipients delays nobody else's mail: neither at one host nor at many, neither routed nor sent", "[qmgr]")
+TEST_CASE("a mailing to 50,000 recipients delays nobody else's mail: neither at one host nor at many, neither routed nor sent", "[qmgr][long]")
 {
     const auto mailing = [](FakeWorld& w, const auto& address) {
         std::vector<std::string> all;

@@ -100,7 +100,7 @@ TEST_CASE("the mark is synced once in some minutes, not per ID", "[queue]")
     CHECK(b.disk.syncs() - before <= 13);
 }
 
-TEST_CASE("the counter's end moves to the next second", "[queue]")
+TEST_CASE("the counter's end moves to the next second", "[queue][long]")
 {
     Bench b;
     IdMaker ids = b.open();
