@@ -72,6 +72,7 @@ struct Desk {
     std::shared_ptr<Settings> settings = std::make_shared<Settings>();
     std::vector<std::string> queued;
     std::unique_ptr<Sessions> sessions;
+    std::size_t peers = 0;                                   // of Peer, that have not hung up
 
     explicit Desk(std::size_t descriptors = 100)
     {
@@ -115,13 +116,14 @@ struct Peer {
     Desk& desk;
     Fd fd;
     std::string heard;
-    bool closed = false;
+    bool closed = false, counted = true;
 
     Peer(Desk& d, const char* ip = "192.0.2.7") : desk(d)
     {
         auto pair = *socket_pair(SOCK_STREAM);
         fd = std::move(pair.first);
         REQUIRE(set_nonblocking(fd.get(), true));
+        ++desk.peers;
         desk.sessions->accept(std::move(pair.second), *net::Address::parse_ip(ip, 4321));
     }
     void turn()
@@ -158,12 +160,19 @@ struct Peer {
     {
         fd.reset();
         closed = true;
-        for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+        await_end();
     }
     void until_closed()
     {
         for (int i = 0; i < 500 && !closed; ++i) turn();
-        for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+        await_end();
+    }
+    // Until this one's session is gone; those of others may stay.
+    void await_end()
+    {
+        if (counted) --desk.peers;
+        counted = false;
+        for (int i = 0; i < 500 && desk.sessions->size() > desk.peers; ++i) desk.loop->run_once(milliseconds(20));
     }
 };
 
