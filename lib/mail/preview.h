@@ -9,7 +9,7 @@
 
 namespace veredus::mail {
 
-constexpr std::size_t preview_characters = 200; // RFC 8970 §3.1 allows 256
+constexpr std::size_t preview_characters = 200; // RFC 8970 §3.3: at most 256
 
 // Bytes of a message in, text out: one line of UTF-8, blanks joined, no controls. Looks at a bounded part of the
 // message.

@@ -5,6 +5,8 @@
 #include "lib/mail/casemap.h"
 #include "lib/mail/charset.h"
 #include "lib/mail/encoded_word.h"
+#include "lib/mail/html_text.h"
+#include "lib/mail/preview.h"
 #include "lib/mail/sent_date.h"
 #include "lib/mail/transfer.h"
 
@@ -59,7 +61,10 @@ TEST_CASE("charsets become UTF-8, in any cut", "[mail][charset]")
         {"ISO-8859-1", "\xE9t\xE9 \x93q\x94", "été “q”"},
         {"windows-1252", "\x80", "€"},
         {"iso-8859-15", "\xA4", "€"},
-        {"ISO-8859-2", "\xB3\xF3" "d\xBC", "łódź"},
+        {"ISO-8859-2",
+         "\xB3\xF3"
+         "d\xBC",
+         "łódź"},
         {"koi8-r", "\xF0\xD2\xC9\xD7\xC5\xD4", "Привет"},
         {"gb2312", "\xC4\xE3\xBA\xC3", "你好"},
         {"Shift_JIS", "\x93\xFA\x96\x7B", "日本"},
@@ -177,7 +182,9 @@ TEST_CASE("encoded words become text", "[mail][encoded_word][rfc2047-8]")
         {"=?utf-8?X?abc?=", "=?utf-8?X?abc?="},
         {"=??Q?abc?=", "=??Q?abc?="},
         {"=?utf-8?Q?never closed", "=?utf-8?Q?never closed"},
-        {"=?utf-8?Q?" "?=", ""},
+        {"=?utf-8?Q?"
+         "?=",
+         ""},
         {"=?=?=?utf-8?Q?a?=", "=?=?a"},
         {"folded\r\n text\n\there", "folded text\there"},
         {"raw \xC3\xA9 and \xE9", "raw é and \uFFFD"},
@@ -270,4 +277,103 @@ TEST_CASE("dates of mails, well made or not", "[mail][sent_date][rfc5256-2.2]")
         INFO(bad);
         CHECK_FALSE(parse_sent_date(bad));
     }
+}
+
+namespace {
+
+std::string preview(std::string_view mail, std::size_t piece = 0)
+{
+    PreviewMaker maker;
+    if (piece == 0) piece = mail.size() + 1;
+    for (std::size_t at = 0; at < mail.size() && maker.feed(mail.substr(at, piece)); at += piece) {
+    }
+    return maker.finish();
+}
+
+std::string words(std::string_view html)
+{
+    HtmlText stripper;
+    std::string out;
+    for (const char c : html) stripper.feed(std::string_view(&c, 1), out);
+    stripper.finish(out);
+    HtmlText at_once;
+    std::string whole;
+    at_once.feed(html, whole);
+    at_once.finish(whole);
+    CHECK(whole == out);
+    return out;
+}
+
+} // namespace
+
+TEST_CASE("the words of HTML", "[mail][preview]")
+{
+    const std::pair<const char*, const char*> cases[] = {
+        {"", ""},
+        {"plain", "plain"},
+        {"a<b>bo</b>ld", "abold"},
+        {"<p>one</p><p>two<br/>three", " one  two three"},
+        {"<a href=\"x>y\" title='a\"b'>link</a>", "link"},
+        {"<head><style>p > a {}</style><title>t</title></head><body>x", " x"},
+        {"<head><title>no end of the head</title><body>x", " x"},
+        {"<script>if (a<b && \"</p>\") c();</script>x", "x"},
+        {"<STYLE>h1 { }</STYLE >x", "x"},
+        {"<!-- a > b -- c --->x<!DOCTYPE html>y<?xml?>z", "xyz"},
+        {"a &lt; b &amp;&amp; c &euro;5 &#8364; &#x20ac;&nbsp;", "a < b && c €5 € €\u00A0"},
+        {"AT&T ?a=1&copy=2 &unknown; &#0; & x", "AT&T ?a=1&copy=2 &unknown; &#0; & x"},
+        {"1 < 2 <3 a<", "1 < 2 <3 a<"},
+        {"end &am", "end &am"},
+        {"<p never closed", ""},
+    };
+    for (const auto& [in, out] : cases) {
+        INFO(in);
+        CHECK(words(in) == out);
+    }
+}
+
+TEST_CASE("previews", "[mail][preview][rfc8970-3.3]")
+{
+    std::string longest;
+    for (int i = 0; i < 100; ++i) longest += "wörd ";
+    std::string two_hundred;
+    for (int i = 0; i < 40; ++i) two_hundred += "wörd ";
+    two_hundred.pop_back();
+    const std::string alternative =
+        "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n"
+        "Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n";
+    struct Case {
+        std::string mail, text;
+    };
+    const Case cases[] = {
+        {"", ""},
+        {"Subject: x\r\n\r\n", ""},
+        {"Subject: x\r\n\r\n  Hello,\r\n\r\n\tworld!\r\n", "Hello, world!"},
+        {"\r\n> quoted\r\n>> more\r\nown words\r\n> again", "own words"},
+        {"\r\n> quoted\r\n>> more\r\n", "quoted more"},
+        {"Content-Type: text/plain; charset=utf-8\r\n\r\n" + longest, two_hundred},
+        {alternative + "Gr=FC=DFe\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n--b--\r\n", "Grüße"},
+        {alternative + " \r\n--b\r\nContent-Type: "
+                       "text/html\r\n\r\n<head><style>p{}</style></head><p>only&nbsp;html</p>\r\n--b--\r\n",
+         "only html"},
+        {"Content-Type: multipart/mixed; boundary=b\r\n\r\nno\r\n--b\r\nContent-Disposition: "
+         "attachment\r\n\r\nattached\r\n--b\r\n\r\nshown\r\n--b--\r\n",
+         "shown"},
+        {"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\n\r\npng\r\n--b--\r\n", ""},
+        {"Content-Type: text/calendar\r\n\r\nBEGIN:VCALENDAR\r\n", ""},
+        {"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPHA+aMO8PC9wPg==\r\n", "hü"},
+        {"Content-Type: text/html; charset=UTF-8\r\nContent-Transfer-Encoding: base64\r\n\r\nPHA+aMO8\r\nPC9wPg==\r\n",
+         "hü"},
+        {"\r\na\x01\x02z \xE2\x80\x8C\xC2\xAD\xC2\xA0\xE2\x80\x8B end", "a z end"},
+        {"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\nforwarded", "forwarded"},
+    };
+    for (const Case& c : cases) {
+        INFO(c.mail);
+        for (const std::size_t piece : {0u, 1u, 5u}) CHECK(preview(c.mail, piece) == c.text);
+    }
+    PreviewMaker maker;
+    CHECK_FALSE(maker.feed(cat("\r\n", std::string(10'000, 'x'), "\r\n", std::string(1000, 'y'))));
+    CHECK(maker.finish() == std::string(200, 'x'));
+    PreviewMaker styles;
+    CHECK_FALSE(styles.feed("Content-Type: text/html\r\n\r\n<style>" + std::string(2'000'000, 'x')));
+    CHECK(styles.finish().empty());
 }
