@@ -33,24 +33,24 @@ std::vector<store::UidRange> plain_ranges(const SequenceSet& set, uint32_t last)
     return out;
 }
 
-View::View(const store::UidTable& table) : table_(table) { take_new(); }
+View::View(const store::UidTable& table) : table_(&table) { take_new(); }
 
 void View::take_new()
 {
     // Not UIDNEXT - 1: what was never announced must not count as known.
-    if (has_new()) last_told_ = table_.messages().back().uid;
+    if (has_new()) last_told_ = table_->messages().back().uid;
 }
 
 std::size_t View::below(uint32_t uid) const
 {
-    const auto& all = table_.messages();
+    const auto& all = table_->messages();
     const auto at = std::lower_bound(all.begin(), all.end(), uid, [](const store::Message& m, uint32_t u) { return m.uid < u; });
     return static_cast<std::size_t>(at - all.begin());
 }
 
 std::size_t View::told() const
 {
-    if (!has_new()) return table_.messages().size();
+    if (!has_new()) return table_->messages().size();
     return below(last_told_ + 1);
 }
 
@@ -70,7 +70,7 @@ View::Place View::at(uint32_t number) const
         if (low < ghosts_.size() && number_of_ghost(low) == number) return {ghosts_[low], nullptr};
         before = low;
     }
-    const store::Message& m = table_.messages()[number - 1 - before];
+    const store::Message& m = table_->messages()[number - 1 - before];
     return {m.uid, &m};
 }
 
@@ -124,6 +124,14 @@ std::vector<uint32_t> View::uids(const Ranges& numbers, std::size_t* ghosts) con
             else if (ghosts) ++*ghosts;
         }
     return out;
+}
+
+uint32_t View::bury_last()
+{
+    const uint32_t number = number_of_ghost(ghosts_.size() - 1);
+    ghosts_.pop_back();
+    if (ghosts_.empty()) bury();
+    return number;
 }
 
 void View::vanished(const std::vector<uint32_t>& uids)

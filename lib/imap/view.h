@@ -16,7 +16,9 @@ class View {
 public:
     // Everything the table has is told. The table outlives the view.
     explicit View(const store::UidTable& table);
-    const store::UidTable& table() const { return table_; }
+    const store::UidTable& table() const { return *table_; }
+    // The same mailbox under another object (it was renamed).
+    void rebind(const store::UidTable& table) { table_ = &table; }
 
     std::size_t exists() const;
     struct Place {
@@ -36,8 +38,9 @@ public:
     // --- changes
     void vanished(const std::vector<uint32_t>& uids);      // ascending; left the table just now
     const std::vector<uint32_t>& ghosts() const { return ghosts_; }
-    void bury() { ghosts_.clear(); ghosts_.shrink_to_fit(); }    // their EXPUNGE was said
-    bool has_new() const { return !table_.messages().empty() && table_.messages().back().uid > last_told_; }
+    void bury() { std::vector<uint32_t>().swap(ghosts_); }       // VANISHED was said of all
+    uint32_t bury_last();                                  // its EXPUNGE is said now: the number it had
+    bool has_new() const { return !table_->messages().empty() && table_->messages().back().uid > last_told_; }
     void take_new();                                       // EXISTS was said
     uint32_t last_told() const { return last_told_; }
 
@@ -46,7 +49,7 @@ private:
     std::size_t told() const;                              // how many of the table the client knows
     uint32_t number_of_ghost(std::size_t i) const { return static_cast<uint32_t>(below(ghosts_[i]) + i + 1); }
     uint32_t first_number_from(uint32_t uid) const;        // number of the first known message with at least that UID; exists()+1: none
-    const store::UidTable& table_;
+    const store::UidTable* table_;
     uint32_t last_told_ = 0;
     std::vector<uint32_t> ghosts_;                         // ascending
 };

@@ -1,0 +1,195 @@
+// Folders shared by the sessions of one user.
+#include "lib/imap/account.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::imap {
+
+OpenFolder::OpenFolder(std::string name, std::unique_ptr<store::Folder> folder)
+    : name_(std::move(name)), folder_(std::move(folder)), uidvalidity_(table().uidvalidity())
+{
+    // What lies in new/ no IMAP session has seen.
+    recent_above_ = table().uidnext() - 1;
+    for (const store::Message& m : table().messages())
+        if (m.fresh) {
+            recent_above_ = m.uid - 1;
+            break;
+        }
+    settle();
+}
+
+void OpenFolder::settle()
+{
+    const store::UidTable& now = table();
+    if (now.uidvalidity() != uidvalidity_) lost_ = true;
+    if (now.highest_modseq() == noted_modseq_) return;
+    noted_modseq_ = now.highest_modseq();
+    std::vector<uint32_t> gone;
+    std::size_t kept = 0;
+    auto m = now.messages().begin();
+    const auto end = now.messages().end();
+    for (const uint32_t uid : known_) {
+        while (m != end && m->uid < uid) ++m;
+        if (m != end && m->uid == uid) known_[kept++] = uid;
+        else gone.push_back(uid);
+    }
+    known_.resize(kept);
+    const uint32_t last = known_.empty() ? 0 : known_.back();
+    for (m = std::upper_bound(now.messages().begin(), end, last, [](uint32_t u, const store::Message& a) { return u < a.uid; }); m != end; ++m)
+        known_.push_back(m->uid);
+    if (gone.empty()) return;
+    for (View* view : views_) view->vanished(gone);
+}
+
+void OpenFolder::renamed(std::string name, std::unique_ptr<store::Folder> folder)
+{
+    name_ = std::move(name);
+    for (View* view : views_) view->rebind(folder->table());
+    folder_ = std::move(folder);
+    noted_modseq_ = 0;
+    settle();
+}
+
+store::UidRange OpenFolder::take_recent(bool peek)
+{
+    const uint32_t last = table().messages().empty() ? 0 : table().messages().back().uid;
+    if (last <= recent_above_) return {};
+    const store::UidRange out{recent_above_ + 1, last};
+    if (!peek) recent_above_ = last;
+    return out;
+}
+
+// --- Account
+
+Account::Account(std::unique_ptr<store::Mailbox> mailbox, std::vector<DefaultFolder> defaults)
+    : mailbox_(std::move(mailbox)), defaults_(std::move(defaults))
+{
+    for (DefaultFolder& d : defaults_) std::replace(d.name.begin(), d.name.end(), '/', mailbox_->separator());
+}
+
+std::string Account::canonical(std::string_view name) { return iequals(name, "INBOX") ? "INBOX" : std::string(name); }
+
+const DefaultFolder* Account::default_folder(std::string_view name) const
+{
+    for (const DefaultFolder& d : defaults_)
+        if (d.name == name) return &d;
+    return nullptr;
+}
+
+Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
+{
+    const std::string name = canonical(given);
+    if (const auto found = folders_.find(name); found != folders_.end()) {
+        if (!found->second->lost())
+            if (auto done = found->second->refresh(); !done && done.error().code != ENOENT) return unexpected(std::move(done).error());
+        if (!found->second->lost()) return std::shared_ptr<OpenFolder>(found->second);
+        folders_.erase(found);
+    }
+    close_unused(most_unused - 1);
+    auto opened = mailbox_->open(name);
+    if (!opened && opened.error().code == ENOENT && default_folder(name)) {
+        if (auto made = mailbox_->create(name); !made && made.error().code != EEXIST) return unexpected(std::move(made).error());
+        opened = mailbox_->open(name);
+    }
+    if (!opened) return unexpected(std::move(opened).error());
+    if ((*opened)->healed()) log::warning("mailbox ", name, ": its index was damaged and is mended");
+    auto folder = std::make_shared<OpenFolder>(name, std::move(*opened));
+    folders_[name] = folder;
+    return folder;
+}
+
+void Account::close_unused(std::size_t keep)
+{
+    std::size_t unused = 0;
+    for (const auto& [name, folder] : folders_) unused += folder->visitors() == 0 && folder.use_count() == 1;
+    for (auto i = folders_.begin(); i != folders_.end() && unused > keep;) {
+        if (i->second->visitors() > 0 || i->second.use_count() > 1) {
+            ++i;
+            continue;
+        }
+        i = folders_.erase(i);
+        --unused;
+    }
+}
+
+Result<void> Account::create(std::string_view name) { return mailbox_->create(name); }
+
+Result<void> Account::remove(std::string_view given)
+{
+    const std::string name = canonical(given);
+    TRY(mailbox_->remove(name));
+    if (const auto found = folders_.find(name); found != folders_.end()) {
+        found->second->lose();
+        folders_.erase(found);
+    }
+    return {};
+}
+
+Result<void> Account::rename(std::string_view from_given, std::string_view to_given)
+{
+    const std::string from = canonical(from_given), to = canonical(to_given);
+    TRY(mailbox_->rename(from, to));
+    if (from == "INBOX") {
+        if (const auto inbox = folders_.find(from); inbox != folders_.end()) TRY(inbox->second->refresh());
+        return {};
+    }
+    const std::string below = cat(from, mailbox_->separator());
+    std::vector<std::pair<std::string, std::shared_ptr<OpenFolder>>> moved;
+    for (auto i = folders_.begin(); i != folders_.end();) {
+        if (i->first != from && !i->first.starts_with(below)) {
+            ++i;
+            continue;
+        }
+        moved.emplace_back(to + i->first.substr(from.size()), std::move(i->second));
+        i = folders_.erase(i);
+    }
+    for (auto& [name, folder] : moved) {
+        auto opened = mailbox_->open(name);
+        if (opened) {
+            folder->renamed(name, std::move(*opened));
+            folders_[name] = std::move(folder);
+        } else {
+            folder->lose();
+        }
+    }
+    return {};
+}
+
+Result<std::vector<store::Listed>> Account::list()
+{
+    auto all = TRY(mailbox_->list());
+    for (const DefaultFolder& d : defaults_) {
+        const auto same = [&](const store::Listed& l) { return l.name == d.name; };
+        if (std::find_if(all.begin(), all.end(), same) == all.end()) all.push_back({d.name, true, false});
+    }
+    return all;
+}
+
+std::string Account::special_use(std::string_view name) const
+{
+    const DefaultFolder* d = default_folder(name);
+    return d ? d->use : std::string();
+}
+
+Result<void> Account::set_special_use(std::string_view name, std::string_view use)
+{
+    (void)name, (void)use;
+    return fail_errno("special use", ENOTSUP);
+}
+
+void Account::tidy(bool close)
+{
+    for (auto i = folders_.begin(); i != folders_.end();) {
+        OpenFolder& folder = *i->second;
+        if (folder.wants_apply() && !folder.lost())
+            if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done) log::warning("mailbox ", folder.name(), ": ", done.error().text);
+        if (close && folder.visitors() == 0 && i->second.use_count() == 1) i = folders_.erase(i);
+        else ++i;
+    }
+}
+
+}  // namespace veredus::imap

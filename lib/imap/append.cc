@@ -1,0 +1,103 @@
+// APPEND and REPLACE: drafts of the target, published together at the end.
+#include "lib/imap/append.h"
+
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/imap/respond.h"
+
+namespace veredus::imap {
+
+namespace {
+
+std::unique_ptr<Refusal> no(std::string text) { return std::make_unique<Refusal>(Refusal{false, std::move(text)}); }
+
+}  // namespace
+
+std::unique_ptr<Refusal> Session::append_begin(const std::string& tag, const Append& append)
+{
+    (void)tag;
+    auto appending = std::make_unique<Appending>();
+    if (append.replace) {
+        if (!selected_) return std::make_unique<Refusal>(Refusal{true, "no mailbox is selected"});
+        if (selected_->read_only) return no("[READ-ONLY] the mailbox is open for reading only");
+        SequenceSet set;
+        set.ranges.push_back({append.replaced, append.replaced});
+        const auto numbers = numbers_of(set, append.uid);
+        if (!numbers) return std::make_unique<Refusal>(Refusal{true, "no such message"});
+        const auto uids = selected_->view.uids(*numbers);
+        if (uids.empty()) return no("[NONEXISTENT] no such message");
+        appending->replaced = uids.front();
+    }
+    auto target = account_.open(append.mailbox);
+    if (!target) {
+        if (target.error().code == ENOENT) return no("[TRYCREATE] no such mailbox");
+        return no(refusal(target.error(), append.replace ? "REPLACE" : "APPEND").substr(3));
+    }
+    appending->target = std::move(*target);
+    appending_ = std::move(appending);
+    return nullptr;
+}
+
+std::unique_ptr<Refusal> Session::append_message(const AppendMessage& message)
+{
+    if (options_.append_limit && message.size > options_.append_limit)
+        return no(cat("[TOOBIG] a message may have ", options_.append_limit, " bytes"));
+    if (message.size == 0) return no("[CANNOT] an empty message");
+    if (appending_->messages.size() >= options_.append_messages)
+        return no(cat("[LIMIT] at most ", options_.append_messages, " messages at once"));
+    auto draft = appending_->target->use([](store::Folder& f) { return f.draft(); });
+    if (!draft) return no(refusal(draft.error(), "APPEND").substr(3));
+    store::Incoming incoming;
+    incoming.draft = std::move(*draft);
+    incoming.flags = message.flags.system;
+    incoming.keywords = message.flags.keywords;
+    if (message.received) incoming.received = *message.received;
+    appending_->messages.push_back(std::move(incoming));
+    return nullptr;
+}
+
+std::unique_ptr<Refusal> Session::append_content(std::string_view bytes)
+{
+    if (auto done = appending_->messages.back().draft->write(bytes); !done) return no(refusal(done.error(), "APPEND").substr(3));
+    return nullptr;
+}
+
+std::unique_ptr<Refusal> Session::append_content_end() { return nullptr; }
+
+void Session::append_aborted(const std::string& tag, const Refusal& refusal)
+{
+    appending_.reset();
+    append(*out_, tag, refusal.bad ? " BAD " : " NO ", refusal.text, "\r\n");
+}
+
+// RFC 8508 §3.4: the new message first, then the old one goes.
+bool Session::append_end(const std::string& tag)
+{
+    const auto appending = std::move(appending_);
+    OpenFolder& target = *appending->target;
+    if (lost()) return false;
+    auto uids = target.use([&](store::Folder& f) { return f.append(std::move(appending->messages)); });
+    if (!uids) {
+        finish(tag, refusal(uids.error(), "APPEND"), true);
+        return run();
+    }
+    std::vector<store::UidRange> ranges;
+    for (const uint32_t uid : *uids) add_to_ranges(ranges, uid);
+    std::string code = cat("[APPENDUID ", target.table().uidvalidity(), ' ');
+    put_ranges(code, ranges);
+    code += ']';
+    if (!appending->replaced) {
+        finish(tag, cat("OK ", code, " appended"), true);
+        return run();
+    }
+    append(*out_, "* OK ", code, " appended\r\n");
+    const std::vector<uint32_t> old{*appending->replaced};
+    auto gone = selected_->folder->use([&](store::Folder& f) { return f.expunge(old); });
+    if (gone) tally_.expunged += gone->size();
+    // Both are there now; the new one stays: nothing is lost.
+    finish(tag, gone ? "OK replaced" : refusal(gone.error(), "REPLACE"), true);
+    return run();
+}
+
+}  // namespace veredus::imap

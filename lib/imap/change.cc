@@ -1,0 +1,151 @@
+// Changing messages: STORE, COPY, MOVE, EXPUNGE (RFC 9051 §6.4, RFC 7162 §3.1.3, RFC 4315).
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/imap/respond.h"
+#include "lib/imap/session.h"
+#include "lib/log/log.h"
+#include "lib/store/folder.h"
+
+namespace veredus::imap {
+
+// The flags are changed at once, durably; the answers go out in pieces.
+class Session::StoreTask final : public Task {
+public:
+    StoreTask(Session& session, std::string tag, std::string text, bool uid, bool with_flags, std::vector<uint32_t> told)
+        : session_(session), tag_(std::move(tag)), text_(std::move(text)), told_(std::move(told)), uid_(uid), with_flags_(with_flags)
+    {
+    }
+    bool step(std::string& out) override
+    {
+        const View& view = session_.selected().view;
+        session_.put_new_keywords(out);
+        for (; at_ < told_.size(); ++at_) {
+            if (out.size() >= high_water) return false;
+            const uint32_t number = view.number_of(told_[at_]);
+            const auto place = view.at(number);
+            if (place.message) session_.put_flag_update(out, number, *place.message, uid_, with_flags_);
+        }
+        session_.finish(tag_, std::move(text_), uid_, uid_);
+        return true;
+    }
+
+private:
+    Session& session_;
+    std::string tag_, text_;
+    std::vector<uint32_t> told_;               // UIDs
+    std::size_t at_ = 0;
+    bool uid_, with_flags_;
+};
+
+void Session::run_store(const std::string& tag, Store store)
+{
+    if (!needs_selected(tag, true)) return;
+    if (store.unchanged_since) enable_condstore(*out_);
+    const auto numbers = numbers_of(store.set, store.uid);
+    if (!numbers) {
+        append(*out_, tag, " BAD no such message\r\n");
+        return;
+    }
+    std::size_t ghosts = 0;
+    const auto uids = selected_->view.uids(*numbers, &ghosts);
+    store::FlagChange change;
+    using How = store::FlagChange::How;
+    change.how = store.how == Store::How::set ? How::set : store.how == Store::How::add ? How::add : How::remove;
+    change.flags = store.flags.system;
+    change.keywords = std::move(store.flags.keywords);
+    change.unchanged_since = store.unchanged_since;
+    const uint64_t before = selected_->view.table().highest_modseq();
+    auto done = selected_->folder->use([&](store::Folder& f) { return f.change_flags(uids, change); });
+    if (!done) return finish(tag, refusal(done.error(), "STORE"), store.uid, store.uid);
+    told_own_change(before);
+    if (change.how != How::remove && (change.flags & store::deleted)) tally_.deleted += done->changed.size();
+    std::string text = "OK ";
+    if (!done->modified.empty()) {
+        std::vector<store::UidRange> left;
+        std::sort(done->modified.begin(), done->modified.end());
+        for (const uint32_t uid : done->modified) add_to_ranges(left, store.uid ? uid : selected_->view.number_of(uid));
+        text += "[MODIFIED ";
+        put_ranges(text, left);
+        text += "] ";
+    }
+    text += "done";
+    if (ghosts > 0 && !store.uid) text = "NO [EXPUNGEISSUED] some of the messages are gone";
+    else if (done->keyword_refused) text = "NO [LIMIT] no room for another keyword in this mailbox";
+    // RFC 7162 §3.1.3: .SILENT keeps the flags back, but not the new mod-sequences.
+    std::vector<uint32_t> told;
+    if (!store.silent) std::set_difference(uids.begin(), uids.end(), done->modified.begin(), done->modified.end(), std::back_inserter(told));
+    else if (condstore_) told = done->changed;
+    task_ = std::make_unique<StoreTask>(*this, tag, std::move(text), store.uid, !store.silent, std::move(told));
+}
+
+// --- COPY and MOVE
+
+void Session::run_copy(const std::string& tag, Copy copy)
+{
+    const std::string_view word = copy.move ? "MOVE" : "COPY";
+    if (!needs_selected(tag, copy.move)) return;
+    const auto numbers = numbers_of(copy.set, copy.uid);
+    if (!numbers) {
+        append(*out_, tag, " BAD no such message\r\n");
+        return;
+    }
+    std::size_t ghosts = 0;
+    const auto uids = selected_->view.uids(*numbers, &ghosts);
+    if (ghosts > 0 && !copy.uid) return finish(tag, "NO [EXPUNGEISSUED] some of the messages are gone", false);
+    auto target = account_.open(copy.mailbox);
+    if (!target && target.error().code == ENOENT) return finish(tag, "NO [TRYCREATE] no such mailbox", true);
+    if (!target) return finish(tag, refusal(target.error(), word), true);
+    if (uids.empty()) return finish(tag, "OK nothing to do", true);
+    if (copy.move && *target == selected_->folder) return finish(tag, cat("NO [CANNOT] ", word, ": it is in there already"), true);
+    store::Folder& to = (*target)->raw();
+    auto copied = selected_->folder->use([&](store::Folder& from) { return copy.move ? from.move(uids, to) : from.copy(uids, to); });
+    (*target)->settle();
+    if (!copied) return finish(tag, refusal(copied.error(), word), true);
+    if (account_.is_trash((*target)->name())) tally_.trashed += copied->size();
+    if (copy.move) tally_.expunged += copied->size();
+    std::vector<store::UidRange> from_ranges, to_ranges;
+    for (const auto& c : *copied) {
+        add_to_ranges(from_ranges, c.from);
+        add_to_ranges(to_ranges, c.to);
+    }
+    if (copied->empty()) return finish(tag, "NO [EXPUNGEISSUED] the messages are gone", true);
+    std::string code = cat("[COPYUID ", (*target)->table().uidvalidity(), ' ');
+    put_ranges(code, from_ranges);
+    code += ' ';
+    put_ranges(code, to_ranges);
+    code += ']';
+    if (!copy.move) return finish(tag, cat("OK ", code, " copied"), true);
+    append(*out_, "* OK ", code, " moved\r\n");            // RFC 6851 §4.3: before the EXPUNGEs
+    finish(tag, "OK done", true);
+}
+
+// --- EXPUNGE
+
+Result<void> Session::expunge_deleted(const std::optional<SequenceSet>& set)
+{
+    const View& view = selected_->view;
+    const auto saved_or_all = set ? view.resolve(*set, true, selected_->saved) : std::nullopt;
+    std::vector<uint32_t> uids;
+    for (const store::Message& m : view.table().messages()) {
+        if (!(m.flags & store::deleted) || m.uid > view.last_told()) continue;
+        if (set && (!saved_or_all || !in_ranges(*saved_or_all, view.number_of(m.uid)))) continue;
+        uids.push_back(m.uid);
+    }
+    if (uids.empty()) return {};
+    const auto gone = TRY(selected_->folder->use([&](store::Folder& f) { return f.expunge(uids); }));
+    tally_.expunged += gone.size();
+    return {};
+}
+
+void Session::run_expunge(const std::string& tag, const Expunge& expunge)
+{
+    if (!needs_selected(tag, true)) return;
+    if (auto done = selected_->folder->refresh(); !done) return finish(tag, refusal(done.error(), "EXPUNGE"), true);
+    if (lost()) return;
+    if (auto done = expunge_deleted(expunge.uids); !done) return finish(tag, refusal(done.error(), "EXPUNGE"), true);
+    finish(tag, "OK done", true);
+}
+
+}  // namespace veredus::imap
