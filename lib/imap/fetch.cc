@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/imap/respond.h"
 #include "lib/log/log.h"
+#include "lib/mail/preview.h"
 #include "lib/store/folder.h"
 
 namespace veredus::imap {
@@ -129,7 +130,6 @@ bool FetchTask::next_message(std::string& out)
         line_start_ = out.size();
         item_ = 0;
         content_.reset();
-        has_structure_ = false;
         out += "* ";
         put_number(out, number_);
         out += " FETCH (";
@@ -234,9 +234,9 @@ bool FetchTask::put_item(std::string& out, const FetchItem& item)
     case What::rfc822_size: return put_stored(out, item);
     case What::envelope:
     case What::body:
-    case What::bodystructure: return put_structure(out, item.what);
+    case What::bodystructure: return put_facts(out, item.what);
     case What::preview:
-    case What::preview_lazy: out += "PREVIEW NIL"; return true;
+    case What::preview_lazy: return put_preview(out, item.what == What::preview_lazy);
     default: return put_section(out, item);
     }
 }
@@ -262,26 +262,46 @@ bool FetchTask::put_stored(std::string& out, const FetchItem& item)
     return true;
 }
 
-bool FetchTask::put_structure(std::string& out, What what)
+bool FetchTask::put_facts(std::string& out, What what)
 {
-    if (!has_structure_) {
-        mail::StructureMaker maker;
-        for (uint64_t at = 0;;) {
-            const auto piece = content().read(at, Streaming::piece);
-            if (!piece) return trouble(piece.error());
-            if (piece->empty()) break;
-            maker.feed(*piece);
-            at += piece->size();
+    OpenFolder& folder = *session_.selected().folder;
+    const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
+    if (!facts) return trouble(facts.error());
+    if (what == What::envelope) (out += "ENVELOPE ") += (*facts)->envelope;
+    else if (what == What::body) (out += "BODY ") += (*facts)->body;
+    else (out += "BODYSTRUCTURE ") += (*facts)->body_structure;
+    return true;
+}
+
+// RFC 8970 §3: LAZY takes what is at hand.
+bool FetchTask::put_preview(std::string& out, bool lazy)
+{
+    OpenFolder& folder = *session_.selected().folder;
+    std::string text;
+    {
+        const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
+        if (!facts) return trouble(facts.error());
+        if ((*facts)->preview || lazy) {
+            out += "PREVIEW ";
+            if ((*facts)->preview) put_string(out, *(*facts)->preview, session_.utf8());
+            else out += "NIL";
+            return true;
         }
-        maker.finish();
-        envelope_ = maker.envelope();
-        body_ = maker.body();
-        body_structure_ = maker.body_structure();
-        has_structure_ = true;
     }
-    if (what == What::envelope) append(out, "ENVELOPE ", envelope_);
-    else if (what == What::body) append(out, "BODY ", body_);
-    else append(out, "BODYSTRUCTURE ", body_structure_);
+    mail::PreviewMaker maker;
+    for (uint64_t at = 0;;) {
+        const auto piece = content().read(at, Streaming::piece);
+        if (!piece) return trouble(piece.error());
+        at += piece->size();
+        if (piece->empty() || !maker.feed(*piece)) break;
+    }
+    text = maker.finish();
+    folder.use([&](store::Folder& f) -> Result<void> {
+        f.keep_preview(message_.uid, text);
+        return {};
+    }).value();
+    out += "PREVIEW ";
+    put_string(out, text, session_.utf8());
     return true;
 }
 

@@ -8,7 +8,6 @@
 
 #include "lib/imap/content.h"
 #include "lib/imap/session.h"
-#include "lib/mail/structure.h"
 
 namespace veredus::imap {
 
@@ -25,7 +24,8 @@ private:
     bool put_item(std::string& out, const FetchItem& item);
     bool put_stored(std::string& out, const FetchItem& item);
     bool put_section(std::string& out, const FetchItem& item);
-    bool put_structure(std::string& out, What what);
+    bool put_facts(std::string& out, What what);
+    bool put_preview(std::string& out, bool lazy);
     void put_name(std::string& out, const FetchItem& item) const;
     Result<Streaming> open_section(const FetchItem& item, bool& there);
     bool trouble(const Error& error);
@@ -45,8 +45,6 @@ private:
     std::size_t line_start_ = 0, item_ = 0;
     std::optional<Content> content_;
     std::optional<Streaming> streaming_;
-    std::string envelope_, body_, body_structure_;
-    bool has_structure_ = false;
     bool sets_seen_ = false, has_flags_ = false, says_flags_ = false;
     std::vector<uint32_t> newly_seen_;         // UIDs, ascending
     uint32_t seen_to_ = 0;                     // numbers up to there are marked

@@ -69,7 +69,7 @@ Selected::Selected(std::shared_ptr<OpenFolder> f, bool examine)
 Selected::~Selected() { folder->leave(view); }
 
 Session::Session(Account& account, const SessionOptions& options, const Clock& clock)
-    : account_(account), options_(options), clock_(clock), reader_(*this, ReaderLimits{})
+    : account_(account), options_(options), clock_(clock), reader_(*this, limits_)
 {
 }
 
@@ -259,6 +259,7 @@ bool Session::step_ending()
     if (e.at == Ending::At::exists) {
         Selected& s = *selected_;
         if (s.view.has_new()) {
+            e.known_to = s.view.last_told();
             s.view.take_new();
             if (const auto fresh = s.folder->take_recent(s.read_only); fresh.last) s.recent.push_back(fresh);
             merge_ranges(s.recent);
@@ -290,8 +291,7 @@ void Session::step_flags()
         if (out_->size() >= most_) return;
         const auto place = s.view.at(e.number);
         if (!place.message || place.message->modseq <= s.told_modseq) continue;
-        // A message that came with its EXISTS brings its flags when it is fetched.
-        if (place.message->modseq > e.upto) continue;
+        if (place.message->modseq > e.upto || place.uid > e.known_to) continue;
         put_flag_update(*out_, e.number, *place.message, e.uid);
     }
     s.told_modseq = e.upto;

@@ -117,7 +117,7 @@ private:
         std::string tag, text;                 // empty tag: news in IDLE
         bool expunges = false, uid = false;
         enum class At : uint8_t { expunges, exists, flags, tagged } at = At::expunges;
-        uint32_t number = 1;
+        uint32_t number = 1, known_to = UINT32_MAX;    // known_to: UIDs above came with this EXISTS
         uint64_t upto = 0;
     };
     struct Appending;
@@ -172,6 +172,7 @@ private:
     Account& account_;
     const SessionOptions& options_;
     const Clock& clock_;
+    const ReaderLimits limits_;
     Reader reader_;
     std::string* out_ = nullptr;               // where the call in hand writes
     std::unique_ptr<Selected> selected_;

@@ -1,0 +1,619 @@
+// lib/imap's session: scripted clients on a real Maildir, one and several at a time.
+#include "t/unit/imap_session.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "lib/base/fd.h"
+#include "lib/imap/pattern.h"
+#include "lib/imap/respond.h"
+#include "lib/imap/view.h"
+
+using namespace imap_test;
+
+TEST_CASE("SELECT tells the mailbox, FETCH the messages", "[imap][imap-session][rfc9051-6.3.2]")
+{
+    Home home;
+    Client c(home);
+    fill(c, 3);
+    play(c, "1C: a SELECT INBOX\n"
+            "1S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)\n"
+            "1S: * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] @\n"
+            "1S: * 3 EXISTS\n"
+            "1S: * 3 RECENT\n"
+            "1S: * OK [UNSEEN 1] @\n"
+            "1S: * OK [UIDVALIDITY @] @\n"
+            "1S: * OK [UIDNEXT 4] @\n"
+            "1S: * OK [HIGHESTMODSEQ @] @\n"
+            "1S: * OK [MAILBOXID (F@)] @\n"
+            "1S: a OK [READ-WRITE] @\n"
+            "1C: b FETCH 1,3 (UID FLAGS INTERNALDATE RFC822.SIZE)\n"
+            "1S: * 1 FETCH (UID 1 FLAGS (\\Recent) INTERNALDATE \"17-Jul-1996 02:44:25 +0000\" RFC822.SIZE 160)\n"
+            "1S: * 3 FETCH (UID 3 FLAGS (\\Recent) INTERNALDATE \"17-Jul-1996 02:44:25 +0000\" RFC822.SIZE 160)\n"
+            "1S: b OK done\n"
+            "1C: c FETCH 2 ENVELOPE\n"
+            "1S: * 2 FETCH (ENVELOPE (\"Wed, 17 Jul 1996 02:23:25 -0700\" \"hello\" ((\"Alice\" NIL \"alice\" \"example.org\")) "
+            "((\"Alice\" NIL \"alice\" \"example.org\")) ((\"Alice\" NIL \"alice\" \"example.org\")) ((NIL NIL \"bob\" \"example.org\")) NIL NIL "
+            "NIL \"<1@example.org>\"))\n"
+            "1S: c OK done\n"
+            "1C: d FETCH 4 FLAGS\n"
+            "1S: d BAD no such message\n"
+            "1C: e UID FETCH 4:* FLAGS\n"
+            "1S: * 3 FETCH (FLAGS (\\Recent) UID 3)\n"
+            "1S: e OK done\n"
+            "1C: f UNSELECT\n"
+            "1S: f OK closed\n"
+            "1C: g FETCH 1 FLAGS\n"
+            "1S: g BAD no mailbox is selected\n"
+            "1C: h LOGOUT\n"
+            "1S: * BYE Logging out\n"
+            "1S: h OK Logged out\n");
+    CHECK(c.wants == imap::Session::Wants::close);
+    CHECK(c.session.logged_out());
+}
+
+TEST_CASE("sections of a message", "[imap][imap-session][rfc9051-6.4.5.1]")
+{
+    Home home;
+    Client c(home);
+    const std::string inner = "Subject: inner\r\nContent-Type: multipart/alternative; boundary=b2\r\n\r\n--b2\r\n\r\nplain\r\n--b2\r\nContent-Type: text/html\r\n"
+                              "\r\n<p>\r\n--b2--\r\n";
+    const std::string mail = cat("Subject: outer\r\nX-A: 1\r\n folded\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\npreamble\r\n--b1\r\nContent-Type: "
+                                 "text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b1\r\nContent-Type: message/rfc822\r\n\r\n",
+                                 inner, "--b1--\r\n");
+    REQUIRE(c.say(append_command("f", "INBOX", mail)).find("f OK") != std::string::npos);
+    (void)c.say("s SELECT INBOX\r\n");
+    struct Case {
+        const char *item, *answer;
+    };
+    const Case cases[] = {
+        {"BODY.PEEK[1]", "BODY[1] {8}\r\naGVsbG8="},
+        {"BODY.PEEK[1]<2.3>", "BODY[1]<2> {3}\r\nVsb"},
+        {"BODY.PEEK[1]<20.3>", "BODY[1]<20> {0}\r\n"},
+        {"BODY.PEEK[1]<4.4294967295>", "BODY[1]<4> {4}\r\nbG8="},
+        {"BODY.PEEK[1.MIME]", "BODY[1.MIME] {63}\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"},
+        {"BODY.PEEK[HEADER.FIELDS (x-a)]", "BODY[HEADER.FIELDS (x-a)] {19}\r\nX-A: 1\r\n folded\r\n\r\n"},
+        {"BODY.PEEK[HEADER.FIELDS (nothing)]", "BODY[HEADER.FIELDS (nothing)] {2}\r\n\r\n"},
+        {"BODY.PEEK[HEADER.FIELDS.NOT (x-a content-type)]", "BODY[HEADER.FIELDS.NOT (x-a content-type)] {18}\r\nSubject: outer\r\n\r\n"},
+        {"BODY.PEEK[2.HEADER.FIELDS (SUBJECT)]", "BODY[2.HEADER.FIELDS (SUBJECT)] {18}\r\nSubject: inner\r\n\r\n"},
+        {"BODY.PEEK[2.1]", "BODY[2.1] {5}\r\nplain"},
+        {"BODY.PEEK[2.2]", "BODY[2.2] {3}\r\n<p>"},
+        {"BODY.PEEK[2.2.MIME]", "BODY[2.2.MIME] {27}\r\nContent-Type: text/html\r\n\r\n"},
+        {"BODY.PEEK[3]", "BODY[3] NIL"},
+        {"BODY.PEEK[1.1]", "BODY[1.1] NIL"},
+        {"BODY.PEEK[1.HEADER]", "BODY[1.HEADER] NIL"},
+        {"BINARY.PEEK[1]", "BINARY[1] {5}\r\nhello"},
+        {"BINARY.PEEK[1]<1.2>", "BINARY[1]<1> {2}\r\nel"},
+        {"BINARY.SIZE[1]", "BINARY.SIZE[1] 5"},
+        {"BODY.PEEK[2.TEXT]<0.4>", "BODY[2.TEXT]<0> {4}\r\n--b2"},
+        {"RFC822.HEADER", nullptr},
+    };
+    for (const Case& t : cases) {
+        INFO(t.item);
+        const auto got = c.say(cat("a FETCH 1 ", t.item, "\r\n"));
+        if (t.answer) CHECK(got == cat("* 1 FETCH (", t.answer, ")\r\na OK done\r\n"));
+        else CHECK(got.starts_with("* 1 FETCH (RFC822.HEADER {"));
+    }
+    const auto whole = c.say("a FETCH 1 BODY[]\r\n");
+    CHECK(whole == cat("* 1 FETCH (BODY[] {", mail.size(), "}\r\n", mail, " FLAGS (\\Seen \\Recent))\r\na OK done\r\n"));
+    CHECK(c.say("a FETCH 1 (FLAGS BODY[TEXT]<0.8>)\r\n") == "* 1 FETCH (FLAGS (\\Seen \\Recent) BODY[TEXT]<0> {8}\r\npreamble)\r\na OK done\r\n");
+}
+
+TEST_CASE("what one session does the other is told when it may be", "[imap][imap-session][rfc9051-7.5.1]")
+{
+    Home home;
+    Client a(home), b(home);
+    fill(a, 4);
+    (void)a.say("s SELECT INBOX\r\n");
+    (void)b.say("s SELECT INBOX\r\n");
+    play({&a, &b}, "1C: a STORE 2,3 +FLAGS (\\Deleted)\n"
+                   "1S: * 2 FETCH (FLAGS (\\Deleted \\Recent))\n"
+                   "1S: * 3 FETCH (FLAGS (\\Deleted \\Recent))\n"
+                   "1S: a OK done\n"
+                   "1C: b EXPUNGE\n"
+                   "1S: * 3 EXPUNGE\n"
+                   "1S: * 2 EXPUNGE\n"
+                   "1S: b OK done\n"
+                   // not during FETCH by message numbers: they still mean what the client thinks
+                   "2C: c FETCH 4 (UID FLAGS)\n"
+                   "2S: * 4 FETCH (UID 4 FLAGS ())\n"
+                   "2S: c OK done\n"
+                   "2C: d FETCH 2 (UID)\n"
+                   "2S: d NO [EXPUNGEISSUED] @\n"
+                   "2C: e STORE 4 +FLAGS.SILENT (\\Flagged)\n"
+                   "2S: e OK done\n"
+                   "2C: f NOOP\n"
+                   "2S: * 3 EXPUNGE\n"
+                   "2S: * 2 EXPUNGE\n"
+                   "2S: f OK done\n"
+                   "2C: g FETCH 1:* (UID FLAGS)\n"
+                   "2S: * 1 FETCH (UID 1 FLAGS ())\n"
+                   "2S: * 2 FETCH (UID 4 FLAGS (\\Flagged))\n"
+                   "2S: g OK done\n"
+                   "1C: h NOOP\n"
+                   "1S: * 2 FETCH (FLAGS (\\Flagged \\Recent))\n"
+                   "1S: h OK done\n"
+                   "2C: i IDLE\n"
+                   "2S: + idling\n"
+                   "1C: j UID COPY 1 INBOX\n"
+                   "1S: * 3 EXISTS\n"
+                   "1S: * 3 RECENT\n"
+                   "1S: j OK [COPYUID @ 1 5] copied\n"
+                   "2I: \n"
+                   "2S: * 3 EXISTS\n"
+                   "2S: * 0 RECENT\n"
+                   "1C: k UID STORE 5 +FLAGS.SILENT ($Junk)\n"
+                   "1S: * FLAGS (@$Junk)\n"
+                   "1S: k OK done\n"
+                   "2I: \n"
+                   "2S: * FLAGS (@$Junk)\n"
+                   "2S: * 3 FETCH (FLAGS ($Junk))\n"
+                   "2C: DONE\n"
+                   "2S: i OK idled\n");
+}
+
+TEST_CASE("CONDSTORE and QRESYNC", "[imap][imap-session][rfc7162-3.1][rfc7162-3.2.5]")
+{
+    Home home;
+    Client a(home), b(home);
+    fill(a, 5);
+    play({&a, &b}, "2C: a SELECT INBOX (QRESYNC (1 1))\n"
+                   "2S: a BAD ENABLE QRESYNC comes first\n"
+                   "2C: b ENABLE QRESYNC\n"
+                   "2S: * ENABLED QRESYNC\n"
+                   "2S: b OK done\n");
+    const auto selected = a.say("s SELECT INBOX (CONDSTORE)\r\n");
+    const auto number_after = [&](std::string_view word) {
+        const auto at = selected.find(word) + word.size();
+        return selected.substr(at, selected.find(']', at) - at);
+    };
+    const std::string validity = number_after("UIDVALIDITY "), modseq = number_after("HIGHESTMODSEQ ");
+    play(a, "1C: a STORE 1 +FLAGS.SILENT (\\Seen)\n"
+            "1S: * 1 FETCH (MODSEQ (@))\n"
+            "1S: a OK done\n"
+            "1C: b UID STORE 2 +FLAGS (\\Deleted)\n"
+            "1S: * 2 FETCH (UID 2 FLAGS (\\Deleted \\Recent) MODSEQ (@))\n"
+            "1S: b OK done\n");
+    play(a, cat("1C: c STORE 1,3 (UNCHANGEDSINCE ", modseq, ") +FLAGS (\\Flagged)\n",
+                "1S: * 3 FETCH (FLAGS (\\Flagged \\Recent) MODSEQ (@))\n"
+                "1S: c OK [MODIFIED 1] done\n"
+                "1C: d UID EXPUNGE 2\n"
+                "1S: * 2 EXPUNGE\n"
+                "1S: d OK done\n",
+                "1C: e FETCH 1:* (FLAGS) (CHANGEDSINCE ", modseq, ")\n",
+                "1S: * 1 FETCH (FLAGS (\\Seen \\Recent) MODSEQ (@))\n"
+                "1S: * 2 FETCH (FLAGS (\\Flagged \\Recent) MODSEQ (@))\n"
+                "1S: e OK done\n"));
+    play(b, cat("1C: a SELECT INBOX (QRESYNC (", validity, ' ', modseq, " 1:4))\n",
+                "1S: * FLAGS @\n1S: * OK [PERM@\n1S: * 4 EXISTS\n1S: * 0 RECENT\n1S: * OK [UNSEEN 2] @\n1S: * OK [UIDVALIDITY @\n1S: * OK [UIDNEXT 6] @\n"
+                "1S: * OK [HIGHEST@\n1S: * OK [MAILBOXID @\n"
+                "1S: * VANISHED (EARLIER) 2\n"
+                "1S: * 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (@))\n"
+                "1S: * 2 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ (@))\n"
+                "1S: a OK [READ-WRITE] @\n",
+                "1C: b UID FETCH 1:5 (FLAGS) (CHANGEDSINCE ", modseq, " VANISHED)\n",
+                "1S: * VANISHED (EARLIER) 2\n"
+                "1S: * 1 FETCH (FLAGS (\\Seen) UID 1 MODSEQ (@))\n"
+                "1S: * 2 FETCH (FLAGS (\\Flagged) UID 3 MODSEQ (@))\n"
+                "1S: b OK done\n"));
+    play({&a, &b}, "1C: a UID STORE 4:5 +FLAGS.SILENT (\\Deleted)\n"
+                   "1S: * 3 FETCH (UID 4 MODSEQ (@))\n"
+                   "1S: * 4 FETCH (UID 5 MODSEQ (@))\n"
+                   "1S: a OK done\n"
+                   "1C: b CLOSE\n"
+                   "1S: b OK closed\n"
+                   "2C: c NOOP\n"
+                   "2S: * VANISHED 4:5\n"
+                   "2S: c OK done\n");
+}
+
+TEST_CASE("mailboxes: CREATE, LIST, RENAME, SUBSCRIBE, STATUS, DELETE", "[imap][imap-session][rfc9051-6.3.9][rfc5258][rfc5819][rfc6154]")
+{
+    Home home;
+    Client c(home);
+    play(c, "1C: a CREATE a.b\n"
+            "1S: a OK [MAILBOXID (F@)] created\n"
+            "1C: b CREATE a.b\n"
+            "1S: b NO [ALREADYEXISTS] @\n"
+            "1C: c CREATE a..b\n"
+            "1S: c NO [CANNOT] @\n"
+            "1C: d LIST \"\" \"\"\n"
+            "1S: * LIST (\\Noselect) \".\" \"\"\n"
+            "1S: d OK done\n"
+            "1C: e LIST \"\" *\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"INBOX\"\n"
+            "1S: * LIST (\\HasNoChildren \\Sent) \".\" \"Sent\"\n"
+            "1S: * LIST (\\HasNoChildren \\Trash) \".\" \"Trash\"\n"
+            "1S: * LIST (\\Noselect \\HasChildren) \".\" \"a\"\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"a.b\"\n"
+            "1S: e OK done\n"
+            "1C: f LIST \"\" %\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"INBOX\"\n"
+            "1S: * LIST (\\HasNoChildren \\Sent) \".\" \"Sent\"\n"
+            "1S: * LIST (\\HasNoChildren \\Trash) \".\" \"Trash\"\n"
+            "1S: * LIST (\\Noselect \\HasChildren) \".\" \"a\"\n"
+            "1S: f OK done\n"
+            "1C: g LIST a. %\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"a.b\"\n"
+            "1S: g OK done\n"
+            "1C: h LIST \"\" inbox\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"INBOX\"\n"
+            "1S: h OK done\n"
+            "1C: i SUBSCRIBE a.b\n"
+            "1S: i OK done\n"
+            "1C: j LSUB \"\" %\n"
+            "1S: * LSUB (\\Noselect) \".\" \"a\"\n"
+            "1S: j OK done\n"
+            "1C: k LSUB \"\" *\n"
+            "1S: * LSUB () \".\" \"a.b\"\n"
+            "1S: k OK done\n"
+            "1C: l LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %\n"
+            "1S: * LIST (\\NonExistent \\HasChildren) \".\" \"a\" (\"CHILDINFO\" (\"SUBSCRIBED\"))\n"
+            "1S: l OK done\n"
+            "1C: m LIST (SPECIAL-USE) \"\" *\n"
+            "1S: * LIST (\\HasNoChildren \\Sent) \".\" \"Sent\"\n"
+            "1S: * LIST (\\HasNoChildren \\Trash) \".\" \"Trash\"\n"
+            "1S: m OK done\n"
+            "1C: n LIST \"\" (a.b INBOX) RETURN (SUBSCRIBED STATUS (MESSAGES UIDNEXT))\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"INBOX\"\n"
+            "1S: * STATUS \"INBOX\" (MESSAGES 0 UIDNEXT 1)\n"
+            "1S: * LIST (\\Subscribed \\HasNoChildren) \".\" \"a.b\"\n"
+            "1S: * STATUS \"a.b\" (MESSAGES 0 UIDNEXT 1)\n"
+            "1S: n OK done\n"
+            "1C: o RENAME a c\n"
+            "1S: o OK renamed\n"
+            "1C: p RENAME c.b a.b\n"
+            "1S: p OK renamed\n");
+    fill(c, 2, "a.b");
+    play(c, "1C: a STATUS a.b (MESSAGES RECENT UIDNEXT UNSEEN DELETED SIZE)\n"
+            "1S: * STATUS \"a.b\" (MESSAGES 2 RECENT 2 UIDNEXT 3 UNSEEN 2 DELETED 0 SIZE 320)\n"
+            "1S: a OK done\n"
+            "1C: b STATUS nowhere (MESSAGES)\n"
+            "1S: b NO [NONEXISTENT] @\n"
+            "1C: c SELECT nowhere\n"
+            "1S: c NO [NONEXISTENT] @\n"
+            "1C: d DELETE INBOX\n"
+            "1S: d NO [CANNOT] @\n"
+            "1C: e DELETE nowhere\n"
+            "1S: e NO [NONEXISTENT] @\n"
+            "1C: f CREATE R&AOk-sum&AOk-\n"
+            "1S: f OK @\n"
+            "1C: g LIST \"\" R*\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"R&AOk-sum&AOk-\"\n"
+            "1S: g OK done\n"
+            "1C: h ENABLE IMAP4rev2\n"
+            "1S: * ENABLED IMAP4rev2\n"
+            "1S: h OK done\n"
+            "1C: i LIST \"\" R*\n"
+            "1S: * LIST (\\HasNoChildren) \".\" \"R\xc3\xa9sum\xc3\xa9\"\n"
+            "1S: i OK done\n"
+            "1C: j NAMESPACE\n"
+            "1S: * NAMESPACE ((\"\" \".\")) NIL NIL\n"
+            "1S: j OK done\n");
+}
+
+TEST_CASE("a mailbox that is renamed or removed under who has it selected", "[imap][imap-session]")
+{
+    Home home;
+    Client a(home), b(home);
+    (void)a.say("a CREATE one\r\n");
+    fill(a, 2, "one");
+    (void)a.say("b SELECT one\r\n");
+    play({&a, &b}, "2C: a RENAME one two\n"
+                   "2S: a OK renamed\n"
+                   "1C: b FETCH 1 UID\n"
+                   "1S: * 1 FETCH (UID 1)\n"
+                   "1S: b OK done\n"
+                   "1C: c FETCH 2 BODY.PEEK[TEXT]<0.8>\n"
+                   "1S: * 2 FETCH (BODY[TEXT]<0> {8}\n"
+                   "1S: line one)\n"
+                   "1S: c OK done\n"
+                   "2C: d DELETE two\n"
+                   "2S: d OK removed\n"
+                   "1C: e NOOP\n"
+                   "1S: * BYE @\n");
+    CHECK(a.wants == imap::Session::Wants::close);
+}
+
+TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3502][rfc8508][rfc6851][rfc4315]")
+{
+    Home home;
+    Client c(home);
+    (void)c.say("s SELECT INBOX\r\n");
+    play(c, "1C: a APPEND INBOX (\\Seen $Mine) {5+}\n"
+            "1C: one\n"
+            "1C: \n"
+            "1S: * 1 EXISTS\n"
+            "1S: * 1 RECENT\n"
+            "1S: * FLAGS (@$Mine)\n"
+            "1S: a OK [APPENDUID @ 1] appended\n"
+            "1C: b APPEND INBOX {5+}\n"
+            "1C: two\n"
+            "1C:  (\\Flagged) \" 1-Jan-2020 00:00:00 +0100\" {7+}\n"
+            "1C: three\n"
+            "1C: \n"
+            "1S: * 3 EXISTS\n"
+            "1S: * 3 RECENT\n"
+            "1S: b OK [APPENDUID @ 2:3] appended\n"
+            "1C: c FETCH 1:3 (FLAGS INTERNALDATE)\n"
+            "1S: * 1 FETCH (FLAGS (\\Seen \\Recent $Mine) INTERNALDATE \"@ +0000\")\n"
+            "1S: * 2 FETCH (FLAGS (\\Recent) INTERNALDATE \"@ +0000\")\n"
+            "1S: * 3 FETCH (FLAGS (\\Flagged \\Recent) INTERNALDATE \"31-Dec-2019 23:00:00 +0000\")\n"
+            "1S: c OK done\n"
+            "1C: d APPEND nowhere {5+}\n"
+            "1C: four\n"
+            "1C: \n"
+            "1S: d NO [TRYCREATE] no such mailbox\n"
+            "1C: e APPEND INBOX {9000000}\n"
+            "1S: e NO [TOOBIG] @\n"
+            "1C: f UID REPLACE 2 INBOX {5+}\n"
+            "1C: new\n"
+            "1C: \n"
+            "1S: * OK [APPENDUID @ 4] appended\n"
+            "1S: * 2 EXPUNGE\n"
+            "1S: * 3 EXISTS\n"
+            "1S: * 3 RECENT\n"
+            "1S: f OK replaced\n"
+            "1C: g MOVE 1,3 Trash\n"
+            "1S: * OK [COPYUID @ 1,4 1:2] moved\n"
+            "1S: * 3 EXPUNGE\n"
+            "1S: * 1 EXPUNGE\n"
+            "1S: g OK done\n"
+            "1C: h COPY 1 nowhere\n"
+            "1S: h NO [TRYCREATE] no such mailbox\n"
+            "1C: i UID COPY 99 Trash\n"
+            "1S: i OK nothing to do\n"
+            "1C: j UID MOVE 3 INBOX\n"
+            "1S: j NO [CANNOT] @\n"
+            "1C: k EXAMINE Trash\n"
+            "1S: * OK [CLOSED] @\n1S: * FLAGS @\n1S: * OK [PERMANENTFLAGS ()] @\n1S: * 2 EXISTS\n1S: * 2 RECENT\n1S: * OK [UNSEEN @\n1S: * OK [UIDV@\n"
+            "1S: * OK [UIDNEXT 3] @\n1S: * OK [HIGH@\n1S: * OK [MAILBOXID @\n1S: k OK [READ-ONLY] @\n"
+            "1C: l STORE 1 +FLAGS (\\Seen)\n"
+            "1S: l NO [READ-ONLY] @\n"
+            "1C: m FETCH 1:2 BODY[TEXT]\n"
+            "1S: * 1 FETCH (BODY[TEXT] {5}\n"
+            "1S: one\n"
+            "1S: )\n"
+            "1S: * 2 FETCH (BODY[TEXT] {5}\n"
+            "1S: new\n"
+            "1S: )\n"
+            "1S: m OK done\n");
+    CHECK(c.session.tally().trashed == 2);
+    CHECK(c.session.tally().expunged == 3);
+}
+
+TEST_CASE("what was acknowledged is there for the next process", "[imap][imap-session]")
+{
+    Home home;
+    {
+        Client c(home);
+        fill(c, 3);
+        (void)c.say("s SELECT INBOX\r\na STORE 2 +FLAGS (\\Answered $Later)\r\nb UID STORE 3 +FLAGS (\\Deleted)\r\nc EXPUNGE\r\n");
+    }
+    home.reopen();
+    Client c(home);
+    (void)c.say("s SELECT INBOX\r\n");
+    play(c, "1C: a FETCH 1:* (UID FLAGS)\n"
+            "1S: * 1 FETCH (UID 1 FLAGS ())\n"
+            "1S: * 2 FETCH (UID 2 FLAGS (\\Answered $Later))\n"
+            "1S: a OK done\n");
+}
+
+TEST_CASE("an mbox serves the same session", "[imap][imap-session]")
+{
+    Home home(true);
+    Client a(home), b(home);
+    fill(a, 2);
+    (void)a.say("s SELECT INBOX\r\n");
+    (void)b.say("s SELECT INBOX\r\n");
+    play({&a, &b}, "1C: a CREATE x/y\n"
+                   "1S: a OK @\n"
+                   "1C: b LIST \"\" x/%\n"
+                   "1S: * LIST (\\HasNoChildren) \"/\" \"x/y\"\n"
+                   "1S: b OK done\n"
+                   "1C: c COPY 1 x/y\n"
+                   "1S: c OK [COPYUID @ 1 1] copied\n"
+                   "1C: d STORE 1 +FLAGS (\\Deleted)\n"
+                   "1S: * 1 FETCH (FLAGS (@\\Deleted@))\n"
+                   "1S: d OK done\n"
+                   "1C: e EXPUNGE\n"
+                   "1S: * 1 EXPUNGE\n"
+                   "1S: e OK done\n"
+                   "1C: f FETCH 1 (UID BODY.PEEK[TEXT])\n"
+                   "1S: * 1 FETCH (UID 2 BODY[TEXT] {20}\n"
+                   "1S: line one\n"
+                   "1S: line two\n"
+                   "1S: )\n"
+                   "1S: f OK done\n"
+                   "2C: g NOOP\n"
+                   "2S: * 1 EXPUNGE\n"
+                   "2S: g OK done\n");
+}
+
+TEST_CASE("a long answer comes in pieces, and the others have their turn", "[imap][imap-session]")
+{
+    Home home;
+    Client a(home), b(home);
+    const std::string big = cat("Subject: big\r\n\r\n", [] {
+        std::string s;
+        for (int i = 0; i < 12000; ++i) append(s, "line ", i, " of many\r\n");
+        return s;
+    }());
+    REQUIRE(a.say(append_command("f", "INBOX", big)).find("f OK") != std::string::npos);
+    (void)a.say("s SELECT INBOX\r\n");
+    std::string out, all;
+    auto wants = a.session.feed("a FETCH 1 BODY.PEEK[]\r\nb NOOP\r\n", out);
+    std::size_t most = out.size(), pieces = 0;
+    all += out;
+    CHECK(wants == imap::Session::Wants::drain);
+    (void)b.say("s SELECT INBOX\r\nx STORE 1 +FLAGS.SILENT (\\Deleted)\r\ny EXPUNGE\r\n");
+    while (wants == imap::Session::Wants::drain) {
+        out.clear();
+        wants = a.session.more(out);
+        most = std::max(most, out.size());
+        all += out;
+        ++pieces;
+    }
+    CHECK(pieces >= 3);
+    CHECK(most < 3 * imap::Session::high_water);
+    CHECK(all == cat("* 1 FETCH (BODY[] {", big.size(), "}\r\n", big, ")\r\na OK done\r\n* 1 EXPUNGE\r\nb OK done\r\n"));
+}
+
+TEST_CASE("byte by byte is the same as at once", "[imap][imap-session]")
+{
+    const std::string script = cat(append_command("1", "INBOX", simple_mail, "(\\Seen)"), "2 SELECT INBOX\r\n3 FETCH 1 (FLAGS BODY.PEEK[] ENVELOPE)\r\n",
+                                   "4 STORE 1 +FLAGS ($A \\Deleted)\r\n5 IDLE\r\nDONE\r\n6 bogus\r\n7 UID COPY 1 Sent\r\n8 EXPUNGE\r\n9 LIST \"\" *\r\n");
+    std::string at_once, trickled;
+    {
+        Home home;
+        Client c(home);
+        at_once = c.say(script);
+    }
+    {
+        Home home;
+        Client c(home);
+        for (const char b : script) trickled += c.say(std::string_view(&b, 1));
+    }
+    const auto without_numbers = [](std::string s) {      // UIDVALIDITY and MAILBOXID are new each time
+        for (const std::string_view word : {"UIDVALIDITY ", "MAILBOXID (", "APPENDUID ", "COPYUID "})
+            for (auto at = s.find(word); at != std::string::npos; at = s.find(word, at + 1)) {
+                const auto from = at + word.size();
+                s.erase(from, s.find_first_of(" ])", from) - from);
+            }
+        return s;
+    };
+    CHECK(without_numbers(at_once) == without_numbers(trickled));
+    CHECK(at_once.find("9 OK") != std::string::npos);
+}
+
+TEST_CASE("hostile sets and numbers cost what the mailbox costs", "[imap][imap-session]")
+{
+    Home home;
+    Client c(home);
+    fill(c, 3);
+    (void)c.say("s SELECT INBOX\r\n");
+    std::string set = "1:4294967295";
+    for (int i = 0; i < 5000; ++i) set += ",4294967295:1";
+    CHECK(c.say(cat("a UID FETCH ", set, " UID\r\n")) == "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK done\r\n");
+    CHECK(c.say("a FETCH 1:4294967295 UID\r\n") == "a BAD no such message\r\n");
+    CHECK(c.say("a UID FETCH 100:200 UID\r\n") == "a OK done\r\n");
+    CHECK(c.say("a FETCH *:2 UID\r\n") == "* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK done\r\n");
+    std::string parts = "1";
+    for (int i = 0; i < 900; ++i) parts += ".1";
+    CHECK(c.say(cat("a FETCH 1 BODY.PEEK[", parts, "]\r\n")).find("a ") != std::string::npos);
+    CHECK(c.say("a NOOP\r\n") == "a OK done\r\n");
+    for (unsigned i = 0; i < home.options.errors; ++i) {
+        CHECK(c.wants == imap::Session::Wants::input);
+        (void)c.say("a bogus\r\n");
+    }
+    CHECK(c.wants == imap::Session::Wants::close);
+}
+
+TEST_CASE("mail delivered by another program is recent to one session", "[imap][imap-session][rfc3501-2.3.2]")
+{
+    Home home;
+    Client a(home), b(home);
+    (void)a.say("s SELECT INBOX\r\n");
+    const Fd file(::open(cat(home.path, "/Maildir/new/1.2.host").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(file);
+    REQUIRE(write_all(file.get(), simple_mail));
+    play({&a, &b}, "2C: a STATUS INBOX (MESSAGES RECENT)\n"
+                   "2S: * STATUS \"INBOX\" (MESSAGES 1 RECENT 1)\n"
+                   "2S: a OK done\n"
+                   "1C: b NOOP\n"
+                   "1S: * 1 EXISTS\n"
+                   "1S: * 1 RECENT\n"
+                   "1S: b OK done\n"
+                   "2C: c STATUS INBOX (MESSAGES RECENT)\n"
+                   "2S: * STATUS \"INBOX\" (MESSAGES 1 RECENT 0)\n"
+                   "2S: c OK done\n"
+                   "1C: d CHECK\n"
+                   "1S: d OK done\n");
+    CHECK(::access(cat(home.path, "/Maildir/new/1.2.host").c_str(), F_OK) != 0);     // CHECK took it into cur/
+}
+
+TEST_CASE("LIST's patterns", "[imap][imap-session][rfc9051-6.3.9]")
+{
+    struct Case {
+        const char *pattern, *name;
+        bool matches;
+    };
+    const Case cases[] = {
+        {"*", "a.b.c", true},   {"%", "a.b", false},    {"%", "a", true},        {"a.%", "a.b", true},      {"a.%", "a.b.c", false}, {"a.*", "a.b.c", true},
+        {"a*c", "abbc", true},  {"a%c", "ab.c", false}, {"*.c", "a.b.c", true},  {"%.c", "a.b.c", false},   {"", "a", false},        {"", "", true},
+        {"a", "a", true},       {"a", "ab", false},     {"%%a*%", "ba.b", true}, {"*a*a*a*b", "aaa", false}, {"%*", "a.b", true},     {"a.b%", "a.b", true},
+    };
+    for (const Case& t : cases) {
+        INFO(t.pattern << " on " << t.name);
+        CHECK(imap::list_matches(imap::collapse_pattern(t.pattern), t.name, '.') == t.matches);
+    }
+    std::string hostile;
+    for (int i = 0; i < 30000; ++i) hostile += "*a";
+    CHECK(!imap::list_matches(imap::collapse_pattern(hostile), std::string(200, 'a'), '.'));
+}
+
+TEST_CASE("a view keeps its numbers while messages go", "[imap][imap-session]")
+{
+    store::UidTable table;
+    store::Seed seed;
+    seed.uidvalidity = 1;
+    seed.uidnext = 21;
+    for (uint32_t uid = 2; uid <= 20; uid += 2) {
+        store::NewMessage m;
+        m.uid = uid;
+        m.name = cat("m", uid);
+        seed.messages.push_back(m);
+    }
+    table.start(seed);
+    imap::View view(table);
+    REQUIRE(view.exists() == 10);
+    std::string records;
+    store::encode_vanished(records, table.highest_modseq() + 1, {{4, 4}, {10, 12}, {20, 20}});
+    table.apply(records);
+    view.vanished({4, 10, 12, 20});
+    REQUIRE(table.messages().size() == 6);
+    CHECK(view.exists() == 10);
+    for (uint32_t n = 1; n <= 10; ++n) {
+        INFO(n);
+        CHECK(view.at(n).uid == 2 * n);
+        CHECK(view.number_of(2 * n) == n);
+        CHECK((view.at(n).message == nullptr) == (n == 2 || n == 5 || n == 6 || n == 10));
+        CHECK(view.number_of(2 * n + 1) == 0);
+    }
+    CHECK(view.at(11).uid == 0);
+    imap::SequenceSet set;
+    set.ranges = {{9, 13}, {0, 19}};
+    const auto numbers = view.resolve(set, true, {});
+    REQUIRE(numbers);
+    CHECK(*numbers == std::vector<store::UidRange>{{5, 6}, {10, 10}});
+    CHECK(view.bury_last() == 10);
+    CHECK(view.bury_last() == 6);
+    CHECK(view.bury_last() == 5);
+    CHECK(view.bury_last() == 2);
+    CHECK(view.exists() == 6);
+    CHECK(view.at(6).uid == 18);
+}
+
+TEST_CASE("the values of answers", "[imap][imap-session][rfc9051-9]")
+{
+    std::string out;
+    imap::put_string(out, "a\"b\\c", false);
+    CHECK(out == "\"a\\\"b\\\\c\"");
+    out.clear();
+    imap::put_string(out, "a\r\nb", true);
+    CHECK(out == "{4}\r\na\r\nb");
+    out.clear();
+    imap::put_string(out, "\xc3\xa9", false);
+    CHECK(out == "{2}\r\n\xc3\xa9");
+    out.clear();
+    imap::put_string(out, std::string_view("a\0b", 3), false);
+    CHECK(out == "{2}\r\nab");
+    out.clear();
+    imap::put_date_time(out, -62135596800 - 10);
+    CHECK(out.size() == 28);
+    std::vector<store::UidRange> ranges;
+    for (const uint32_t n : {1u, 2u, 3u, 7u, 9u, 10u}) imap::add_to_ranges(ranges, n);
+    out.clear();
+    imap::put_ranges(out, ranges);
+    CHECK(out == "1:3,7,9:10");
+}
