@@ -34,12 +34,16 @@ void OpenFolder::settle()
     const auto end = now.messages().end();
     for (const uint32_t uid : known_) {
         while (m != end && m->uid < uid) ++m;
-        if (m != end && m->uid == uid) known_[kept++] = uid;
-        else gone.push_back(uid);
+        if (m != end && m->uid == uid)
+            known_[kept++] = uid;
+        else
+            gone.push_back(uid);
     }
     known_.resize(kept);
     const uint32_t last = known_.empty() ? 0 : known_.back();
-    for (m = std::upper_bound(now.messages().begin(), end, last, [](uint32_t u, const store::Message& a) { return u < a.uid; }); m != end; ++m)
+    for (m = std::upper_bound(now.messages().begin(), end, last,
+                              [](uint32_t u, const store::Message&a) { return u < a.uid; });
+         m != end; ++m)
         known_.push_back(m->uid);
     if (gone.empty()) return;
     for (View* view : views_) view->vanished(gone);
@@ -65,19 +69,9 @@ store::UidRange OpenFolder::take_recent(bool peek)
 
 // --- Account
 
-Account::Account(std::unique_ptr<store::Mailbox> mailbox, std::vector<DefaultFolder> defaults)
-    : mailbox_(std::move(mailbox)), defaults_(std::move(defaults))
+std::string Account::canonical(std::string_view name)
 {
-    for (DefaultFolder& d : defaults_) std::replace(d.name.begin(), d.name.end(), '/', mailbox_->separator());
-}
-
-std::string Account::canonical(std::string_view name) { return iequals(name, "INBOX") ? "INBOX" : std::string(name); }
-
-const DefaultFolder* Account::default_folder(std::string_view name) const
-{
-    for (const DefaultFolder& d : defaults_)
-        if (d.name == name) return &d;
-    return nullptr;
+    return iequals(name, "INBOX") ? "INBOX" : std::string(name);
 }
 
 Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
@@ -85,16 +79,13 @@ Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
     const std::string name = canonical(given);
     if (const auto found = folders_.find(name); found != folders_.end()) {
         if (!found->second->lost())
-            if (auto done = found->second->refresh(); !done && done.error().code != ENOENT) return unexpected(std::move(done).error());
+            if (auto done = found->second->refresh(); !done && done.error().code != ENOENT)
+                return unexpected(std::move(done).error());
         if (!found->second->lost()) return std::shared_ptr<OpenFolder>(found->second);
         folders_.erase(found);
     }
     close_unused(most_unused - 1);
     auto opened = mailbox_->open(name);
-    if (!opened && opened.error().code == ENOENT && default_folder(name)) {
-        if (auto made = mailbox_->create(name); !made && made.error().code != EEXIST) return unexpected(std::move(made).error());
-        opened = mailbox_->open(name);
-    }
     if (!opened) return unexpected(std::move(opened).error());
     if ((*opened)->healed()) log::warning("mailbox ", name, ": its index was damaged and is mended");
     auto folder = std::make_shared<OpenFolder>(name, std::move(*opened));
@@ -115,8 +106,6 @@ void Account::close_unused(std::size_t keep)
         --unused;
     }
 }
-
-Result<void> Account::create(std::string_view name) { return mailbox_->create(name); }
 
 Result<void> Account::remove(std::string_view given)
 {
@@ -159,26 +148,12 @@ Result<void> Account::rename(std::string_view from_given, std::string_view to_gi
     return {};
 }
 
-Result<std::vector<store::Listed>> Account::list()
+bool Account::is_trash(std::string_view name)
 {
-    auto all = TRY(mailbox_->list());
-    for (const DefaultFolder& d : defaults_) {
-        const auto same = [&](const store::Listed& l) { return l.name == d.name; };
-        if (std::find_if(all.begin(), all.end(), same) == all.end()) all.push_back({d.name, true, false});
-    }
-    return all;
-}
-
-std::string Account::special_use(std::string_view name) const
-{
-    const DefaultFolder* d = default_folder(name);
-    return d ? d->use : std::string();
-}
-
-Result<void> Account::set_special_use(std::string_view name, std::string_view use)
-{
-    (void)name, (void)use;
-    return fail_errno("special use", ENOTSUP);
+    const auto uses = mailbox_->special_use(name);
+    if (!uses) return false;
+    const auto words = split(*uses, " ");
+    return std::any_of(words.begin(), words.end(), [](std::string_view w) { return iequals(w, "\\Trash"); });
 }
 
 void Account::tidy(bool close)
@@ -186,10 +161,13 @@ void Account::tidy(bool close)
     for (auto i = folders_.begin(); i != folders_.end();) {
         OpenFolder& folder = *i->second;
         if (folder.wants_apply() && !folder.lost())
-            if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done) log::warning("mailbox ", folder.name(), ": ", done.error().text);
-        if (close && folder.visitors() == 0 && i->second.use_count() == 1) i = folders_.erase(i);
-        else ++i;
+            if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done)
+                log::warning("mailbox ", folder.name(), ": ", done.error().text);
+        if (close && folder.visitors() == 0 && i->second.use_count() == 1)
+            i = folders_.erase(i);
+        else
+            ++i;
     }
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -1,5 +1,5 @@
-// The mail of one user as all of his sessions share it: each folder is open once, what one session does the others see from memory at
-// once, and what other programs did as soon as somebody looks.
+// The mail of one user as all of his sessions share it: each folder is open once, what one session does the others see
+// from memory at once, and what other programs did as soon as somebody looks.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ public:
     OpenFolder(std::string name, std::unique_ptr<store::Folder> folder);
     const std::string& name() const { return name_; }
     const store::UidTable& table() const { return folder_->table(); }
-    // Calls of store::Folder go through here, so that the views learn what they changed: also reading may find that a mail is gone.
+    // Calls of store::Folder go through here, so that the views learn what they changed: also reading may find that a
+    // mail is gone.
     template <class Call> auto use(Call&& call)
     {
         auto done = call(*folder_);
@@ -33,7 +34,7 @@ public:
         return use([](store::Folder& f) { return f.refresh(); });
     }
     bool wants_apply() const { return folder_->wants_apply(); }
-    store::Folder& raw() { return *folder_; }      // as a target of copy() and move(): call settle() afterwards
+    store::Folder& raw() { return *folder_; } // as a target of copy() and move(): call settle() afterwards
     void settle();
 
     void enter(View& view) { views_.push_back(&view); }
@@ -44,55 +45,41 @@ public:
     void lose() { lost_ = true; }
     void renamed(std::string name, std::unique_ptr<store::Folder> folder);
 
-    // \Recent (RFC 3501 §2.3.2): what no session was told of yet is recent to who asks first; ends with it unless `peek`.
+    // \Recent (RFC 3501 §2.3.2): what no session was told of yet is recent to who asks first; ends with it unless
+    // `peek`.
     store::UidRange take_recent(bool peek);
 
 private:
     std::string name_;
     std::unique_ptr<store::Folder> folder_;
-    std::vector<View*> views_;                     // borrowed: enter() and leave()
-    std::vector<uint32_t> known_;                  // UIDs of the table when it was looked at last
+    std::vector<View*> views_;    // borrowed: enter() and leave()
+    std::vector<uint32_t> known_; // UIDs of the table when it was looked at last
     uint64_t noted_modseq_ = 0;
     uint32_t uidvalidity_ = 0, recent_above_ = 0;
     bool lost_ = false;
 };
 
-// A folder every new user expects (RFC 6154): it is listed, and made when something shall be in it.
-struct DefaultFolder {
-    std::string name;                              // UTF-8, '/' between levels
-    std::string use;                               // "\Sent"
-};
-
 class Account {
 public:
-    Account(std::unique_ptr<store::Mailbox> mailbox, std::vector<DefaultFolder> defaults);
+    explicit Account(std::unique_ptr<store::Mailbox> mailbox) : mailbox_(std::move(mailbox)) {}
     store::Mailbox& mailbox() { return *mailbox_; }
 
-    // The folder, refreshed, the same object for everybody. Errors: ENOENT, EINVAL as store::Mailbox::open; a default folder that is
-    // not there yet is made.
+    // The folder, refreshed, the same object for everybody. Errors as of store::Mailbox::open().
     Result<std::shared_ptr<OpenFolder>> open(std::string_view name);
-    Result<void> create(std::string_view name);
     Result<void> remove(std::string_view name);
     Result<void> rename(std::string_view from, std::string_view to);
-    // All folders; default ones that are not there yet, too.
-    Result<std::vector<store::Listed>> list();
-    // "\Sent", or nothing.
-    std::string special_use(std::string_view name) const;
-    Result<void> set_special_use(std::string_view name, std::string_view use);
-    bool is_trash(std::string_view name) const { return special_use(name) == "\\Trash"; }
+    bool is_trash(std::string_view name);
 
     // Flags go where other programs see them; folders nobody has selected are closed when `close`. Errors are logged.
     void tidy(bool close);
     const std::map<std::string, std::shared_ptr<OpenFolder>>& open_folders() const { return folders_; }
-    static std::string canonical(std::string_view name);   // INBOX in its one spelling
+    static std::string canonical(std::string_view name); // INBOX in its one spelling
 
 private:
-    static constexpr std::size_t most_unused = 16;         // folders that stay open though nobody has them selected
+    static constexpr std::size_t most_unused = 16; // folders that stay open though nobody has them selected
     void close_unused(std::size_t keep);
-    const DefaultFolder* default_folder(std::string_view name) const;
     std::unique_ptr<store::Mailbox> mailbox_;
-    std::vector<DefaultFolder> defaults_;
-    std::map<std::string, std::shared_ptr<OpenFolder>> folders_;   // shared with the sessions that have it selected
+    std::map<std::string, std::shared_ptr<OpenFolder>> folders_; // shared with the sessions that have it selected
 };
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

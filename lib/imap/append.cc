@@ -10,9 +10,12 @@ namespace veredus::imap {
 
 namespace {
 
-std::unique_ptr<Refusal> no(std::string text) { return std::make_unique<Refusal>(Refusal{false, std::move(text)}); }
+std::unique_ptr<Refusal> no(std::string text)
+{
+    return std::make_unique<Refusal>(Refusal{false, std::move(text)});
+}
 
-}  // namespace
+} // namespace
 
 std::unique_ptr<Refusal> Session::append_begin(const std::string& tag, const Append& append)
 {
@@ -59,11 +62,15 @@ std::unique_ptr<Refusal> Session::append_message(const AppendMessage& message)
 
 std::unique_ptr<Refusal> Session::append_content(std::string_view bytes)
 {
-    if (auto done = appending_->messages.back().draft->write(bytes); !done) return no(refusal(done.error(), "APPEND").substr(3));
+    if (auto done = appending_->messages.back().draft->write(bytes); !done)
+        return no(refusal(done.error(), "APPEND").substr(3));
     return nullptr;
 }
 
-std::unique_ptr<Refusal> Session::append_content_end() { return nullptr; }
+std::unique_ptr<Refusal> Session::append_content_end()
+{
+    return nullptr;
+}
 
 void Session::append_aborted(const std::string& tag, const Refusal& refusal)
 {
@@ -100,4 +107,4 @@ bool Session::append_end(const std::string& tag)
     return run();
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -14,9 +14,9 @@
 namespace veredus::imap {
 
 struct Session::Appending {
-    std::shared_ptr<OpenFolder> target;        // shared with the account; declared before the drafts, which are its
+    std::shared_ptr<OpenFolder> target; // shared with the account; declared before the drafts, which are its
     std::vector<store::Incoming> messages;
-    std::optional<uint32_t> replaced;          // UID in the selected mailbox
+    std::optional<uint32_t> replaced; // UID in the selected mailbox
 };
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -13,10 +13,11 @@ namespace veredus::imap {
 // The flags are changed at once, durably; the answers go out in pieces.
 class Session::StoreTask final : public Task {
 public:
-    StoreTask(Session& session, std::string tag, std::string text, bool uid, bool with_flags, std::vector<uint32_t> told)
-        : session_(session), tag_(std::move(tag)), text_(std::move(text)), told_(std::move(told)), uid_(uid), with_flags_(with_flags)
-    {
-    }
+    StoreTask(Session& session, std::string tag, std::string text, bool uid, bool with_flags,
+              std::vector<uint32_t> told)
+        : session_(session), tag_(std::move(tag)), text_(std::move(text)), told_(std::move(told)), uid_(uid),
+          with_flags_(with_flags)
+    {}
     bool step(std::string& out) override
     {
         const View& view = session_.selected().view;
@@ -34,7 +35,7 @@ public:
 private:
     Session& session_;
     std::string tag_, text_;
-    std::vector<uint32_t> told_;               // UIDs
+    std::vector<uint32_t> told_; // UIDs
     std::size_t at_ = 0;
     bool uid_, with_flags_;
 };
@@ -71,12 +72,17 @@ void Session::run_store(const std::string& tag, Store store)
         text += "] ";
     }
     text += "done";
-    if (ghosts > 0 && !store.uid) text = "NO [EXPUNGEISSUED] some of the messages are gone";
-    else if (done->keyword_refused) text = "NO [LIMIT] no room for another keyword in this mailbox";
+    if (ghosts > 0 && !store.uid)
+        text = "NO [EXPUNGEISSUED] some of the messages are gone";
+    else if (done->keyword_refused)
+        text = "NO [LIMIT] no room for another keyword in this mailbox";
     // RFC 7162 §3.1.3: .SILENT keeps the flags back, but not the new mod-sequences.
     std::vector<uint32_t> told;
-    if (!store.silent) std::set_difference(uids.begin(), uids.end(), done->modified.begin(), done->modified.end(), std::back_inserter(told));
-    else if (condstore_) told = done->changed;
+    if (!store.silent)
+        std::set_difference(uids.begin(), uids.end(), done->modified.begin(), done->modified.end(),
+                            std::back_inserter(told));
+    else if (condstore_)
+        told = done->changed;
     task_ = std::make_unique<StoreTask>(*this, tag, std::move(text), store.uid, !store.silent, std::move(told));
 }
 
@@ -98,9 +104,11 @@ void Session::run_copy(const std::string& tag, Copy copy)
     if (!target && target.error().code == ENOENT) return finish(tag, "NO [TRYCREATE] no such mailbox", true);
     if (!target) return finish(tag, refusal(target.error(), word), true);
     if (uids.empty()) return finish(tag, "OK nothing to do", true);
-    if (copy.move && *target == selected_->folder) return finish(tag, cat("NO [CANNOT] ", word, ": it is in there already"), true);
+    if (copy.move && *target == selected_->folder)
+        return finish(tag, cat("NO [CANNOT] ", word, ": it is in there already"), true);
     store::Folder& to = (*target)->raw();
-    auto copied = selected_->folder->use([&](store::Folder& from) { return copy.move ? from.move(uids, to) : from.copy(uids, to); });
+    auto copied = selected_->folder->use(
+        [&](store::Folder& from) { return copy.move ? from.move(uids, to) : from.copy(uids, to); });
     (*target)->settle();
     if (!copied) return finish(tag, refusal(copied.error(), word), true);
     if (account_.is_trash((*target)->name())) tally_.trashed += copied->size();
@@ -117,7 +125,7 @@ void Session::run_copy(const std::string& tag, Copy copy)
     put_ranges(code, to_ranges);
     code += ']';
     if (!copy.move) return finish(tag, cat("OK ", code, " copied"), true);
-    append(*out_, "* OK ", code, " moved\r\n");            // RFC 6851 §4.3: before the EXPUNGEs
+    append(*out_, "* OK ", code, " moved\r\n"); // RFC 6851 §4.3: before the EXPUNGEs
     finish(tag, "OK done", true);
 }
 
@@ -148,4 +156,4 @@ void Session::run_expunge(const std::string& tag, const Expunge& expunge)
     finish(tag, "OK done", true);
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -32,7 +32,8 @@ const mail::MimePart* PartMap::child(const mail::MimePart& parent, uint32_t numb
     return number == 0 || number > all.size() ? nullptr : &parts_[all[number - 1]];
 }
 
-// RFC 9051 §6.4.5.1: what is no multipart has one part, 1, which is its body; numbers go through a message into what it holds.
+// RFC 9051 §6.4.5.1: what is no multipart has one part, 1, which is its body; numbers go through a message into what it
+// holds.
 const mail::MimePart* PartMap::find(const std::vector<uint32_t>& numbers, bool message) const
 {
     const mail::MimePart* at = parts_.empty() ? nullptr : &parts_.front();
@@ -43,8 +44,10 @@ const mail::MimePart* PartMap::find(const std::vector<uint32_t>& numbers, bool m
             as_part = false;
         }
         if (!at) return nullptr;
-        if (at->multipart) at = child(*at, number);
-        else if (number != 1) return nullptr;
+        if (at->multipart)
+            at = child(*at, number);
+        else if (number != 1)
+            return nullptr;
         as_part = true;
     }
     if (at && message && as_part) return at->holds_message ? child(*at, 1) : nullptr;
@@ -62,7 +65,8 @@ std::string choose_fields(std::string_view header, const std::vector<std::string
         if (line == "\r\n" || line == "\n") break;
         if (line.front() != ' ' && line.front() != '\t') {
             const auto name = line.substr(0, mail::field_name_size(line));
-            const bool named = !name.empty() && std::any_of(names.begin(), names.end(), [&](const auto& n) { return iequals(n, name); });
+            const bool named = !name.empty() &&
+                               std::any_of(names.begin(), names.end(), [&](const auto& n) { return iequals(n, name); });
             taking = !name.empty() && named != others;
         }
         if (taking) out += line;
@@ -152,7 +156,8 @@ Streaming Streaming::of_piece(Content& content, const Content::Piece& piece)
 
 Result<Streaming> Streaming::of_decoded(Content& content, const Content::Piece& where)
 {
-    if (where.encoding == mail::Encoding::seven_bit || where.encoding == mail::Encoding::eight_bit) return of_piece(content, where);
+    if (where.encoding == mail::Encoding::seven_bit || where.encoding == mail::Encoding::eight_bit)
+        return of_piece(content, where);
     Streaming s;
     s.content_ = &content;
     s.offset_ = where.offset;
@@ -161,7 +166,8 @@ Result<Streaming> Streaming::of_decoded(Content& content, const Content::Piece& 
     mail::TransferDecoder decoder(where.encoding);
     std::string text;
     for (uint64_t at = 0; at < where.size;) {
-        const std::string raw = TRY(content.read(where.offset + at, static_cast<std::size_t>(std::min<uint64_t>(piece, where.size - at))));
+        const std::string raw =
+            TRY(content.read(where.offset + at, static_cast<std::size_t>(std::min<uint64_t>(piece, where.size - at))));
         if (raw.empty()) return fail_errno("a mail became shorter while it was read", EIO);
         at += raw.size();
         text.clear();
@@ -178,9 +184,12 @@ void Streaming::cut(uint64_t offset, uint64_t count)
 {
     offset = std::min(offset, left_);
     left_ = std::min(count, left_ - offset);
-    if (decoding_) skip_ = offset;
-    else if (content_) offset_ += offset;
-    else text_at_ = static_cast<std::size_t>(offset);
+    if (decoding_)
+        skip_ = offset;
+    else if (content_)
+        offset_ += offset;
+    else
+        text_at_ = static_cast<std::size_t>(offset);
 }
 
 Result<void> Streaming::decode_more()
@@ -189,7 +198,8 @@ Result<void> Streaming::decode_more()
     text_at_ = 0;
     while (text_.empty()) {
         if (raw_left_ == 0) return fail_errno("a mail changed while it was read", EIO);
-        const std::string raw = TRY(content_->read(offset_, static_cast<std::size_t>(std::min<uint64_t>(piece, raw_left_))));
+        const std::string raw =
+            TRY(content_->read(offset_, static_cast<std::size_t>(std::min<uint64_t>(piece, raw_left_))));
         if (raw.empty()) return fail_errno("a mail became shorter while it was read", EIO);
         offset_ += raw.size();
         raw_left_ -= raw.size();
@@ -212,8 +222,10 @@ Result<void> Streaming::step(std::string& out)
         if (bytes.find('\0') != std::string::npos) std::replace(bytes.begin(), bytes.end(), '\0', '\x80');
         offset_ += bytes.size();
         left_ -= bytes.size();
-        if (out.empty()) out.swap(bytes);
-        else out += bytes;
+        if (out.empty())
+            out.swap(bytes);
+        else
+            out += bytes;
         return {};
     }
     if (decoding_ && text_at_ == text_.size()) TRY(decode_more());
@@ -224,4 +236,4 @@ Result<void> Streaming::step(std::string& out)
     return {};
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -7,7 +7,6 @@
 #include "lib/base/text.h"
 #include "lib/imap/respond.h"
 #include "lib/log/log.h"
-#include "lib/mail/preview.h"
 #include "lib/store/folder.h"
 
 namespace veredus::imap {
@@ -17,7 +16,7 @@ namespace {
 constexpr std::size_t seen_at_a_time = 200;
 constexpr unsigned read_at_a_time = 200;
 
-}  // namespace
+} // namespace
 
 void Session::run_fetch(const std::string& tag, Fetch fetch)
 {
@@ -34,14 +33,15 @@ void Session::run_fetch(const std::string& tag, Fetch fetch)
         append(*out_, tag, " BAD no such message\r\n");
         return;
     }
-    if (fetch.vanished) {                                  // RFC 7162 §3.2.6
+    if (fetch.vanished) { // RFC 7162 §3.2.6
         const store::UidTable& table = selected_->view.table();
         const auto asked = plain_ranges(fetch.set, std::max(table.uidnext() - 1, 1u));
         std::vector<store::UidRange> gone;
         auto k = asked.begin();
         for (const auto& r : table.vanished_since(*fetch.changed_since)) {
             while (k != asked.end() && k->last < r.first) ++k;
-            for (auto i = k; i != asked.end() && i->first <= r.last; ++i) gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
+            for (auto i = k; i != asked.end() && i->first <= r.last; ++i)
+                gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
         }
         if (!gone.empty()) {
             *out_ += "* VANISHED (EARLIER) ";
@@ -56,8 +56,8 @@ FetchTask::FetchTask(Session& session, std::string tag, Fetch fetch, View::Range
     : session_(session), tag_(std::move(tag)), fetch_(std::move(fetch)), numbers_(std::move(numbers))
 {
     for (const auto& item : fetch_.items) {
-        sets_seen_ = sets_seen_ || (!item.peek && (item.what == What::section || item.what == What::binary || item.what == What::rfc822 ||
-                                                   item.what == What::rfc822_text));
+        sets_seen_ = sets_seen_ || (!item.peek && (item.what == What::section || item.what == What::binary ||
+                                                   item.what == What::rfc822 || item.what == What::rfc822_text));
         has_flags_ = has_flags_ || item.what == What::flags;
     }
     if (session_.selected().read_only) sets_seen_ = false;
@@ -87,7 +87,8 @@ bool FetchTask::step(std::string& out)
         if (item_ == fetch_.items.size()) {
             if (says_flags_) {
                 out += " FLAGS ";
-                put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(), session_.is_recent(message_.uid));
+                put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(),
+                          session_.is_recent(message_.uid));
                 if (session_.condstore()) append(out, " MODSEQ (", message_.modseq, ')');
             }
             out += ")\r\n";
@@ -124,7 +125,8 @@ bool FetchTask::next_message(std::string& out)
         } else {
             message_ = *place.message;
         }
-        if (sets_seen_ && !has_flags_) says_flags_ = std::binary_search(newly_seen_.begin(), newly_seen_.end(), message_.uid);
+        if (sets_seen_ && !has_flags_)
+            says_flags_ = std::binary_search(newly_seen_.begin(), newly_seen_.end(), message_.uid);
         in_message_ = true;
         flushed_ = false;
         line_start_ = out.size();
@@ -137,8 +139,8 @@ bool FetchTask::next_message(std::string& out)
     }
 }
 
-// RFC 9051 §6.4.5: \Seen is set by reading. A batch ahead of what is sent: one sync for many, and what a broken connection never
-// brought to the client is marked within bounds.
+// RFC 9051 §6.4.5: \Seen is set by reading. A batch ahead of what is sent: one sync for many, and what a broken
+// connection never brought to the client is marked within bounds.
 void FetchTask::mark_seen()
 {
     Selected& s = session_.selected();
@@ -147,7 +149,8 @@ void FetchTask::mark_seen()
     uint32_t number = number_;
     for (std::size_t looked = 0; looked < seen_at_a_time && range < numbers_.size(); ++looked) {
         const auto place = s.view.at(number);
-        if (place.message && !(place.message->flags & store::seen) && !(fetch_.changed_since && place.message->modseq <= *fetch_.changed_since))
+        if (place.message && !(place.message->flags & store::seen) &&
+            !(fetch_.changed_since && place.message->modseq <= *fetch_.changed_since))
             newly_seen_.push_back(place.uid);
         seen_to_ = number;
         if (++number > numbers_[range].last)
@@ -159,7 +162,7 @@ void FetchTask::mark_seen()
     change.flags = store::seen;
     const uint64_t before = s.view.table().highest_modseq();
     auto done = s.folder->use([&](store::Folder& f) { return f.change_flags(newly_seen_, change); });
-    if (!done) {                                           // the mail can be read all the same
+    if (!done) { // the mail can be read all the same
         log::warning("FETCH: \\Seen is not kept: ", done.error().text);
         newly_seen_.clear();
         return;
@@ -171,17 +174,22 @@ bool FetchTask::end(std::string& out)
 {
     (void)out;
     std::string text = "OK done";
-    if (error_) text = session_.refusal(*error_, "FETCH");
-    else if (unknown_encoding_) text = "NO [UNKNOWN-CTE] a transfer encoding that is not known";
-    else if (gone_ && !fetch_.uid) text = "NO [EXPUNGEISSUED] some of the messages are gone";
+    if (error_)
+        text = session_.refusal(*error_, "FETCH");
+    else if (unknown_encoding_)
+        text = "NO [UNKNOWN-CTE] a transfer encoding that is not known";
+    else if (gone_ && !fetch_.uid)
+        text = "NO [EXPUNGEISSUED] some of the messages are gone";
     session_.finish(tag_, std::move(text), fetch_.uid, fetch_.uid);
     return true;
 }
 
 bool FetchTask::trouble(const Error& error)
 {
-    if (error.code == ENOENT) gone_ = true;
-    else error_ = error;
+    if (error.code == ENOENT)
+        gone_ = true;
+    else
+        error_ = error;
     return false;
 }
 
@@ -192,7 +200,7 @@ void FetchTask::give_up_message(std::string& out)
         in_message_ = false;
         return;
     }
-    if (out.ends_with(' ')) out.pop_back();                // its answer is half out: the rest of the items is left out
+    if (out.ends_with(' ')) out.pop_back(); // its answer is half out: the rest of the items is left out
     item_ = fetch_.items.size();
 }
 
@@ -212,7 +220,8 @@ bool FetchTask::put_item(std::string& out, const FetchItem& item)
     switch (item.what) {
     case What::flags:
         out += "FLAGS ";
-        put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(), session_.is_recent(message_.uid));
+        put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(),
+                  session_.is_recent(message_.uid));
         return true;
     case What::uid:
         out += "UID ";
@@ -224,11 +233,13 @@ bool FetchTask::put_item(std::string& out, const FetchItem& item)
         put_object_id(out, 'M', message_.id);
         out += ')';
         return true;
-    case What::threadid: out += "THREADID NIL"; return true;      // RFC 8474 §5.2: threads are not kept
+    case What::threadid: out += "THREADID NIL"; return true; // RFC 8474 §5.2: threads are not kept
     case What::savedate:
         out += "SAVEDATE ";
-        if (message_.saved == store::unknown_time) out += "NIL";
-        else put_date_time(out, message_.saved);
+        if (message_.saved == store::unknown_time)
+            out += "NIL";
+        else
+            put_date_time(out, message_.saved);
         return true;
     case What::internaldate:
     case What::rfc822_size: return put_stored(out, item);
@@ -267,9 +278,12 @@ bool FetchTask::put_facts(std::string& out, What what)
     OpenFolder& folder = *session_.selected().folder;
     const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
     if (!facts) return trouble(facts.error());
-    if (what == What::envelope) (out += "ENVELOPE ") += (*facts)->envelope;
-    else if (what == What::body) (out += "BODY ") += (*facts)->body;
-    else (out += "BODYSTRUCTURE ") += (*facts)->body_structure;
+    if (what == What::envelope)
+        (out += "ENVELOPE ") += (*facts)->envelope;
+    else if (what == What::body)
+        (out += "BODY ") += (*facts)->body;
+    else
+        (out += "BODYSTRUCTURE ") += (*facts)->body_structure;
     return true;
 }
 
@@ -277,31 +291,14 @@ bool FetchTask::put_facts(std::string& out, What what)
 bool FetchTask::put_preview(std::string& out, bool lazy)
 {
     OpenFolder& folder = *session_.selected().folder;
-    std::string text;
-    {
-        const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
-        if (!facts) return trouble(facts.error());
-        if ((*facts)->preview || lazy) {
-            out += "PREVIEW ";
-            if ((*facts)->preview) put_string(out, *(*facts)->preview, session_.utf8());
-            else out += "NIL";
-            return true;
-        }
-    }
-    mail::PreviewMaker maker;
-    for (uint64_t at = 0;;) {
-        const auto piece = content().read(at, Streaming::piece);
-        if (!piece) return trouble(piece.error());
-        at += piece->size();
-        if (piece->empty() || !maker.feed(*piece)) break;
-    }
-    text = maker.finish();
-    folder.use([&](store::Folder& f) -> Result<void> {
-        f.keep_preview(message_.uid, text);
-        return {};
-    }).value();
+    (void)lazy;
+    const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
+    if (!facts) return trouble(facts.error());
     out += "PREVIEW ";
-    put_string(out, text, session_.utf8());
+    if ((*facts)->preview)
+        put_string(out, *(*facts)->preview, session_.utf8());
+    else
+        out += "NIL";
     return true;
 }
 
@@ -328,8 +325,10 @@ void FetchTask::put_name(std::string& out, const FetchItem& item) const
             const bool atom = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
                 return c > ' ' && c < 0x7f && std::string_view("(){%*\"\\]").find(c) == std::string_view::npos;
             });
-            if (atom) out += name;
-            else put_string(out, name, session_.utf8());
+            if (atom)
+                out += name;
+            else
+                put_string(out, name, session_.utf8());
         }
         out += ')';
     }
@@ -347,9 +346,10 @@ Result<Streaming> FetchTask::open_section(const FetchItem& item, bool& there)
     there = piece.there;
     if (!there) return Streaming::of_text({});
     if (section.kind == Kind::header_fields || section.kind == Kind::header_fields_not) {
-        std::string header;                                // bounded by MimeLimits::header_bytes
+        std::string header; // bounded by MimeLimits::header_bytes
         while (header.size() < piece.size) {
-            const std::string more = TRY(content().read(piece.offset + header.size(), static_cast<std::size_t>(piece.size - header.size())));
+            const std::string more =
+                TRY(content().read(piece.offset + header.size(), static_cast<std::size_t>(piece.size - header.size())));
             if (more.empty()) break;
             header += more;
         }
@@ -358,7 +358,7 @@ Result<Streaming> FetchTask::open_section(const FetchItem& item, bool& there)
     }
     if (item.what != What::binary && item.what != What::binary_size) return Streaming::of_piece(content(), piece);
     if (piece.encoding == mail::Encoding::unknown) {
-        unknown_encoding_ = true;                          // RFC 3516 §4.3
+        unknown_encoding_ = true; // RFC 3516 §4.3
         there = false;
         return Streaming::of_text({});
     }
@@ -389,11 +389,12 @@ bool FetchTask::put_section(std::string& out, const FetchItem& item)
 void FetchTask::count(const FetchItem& item, uint64_t size)
 {
     using Kind = Section::Kind;
-    const bool header = item.what == What::rfc822_header ||
-                        (item.what == What::section && item.section.kind != Kind::all && item.section.kind != Kind::text);
+    const bool header =
+        item.what == What::rfc822_header ||
+        (item.what == What::section && item.section.kind != Kind::all && item.section.kind != Kind::text);
     Tally& tally = session_.tally_for_tasks();
     ++(header ? tally.hdr_count : tally.body_count);
     (header ? tally.hdr_bytes : tally.body_bytes) += size;
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -1,4 +1,5 @@
-// FETCH and UID FETCH (RFC 9051 §6.4.5 and its extensions) as a task: message by message, item by item, bodies in pieces.
+// FETCH and UID FETCH (RFC 9051 §6.4.5 and its extensions) as a task: message by message, item by item, bodies in
+// pieces.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ public:
 
 private:
     using What = FetchItem::What;
-    bool next_message(std::string& out);       // false: there is none
+    bool next_message(std::string& out); // false: there is none
     void mark_seen();
     // False: the message's answer is given up (it is gone, or cannot be read).
     bool put_item(std::string& out, const FetchItem& item);
@@ -39,18 +40,18 @@ private:
     Fetch fetch_;
     View::Ranges numbers_;
     std::size_t range_ = 0;
-    uint32_t number_ = 0;                      // of the message in hand
-    store::Message message_;                   // a copy: reading may move the table's
-    bool in_message_ = false, flushed_ = false;    // flushed: a part of its answer has left
+    uint32_t number_ = 0;                       // of the message in hand
+    store::Message message_;                    // a copy: reading may move the table's
+    bool in_message_ = false, flushed_ = false; // flushed: a part of its answer has left
     std::size_t line_start_ = 0, item_ = 0;
     std::optional<Content> content_;
     std::optional<Streaming> streaming_;
     bool sets_seen_ = false, has_flags_ = false, says_flags_ = false;
-    std::vector<uint32_t> newly_seen_;         // UIDs, ascending
-    uint32_t seen_to_ = 0;                     // numbers up to there are marked
-    unsigned read_ = 0;                        // messages opened in this step
+    std::vector<uint32_t> newly_seen_; // UIDs, ascending
+    uint32_t seen_to_ = 0;             // numbers up to there are marked
+    unsigned read_ = 0;                // messages opened in this step
     bool gone_ = false, unknown_encoding_ = false;
     std::optional<Error> error_;
 };
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

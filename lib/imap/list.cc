@@ -1,5 +1,5 @@
-// Mailboxes by name: LIST in all its forms, STATUS, and making, removing, renaming, subscribing (RFC 9051 §6.3, RFC 5258, RFC 5819,
-// RFC 6154).
+// Mailboxes by name: LIST in all its forms, STATUS, and making, removing, renaming, subscribing (RFC 9051 §6.3, RFC
+// 5258, RFC 5819, RFC 6154).
 #include <algorithm>
 #include <cerrno>
 #include <map>
@@ -23,12 +23,14 @@ void Session::run_create(const std::string& tag, const Create& create)
     const char separator = account_.mailbox().separator();
     // RFC 9051 §6.3.4: with the separator at its end it shall have children; any of ours may.
     if (name.size() > 1 && name.back() == separator) name.pop_back();
-    for (const auto& use : create.special_use)
+    std::string uses;
+    for (const auto& use : create.special_use) {
         if (!is_special_use(use)) return finish(tag, "NO [USEATTR] no such use", true);
-    if (create.special_use.size() > 1) return finish(tag, "NO [USEATTR] one use for a mailbox", true);
-    if (auto done = account_.create(name); !done) return finish(tag, refusal(done.error(), "CREATE"), true);
-    if (!create.special_use.empty())
-        if (auto done = account_.set_special_use(name, create.special_use.front()); !done) {
+        append(uses, uses.empty() ? "" : " ", use);
+    }
+    if (auto done = account_.mailbox().create(name); !done) return finish(tag, refusal(done.error(), "CREATE"), true);
+    if (!uses.empty())
+        if (auto done = account_.mailbox().set_special_use(name, uses); !done) {
             (void)account_.remove(name);
             return finish(tag, "NO [USEATTR] the use cannot be kept", true);
         }
@@ -63,8 +65,10 @@ void Session::run_subscribe(const std::string& tag, const Subscribe& subscribe)
 {
     const std::string_view word = subscribe.on ? "SUBSCRIBE" : "UNSUBSCRIBE";
     const std::string name = Account::canonical(subscribe.mailbox);
-    if (subscribe.on && !account_.mailbox().is_name(name)) return finish(tag, cat("NO [CANNOT] ", word, ": not a mailbox name here"), true);
-    if (auto done = account_.mailbox().subscribe(name, subscribe.on); !done) return finish(tag, refusal(done.error(), word), true);
+    if (subscribe.on && !account_.mailbox().is_name(name))
+        return finish(tag, cat("NO [CANNOT] ", word, ": not a mailbox name here"), true);
+    if (auto done = account_.mailbox().subscribe(name, subscribe.on); !done)
+        return finish(tag, refusal(done.error(), word), true);
     finish(tag, "OK done", true);
 }
 
@@ -111,8 +115,10 @@ Result<std::string> Session::status_line(const std::string& mailbox, uint16_t it
         out += ") ";
     }
     if (items & status_appendlimit) {
-        if (options_.append_limit) append(out, "APPENDLIMIT ", options_.append_limit, ' ');
-        else out += "APPENDLIMIT NIL ";
+        if (options_.append_limit)
+            append(out, "APPENDLIMIT ", options_.append_limit, ' ');
+        else
+            out += "APPENDLIMIT NIL ";
     }
     if (out.back() == ' ') out.pop_back();
     out += ")\r\n";
@@ -121,7 +127,7 @@ Result<std::string> Session::status_line(const std::string& mailbox, uint16_t it
 
 void Session::run_status(const std::string& tag, const Status& status)
 {
-    if (status.items & status_highestmodseq) condstore_ = true;      // RFC 7162 §3.1.5
+    if (status.items & status_highestmodseq) condstore_ = true; // RFC 7162 §3.1.5
     auto line = status_line(status.mailbox, status.items);
     if (!line) return finish(tag, refusal(line.error(), "STATUS"), true);
     *out_ += *line;
@@ -151,12 +157,12 @@ Result<Entries> gather(Account& account)
 {
     Entries all;
     const char separator = account.mailbox().separator();
-    const auto listed = TRY(account.list());
+    const auto listed = TRY(account.mailbox().list());
     for (const auto& l : listed) {
         Entry& e = all[l.name];
         e.exists = l.selectable;
         if (!l.selectable) continue;
-        e.use = account.special_use(l.name);
+        e.use = l.special_use;
         for (const auto& parent : parents_of(l.name, separator)) all[parent].has_children = true;
     }
     const auto subscriptions = TRY(account.mailbox().subscriptions());
@@ -193,18 +199,17 @@ bool is_selected(const Entry& e, const List& list)
     return e.exists || e.has_children;
 }
 
-}  // namespace
+} // namespace
 
 // The names are found at once; STATUS of each is looked up as the answer goes out.
 class Session::Lister final : public Task {
 public:
     struct Line {
-        std::string text, name;                            // name: STATUS is wanted
+        std::string text, name; // name: STATUS is wanted
     };
     Lister(Session& session, std::string tag, std::vector<Line> lines, uint16_t items)
         : session_(session), tag_(std::move(tag)), lines_(std::move(lines)), items_(items)
-    {
-    }
+    {}
     bool step(std::string& out) override
     {
         for (unsigned looked = 0; at_ < lines_.size(); ++at_) {
@@ -212,7 +217,8 @@ public:
             out += lines_[at_].text;
             if (lines_[at_].name.empty()) continue;
             ++looked;
-            if (auto status = session_.status_line(lines_[at_].name, items_)) out += *status;   // RFC 5819 §2: else none is said
+            if (auto status = session_.status_line(lines_[at_].name, items_))
+                out += *status; // RFC 5819 §2: else none is said
         }
         session_.finish(tag_, "OK done", true);
         return true;
@@ -230,7 +236,8 @@ private:
 void Session::run_list(const std::string& tag, List list)
 {
     const char separator = account_.mailbox().separator();
-    if (!list.extended && list.patterns.size() == 1 && list.patterns.front().empty()) {      // RFC 9051 §6.3.9: what separates levels
+    if (!list.extended && list.patterns.size() == 1 &&
+        list.patterns.front().empty()) { // RFC 9051 §6.3.9: what separates levels
         append(*out_, list.lsub ? "* LSUB" : "* LIST", " (\\Noselect) \"", separator, "\" \"\"\r\n");
         return finish(tag, "OK done", true);
     }
@@ -246,17 +253,21 @@ void Session::run_list(const std::string& tag, List list)
         if (!in_stead && !is_selected(e, list)) continue;
         Lister::Line line;
         append(line.text, list.lsub ? "* LSUB (" : "* LIST (");
-        if (list.lsub) line.text += in_stead ? "\\Noselect" : "";
-        else line.text += attributes_of(e, list);
+        if (list.lsub)
+            line.text += in_stead ? "\\Noselect" : "";
+        else
+            line.text += attributes_of(e, list);
         append(line.text, ") \"", separator, "\" ");
         put_mailbox(line.text, name, utf8_);
         if (list.select_recursive_match && e.subscribed_below) line.text += " (\"CHILDINFO\" (\"SUBSCRIBED\"))";
         line.text += "\r\n";
         if (list.return_status && e.exists) line.name = name;
-        if (name == "INBOX") lines.insert(lines.begin(), std::move(line));
-        else lines.push_back(std::move(line));
+        if (name == "INBOX")
+            lines.insert(lines.begin(), std::move(line));
+        else
+            lines.push_back(std::move(line));
     }
     task_ = std::make_unique<Lister>(*this, tag, std::move(lines), list.return_status);
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -6,8 +6,6 @@
 
 #include "lib/base/text.h"
 #include "lib/imap/respond.h"
-#include "lib/imap/sort.h"
-#include "lib/imap/thread.h"
 #include "lib/store/facts.h"
 #include "lib/store/folder.h"
 
@@ -15,7 +13,7 @@ namespace veredus::imap {
 
 namespace {
 
-constexpr int64_t turn_us = 20'000;                // then other sessions of the user have theirs
+constexpr int64_t turn_us = 20'000; // then other sessions of the user have theirs
 
 Situation situation_of(Session& session)
 {
@@ -29,7 +27,7 @@ Situation situation_of(Session& session)
     return out;
 }
 
-}  // namespace
+} // namespace
 
 // --- one message
 
@@ -87,7 +85,8 @@ Result<void> FolderCandidate::read_header()
     }
     if (!piece) return unexpected(piece.error());
     while (header_.size() < piece->size) {
-        const std::string more = TRY(content_->read(piece->offset + header_.size(), static_cast<std::size_t>(piece->size - header_.size())));
+        const std::string more =
+            TRY(content_->read(piece->offset + header_.size(), static_cast<std::size_t>(piece->size - header_.size())));
         if (more.empty()) break;
         header_ += more;
     }
@@ -135,9 +134,9 @@ Result<void> FolderCandidate::content(const std::function<bool(std::string_view)
 // --- all of them
 
 MatchTask::MatchTask(Session& session, std::string tag, std::string_view word, bool uid, const SearchKey& key)
-    : session_(session), tag_(std::move(tag)), word_(word), uid_(uid), program_(key, situation_of(session)), candidate_(*session.selected().folder)
-{
-}
+    : session_(session), tag_(std::move(tag)), word_(word), uid_(uid), program_(key, situation_of(session)),
+      candidate_(*session.selected().folder)
+{}
 
 bool MatchTask::fail(const Error& error)
 {
@@ -181,8 +180,9 @@ public:
     SearchTask(Session& session, std::string tag, const Search& search)
         : MatchTask(session, std::move(tag), "SEARCH", search.uid, search.key), asked_(search)
     {
-        if (!asked_.extended && session.rev2()) asked_.extended = asked_.all = true;       // RFC 9051 §6.4.4: ESEARCH always
-        if (asked_.extended && !asked_.min && !asked_.max && !asked_.all && !asked_.count && !asked_.save) asked_.all = true;
+        if (!asked_.extended && session.rev2()) asked_.extended = asked_.all = true; // RFC 9051 §6.4.4: ESEARCH always
+        if (asked_.extended && !asked_.min && !asked_.max && !asked_.all && !asked_.count && !asked_.save)
+            asked_.all = true;
     }
 
 private:
@@ -198,7 +198,7 @@ private:
     }
     void failed() override
     {
-        if (asked_.save) session().selected().saved.clear();               // RFC 5182 §2.1
+        if (asked_.save) session().selected().saved.clear(); // RFC 5182 §2.1
     }
     // RFC 5182 §2.4: what RETURN told is what is kept.
     void save()
@@ -249,58 +249,13 @@ private:
         uint64_t modseq = 0;
     };
     Search asked_;
-    std::vector<uint32_t> numbers_;            // or UIDs
+    std::vector<uint32_t> numbers_; // or UIDs
     std::vector<store::UidRange> saved_;
     One first_, last_;
     uint64_t modseq_ = 0;
 };
 
-class SortTask final : public MatchTask {
-public:
-    SortTask(Session& session, std::string tag, const Sort& sort)
-        : MatchTask(session, std::move(tag), "SORT", sort.uid, sort.key), sorter_(sort.by)
-    {
-    }
-
-private:
-    Result<void> found(FolderCandidate& m) override
-    {
-        modseq_ = std::max(modseq_, m.modseq);
-        return sorter_.add(m);
-    }
-    void answer(std::string& out) override
-    {
-        const auto numbers = sorter_.finish(uid());
-        out += "* SORT";
-        for (const uint32_t n : numbers) {
-            out += ' ';
-            put_number(out, n);
-        }
-        if (asks_modseq() && !numbers.empty()) append(out, " (MODSEQ ", modseq_, ')');
-        out += "\r\n";
-    }
-    Sorter sorter_;
-    uint64_t modseq_ = 0;
-};
-
-class ThreadTask final : public MatchTask {
-public:
-    ThreadTask(Session& session, std::string tag, const Thread& thread)
-        : MatchTask(session, std::move(tag), "THREAD", thread.uid, thread.key), threader_(thread.algorithm)
-    {
-    }
-
-private:
-    Result<void> found(FolderCandidate& m) override { return threader_.add(m); }
-    void answer(std::string& out) override
-    {
-        const std::string threads = threader_.finish(uid());
-        append(out, threads.empty() ? "* THREAD" : "* THREAD ", threads, "\r\n");
-    }
-    Threader threader_;
-};
-
-}  // namespace
+} // namespace
 
 // Message numbers that the client was never told of are no search but a mistake (RFC 9051 §9).
 bool Session::check_key(const std::string& tag, const SearchKey& key)
@@ -326,18 +281,13 @@ void Session::run_search(const std::string& tag, Search search)
     task_ = std::move(task);
 }
 
-void Session::run_sort(const std::string& tag, Sort sort)
+void Session::run_sort(const std::string& tag, Sort)
 {
-    if (!needs_selected(tag) || !check_key(tag, sort.key)) return;
-    auto task = std::make_unique<SortTask>(*this, tag, sort);
-    if (task->asks_modseq()) enable_condstore(*out_);
-    task_ = std::move(task);
+    append(*out_, tag, " BAD SORT is not announced\r\n");
+}
+void Session::run_thread(const std::string& tag, Thread)
+{
+    append(*out_, tag, " BAD THREAD is not announced\r\n");
 }
 
-void Session::run_thread(const std::string& tag, Thread thread)
-{
-    if (!needs_selected(tag) || !check_key(tag, thread.key)) return;
-    task_ = std::make_unique<ThreadTask>(*this, tag, thread);
-}
-
-}  // namespace veredus::imap
+} // namespace veredus::imap

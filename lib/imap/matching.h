@@ -1,4 +1,5 @@
-// SEARCH, SORT and THREAD as tasks (RFC 9051 §6.4.4, RFC 4731, RFC 5182, RFC 5256): message after message for a moment at a time.
+// SEARCH, SORT and THREAD as tasks (RFC 9051 §6.4.4, RFC 4731, RFC 5182, RFC 5256): message after message for a moment
+// at a time.
 #pragma once
 
 #include <memory>
@@ -34,14 +35,14 @@ private:
     int64_t received_ = store::unknown_time;
     uint64_t id_ = 0;
     bool has_fields_ = false, fields_whole_ = false, has_header_ = false, gone_ = false;
-    std::string fields_, header_;              // kept ones of the cache; the whole header where these do not do
+    std::string fields_, header_; // kept ones of the cache; the whole header where these do not do
 };
 
 class MatchTask : public Task {
 public:
     MatchTask(Session& session, std::string tag, std::string_view word, bool uid, const SearchKey& key);
     bool step(std::string& out) final;
-    bool asks_modseq() const { return program_.needs().modseq; }   // RFC 7162 §3.1.5: which turns CONDSTORE on, too
+    bool asks_modseq() const { return program_.needs().modseq; } // RFC 7162 §3.1.5: which turns CONDSTORE on, too
 
 protected:
     virtual Result<void> found(FolderCandidate& message) = 0;
@@ -52,7 +53,7 @@ protected:
     bool uid() const { return uid_; }
 
 private:
-    Result<bool> look();                       // true: at the end
+    Result<bool> look(); // true: at the end
     bool fail(const Error& error);
     Session& session_;
     std::string tag_;
@@ -63,4 +64,4 @@ private:
     uint32_t number_ = 0;
 };
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -25,7 +25,8 @@ std::string collapse_pattern(std::string_view pattern)
 bool list_matches(std::string_view pattern, std::string_view name, char separator)
 {
     const auto is_wild = [](char c) { return c == '*' || c == '%'; };
-    const auto literals = pattern.size() - static_cast<std::size_t>(std::count_if(pattern.begin(), pattern.end(), is_wild));
+    const auto literals =
+        pattern.size() - static_cast<std::size_t>(std::count_if(pattern.begin(), pattern.end(), is_wild));
     if (literals > name.size()) return false;
     std::vector<char> at(pattern.size() + 1), next(pattern.size() + 1);
     const auto reach = [&](std::vector<char>& places, std::size_t i) {
@@ -39,8 +40,10 @@ bool list_matches(std::string_view pattern, std::string_view name, char separato
         std::fill(next.begin(), next.end(), 0);
         for (std::size_t i = 0; i < pattern.size(); ++i) {
             if (!at[i]) continue;
-            if (pattern[i] == '*' || (pattern[i] == '%' && c != separator)) reach(next, i);
-            else if (pattern[i] == c && pattern[i] != '%') reach(next, i + 1);
+            if (pattern[i] == '*' || (pattern[i] == '%' && c != separator))
+                reach(next, i);
+            else if (pattern[i] == c && pattern[i] != '%')
+                reach(next, i + 1);
         }
         at.swap(next);
     }
@@ -54,8 +57,9 @@ bool hides_children(const std::vector<std::string>& patterns)
 
 bool is_special_use(std::string_view use)
 {
-    static constexpr std::string_view known[] = {"\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Important", "\\Junk", "\\Sent", "\\Trash"};
+    static constexpr std::string_view known[] = {"\\All",       "\\Archive", "\\Drafts", "\\Flagged",
+                                                 "\\Important", "\\Junk",    "\\Sent",   "\\Trash"};
     return std::any_of(std::begin(known), std::end(known), [&](std::string_view k) { return iequals(k, use); });
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -11,7 +11,7 @@ namespace veredus::imap {
 
 namespace {
 
-constexpr std::size_t longest_quoted = 1000;       // longer ones are literals: some clients have a line buffer
+constexpr std::size_t longest_quoted = 1000; // longer ones are literals: some clients have a line buffer
 
 bool fits_quotes(std::string_view s, bool utf8)
 {
@@ -48,7 +48,7 @@ int64_t offset_at(int64_t seconds)
     return known.seconds;
 }
 
-}  // namespace
+} // namespace
 
 void put_number(std::string& out, uint64_t number)
 {
@@ -84,8 +84,11 @@ void put_flags(std::string& out, uint8_t flags, uint64_t keywords, const std::ve
     static constexpr struct {
         uint8_t bit;
         std::string_view name;
-    } names[] = {{store::answered, "\\Answered "}, {store::flagged, "\\Flagged "}, {store::deleted, "\\Deleted "},
-                 {store::seen, "\\Seen "},         {store::draft, "\\Draft "}};
+    } names[] = {{store::answered, "\\Answered "},
+                 {store::flagged, "\\Flagged "},
+                 {store::deleted, "\\Deleted "},
+                 {store::seen, "\\Seen "},
+                 {store::draft, "\\Draft "}};
     out += '(';
     const std::size_t start = out.size();
     for (const auto& flag : names)
@@ -93,8 +96,10 @@ void put_flags(std::string& out, uint8_t flags, uint64_t keywords, const std::ve
     if (recent) out += "\\Recent ";
     for (std::size_t i = 0; keywords != 0 && i < words.size(); ++i, keywords >>= 1)
         if (keywords & 1 && !words[i].empty()) (out += words[i]) += ' ';
-    if (out.size() > start) out.back() = ')';
-    else out += ')';
+    if (out.size() > start)
+        out.back() = ')';
+    else
+        out += ')';
 }
 
 void put_ranges(std::string& out, const std::vector<store::UidRange>& ranges)
@@ -149,8 +154,10 @@ void put_object_id(std::string& out, char kind, uint64_t id)
 void add_to_ranges(std::vector<store::UidRange>& ranges, uint32_t number)
 {
     if (!ranges.empty() && number >= ranges.back().first && number <= ranges.back().last) return;
-    if (!ranges.empty() && number == ranges.back().last + 1) ranges.back().last = number;
-    else ranges.push_back({number, number});
+    if (!ranges.empty() && number == ranges.back().last + 1)
+        ranges.back().last = number;
+    else
+        ranges.push_back({number, number});
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

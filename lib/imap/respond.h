@@ -10,8 +10,8 @@
 
 namespace veredus::imap {
 
-// A quoted string where that can hold it, else a literal; NUL, which no string may have, is left out. `utf8`: quoted strings may have
-// UTF-8 (RFC 9755, IMAP4rev2).
+// A quoted string where that can hold it, else a literal; NUL, which no string may have, is left out. `utf8`: quoted
+// strings may have UTF-8 (RFC 9755, IMAP4rev2).
 void put_string(std::string& out, std::string_view s, bool utf8);
 // A mailbox name, given in UTF-8: as it is where `utf8`, else in modified UTF-7 (RFC 3501 §5.1.3).
 void put_mailbox(std::string& out, std::string_view name, bool utf8);
@@ -28,4 +28,4 @@ void put_object_id(std::string& out, char kind, uint64_t id);
 // Adds `number` to ranges that end below it or with it.
 void add_to_ranges(std::vector<store::UidRange>& ranges, uint32_t number);
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

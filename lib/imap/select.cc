@@ -70,19 +70,20 @@ void Session::put_selected(const Select& select)
         append(out, "* ", recent, " RECENT\r\n");
         if (unseen) append(out, "* OK [UNSEEN ", unseen, "] the first unseen one\r\n");
     }
-    append(out, "* OK [UIDVALIDITY ", table.uidvalidity(), "] UIDs stay\r\n* OK [UIDNEXT ", table.uidnext(), "] of the next one\r\n* OK [HIGHESTMODSEQ ",
-           table.highest_modseq(), "] so far\r\n* OK [MAILBOXID (");
+    append(out, "* OK [UIDVALIDITY ", table.uidvalidity(), "] UIDs stay\r\n* OK [UIDNEXT ", table.uidnext(),
+           "] of the next one\r\n* OK [HIGHESTMODSEQ ", table.highest_modseq(), "] so far\r\n* OK [MAILBOXID (");
     put_object_id(out, 'F', table.mailbox_id());
     out += ")] of this mailbox\r\n";
-    if (rev2_) {                                           // RFC 9051 §6.3.2
+    if (rev2_) { // RFC 9051 §6.3.2
         append(out, "* LIST () \"", account_.mailbox().separator(), "\" ");
         put_mailbox(out, Account::canonical(select.mailbox), utf8_);
         out += "\r\n";
     }
 }
 
-// RFC 7162 §3.2.5: only what the client knows of, and only if it knows this mailbox and no other of its name. The pairs of numbers and
-// UIDs it may have sent would only make VANISHED (EARLIER) shorter where we have forgotten, which we seldom have.
+// RFC 7162 §3.2.5: only what the client knows of, and only if it knows this mailbox and no other of its name. The pairs
+// of numbers and UIDs it may have sent would only make VANISHED (EARLIER) shorter where we have forgotten, which we
+// seldom have.
 void Session::put_resync(const Qresync& resync)
 {
     std::string& out = *out_;
@@ -90,12 +91,14 @@ void Session::put_resync(const Qresync& resync)
     const store::UidTable& table = view.table();
     if (resync.uidvalidity != table.uidvalidity() || resync.modseq > table.highest_modseq()) return;
     const uint32_t last = table.uidnext() - 1;
-    const auto known = resync.known_uids ? plain_ranges(*resync.known_uids, last) : std::vector<store::UidRange>{{1, UINT32_MAX}};
+    const auto known =
+        resync.known_uids ? plain_ranges(*resync.known_uids, last) : std::vector<store::UidRange>{{1, UINT32_MAX}};
     std::vector<store::UidRange> gone;
     auto k = known.begin();
     for (const auto& r : table.vanished_since(resync.modseq)) {
         while (k != known.end() && k->last < r.first) ++k;
-        for (auto i = k; i != known.end() && i->first <= r.last; ++i) gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
+        for (auto i = k; i != known.end() && i->first <= r.last; ++i)
+            gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
     }
     if (!gone.empty()) {
         out += "* VANISHED (EARLIER) ";
@@ -104,7 +107,8 @@ void Session::put_resync(const Qresync& resync)
     }
     const auto& all = table.messages();
     for (std::size_t i = 0; i < all.size(); ++i)
-        if (all[i].modseq > resync.modseq && in_ranges(known, all[i].uid)) put_flag_update(out, static_cast<uint32_t>(i + 1), all[i], true);
+        if (all[i].modseq > resync.modseq && in_ranges(known, all[i].uid))
+            put_flag_update(out, static_cast<uint32_t>(i + 1), all[i], true);
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -14,7 +14,7 @@ namespace veredus::imap {
 
 namespace {
 
-constexpr std::size_t ranges_per_line = 500;       // of VANISHED
+constexpr std::size_t ranges_per_line = 500; // of VANISHED
 
 // RFC 5530, RFC 9051 §7.1
 std::string_view code_of(int error)
@@ -23,10 +23,19 @@ std::string_view code_of(int error)
     case EDQUOT: return "[OVERQUOTA] ";
     case ENOENT: return "[NONEXISTENT] ";
     case EEXIST: return "[ALREADYEXISTS] ";
-    case EINVAL: case ENAMETOOLONG: return "[CANNOT] ";
+    case EINVAL:
+    case ENAMETOOLONG: return "[CANNOT] ";
     case ENOTEMPTY: return "[HASCHILDREN] ";
-    case EACCES: case EPERM: return "[NOPERM] ";
-    case ENOSPC: case EROFS: case EIO: case EAGAIN: case EMFILE: case ENFILE: case ENOMEM: case EFBIG: return "[UNAVAILABLE] ";
+    case EACCES:
+    case EPERM: return "[NOPERM] ";
+    case ENOSPC:
+    case EROFS:
+    case EIO:
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case EFBIG: return "[UNAVAILABLE] ";
     default: return "[SERVERBUG] ";
     }
 }
@@ -41,21 +50,25 @@ std::string_view words_for(int error)
     case EINVAL: return "not a mailbox name here";
     case ENAMETOOLONG: return "the name is too long";
     case ENOTEMPTY: return "it has children";
-    case EACCES: case EPERM: return "not permitted";
+    case EACCES:
+    case EPERM: return "not permitted";
     case ENOSPC: return "the disk is full";
     case EROFS: return "the file system is read-only";
     default: return "trouble with the mail store; it is in the log";
     }
 }
 
-bool is_answer(int error) { return error == ENOENT || error == EEXIST || error == EINVAL || error == ENAMETOOLONG || error == ENOTEMPTY; }
+bool is_answer(int error)
+{
+    return error == ENOENT || error == EEXIST || error == EINVAL || error == ENAMETOOLONG || error == ENOTEMPTY;
+}
 
-}  // namespace
+} // namespace
 
 std::string Tally::text() const
 {
-    return cat("deleted=", deleted, " expunged=", expunged, " trashed=", trashed, " hdr_count=", hdr_count, " hdr_bytes=", hdr_bytes,
-               " body_count=", body_count, " body_bytes=", body_bytes);
+    return cat("deleted=", deleted, " expunged=", expunged, " trashed=", trashed, " hdr_count=", hdr_count,
+               " hdr_bytes=", hdr_bytes, " body_count=", body_count, " body_bytes=", body_bytes);
 }
 
 Selected::Selected(std::shared_ptr<OpenFolder> f, bool examine)
@@ -66,12 +79,14 @@ Selected::Selected(std::shared_ptr<OpenFolder> f, bool examine)
     if (const auto fresh = folder->take_recent(examine); fresh.last) recent.push_back(fresh);
 }
 
-Selected::~Selected() { folder->leave(view); }
+Selected::~Selected()
+{
+    folder->leave(view);
+}
 
 Session::Session(Account& account, const SessionOptions& options, const Clock& clock)
     : account_(account), options_(options), clock_(clock), reader_(*this, limits_)
-{
-}
+{}
 
 Session::~Session() = default;
 
@@ -116,7 +131,7 @@ bool Session::run()
 {
     while (!closing_ && out_->size() < most_) {
         if (task_) {
-            if (!task_->step(*out_)) break;        // it has worked for a while: the others' turn
+            if (!task_->step(*out_)) break; // it has worked for a while: the others' turn
             task_.reset();
         } else if (ending_) {
             if (step_ending()) ending_.reset();
@@ -171,9 +186,12 @@ bool Session::refused(const std::string& tag, const Refusal& refusal)
 
 bool Session::needs_selected(const std::string& tag, bool writable)
 {
-    if (!selected_) append(*out_, tag, " BAD no mailbox is selected\r\n");
-    else if (writable && selected_->read_only) append(*out_, tag, " NO [READ-ONLY] the mailbox is open for reading only\r\n");
-    else return true;
+    if (!selected_)
+        append(*out_, tag, " BAD no mailbox is selected\r\n");
+    else if (writable && selected_->read_only)
+        append(*out_, tag, " NO [READ-ONLY] the mailbox is open for reading only\r\n");
+    else
+        return true;
     return false;
 }
 
@@ -209,7 +227,8 @@ bool Session::has_news() const
 {
     if (!selected_) return false;
     const Selected& s = *selected_;
-    return s.folder->lost() || !s.view.ghosts().empty() || s.view.has_new() || s.told_modseq < s.view.table().highest_modseq();
+    return s.folder->lost() || !s.view.ghosts().empty() || s.view.has_new() ||
+           s.told_modseq < s.view.table().highest_modseq();
 }
 
 Session::Wants Session::tell_news(std::string& out)
@@ -246,7 +265,8 @@ bool Session::step_ending()
                 for (std::size_t i = 0; i < ranges.size(); i += ranges_per_line) {
                     out += "* VANISHED ";
                     put_ranges(out, {ranges.begin() + static_cast<std::ptrdiff_t>(i),
-                                     ranges.begin() + static_cast<std::ptrdiff_t>(std::min(ranges.size(), i + ranges_per_line))});
+                                     ranges.begin() +
+                                         static_cast<std::ptrdiff_t>(std::min(ranges.size(), i + ranges_per_line))});
                     out += "\r\n";
                 }
                 view.bury();
@@ -330,7 +350,10 @@ void Session::put_flag_update(std::string& out, uint32_t number, const store::Me
     out += ")\r\n";
 }
 
-bool Session::is_recent(uint32_t uid) const { return !rev2_ && in_ranges(selected_->recent, uid); }
+bool Session::is_recent(uint32_t uid) const
+{
+    return !rev2_ && in_ranges(selected_->recent, uid);
+}
 
 void Session::told_own_change(uint64_t before)
 {
@@ -393,8 +416,10 @@ void Session::run_simple(const std::string& tag, Verb verb)
         }
         return;
     case Verb::compress_deflate:
-        if (compressed_) append(out, tag, " NO [COMPRESSIONACTIVE] on already\r\n");
-        else if (!options_.compress) append(out, tag, " NO [CANNOT] not here\r\n");
+        if (compressed_)
+            append(out, tag, " NO [COMPRESSIONACTIVE] on already\r\n");
+        else if (!options_.compress)
+            append(out, tag, " NO [CANNOT] not here\r\n");
         else {
             append(out, tag, " OK from here on\r\n");
             compress_now_ = true;
@@ -407,8 +432,10 @@ void Session::run_check(const std::string& tag, std::string_view word)
 {
     if (selected_)
         if (auto done = selected_->folder->refresh(); !done) {
-            if (done.error().code == ENOENT) selected_->folder->lose();
-            else return finish(tag, refusal(done.error(), word), true);
+            if (done.error().code == ENOENT)
+                selected_->folder->lose();
+            else
+                return finish(tag, refusal(done.error(), word), true);
         }
     if (lost()) return;
     finish(tag, "OK done", true);
@@ -418,7 +445,8 @@ void Session::idle_done(bool well)
 {
     reader_.set_idle(false);
     const std::string tag = std::exchange(idle_tag_, {});
-    // News in the midst: the ending begins with what is left of them. The next command comes at once, so nothing may be left to do.
+    // News in the midst: the ending begins with what is left of them. The next command comes at once, so nothing may be
+    // left to do.
     finish(tag, well ? "OK idled" : "BAD DONE was expected", true);
     most_ = SIZE_MAX;
     run();
@@ -441,13 +469,17 @@ void Session::run_enable(const std::string& tag, const Enable& enable)
 {
     std::string enabled;
     for (const auto& word : enable.capabilities) {
-        if (word == "IMAP4REV2") rev2_ = utf8_ = true;
-        else if (word == "UTF8=ACCEPT") utf8_ = true;
-        else if (word == "CONDSTORE") enable_condstore(*out_);
+        if (word == "IMAP4REV2")
+            rev2_ = utf8_ = true;
+        else if (word == "UTF8=ACCEPT")
+            utf8_ = true;
+        else if (word == "CONDSTORE")
+            enable_condstore(*out_);
         else if (word == "QRESYNC") {
             enable_condstore(*out_);
             qresync_ = true;
-        } else continue;
+        } else
+            continue;
         append(enabled, ' ', word == "IMAP4REV2" ? "IMAP4rev2" : word);
     }
     reader_.set_utf8(utf8_);
@@ -455,4 +487,4 @@ void Session::run_enable(const std::string& tag, const Enable& enable)
     finish(tag, "OK done", true);
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

@@ -1,6 +1,6 @@
-// One IMAP connection after the login: commands in, answers out (RFC 9051 §6 and the extensions of capabilities()). Bytes in, bytes out:
-// no descriptor, no libevent. The store is called directly and may block on the disk; long answers come in pieces, so that the other
-// sessions of the user take their turns.
+// One IMAP connection after the login: commands in, answers out (RFC 9051 §6 and the extensions of capabilities()).
+// Bytes in, bytes out: no descriptor, no libevent. The store is called directly and may block on the disk; long answers
+// come in pieces, so that the other sessions of the user take their turns.
 #pragma once
 
 #include <cstdint>
@@ -19,23 +19,24 @@
 
 namespace veredus::imap {
 
-// What the session announces once the login is done; the login stage says it, too, in its own name: the words are sent with the login's OK.
+// What the session announces once the login is done; the login stage says it, too, in its own name: the words are sent
+// with the login's OK.
 std::string capabilities(uint64_t append_limit);
 
 struct SessionOptions {
-    uint64_t append_limit = 50 << 20;          // bytes of one message; 0: none
-    std::size_t append_messages = 500;         // of one MULTIAPPEND
-    unsigned errors = 20;                      // broken commands in a row; then the session ends
-    std::string version;                       // for ID; empty: not told
-    bool compress = true;                      // the owner can do COMPRESS=DEFLATE
-    std::function<void(const std::string& fields)> on_id;   // what the client says of itself, made printable
+    uint64_t append_limit = 50 << 20;                     // bytes of one message; 0: none
+    std::size_t append_messages = 500;                    // of one MULTIAPPEND
+    unsigned errors = 20;                                 // broken commands in a row; then the session ends
+    std::string version;                                  // for ID; empty: not told
+    bool compress = true;                                 // the owner can do COMPRESS=DEFLATE
+    std::function<void(const std::string& fields)> on_id; // what the client says of itself, made printable
 };
 
 // As Dovecot's last line of a session has them.
 struct Tally {
     uint64_t deleted = 0, expunged = 0, trashed = 0;
     uint64_t hdr_count = 0, hdr_bytes = 0, body_count = 0, body_bytes = 0;
-    std::string text() const;                  // "deleted=0 expunged=0 trashed=0 hdr_count=0 …"
+    std::string text() const; // "deleted=0 expunged=0 trashed=0 hdr_count=0 …"
 };
 
 // A command that goes on for more than one piece of output.
@@ -51,12 +52,12 @@ struct Selected {
     Selected(std::shared_ptr<OpenFolder> f, bool examine);
     ~Selected();
     Selected(const Selected&) = delete;
-    std::shared_ptr<OpenFolder> folder;        // shared with the account and other sessions
+    std::shared_ptr<OpenFolder> folder; // shared with the account and other sessions
     View view;
     bool read_only;
-    uint64_t told_modseq;                      // changes of flags up to there were told
-    std::vector<store::UidRange> recent;       // UIDs
-    std::vector<store::UidRange> saved;        // UIDs: "$" (RFC 5182)
+    uint64_t told_modseq;                // changes of flags up to there were told
+    std::vector<store::UidRange> recent; // UIDs
+    std::vector<store::UidRange> saved;  // UIDs: "$" (RFC 5182)
     std::vector<std::string> told_keywords;
 };
 
@@ -64,18 +65,19 @@ class Session final : private Handler {
 public:
     enum class Wants : uint8_t {
         input,
-        drain,       // call more() when what is in `out` was written; also when there was nothing in it
-        compress,    // send `out` as it is; from then on both ways are deflated: feed() what start_compression() gives, inflated
+        drain,    // call more() when what is in `out` was written; also when there was nothing in it
+        compress, // send `out` as it is; from then on both ways are deflated: feed() what start_compression() gives,
+                  // inflated
         close,
     };
     static constexpr std::size_t high_water = 64 * 1024;
 
-    Session(Account& account, const SessionOptions& options, const Clock& clock);   // all outlive it
+    Session(Account& account, const SessionOptions& options, const Clock& clock); // all outlive it
     ~Session() override;
-    void welcome(std::string_view tag, std::string& out);      // the login's tagged OK
+    void welcome(std::string_view tag, std::string& out); // the login's tagged OK
     Wants feed(std::string_view bytes, std::string& out);
     Wants more(std::string& out);
-    std::size_t held() const { return reader_.held(); }        // input that waits; the owner stops reading when it is much
+    std::size_t held() const { return reader_.held(); } // input that waits; the owner stops reading when it is much
     std::string start_compression();
 
     // While the client is in IDLE, changes are said as they come.
@@ -90,10 +92,11 @@ public:
     bool logged_out() const { return logged_out_; }
 
     // --- for tasks
-    // Ends the running command: what is new is told, then "TAG text". `expunges`: EXPUNGE may be told (RFC 9051 §7.5.1).
+    // Ends the running command: what is new is told, then "TAG text". `expunges`: EXPUNGE may be told (RFC 9051
+    // §7.5.1).
     void finish(const std::string& tag, std::string text, bool expunges, bool uid = false);
-    std::string refusal(const Error& error, std::string_view doing) const;      // "NO [CODE] text"
-    void give_up(std::string_view why);        // an answer broke off in the midst: nothing can be said any more
+    std::string refusal(const Error& error, std::string_view doing) const; // "NO [CODE] text"
+    void give_up(std::string_view why); // an answer broke off in the midst: nothing can be said any more
     Selected& selected() { return *selected_; }
     Account& account() { return account_; }
     Tally& tally_for_tasks() { return tally_; }
@@ -107,17 +110,17 @@ public:
     int64_t now() const { return clock_.wall_us() / us_per_second; }
     // "* 3 FETCH (UID 7 FLAGS (\Seen) MODSEQ (12))"
     void put_flag_update(std::string& out, uint32_t number, const store::Message& m, bool uid, bool with_flags = true);
-    void put_new_keywords(std::string& out);   // "* FLAGS (…)" when there are some the client does not know
+    void put_new_keywords(std::string& out); // "* FLAGS (…)" when there are some the client does not know
     // Our own change of flags was told, or needs not be (.SILENT); `before`: the table's mod-sequence before it.
     void told_own_change(uint64_t before);
     std::optional<View::Ranges> numbers_of(const SequenceSet& set, bool uid) const;
 
 private:
     struct Ending {
-        std::string tag, text;                 // empty tag: news in IDLE
+        std::string tag, text; // empty tag: news in IDLE
         bool expunges = false, uid = false;
         enum class At : uint8_t { expunges, exists, flags, tagged } at = At::expunges;
-        uint32_t number = 1, known_to = UINT32_MAX;    // known_to: UIDs above came with this EXISTS
+        uint32_t number = 1, known_to = UINT32_MAX; // known_to: UIDs above came with this EXISTS
         uint64_t upto = 0;
     };
     struct Appending;
@@ -135,11 +138,11 @@ private:
     bool append_end(const std::string& tag) override;
     void append_aborted(const std::string& tag, const Refusal& refusal) override;
 
-    bool run();                                // true: nothing is left to do
+    bool run(); // true: nothing is left to do
     Wants wants() const;
     bool step_ending();
     void step_flags();
-    bool lost();                               // the selected mailbox is no more: BYE was said
+    bool lost(); // the selected mailbox is no more: BYE was said
     bool needs_selected(const std::string& tag, bool writable = false);
 
     void run_simple(const std::string& tag, Verb verb);
@@ -174,7 +177,7 @@ private:
     const Clock& clock_;
     const ReaderLimits limits_;
     Reader reader_;
-    std::string* out_ = nullptr;               // where the call in hand writes
+    std::string* out_ = nullptr; // where the call in hand writes
     std::unique_ptr<Selected> selected_;
     std::unique_ptr<Task> task_;
     std::optional<Ending> ending_;
@@ -182,9 +185,9 @@ private:
     std::string idle_tag_;
     Tally tally_;
     unsigned errors_ = 0;
-    std::size_t most_ = high_water;            // of output at a time
+    std::size_t most_ = high_water; // of output at a time
     bool utf8_ = false, rev2_ = false, condstore_ = false, qresync_ = false, compressed_ = false, compress_now_ = false;
     bool closing_ = false, logged_out_ = false;
 };
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

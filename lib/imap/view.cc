@@ -10,15 +10,18 @@ void merge_ranges(std::vector<store::UidRange>& ranges)
     std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::size_t kept = 0;
     for (std::size_t i = 1; i < ranges.size(); ++i) {
-        if (uint64_t{ranges[i].first} <= uint64_t{ranges[kept].last} + 1) ranges[kept].last = std::max(ranges[kept].last, ranges[i].last);
-        else ranges[++kept] = ranges[i];
+        if (uint64_t{ranges[i].first} <= uint64_t{ranges[kept].last} + 1)
+            ranges[kept].last = std::max(ranges[kept].last, ranges[i].last);
+        else
+            ranges[++kept] = ranges[i];
     }
     if (!ranges.empty()) ranges.resize(kept + 1);
 }
 
 bool in_ranges(const std::vector<store::UidRange>& ranges, uint32_t number)
 {
-    const auto after = std::upper_bound(ranges.begin(), ranges.end(), number, [](uint32_t n, const auto& r) { return n < r.first; });
+    const auto after =
+        std::upper_bound(ranges.begin(), ranges.end(), number, [](uint32_t n, const auto& r) { return n < r.first; });
     return after != ranges.begin() && std::prev(after)->last >= number;
 }
 
@@ -33,7 +36,10 @@ std::vector<store::UidRange> plain_ranges(const SequenceSet& set, uint32_t last)
     return out;
 }
 
-View::View(const store::UidTable& table) : table_(&table) { take_new(); }
+View::View(const store::UidTable& table) : table_(&table)
+{
+    take_new();
+}
 
 void View::take_new()
 {
@@ -44,7 +50,8 @@ void View::take_new()
 std::size_t View::below(uint32_t uid) const
 {
     const auto& all = table_->messages();
-    const auto at = std::lower_bound(all.begin(), all.end(), uid, [](const store::Message& m, uint32_t u) { return m.uid < u; });
+    const auto at =
+        std::lower_bound(all.begin(), all.end(), uid, [](const store::Message& m, uint32_t u) { return m.uid < u; });
     return static_cast<std::size_t>(at - all.begin());
 }
 
@@ -54,18 +61,23 @@ std::size_t View::told() const
     return below(last_told_ + 1);
 }
 
-std::size_t View::exists() const { return told() + ghosts_.size(); }
+std::size_t View::exists() const
+{
+    return told() + ghosts_.size();
+}
 
 View::Place View::at(uint32_t number) const
 {
     if (number == 0 || number > exists()) return {};
-    std::size_t before = 0;                                // ghosts with a lesser number
+    std::size_t before = 0; // ghosts with a lesser number
     if (!ghosts_.empty()) {
         std::size_t low = 0, high = ghosts_.size();
         while (low < high) {
             const std::size_t middle = low + (high - low) / 2;
-            if (number_of_ghost(middle) < number) low = middle + 1;
-            else high = middle;
+            if (number_of_ghost(middle) < number)
+                low = middle + 1;
+            else
+                high = middle;
         }
         if (low < ghosts_.size() && number_of_ghost(low) == number) return {ghosts_[low], nullptr};
         before = low;
@@ -99,16 +111,19 @@ std::optional<View::Ranges> View::resolve(const SequenceSet& set, bool uid, cons
     if (set.saved)
         for (const auto& r : saved) add_uids(r.first, r.last);
     for (const auto& r : set.ranges) {
-        if (last == 0) {                                   // "1:*" of nothing is nothing, and no error
+        if (last == 0) { // "1:*" of nothing is nothing, and no error
             if (!uid && r.first > 1) return std::nullopt;
             continue;
         }
         const uint32_t star = uid ? last_uid : last;
         const uint32_t a = r.first ? r.first : star, b = r.last ? r.last : star;
         const uint32_t from = std::min(a, b), to = std::max(a, b);
-        if (uid) add_uids(from, to);
-        else if (to > last) return std::nullopt;
-        else out.push_back({from, to});
+        if (uid)
+            add_uids(from, to);
+        else if (to > last)
+            return std::nullopt;
+        else
+            out.push_back({from, to});
     }
     merge_ranges(out);
     return out;
@@ -120,8 +135,10 @@ std::vector<uint32_t> View::uids(const Ranges& numbers, std::size_t* ghosts) con
     for (const auto& r : numbers)
         for (uint32_t n = r.first; n <= r.last; ++n) {
             const Place place = at(n);
-            if (place.message) out.push_back(place.uid);
-            else if (ghosts) ++*ghosts;
+            if (place.message)
+                out.push_back(place.uid);
+            else if (ghosts)
+                ++*ghosts;
         }
     return out;
 }
@@ -142,4 +159,4 @@ void View::vanished(const std::vector<uint32_t>& uids)
     std::inplace_merge(ghosts_.begin(), ghosts_.begin() + middle, ghosts_.end());
 }
 
-}  // namespace veredus::imap
+} // namespace veredus::imap

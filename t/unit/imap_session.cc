@@ -32,8 +32,10 @@ TEST_CASE("SELECT tells the mailbox, FETCH the messages", "[imap][imap-session][
             "1S: * 3 FETCH (UID 3 FLAGS (\\Recent) INTERNALDATE \"17-Jul-1996 02:44:25 +0000\" RFC822.SIZE 160)\n"
             "1S: b OK done\n"
             "1C: c FETCH 2 ENVELOPE\n"
-            "1S: * 2 FETCH (ENVELOPE (\"Wed, 17 Jul 1996 02:23:25 -0700\" \"hello\" ((\"Alice\" NIL \"alice\" \"example.org\")) "
-            "((\"Alice\" NIL \"alice\" \"example.org\")) ((\"Alice\" NIL \"alice\" \"example.org\")) ((NIL NIL \"bob\" \"example.org\")) NIL NIL "
+            "1S: * 2 FETCH (ENVELOPE (\"Wed, 17 Jul 1996 02:23:25 -0700\" \"hello\" ((\"Alice\" NIL \"alice\" "
+            "\"example.org\")) "
+            "((\"Alice\" NIL \"alice\" \"example.org\")) ((\"Alice\" NIL \"alice\" \"example.org\")) ((NIL NIL \"bob\" "
+            "\"example.org\")) NIL NIL "
             "NIL \"<1@example.org>\"))\n"
             "1S: c OK done\n"
             "1C: d FETCH 4 FLAGS\n"
@@ -56,10 +58,13 @@ TEST_CASE("sections of a message", "[imap][imap-session][rfc9051-6.4.5.1]")
 {
     Home home;
     Client c(home);
-    const std::string inner = "Subject: inner\r\nContent-Type: multipart/alternative; boundary=b2\r\n\r\n--b2\r\n\r\nplain\r\n--b2\r\nContent-Type: text/html\r\n"
+    const std::string inner = "Subject: inner\r\nContent-Type: multipart/alternative; "
+                              "boundary=b2\r\n\r\n--b2\r\n\r\nplain\r\n--b2\r\nContent-Type: text/html\r\n"
                               "\r\n<p>\r\n--b2--\r\n";
-    const std::string mail = cat("Subject: outer\r\nX-A: 1\r\n folded\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\npreamble\r\n--b1\r\nContent-Type: "
-                                 "text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n--b1\r\nContent-Type: message/rfc822\r\n\r\n",
+    const std::string mail = cat("Subject: outer\r\nX-A: 1\r\n folded\r\nContent-Type: multipart/mixed; "
+                                 "boundary=b1\r\n\r\npreamble\r\n--b1\r\nContent-Type: "
+                                 "text/plain\r\nContent-Transfer-Encoding: "
+                                 "base64\r\n\r\naGVsbG8=\r\n--b1\r\nContent-Type: message/rfc822\r\n\r\n",
                                  inner, "--b1--\r\n");
     REQUIRE(c.say(append_command("f", "INBOX", mail)).find("f OK") != std::string::npos);
     (void)c.say("s SELECT INBOX\r\n");
@@ -71,10 +76,12 @@ TEST_CASE("sections of a message", "[imap][imap-session][rfc9051-6.4.5.1]")
         {"BODY.PEEK[1]<2.3>", "BODY[1]<2> {3}\r\nVsb"},
         {"BODY.PEEK[1]<20.3>", "BODY[1]<20> {0}\r\n"},
         {"BODY.PEEK[1]<4.4294967295>", "BODY[1]<4> {4}\r\nbG8="},
-        {"BODY.PEEK[1.MIME]", "BODY[1.MIME] {63}\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"},
+        {"BODY.PEEK[1.MIME]",
+         "BODY[1.MIME] {63}\r\nContent-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"},
         {"BODY.PEEK[HEADER.FIELDS (x-a)]", "BODY[HEADER.FIELDS (x-a)] {19}\r\nX-A: 1\r\n folded\r\n\r\n"},
         {"BODY.PEEK[HEADER.FIELDS (nothing)]", "BODY[HEADER.FIELDS (nothing)] {2}\r\n\r\n"},
-        {"BODY.PEEK[HEADER.FIELDS.NOT (x-a content-type)]", "BODY[HEADER.FIELDS.NOT (x-a content-type)] {18}\r\nSubject: outer\r\n\r\n"},
+        {"BODY.PEEK[HEADER.FIELDS.NOT (x-a content-type)]",
+         "BODY[HEADER.FIELDS.NOT (x-a content-type)] {18}\r\nSubject: outer\r\n\r\n"},
         {"BODY.PEEK[2.HEADER.FIELDS (SUBJECT)]", "BODY[2.HEADER.FIELDS (SUBJECT)] {18}\r\nSubject: inner\r\n\r\n"},
         {"BODY.PEEK[2.1]", "BODY[2.1] {5}\r\nplain"},
         {"BODY.PEEK[2.2]", "BODY[2.2] {3}\r\n<p>"},
@@ -91,12 +98,16 @@ TEST_CASE("sections of a message", "[imap][imap-session][rfc9051-6.4.5.1]")
     for (const Case& t : cases) {
         INFO(t.item);
         const auto got = c.say(cat("a FETCH 1 ", t.item, "\r\n"));
-        if (t.answer) CHECK(got == cat("* 1 FETCH (", t.answer, ")\r\na OK done\r\n"));
-        else CHECK(got.starts_with("* 1 FETCH (RFC822.HEADER {"));
+        if (t.answer)
+            CHECK(got == cat("* 1 FETCH (", t.answer, ")\r\na OK done\r\n"));
+        else
+            CHECK(got.starts_with("* 1 FETCH (RFC822.HEADER {"));
     }
     const auto whole = c.say("a FETCH 1 BODY[]\r\n");
-    CHECK(whole == cat("* 1 FETCH (BODY[] {", mail.size(), "}\r\n", mail, " FLAGS (\\Seen \\Recent))\r\na OK done\r\n"));
-    CHECK(c.say("a FETCH 1 (FLAGS BODY[TEXT]<0.8>)\r\n") == "* 1 FETCH (FLAGS (\\Seen \\Recent) BODY[TEXT]<0> {8}\r\npreamble)\r\na OK done\r\n");
+    CHECK(whole ==
+          cat("* 1 FETCH (BODY[] {", mail.size(), "}\r\n", mail, " FLAGS (\\Seen \\Recent))\r\na OK done\r\n"));
+    CHECK(c.say("a FETCH 1 (FLAGS BODY[TEXT]<0.8>)\r\n") ==
+          "* 1 FETCH (FLAGS (\\Seen \\Recent) BODY[TEXT]<0> {8}\r\npreamble)\r\na OK done\r\n");
 }
 
 TEST_CASE("what one session does the other is told when it may be", "[imap][imap-session][rfc9051-7.5.1]")
@@ -185,7 +196,8 @@ TEST_CASE("CONDSTORE and QRESYNC", "[imap][imap-session][rfc7162-3.1][rfc7162-3.
                 "1S: * 2 FETCH (FLAGS (\\Flagged \\Recent) MODSEQ (@))\n"
                 "1S: e OK done\n"));
     play(b, cat("1C: a SELECT INBOX (QRESYNC (", validity, ' ', modseq, " 1:4))\n",
-                "1S: * FLAGS @\n1S: * OK [PERM@\n1S: * 4 EXISTS\n1S: * 0 RECENT\n1S: * OK [UNSEEN 2] @\n1S: * OK [UIDVALIDITY @\n1S: * OK [UIDNEXT 6] @\n"
+                "1S: * FLAGS @\n1S: * OK [PERM@\n1S: * 4 EXISTS\n1S: * 0 RECENT\n1S: * OK [UNSEEN 2] @\n1S: * OK "
+                "[UIDVALIDITY @\n1S: * OK [UIDNEXT 6] @\n"
                 "1S: * OK [HIGHEST@\n1S: * OK [MAILBOXID @\n"
                 "1S: * VANISHED (EARLIER) 2\n"
                 "1S: * 1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (@))\n"
@@ -207,7 +219,8 @@ TEST_CASE("CONDSTORE and QRESYNC", "[imap][imap-session][rfc7162-3.1][rfc7162-3.
                    "2S: c OK done\n");
 }
 
-TEST_CASE("mailboxes: CREATE, LIST, RENAME, SUBSCRIBE, STATUS, DELETE", "[imap][imap-session][rfc9051-6.3.9][rfc5258][rfc5819][rfc6154]")
+TEST_CASE("mailboxes: CREATE, LIST, RENAME, SUBSCRIBE, STATUS, DELETE",
+          "[imap][imap-session][rfc9051-6.3.9][rfc5258][rfc5819][rfc6154]")
 {
     Home home;
     Client c(home);
@@ -242,12 +255,18 @@ TEST_CASE("mailboxes: CREATE, LIST, RENAME, SUBSCRIBE, STATUS, DELETE", "[imap][
             "1C: i SUBSCRIBE a.b\n"
             "1S: i OK done\n"
             "1C: j LSUB \"\" %\n"
+            "1S: * LSUB () \".\" \"Sent\"\n"
+            "1S: * LSUB () \".\" \"Trash\"\n"
             "1S: * LSUB (\\Noselect) \".\" \"a\"\n"
             "1S: j OK done\n"
             "1C: k LSUB \"\" *\n"
+            "1S: * LSUB () \".\" \"Sent\"\n"
+            "1S: * LSUB () \".\" \"Trash\"\n"
             "1S: * LSUB () \".\" \"a.b\"\n"
             "1S: k OK done\n"
             "1C: l LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %\n"
+            "1S: * LIST (\\Subscribed \\HasNoChildren \\Sent) \".\" \"Sent\"\n"
+            "1S: * LIST (\\Subscribed \\HasNoChildren \\Trash) \".\" \"Trash\"\n"
             "1S: * LIST (\\NonExistent \\HasChildren) \".\" \"a\" (\"CHILDINFO\" (\"SUBSCRIBED\"))\n"
             "1S: l OK done\n"
             "1C: m LIST (SPECIAL-USE) \"\" *\n"
@@ -366,7 +385,8 @@ TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3
             "1C: j UID MOVE 3 INBOX\n"
             "1S: j NO [CANNOT] @\n"
             "1C: k EXAMINE Trash\n"
-            "1S: * OK [CLOSED] @\n1S: * FLAGS @\n1S: * OK [PERMANENTFLAGS ()] @\n1S: * 2 EXISTS\n1S: * 2 RECENT\n1S: * OK [UNSEEN @\n1S: * OK [UIDV@\n"
+            "1S: * OK [CLOSED] @\n1S: * FLAGS @\n1S: * OK [PERMANENTFLAGS ()] @\n1S: * 2 EXISTS\n1S: * 2 RECENT\n1S: * "
+            "OK [UNSEEN @\n1S: * OK [UIDV@\n"
             "1S: * OK [UIDNEXT 3] @\n1S: * OK [HIGH@\n1S: * OK [MAILBOXID @\n1S: k OK [READ-ONLY] @\n"
             "1C: l STORE 1 +FLAGS (\\Seen)\n"
             "1S: l NO [READ-ONLY] @\n"
@@ -382,13 +402,60 @@ TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3
     CHECK(c.session.tally().expunged == 3);
 }
 
+TEST_CASE("SEARCH, ESEARCH and the saved result", "[imap][imap-session][rfc4731-3.1][rfc5182-2.1]")
+{
+    Home home;
+    Client c(home);
+    fill(c, 5);
+    (void)c.say("s SELECT INBOX\r\nt UID STORE 2,4:5 +FLAGS.SILENT (\\Seen)\r\nu UID STORE 1 +FLAGS.SILENT "
+                "(\\Deleted)\r\nv EXPUNGE\r\n");
+    play(c, "1C: a SEARCH SEEN\n"
+            "1S: * SEARCH 1 3 4\n"
+            "1S: a OK done\n"
+            "1C: b UID SEARCH SUBJECT HELLO UNSEEN\n"
+            "1S: * SEARCH 3\n"
+            "1S: b OK done\n"
+            "1C: c UID SEARCH RETURN (MIN MAX COUNT ALL) TEXT \"line two\"\n"
+            "1S: * ESEARCH (TAG \"c\") UID MIN 2 MAX 5 COUNT 4 ALL 2:5\n"
+            "1S: c OK done\n"
+            "1C: d SEARCH RETURN (SAVE) SEEN\n"
+            "1S: d OK done\n"
+            "1C: e FETCH $ UID\n"
+            "1S: * 1 FETCH (UID 2)\n"
+            "1S: * 3 FETCH (UID 4)\n"
+            "1S: * 4 FETCH (UID 5)\n"
+            "1S: e OK done\n"
+            "1C: f UID SEARCH RETURN (SAVE MAX) UID $ NOT UID 5\n"
+            "1S: * ESEARCH (TAG \"f\") UID MAX 4\n"
+            "1S: f OK done\n"
+            "1C: g UID SEARCH $\n"
+            "1S: * SEARCH 4\n"
+            "1S: g OK done\n"
+            "1C: h SEARCH RETURN () DRAFT\n"
+            "1S: * ESEARCH (TAG \"h\")\n"
+            "1S: h OK done\n"
+            "1C: i SEARCH 9\n"
+            "1S: i BAD no such message\n"
+            "1C: j SEARCH MODSEQ 1 UID 3\n"
+            "1S: * OK [HIGHESTMODSEQ @\n"
+            "1S: * SEARCH 2 (MODSEQ @)\n"
+            "1S: j OK done\n"
+            "1C: k ENABLE IMAP4rev2\n"
+            "1S: * ENABLED IMAP4rev2\n"
+            "1S: k OK done\n"
+            "1C: l UID SEARCH SEEN\n"
+            "1S: * ESEARCH (TAG \"l\") UID ALL 2,4:5\n"
+            "1S: l OK done\n");
+}
+
 TEST_CASE("what was acknowledged is there for the next process", "[imap][imap-session]")
 {
     Home home;
     {
         Client c(home);
         fill(c, 3);
-        (void)c.say("s SELECT INBOX\r\na STORE 2 +FLAGS (\\Answered $Later)\r\nb UID STORE 3 +FLAGS (\\Deleted)\r\nc EXPUNGE\r\n");
+        (void)c.say("s SELECT INBOX\r\na STORE 2 +FLAGS (\\Answered $Later)\r\nb UID STORE 3 +FLAGS (\\Deleted)\r\nc "
+                    "EXPUNGE\r\n");
     }
     home.reopen();
     Client c(home);
@@ -456,13 +523,16 @@ TEST_CASE("a long answer comes in pieces, and the others have their turn", "[ima
     }
     CHECK(pieces >= 3);
     CHECK(most < 3 * imap::Session::high_water);
-    CHECK(all == cat("* 1 FETCH (BODY[] {", big.size(), "}\r\n", big, ")\r\na OK done\r\n* 1 EXPUNGE\r\nb OK done\r\n"));
+    CHECK(all ==
+          cat("* 1 FETCH (BODY[] {", big.size(), "}\r\n", big, ")\r\na OK done\r\n* 1 EXPUNGE\r\nb OK done\r\n"));
 }
 
 TEST_CASE("byte by byte is the same as at once", "[imap][imap-session]")
 {
-    const std::string script = cat(append_command("1", "INBOX", simple_mail, "(\\Seen)"), "2 SELECT INBOX\r\n3 FETCH 1 (FLAGS BODY.PEEK[] ENVELOPE)\r\n",
-                                   "4 STORE 1 +FLAGS ($A \\Deleted)\r\n5 IDLE\r\nDONE\r\n6 bogus\r\n7 UID COPY 1 Sent\r\n8 EXPUNGE\r\n9 LIST \"\" *\r\n");
+    const std::string script = cat(append_command("1", "INBOX", simple_mail, "(\\Seen)"),
+                                   "2 SELECT INBOX\r\n3 FETCH 1 (FLAGS BODY.PEEK[] ENVELOPE)\r\n",
+                                   "4 STORE 1 +FLAGS ($A \\Deleted)\r\n5 IDLE\r\nDONE\r\n6 bogus\r\n7 UID COPY 1 "
+                                   "Sent\r\n8 EXPUNGE\r\n9 LIST \"\" *\r\n");
     std::string at_once, trickled;
     {
         Home home;
@@ -474,7 +544,7 @@ TEST_CASE("byte by byte is the same as at once", "[imap][imap-session]")
         Client c(home);
         for (const char b : script) trickled += c.say(std::string_view(&b, 1));
     }
-    const auto without_numbers = [](std::string s) {      // UIDVALIDITY and MAILBOXID are new each time
+    const auto without_numbers = [](std::string s) { // UIDVALIDITY and MAILBOXID are new each time
         for (const std::string_view word : {"UIDVALIDITY ", "MAILBOXID (", "APPENDUID ", "COPYUID "})
             for (auto at = s.find(word); at != std::string::npos; at = s.find(word, at + 1)) {
                 const auto from = at + word.size();
@@ -494,7 +564,8 @@ TEST_CASE("hostile sets and numbers cost what the mailbox costs", "[imap][imap-s
     (void)c.say("s SELECT INBOX\r\n");
     std::string set = "1:4294967295";
     for (int i = 0; i < 5000; ++i) set += ",4294967295:1";
-    CHECK(c.say(cat("a UID FETCH ", set, " UID\r\n")) == "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK done\r\n");
+    CHECK(c.say(cat("a UID FETCH ", set, " UID\r\n")) ==
+          "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK done\r\n");
     CHECK(c.say("a FETCH 1:4294967295 UID\r\n") == "a BAD no such message\r\n");
     CHECK(c.say("a UID FETCH 100:200 UID\r\n") == "a OK done\r\n");
     CHECK(c.say("a FETCH *:2 UID\r\n") == "* 2 FETCH (UID 2)\r\n* 3 FETCH (UID 3)\r\na OK done\r\n");
@@ -529,7 +600,7 @@ TEST_CASE("mail delivered by another program is recent to one session", "[imap][
                    "2S: c OK done\n"
                    "1C: d CHECK\n"
                    "1S: d OK done\n");
-    CHECK(::access(cat(home.path, "/Maildir/new/1.2.host").c_str(), F_OK) != 0);     // CHECK took it into cur/
+    CHECK(::access(cat(home.path, "/Maildir/new/1.2.host").c_str(), F_OK) != 0); // CHECK took it into cur/
 }
 
 TEST_CASE("LIST's patterns", "[imap][imap-session][rfc9051-6.3.9]")
@@ -539,9 +610,11 @@ TEST_CASE("LIST's patterns", "[imap][imap-session][rfc9051-6.3.9]")
         bool matches;
     };
     const Case cases[] = {
-        {"*", "a.b.c", true},   {"%", "a.b", false},    {"%", "a", true},        {"a.%", "a.b", true},      {"a.%", "a.b.c", false}, {"a.*", "a.b.c", true},
-        {"a*c", "abbc", true},  {"a%c", "ab.c", false}, {"*.c", "a.b.c", true},  {"%.c", "a.b.c", false},   {"", "a", false},        {"", "", true},
-        {"a", "a", true},       {"a", "ab", false},     {"%%a*%", "ba.b", true}, {"*a*a*a*b", "aaa", false}, {"%*", "a.b", true},     {"a.b%", "a.b", true},
+        {"*", "a.b.c", true},    {"%", "a.b", false},     {"%", "a", true},        {"a.%", "a.b", true},
+        {"a.%", "a.b.c", false}, {"a.*", "a.b.c", true},  {"a*c", "abbc", true},   {"a%c", "ab.c", false},
+        {"*.c", "a.b.c", true},  {"%.c", "a.b.c", false}, {"", "a", false},        {"", "", true},
+        {"a", "a", true},        {"a", "ab", false},      {"%%a*%", "ba.b", true}, {"*a*a*a*b", "aaa", false},
+        {"%*", "a.b", true},     {"a.b%", "a.b", true},
     };
     for (const Case& t : cases) {
         INFO(t.pattern << " on " << t.name);

@@ -55,14 +55,17 @@ struct Home {
         auto mailbox = mbox ? store::open_mbox(places) : store::open_maildir(path + "/Maildir");
         INFO((mailbox ? "" : mailbox.error().text));
         REQUIRE(mailbox);
-        account = std::make_unique<imap::Account>(std::move(*mailbox), std::vector<imap::DefaultFolder>{{"Sent", "\\Sent"}, {"Trash", "\\Trash"}});
+        auto folders = store::parse_default_folders("Sent \\Sent, Trash \\Trash");
+        REQUIRE(folders);
+        account =
+            std::make_unique<imap::Account>(store::with_default_folders(std::move(*mailbox), std::move(*folders)));
     }
 };
 
 struct Client {
     imap::Session session;
     imap::Session::Wants wants = imap::Session::Wants::input;
-    unsigned turns = 0;                        // of long answers
+    unsigned turns = 0; // of long answers
     explicit Client(Home& home) : session(*home.account, home.options, home.clock) {}
     std::string say(std::string_view bytes)
     {
@@ -77,7 +80,7 @@ struct Client {
         }
         return all;
     }
-    std::string hear()                         // in IDLE
+    std::string hear() // in IDLE
     {
         std::string all, out;
         wants = session.tell_news(out);
@@ -114,8 +117,8 @@ inline std::vector<std::string> lines_of(std::string_view text)
     return out;
 }
 
-// "1C: a noop", "1S: a OK@": the digit is the client's. All C lines up to the next S line go in together, and what the S lines say must be
-// all that comes, in this order. "1I:" hears what comes in IDLE.
+// "1C: a noop", "1S: a OK@": the digit is the client's. All C lines up to the next S line go in together, and what the
+// S lines say must be all that comes, in this order. "1I:" hears what comes in IDLE.
 inline void play(std::vector<Client*> clients, std::string_view script)
 {
     std::vector<std::string> expected;
@@ -152,22 +155,30 @@ inline void play(std::vector<Client*> clients, std::string_view script)
             check();
         }
         who = client;
-        if (line[1] == 'C') append(input, rest, "\r\n");
-        else heard += who->hear();
+        if (line[1] == 'C')
+            append(input, rest, "\r\n");
+        else
+            heard += who->hear();
     }
     flush();
     check();
 }
 
-inline void play(Client& client, std::string_view script) { play(std::vector<Client*>{&client}, script); }
-
-inline std::string append_command(std::string_view tag, std::string_view mailbox, std::string_view message, std::string_view flags = "()")
+inline void play(Client& client, std::string_view script)
 {
-    return cat(tag, " APPEND ", mailbox, ' ', flags, " \"17-Jul-1996 02:44:25 +0000\" {", message.size(), "+}\r\n", message, "\r\n");
+    play(std::vector<Client*>{&client}, script);
 }
 
-inline constexpr std::string_view simple_mail = "From: Alice <alice@example.org>\r\nTo: bob@example.org\r\nSubject: hello\r\n"
-                                                "Date: Wed, 17 Jul 1996 02:23:25 -0700\r\nMessage-ID: <1@example.org>\r\n\r\nline one\r\nline two\r\n";
+inline std::string append_command(std::string_view tag, std::string_view mailbox, std::string_view message,
+                                  std::string_view flags = "()")
+{
+    return cat(tag, " APPEND ", mailbox, ' ', flags, " \"17-Jul-1996 02:44:25 +0000\" {", message.size(), "+}\r\n",
+               message, "\r\n");
+}
+
+inline constexpr std::string_view simple_mail =
+    "From: Alice <alice@example.org>\r\nTo: bob@example.org\r\nSubject: hello\r\n"
+    "Date: Wed, 17 Jul 1996 02:23:25 -0700\r\nMessage-ID: <1@example.org>\r\n\r\nline one\r\nline two\r\n";
 
 // Mailbox `name` gets `count` times simple_mail.
 inline void fill(Client& client, unsigned count, std::string_view name = "INBOX")
@@ -179,4 +190,4 @@ inline void fill(Client& client, unsigned count, std::string_view name = "INBOX"
     }
 }
 
-}  // namespace imap_test
+} // namespace imap_test
