@@ -353,7 +353,14 @@ Result<void> Cache::rewrite()
 Result<void> Cache::append(disk::Disk& disk, const disk::Directory& dir, const std::string& name, uint32_t uidvalidity, std::string_view records)
 {
     const auto info = disk.stat(dir, name);
-    if (!info && info.error().code == ENOENT) return {};
+    if (!info && info.error().code == ENOENT) {
+        const std::string draft = cat(name, '.', hex_upper(random_u64(), 16));
+        const Fd made = TRY(disk.create(dir, draft, 0600));
+        auto done = disk.write(made, cat(head_of(uidvalidity), records));
+        if (done) done = disk.rename_new(dir, draft, dir, name);
+        if (!done) (void)disk.unlink(dir, draft);
+        return done;
+    }
     if (!info) return unexpected(info.error());
     if (!info->regular || info->size + records.size() > max_file) return {};
     const Fd file = TRY(disk.open_append(dir, name, 0600));

@@ -33,7 +33,7 @@ public:
     Result<void> flush();
     bool wants_flush() const;
     std::size_t messages() const { return facts_.size(); }
-    // For who has records to add and nothing to read: one append, to a file that is there. `records` from encode().
+    // For who has records to add and nothing to read: one append. A file of other numbers is left as it is. `records` from encode().
     static Result<void> append(disk::Disk& disk, const disk::Directory& dir, const std::string& name, uint32_t uidvalidity, std::string_view records);
     static void encode(std::string& out, uint32_t uid, uint64_t id, const Facts& facts);
 

@@ -10,7 +10,9 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/store/cache.h"
 #include "lib/store/dotlock.h"
+#include "lib/store/uid_appender.h"
 
 namespace veredus::store {
 
@@ -99,14 +101,19 @@ Result<void> Maildir::write_into(Draft& draft, const Content& mail)
     if (::fstat(draft.file.get(), &st) < 0) return fail_errno(cat("write to ", path_, "/tmp"));
     draft.name.device = st.st_dev;
     draft.name.inode = st.st_ino;
-    draft.sizes = TRY(stream(mail, [&](std::string_view bytes) { return disk_.write(draft.file, bytes); }));
+    draft.sizes = TRY(stream(mail, [&](std::string_view bytes) {
+        if (draft.facts) draft.facts->feed(bytes);
+        return disk_.write(draft.file, bytes);
+    }));
+    if (draft.facts) draft.facts->finish();
     draft.final_name = draft.name.full(draft.sizes);
     return {};
 }
 
-Result<Maildir::Draft> Maildir::write(const Content& mail)
+Result<Maildir::Draft> Maildir::write(const Content& mail, bool with_facts)
 {
     Draft draft;
+    if (with_facts) draft.facts = std::make_unique<FactsMaker>();
     draft.name.wall_us = system_clock().wall_us();
     draft.name.pid = ::getpid();
     draft.name.counter = ++deliveries;
@@ -120,6 +127,55 @@ Result<Maildir::Draft> Maildir::write(const Content& mail)
     return draft;
 }
 
+// Nothing: nobody has read this folder over IMAP or POP3 yet, or it cannot be had now, which is no reason to refuse a mail.
+std::optional<disk::Directory> Maildir::index() const
+{
+    auto dir = disk_.open_directory(nullptr, path_ + "/.veredus");
+    if (!dir || !disk_.stat(*dir, "uidlog")) return std::nullopt;
+    return std::move(*dir);
+}
+
+// What a batch adds to the index. The lock is held from the first name in new/ to the record of the last UID, so that no scan finds a
+// file in between and numbers it, too.
+struct Maildir::Index {
+    disk::Disk& disk;
+    const disk::Directory& dir;
+    std::optional<UidAppender> log;
+    std::string cache_records;
+    uint32_t uidvalidity = 0;
+
+    Index(disk::Disk& d, const disk::Directory& where) : disk(d), dir(where)
+    {
+        auto begun = UidAppender::try_begin(disk, dir, "uidlog");
+        if (begun && *begun) log = std::move(*begun);
+        if (log) uidvalidity = log->uidvalidity();
+    }
+    void add(const Draft& draft)
+    {
+        if (!log) return;
+        NewMessage m;
+        m.name = draft.final_name;
+        m.fresh = true;
+        m.received = m.saved = draft.name.wall_us / us_per_second;
+        m.id = name_id(m.name);
+        const uint64_t id = m.id;
+        Facts facts = draft.facts->facts();
+        facts.received = m.received;
+        const uint32_t uid = log->add(std::move(m));
+        if (uid != 0) Cache::encode(cache_records, uid, id, facts);
+    }
+    // Another program's or the next session's work, if it fails.
+    void commit()
+    {
+        if (log && !log->commit()) cache_records.clear();
+        log.reset();
+    }
+    void write_cache()
+    {
+        if (!cache_records.empty()) (void)Cache::append(disk, dir, "cache", uidvalidity, cache_records);
+    }
+};
+
 std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
 {
     std::vector<Delivered> answers(mails.size());
@@ -130,9 +186,10 @@ std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
         drafts[i].reset();
         answers[i] = problem_of(error);
     };
+    const auto index_dir = index();
     // All are written before the first is synced: one journal commit of the file system then carries many.
     for (std::size_t i = 0; i < mails.size(); ++i) {
-        auto draft = write(mails[i]);
+        auto draft = write(mails[i], index_dir.has_value());
         if (draft)
             drafts[i] = std::move(*draft);
         else
@@ -144,6 +201,8 @@ std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
     // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced. A crash before
     // may take both names: nobody was told of the mail then, and it is still queued.
     bool any = false;
+    std::optional<Index> numbers;
+    if (index_dir) numbers.emplace(disk_, *index_dir);
     for (std::size_t i = 0; i < mails.size(); ++i) {
         if (!drafts[i]) continue;
         if (auto renamed = disk_.rename_new(tmp_, drafts[i]->tmp_name, new_, drafts[i]->final_name); !renamed) {
@@ -151,11 +210,14 @@ std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)
             continue;
         }
         drafts[i]->published = any = true;
+        if (numbers) numbers->add(*drafts[i]);
     }
+    if (numbers) numbers->commit();
     if (!any) return answers;
     if (const auto synced = disk_.sync(new_); !synced)
         for (std::size_t i = 0; i < mails.size(); ++i)
             if (drafts[i]) give_up(i, synced.error());
+    if (numbers) numbers->write_cache();
     return answers;
 }
 

@@ -1,13 +1,16 @@
-// Delivery into a Maildir: written in tmp, synced, linked into new, the directory synced; several mails share that last step.
+// Delivery into a Maildir: written in tmp, synced, renamed into new, the directory synced; several mails share that last step. Where
+// there is an index, the mails get their UIDs and their place in the cache with it, unless somebody else is just at it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/disk/disk.h"
 #include "lib/store/content.h"
+#include "lib/store/facts.h"
 #include "lib/store/problem.h"
 
 namespace veredus::store {
@@ -35,14 +38,17 @@ public:
     std::vector<Delivered> deliver(const std::vector<Content>& mails);
 
 private:
+    struct Index;
     struct Draft {
         Fd file;
         MaildirName name;
         std::string tmp_name, final_name;
         Sizes sizes;
+        std::unique_ptr<FactsMaker> facts;       // where there is an index
         bool published = false;
     };
-    Result<Draft> write(const Content& mail);
+    Result<Draft> write(const Content& mail, bool with_facts);
+    std::optional<disk::Directory> index() const;
     Result<void> write_into(Draft& draft, const Content& mail);
     disk::Disk& disk_;
     std::string path_, host_;

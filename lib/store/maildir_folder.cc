@@ -226,12 +226,15 @@ Result<std::string> MaildirFolder::times() const
     return out;
 }
 
-bool MaildirFolder::is_settled(const std::string& times) const
+// A time counts when it lay long enough back at the scan that a later change would have another one.
+bool MaildirFolder::is_settled(const std::string& times, Part part) const
 {
-    Taker in(log_->table().state());
-    const auto noted = in.take_text(16);
-    const auto scanned_us = in.take<int64_t>();
-    return in.whole() && noted == times && is_old(times, scanned_us);
+    Taker noted(log_->table().state()), now(times);
+    const auto noted_cur = noted.take<int64_t>(), noted_new = noted.take<int64_t>(), scanned_us = noted.take<int64_t>();
+    if (!noted.whole()) return false;
+    const auto same = [&](int64_t then_ns, int64_t now_ns) { return then_ns == now_ns && now_ns / 1000 + settled_us < scanned_us; };
+    const auto now_cur = now.take<int64_t>(), now_new = now.take<int64_t>();
+    return same(noted_cur, now_cur) && (part == Part::cur || same(noted_new, now_new));
 }
 
 Result<std::vector<MaildirFolder::Entry>> MaildirFolder::list() const
@@ -245,22 +248,47 @@ Result<std::vector<MaildirFolder::Entry>> MaildirFolder::list() const
 Result<bool> MaildirFolder::refresh()
 {
     bool news = TRY(log_->refresh());
+    if (news) pending_ = true;                             // a delivery's mail is still in new/, another session's flags in the log
     const std::string now = TRY(times());
-    if (!is_settled(now)) {
+    if (!is_settled(now, Part::both)) {
         auto change = TRY(begin());
         const uint64_t before = log_->table().highest_modseq();
         const std::string seen_times = TRY(times());       // before the listing: what happens during it is seen next time
         const int64_t started = system_clock().wall_us();
-        TRY(scan(change));
+        const std::string state_before = log_->table().state();
+        if (!is_settled(seen_times, Part::cur) || !TRY(scan_new(change))) TRY(scan(change));
         std::string state = seen_times;
         put(state, started);
-        const bool noted_before = log_->table().state().substr(0, 16) == seen_times;
-        if (!change.empty() || !noted_before || is_old(seen_times, started)) change.note_state(state);
+        // Of a scan soon after a change the next one cannot make use, unless it says something new.
+        if (!change.empty() || state_before.substr(0, 16) != seen_times || is_old(seen_times, started)) change.note_state(state);
         TRY(change.commit());
         news = news || log_->table().highest_modseq() != before;
     }
     TRY(log_->sync());
     return news;
+}
+
+// Only new/ has another time: deliveries, as a rule. What is missing there may have gone to cur/ since that was looked at.
+Result<bool> MaildirFolder::scan_new(UidLog::Change& change)
+{
+    std::vector<Entry> entries;
+    TRY(list_files(new_, [&](const char* name) { entries.push_back({name, true}); }));
+    const UidTable& table = log_->table();
+    std::unordered_map<std::string_view, const Message*> fresh;
+    for (const Message& m : table.messages())
+        if (m.fresh) fresh.emplace(table.name(m), &m);
+    std::vector<const Entry*> unknown;
+    for (const Entry& e : entries)
+        if (fresh.erase(e.name) == 0) unknown.push_back(&e);
+    if (!fresh.empty()) return false;
+    if (unknown.empty()) return true;
+    // Another name of a mail in cur/, or of one in new/: the whole scan knows what to do with it.
+    std::unordered_map<std::string_view, int> bases;
+    for (const Message& m : table.messages()) bases.emplace(maildir_base(table.name(m)), 0);
+    for (const Entry* e : unknown)
+        if (!bases.emplace(maildir_base(e->name), 0).second) return false;
+    TRY(add_found(change, unknown));
+    return true;
 }
 
 // The same base twice is two mails (a copy made by hand), or one mail on its way: only what is still there counts, and the second
@@ -343,8 +371,13 @@ Result<void> MaildirFolder::scan(UidLog::Change& change)
     }
     std::sort(gone.begin(), gone.end());
     if (!gone.empty()) change.vanish(to_ranges(gone));
-    std::sort(unknown.begin(), unknown.end(), [](const Entry* a, const Entry* b) { return delivered_before(a->name, b->name); });
-    for (const Entry* e : unknown) {
+    return add_found(change, unknown);
+}
+
+Result<void> MaildirFolder::add_found(UidLog::Change& change, std::vector<const Entry*>& found)
+{
+    std::sort(found.begin(), found.end(), [](const Entry* a, const Entry* b) { return delivered_before(a->name, b->name); });
+    for (const Entry* e : found) {
         NewMessage m;
         m.name = e->name;
         m.fresh = e->fresh;

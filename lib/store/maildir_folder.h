@@ -47,9 +47,12 @@ private:
     MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index);
     Result<Seed> seed(const NewUidvalidity& new_uidvalidity) const;
     Result<std::string> times() const;                    // of cur/ and new/
-    bool is_settled(const std::string& times) const;      // nothing can have changed since they were noted
+    enum class Part { cur, both };
+    bool is_settled(const std::string& times, Part part) const;   // nothing can have changed since they were noted
     Result<std::vector<Entry>> list() const;
     Result<void> scan(UidLog::Change& change);
+    Result<bool> scan_new(UidLog::Change& change);        // false: cur/ must be looked at, too
+    Result<void> add_found(UidLog::Change& change, std::vector<const Entry*>& found);
     Result<void> give_own_names(std::vector<Entry>& entries);
     void take_flags(UidLog::Change& change, const Message& m, const Entry& entry);
     uint64_t keyword_bits(UidLog::Change& change, uint32_t letters, bool passed);

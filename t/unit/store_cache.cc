@@ -120,7 +120,13 @@ TEST_CASE("several processes add to one cache, one of them rewrites it", "[store
     const auto dir = w.disk.open_directory(nullptr, "/m");
     REQUIRE(Cache::append(w.disk, *dir, "cache", 7, records));
     REQUIRE(Cache::append(w.disk, *dir, "cache", 8, records));      // of other numbers: not taken
-    REQUIRE(Cache::append(w.disk, *dir, "none", 7, records));       // does not make a file
+    REQUIRE(Cache::append(w.disk, *dir, "first", 7, records));
+    {
+        auto d = w.disk.open_directory(nullptr, "/m");
+        auto first = Cache::open(w.disk, std::move(*d), "first", 7);
+        REQUIRE(first);
+        CHECK(look(**first, 401, 2000) == "right");
+    }
     REQUIRE(ours->flush());
     REQUIRE(theirs->flush());
     for (uint32_t uid = 1; uid <= 401; ++uid) {
@@ -139,7 +145,7 @@ TEST_CASE("several processes add to one cache, one of them rewrites it", "[store
         CHECK(look(*cache, 501) == "right");
         CHECK(look(*cache, 400, 2000) == "right");
     }
-    CHECK(w.disk.names("/m") == std::vector<std::string>{"cache"});
+    CHECK(w.disk.names("/m") == std::vector<std::string>{"cache", "first"});
 }
 
 TEST_CASE("other numbers, other versions and other files are an empty cache", "[store][cache]")

@@ -16,6 +16,7 @@
 #include "lib/store/dotlock.h"
 #include "lib/store/maildir.h"
 #include "lib/store/mbox.h"
+#include "lib/store/uid_log.h"
 #include "t/unit/forgetful_disk.h"
 
 using namespace veredus;
@@ -193,25 +194,53 @@ TEST_CASE("names of a Maildir tell sizes and never repeat", "[store]")
 TEST_CASE("a mail that was answered delivered survives any power cut, one that was not is whole or absent", "[store][maildir]")
 {
     const std::string whole = "Subject: x\n\nbody\n";
-    for (const auto cut : {test::Cut::oldest, test::Cut::newest, test::Cut::names_only, test::Cut::bytes_only, test::Cut::random}) {
-        uint64_t steps = 1;
-        for (uint64_t at = 1; at <= steps + 1; ++at) {
-            test::ForgetfulDisk disk;
-            make_maildir(disk);
-            const uint64_t before = disk.steps();
-            disk.cut_power_at(at);
-            const Fd body = memory("body\r\n");
-            const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
-            steps = std::max(steps, disk.steps() - before);
-            disk.power_cut(cut, at);
-            INFO("cut " << static_cast<int>(cut) << " at step " << at);
-            std::size_t delivered = 0;
-            for (const auto& answer : answers) delivered += !answer;
-            const auto names = disk.names("/m/new");
-            CHECK(names.size() >= delivered);
-            for (const auto& name : names) CHECK(disk.content("/m/new/" + name) == whole);
+    const auto open_log = [](test::ForgetfulDisk& disk) {
+        const auto seed = []() -> Result<Seed> {
+            Seed out;
+            out.uidvalidity = 7;
+            return out;
+        };
+        return UidLog::open(disk, std::move(*disk.open_directory(nullptr, "/m/.veredus")), "uidlog", seed);
+    };
+    for (const bool indexed : {false, true}) {
+        for (const auto cut : {test::Cut::oldest, test::Cut::newest, test::Cut::names_only, test::Cut::bytes_only, test::Cut::random}) {
+            uint64_t steps = 1;
+            for (uint64_t at = 1; at <= steps + 1; ++at) {
+                test::ForgetfulDisk disk;
+                make_maildir(disk);
+                if (indexed) {
+                    disk.make_directory("/m/.veredus");
+                    auto log = open_log(disk);
+                    REQUIRE(log);
+                    auto change = (*log)->begin();
+                    NewMessage first;
+                    first.name = "first";
+                    REQUIRE((*change)->add(std::move(first)) == 1);
+                    REQUIRE((*change)->commit());
+                    REQUIRE((*log)->sync());
+                }
+                const uint64_t before = disk.steps();
+                disk.cut_power_at(before + at);
+                const Fd body = memory("body\r\n");
+                const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
+                steps = std::max(steps, disk.steps() - before);
+                disk.power_cut(cut, at);
+                INFO("cut " << static_cast<int>(cut) << " at step " << at);
+                std::size_t delivered = 0;
+                for (const auto& answer : answers) delivered += !answer;
+                const auto names = disk.names("/m/new");
+                CHECK(names.size() >= delivered);
+                for (const auto& name : names) CHECK(disk.content("/m/new/" + name) == whole);
+                if (!indexed) continue;
+                // No number that a session was told is lost, and the next one is a new one.
+                auto log = open_log(disk);
+                REQUIRE(log);
+                CHECK((*log)->table().uidvalidity() == 7);
+                CHECK((*log)->table().find(1));
+                CHECK((*log)->table().uidnext() >= 2);
+            }
+            CHECK(steps >= 9);    // two of each: create, write, sync, link; and one sync of new
         }
-        CHECK(steps >= 9);    // two of each: create, write, sync, link; and one sync of new
     }
 }
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "lib/base/text.h"
 #include "lib/store/beneath.h"
 #include "lib/store/dovecot.h"
+#include "lib/store/maildir.h"
 #include "lib/store/maildir_flags.h"
 #include "lib/store/maildir_folder.h"
 
@@ -487,4 +489,137 @@ TEST_CASE("facts come from the cache, which APPEND, the first look and copies fi
     REQUIRE(again->refresh());
     CHECK((*again->facts(2))->fields == "Subject: changed\r\n");
     REQUIRE(again->apply());
+}
+
+namespace {
+
+// As local does it.
+std::vector<Delivered> deliver(Maildir& maildir, const std::vector<std::string>& subjects)
+{
+    std::vector<Content> mails;
+    const Fd body(::memfd_create("mail", MFD_CLOEXEC));
+    REQUIRE(write_all(body.get(), "body\r\n"));
+    for (const auto& subject : subjects) mails.push_back({"", cat("Subject: ", subject, '\n'), body.get(), 0, 6});
+    return maildir.deliver(mails);
+}
+
+}  // namespace
+
+TEST_CASE("a delivery gives UIDs and fills the cache where there is an index", "[store][maildir][delivery]")
+{
+    Box box;
+    auto maildir = Maildir::open(disk::posix_disk(), box.path);
+    REQUIRE(maildir);
+    CHECK_FALSE(deliver(**maildir, {"before"})[0]);
+    CHECK(::access(cat(box.path, "/.veredus").c_str(), F_OK) != 0);     // nobody reads it: no index
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    CHECK(f->table().messages().size() == 1);
+    CHECK_FALSE(deliver(**maildir, {"one", "two"})[1]);
+    // No scan has been since; each has its number, and its facts need no look at the file.
+    auto reader = box.open();
+    REQUIRE(reader->table().messages().size() == 3);
+    for (const auto& name : box.files("new"))
+        if (name.find(",S=") != std::string::npos) box.put("new/" + name, "Subject: changed\n\n");
+    CHECK((*reader->facts(2))->fields == "Subject: one\r\n");
+    CHECK((*reader->facts(3))->fields == "Subject: two\r\n");
+    CHECK((*reader->facts(3))->size == 22);
+    CHECK((*reader->facts(3))->received == *reader->received(3));
+    REQUIRE(f->refresh());
+    CHECK(f->table().uidnext() == 4);
+    CHECK(f->table().messages().back().modseq == f->table().highest_modseq());
+    REQUIRE(f->apply());
+    CHECK(box.files("new").empty());
+    CHECK_FALSE(deliver(**maildir, {"and"})[0]);
+    REQUIRE(f->refresh());
+    CHECK(f->wants_apply());
+    REQUIRE(f->apply());
+    CHECK(box.files("new").empty());
+    REQUIRE(f->expunge({4}));
+    // Somebody has the index: the mail is delivered, and the next scan numbers it.
+    {
+        auto dir = disk::posix_disk().open_directory(nullptr, box.path + "/.veredus");
+        auto log = UidLog::open(disk::posix_disk(), std::move(*dir), "uidlog", nullptr);
+        REQUIRE(log);
+        auto change = (*log)->begin();
+        CHECK_FALSE(deliver(**maildir, {"three"})[0]);
+    }
+    CHECK(box.open()->table().messages().size() == 3);
+    REQUIRE(f->refresh());
+    CHECK(f->table().uidnext() == 6);
+    CHECK((*f->facts(5))->fields == "Subject: three\r\n");
+    // A torn end is for who reads all of it.
+    {
+        const Fd log(::open(cat(box.path, "/.veredus/uidlog").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+        REQUIRE(write_all(log.get(), "\xA7torn"));
+    }
+    CHECK_FALSE(deliver(**maildir, {"four"})[0]);
+    REQUIRE(f->refresh());
+    CHECK(f->healed());
+    CHECK(f->table().messages().size() == 5);
+    CHECK(f->table().messages().back().uid > 5);
+}
+
+TEST_CASE("deliveries, a session and a killed session at once: each mail once, each number once", "[store][maildir][delivery][crash]")
+{
+    Box box;
+    {
+        auto f = box.open();
+        REQUIRE(f->refresh());
+    }
+    int start[2];
+    REQUIRE(::pipe(start) == 0);
+    std::vector<pid_t> children;
+    for (int child = 0; child < 4; ++child) {
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            char none = 0;
+            ::close(start[1]);
+            if (::read(start[0], &none, 1) != 0) ::_exit(5);
+            if (child < 2) {
+                auto maildir = Maildir::open(disk::posix_disk(), box.path);
+                if (!maildir) ::_exit(1);
+                for (int i = 0; i < 40; ++i)
+                    if (deliver(**maildir, {cat("child ", child, " mail ", i)})[0]) ::_exit(2);
+                ::_exit(0);
+            }
+            auto f = box.open();
+            std::set<std::string> seen;
+            for (int i = 0; i < 40; ++i) {
+                if (!f->refresh()) ::_exit(3);
+                std::vector<uint32_t> uids;
+                for (const Message& m : f->table().messages()) uids.push_back(m.uid);
+                for (const uint32_t uid : uids) {
+                    const auto facts = f->facts(uid);
+                    if (facts) seen.insert(cat(uid, ' ', (*facts)->fields));
+                }
+                if (i % 3 == 2 && !f->apply()) ::_exit(4);
+                if (child == 3 && i == 20) ::kill(::getpid(), SIGKILL);
+            }
+            std::set<std::string> numbers;
+            for (const auto& each : seen)
+                if (!numbers.insert(each.substr(0, each.find(' '))).second) ::_exit(6);      // one number, two mails
+            ::_exit(0);
+        }
+        children.push_back(pid);
+    }
+    ::close(start[0]);
+    ::close(start[1]);
+    for (const pid_t pid : children) {
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        CHECK((WIFSIGNALED(status) || WEXITSTATUS(status) == 0));
+    }
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    CHECK(f->table().messages().size() == 80);
+    std::vector<uint32_t> uids;
+    for (const Message& m : f->table().messages()) uids.push_back(m.uid);
+    std::set<std::string> texts;
+    for (const uint32_t uid : uids) {
+        CHECK(texts.insert(wire(*f, uid)).second);
+        const auto facts = f->facts(uid);
+        REQUIRE(facts);
+        CHECK(wire(*f, uid) == cat((*facts)->fields, "\r\nbody\r\n"));
+    }
 }

@@ -10,6 +10,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
+#include "lib/store/uid_appender.h"
 #include "lib/store/uid_log.h"
 #include "t/unit/forgetful_disk.h"
 
@@ -426,4 +427,73 @@ TEST_CASE("processes that append at once never share a UID, kill -9 or not", "[s
     CHECK(log->table().uidnext() == 251);
     CHECK_FALSE(log->healed());
     (void)std::system(cat("rm -rf ", dir).c_str());
+}
+
+TEST_CASE("the end of a log says what follows it, or nothing", "[store][uidlog][delivery]")
+{
+    World w;
+    auto log = w.open();
+    uint32_t told = 0, untold = 0;
+    uint64_t random = 1;
+    const auto check = [&](std::size_t tail) {
+        const std::string bytes = *w.disk.content("/m/uidlog");
+        const bool whole = tail >= bytes.size();
+        const auto end = read_log_end(std::string_view(bytes).substr(whole ? 0 : bytes.size() - tail), whole);
+        if (!end) {
+            ++untold;
+            REQUIRE_FALSE(whole);
+            return;
+        }
+        ++told;
+        REQUIRE(end->uidnext == log->table().uidnext());
+        REQUIRE(end->highest_modseq == log->table().highest_modseq());
+    };
+    for (int i = 0; i < 400; ++i) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        const unsigned what = random >> 60;
+        {
+            auto begun = log->begin();
+            REQUIRE((begun && *begun));
+            auto& change = **begun;
+            const auto& messages = log->table().messages();
+            const uint32_t some = messages.empty() ? 0 : messages[(random >> 20) % messages.size()].uid;
+            if (what < 6 || !some) change.add(named(cat("\xA7 m", i)));
+            else if (what < 10) change.set_flags(what, 0, {{some, some}});
+            else if (what < 12) change.vanish({{some, some}});
+            else if (what < 14) change.rename(some, false, cat("renamed ", i));
+            else change.note_state("state");
+            REQUIRE(change.commit());
+        }
+        if (i % 90 == 89) REQUIRE(log->compact());
+        for (const std::size_t tail : {std::size_t{100}, std::size_t{1000}, std::size_t{1} << 20}) check(tail);
+    }
+    CHECK(told > 400);
+    CHECK(untold > 0);
+    // What adds to it there is understood by who has read it all.
+    const auto dir = w.disk.open_directory(nullptr, "/m");
+    const uint32_t next = log->table().uidnext();
+    for (int i = 0; i < 3; ++i) {
+        auto appender = UidAppender::try_begin(w.disk, *dir, "uidlog");
+        REQUIRE((appender && *appender));
+        CHECK((*appender)->uidvalidity() == 7);
+        CHECK((*appender)->add(named("new")) == next + 2 * static_cast<uint32_t>(i));
+        CHECK((*appender)->add(named("newer")) == next + 2 * static_cast<uint32_t>(i) + 1);
+        REQUIRE((*appender)->commit());
+    }
+    REQUIRE(log->refresh());
+    CHECK(log->table().uidnext() == next + 6);
+    auto again = w.open();
+    CHECK_FALSE(again->healed());
+    CHECK(shape(again->table()) == shape(log->table()));
+    const auto none = UidAppender::try_begin(w.disk, *dir, "other");
+    REQUIRE(none);
+    CHECK_FALSE(*none);
+    // Half a record on a full disk: taken back.
+    {
+        auto appender = UidAppender::try_begin(w.disk, *dir, "uidlog");
+        (*appender)->add(named("lost"));
+        w.disk.fail_write(1, ENOSPC);
+        CHECK_FALSE((*appender)->commit());
+    }
+    CHECK_FALSE(w.open()->healed());
 }
