@@ -19,7 +19,7 @@ constexpr std::size_t longest_client = 1000; // of what ID said, bytes
 // A stranger gets little: no command before the login is long.
 const ReaderLimits limits = [] {
     ReaderLimits l;
-    l.command = 16'384;
+    l.command = 40'000; // ID may have 30 fields of 1,054 bytes (RFC 2971 §3.3)
     l.depth = 10;
     l.ranges = 100;
     l.swallow = 65'536;

@@ -111,8 +111,8 @@ TEST_CASE("IMAP before the login", "[imap][login][rfc9051-6.1][rfc9051-6.2]")
     for (int i = 0; i < 12; ++i) junk += "GET / HTTP/1.0\r\n";
     const std::string answer = said(junk);
     CHECK(answer.ends_with("GET BAD a command expected\r\n* BYE Too many invalid commands.\r\n"));
-    CHECK(said("a LOGIN {100000}\r\n") == "a BAD [TOOBIG] a command has at most 16384 bytes without messages\r\n");
-    CHECK(said("a LOGIN {100000+}\r\n") == "a BAD [TOOBIG] a command has at most 16384 bytes without messages\r\n* BYE "
+    CHECK(said("a LOGIN {100000}\r\n") == "a BAD [TOOBIG] a command has at most 40000 bytes without messages\r\n");
+    CHECK(said("a LOGIN {100000+}\r\n") == "a BAD [TOOBIG] a command has at most 40000 bytes without messages\r\n* BYE "
                                            "[TOOBIG] That is more than a login needs.\r\n");
 }
 
