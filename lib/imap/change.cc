@@ -73,7 +73,7 @@ void Session::run_store(const std::string& tag, Store store)
     }
     text += "done";
     if (ghosts > 0 && !store.uid)
-        text = "NO [EXPUNGEISSUED] some of the messages are gone";
+        text = "OK [EXPUNGEISSUED] some of the messages are gone"; // RFC 5530 §3: all others have them
     else if (done->keyword_refused)
         text = "NO [LIMIT] no room for another keyword in this mailbox";
     // RFC 7162 §3.1.3: .SILENT keeps the flags back, but not the new mod-sequences.
@@ -87,6 +87,20 @@ void Session::run_store(const std::string& tag, Store store)
 }
 
 // --- COPY and MOVE
+
+namespace {
+
+// To the mailbox they are in already: RFC 6851 does not forbid it, and clients do it. New UIDs, at the end.
+Result<std::vector<store::Copied>> move_within(store::Folder& folder, const std::vector<uint32_t>& uids)
+{
+    auto copied = TRY(folder.copy(uids, folder));
+    std::vector<uint32_t> originals;
+    for (const auto& c : copied) originals.push_back(c.from);
+    (void)TRY(folder.expunge(originals));
+    return copied;
+}
+
+} // namespace
 
 void Session::run_copy(const std::string& tag, Copy copy)
 {
@@ -104,11 +118,11 @@ void Session::run_copy(const std::string& tag, Copy copy)
     if (!target && target.error().code == ENOENT) return finish(tag, "NO [TRYCREATE] no such mailbox", true);
     if (!target) return finish(tag, refusal(target.error(), word), true);
     if (uids.empty()) return finish(tag, "OK nothing to do", true);
-    if (copy.move && *target == selected_->folder)
-        return finish(tag, cat("NO [CANNOT] ", word, ": it is in there already"), true);
     store::Folder& to = (*target)->raw();
-    auto copied = selected_->folder->use(
-        [&](store::Folder& from) { return copy.move ? from.move(uids, to) : from.copy(uids, to); });
+    auto copied = selected_->folder->use([&](store::Folder& from) {
+        if (!copy.move) return from.copy(uids, to);
+        return *target == selected_->folder ? move_within(from, uids) : from.move(uids, to);
+    });
     (*target)->settle();
     if (!copied) return finish(tag, refusal(copied.error(), word), true);
     if (account_.is_trash((*target)->name())) tally_.trashed += copied->size();

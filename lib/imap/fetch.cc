@@ -179,7 +179,7 @@ bool FetchTask::end(std::string& out)
     else if (unknown_encoding_)
         text = "NO [UNKNOWN-CTE] a transfer encoding that is not known";
     else if (gone_ && !fetch_.uid)
-        text = "NO [EXPUNGEISSUED] some of the messages are gone";
+        text = "OK [EXPUNGEISSUED] some of the messages are gone"; // RFC 5530 §3: all others were answered
     session_.finish(tag_, std::move(text), fetch_.uid, fetch_.uid);
     return true;
 }

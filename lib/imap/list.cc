@@ -141,6 +141,7 @@ namespace {
 // What is known of a name that may be answered.
 struct Entry {
     bool exists = false, subscribed = false, has_children = false, subscribed_below = false;
+    bool hidden_below = false; // one of those is in no answer itself
     std::string use;
 };
 using Entries = std::map<std::string, Entry>;
@@ -195,7 +196,7 @@ std::string attributes_of(const Entry& e, const List& list)
 bool is_selected(const Entry& e, const List& list)
 {
     if (list.select_special_use && e.use.empty()) return false;
-    if (list.select_subscribed) return e.subscribed || (list.select_recursive_match && e.subscribed_below);
+    if (list.select_subscribed) return e.subscribed || (list.select_recursive_match && e.hidden_below);
     return e.exists || e.has_children;
 }
 
@@ -245,6 +246,10 @@ void Session::run_list(const std::string& tag, List list)
     if (!all) return finish(tag, refusal(all.error(), list.lsub ? "LSUB" : "LIST"), true);
     for (auto& p : list.patterns) p = collapse_pattern(list.reference + p);
     if (list.lsub) list.select_subscribed = true;
+    if (list.select_recursive_match) // RFC 5258 §3.5: no name only for children that are answered themselves
+        for (const auto& [name, e] : *all)
+            if (e.subscribed && !matches(list.patterns, name, separator))
+                for (const auto& parent : parents_of(name, separator)) (*all)[parent].hidden_below = true;
     std::vector<Lister::Line> lines;
     for (auto& [name, e] : *all) {
         if (name.empty() || !matches(list.patterns, name, separator)) continue;
