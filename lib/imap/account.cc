@@ -54,6 +54,7 @@ void OpenFolder::renamed(std::string name, std::unique_ptr<store::Folder> folder
     name_ = std::move(name);
     for (View* view : views_) view->rebind(folder->table());
     folder_ = std::move(folder);
+    ++incarnation_;
     noted_modseq_ = 0;
     settle();
 }

@@ -34,7 +34,9 @@ public:
         return use([](store::Folder& f) { return f.refresh(); });
     }
     bool wants_apply() const { return folder_->wants_apply(); }
-    store::Folder& raw() { return *folder_; } // as a target of copy() and move(): call settle() afterwards
+    std::vector<store::WatchPoint> watch_points() const { return folder_->watch_points(); }
+    unsigned incarnation() const { return incarnation_; } // another one: other watch points
+    store::Folder& raw() { return *folder_; }             // as a target of copy() and move(): call settle() afterwards
     void settle();
 
     void enter(View& view) { views_.push_back(&view); }
@@ -56,6 +58,7 @@ private:
     std::vector<uint32_t> known_; // UIDs of the table when it was looked at last
     uint64_t noted_modseq_ = 0;
     uint32_t uidvalidity_ = 0, recent_above_ = 0;
+    unsigned incarnation_ = 0;
     bool lost_ = false;
 };
 

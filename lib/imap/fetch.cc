@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/imap/respond.h"
 #include "lib/log/log.h"
+#include "lib/mail/preview.h"
 #include "lib/store/folder.h"
 
 namespace veredus::imap {
@@ -291,14 +292,35 @@ bool FetchTask::put_facts(std::string& out, What what)
 bool FetchTask::put_preview(std::string& out, bool lazy)
 {
     OpenFolder& folder = *session_.selected().folder;
-    (void)lazy;
-    const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
-    if (!facts) return trouble(facts.error());
+    std::string text;
+    {
+        const auto facts = folder.use([&](store::Folder& f) { return f.facts(message_.uid); });
+        if (!facts) return trouble(facts.error());
+        if ((*facts)->preview || lazy) {
+            out += "PREVIEW ";
+            if ((*facts)->preview)
+                put_string(out, *(*facts)->preview, session_.utf8());
+            else
+                out += "NIL";
+            return true;
+        }
+    }
+    mail::PreviewMaker maker;
+    for (uint64_t at = 0;;) {
+        const auto piece = content().read(at, Streaming::piece);
+        if (!piece) return trouble(piece.error());
+        at += piece->size();
+        if (piece->empty() || !maker.feed(*piece)) break;
+    }
+    text = maker.finish();
+    folder
+        .use([&](store::Folder& f) -> Result<void> {
+            f.keep_preview(message_.uid, text);
+            return {};
+        })
+        .value();
     out += "PREVIEW ";
-    if ((*facts)->preview)
-        put_string(out, *(*facts)->preview, session_.utf8());
-    else
-        out += "NIL";
+    put_string(out, text, session_.utf8());
     return true;
 }
 

@@ -281,13 +281,4 @@ void Session::run_search(const std::string& tag, Search search)
     task_ = std::move(task);
 }
 
-void Session::run_sort(const std::string& tag, Sort)
-{
-    append(*out_, tag, " BAD SORT is not announced\r\n");
-}
-void Session::run_thread(const std::string& tag, Thread)
-{
-    append(*out_, tag, " BAD THREAD is not announced\r\n");
-}
-
 } // namespace veredus::imap

@@ -92,7 +92,8 @@ Session::~Session() = default;
 
 void Session::welcome(std::string_view tag, std::string& out)
 {
-    append(out, tag, " OK [CAPABILITY ", capabilities(options_.append_limit), "] Logged in\r\n");
+    append(out, tag, " OK [CAPABILITY ", capabilities(options_.append_limit, options_.compress && !compressed_),
+           "] Logged in\r\n");
 }
 
 // --- the frame
@@ -379,7 +380,7 @@ void Session::run_simple(const std::string& tag, Verb verb)
     std::string& out = *out_;
     switch (verb) {
     case Verb::capability:
-        append(out, "* CAPABILITY ", capabilities(options_.append_limit), "\r\n");
+        append(out, "* CAPABILITY ", capabilities(options_.append_limit, options_.compress && !compressed_), "\r\n");
         return finish(tag, "OK done", true);
     case Verb::noop: return run_check(tag, "NOOP");
     case Verb::check:

@@ -21,7 +21,7 @@ namespace veredus::imap {
 
 // What the session announces once the login is done; the login stage says it, too, in its own name: the words are sent
 // with the login's OK.
-std::string capabilities(uint64_t append_limit);
+std::string capabilities(uint64_t append_limit, bool compress);
 
 struct SessionOptions {
     uint64_t append_limit = 50 << 20;                     // bytes of one message; 0: none
@@ -88,6 +88,7 @@ public:
     void part(std::string_view why, std::string& out);
 
     const Tally& tally() const { return tally_; }
+    const OpenFolder* open_folder() const { return selected_ ? selected_->folder.get() : nullptr; }
     std::string folder() const { return selected_ ? selected_->folder->name() : std::string(); }
     bool logged_out() const { return logged_out_; }
 

@@ -448,6 +448,52 @@ TEST_CASE("SEARCH, ESEARCH and the saved result", "[imap][imap-session][rfc4731-
             "1S: l OK done\n");
 }
 
+TEST_CASE("SORT, THREAD and PREVIEW", "[imap][imap-session][rfc5256-3][rfc8970-3]")
+{
+    Home home;
+    Client c(home);
+    const char* mails[] = {
+        "Subject: b\r\nDate: 1 Jan 2020 00:00:00 +0000\r\nMessage-ID: <1@x>\r\n\r\nfirst words\r\nand more\r\n",
+        "Subject: a\r\nDate: 3 Jan 2020 00:00:00 +0000\r\nMessage-ID: <2@x>\r\n\r\nsecond\r\n",
+        "Subject: Re: b\r\nDate: 2 Jan 2020 00:00:00 +0000\r\nMessage-ID: <3@x>\r\nReferences: <1@x>\r\n\r\nthird\r\n"};
+    for (const char* m : mails) REQUIRE(c.say(append_command("f", "INBOX", m)).find("f OK") != std::string::npos);
+    (void)c.say("s SELECT INBOX\r\n");
+    play(c, "1C: a SORT (SUBJECT REVERSE DATE) UTF-8 ALL\n"
+            "1S: * SORT 2 3 1\n"
+            "1S: a OK done\n"
+            "1C: b UID SORT (REVERSE ARRIVAL) US-ASCII SUBJECT b\n"
+            "1S: * SORT 1 3\n"
+            "1S: b OK done\n"
+            "1C: c THREAD REFERENCES UTF-8 ALL\n"
+            "1S: * THREAD (1 3)(2)\n"
+            "1S: c OK done\n"
+            "1C: d UID THREAD ORDEREDSUBJECT UTF-8 SUBJECT nothing\n"
+            "1S: * THREAD\n"
+            "1S: d OK done\n"
+            "1C: e FETCH 1 (PREVIEW (LAZY))\n"
+            "1S: * 1 FETCH (PREVIEW @)\n"
+            "1S: e OK done\n"
+            "1C: f FETCH 1:2 PREVIEW\n"
+            "1S: * 1 FETCH (PREVIEW \"first words and more\")\n"
+            "1S: * 2 FETCH (PREVIEW \"second\")\n"
+            "1S: f OK done\n"
+            "1C: g FETCH 1 (PREVIEW (LAZY))\n"
+            "1S: * 1 FETCH (PREVIEW \"first words and more\")\n"
+            "1S: g OK done\n");
+}
+
+TEST_CASE("COMPRESS is for the owner to do", "[imap][imap-session][rfc4978-3]")
+{
+    Home home;
+    Client c(home);
+    CHECK(c.say("a COMPRESS DEFLATE\r\n").starts_with("a OK"));
+    CHECK(c.wants == imap::Session::Wants::compress);
+    CHECK(c.session.start_compression().empty());
+    CHECK(c.say("b COMPRESS DEFLATE\r\n").starts_with("b NO [COMPRESSIONACTIVE]"));
+    CHECK(c.say("c CAPABILITY\r\n").find("COMPRESS") == std::string::npos);
+    CHECK(c.wants == imap::Session::Wants::input);
+}
+
 TEST_CASE("what was acknowledged is there for the next process", "[imap][imap-session]")
 {
     Home home;
