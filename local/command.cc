@@ -292,14 +292,13 @@ ipc::Verdict judge(const Ending& ending, std::string_view command)
     return told(dsn[0] == '5' ? Outcome::failed : Outcome::deferred, dsn, text);
 }
 
-Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail)
+namespace {
+
+// `only`: these words or nothing, never /bin/sh with the line.
+Ending run(const std::vector<std::string>& words, bool only, const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules,
+           const store::Content& mail)
 {
     ::signal(SIGPIPE, SIG_IGN);    // a command may stop reading: EPIPE says so
-    std::vector<std::string> words;
-    for (const auto word : split(rules.shell, " \t")) words.emplace_back(word);
-    const bool only = !words.empty();
-    if (only) words.push_back(line);
-    else words = split_command(line);
     auto pipes = Pipes::open();
     if (!pipes) return {Ending::How::not_started, 0, pipes.error().text};
     const pid_t self = ::getpid(), pid = ::fork();
@@ -322,6 +321,23 @@ Ending run_command(const std::string& line, const std::vector<std::string>& envi
     Ending ending = wait_for_end(pid, feeder);
     if (ours) return {Ending::How::not_started, 0, fed.error().text};
     return ending;
+}
+
+}  // namespace
+
+Ending run_words(std::vector<std::string> words, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail)
+{
+    return run(words, true, {}, environment, rules, mail);
+}
+
+Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail)
+{
+    std::vector<std::string> words;
+    for (const auto word : split(rules.shell, " \t")) words.emplace_back(word);
+    const bool only = !words.empty();
+    if (only) words.push_back(line);
+    else words = split_command(line);
+    return run(words, only, line, environment, rules, mail);
 }
 
 }  // namespace veredus::local

@@ -48,6 +48,8 @@ struct CommandRules {
     std::string shell;            // local_command_shell: gets every command as its last word; nothing else runs one then
     std::string filter{default_expansion_filter};   // command_expansion_filter
 };
+// The same for words that are executed as they are; the first one is a path. No shell.
+Ending run_words(std::vector<std::string> words, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail);
 // Feeds the mail (From_ line first, LF lines) and waits. Its process group is killed when its time is up.
 Ending run_command(const std::string& line, const std::vector<std::string>& environment, const CommandRules& rules, const store::Content& mail);
 

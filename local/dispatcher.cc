@@ -195,10 +195,35 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
         for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "local delivery is being stopped"), 0);
         return;
     }
-    if (flights_.at(number)->attempt.transport == "virtual") return route_virtual(number, targets);
+    const std::string& transport = flights_.at(number)->attempt.transport;
+    if (transport == "virtual") return route_virtual(number, targets);
+    if (transport != "local") return to_pipe(number, targets);
     std::map<std::string, std::vector<Target>> by_user;
     for (const Target& target : targets) route(number, target, by_user);
     find_places(number, std::move(by_user));
+}
+
+// pipe_transports: each recipient is the command's, whoever he is.
+void Dispatcher::to_pipe(uint64_t number, const std::vector<Target>& targets)
+{
+    const std::string transport = flights_.at(number)->attempt.transport;
+    const auto pipe = rules_.pipes.find(transport);
+    std::vector<Target> taken;
+    for (const Target& target : targets) {
+        if (pipe == rules_.pipes.end())
+            finish(number, target.index, verdict(Outcome::deferred, "4.3.5", cat("transport ", transport, " is not one of pipe_transports")), 0);
+        else if (target.kind != Kind::address)
+            finish(number, target.index, verdict(Outcome::deferred, "4.3.0", cat("not an address, as transport ", transport, " wants it")), 0);
+        else
+            taken.push_back(target);
+    }
+    if (!taken.empty()) hand_over(number, pipe->second, std::move(taken), true);
+}
+
+std::string Dispatcher::pipe_of(uint64_t job) const
+{
+    const std::string& transport = flights_.at(jobs_.at(job).flight)->attempt.transport;
+    return transport == "local" || transport == "virtual" ? std::string() : transport;
 }
 
 // What takes the place of each user's mailbox: known at once, unless tables have to be asked.
@@ -467,6 +492,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("root has no alias and there is no user ", user, " to keep root's mailbox: add \"root: you\" to the aliases"));
         else if (user == rules_.default_privs && code != ipc::Code::unavailable)
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
+        else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
+            refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job))
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown)
@@ -594,8 +621,10 @@ void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
     const auto target = job.open.find(v.index);
     if (target == job.open.end()) return log::warning("process of user ", lane.user, ": a verdict about a recipient that it was not given");
     const uint32_t index = v.index;
+    const bool expands = v.outcome == Outcome::expanded;
     auto good = vouch(std::move(v), target->second.kind, lane.user);
     auto& children = job.gathered[index];
+    if (good && expands && !pipe_of(number).empty()) good = fail("an expansion of what a command takes");
     if (good && children.size() + good->children.size() > max_children) good = fail("too many children");
     if (!good) {
         log::warning("process of user ", lane.user, ": ", good.error().text);
@@ -682,7 +711,7 @@ void Dispatcher::finish(uint64_t number, uint32_t index, Verdict v, int64_t hand
     const auto open = flight.open.find(index);
     if (open == flight.open.end()) return;
     v.index = index;
-    if (flight.attempt.transport == "virtual") v.relay = "virtual";
+    if (flight.attempt.transport != "local") v.relay = flight.attempt.transport;
     if (v.outcome == Outcome::expanded) v.text = cat("expanded to ", v.children.size(), v.children.size() == 1 ? " recipient" : " recipients");
     const int64_t now = system_clock().mono_us();
     const int64_t handed = handed_us ? handed_us : now;

@@ -31,6 +31,7 @@ struct DispatchRules {
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
+    std::map<std::string, std::string, std::less<>> pipes;    // transports that are commands: whom each runs as
     std::shared_ptr<Places> places;                  // null: everybody's own mailbox; shared_ptr as the next
     std::shared_ptr<VirtualMailboxes> virtual_mailboxes;   // shared_ptr: questions under way keep the one they began with
 };
@@ -89,6 +90,8 @@ private:
     void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
     bool is_virtual(uint64_t job) const;
+    void to_pipe(uint64_t flight, const std::vector<ipc::Target>& targets);
+    std::string pipe_of(uint64_t job) const;         // the transport of a job that is one; else empty
     using ByUser = std::map<std::string, std::vector<ipc::Target>>;
     void find_places(uint64_t flight, ByUser by_user);
     void hand_out(uint64_t flight, ByUser by_user, const std::map<std::string, Place>& places);

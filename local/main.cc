@@ -8,6 +8,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/conf/pipes.h"
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
 #include "lib/table/table.h"
@@ -65,6 +66,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     places.fallback_maps = values.list("fallback_transport_maps");
     places.command_maps = values.list("mailbox_command_maps");
     rules.places = TRY(Places::create(std::move(places)));
+    for (const auto& pipe : TRY(conf::parse_pipe_transports(values.text("pipe_transports")))) rules.pipes.emplace(pipe.name, pipe.user);
     rules.idle = std::chrono::seconds(values.seconds("local_worker_idle"));
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));

@@ -66,6 +66,7 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     rules.spool = values.text("mail_spool_directory");
     rules.lock_socket = cat(values.text("run_directory"), "/lockd");
     rules.root_mailbox_user = values.text("root_mailbox_user");
+    for (auto& pipe : TRY(conf::parse_pipe_transports(values.text("pipe_transports")))) rules.pipes.emplace(pipe.name, pipe);
     rules.exported = values.list("export_environment");
     rules.command.filter = values.text("command_expansion_filter");
     rules.command.shell = values.text("local_command_shell");
@@ -212,6 +213,7 @@ void Worker::decide(const Item& item)
 {
     if (!item.job->broken.empty()) return answer(item, verdict(Outcome::deferred, "4.3.0", item.job->broken));
     const ipc::Target& target = *item.target;
+    if (const auto pipe = rules_.pipes.find(item.job->attempt.transport); pipe != rules_.pipes.end()) return to_pipe(item, pipe->second);
     if (target.kind == Kind::command) return to_command(item, target.address);
     if (target.kind == Kind::file) {
         if (target.address == "/dev/null") return answer(item, verdict(Outcome::delivered, "2.0.0", "delivered to file: /dev/null"));
@@ -301,7 +303,7 @@ void Worker::to_path(const Item& item, const std::string& mailbox, bool spool, c
     group.items.push_back(item);
 }
 
-void Worker::to_command(const Item& item, const std::string& line)
+Facts Worker::facts_of(const Item& item) const
 {
     const ipc::Attempt& attempt = item.job->attempt;
     const bool addressed = item.target->kind == Kind::address || item.target->kind == Kind::mailbox;
@@ -317,6 +319,12 @@ void Worker::to_command(const Item& item, const std::string& line)
     facts.helo = attempt.helo;
     facts.protocol = attempt.protocol;
     facts.auth_user = attempt.auth_user;
+    return facts;
+}
+
+void Worker::to_command(const Item& item, const std::string& line)
+{
+    const Facts facts = facts_of(item);
     const auto mail = content(item);
     answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time

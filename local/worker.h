@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/base/fd.h"
+#include "lib/conf/pipes.h"
 #include "lib/conf/values.h"
 #include "lib/ipc/agent.h"
 #include "lib/ipc/user.h"
@@ -24,6 +25,7 @@ struct WorkerRules {
     std::vector<std::string> exported;
     bool plus_folders = false;
     CommandRules command;
+    std::map<std::string, conf::PipeTransport, std::less<>> pipes;    // by transport
     store::MboxRules mbox;                // owner is filled in
     static Result<WorkerRules> read(const conf::Values& values);
 };
@@ -73,6 +75,8 @@ private:
     void to_mailbox(const Item& item);
     void to_command(const Item& item, const std::string& line);
     void to_transport(const Item& item);
+    void to_pipe(const Item& item, const conf::PipeTransport& pipe);
+    Facts facts_of(const Item& item) const;
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);

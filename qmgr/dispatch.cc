@@ -26,13 +26,13 @@ Destination& Scheduler::destination(const std::string& transport, const std::str
     std::string key = destination_key(transport, nexthop);
     auto& slot = destinations_[key];
     if (slot) return *slot;
-    const bool local = agent.kind == Agent::Kind::local;
-    const TransportLimits& limits = limits_.transport(local ? "local" : transport);
+    const bool local = agent.kind == Agent::Kind::local, pipe = limits_.pipes.contains(transport);
+    const TransportLimits& limits = limits_.transport(local && !pipe ? "local" : transport);
     slot = std::make_unique<Destination>(key, agent, Window(local ? limits.concurrency : limits.initial, limits.concurrency, limits.cohorts));
     slot->hash = destination_hash(key);
     while (slot->hash == 0 || by_hash_.contains(slot->hash)) ++slot->hash;     // another one has it: queues must not be mixed up
     slot->transport = transport;
-    slot->nexthop = local ? "" : nexthop;
+    slot->nexthop = local && !pipe ? "" : nexthop;
     slot->recipients_limit = limits.recipients;
     slot->rate_delay_us = limits.rate_delay_us;
     by_hash_[slot->hash] = slot.get();

@@ -4,6 +4,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/conf/pipes.h"
+#include "lib/log/log.h"
 
 namespace veredus::qmgr {
 
@@ -43,6 +45,16 @@ Limits read_limits(const conf::Values& v)
     l.transports["local"] = transport("local", 1, count("initial_destination_concurrency"));
     l.other = transport("default", count("default_destination_recipient_limit"), count("initial_destination_concurrency"));
     l.other.cohorts = l.transports["local"].cohorts = count("default_destination_concurrency_failed_cohort_limit");
+    if (const auto pipes = conf::parse_pipe_transports(v.text("pipe_transports"))) {
+        for (const conf::PipeTransport& pipe : *pipes) {
+            l.pipes.insert(pipe.name);
+            TransportLimits& t = l.transports[pipe.name] = l.other;
+            t.recipients = 1;
+            if (const auto most = parse_number<unsigned>(v.extra(cat(pipe.name, "_destination_concurrency_limit"))); most && *most > 0) t.concurrency = *most;
+        }
+    } else {
+        log::error("pipe_transports: ", pipes.error().text, "; none of them is used");
+    }
     l.defer_transports = v.list("defer_transports");
     l.bounce_size = static_cast<uint64_t>(v.number("bounce_size_limit"));
     l.myhostname = v.text("myhostname");

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,7 @@ struct Limits {
     TransportLimits other;
     std::map<std::string, TransportLimits, std::less<>> transports;
     std::vector<std::string> defer_transports;
+    std::set<std::string, std::less<>> pipes;      // transports of pipe_transports: local runs their commands
     uint64_t bounce_size = 50'000;
     std::string myhostname = "localhost", myorigin = "localhost";
     std::string postmaster = "postmaster";         // 2bounce_notice_recipient

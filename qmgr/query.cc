@@ -34,6 +34,7 @@ bool contains(std::string_view text, std::string_view piece) { return lower(text
 bool address_matches(std::string_view pattern, std::string_view address)
 {
     if (pattern == "<>") return address.empty();
+    if (pattern.size() > 2 && pattern.starts_with('*') && pattern.ends_with('*')) return contains(address, pattern.substr(1, pattern.size() - 2));
     return pattern.starts_with('@') ? iends_with(address, pattern) : iequals(address, pattern);
 }
 

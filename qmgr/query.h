@@ -12,7 +12,7 @@
 
 namespace veredus::qmgr {
 
-// "user@example.org" is meant by itself, by "@example.org" and, for the null sender, by "<>". Case does not matter.
+// "user@example.org" is meant by itself, by "@example.org", by "*ample*" and, for the null sender, by "<>". Case does not matter.
 bool address_matches(std::string_view pattern, std::string_view address);
 
 struct Seen {

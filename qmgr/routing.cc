@@ -175,6 +175,11 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
         say(mail, index, ipc::Outcome::deferred, "4.3.2", "deferred transport");
         return;
     }
+    if (limits_.pipes.contains(transport)) {
+        const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
+        enqueue(mail, destination(transport, hop, {Agent::Kind::local, 0}), index);
+        return;
+    }
     if (goes_to_local(transport)) {
         enqueue(mail, destination(transport, local_key(transport, r), {Agent::Kind::local, 0}), index);
         return;

@@ -2,6 +2,7 @@
 #include "lib/conf/check.h"
 
 #include "lib/base/text.h"
+#include "lib/conf/pipes.h"
 #include "lib/conf/expand.h"
 
 namespace veredus::conf {
@@ -172,8 +173,10 @@ Result<void> check_value(const Setting& setting, std::string_view value)
 {
     if (value.find('\0') != std::string_view::npos) return fail("the value holds a NUL byte");
     switch (setting.type) {
-    case Type::text:
     case Type::raw:
+        if (std::string_view(setting.name) == "pipe_transports") TRY(parse_pipe_transports(value));
+        return {};
+    case Type::text:
     case Type::list: return {};
     case Type::boolean:
         if (!parse_boolean(value)) return fail(cat("\"", value, "\" is neither yes nor no"));

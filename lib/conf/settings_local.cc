@@ -28,6 +28,7 @@ constexpr Setting rows[] = {
     {"deliver_lock_attempts", Type::number, "20", local, "how often the lock of a mailbox is tried", 1, 1000},
     {"deliver_lock_delay", Type::duration, "1s", local, "time between two tries", 1, 60},
     {"expand_owner_alias", Type::boolean, "no", local, "the one address behind owner-NAME is the envelope sender, not owner-NAME"},
+    {"pipe_transports", Type::raw, "", Who(qmgr | local | router), "transports that are commands: {NAME flags=… user=… argv=…}"},
     {"luser_relay", Type::raw, "", local, "address for mail to local users that do not exist"},
     {"local_plus_folders", Type::boolean, "no", local, "user+folder goes into that folder of a Maildir when it exists"},
     {"virtual_mailbox_base", Type::path, "", local, "folder that the paths of virtual_mailbox_maps are below"},

@@ -28,7 +28,7 @@ struct Queued {
 // Which mails: all filters must hold. Empty: all that the caller may see.
 struct Filter {
     std::vector<std::string> ids;
-    std::string sender, recipient;      // exact address, or "@domain"; "<>" is the null sender
+    std::string sender, recipient;      // exact address, "@domain" or "*part*"; "<>" is the null sender
     std::string reason;                 // substring of the reason
     std::string site;                   // next hop domain
     int64_t older_than_s = 0, younger_than_s = 0;   // 0: no bound

@@ -188,7 +188,7 @@ int act(ipc::QueueClient& client, const QueueCommand& command)
         complain("%s", reply->text.empty() ? "the queue manager refused" : printable(reply->text).c_str());
         return reply->code == static_cast<uint32_t>(ipc::Code::refused) ? EX_NOPERM : EX_UNAVAILABLE;
     }
-    const bool written = put(done_text(command.act, reply->count));
+    const bool written = put(command.json ? done_json(command.act, reply->count) : done_text(command.act, reply->count));
     // Somebody named mails that are not there: say so to a script.
     if (reply->count < command.filter.ids.size()) {
         complain("%zu of the mails named were not found, or nothing had to be done", static_cast<std::size_t>(command.filter.ids.size() - reply->count));
@@ -245,6 +245,13 @@ std::string done_text(ipc::Act act, uint64_t count)
 {
     for (const VerbRow& row : verbs)
         if (row.verb == QueueCommand::Verb::act && row.act == act) return cat(row.done, ": ", count, count == 1 ? " message\n" : " messages\n");
+    return {};
+}
+
+std::string done_json(ipc::Act act, uint64_t count)
+{
+    for (const VerbRow& row : verbs)
+        if (row.verb == QueueCommand::Verb::act && row.act == act) return cat("{\"verb\": \"", row.name, "\", \"count\": ", count, "}\n");
     return {};
 }
 

@@ -24,5 +24,6 @@ Result<QueueCommand> parse_queue_command(const std::vector<std::string>& words);
 std::optional<int64_t> parse_age(std::string_view text);
 // "Deleted: 3 messages"
 std::string done_text(ipc::Act act, uint64_t count);
+std::string done_json(ipc::Act act, uint64_t count);     // the same for programs: one object on a line
 
 }  // namespace veredus::admin

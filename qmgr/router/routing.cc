@@ -8,6 +8,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
+#include "lib/conf/pipes.h"
 
 namespace veredus::router {
 
@@ -55,7 +56,7 @@ void refuse(Route& route, std::string_view dsn, std::string_view text)
 }
 
 // The route that a transport and a next hop amount to.
-void put_hop(Route& route, std::string transport, std::string nexthop)
+void put_hop(Route& route, std::string transport, std::string nexthop, const std::set<std::string, std::less<>>& pipes)
 {
     route.kind = Kind::deliver;
     if (transport == "error") return put_reason(route, Kind::reject, nexthop, "5.0.0", "the address is undeliverable");
@@ -65,10 +66,10 @@ void put_hop(Route& route, std::string transport, std::string nexthop)
         route.text = nexthop.empty() ? "discarded by transport_maps" : nexthop;
         return;
     }
-    if (std::find(std::begin(transports), std::end(transports), transport) == std::end(transports)) {
+    if (std::find(std::begin(transports), std::end(transports), transport) == std::end(transports) && !pipes.contains(transport)) {
         route.kind = Kind::defer;
         route.dsn = "4.3.5";
-        route.text = cat("mail transport unavailable: there is no transport \"", printable(transport, 60), "\"; known are local, virtual, smtp, relay and lmtp");
+        route.text = cat("mail transport unavailable: there is no transport \"", printable(transport, 60), "\"; known are local, virtual, smtp, relay, lmtp and those of pipe_transports");
         return;
     }
     route.nexthop = transport == "local" || transport == "virtual" ? std::string() : std::move(nexthop);
@@ -121,6 +122,8 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     local_transport_ = values.text("local_transport");
     virtual_transport_ = values.text("virtual_transport");
     append_dot_ = values.flag("append_dot_mydomain");
+    if (const auto pipes = conf::parse_pipe_transports(values.text("pipe_transports")))
+        for (const conf::PipeTransport& pipe : *pipes) pipes_.insert(pipe.name);
     propagate_ = lists(values.list("propagate_unmatched_extensions"), "virtual");
     expansion_limit_ = static_cast<std::size_t>(values.number("virtual_alias_expansion_limit"));
     const auto parents = values.list("parent_domain_matches_subdomains");
@@ -425,7 +428,7 @@ Result<void> Routing::decide(const Question& question, const Users& users, std::
         if (route.kind == Kind::expand) return {};
     }
     Hop hop = TRY(hop_of(*address, place, question.sender));
-    put_hop(route, std::move(hop.transport), std::move(hop.nexthop));
+    put_hop(route, std::move(hop.transport), std::move(hop.nexthop), pipes_);
     return {};
 }
 

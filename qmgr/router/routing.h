@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -111,6 +112,7 @@ private:
     template <class Self, class F> static void each_table(Self& self, F f);
 
     std::string myorigin_, mydomain_, delimiters_, relayhost_, default_transport_, relay_transport_, local_transport_, virtual_transport_;
+    std::set<std::string, std::less<>> pipes_;     // transports of pipe_transports
     bool append_dot_ = false, propagate_ = false, transport_parents_ = false;
     bool all_local_exist_ = false, ask_users_ = false, all_relay_exist_ = false, all_virtual_exist_ = false;
     std::size_t expansion_limit_ = 1000;

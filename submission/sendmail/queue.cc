@@ -37,12 +37,12 @@ int system_down(const Error& error, const conf::Values& values)
 
 ipc::Filter filter_of(const Invocation& invocation)
 {
-    // "-qR example.org" is Postfix's site, "-qR joe@example.org" one recipient, "-qS @example.org" a sender's domain.
+    // sendmail(8): parts of an address; "-qR example.org", Postfix's site, is one too. "<>" is no part, but the null sender.
+    const auto part = [](const std::string& text) { return text.empty() || text == "<>" ? text : cat('*', text, '*'); };
     ipc::Filter filter;
     if (!invocation.flush_id.empty()) filter.ids.push_back(upper(invocation.flush_id));
-    const std::string& recipient = invocation.flush_recipient;
-    (recipient.find('@') == std::string::npos ? filter.site : filter.recipient) = recipient;
-    filter.sender = invocation.flush_sender;
+    filter.recipient = part(invocation.flush_recipient);
+    filter.sender = part(invocation.flush_sender);
     return filter;
 }
 

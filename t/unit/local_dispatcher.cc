@@ -584,6 +584,40 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
     }
 }
 
+TEST_CASE("a transport that is a command goes to its user, whoever the recipient is", "[local][dispatcher][pipe]")
+{
+    Stage s;
+    s.rules.pipes = {{"lists", "list"}, {"ghost", "nobody-there"}};
+    s.start();
+    s.attempt(7, {to(1, "alice@lists.example"), to(2, "root@lists.example")}, "Subject: x\r\n", "lists");
+    const Fd worker = s.serve();
+    CHECK(s.asked[0].user == "list");
+    const auto job = s.job(worker);
+    REQUIRE(job.targets.size() == 2);
+    CHECK(job.transport == "lists");
+    CHECK(job.targets[0].address == "alice@lists.example");
+    ipc::Verdict more = said(2, Outcome::expanded, "2.0.0", "");
+    more.children.push_back({Kind::address, "x@example.net", "", "-"});
+    s.say(worker, job.attempt, {said(1, Outcome::delivered, "2.0.0", "delivered via lists service"), more});
+    const auto v = s.verdicts(2);
+    CHECK(v[0].relay == "lists");
+    CHECK(v[0].outcome == Outcome::delivered);
+    CHECK(v[1].outcome == Outcome::deferred);    // a command's user expands nothing
+    CHECK(s.log.find("to=<alice@lists.example>, relay=lists, delay=") != std::string::npos);
+    // no user, or no such transport any more: the mail waits
+    s.attempt(8, {to(1, "alice@lists.example")}, "Subject: x\r\n", "ghost");
+    s.until([&] { return s.asked.size() == 2; });
+    s.asked[1].done(Code::unknown, "no such user", Fd());
+    const auto ghost = s.verdicts(1);
+    CHECK(ghost[0].outcome == Outcome::deferred);
+    CHECK(ghost[0].text == "pipe_transports: ghost: user nobody-there: no such user");
+    s.attempt(9, {to(1, "alice@lists.example")}, "Subject: x\r\n", "gone");
+    const auto gone = s.verdicts(1);
+    CHECK(gone[0].dsn == "4.3.5");
+    s.attempt(10, {to(1, "/var/x", Kind::file)}, "Subject: x\r\n", "lists");
+    CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+}
+
 TEST_CASE("luser_relay gets what nobody here gets", "[local][dispatcher]")
 {
     struct Case {

@@ -472,6 +472,66 @@ TEST_CASE("mailbox_command takes the place of the mailbox", "[local][worker]")
     CHECK(home.file("mail.list").find("Delivered-To: alice+list@example.org\n") != std::string::npos);
 }
 
+TEST_CASE("a command of pipe_transports gets its words, its header lines and the mail", "[local][worker][pipe]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    const auto pipes = conf::parse_pipe_transports(cat("{lists flags=DFORhu user=alice argv=/bin/sh -c printf=x ignored}\n"
+                                                       "{args flags=DFORhu user=alice directory=", home.path, " argv=/usr/bin/tee args/${nexthop} ${recipient} f$sender ${user}-${extension}@${domain}-$(size)-$$ ${queue_id}}"
+                                                       "{small user=alice size=10 argv=/bin/true} {bob user=bob argv=/bin/true} {fails user=alice argv=/bin/false} {none user=alice argv=/nonexistent/x}"
+                                                       "{dash user=alice argv=/bin/true -f ${recipient}}"));
+    REQUIRE(pipes);
+    for (const auto& pipe : *pipes) rules.pipes.emplace(pipe.name, pipe);
+    REQUIRE(::mkdir((home.path + "/args").c_str(), 0700) == 0);
+    RunningWorker worker(rules, home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "body\r\n");
+    const auto deliver = [&](const char* transport, ipc::Target to, const MailInQueue& what) {
+        auto a = attempt(1, what, {std::move(to)});
+        a.transport = transport;
+        a.nexthop = "hop";
+        worker.send(a, what);
+        return worker.verdicts(1).at(0);
+    };
+    // tee writes what it reads into files of its words' names
+    const auto v = deliver("args", target(3, Kind::address, "Joe+List@Example.ORG"), mail);
+    CHECK(v.text == "delivered via args service");
+    CHECK(v.outcome == Outcome::delivered);
+    const std::string text = "Return-Path: <sender@example.net>\nX-Original-To: Joe+List@Example.ORG\nDelivered-To: joe+list@example.org\nSubject: hi\n\nbody\n";
+    for (const std::string& name : {std::string("args/hop"), std::string("joe+list@example.org"), std::string("fsender@example.net"), cat("joe-list@example.org-", mail.layout.content_size(), "-$"), std::string("65A3F00C12B7")}) {
+        const std::string got = home.file(name);
+        CHECK(got.starts_with("From sender@example.net "));
+        CHECK(got.ends_with(text));
+    }
+    CHECK(deliver("small", target(3, Kind::address, "a@example.org"), mail).dsn == "5.2.3");
+    CHECK(deliver("bob", target(3, Kind::address, "a@example.org"), mail).outcome == Outcome::deferred);
+    CHECK(deliver("fails", target(3, Kind::address, "a@example.org"), mail).outcome == Outcome::failed);
+    CHECK(deliver("none", target(3, Kind::address, "a@example.org"), mail).dsn == "4.3.5");
+    CHECK(deliver("dash", target(3, Kind::address, "-oQ/tmp@example.org"), mail).dsn == "5.1.3");
+    CHECK(deliver("dash", target(3, Kind::address, "a@example.org"), mail).outcome == Outcome::delivered);
+    CHECK(deliver("args", target(3, Kind::address, "a@example.org"), queued("Delivered-To: A@example.org\r\n", "x\r\n")).dsn == "5.4.6");
+}
+
+TEST_CASE("pipe_transports is read as master.cf's lines are, and what it means is certain", "[local][conf][pipe]")
+{
+    const auto pipes = conf::parse_pipe_transports(" {mailman flags=FR user=list argv=/usr/lib/mailman/bin/postfix-to-mailman.py ${nexthop} ${user}},\n\t{x user=y null_sender= size=5 argv=/bin/x}");
+    REQUIRE(pipes);
+    REQUIRE(pipes->size() == 2);
+    CHECK((*pipes)[0].argv == std::vector<std::string>{"/usr/lib/mailman/bin/postfix-to-mailman.py", "${nexthop}", "${user}"});
+    CHECK(((*pipes)[0].from_line && (*pipes)[0].return_path && !(*pipes)[0].delivered_to));
+    CHECK(((*pipes)[1].null_sender.empty() && (*pipes)[1].size == 5));
+    CHECK(conf::parse_pipe_transports("")->empty());
+    for (const char* wrong : {"x", "{", "{}", "{x}", "{x user=y}", "{x argv=/bin/x}", "{x user=y argv=x}", "{x user=y argv=}", "{smtp user=y argv=/x}", "{x user=y:z argv=/x}",
+                              "{x user=y flags=. argv=/x}", "{x user=y what argv=/x}", "{x user=y chroot=/ argv=/x}", "{x user=y argv=/x $nothing}", "{x user=y argv=/x ${recipient}",
+                              "{x user=y argv=/x $(recipient}", "{x user=y argv=/x} {x user=y argv=/x}", "{x user=y directory=tmp argv=/x}", "{x user=y size=z argv=/x}", "{../x user=y argv=/x}"}) {
+        INFO(wrong);
+        CHECK_FALSE(conf::parse_pipe_transports(wrong));
+    }
+    const auto value = [](std::string_view name) { return cat('-', name); };
+    CHECK(*conf::expand_pipe_word("-f${sender}$recipient.x", value) == "-f-sender-recipient.x");
+    CHECK(*conf::expand_pipe_word("$$$$", value) == "$$");
+    CHECK_FALSE(conf::expand_pipe_word("$sender", value));
+}
+
 TEST_CASE("a mailbox that is elsewhere is left to the dispatcher, after .forward", "[local][worker][forward]")
 {
     TempHome home;

@@ -15,6 +15,7 @@
 #include "lib/queue/intake.h"
 #include "qmgr/core.h"
 #include "qmgr/public.h"
+#include "qmgr/query.h"
 
 using namespace veredus;
 using namespace veredus::qmgr;
@@ -377,6 +378,16 @@ TEST_CASE("a power cut at any step loses nothing, repeats only what was in fligh
             CHECK(disk.names("/spool/corrupt").empty());
         }
         CHECK(last > 10);
+    }
+}
+
+TEST_CASE("an address is meant by itself, its domain, a part of it, or as nobody", "[qmgr]")
+{
+    for (const auto& [pattern, address, meant] : std::initializer_list<std::tuple<const char*, const char*, bool>>{
+             {"a@b.org", "A@B.org", true}, {"a@b.org", "aa@b.org", false}, {"@b.org", "x@b.org", true}, {"@b.org", "x@ab.org", false}, {"*b.or*", "x@A.B.ORG", true},
+             {"*b.or*", "x@c.org", false}, {"<>", "", true}, {"<>", "a@b", false}, {"**", "a@b", false}, {"*", "*", true}, {"*x*", "", false}}) {
+        INFO(pattern << ' ' << address);
+        CHECK(address_matches(pattern, address) == meant);
     }
 }
 

@@ -1020,6 +1020,27 @@ TEST_CASE("holding, releasing and deleting many mails is a few moves and commits
     CHECK(w.opens == 0);
 }
 
+TEST_CASE("a transport of pipe_transports goes to local, with its next hop, one recipient at a time", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.pipes = {"lists"};
+    w.limits.transports["lists"] = {.recipients = 1};
+    w.restart();
+    for (const char* to : {"a@lists.example", "b@lists.example"}) {
+        ipc::Route route = w.route_of(to, false);
+        route.transport = "lists";
+        w.table[to] = route;
+    }
+    w.take("s@far.example", {"a@lists.example", "b@lists.example"});
+    REQUIRE(w.sent.size() == 2);
+    for (const auto& sent : w.sent) {
+        CHECK(sent.agent.kind == Agent::Kind::local);
+        CHECK(sent.attempt.transport == "lists");
+        CHECK(sent.attempt.nexthop == "lists.example");
+        CHECK(sent.attempt.targets.size() == 1);
+    }
+}
+
 TEST_CASE("a mail that was to be held at intake is held", "[qmgr]")
 {
     FakeWorld w;

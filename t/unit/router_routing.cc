@@ -277,7 +277,7 @@ TEST_CASE("error:, retry:, discard: and transports that nobody serves", "[router
              {"retry:4.7.1 come back later", "remote defer x@o.example 4.7.1 come back later"},
              {"defer:later", "remote defer x@o.example 4.0.0 later"},
              {"discard:silently", "remote discard x@o.example  silently"},
-             {"uucp:somewhere", "remote defer x@o.example 4.3.5 mail transport unavailable: there is no transport \"uucp\"; known are local, virtual, smtp, relay and lmtp"},
+             {"uucp:somewhere", "remote defer x@o.example 4.3.5 mail transport unavailable: there is no transport \"uucp\"; known are local, virtual, smtp, relay, lmtp and those of pipe_transports"},
          }) {
         INFO(c.value);
         CHECK(routed(cat("transport_maps = inline:{{o.example = ", c.value, "}}\n"), "x@o.example") == c.result);

@@ -55,6 +55,13 @@ TEST_CASE("veredus queue: verbs, filters, IDs", "[queue-command]")
     CHECK(done_text(ipc::Act::hold, 1) == "Placed on hold: 1 message\n");
 }
 
+TEST_CASE("what was done is said to people and to programs", "[queue-command]")
+{
+    CHECK(done_text(ipc::Act::remove, 1) == "Deleted: 1 message\n");
+    CHECK(done_json(ipc::Act::remove, 12) == "{\"verb\": \"delete\", \"count\": 12}\n");
+    CHECK(done_json(ipc::Act::flush, 0) == "{\"verb\": \"flush\", \"count\": 0}\n");
+}
+
 TEST_CASE("mailq is Postfix's with long queue IDs, byte for byte", "[queue-command]")
 {
     setenv("TZ", "UTC", 1);
