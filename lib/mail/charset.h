@@ -20,9 +20,11 @@ public:
     CharsetDecoder(CharsetDecoder&& other) noexcept;
     CharsetDecoder& operator=(CharsetDecoder&& other) noexcept;
 
-    void feed(std::string_view bytes, std::string& out); // appends whole characters only; any cut
-    void finish(std::string& out);                       // a character that was cut becomes U+FFFD
-    uint64_t broken() const { return broken_; }          // how many U+FFFD were put for broken input
+    // Appends whole characters only. Any cut; but what becomes of broken text in a charset with states (UTF-7,
+    // ISO-2022) may depend on it.
+    void feed(std::string_view bytes, std::string& out);
+    void finish(std::string& out);              // a character that was cut becomes U+FFFD
+    uint64_t broken() const { return broken_; } // how many U+FFFD were put for broken input
 
 private:
     enum class Kind : uint8_t { utf8, western, other };
