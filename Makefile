@@ -36,7 +36,7 @@ SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno
 OPT ?= $(if $(SANITIZE),-O0 -g1,$(CXXFLAGS))
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
-LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt
+LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz
 
 # name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
 programs := \
@@ -145,7 +145,7 @@ check-unit: $(BUILD)/unit
 
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
-build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev catch2
+build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev zlib1g-dev catch2
 test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))

@@ -358,12 +358,27 @@ void FetchTask::put_name(std::string& out, const FetchItem& item) const
     if (item.partial) append(out, '<', item.partial->first, '>');
 }
 
+// The fields that lists of messages are made of are in the cache, and no mail need be opened for them.
+bool FetchTask::are_cached_fields(const Section& section)
+{
+    return section.part.empty() && section.kind == Section::Kind::header_fields &&
+           std::all_of(section.fields.begin(), section.fields.end(),
+                       [](const auto& f) { return store::is_kept_field(f); });
+}
+
 Result<Streaming> FetchTask::open_section(const FetchItem& item, bool& there)
 {
     using Kind = Section::Kind;
     Section section = item.section;
     if (item.what == What::rfc822_header) section.kind = Kind::header;
     if (item.what == What::rfc822_text) section.kind = Kind::text;
+    if (are_cached_fields(section)) {
+        OpenFolder& folder = *session_.selected().folder;
+        const auto* facts = TRY(folder.use([&](store::Folder& f) { return f.facts(message_.uid); }));
+        there = true;
+        if (facts->fields_whole && facts->fields.find('\0') == std::string_view::npos)
+            return Streaming::of_text(choose_fields(facts->fields, section.fields, false));
+    }
     const auto piece = TRY(content().locate(section));
     there = piece.there;
     if (!there) return Streaming::of_text({});

@@ -28,6 +28,7 @@ private:
     bool put_facts(std::string& out, What what);
     bool put_preview(std::string& out, bool lazy);
     void put_name(std::string& out, const FetchItem& item) const;
+    static bool are_cached_fields(const Section& section);
     Result<Streaming> open_section(const FetchItem& item, bool& there);
     bool trouble(const Error& error);
     void give_up_message(std::string& out);

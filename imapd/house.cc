@@ -1,0 +1,190 @@
+#include "imapd/house.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "config.h"
+#include "imapd/client.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/login/place.h"
+
+namespace veredus::imapd {
+
+namespace {
+constexpr std::chrono::milliseconds tidy_after{2000}; // of silence: flags go into file names
+}
+
+Result<Settings> Settings::read(const conf::Values& values)
+{
+    Settings out;
+    out.session.append_limit = static_cast<uint64_t>(values.number("imap_append_limit"));
+    out.session.version = VEREDUS_VERSION;
+    out.folders = TRY(store::parse_default_folders(values.text("mailbox_default_folders")));
+    out.timeout = std::chrono::seconds(values.seconds("imap_timeout"));
+    out.notify = std::chrono::seconds(values.seconds("imap_idle_notify_interval"));
+    return out;
+}
+
+House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings settings)
+    : loop_(loop), host_(host), values_(std::move(values)), settings_(std::move(settings)),
+      poll_(loop, [this] { poll(); }), tidy_(loop,
+                                             [this] {
+                                                 if (account_) account_->tidy(false);
+                                                 spread();
+                                             }),
+      notify_(loop, [this] {
+          for (const auto& [number, client] : clients_) client->notify();
+          if (!clients_.empty()) notify_.start(settings_.notify);
+      })
+{
+    if (watch_.fd() >= 0)
+        watch_ready_ = std::make_unique<Watch>(loop_, watch_.fd(), readable, [this](unsigned) { look(watch_.read()); });
+    settings_.session.on_id = [this](const std::string& fields) {
+        log::info(host_.service(), '(', printable(host_.user().name), "): ID sent: ", fields);
+    };
+}
+
+House::~House() = default;
+
+// Opened for the first client, kept for the next ones.
+Result<imap::Account*> House::account()
+{
+    if (!account_) {
+        auto mailbox = TRY(login::open_mailbox(values_, host_.user()));
+        account_ = std::make_unique<imap::Account>(store::with_default_folders(std::move(mailbox), settings_.folders));
+    }
+    return account_.get();
+}
+
+void House::on_client(ipc::Arrival arrival, Fd fd)
+{
+    const uint64_t connection = arrival.connection;
+    auto& client = clients_[connection];
+    client = std::make_unique<Client>(*this, std::move(arrival), std::move(fd));
+    client->begin();
+    if (!poll_.armed()) poll_.start(store::Watch::poll_interval);
+    if (!notify_.armed() && settings_.notify.count() > 0) notify_.start(settings_.notify);
+}
+
+void House::forget(uint64_t connection)
+{
+    loop_.defer([self = std::weak_ptr(self_), connection] {
+        const auto house = self.lock();
+        if (!house || (*house)->clients_.erase(connection) == 0) return;
+        (*house)->worked();
+        (*house)->host_.gone(connection);
+    });
+}
+
+void House::later(uint64_t connection)
+{
+    loop_.defer([self = std::weak_ptr(self_), connection] {
+        const auto house = self.lock();
+        if (!house) return;
+        const auto at = (*house)->clients_.find(connection);
+        if (at != (*house)->clients_.end()) at->second->go_on();
+    });
+}
+
+void House::worked()
+{
+    watch_folders();
+    tidy_.start(tidy_after);
+    if (spreading_ || clients_.size() < 2) return;
+    spreading_ = true;
+    loop_.defer([self = std::weak_ptr(self_)] {
+        const auto house = self.lock();
+        if (!house) return;
+        (*house)->spreading_ = false;
+        (*house)->spread();
+    });
+}
+
+void House::spread()
+{
+    for (const auto& [number, client] : clients_) client->tell_news();
+}
+
+// --- what others do to the folders that are selected
+
+void House::watch_folders()
+{
+    if (!account_) return;
+    const auto& open = account_->open_folders();
+    for (auto i = watched_.begin(); i != watched_.end();) {
+        const auto found = open.find(i->first);
+        const bool same = found != open.end() && found->second.get() == i->second.folder &&
+                          found->second->visitors() > 0 && found->second->incarnation() == i->second.incarnation;
+        if (same) {
+            ++i;
+        } else {
+            watch_.remove(i->second.token);
+            i = watched_.erase(i);
+        }
+    }
+    for (const auto& [name, folder] : open) {
+        if (folder->visitors() == 0 || watched_.contains(name)) continue;
+        watched_[name] = {folder.get(), folder->incarnation(), watch_.add(folder->watch_points())};
+        // What came between its last look and the watch.
+        if (auto done = folder->refresh(); !done) log::warning("mailbox ", name, ": ", printable(done.error().text));
+    }
+}
+
+void House::look(const std::vector<int>& tokens)
+{
+    if (!account_ || tokens.empty()) return;
+    for (const auto& [name, watched] : watched_) {
+        if (!std::binary_search(tokens.begin(), tokens.end(), watched.token)) continue;
+        const auto found = account_->open_folders().find(name);
+        if (found == account_->open_folders().end()) continue;
+        auto done = found->second->refresh();
+        if (!done && done.error().code == ENOENT)
+            found->second->lose();
+        else if (!done)
+            log::warning("mailbox ", name, ": ", printable(done.error().text));
+    }
+    spread();
+}
+
+void House::poll()
+{
+    look(watch_.poll());
+    if (!clients_.empty()) poll_.start(store::Watch::poll_interval);
+}
+
+// --- the host's wishes
+
+std::vector<ipc::Presence> House::who() const
+{
+    std::vector<ipc::Presence> out;
+    for (const auto& [number, client] : clients_) out.push_back(client->presence());
+    return out;
+}
+
+std::size_t House::kick(uint64_t connection)
+{
+    std::size_t told = 0;
+    for (const auto& [number, client] : clients_) {
+        if (connection != 0 && connection != number) continue;
+        client->part("Kicked", "disconnected by the administrator");
+        ++told;
+    }
+    return told;
+}
+
+void House::stop()
+{
+    for (const auto& [number, client] : clients_) client->part("Server shutting down.", "the server shuts down");
+}
+
+void House::idle()
+{
+    poll_.stop();
+    notify_.stop();
+    tidy_.stop();
+    if (account_) account_->tidy(true);
+    watch_folders();
+}
+
+} // namespace veredus::imapd
