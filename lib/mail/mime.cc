@@ -54,7 +54,9 @@ void MimeParser::feed(std::string_view bytes)
     if (finished_) return;
     fed_ += bytes.size();
     while (!bytes.empty()) {
-        const std::size_t line = std::min(bytes.find('\n'), bytes.size() - 1) + 1;
+        // No further than a piece goes: the rest of a very long line is not looked through again for each piece of it.
+        const std::string_view near = bytes.substr(0, mime_line_piece);
+        const std::size_t line = std::min(near.find('\n'), near.size() - 1) + 1;
         if (pending_.empty() && line <= mime_line_piece && bytes[line - 1] == '\n') {
             take_piece(bytes.substr(0, line));
             bytes.remove_prefix(line);

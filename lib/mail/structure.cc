@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t max_kept = 4u << 20;       // of header text in one message: later fields are left out
 constexpr std::size_t max_value = 32 * 1024;     // of one field
 constexpr std::size_t max_parameter = 4096;
+constexpr std::size_t max_list = 1u << 20;       // of the addresses of one kind as a list, beyond which fields are left out
 
 bool fits_quotes(std::string_view s)
 {
@@ -247,8 +248,12 @@ void StructureMaker::envelope_field(Envelope& e, const std::string& name, std::s
     };
     const auto addresses = [&](std::string& list) {
         const std::string more = imap_addresses(body.substr(0, max_value));
-        if (list.empty() || list == "NIL") list = more;
-        else if (more != "NIL") list = cat(std::string_view(list).substr(0, list.size() - 1), std::string_view(more).substr(1));
+        if (list.empty() || list == "NIL") {
+            list = more;
+        } else if (more != "NIL" && list.size() < max_list) {
+            list.pop_back();                     // in place: a header may have a field like this in every line
+            list.append(more, 1);
+        }
     };
     if (name == "date") once(e.has_date, e.date);
     else if (name == "subject") once(e.has_subject, e.subject);

@@ -116,3 +116,14 @@ TEST_CASE("a bomb of headers and parts stays small", "[mail][structure]")
     CHECK(made.structure.size() < (12u << 20));
     CHECK(made.envelope.size() < (8u << 20));
 }
+
+TEST_CASE("addresses in every line of a header cost what they are worth", "[mail][structure]")
+{
+    std::string mail;
+    while (mail.size() < 1'000'000) mail += "To:a\r\nCc:b\r\n";
+    const std::string envelope = make(mail).envelope;
+    CHECK(envelope.size() > 1'000'000);
+    CHECK(envelope.size() < 2'200'000);      // a megabyte for each of the two
+    CHECK(envelope.find("(NIL NIL \"a\" \"MISSING_DOMAIN\")(NIL NIL \"a\"") != std::string::npos);
+    CHECK(make("To: a@b\r\nTo:\r\nTo: c@d\r\n\r\n").envelope.find("((NIL NIL \"a\" \"b\")(NIL NIL \"c\" \"d\"))") != std::string::npos);
+}
