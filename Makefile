@@ -43,7 +43,7 @@ programs := \
 	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd libexec/anvil:master/anvil sbin/veredus:master/veredus \
 	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
 	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
-	libexec/local:local libexec/lockd:local/lockd
+	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd
 
 lib_sources := $(wildcard lib/*/*.cc)
 lib_objects := $(lib_sources:%.cc=$(BUILD)/%.o)

@@ -1,6 +1,8 @@
 // The dispatcher's bookkeeping: flights, jobs, lanes.
 #include "local/dispatcher.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "lib/base/clock.h"
@@ -9,6 +11,7 @@
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
 #include "lib/queue/file.h"
+#include "lib/queue/id.h"
 #include "local/forward.h"
 #include "local/worker.h"
 
@@ -50,6 +53,23 @@ std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Ta
 
 double seconds(int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / 1e6; }
 
+// What lmtpd may not ask for: it names recipients, and never who runs what. Empty: it asks for nothing of the kind.
+std::string overreach(const ipc::Attempt& attempt, const std::vector<Target>& targets, const Fd& mail)
+{
+    struct stat st {};
+    if (::fstat(mail.get(), &st) < 0 || !S_ISREG(st.st_mode)) return "what is no file";
+    if (!queue::is_queue_id(attempt.queue_id)) return "a mail without an ID";
+    if (attempt.transport != "local" && attempt.transport != "virtual") return "mail for another transport";
+    if (!attempt.delivered_to.empty() || !attempt.nexthop.empty() || !attempt.auth_user.empty()) return "more than a mail";
+    for (const Target& target : targets) {
+        const auto address = mail::parse_address(target.address);
+        if (target.kind != Kind::address || !address || address->domain.empty()) return "what is no address";
+        if (!target.run_as.empty() || target.sender != "-" || !target.extension.empty()) return "an address with rights";
+        if (!target.original.empty() && !mail::parse_address(target.original)) return "what is no address";
+    }
+    return {};
+}
+
 // RFC 5321 §4.5.1 wants postmaster to work, whatever the aliases say.
 const char* built_in_alias(std::string_view name)
 {
@@ -65,6 +85,7 @@ struct Dispatcher::Flight {
     ipc::Attempt attempt;
     Fd mail;
     int64_t taken_wall_us = 0, taken_us = 0;
+    bool lmtp = false;                               // of lmtpd
     std::map<uint32_t, Target> open;                 // as qmgr sent them, by index
     std::vector<Verdict> ready;
 };
@@ -151,13 +172,14 @@ void Dispatcher::set_rules(DispatchRules rules)
         if (lane->state == Lane::State::running && lane->load() == 0) rest(*lane);
 }
 
-void Dispatcher::take_peer(Fd channel)
+void Dispatcher::take_peer(Fd channel, From from)
 {
     const uint64_t number = ++last_number_;
     ipc::Channel::User user{[this, number](ipc::Message m) { on_peer_message(number, std::move(m)); },
                             [this, number](const std::string&) { loop_.defer([this, number, alive = alive_] {
                                 if (*alive) peers_.erase(number);    // its flights go on: the log tells what became of them
                             }); }};
+    peers_[number].from = from;
     peers_[number].channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
 }
 
@@ -189,11 +211,20 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
     const std::vector<Target> targets = std::move(attempt.targets);
     attempt.targets.clear();
     flight->attempt = std::move(attempt);
+    const auto sender = peers_.find(peer);
+    flight->lmtp = sender != peers_.end() && sender->second.from == From::lmtp;
     ready_.insert(number);    // one without targets is over at once
     schedule_flush();
     if (stopped_) {
         for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "local delivery is being stopped"), 0);
         return;
+    }
+    if (flight->lmtp) {
+        if (const std::string wrong = overreach(flight->attempt, targets, flight->mail); !wrong.empty()) {
+            log::error("lmtpd hands in ", wrong, ": deferred");
+            for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.0", "mail system error"), 0);
+            return;
+        }
     }
     const std::string& transport = flights_.at(number)->attempt.transport;
     if (transport == "virtual") return route_virtual(number, targets);
@@ -721,6 +752,7 @@ void Dispatcher::finish(uint64_t number, uint32_t index, Verdict v, int64_t hand
     log::info(ipc::delivery_line(flight.attempt, shown, v, seconds(flight.taken_wall_us - flight.attempt.active_us), seconds(handed - flight.taken_us),
                                  seconds(now - handed), system_clock().wall_us()));
     flight.open.erase(open);
+    if (flight.lmtp) v.children.clear();
     for (Verdict& page : in_pages(std::move(v))) flight.ready.push_back(std::move(page));
     ready_.insert(number);
     schedule_flush();

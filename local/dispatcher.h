@@ -57,7 +57,10 @@ public:
     ~Dispatcher();
     Dispatcher(const Dispatcher&) = delete;
     void set_rules(DispatchRules rules);             // processes with the old settings get no more mail
-    void take_peer(Fd channel);                      // qmgr came
+    // lmtp: lmtpd, whose word counts for less, because strangers to the queue speak to it: addresses only, and what an alias expands to
+    // is none of its business. Else qmgr.
+    enum class From : uint8_t { queue, lmtp };
+    void take_peer(Fd channel, From from = From::queue);
     void stop(std::function<void()> done);           // nothing new; done when what is in flight has been answered
     std::size_t in_flight() const { return flights_.size(); }
 
@@ -74,6 +77,7 @@ private:
     };
     struct Peer {
         std::unique_ptr<ipc::Channel> channel;
+        From from = From::queue;
     };
 
     void on_peer_message(uint64_t peer, ipc::Message message);

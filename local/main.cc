@@ -101,6 +101,7 @@ public:
 
     void on_peer(const ipc::Neighbour& peer, Fd channel) override
     {
+        if (peer.role == "lmtpd") return dispatcher_->take_peer(std::move(channel), Dispatcher::From::lmtp);
         if (peer.role != "qmgr") return log::warning("a channel of ", peer.role, " is not for us");
         dispatcher_->take_peer(std::move(channel));
     }

@@ -29,10 +29,12 @@ constexpr Role table[] = {
      nullptr, nullptr, nullptr, 0, "worker", "", false},
     {"smtp-client", "smtp-client", nullptr, "veredus-out", "veredus-out", "", Jail::empty, Phase::agents, conf::smtp_client, "smtp",
      "smtp_processes", nullptr, nullptr, 0, "", "resolv.conf client", false},
-    {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
+    {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission veredus-lmtp", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
      nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      nullptr, "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls tables", false},
+    {"lmtpd", "lmtpd", nullptr, "veredus-lmtp", "veredus-lmtp", "", Jail::incoming, Phase::intake, conf::smtpd, "lmtpd",    // the rows of smtpd: it is one more way in
+     nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
      "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false},
 };

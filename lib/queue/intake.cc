@@ -1,6 +1,9 @@
 // Drafts and their commit: one create, one write, one sync, one rename, and a share of a directory sync.
 #include "lib/queue/intake.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <mutex>
@@ -64,6 +67,7 @@ struct Draft::State {
     char last = '\n';
     bool leading_dot = false, eight_bit = false;
     bool named = false;                // tmp/ID is ours to unlink
+    bool sealed = false;               // tmp/ID has a tail behind its body that was for reading only
 };
 
 Result<void> Draft::State::spill()
@@ -123,6 +127,40 @@ Result<void> Draft::append(std::string_view body)
     return {};
 }
 
+namespace {
+// A small mail never touches the disk: whoever gets this file can only read it.
+Result<Fd> sealed_memory(std::string_view body, std::string_view tail)
+{
+    Fd file(::memfd_create("mail", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!file) return fail_errno("memfd_create");
+    TRY(write_all(file.get(), body));
+    TRY(write_all(file.get(), tail));
+    if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) return fail_errno("seal a mail");
+    return file;
+}
+}  // namespace
+
+Result<Draft::Sealed> Draft::seal(const mail::HeaderBlock& header, const mail::Envelope& envelope)
+{
+    State& s = *state_;
+    disk::Disk& disk = s.shared->disk;
+    const std::string text = header.text();
+    TRY(check_envelope(envelope));
+    if (text.size() > max_header_size) return fail("the header is too long");
+    const std::string tail = encode_tail(s.size, s.crc, s.leading_dot, s.eight_bit, text, envelope);
+    const uint64_t size = file_start_size + s.size + tail.size();
+    Layout layout = TRY(decode_end(std::string_view(tail).substr(tail.size() - end_size), size));
+    if (!s.file) {
+        Fd file = TRY(sealed_memory(s.buffer, tail));
+        return Sealed{std::move(file), layout};
+    }
+    TRY(s.spill());
+    s.sealed = true;
+    TRY(disk.write(s.file, tail));
+    Fd file = TRY(disk.open_read(s.shared->tmp, s.id));
+    return Sealed{std::move(file), layout};
+}
+
 Intake::Intake(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
 
 Intake::~Intake() { shared_->closed = true; }
@@ -169,6 +207,7 @@ struct Intake::Shared::Commit {
 
 Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_view tail)
 {
+    if (std::exchange(draft.sealed, false)) TRY(disk.truncate(draft.file, file_start_size + draft.size));
     draft.buffer.append(tail);
     TRY(draft.spill());
     TRY(disk.sync(draft.file));

@@ -68,6 +68,13 @@ public:
     const std::string& id() const;
     Result<void> append(std::string_view body);          // CRLF form, not dot-stuffed
     uint64_t body_size() const;
+    // The whole mail as a delivery agent reads it, though it is not queued: nothing is synced, nothing gets a name in new. The file cannot
+    // be written to any more by whoever gets it. The draft stays, and may still be committed, with another envelope too. May block.
+    struct Sealed {
+        Fd file;
+        Layout layout;
+    };
+    Result<Sealed> seal(const mail::HeaderBlock& header, const mail::Envelope& envelope);
     void note(bool leading_dot, bool eight_bit);         // further facts for END; never takes one back
     bool eight_bit() const;                              // seen so far
 

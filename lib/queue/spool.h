@@ -16,7 +16,7 @@ namespace veredus::queue {
 enum class State : uint8_t { incoming, deferred, hold, corrupt };
 
 // incoming/ROLE/new for each writer role, deferred/X, hold, corrupt, log.
-inline constexpr const char* writer_roles[] = {"smtpd", "submission", "internal"};
+inline constexpr const char* writer_roles[] = {"smtpd", "submission", "internal", "lmtpd"};
 inline constexpr std::size_t writer_count = std::size(writer_roles);
 
 struct Place {

@@ -195,6 +195,13 @@ private:
 // How many sessions RLIMIT_NOFILE leaves room for, beside drafts, channels, resolver and log.
 std::size_t session_limit();
 
+// A mail that is to be delivered at once instead of queued: its draft holds the body.
+struct Handed {
+    queue::Draft draft;
+    mail::HeaderBlock header;
+    mail::Envelope envelope;
+};
+
 // All sessions of a process: who may come, who was silent too long, who goes first when descriptors get short.
 class Sessions {
 public:
@@ -211,6 +218,8 @@ public:
         Meters* meters = nullptr;                              // for limits that all processes share
         std::string service = "smtp";                          // its name in the log lines about limits
         Rewriter* rewriter = nullptr;                          // changes addresses before a mail is queued
+        // LMTP: takes each mail instead of the queue. `done`, once and later, hears a reply for each recipient in order.
+        std::function<void(Handed mail, std::function<void(std::vector<smtp::Reply>)> done)> hand_over = nullptr;
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();

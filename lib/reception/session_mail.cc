@@ -133,6 +133,17 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
 
     m.committing = true;
     judged_stage_ = nullptr;
+    if (house_.parts_.hand_over) {
+        auto done = [again = later_here()](const std::vector<Reply>& replies) {
+            again([&replies](Session& session) {
+                session.engine_.to_each(replies);
+                const auto good = std::find_if(replies.begin(), replies.end(), [](const Reply& r) { return r.positive(); });
+                return good != replies.end() ? *good : replies.empty() ? Reply{451, "4.3.0", "Error: nobody to deliver to"} : replies.front();
+            });
+        };
+        house_.parts_.hand_over({std::move(m.draft), std::move(header), std::move(envelope)}, std::move(done));
+        return Pending{};
+    }
     auto reply = later();
     auto committed = [reply, id, queued = house_.parts_.queued](Result<queue::Receipt> receipt) {
         if (!receipt) {

@@ -19,6 +19,8 @@ enum Flags : unsigned {
     ends_group = 2,    // RFC 2920 §3.1: must be the last of its group
     junk = 4,          // does no work: too many of them are an error each
     no_arguments = 8,
+    smtp_only = 16,
+    lmtp_only = 32,
 };
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
@@ -45,8 +47,9 @@ struct Server::Verb {
 
 // In the order of the disconnect line. `earliest` is the RFC's order of commands (§4.1.4).
 const Server::Verb Server::verbs[] = {
-    {"EHLO", &Server::ehlo, "ehlo", State::connected, "", plaintext_ok | ends_group | junk},
-    {"HELO", &Server::helo, "helo", State::connected, "", plaintext_ok | ends_group | junk},
+    {"EHLO", &Server::ehlo, "ehlo", State::connected, "", plaintext_ok | ends_group | junk | smtp_only},
+    {"HELO", &Server::helo, "helo", State::connected, "", plaintext_ok | ends_group | junk | smtp_only},
+    {"LHLO", &Server::lhlo, "lhlo", State::connected, "", plaintext_ok | ends_group | junk | lmtp_only},
     {"STARTTLS", &Server::starttls, "starttls", State::connected, "", plaintext_ok | ends_group | no_arguments},
     {"AUTH", &Server::auth, "auth", State::greeted, "send EHLO first", ends_group},
     {"MAIL", &Server::mail, "mail", State::connected, "", 0},
@@ -139,7 +142,9 @@ void Server::authenticated(std::string_view user)
 
 std::string_view Server::protocol() const
 {
-    if (!extended_) return "SMTP";
+    if (!extended_) return limits_.lmtp ? "LMTP" : "SMTP";
+    if (limits_.lmtp && tls_) return auth_done_ ? "LMTPSA" : "LMTPS";
+    if (limits_.lmtp) return auth_done_ ? "LMTPA" : "LMTP";
     if (tls_) return auth_done_ ? "ESMTPSA" : "ESMTPS";
     return auth_done_ ? "ESMTPA" : "ESMTP";
 }
@@ -226,6 +231,7 @@ void Server::run(std::string_view line, std::string_view more, std::string& out)
     const Line parts = split_verb(line);
     const std::string_view word = parts.verb, rest = parts.rest;
     const auto matches = [&](const Verb& v) {  // RFC 5321 §2.4: case does not matter
+        if (v.flags & (limits_.lmtp ? smtp_only : lmtp_only)) return false;    // RFC 2033 §4.1: EHLO and HELO are no commands of LMTP
         if (v.handler != &Server::forbidden) return iequals(word, v.name);
         const auto names = split(v.name, " ");
         return std::find(names.begin(), names.end(), word) != names.end();
@@ -300,6 +306,7 @@ void Server::settle(const Reply& reply, std::string& out)
         if (chunk_left_ == 0) end_chunk(out);
         return;
     case Waiting::end:
+        if (limits_.lmtp) return say_to_each(reply, out);
         if (good) errors_ = junk_ = 0;
         break;
     default: break;
@@ -314,6 +321,28 @@ void Server::say(const Reply& reply, std::string& out)
     else ++errors_;
     speak(reply, out);
     if (reply.code == 421) closing_ = true;  // RFC 5321 §3.8: said with it is that we hang up
+    close_if_hopeless(out);
+}
+
+// RFC 2033 §4.2, §4.3: after the content a reply for each RCPT that was taken, in their order, whatever befell the mail.
+void Server::say_to_each(const Reply& reply, std::string& out)
+{
+    const std::vector<Reply> each = std::exchange(each_, {});
+    const std::size_t owed = std::exchange(owed_, 0);
+    bool good = false;
+    for (std::size_t i = 0; i < owed; ++i) {
+        const Reply& own = i < each.size() ? each[i] : reply;
+        good = good || own.positive();
+        speak(own, out);
+    }
+    if (good) ++counts_[verb_].good, errors_ = junk_ = 0;
+    else ++errors_;
+    if (reply.code == 421) closing_ = true;
+    close_if_hopeless(out);
+}
+
+void Server::close_if_hopeless(std::string& out)
+{
     if (!closing_ && errors_ >= limits_.hard_errors) {
         speak(Reply{421, "4.7.0", cat(limits_.hostname, " Error: too many errors")}, out);
         closing_ = true;
@@ -387,6 +416,10 @@ void Server::end_chunk(std::string& out)
         chunks_ = Chunks::failed;
     }
     waiting_ = Waiting::other;
+    if (chunks_ == Chunks::failed && limits_.lmtp && chunk_last_) {
+        owed_ = envelope_.recipients.size();
+        waiting_ = Waiting::end;
+    }
     if (chunks_ == Chunks::failed) {
         if (state_ < State::mail) chunks_ = Chunks::none;  // there was no transaction that could have failed
         return settle(chunk_refusal_, out);
@@ -404,6 +437,8 @@ void Server::finish_content(std::string& out)
     state_ = State::greeted;
     chunks_ = Chunks::none;
     waiting_ = Waiting::end;
+    owed_ = envelope_.recipients.size();
+    each_.clear();
     std::optional<Reply> refusal;
     if (limits_.message_size != 0 && dot_.size() > limits_.message_size)
         refusal = Reply{552, "5.3.4", "Error: message file too big"};
@@ -435,10 +470,11 @@ void Server::finish_content(std::string& out)
 
 Outcome Server::ehlo(std::string_view text) { return greeting(text, true); }
 Outcome Server::helo(std::string_view text) { return greeting(text, false); }
+Outcome Server::lhlo(std::string_view text) { return greeting(text, true); }
 
 Outcome Server::greeting(std::string_view name, bool extended)
 {
-    if (!is_helo_name(name)) return Reply{501, "", cat("Syntax: ", extended ? "EHLO" : "HELO", " hostname")};
+    if (!is_helo_name(name)) return Reply{501, "", cat("Syntax: ", limits_.lmtp ? "LHLO" : extended ? "EHLO" : "HELO", " hostname")};
     forget_transaction();  // RFC 5321 §4.1.4: as if RSET had been said
     helo_ = name;
     extended_ = extended;
@@ -498,7 +534,7 @@ Outcome Server::auth(std::string_view text)
 
 Outcome Server::mail(std::string_view text)
 {
-    if (state_ == State::connected && limits_.helo_required) return Reply{503, "5.5.1", "Error: send HELO/EHLO first"};
+    if (state_ == State::connected && limits_.helo_required) return Reply{503, "5.5.1", limits_.lmtp ? "Error: send LHLO first" : "Error: send HELO/EHLO first"};
     if (state_ >= State::mail) return Reply{503, "5.5.1", "Error: nested MAIL command"};
     if (!istarts_with(text, "FROM:")) return Reply{501, "5.5.4", "Syntax: MAIL FROM:<address>"};
     auto path = parse_mail_from(text, limits_.strict_envelopes);
@@ -596,7 +632,7 @@ Outcome Server::data(std::string_view)
 {
     if (chunks_ != Chunks::none) return Reply{503, "5.5.1", "Error: DATA after BDAT"};  // RFC 3030 §2
     if (envelope_.recipients.empty()) {
-        if (rcpt_refused_) return Reply{554, "5.5.1", "Error: no valid recipients"};  // RFC 5321 §3.3
+        if (rcpt_refused_) return Reply{limits_.lmtp ? 503 : 554, "5.5.1", "Error: no valid recipients"};  // RFC 5321 §3.3; RFC 2033 §4.2: 503
         return Reply{503, "5.5.1", "Error: need RCPT command"};
     }
     waiting_ = Waiting::data;
@@ -645,7 +681,7 @@ Outcome Server::vrfy(std::string_view text)
 
 Outcome Server::help(std::string_view)
 {
-    return Reply{214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 5321"};
+    return Reply{214, "2.0.0", limits_.lmtp ? "Commands: LHLO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 2033" : "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 5321"};
 }
 
 Outcome Server::etrn(std::string_view text) { return delegate_.etrn(text); }

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "lib/mail/envelope.h"
 #include "lib/smtp/dot.h"
@@ -31,6 +32,7 @@ struct Limits {
     bool strict_envelopes = false;
     BareLf bare_lf = BareLf::normalize;
     int bare_lf_code = 550;                 // of reject
+    bool lmtp = false;                      // RFC 2033: LHLO instead of EHLO and HELO, and a reply for each recipient after the content
     bool strict_groups = true;              // a command that must end its group but does not: 554 and close (RFC 2920 §3.1)
     // What EHLO announces; off rows are also not understood.
     bool pipelining = true, eight_bit = true, enhanced_codes = true;
@@ -84,6 +86,9 @@ public:
     void refuse(const Reply& reply, std::string& out);     // 421 or 554 instead of a greeting, or in the midst of it all; then close
     Wants feed(std::string_view bytes, std::string& out);  // any cut: half a line, or ten pipelined ones
     Wants answer(const Reply& reply, std::string& out);    // the delegate's late answer to a Pending; goes on with held input
+    // LMTP, before the answer to end_of_data(): the replies of single recipients, in the order of the envelope. Without it all have the
+    // answer's.
+    void to_each(std::vector<Reply> replies) { each_ = std::move(replies); }
     Wants tls_started();                                   // the handshake is done: forgets all heard in clear (RFC 3207 §4.2)
     void authenticated(std::string_view user);             // the delegate vouches; further AUTH gets 503
     bool tls() const { return tls_; }
@@ -91,7 +96,7 @@ public:
     bool in_transaction() const { return state_ >= State::mail || waiting_ == Waiting::end; }
     bool closing() const { return closing_; }
     std::string_view helo_name() const { return helo_; }
-    std::string_view protocol() const;                     // "SMTP", "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" (RFC 3848)
+    std::string_view protocol() const;                     // "SMTP", "ESMTP", "LMTP", with S for TLS and A for a login (RFC 3848)
     bool extended() const { return extended_; }
     unsigned errors() const { return errors_; }
     bool too_many_errors() const { return closing_ && errors_ >= limits_.hard_errors; }
@@ -109,13 +114,13 @@ private:
     enum class Waiting : unsigned char { nothing, helo, mail, rcpt, data, chunks, end, auth, other };   // whose reply it is
     struct Verb;
     static const Verb verbs[];
-    static constexpr std::size_t verb_count = 16;          // rows of verbs, and "unknown" after them
+    static constexpr std::size_t verb_count = 17;          // rows of verbs, and "unknown" after them
     static constexpr std::size_t unknown_verb = verb_count - 1;
     struct Count {
         uint32_t good = 0, all = 0;
     };
 
-    Outcome ehlo(std::string_view), helo(std::string_view), starttls(std::string_view), auth(std::string_view), mail(std::string_view),
+    Outcome ehlo(std::string_view), helo(std::string_view), lhlo(std::string_view), starttls(std::string_view), auth(std::string_view), mail(std::string_view),
         rcpt(std::string_view), data(std::string_view), bdat(std::string_view), rset(std::string_view), noop(std::string_view), vrfy(std::string_view),
         help(std::string_view), etrn(std::string_view), quit(std::string_view), forbidden(std::string_view);
     Outcome greeting(std::string_view name, bool extended);
@@ -138,6 +143,8 @@ private:
     void say(const Reply& reply, std::string& out);
     void speak(const Reply& reply, std::string& out) const;
     Reply bare_newline(std::string_view where);
+    void say_to_each(const Reply& reply, std::string& out);
+    void close_if_hopeless(std::string& out);
     void forget_transaction();
     bool blocked() const { return pending_ || closing_ || want_tls_; }
     Wants wants() const;
@@ -149,6 +156,8 @@ private:
     std::string helo_, input_, surplus_;
     std::string_view last_verb_ = "CONNECT";
     DotReader dot_;
+    std::vector<Reply> each_;
+    std::size_t owed_ = 0;                                 // LMTP: replies after the content
     Reply chunk_refusal_;                                  // said once the refused chunk was read
     uint64_t chunk_left_ = 0;
     bool chunk_last_ = false;

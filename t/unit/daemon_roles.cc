@@ -12,7 +12,7 @@ TEST_CASE("the neighbour table says who may talk to whom, and nobody else may", 
 {
     const std::set<std::pair<std::string, std::string>> allowed = {
         {"smtpd", "router"}, {"smtpd", "qmgr"}, {"smtpd", "anvil"}, {"submission", "router"}, {"submission", "qmgr"}, {"submission", "authd"}, {"submission", "anvil"}, {"qmgr", "router"},
-        {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"},
+        {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"}, {"lmtpd", "router"}, {"lmtpd", "qmgr"}, {"lmtpd", "local"},
     };
     for (const auto& asker : daemon::roles())
         for (const auto& target : daemon::roles()) {

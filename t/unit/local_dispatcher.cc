@@ -65,13 +65,13 @@ public:
         REQUIRE(write_all(fd.get(), text));
         aliases.configure({cat("hash:", aliases_path_)});
     }
-    void start()
+    void start(Dispatcher::From from = Dispatcher::From::queue)
     {
         dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const std::string& user, auto done) { asked.push_back({user, std::move(done)}); });
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
         qmgr = std::move(pair->first);
-        dispatcher->take_peer(std::move(pair->second));
+        dispatcher->take_peer(std::move(pair->second), from);
     }
     void attempt(uint64_t number, std::vector<ipc::Target> targets, std::string header = "Subject: x\r\n", const char* transport = "local")
     {
@@ -85,7 +85,7 @@ public:
         REQUIRE(file);
         ipc::Attempt a;
         a.attempt = number;
-        a.queue_id = "65A3F00C12B7";
+        a.queue_id = id;
         a.sender = "sender@example.net";
         a.transport = transport;
         a.layout = file->layout;
@@ -154,7 +154,7 @@ public:
         REQUIRE(ipc::send_blocking(worker.get(), m, 1000));
     }
 
-    std::string log;
+    std::string log, id = "65A3F00C12B7";
     std::unique_ptr<Loop> loop;
     DispatchRules rules;
     AliasMaps aliases;
@@ -755,4 +755,55 @@ TEST_CASE("a transport for mailboxes is one that exists and does not come back",
     CHECK(!Places::create(settings));
     settings.fallback_transport = "smtp";
     CHECK(Places::create(settings));
+}
+
+TEST_CASE("lmtpd names recipients and nothing else", "[local][dispatcher][lmtpd]")
+{
+    Stage s;
+    s.aliases_are("list: bob, carol, \"|/bin/cat\"\n");
+    s.id = "65A3F00C12B76A00";
+    s.start(Dispatcher::From::lmtp);
+    SECTION("a mailbox is delivered to, an alias keeps its members to itself")
+    {
+        s.attempt(1, {to(0, "alice@example.org"), to(1, "list@example.org")});
+        const Fd worker = s.serve();
+        const auto job = s.job(worker);
+        auto answer = said(0, Outcome::expanded, "2.0.0", "");
+        answer.children = {{Kind::address, "carol@example.net", "", "-"}};
+        s.say(worker, job.attempt, {answer});
+        auto v = s.verdicts(2);
+        for (const auto& one : v) {
+            CHECK(one.outcome == Outcome::expanded);
+            CHECK(one.children.empty());
+            CHECK_FALSE(one.more);
+        }
+    }
+    SECTION("what has rights is deferred, with a line in the log")
+    {
+        auto command = to(0, "id > /tmp/owned", Kind::command);
+        command.run_as = "alice";
+        auto place = to(0, "alice@example.org");
+        place.run_as = "/etc/passwd";
+        auto sender = to(0, "alice@example.org");
+        sender.sender = "other@example.org";
+        auto extension = to(0, "alice@example.org");
+        extension.extension = "../x";
+        const std::vector<ipc::Target> bad = {command, place, sender, extension, to(0, "\\alice", Kind::mailbox), to(0, "alice"), to(0, "/var/mail/alice", Kind::file)};
+        for (std::size_t i = 0; i < bad.size(); ++i) {
+            INFO(i);
+            s.attempt(i, {bad[i], to(1, "bob@example.org")});
+            const auto v = s.verdicts(2);
+            CHECK(v[0].outcome == Outcome::deferred);
+            CHECK(v[1].outcome == Outcome::deferred);
+        }
+        CHECK(s.asked.empty());
+        CHECK(s.log.find("lmtpd hands in an address with rights: deferred") != std::string::npos);
+        s.attempt(100, {to(0, "alice@example.org")}, "Subject: x\r\n", "smtp");
+        CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+        s.id = "../../etc";
+        s.attempt(101, {to(0, "alice@example.org")});
+        CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+        CHECK(s.asked.empty());
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
 }

@@ -476,5 +476,5 @@ TEST_CASE("the spool's table has parents first and opens to nobody else", "[queu
         if (std::string_view(d.user) != "root") CHECK((d.mode & 0007) == 0);
         if (path.ends_with("/new") && path.starts_with("incoming/") && path != "incoming/internal/new") CHECK(d.mode == 02770);
     }
-    CHECK(seen.size() == 35);
+    CHECK(seen.size() == 38);
 }

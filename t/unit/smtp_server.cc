@@ -1,6 +1,7 @@
 // lib/smtp: the server engine, as whole conversations.
 #include "t/unit/catch.h"
 
+#include <functional>
 #include <map>
 
 #include "lib/base/text.h"
@@ -475,4 +476,79 @@ TEST_CASE("a 421 from the delegate closes; refuse drops what runs", "[smtp][rfc5
     server.refuse({421, "4.3.2", "bye"}, out);
     CHECK(server.answer({250, "", ""}, out) == Server::Wants::close);
     CHECK(out == "421 4.3.2 bye\r\n");
+}
+
+namespace {
+// One LMTP conversation: a and c are taken at RCPT, b is not.
+std::string lmtp(std::string_view in, const std::function<void(Talk&)>& prepare = {}, std::size_t piece = 1 << 20)
+{
+    Talk t;
+    t.limit.lmtp = t.limit.helo_required = t.limit.chunking = true;
+    t.policy.refuse["b@y.org"] = {550, "5.1.1", "unknown"};
+    if (prepare) prepare(t);
+    t.run(in, piece);
+    return codes(t.out);
+}
+}  // namespace
+
+TEST_CASE("LMTP: a greeting of its own, and no other", "[smtp][lmtp][rfc2033-4.1]")
+{
+    CHECK(lmtp("EHLO x\r\nHELO x\r\nMAIL FROM:<a@b>\r\nLHLO\r\nLHLO x\r\nMAIL FROM:<a@b>\r\n") == "220 500 500 503 501 250 250");
+    CHECK(talk("LHLO x\r\n") == "220 500");
+    Talk t;
+    t.limit.lmtp = true;
+    Server server(t.policy, t.limit);
+    server.feed("LHLO x\r\n", t.out);
+    CHECK(server.protocol() == "LMTP");
+    CHECK(server.last_verb() == "LHLO");
+}
+
+TEST_CASE("LMTP: after the content a reply for each recipient that was taken", "[smtp][lmtp][rfc2033-4.2]")
+{
+    const std::string start = "LHLO x\r\nMAIL FROM:<s@x.org>\r\n", three = "RCPT TO:<a@y.org>\r\nRCPT TO:<b@y.org>\r\nRCPT TO:<c@y.org>\r\n";
+    const std::string content = "DATA\r\nx\r\n.\r\n", next = "NOOP\r\n";
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{7}, std::size_t{1} << 20}) {
+        CHECK(lmtp(start + three + content + next, {}, piece) == "220 250 250 250 550 250 354 250 250 250");
+        CHECK(lmtp(start + three + content + next, [](Talk& t) { t.policy.late = true; }, piece) == "220 250 250 250 550 250 354 250 250 250");
+        CHECK(lmtp(start + three + content + next, [](Talk& t) { t.policy.refuse["end"] = {451, "4.3.0", "later"}; }, piece) == "220 250 250 250 550 250 354 451 451 250");
+    }
+    CHECK(lmtp(start + "RCPT TO:<a@y.org>\r\nRCPT TO:<a@y.org>\r\n" + content + next) == "220 250 250 250 250 354 250 250 250");      // one for each RCPT, not for each address
+    CHECK(lmtp(start + "RCPT TO:<b@y.org>\r\nDATA\r\n") == "220 250 250 550 503");
+    CHECK(lmtp(start + "DATA\r\n") == "220 250 250 503");
+    CHECK(lmtp(start + three + "DATA\r\n" + std::string(200, 'x') + "\r\n.\r\n" + next, [](Talk& t) { t.limit.message_size = 100; }) == "220 250 250 250 550 250 354 552 552 250");
+    CHECK(lmtp(start + three + content + start.substr(8) + three + content + "QUIT\r\n") == "220 250 250 250 550 250 354 250 250 250 250 550 250 354 250 250 221");
+}
+
+TEST_CASE("LMTP: BDAT answers each chunk once, and the last one for each recipient", "[smtp][lmtp][rfc2033-4.3]")
+{
+    const std::string start = "LHLO x\r\nMAIL FROM:<s@x.org>\r\n", two = "RCPT TO:<a@y.org>\r\nRCPT TO:<c@y.org>\r\n";
+    CHECK(lmtp(start + two + "BDAT 3\r\nx\r\nBDAT 3 LAST\r\ny\r\nNOOP\r\n") == "220 250 250 250 250 250 250 250 250");
+    CHECK(lmtp(start + "RCPT TO:<b@y.org>\r\nBDAT 3 LAST\r\nx\r\nNOOP\r\n") == "220 250 250 550 250");     // nobody, no reply
+    const auto small = [](Talk& t) { t.limit.message_size = 5; };
+    CHECK(lmtp(start + two + "BDAT 8\r\nabcdef\r\nBDAT 3 LAST\r\nx\r\nNOOP\r\n", small) == "220 250 250 250 250 552 503 503 250");
+    CHECK(lmtp(start + two + "BDAT 8 LAST\r\nabcdef\r\nNOOP\r\n", small) == "220 250 250 250 250 552 552 250");
+}
+
+TEST_CASE("LMTP: the replies of single recipients stand in for the one", "[smtp][lmtp][rfc2033-4.2]")
+{
+    Talk t;
+    t.limit.lmtp = true;
+    t.limit.hard_errors = 2;
+    t.policy.late = true;
+    Server server(t.policy, t.limit);
+    const auto say = [&](std::string_view line) {
+        t.wants = server.feed(line, t.out);
+        t.settle(server);
+    };
+    for (const char* line : {"LHLO x\r\n", "MAIL FROM:<s@x.org>\r\n", "RCPT TO:<a@y.org>\r\n", "RCPT TO:<c@y.org>\r\n", "RCPT TO:<d@y.org>\r\n", "DATA\r\n"}) say(line);
+    t.out.clear();
+    REQUIRE(server.feed("x\r\n.\r\n", t.out) == Server::Wants::answer);
+    server.to_each({{250, "2.0.0", "in"}, {452, "4.2.2", "full"}, {550, "5.1.1", "gone"}});
+    CHECK(server.answer({250, "2.0.0", "Ok"}, t.out) == Server::Wants::input);       // refused recipients are no errors of the client
+    CHECK(t.out == "250 2.0.0 in\r\n452 4.2.2 full\r\n550 5.1.1 gone\r\n");
+    CHECK(server.errors() == 0);
+    for (const char* line : {"MAIL FROM:<s@x.org>\r\n", "RCPT TO:<a@y.org>\r\n", "DATA\r\n"}) say(line);
+    t.out.clear();
+    say("x\r\n.\r\n");
+    CHECK(t.out == "250 2.0.0 Ok: queued\r\n");                                       // those of the last mail are forgotten
 }
