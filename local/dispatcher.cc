@@ -367,14 +367,14 @@ void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targe
     std::map<std::string, std::vector<Target>> by_user;
     for (std::size_t i = 0; i < targets.size(); ++i) {
         const VirtualMailbox& mailbox = mailboxes[i];
-        if (mailbox.kind != VirtualMailbox::Kind::found) {
-            const Outcome outcome = mailbox.kind == VirtualMailbox::Kind::unknown ? Outcome::failed : Outcome::deferred;
-            finish(flight, targets[i].index, verdict(outcome, mailbox.dsn, mailbox.text), 0);
+        if (mailbox.kind == VirtualMailbox::Kind::deferred) {
+            finish(flight, targets[i].index, verdict(Outcome::deferred, mailbox.dsn, mailbox.text), 0);
             continue;
         }
         Target for_worker = targets[i];
         for_worker.kind = Kind::mailbox;
-        for_worker.run_as = mailbox.path;            // to a worker: the mailbox, instead of its user's own
+        // To a worker: the mailbox, instead of its user's own. Who is in no table may be a user of a passwd-file, with a home: master knows.
+        for_worker.run_as = mailbox.kind == VirtualMailbox::Kind::found ? mailbox.path : std::string();
         by_user[mailbox.user].push_back(std::move(for_worker));
     }
     for (auto& [user, list] : by_user) hand_over(flight, user, std::move(list), false);
@@ -525,7 +525,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
         else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
-        else if (code != ipc::Code::unavailable && is_virtual(job))
+        else if (code != ipc::Code::unavailable && is_virtual(job) && !jobs_.at(job).open.begin()->second.run_as.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown)
             unknown_user(job, user);
@@ -544,6 +544,10 @@ void Dispatcher::unknown_user(uint64_t number, const std::string& user)
     if (found == jobs_.end()) return;
     const Job job = std::move(found->second);
     jobs_.erase(found);
+    if (flights_.at(job.flight)->attempt.transport == "virtual") {
+        for (const auto& [index, target] : job.open) finish(job.flight, index, verdict(Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"')), job.handed_us);
+        return;
+    }
     if (!rules_.places || !rules_.places->unknown_asks_tables()) return relay_unknown(job, user, rules_.places ? rules_.places->of_unknown(user) : Place());
     auto place = std::make_shared<Place>();    // shared_ptr: std::function wants to be copied
     auto work = [place, user, places = rules_.places] {

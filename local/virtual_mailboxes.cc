@@ -47,12 +47,14 @@ Result<std::optional<std::string>> VirtualMailboxes::look_up(const Chain& chain,
 VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
 {
     const std::lock_guard guard(mutex_);
-    if (settings_.mailboxes.empty()) return not_now("4.3.5", "virtual_mailbox_maps is empty: it says where the mailboxes of virtual users are");
+    const std::string own = lower(cat(mail::split_extension(recipient.local, settings_.delimiters).user, '@', recipient.domain));
+    const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"')};
+    if (settings_.mailboxes.empty()) return unknown;
     const auto value = look_up(mailboxes_, recipient);
     if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
     if (!*value) {
         if (mailboxes_.restless()) return not_now("4.3.0", "virtual_mailbox_maps is being changed");
-        return {VirtualMailbox::Kind::unknown, {}, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"')};
+        return unknown;
     }
     auto path = virtual_path(settings_.base, std::string(trim(**value)));
     if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));

@@ -25,7 +25,7 @@ struct VirtualSettings {
 
 struct VirtualMailbox {
     enum class Kind : uint8_t { found, unknown, deferred } kind = Kind::deferred;
-    std::string user;             // the account whose process delivers
+    std::string user;             // the account whose process delivers; unknown: his own name, which a passwd-file may have
     std::string path;             // absolute; a Maildir when it ends in a slash, else an mbox
     std::string dsn, text;        // why not
 };

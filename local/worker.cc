@@ -280,6 +280,9 @@ void Worker::to_mailbox(const Item& item)
     }
     // Who keeps root's mailbox has no home and reads nothing by himself.
     const bool for_root = mailbox_name() != person_.user;
+    // A virtual user of a passwd-file has a home and no place in the spool.
+    const bool is_virtual = person_.user.find('@') != std::string::npos;
+    if (is_virtual && rules_.home_mailbox.empty()) return to_path(item, cat(person_.home, "/Maildir/"), false, "mailbox");
     if (rules_.home_mailbox.empty() || for_root) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
     to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
 }

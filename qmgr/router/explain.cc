@@ -81,7 +81,12 @@ Result<void> Routing::explain_recipient(const mail::Address& address, const Plac
     case AddressClass::local:
         if (all_local_exist_) return look(true, local_recipients_, "local_recipient_maps");
         return explain_local(address, users, steps);
-    case AddressClass::virtual_mailbox: return look(all_virtual_exist_, virtual_mailboxes_, "virtual_mailbox_maps");
+    case AddressClass::virtual_mailbox:
+        TRY(look(all_virtual_exist_, virtual_mailboxes_, "virtual_mailbox_maps"));
+        if (steps.empty() || steps.back().about != "recipient")
+            if (const std::string name = virtual_user(address, delimiters_); users.known(name) == Known::yes)
+                steps.push_back({"recipient", cat("there is a user ", quoted(name)), "passdb", ""});
+        return {};
     case AddressClass::relay: return look(all_relay_exist_, relay_recipients_, "relay_recipient_maps");
     default: return {};
     }

@@ -142,7 +142,8 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     }
     all_local_exist_ = recipients.empty();
     all_relay_exist_ = values.list("relay_recipient_maps").empty();
-    all_virtual_exist_ = values.list("virtual_mailbox_maps").empty();
+    // Delivered here, they have to be somewhere: in the table, or users of a passwd-file. Elsewhere the other server knows.
+    all_virtual_exist_ = values.list("virtual_mailbox_maps").empty() && cut_transport(virtual_transport_).first != "virtual";
 
     using Chain = Held<table::Chain>;
     using List = Held<table::MatchList>;
@@ -278,6 +279,20 @@ Result<bool> Routing::expand(const Question& question, const mail::Address& addr
     return true;
 }
 
+// False also when it is not known yet: then `ask` has the name.
+static Result<bool> name_exists(const std::string& name, const Users& users, std::vector<std::string>& ask)
+{
+    const Known known = users.known(name);
+    if (known == Known::temporary) return fail(cat("user ", printable(name, 60), ": the user database gives no answer"));
+    if (known == Known::ask) ask.push_back(name);
+    return known == Known::yes;
+}
+
+std::string virtual_user(const mail::Address& address, std::string_view delimiters)
+{
+    return lower(cat(mail::split_extension(address.local, delimiters).user, '@', address.domain));
+}
+
 Result<bool> Routing::local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const
 {
     if (all_local_exist_) return true;
@@ -291,12 +306,8 @@ Result<bool> Routing::local_exists(const mail::Address& address, const Users& us
     if (TRY(table::find_address(*local_recipients_.get(), address, delimiters_, true))) return true;
     if (names[0] == "root") return true;    // somebody must get what nobody wants
     if (!ask_users_) return false;
-    for (const std::string& name : names) {
-        const Known known = users.known(name);
-        if (known == Known::yes) return true;
-        if (known == Known::temporary) return fail(cat("user ", printable(name, 60), ": the user database gives no answer"));
-        if (known == Known::ask) ask.push_back(name);
-    }
+    for (const std::string& name : names)
+        if (TRY(name_exists(name, users, ask))) return true;
     return false;
 }
 
@@ -332,6 +343,7 @@ Result<bool> Routing::exists(const mail::Address& address, const Place& place, c
         if (all_virtual_exist_) return true;
         if (!virtual_mailboxes_.get()) return unexpected(virtual_mailboxes_.get().error());
         if (TRY(table::find_address(*virtual_mailboxes_.get(), address, delimiters_, place.ours))) return true;
+        if (cut_transport(virtual_transport_).first == "virtual" && TRY(name_exists(virtual_user(address, delimiters_), users, ask))) return true;
         refuse(route, "5.1.1", "User unknown in virtual mailbox table");
         return false;
     case AddressClass::relay:

@@ -45,6 +45,9 @@ struct Step {
 
 using table::Held;
 
+// The name that a user of a virtual domain has in a passwd-file: user@domain in lower case, without an extension.
+std::string virtual_user(const mail::Address& address, std::string_view delimiters);
+
 class Routing {
 public:
     Routing(const conf::Values& values, std::vector<net::Address> own_addresses);

@@ -547,14 +547,19 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
     of_virtual.mailboxes = {"inline:{alice@v.example=a/, bob@v.example=b/, eve@v.example=../e}"};
     of_virtual.uids = {"static:5000"};
     of_virtual.base = "/srv/mail";
+    of_virtual.delimiters = "+";
     s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<KeeperAccount>> { return std::optional(KeeperAccount{"vmail", 5000}); });
     s.aliases_are("alice: nobody-else\n");
     s.start();
     SECTION("one process for all of them")
     {
         s.attempt(1, {to(0, "alice@v.example"), to(1, "bob@v.example"), to(2, "carol@v.example"), to(3, "eve@v.example")}, "Subject: x\r\n", "virtual");
-        const Fd worker = s.serve();
-        CHECK(s.asked[0].user == "vmail");
+        // carol is in no table: master is asked for a user of that name, whom a passwd-file may have
+        s.until([&] { return s.asked.size() == 2; });
+        CHECK(s.asked[0].user == "carol@v.example");
+        s.asked[0].done(Code::unknown, "no such user", Fd());
+        CHECK(s.asked[1].user == "vmail");
+        const Fd worker = s.serve(1);
         const auto job = s.job(worker);
         REQUIRE(job.targets.size() == 2);
         CHECK(job.targets[0].kind == Kind::mailbox);
@@ -568,9 +573,22 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         CHECK(v[0].relay == "virtual");
         CHECK(v[1].outcome == Outcome::deferred);
         CHECK(v[2].dsn == "5.1.1");
+        CHECK(v[2].outcome == Outcome::failed);
         CHECK(v[3].dsn == "4.3.5");
-        CHECK(s.asked.size() == 1);
+        CHECK(s.asked.size() == 2);
         CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("a user of a passwd-file has a process of his own name, and his own mailbox")
+    {
+        s.attempt(1, {to(0, "Dave+x@V.example")}, "Subject: x\r\n", "virtual");
+        const Fd worker = s.serve();
+        CHECK(s.asked[0].user == "dave@v.example");
+        const auto job = s.job(worker);
+        CHECK(job.targets.at(0).kind == Kind::mailbox);
+        CHECK(job.targets[0].run_as.empty());
+        CHECK(job.targets[0].address == "Dave+x@V.example");
+        s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+        CHECK(s.verdicts(1)[0].relay == "virtual");
     }
     SECTION("an account that gets no process is the administrator's mistake, not the sender's")
     {

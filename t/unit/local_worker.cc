@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -124,13 +125,13 @@ WorkerRules worker_rules(const TempHome& home)
 // A worker on a thread of its own; the test plays the dispatcher.
 class RunningWorker {
 public:
-    RunningWorker(WorkerRules rules, const TempHome& home)
+    RunningWorker(WorkerRules rules, const TempHome& home, const char* name = "alice")
     {
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
         ours_ = std::move(pair->first);
-        thread_ = std::thread([r = std::move(rules), path = home.path, fd = pair->second.release()]() mutable {
-            Worker(std::move(r), Person{"alice", path, "/bin/sh"}, ::getuid(), ::getgid()).serve(Fd(fd));
+        thread_ = std::thread([r = std::move(rules), path = home.path, user = std::string(name), fd = pair->second.release()]() mutable {
+            Worker(std::move(r), Person{user, path, "/bin/sh"}, ::getuid(), ::getgid()).serve(Fd(fd));
         });
     }
     ~RunningWorker()
@@ -261,6 +262,22 @@ TEST_CASE("commands get the mail, say their word, and may not overstay", "[local
     // a child that keeps the output open is not waited for
     CHECK(run("sleep 30 & echo done") == "exited 0: done\n");
     CHECK(run("readlink /proc/self/fd/9 || echo closed") == "exited 0: closed\n");
+}
+
+TEST_CASE("a command that cannot be started, for want of descriptors or processes, makes the mail wait", "[local][command]")
+{
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    const rlimit none{0, before.rlim_max};
+    store::Content content;
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    const Ending e = run_command("cat", {}, {std::chrono::seconds(5), "/", ""}, content);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(e.how == Ending::How::not_started);
+    const auto v = judge(e, "cat");
+    CHECK(v.outcome == Outcome::deferred);
+    CHECK(v.dsn == "4.3.0");
+    CHECK(v.text.find("Too many open files") != std::string::npos);
 }
 
 TEST_CASE("local_command_shell gets every command, or it is not run at all", "[local][command]")
@@ -564,6 +581,16 @@ TEST_CASE("a .forward hands an extension on that has no .forward of its own", "[
     CHECK(goes_to("alice@example.org") == "bob@example.net");
     CHECK(goes_to("alice+x@example.org") == "bob+x@example.net");
     CHECK(goes_to("alice+own@example.org") == "carol@example.net");
+}
+
+TEST_CASE("a virtual user of a passwd-file has a Maildir in his home, for he has no place in the spool", "[local][worker][virtual]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.home_mailbox = GENERATE("", "Mail/");
+    RunningWorker worker(rules, home, "dave@v.example");
+    CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::mailbox, "dave@v.example")).text == "delivered to maildir");
+    CHECK(home.names(rules.home_mailbox.empty() ? "Maildir/new" : "Mail/new").size() == 1);
 }
 
 TEST_CASE("without lockd, mail for the spool waits", "[local][worker]")

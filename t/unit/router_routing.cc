@@ -19,7 +19,7 @@ using Kind = ipc::Route::Kind;
 namespace {
 
 struct World final : Users {
-    std::set<std::string> users = {"alice", "bob", "root", "own+er"};
+    std::set<std::string> users = {"alice", "bob", "root", "own+er", "dave@v.example"};
     bool down = false;
     mutable std::vector<std::string> asked;
     Known known(const std::string& name) const override
@@ -165,7 +165,12 @@ TEST_CASE("virtual mailbox domains: who exists, catch-all, transport", "[router]
              {"", "sales@v.example", "vmailbox expand sales@v.example >alice@v.example"},
              {"", "alice@both.example", "local deliver alice@both.example local:"},
              {"", "postmaster@v.example", "vmailbox expand postmaster@v.example >postmaster@example.org"},
-             {"virtual_mailbox_maps =\n", "bob@v.example", "vmailbox deliver bob@v.example virtual:"},
+             // users of a passwd-file need no table
+             {"virtual_mailbox_maps =\n", "bob@v.example", "vmailbox reject bob@v.example 5.1.1 User unknown in virtual mailbox table"},
+             {"virtual_mailbox_maps =\n", "Dave+x@V.example", "vmailbox deliver Dave+x@v.example virtual:"},
+             {"", "dave@v.example", "vmailbox deliver dave@v.example virtual:"},
+             {"virtual_transport = lmtp:unix:/run/x\n", "dave@v.example", "vmailbox reject dave@v.example 5.1.1 User unknown in virtual mailbox table"},
+             {"virtual_mailbox_maps =\nvirtual_transport = lmtp:unix:/run/x\n", "bob@v.example", "vmailbox deliver bob@v.example lmtp:unix:/run/x"},
              {"relayhost = smart.example\nsender_dependent_default_transport_maps = static:smtp:x\n", "alice@v.example", "vmailbox deliver alice@v.example virtual:"},
              {"virtual_transport = lmtp:unix:/run/dovecot/lmtp\n", "alice@v.example", "vmailbox deliver alice@v.example lmtp:unix:/run/dovecot/lmtp"},
              {"virtual_transport = lmtp:inet:store.example:24\n", "alice@v.example", "vmailbox deliver alice@v.example lmtp:inet:store.example:24"},
