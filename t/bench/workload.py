@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import smtplib
 import socket
 import subprocess
 import sys
@@ -214,6 +215,55 @@ def local_one(server, mails=300):
     return {"latency_ms": 1e3 * times[mails // 2], "ack_ms": 1e3 * acks[mails // 2], "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
 
 
+def local_list(server, recipients=1000):
+    """One mail to many users of this host, by SMTP: until the last one has it."""
+    users(recipients)
+    server.start("")
+    step_aside()
+    load(1, 5, 1, n=1)
+    wait_delivered(5)
+    c0, begin = cpu(), time.monotonic()
+    with smtplib.SMTP("127.0.0.1") as client:
+        client.sendmail("bench@example.net", [f"user{i}@example.org" for i in range(recipients)], "Subject: list\r\n\r\n" + "A line of a newsletter.\r\n" * 300)
+    wait_delivered(5 + recipients)
+    seconds = time.monotonic() - begin
+    return {"deliveries_per_second": recipients / seconds, "cpu_ms_per_delivery": 1e3 * (cpu() - c0) / recipients}
+
+
+def in_mbox(path, known={}):
+    """From_ lines so far; only what is new is read."""
+    offset, count = known.get(path, (0, 0))
+    if os.path.exists(path):
+        with open(path, "rb") as f:
+            f.seek(offset)
+            new = f.read()
+        end = new.rfind(b"\n") + 1
+        known[path] = offset + end, count + len(re.findall(rb"^From ", new[:end], re.M))
+    return known.get(path, (0, 0))[1]
+
+
+def local_burst(server, mbox, mails=10000):
+    """Many mails for one user at once."""
+    users(1)
+    server.start("home_mailbox = mbox\n" if mbox else "")
+    step_aside()
+    count = (lambda: in_mbox("/home/user0/mbox")) if mbox else delivered
+
+    def wait(wanted):
+        end = time.monotonic() + 300
+        while count() < wanted:
+            if time.monotonic() > end:
+                raise SystemExit(f"only {count()} of {wanted} mails arrived")
+            time.sleep(0.05)
+    load(4, 20, 5, n=1)
+    wait(20)
+    c0, begin = cpu(), time.monotonic()
+    load(20, mails, 20, size=4096, n=1)
+    wait(20 + mails)
+    seconds = time.monotonic() - begin
+    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
+
+
 def command_line(server, mails=300):
     users(4)
     server.start("")
@@ -325,7 +375,8 @@ def deferred(server, mails=100000):
 
 
 BENCHES = {"deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
-           "command_line": command_line, "relay": relay, "idle": idle}
+           "local_list": local_list, "local_users": lambda s: local_parallel(s, 20, 10000, 10), "local_maildir": lambda s: local_burst(s, False),
+           "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle}
 
 if __name__ == "__main__":
     server = {"veredus": Veredus, "postfix": Postfix}[sys.argv[1]]()
