@@ -215,6 +215,7 @@ bool Scheduler::send(Destination& d)
     attempt.layout = mail->layout;
     attempt.body = mail->envelope.body;
     attempt.smtputf8 = mail->envelope.smtputf8;
+    attempt.tls = mail->envelope.tls;
     if (group.sender == mail->sender) {     // RFC 3461 §5.2.7.1 (b): nothing of it goes on to the members of a list
         attempt.ret = mail->envelope.ret;
         attempt.envid = mail->envelope.envid;

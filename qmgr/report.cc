@@ -10,6 +10,7 @@ bool returns_whole(const Notice& notice, const Mail& about, const Limits& limits
 {
     // RFC 3461 §6.2: what tells of no failure returns the header only.
     if (notice.kind != Notice::Kind::failure) return false;
+    if (about.envelope.tls == mail::TlsNeed::required) return false; // RFC 8689 §5: whatever RET says
     if (notice.original_sender && about.envelope.ret == mail::Ret::headers) return false;
     return about.layout.content_size() <= limits.bounce_size;
 }
@@ -61,6 +62,7 @@ Result<ComposedNotice> compose(const Notice& notice, const Mail& about, const Li
     out.envelope.arrival_us = wall_us;
     out.envelope.body = text.eight_bit ? mail::Body::eight_bit : mail::Body::seven_bit;
     out.envelope.smtputf8 = about.envelope.smtputf8;
+    if (about.envelope.tls == mail::TlsNeed::required) out.envelope.tls = mail::TlsNeed::required; // RFC 8689 §5
     return out;
 }
 

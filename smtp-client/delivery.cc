@@ -129,6 +129,8 @@ void Delivery::settle_content(smtp::Transaction& transaction)
     plan.unmarked = attempt_.layout.eight_bit;
     if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
     if (plan.checks) plan.mail = checked_mail();
+    const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session_->encrypted() && !settings_->lmtp;
+    transaction.require_tls = requires_tls() || may_say;
     transaction.size = content_->size();
     if (bdat && !plan.any()) transaction.chunk_size = content_->chunk_size();
     transaction.utf8_header = !content_->header_is_ascii();
@@ -149,7 +151,10 @@ void Delivery::next_hop()
 // What a connection to this hop must be; false: that cannot be told, and the mail waits.
 bool Delivery::settle_terms(const NextHop& hop)
 {
-    auto policy = tls_policy(settings_->tls, hop);
+    // A login may stand behind the level: then a sender does not lower it.
+    const bool lowers = attempt_.tls == mail::TlsNeed::waived && !settings_->sasl.enabled && !settings_->lmtp;
+    const auto need = requires_tls() ? mail::TlsNeed::required : lowers ? mail::TlsNeed::waived : mail::TlsNeed::unset;
+    auto policy = tls_policy(settings_->tls, hop, need);
     if (policy && mandatory(policy->level) && !world_.tls) policy = fail(cat("TLS policy for ", hop.text, ": TLS is not to be had here"));
     if (!policy) {
         log::warning(policy.error().text);
@@ -163,6 +168,12 @@ bool Delivery::settle_terms(const NextHop& hop)
     terms_ = cat(settings_->lmtp ? "lmtp " : "", policy_.text);
     if (settings_->sasl.enabled) append(terms_, '\n', hop.text, '\n', settings_->sasl.by_sender ? attempt_.sender : std::string());
     return true;
+}
+
+// RFC 8689 §4.2.1: a report, with its null sender, goes out in any case. LMTP is the end of the way.
+bool Delivery::requires_tls() const
+{
+    return attempt_.tls == mail::TlsNeed::required && !attempt_.sender.empty() && !settings_->lmtp;
 }
 
 Result<Terms> Delivery::terms_for(const Endpoint& endpoint, bool in_clear) const
@@ -345,7 +356,9 @@ void Delivery::take_result(std::size_t index, const smtp::RecipientResult& resul
         text = cat("host ", endpoint.name(), ": ", printable(reply.text),
                    result.command.empty() ? std::string() : cat(" (in reply to ", result.command, " command)"));
     const std::string mta = result.ours ? std::string() : endpoint.host;
-    if (reply.permanent())
+    // RFC 8689 §4.2.1: another host may have it.
+    const bool elsewhere = requires_tls() && result.ours && reply.enhanced == "5.7.30" && !last_chance();
+    if (reply.permanent() && !elsewhere)
         return decide(index, ipc::Outcome::failed, dsn_of(reply), std::move(text), endpoint.relay(), mta, false);
     if (last_chance())
         return decide(index, ipc::Outcome::deferred, dsn_of(reply), std::move(text), endpoint.relay(), mta,
@@ -355,6 +368,7 @@ void Delivery::take_result(std::size_t index, const smtp::RecipientResult& resul
     r.dsn = dsn_of(reply);
     r.relay = endpoint.relay();
     r.remote_mta = mta;
+    r.permanent = reply.permanent();
 }
 
 void Delivery::on_broken(const Broken& broken)
@@ -379,6 +393,10 @@ void Delivery::on_broken(const Broken& broken)
         reuse_ = Reuse::none;
         return find();
     }
+    if (lacks_tls(broken, endpoint)) {
+        group_.clear();
+        return next_endpoint();
+    }
     if (broken.when == When::connecting) log::info(broken.failure.text);
     failure_ = broken.failure;
     failure_relay_ = broken.when == When::connecting ? "none" : endpoint.relay();
@@ -392,12 +410,29 @@ void Delivery::on_broken(const Broken& broken)
     next_endpoint();
 }
 
+// RFC 8689 §4.2.1: a server without TLS, or that does not prove its name, does not get the mail; when all are like that, the sender hears of
+// it at once. A handshake that fails may be our own trouble: that waits.
+bool Delivery::lacks_tls(const Broken& broken, const Endpoint& endpoint)
+{
+    if (!requires_tls() || broken.when != Broken::When::early || (broken.failure.dsn != "4.7.4" && broken.failure.dsn != "4.7.5")) return false;
+    log::info(attempt_.queue_id, ": ", broken.failure.text);
+    for (Rcpt& r : rcpts_) {
+        if (r.decided) continue;
+        r.reason = cat("REQUIRETLS: ", broken.failure.text);
+        r.dsn = "5.7.10";
+        r.relay = endpoint.relay();
+        r.remote_mta.clear();
+        r.permanent = true;
+    }
+    return true;
+}
+
 void Delivery::give_up()
 {
     for (std::size_t i = 0; i < rcpts_.size(); ++i) {
         Rcpt& r = rcpts_[i];
         if (!r.decided && !r.reason.empty())
-            decide(i, ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
+            decide(i, r.permanent && failure_.text.empty() ? ipc::Outcome::failed : ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
     }
     fail_all(failure_.permanent ? ipc::Outcome::failed : ipc::Outcome::deferred, failure_, true, failure_relay_,
              failure_mta_);

@@ -45,7 +45,8 @@ private:
         mail::Recipient recipient;
         mail::Address sender;
         bool decided = false, tried = false;        // tried: in this session
-        std::string reason, dsn, relay, remote_mta; // of a temporary refusal that may yet be bettered elsewhere
+        std::string reason, dsn, relay, remote_mta; // of a refusal that may yet be bettered elsewhere
+        bool permanent = false;                     // it is, unless it was
     };
     void on_ready() override;
     void on_finished() override;
@@ -60,6 +61,8 @@ private:
     void heard(Found found);
     void next_endpoint();
     bool settle_terms(const NextHop& hop);
+    bool requires_tls() const;
+    bool lacks_tls(const Broken& broken, const Endpoint& endpoint);
     Result<Terms> terms_for(const Endpoint& endpoint, bool in_clear) const;
     void reuse(std::unique_ptr<Session> session, Reuse how);
     void connect(const Endpoint& endpoint, bool in_clear = false);

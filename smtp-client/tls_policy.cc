@@ -93,7 +93,7 @@ Result<Line> read_line(std::string_view value, TlsLevel& level)
 
 } // namespace
 
-Result<TlsPolicy> tls_policy(const TlsRules& rules, const NextHop& hop)
+Result<TlsPolicy> tls_policy(const TlsRules& rules, const NextHop& hop, mail::TlsNeed need)
 {
     TlsPolicy policy;
     policy.level = rules.level;
@@ -105,6 +105,11 @@ Result<TlsPolicy> tls_policy(const TlsRules& rules, const NextHop& hop)
         if (!read) return fail(cat("TLS policy for ", hop.text, ": ", read.error().text));
         line = std::move(*read);
     }
+    if (need == mail::TlsNeed::required && policy.level != TlsLevel::fingerprint && policy.level != TlsLevel::secure) {
+        policy.level = TlsLevel::secure;
+        line.match.clear(); // names of another level
+    }
+    if (need == mail::TlsNeed::waived && mandatory(policy.level)) policy.level = TlsLevel::may;
     if (policy.wrapper && policy.level < TlsLevel::encrypt) policy.level = TlsLevel::encrypt;
     const bool must = mandatory(policy.level);
     policy.versions = must ? rules.versions : rules.may_versions;

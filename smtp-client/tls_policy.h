@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/mail/envelope.h"
 #include "lib/tls/tls.h"
 #include "smtp-client/lookup.h"
 #include "smtp-client/nexthop.h"
@@ -41,6 +42,8 @@ struct TlsPolicy {
 };
 
 // Errors say what is wrong with which line; the mail then waits, for the line may have asked for more than is given without it.
-Result<TlsPolicy> tls_policy(const TlsRules& rules, const NextHop& hop);
+// `need`: what the mail's sender wants (RFC 8689). Required: the server must prove a name of the next hop, as at level secure, for neither
+// DNSSEC nor MTA-STS vouches for MX names here. Waived: delivery comes before TLS, whatever the level.
+Result<TlsPolicy> tls_policy(const TlsRules& rules, const NextHop& hop, mail::TlsNeed need = mail::TlsNeed::unset);
 
 } // namespace veredus::smtp_client

@@ -60,7 +60,7 @@ std::string Attempt::encode() const
     Writer w;
     w.u64(attempt).str(queue_id).str(sender).str(transport).str(nexthop).str(delivered_to);
     put_layout(w, layout);
-    w.u8(static_cast<uint8_t>(body)).u8(smtputf8).u8(static_cast<uint8_t>(ret)).str(envid).i64(arrival_us).i64(active_us);
+    w.u8(static_cast<uint8_t>(body)).u8(smtputf8).u8(static_cast<uint8_t>(tls)).u8(static_cast<uint8_t>(ret)).str(envid).i64(arrival_us).i64(active_us);
     w.str(client_name).str(client_address).str(helo).str(protocol).str(auth_user);
     w.u32(static_cast<uint32_t>(targets.size()));
     for (const auto& t : targets) put_target(w, t);
@@ -80,6 +80,7 @@ Result<Attempt> Attempt::decode(std::string_view bytes)
     a.layout = get_layout(r);
     bool good = get_enum(r, a.body, mail::Body::seven_bit, mail::Body::binary);
     a.smtputf8 = r.u8();
+    good = good && get_enum(r, a.tls, mail::TlsNeed::unset, mail::TlsNeed::waived);
     good = good && get_enum(r, a.ret, mail::Ret::unset, mail::Ret::headers);
     a.envid = r.str(512);
     a.arrival_us = r.i64();

@@ -42,6 +42,7 @@ struct Attempt {
     queue::Layout layout;               // validated by qmgr; still bounded by the file's size
     mail::Body body = mail::Body::seven_bit;
     bool smtputf8 = false;
+    mail::TlsNeed tls = mail::TlsNeed::unset;   // RFC 8689
     mail::Ret ret = mail::Ret::unset;
     std::string envid;
     int64_t arrival_us = 0;             // wall clock

@@ -135,6 +135,7 @@ void Client::read_extensions(const Reply& reply)
             {"PIPELINING", &Extensions::pipelining}, {"SIZE", &Extensions::size},         {"8BITMIME", &Extensions::eight_bit},
             {"STARTTLS", &Extensions::starttls},     {"SMTPUTF8", &Extensions::smtputf8}, {"ENHANCEDSTATUSCODES", &Extensions::enhanced_codes},
             {"DSN", &Extensions::dsn},               {"CHUNKING", &Extensions::chunking}, {"BINARYMIME", &Extensions::binarymime},
+            {"REQUIRETLS", &Extensions::requiretls},
         };
         for (const Row& row : rows)
             if (iequals(line.verb, row.word)) extensions_.*row.flag = true;
@@ -209,6 +210,8 @@ Client::Wants Client::begin(Transaction transaction, std::string& out)
         return refuse_all(Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")}, "", true);
     if (transaction_needs_utf8(t) && !extensions_.smtputf8)  // RFC 6531 §3.2
         return refuse_all(Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"}, "", true);
+    if (t.require_tls && !(tls_ && extensions_.requiretls))  // RFC 8689 §4.2.1
+        return refuse_all(Reply{550, "5.7.30", "REQUIRETLS support required, but was not offered by the server"}, "", true);
     pipelined_ = options_.pipelining && extensions_.pipelining;
     chunked_ = extensions_.chunking && t.chunk_size > 0;
     state_ = State::transaction;
@@ -236,6 +239,7 @@ void Client::send_mail(std::string& out)
     if (t.body == mail::Body::binary && chunked_ && extensions_.binarymime) append(out, " BODY=BINARYMIME");
     else if (extensions_.eight_bit && t.body != mail::Body::seven_bit) append(out, " BODY=8BITMIME");
     if (extensions_.smtputf8 && (t.smtputf8 || transaction_needs_utf8(t))) append(out, " SMTPUTF8");
+    if (t.require_tls) append(out, " REQUIRETLS");
     if (extensions_.dsn && t.ret != mail::Ret::unset) append(out, " RET=", t.ret == mail::Ret::full ? "FULL" : "HDRS");
     if (extensions_.dsn && !t.envid.empty()) append(out, " ENVID=", xtext_encode(t.envid));
     append(out, "\r\n");

@@ -33,7 +33,7 @@ struct Sasl {
 
 struct Extensions {                      // what the peer's EHLO announced
     bool esmtp = false, pipelining = false, size = false, eight_bit = false, enhanced_codes = false, starttls = false,
-         smtputf8 = false, dsn = false, chunking = false, binarymime = false;
+         smtputf8 = false, dsn = false, chunking = false, binarymime = false, requiretls = false;
     uint64_t max_size = 0;               // of SIZE; 0: none given
     std::string auth;                    // "PLAIN LOGIN"
 };
@@ -48,6 +48,7 @@ struct Transaction {
     std::string envid;
     uint64_t size = 0;                   // of the content in CRLF form
     bool utf8_header = true;             // what smtputf8 is for: non-ASCII in the header. Addresses count by themselves
+    bool require_tls = false;            // RFC 8689: to be said, or the mail is not sent
     uint64_t chunk_size = 0;             // exact octets of the content as BDAT sends it; 0: use DATA
 };
 

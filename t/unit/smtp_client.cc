@@ -473,6 +473,24 @@ TEST_CASE("SMTPUTF8 is needed for what is not ASCII, not because somebody asked 
     }
 }
 
+TEST_CASE("REQUIRETLS is said under TLS to who has it, and nothing goes to anybody else", "[smtp][rfc8689-4.2.1]")
+{
+    Transaction t = transaction(1);
+    t.require_tls = true;
+    const std::string with = "250-mx\r\n250 REQUIRETLS\r\n";
+    Run clear(t);
+    clear.feed("220 hi\r\n" + with);
+    CHECK(clear.results() == "550!/");
+    CHECK(clear.client.results()[0].reply.enhanced == "5.7.30");
+    CHECK(clear.sent.find("MAIL") == std::string::npos);
+    Run good(t);
+    good.feed("220 hi\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n").feed(with);
+    CHECK(good.sent.ends_with("MAIL FROM:<s@x.org> REQUIRETLS\r\n"));
+    Run without(t);
+    without.feed("220 hi\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n").feed("250 mx\r\n");
+    CHECK(without.results() == "550!/");
+}
+
 TEST_CASE("STARTTLS is said to who hides it when TLS is required", "[smtp][rfc3207-4]")
 {
     auto o = options();

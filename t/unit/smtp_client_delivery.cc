@@ -60,6 +60,7 @@ struct Mail {
                 sender = "a@sender.example", nexthop, transport = "smtp";
     std::vector<std::string> to{"b@dest.example"};
     bool leading_dot = false, eight_bit = false;
+    mail::TlsNeed tls = mail::TlsNeed::unset;
     std::vector<std::string> senders; // per recipient, instead of "-"
     std::string delivered_to;
 };
@@ -116,6 +117,7 @@ public:
         attempt.transport = mail.transport;
         attempt.nexthop = mail.nexthop;
         attempt.delivered_to = mail.delivered_to;
+        attempt.tls = mail.tls;
         attempt.arrival_us = attempt.active_us = system_clock().wall_us();
         for (std::size_t i = 0; i < mail.to.size(); ++i) {
             ipc::Target target;
@@ -1145,6 +1147,62 @@ TEST_CASE("verify, secure and fingerprint send only to who proves what was asked
         }
         if (c.good) CHECK(b.has_logged("Verified TLS connection established to 127.0.0.1[127.0.0.1]:"));
     }
+}
+
+TEST_CASE("a mail that requires TLS goes to a server that proves its name and promises the same, or back", "[smtp-client][rfc8689-4.2.1]")
+{
+    enum class Server { good, without, clear, stranger, second_good };
+    for (const Server kind : {Server::good, Server::without, Server::clear, Server::stranger, Server::second_good})
+        for (const bool report : {false, true}) {
+            Bench b;
+            const Trust trust(kind != Server::stranger);
+            b.world.tls = trust.client;
+            b.settings.tls.secure_match = {"relay.example"};
+            const auto speaks = [](bool offers_tls, bool has) {
+                auto hellos = std::make_shared<int>(0); // shared: the script is copied
+                return [=](const std::string& line) -> std::string {
+                    if (!line.starts_with("EHLO")) return Peer::usual(line);
+                    const bool first = (*hellos)++ % 2 == 0;
+                    return cat("250-peer.example\r\n", first && offers_tls ? "250-STARTTLS\r\n" : "", !first && has ? "250-REQUIRETLS\r\n" : "", "250 8BITMIME\r\n");
+                };
+            };
+            Peer first(*b.loop, local("127.0.0.1"), speaks(kind != Server::clear, kind == Server::good || kind == Server::stranger), trust.server.get());
+            Peer second(*b.loop, local("127.0.0.2", first.address().port()), speaks(true, true), trust.server.get());
+            b.settings.port = first.address().port();
+            b.zone.mx("dest.example", 10, "one.example");
+            b.zone.a("one.example", "127.0.0.1");
+            if (kind == Server::second_good) b.zone.mx("dest.example", 20, "two.example");
+            if (kind == Server::second_good) b.zone.a("two.example", "127.0.0.2");
+            Mail mail;
+            mail.nexthop = "dest.example";
+            mail.tls = mail::TlsNeed::required;
+            if (report) mail.sender.clear();
+            const auto v = b.deliver_one(mail);
+            const bool good = kind == Server::good || kind == Server::second_good || report;
+            INFO(static_cast<int>(kind) << ' ' << report << ' ' << v.text);
+            CHECK(v.outcome == (good ? sent : failed));
+            if (!good) CHECK(v.dsn == (kind == Server::without ? "5.7.30" : "5.7.10"));
+            CHECK(first.contents.size() + second.contents.size() == (good ? 1 : 0));
+            const Peer& taker = second.contents.empty() ? first : second;
+            const bool said = std::any_of(taker.lines.begin(), taker.lines.end(), [](const auto& l) { return l.starts_with("MAIL FROM:") && l.ends_with(" REQUIRETLS"); });
+            CHECK(said == (good && (kind == Server::good || (kind == Server::stranger && report) || (kind == Server::second_good && !report))));
+        }
+}
+
+TEST_CASE("a mail whose sender waives TLS goes out in clear where the level would not let it", "[smtp-client][rfc8689-4.2.2]")
+{
+    Bench b;
+    const Trust trust;
+    b.world.tls = trust.client;
+    b.settings.tls.level = TlsLevel::secure;
+    Peer peer(*b.loop, local("127.0.0.1"));
+    Mail mail = b.to(peer);
+    CHECK(b.deliver_one(mail).dsn == "4.7.4");
+    mail.tls = mail::TlsNeed::waived;
+    CHECK(b.deliver_one(mail).outcome == sent);
+    b.settings.sasl.enabled = true;
+    b.pool.clear();
+    CHECK(b.deliver_one(mail).dsn == "4.7.4");
 }
 
 TEST_CASE("a fingerprint from the log is one that fits", "[smtp-client]")
