@@ -25,7 +25,10 @@ OpenFolder::OpenFolder(std::string name, std::unique_ptr<store::Folder> folder)
 void OpenFolder::settle()
 {
     const store::UidTable& now = table();
-    if (now.uidvalidity() != uidvalidity_) lost_ = true;
+    if (now.uidvalidity() != uidvalidity_) {
+        lost_ = true;
+        keys_.reset();
+    }
     if (now.highest_modseq() == noted_modseq_) return;
     noted_modseq_ = now.highest_modseq();
     std::vector<uint32_t> gone;
@@ -49,8 +52,22 @@ void OpenFolder::settle()
     for (View* view : views_) view->vanished(gone);
 }
 
+std::shared_ptr<MessageKeys> OpenFolder::keys()
+{
+    constexpr std::size_t most = 64u << 20;
+    if (!keys_ || keys_->memory() > most) keys_ = std::make_shared<MessageKeys>();
+    return keys_;
+}
+
+void OpenFolder::forget_keys()
+{
+    constexpr std::size_t small = 256u << 10; // some 1,500 messages
+    if (keys_ && keys_->memory() > small) keys_.reset();
+}
+
 void OpenFolder::renamed(std::string name, std::unique_ptr<store::Folder> folder)
 {
+    keys_.reset();
     name_ = std::move(name);
     for (View* view : views_) view->rebind(folder->table());
     folder_ = std::move(folder);
@@ -161,6 +178,7 @@ void Account::tidy(bool close)
 {
     for (auto i = folders_.begin(); i != folders_.end();) {
         OpenFolder& folder = *i->second;
+        folder.forget_keys();
         if (folder.wants_apply() && !folder.lost())
             if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done)
                 log::warning("mailbox ", folder.name(), ": ", done.error().text);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/imap/message_keys.h"
 #include "lib/imap/view.h"
 #include "lib/store/mailbox.h"
 
@@ -38,6 +39,10 @@ public:
     unsigned incarnation() const { return incarnation_; } // another one: other watch points
     store::Folder& raw() { return *folder_; }             // as a target of copy() and move(): call settle() afterwards
     void settle();
+    // What SORT and THREAD took out of its messages; shared with the commands that run. It goes when nobody has asked
+    // for a while, unless it is small.
+    std::shared_ptr<MessageKeys> keys();
+    void forget_keys();
 
     void enter(View& view) { views_.push_back(&view); }
     void leave(View& view) { std::erase(views_, &view); }
@@ -56,6 +61,7 @@ private:
     std::unique_ptr<store::Folder> folder_;
     std::vector<View*> views_;    // borrowed: enter() and leave()
     std::vector<uint32_t> known_; // UIDs of the table when it was looked at last
+    std::shared_ptr<MessageKeys> keys_;
     uint64_t noted_modseq_ = 0;
     uint32_t uidvalidity_ = 0, recent_above_ = 0;
     unsigned incarnation_ = 0;

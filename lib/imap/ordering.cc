@@ -14,7 +14,7 @@ namespace {
 class SortTask final : public MatchTask {
 public:
     SortTask(Session& session, std::string tag, const Sort& sort)
-        : MatchTask(session, std::move(tag), "SORT", sort.uid, sort.key), sorter_(sort.by)
+        : MatchTask(session, std::move(tag), "SORT", sort.uid, sort.key), sorter_(sort.by, session.selected().folder->keys())
     {}
 
 private:
@@ -41,7 +41,7 @@ private:
 class ThreadTask final : public MatchTask {
 public:
     ThreadTask(Session& session, std::string tag, const Thread& thread)
-        : MatchTask(session, std::move(tag), "THREAD", thread.uid, thread.key), threader_(thread.algorithm)
+        : MatchTask(session, std::move(tag), "THREAD", thread.uid, thread.key), threader_(thread.algorithm, session.selected().folder->keys())
     {}
 
 private:

@@ -2,25 +2,14 @@
 #include "lib/imap/sort.h"
 
 #include <algorithm>
-#include <string>
 #include <string_view>
-
-#include "lib/imap/base_subject.h"
-#include "lib/imap/sent_date.h"
+#include <utility>
 
 namespace veredus::imap {
 
 namespace {
 
 using By = SortCriterion::By;
-
-// A string's first bytes as a number that sorts like them.
-uint64_t first_bytes(std::string_view s)
-{
-    uint64_t out = 0;
-    for (std::size_t i = 0; i < 8; ++i) out = out << 8 | (i < s.size() ? static_cast<unsigned char>(s[i]) : 0u);
-    return out;
-}
 
 uint64_t ordered(int64_t n)
 {
@@ -41,51 +30,32 @@ std::string_view field_of(By by)
 } // namespace
 
 struct Sorter::Private {
-    // One criterion of one message: most are decided by `first`.
-    struct Key {
-        uint64_t first = 0; // the other way round for REVERSE
-        uint64_t at = 0;    // of the rest, in texts
-        uint32_t size = 0;
-    };
+    using Text = MessageKeys::Text;
     struct Message {
         uint32_t number, uid;
     };
 
     Result<void> add_key(const SortCriterion& criterion, Candidate& candidate)
     {
-        Key key;
-        const std::string_view field = field_of(criterion.by);
-        if (!field.empty()) {
-            bodies.clear();
-            TRY(candidate.header(field, bodies));
-            key.at = texts.size();
-            if (!bodies.empty() && criterion.by == By::subject)
-                put_subject_key(bodies[0], texts);
-            else if (!bodies.empty())
-                put_mailbox_key(bodies[0], texts);
-            key.first = first_bytes(std::string_view(texts).substr(key.at));
-            const std::size_t size = texts.size() - key.at;
-            key.size = static_cast<uint32_t>(size);
-            if (size <= 8) texts.resize(key.at);
-        } else if (criterion.by == By::size) {
-            key.first = TRY(candidate.size());
-        } else if (criterion.by == By::arrival) {
-            key.first = ordered(TRY(candidate.received()));
-        } else {
-            key.first = ordered(TRY(sent_time(candidate, bodies)));
+        Text key; // most are decided by its first bytes, which are the other way round for REVERSE
+        switch (criterion.by) {
+        case By::arrival: key.first = ordered(TRY(candidate.received())); break;
+        case By::size: key.first = TRY(candidate.size()); break;
+        case By::date: key.first = ordered(TRY(known->row(candidate, MessageKeys::sent))->sent_time); break;
+        case By::subject: key = TRY(known->row(candidate, MessageKeys::subject))->texts[0]; break;
+        case By::from: key = TRY(known->row(candidate, MessageKeys::from))->texts[1]; break;
+        case By::to: key = TRY(known->row(candidate, MessageKeys::to))->texts[2]; break;
+        case By::cc: key = TRY(known->row(candidate, MessageKeys::cc))->texts[3]; break;
         }
         if (criterion.reverse) key.first = ~key.first;
         keys.push_back(key);
         return {};
     }
 
-    // The rest of two texts that begin alike.
-    int compare_rests(const Key& a, const Key& b) const
+    // Two texts whose first bytes are alike.
+    int compare_rests(const Text& a, const Text& b) const
     {
-        const auto rest = [&](const Key& key) {
-            return key.size > 8 ? std::string_view(texts).substr(key.at + 8, key.size - 8) : std::string_view();
-        };
-        const int order = rest(a).compare(rest(b));
+        const int order = known->rest(a).compare(known->rest(b));
         // A NUL byte within the first eight looks like their end.
         return order != 0 ? order : a.size < b.size ? -1 : a.size > b.size;
     }
@@ -94,26 +64,26 @@ struct Sorter::Private {
     {
         const std::size_t width = by.size();
         for (std::size_t i = 0; i < width; ++i) {
-            const Key &x = keys[a * width + i], &y = keys[b * width + i];
+            const Text &x = keys[a * width + i], &y = keys[b * width + i];
             if (x.first != y.first) return x.first < y.first;
-            if (x.size == 0 && y.size == 0) continue;
-            const int order = compare_rests(x, y);
+            const int order = x.size == 0 && y.size == 0 ? 0 : compare_rests(x, y);
             if (order != 0) return by[i].reverse ? order > 0 : order < 0;
         }
         return messages[a].number < messages[b].number;
     }
 
     std::vector<SortCriterion> by; // each once: a second time it decides nothing
+    std::shared_ptr<MessageKeys> known;
     Needs needs;
     std::vector<Message> messages;
-    std::vector<Key> keys; // by.size() for each message
-    std::string texts;
-    std::vector<std::string_view> bodies; // scratch
+    std::vector<Text> keys; // by.size() for each message
 };
 
-Sorter::Sorter(const std::vector<SortCriterion>& by) : private_(std::make_unique<Private>())
+Sorter::Sorter(const std::vector<SortCriterion>& by, std::shared_ptr<MessageKeys> keys)
+    : private_(std::make_unique<Private>())
 {
     Private& p = *private_;
+    p.known = keys ? std::move(keys) : std::make_shared<MessageKeys>();
     for (const SortCriterion& criterion : by) {
         if (std::any_of(p.by.begin(), p.by.end(), [&](const auto& other) { return other.by == criterion.by; }))
             continue;

@@ -7,12 +7,15 @@
 
 #include "lib/imap/candidate.h"
 #include "lib/imap/command.h"
+#include "lib/imap/message_keys.h"
 
 namespace veredus::imap {
 
 class Sorter {
 public:
-    explicit Sorter(const std::vector<SortCriterion>& by);
+    // `keys`: what was taken out of messages of the same folder before, and will be after; shared with other commands
+    // that run.
+    explicit Sorter(const std::vector<SortCriterion>& by, std::shared_ptr<MessageKeys> keys = nullptr);
     ~Sorter();
     Sorter(Sorter&&) noexcept;
     Sorter& operator=(Sorter&&) noexcept;

@@ -1,100 +1,48 @@
 // THREAD: what is taken out of each message, and what becomes of it.
 #include "lib/imap/thread.h"
 
-#include <string_view>
+#include <algorithm>
+#include <utility>
 #include <vector>
 
-#include "lib/imap/base_subject.h"
-#include "lib/imap/interner.h"
-#include "lib/imap/message_ids.h"
-#include "lib/imap/sent_date.h"
 #include "lib/imap/thread_tree.h"
 
 namespace veredus::imap {
 
-namespace {
-
-constexpr std::size_t most_references = 1000; // of one message; the last ones count
-constexpr std::size_t most_ids = 4'000'000;   // of one command: what is referred to beyond is not noticed
-
-} // namespace
-
 struct Threader::Private {
-    Result<void> take_subject(Candidate& candidate, ThreadMessage& message);
-    Result<void> take_references(Candidate& candidate);
-    Result<uint32_t> own_node(Candidate& candidate);
-    void refer(std::string_view id);
+    uint32_t node_of(uint32_t id);
+    uint32_t own_node(const MessageKeys::Row& row);
 
     Thread::Algorithm algorithm = Thread::Algorithm::references;
+    std::shared_ptr<MessageKeys> keys;
     Needs needs;
-    Interner subjects, ids;
-    std::vector<uint32_t> node_of_id;
-    ThreadTree tree;                      // REFERENCES
-    std::vector<ThreadMessage> messages;  // ORDEREDSUBJECT
-    std::vector<std::string_view> bodies; // scratch, and so are these
-    std::vector<uint32_t> references;
-    std::string key, id_scratch;
+    ThreadTree tree;                     // REFERENCES
+    std::vector<uint32_t> nodes;         // by number of the ID
+    std::vector<ThreadMessage> messages; // ORDEREDSUBJECT
+    std::vector<uint32_t> references;    // scratch
 };
 
-Result<void> Threader::Private::take_subject(Candidate& candidate, ThreadMessage& message)
+uint32_t Threader::Private::node_of(uint32_t id)
 {
-    bodies.clear();
-    TRY(candidate.header("subject", bodies));
-    key.clear();
-    if (!bodies.empty()) message.is_reply = put_subject_key(bodies[0], key);
-    message.subject = subjects.number(key);
-    return {};
-}
-
-void Threader::Private::refer(std::string_view id)
-{
-    if (ids.size() >= most_ids && !ids.find(id)) return;
-    const uint32_t number = ids.number(id);
-    if (number == node_of_id.size()) node_of_id.push_back(tree.add_node());
-    references.push_back(node_of_id[number]);
-}
-
-// RFC 5256 §3: References, else the first of In-Reply-To.
-Result<void> Threader::Private::take_references(Candidate& candidate)
-{
-    references.clear();
-    bodies.clear();
-    TRY(candidate.header("references", bodies));
-    std::string_view id;
-    for (std::string_view body : bodies) {
-        while (next_message_id(body, id, id_scratch)) {
-            if (references.size() == 2 * most_references)
-                references.erase(references.begin(), references.begin() + most_references);
-            refer(id);
-        }
-    }
-    if (references.size() > most_references) references.erase(references.begin(), references.end() - most_references);
-    if (!references.empty()) return {};
-    bodies.clear();
-    TRY(candidate.header("in-reply-to", bodies));
-    if (!bodies.empty() && next_message_id(bodies[0], id, id_scratch)) refer(id);
-    return {};
+    if (id >= nodes.size()) nodes.resize(std::max<std::size_t>(keys->id_count(), id + 1u), ThreadTree::none);
+    if (nodes[id] == ThreadTree::none) nodes[id] = tree.add_node();
+    return nodes[id];
 }
 
 // The node of the message's ID; one of its own when it has none, or another message had it before.
-Result<uint32_t> Threader::Private::own_node(Candidate& candidate)
+uint32_t Threader::Private::own_node(const MessageKeys::Row& row)
 {
-    bodies.clear();
-    TRY(candidate.header("message-id", bodies));
-    std::string_view id;
-    if (!bodies.empty() && next_message_id(bodies[0], id, id_scratch)) {
-        const uint32_t number = ids.number(id);
-        if (number == node_of_id.size()) node_of_id.push_back(tree.add_node());
-        if (!tree.has_message(node_of_id[number])) return node_of_id[number];
-    }
-    return tree.add_node();
+    if (row.id == MessageKeys::none) return tree.add_node();
+    const uint32_t node = node_of(row.id);
+    return tree.has_message(node) ? tree.add_node() : node;
 }
 
-Threader::Threader(Thread::Algorithm algorithm) : private_(std::make_unique<Private>())
+Threader::Threader(Thread::Algorithm algorithm, std::shared_ptr<MessageKeys> keys)
+    : private_(std::make_unique<Private>())
 {
     Private& p = *private_;
     p.algorithm = algorithm;
-    p.subjects.number(""); // ThreadMessage::subject 0
+    p.keys = keys ? std::move(keys) : std::make_shared<MessageKeys>();
     p.needs.received = true;
     p.needs.fields = {"subject", "date"};
     if (algorithm != Thread::Algorithm::references) return;
@@ -113,17 +61,18 @@ const Needs& Threader::needs() const
 Result<void> Threader::add(Candidate& candidate)
 {
     Private& p = *private_;
-    ThreadMessage message;
-    message.number = candidate.number;
-    message.uid = candidate.uid;
-    message.date = TRY(sent_time(candidate, p.bodies));
-    TRY(p.take_subject(candidate, message));
-    if (p.algorithm == Thread::Algorithm::ordered_subject) {
+    const bool with_ids = p.algorithm == Thread::Algorithm::references;
+    const uint8_t parts = MessageKeys::sent | MessageKeys::subject | (with_ids ? MessageKeys::ids : 0);
+    const MessageKeys::Row& row = *TRY(p.keys->row(candidate, parts));
+    const ThreadMessage message{candidate.number, candidate.uid, row.sent_time, row.subject_number, row.is_reply};
+    if (!with_ids) {
         p.messages.push_back(message);
         return {};
     }
-    const uint32_t node = TRY(p.own_node(candidate));
-    TRY(p.take_references(candidate));
+    const uint32_t node = p.own_node(row);
+    p.references.clear();
+    const uint32_t* ids = p.keys->references(row);
+    for (uint32_t i = 0; i < row.reference_count; ++i) p.references.push_back(p.node_of(ids[i]));
     p.tree.add_message(node, message, p.references);
     return {};
 }

@@ -6,12 +6,13 @@
 
 #include "lib/imap/candidate.h"
 #include "lib/imap/command.h"
+#include "lib/imap/message_keys.h"
 
 namespace veredus::imap {
 
 class Threader {
 public:
-    explicit Threader(Thread::Algorithm algorithm);
+    explicit Threader(Thread::Algorithm algorithm, std::shared_ptr<MessageKeys> keys = nullptr); // as of Sorter
     ~Threader();
     Threader(Threader&&) noexcept;
     Threader& operator=(Threader&&) noexcept;

@@ -54,9 +54,12 @@ void field_bodies(std::string_view fields, std::string_view name, std::vector<st
         } while (end < fields.size() && (fields[end] == ' ' || fields[end] == '\t'));
         std::string_view field = fields.substr(0, end);
         fields.remove_prefix(end);
-        const auto colon = field.find(':');
-        if (colon == std::string_view::npos || !iequals(trim(field.substr(0, colon)), name)) continue;
-        field.remove_prefix(colon + 1);
+        // Most are another field, and their first letter says so.
+        if (field.size() <= name.size() || !iequals(field.substr(0, name.size()), name)) continue;
+        field.remove_prefix(name.size());
+        while (!field.empty() && (field.front() == ' ' || field.front() == '\t')) field.remove_prefix(1);
+        if (!field.starts_with(':')) continue;
+        field.remove_prefix(1);
         if (field.ends_with('\n')) field.remove_suffix(1);
         if (field.ends_with('\r')) field.remove_suffix(1);
         while (!field.empty() && (field.front() == ' ' || field.front() == '\t')) field.remove_prefix(1);

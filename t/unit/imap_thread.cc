@@ -30,6 +30,7 @@ public:
     std::string thread_id() override { return {}; }
     Result<void> header(std::string_view name, std::vector<std::string_view>& bodies) override
     {
+        ++asked;
         if (name == fails) return fail_errno("read", EIO);
         const auto it = fields_.find(name);
         if (it != fields_.end()) bodies.emplace_back(it->second);
@@ -37,6 +38,7 @@ public:
     }
     Result<void> content(const std::function<bool(std::string_view)>&) override { return fail("not asked for"); }
     std::string_view fails;
+    unsigned asked = 0;
 
 private:
     std::map<std::string, std::string, std::less<>> fields_;
@@ -358,4 +360,54 @@ TEST_CASE("threads made to be deep, wide and looped", "[imap][thread]")
     std::string ids;
     for (int i = 0; i < 30'000; ++i) append(ids, " r", i);
     CHECK(threads({{"a", ids, "x"}, {"b", "r29998", "y"}, {"c", "r0", "z"}}) == "((1)(2))(3)");
+}
+
+TEST_CASE("what SORT and THREAD took out of a message once they know", "[imap][sort][thread]")
+{
+    using By = SortCriterion::By;
+    using Numbers = std::vector<uint32_t>;
+    const auto keys = std::make_shared<MessageKeys>();
+    std::vector<Header> mails;
+    for (uint32_t n = 1; n <= 6; ++n)
+        mails.emplace_back(
+            n, std::map<std::string, std::string, std::less<>>{{"subject", cat("a long subject ", 9 - n % 3)},
+                                                               {"message-id", cat("<", n, "@x>")},
+                                                               {"references", n > 3 ? "<1@x> <2@x>" : ""},
+                                                               {"date", cat(n, " Jan 2001 00:00:00 +0000")}});
+    const auto sorted = [&](By by, uint32_t from) {
+        Sorter sorter({{by}}, keys);
+        for (Header& mail : mails)
+            if (mail.number >= from) REQUIRE(sorter.add(mail));
+        return sorter.finish(false);
+    };
+    const auto threaded = [&](Thread::Algorithm algorithm, uint32_t from) {
+        Threader threader(algorithm, keys);
+        for (Header& mail : mails)
+            if (mail.number >= from) REQUIRE(threader.add(mail));
+        return threader.finish(false);
+    };
+    const auto asked = [&] {
+        unsigned all = 0;
+        for (Header& mail : mails) all += std::exchange(mail.asked, 0);
+        return all;
+    };
+    CHECK(sorted(By::subject, 3) == Numbers{5, 4, 3, 6});
+    CHECK(asked() == 4);
+    CHECK(sorted(By::subject, 1) == Numbers{2, 5, 1, 4, 3, 6});
+    CHECK(asked() == 2);
+    CHECK(threaded(Thread::Algorithm::references, 1) == "(1 2 (4)(5)(6))(3)");
+    CHECK(asked() > 0);
+    CHECK(threaded(Thread::Algorithm::references, 1) == "(1 2 (4)(5)(6))(3)");
+    CHECK(threaded(Thread::Algorithm::references, 4) == "((4)(5)(6))"); // other messages, other dummies
+    CHECK(threaded(Thread::Algorithm::ordered_subject, 1) == "(1 4)(2 5)(3 6)");
+    CHECK(sorted(By::date, 2) == Numbers{2, 3, 4, 5, 6});
+    CHECK(sorted(By::subject, 2) == Numbers{2, 5, 4, 3, 6});
+    CHECK(asked() == 0);
+    mails[0].fails = "from";
+    Sorter failing({{By::subject}, {By::from}}, keys);
+    CHECK_FALSE(failing.add(mails[0]));
+    mails[0].fails = {};
+    CHECK(failing.add(mails[0])); // nothing of it was taken for known
+    CHECK(failing.finish(true) == Numbers{1001});
+    CHECK(keys->memory() > 0);
 }
