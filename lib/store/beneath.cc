@@ -2,12 +2,16 @@
 #include "lib/store/beneath.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
@@ -95,6 +99,15 @@ Result<std::optional<std::string>> read_small(const disk::Directory& dir, const 
     if (!file) return unexpected(std::move(file).error());
     std::string text = TRY(read_all(file->get(), limit));
     return std::optional<std::string>(std::move(text));
+}
+
+int64_t time_grain_us(int fd)
+{
+    constexpr int64_t tick = 50'000, coarse = 2'000'000;       // a slow kernel's tick, and FAT, NFS and the like
+    struct statfs fs {};
+    if (::fstatfs(fd, &fs) != 0) return coarse;
+    constexpr unsigned long local[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC, F2FS_SUPER_MAGIC, 0x2fc12fc1 /* ZFS */};
+    return std::find(std::begin(local), std::end(local), static_cast<unsigned long>(fs.f_type)) != std::end(local) ? tick : coarse;
 }
 
 }  // namespace veredus::store

@@ -1,6 +1,7 @@
 // Directories below a mailbox's own: no link and no ".." leads out of it (openat2, RESOLVE_BENEATH).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,5 +20,8 @@ Result<bool> is_directory(const disk::Directory& base, const std::string& name);
 Result<void> replace_file(const disk::Directory& dir, const std::string& name, std::string_view content);
 // A regular file's content; nothing: it is not there.
 Result<std::optional<std::string>> read_small(const disk::Directory& dir, const std::string& name, std::size_t limit);
+
+// How far apart two changes must be to have two modification times, for sure: file systems of this host are finer than others.
+int64_t time_grain_us(int fd);
 
 }  // namespace veredus::store

@@ -69,6 +69,14 @@ std::string encode_facts(uint64_t id, const Facts& facts)
     return out;
 }
 
+std::string encode_preview(uint64_t id, std::string_view preview)
+{
+    std::string out;
+    put(out, id);
+    out += preview;
+    return out;
+}
+
 std::optional<Facts> decode_facts(std::string_view payload, uint64_t id)
 {
     Taker in(payload);
@@ -92,7 +100,9 @@ std::optional<Facts> decode_facts(std::string_view payload, uint64_t id)
 void Cache::encode(std::string& out, uint32_t uid, uint64_t id, const Facts& facts)
 {
     const std::string payload = encode_facts(id, facts);
-    if (payload.size() <= max_payload) encode_record(out, uid, Kind::facts, payload);
+    if (payload.size() > max_payload) return;
+    encode_record(out, uid, Kind::facts, payload);
+    if (facts.preview && facts.preview->size() <= max_preview) encode_record(out, uid, Kind::preview, encode_preview(id, *facts.preview));
 }
 
 Cache::Cache(disk::Disk& disk, disk::Directory dir, std::string name, uint32_t uidvalidity)
@@ -277,14 +287,15 @@ void Cache::put_record(uint32_t uid, Kind kind, std::string_view payload)
     note(kind == Kind::facts ? facts_ : previews_, uid, place);
 }
 
-void Cache::put(uint32_t uid, uint64_t id, const Facts& facts) { put_record(uid, Kind::facts, encode_facts(id, facts)); }
+void Cache::put(uint32_t uid, uint64_t id, const Facts& facts)
+{
+    put_record(uid, Kind::facts, encode_facts(id, facts));
+    if (facts.preview) put_preview(uid, id, *facts.preview);
+}
 
 void Cache::put_preview(uint32_t uid, uint64_t id, std::string_view preview)
 {
-    std::string payload;
-    veredus::store::put(payload, id);
-    payload += preview;
-    if (preview.size() <= max_preview) put_record(uid, Kind::preview, payload);
+    if (preview.size() <= max_preview) put_record(uid, Kind::preview, encode_preview(id, preview));
 }
 
 void Cache::forget(uint32_t uid)

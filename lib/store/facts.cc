@@ -6,6 +6,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
+#include "lib/mail/preview.h"
 #include "lib/mail/structure.h"
 #include "lib/store/wire_reader.h"
 
@@ -70,10 +71,11 @@ void field_bodies(std::string_view fields, std::string_view name, std::vector<st
 struct FactsMaker::State final : mail::MimeSink {
     mail::StructureMaker structure;
     mail::MimeParser parser{*this};
-    std::string fields, envelope, body, body_structure;
+    mail::PreviewMaker preview_maker;
+    std::string fields, envelope, body, body_structure, preview;
     uint64_t bytes = 0, bare_lfs = 0;
     char last = 0;
-    bool whole = true;
+    bool whole = true, preview_wants_more = true;
     Facts facts;
 
     void part_begins(const mail::MimePart& part) override { structure.part_begins(part); }
@@ -114,6 +116,7 @@ void FactsMaker::feed(std::string_view in)
     for (auto lf = in.find('\n'); lf != std::string_view::npos; lf = in.find('\n', lf + 1)) s.bare_lfs += (lf == 0 ? s.last : in[lf - 1]) != '\r';
     s.last = in.back();
     s.parser.feed(in);
+    s.preview_wants_more = s.preview_wants_more && s.preview_maker.feed(in);
 }
 
 void FactsMaker::finish()
@@ -123,6 +126,8 @@ void FactsMaker::finish()
     s.envelope = s.structure.envelope();
     s.body = s.structure.body();
     s.body_structure = s.structure.body_structure();
+    s.preview = s.preview_maker.finish();
+    s.facts.preview = s.preview;
     s.facts.size = s.bytes + s.bare_lfs;
     s.facts.envelope = s.envelope;
     s.facts.body = s.body;

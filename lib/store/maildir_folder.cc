@@ -28,7 +28,6 @@ namespace {
 
 constexpr std::size_t max_uidlist = 1u << 29;
 constexpr std::size_t max_keywords_file = 1u << 16;
-constexpr int64_t settled_us = 2'000'000;          // a file system's time stamps may be this coarse
 constexpr char forwarded[] = "$Forwarded";         // what P in a name means
 
 disk::Disk& disk() { return disk::posix_disk(); }
@@ -52,11 +51,11 @@ Result<int64_t> changed_ns(const disk::Directory& dir)
 }
 
 // Long enough ago that a later change would have another time.
-bool is_old(const std::string& times, int64_t at_us)
+bool is_old(const std::string& times, int64_t at_us, int64_t grain_us)
 {
     Taker in(times);
     const int64_t cur = in.take<int64_t>(), fresh = in.take<int64_t>();
-    return std::max(cur, fresh) / 1000 + settled_us < at_us;
+    return std::max(cur, fresh) / 1000 + grain_us < at_us;
 }
 
 // Regular files, and what the file system does not tell the type of.
@@ -176,6 +175,7 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
     auto cache_dir = TRY(open_beneath(folder->index_, "."));
     auto log_dir = TRY(open_beneath(folder->index_, "."));
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), "cache");
+    folder->grain_us_ = time_grain_us(folder->cur_.fd.get());
     MaildirFolder* self = folder.get();
     folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
     return folder;
@@ -232,7 +232,7 @@ bool MaildirFolder::is_settled(const std::string& times, Part part) const
     Taker noted(log_->table().state()), now(times);
     const auto noted_cur = noted.take<int64_t>(), noted_new = noted.take<int64_t>(), scanned_us = noted.take<int64_t>();
     if (!noted.whole()) return false;
-    const auto same = [&](int64_t then_ns, int64_t now_ns) { return then_ns == now_ns && now_ns / 1000 + settled_us < scanned_us; };
+    const auto same = [&](int64_t then_ns, int64_t now_ns) { return then_ns == now_ns && now_ns / 1000 + grain_us_ < scanned_us; };
     const auto now_cur = now.take<int64_t>(), now_new = now.take<int64_t>();
     return same(noted_cur, now_cur) && (part == Part::cur || same(noted_new, now_new));
 }
@@ -260,7 +260,7 @@ Result<bool> MaildirFolder::refresh()
         std::string state = seen_times;
         put(state, started);
         // Of a scan soon after a change the next one cannot make use, unless it says something new.
-        if (!change.empty() || state_before.substr(0, 16) != seen_times || is_old(seen_times, started)) change.note_state(state);
+        if (!change.empty() || state_before.substr(0, 16) != seen_times || is_old(seen_times, started, grain_us_)) change.note_state(state);
         TRY(change.commit());
         news = news || log_->table().highest_modseq() != before;
     }
@@ -627,18 +627,20 @@ Result<std::vector<uint32_t>> MaildirFolder::expunge(const std::vector<uint32_t>
         else if (done.error().code == ENOENT) renamed.emplace(maildir_base(table().name(*m)), uid);
         else trouble = done.error();
     }
-    if (!renamed.empty()) {
+    // A file that is renamed while we list may be in no listing: twice, before it counts as gone.
+    for (int look = 0; look < 2 && !renamed.empty(); ++look) {
         const std::vector<Entry> entries = TRY(list());
         for (const Entry& e : entries) {
             const auto found = renamed.find(maildir_base(e.name));
             if (found == renamed.end()) continue;
-            if (auto done = disk().unlink(e.fresh ? new_ : cur_, e.name); !done && done.error().code != ENOENT) {
-                trouble = done.error();
-                renamed.erase(found);
-            }
+            auto done = disk().unlink(e.fresh ? new_ : cur_, e.name);
+            if (!done && done.error().code == ENOENT) continue;
+            if (done) gone.push_back(found->second);
+            else trouble = done.error();
+            renamed.erase(found);
         }
-        for (const auto& [base, uid] : renamed) gone.push_back(uid);
     }
+    for (const auto& [base, uid] : renamed) gone.push_back(uid);
     if (gone.empty() && !trouble.text.empty()) return unexpected(std::move(trouble));
     if (gone.empty()) return gone;
     TRY(disk().sync(cur_));

@@ -68,6 +68,7 @@ private:
     std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell
     std::unordered_map<uint32_t, int64_t> dates_;
+    int64_t grain_us_ = 0;
     bool pending_ = true;                                 // some names do not say what the log says
     bool keywords_written_ = false;
 };

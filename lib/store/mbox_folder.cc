@@ -1,4 +1,4 @@
-// Mbox folders: locks, settling the file with the log, and rewriting in place so that a crash can be made good.
+// Mbox folders: settling the file with the log, reading and changing.
 #include "lib/store/mbox_folder.h"
 
 #include <fcntl.h>
@@ -10,26 +10,18 @@
 #include <cerrno>
 #include <deque>
 #include <map>
-#include <thread>
 
 #include "lib/base/clock.h"
-#include "lib/base/crc32c.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/mail/date.h"
 #include "lib/store/beneath.h"
-#include "lib/store/bytes.h"
-#include "lib/store/content.h"
+#include "lib/store/mbox_draft.h"
+#include "lib/store/mbox_parts.h"
 
 namespace veredus::store {
 
 namespace {
-
-constexpr std::size_t block = 1u << 20;
-constexpr std::size_t max_head = 1u << 20;               // of an appended mail whose header lines are looked at
-constexpr int64_t settled_ns = 2'000'000'000;
-constexpr std::string_view tail_magic = "VEREDUS-MBOX-1\n\n";
-constexpr std::size_t tail_head_size = 64;
 
 disk::Disk& disk() { return disk::posix_disk(); }
 
@@ -41,193 +33,7 @@ MboxStatus status_of(std::string_view name)
     return colon == std::string_view::npos ? MboxStatus{} : parse_status_text(name.substr(colon + 1));
 }
 
-Result<void> write_at(int fd, uint64_t offset, std::string_view bytes)
-{
-    while (!bytes.empty()) {
-        const ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail_errno("write");
-        offset += static_cast<uint64_t>(n);
-        bytes.remove_prefix(static_cast<std::size_t>(n));
-    }
-    return {};
-}
-
-// `take` sees bytes [from, from + size) in blocks.
-template <class Take> Result<void> each_block(int fd, uint64_t from, uint64_t size, Take take)
-{
-    while (size > 0) {
-        const auto part = static_cast<std::size_t>(std::min<uint64_t>(size, block));
-        const std::string bytes = TRY(pread_exact(fd, static_cast<off_t>(from), part));
-        TRY(take(std::string_view(bytes)));
-        from += part;
-        size -= part;
-    }
-    return {};
-}
-
-// A file without a name, gone with its descriptor.
-Result<Fd> nameless_file(const disk::Directory& dir)
-{
-    Fd file(::openat(dir.fd.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (file || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) {
-        if (!file) return fail_errno(cat("write to ", dir.path));
-        return file;
-    }
-    const std::string name = cat("tmp.", hex_upper(random_u64(), 16));
-    file = TRY(disk().create(dir, name, 0600));
-    TRY(disk().unlink(dir, name));
-    return file;
-}
-
-// Ours among the headers of a mail that comes in: they would be taken for what this mailbox says.
-std::string without_status_lines(std::string_view head)
-{
-    std::string out;
-    bool hiding = false;
-    while (!head.empty()) {
-        const auto lf = head.find('\n');
-        const auto line = head.substr(0, lf == std::string_view::npos ? lf : lf + 1);
-        if (line[0] != ' ' && line[0] != '\t') {
-            const std::string field = lower(trim(cut(line, ':').first));
-            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase";
-        }
-        if (!hiding) out += line;
-        head.remove_prefix(line.size());
-    }
-    return out;
-}
-
-class MboxDraft final : public Draft {
-public:
-    explicit MboxDraft(Fd file) : file_(std::move(file)) {}
-    Result<void> write(std::string_view wire) override
-    {
-        out_.clear();
-        ends_.feed(wire, out_);
-        size_ += out_.size();
-        return write_all(file_.get(), out_);
-    }
-    Result<void> finish()
-    {
-        out_.clear();
-        ends_.finish(out_);
-        size_ += out_.size();
-        return write_all(file_.get(), out_);
-    }
-    // "From_, header, status, blank line, body, blank line" through `sink`.
-    Result<void> stream(const std::string& from_line, const MboxStatus& status, const Sink& sink) const
-    {
-        const std::string start = TRY(pread_exact(file_.get(), 0, static_cast<std::size_t>(std::min<uint64_t>(size_, max_head))));
-        const std::size_t blank = start.starts_with('\n') ? 0 : start.find("\n\n");
-        std::size_t head = blank == std::string::npos ? 0 : blank == 0 && start.starts_with('\n') ? 0 : blank + 1;
-        bool blank_follows = blank != std::string::npos;
-        if (!blank_follows && size_ <= max_head) head = start.size();
-        else if (!blank_follows) blank_follows = true;          // a header of a megabyte: it stays as it is, behind ours
-        std::string out = from_line;
-        FromQuoter quoter;
-        std::string head_text = without_status_lines(std::string_view(start).substr(0, head));
-        if (!head_text.empty() && !head_text.ends_with('\n')) head_text += '\n';
-        quoter.feed(head_text, out);
-        quoter.finish(out);
-        out += status_headers(status);
-        if (!blank_follows) out += '\n';
-        TRY(sink(out));
-        FromQuoter body_quoter;
-        char last = '\n';
-        const auto quote = [&](std::string_view bytes) {
-            out.clear();
-            body_quoter.feed(bytes, out);
-            last = bytes.back();
-            return sink(out);
-        };
-        TRY(each_block(file_.get(), head, size_ - head, quote));
-        out.clear();
-        body_quoter.finish(out);
-        out += last == '\n' ? "\n" : "\n\n";
-        return sink(out);
-    }
-
-private:
-    Fd file_;
-    LineEnds ends_;
-    std::string out_;
-    uint64_t size_ = 0;
-};
-
 }  // namespace
-
-// --- locks
-
-// fcntl first, then the dotlock, none waited for while the other is held (Debian policy §11.6). Readers take the first alone.
-class MboxFolder::Locked {
-public:
-    enum class For { reading, writing };
-    // Reading, and no file: exists() is false.
-    static Result<Locked> take(const MboxPlace& place, For what)
-    {
-        const int64_t until = system_clock().mono_us() + int64_t{place.patience.count()} * 1000;
-        std::chrono::milliseconds wait{2};
-        for (;;) {
-            Locked out(place, what);
-            auto done = out.try_take();
-            if (!done && done.error().code != EAGAIN) return unexpected(std::move(done).error());
-            if (done && *done) return out;
-            if (system_clock().mono_us() >= until) return fail_errno(cat("mailbox ", place.path, ": is locked by another program"), EAGAIN);
-            std::this_thread::sleep_for(wait);
-            wait = std::min(wait * 2, std::chrono::milliseconds(250));
-        }
-    }
-    Locked(Locked&& other) noexcept : place_(other.place_), what_(other.what_), file_(std::move(other.file_)), dotlocked_(std::exchange(other.dotlocked_, false)) {}
-    Locked& operator=(Locked&&) = delete;
-    ~Locked()
-    {
-        if (dotlocked_) place_.keeper->unlock();
-    }
-    bool exists() const { return static_cast<bool>(file_); }
-    bool writable() const { return what_ == For::writing; }
-    int fd() const { return file_.get(); }
-    const Fd& file() const { return file_; }
-
-private:
-    Locked(const MboxPlace& place, For what) : place_(place), what_(what) {}
-    Result<bool> try_take()
-    {
-        const int flags = (writable() ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-        file_ = Fd(::open(place_.path.c_str(), flags));
-        if (!file_ && errno == ENOENT) {
-            if (!writable()) return true;
-            TRY(place_.keeper->create());
-            return false;
-        }
-        if (!file_) return fail_errno(cat("open ", place_.path));
-        struct stat held {}, named {};
-        if (::fstat(fd(), &held) < 0) return fail_errno(cat("look at ", place_.path));
-        if (!S_ISREG(held.st_mode)) return fail_errno(cat("mailbox ", place_.path, ": is not a regular file"), EINVAL);
-        if (held.st_nlink > 1) return fail_errno(cat("mailbox ", place_.path, ": has more than one hard link"), EINVAL);
-        if (held.st_uid != ::geteuid()) return fail_errno(cat("mailbox ", place_.path, ": belongs to uid ", held.st_uid), EPERM);
-        struct flock lock {};
-        lock.l_type = writable() ? F_WRLCK : F_RDLCK;
-        lock.l_whence = SEEK_SET;
-        if (::fcntl(fd(), F_OFD_SETLK, &lock) != 0) {
-            if (errno == EAGAIN || errno == EACCES) return false;
-            return fail_errno(cat("lock ", place_.path));
-        }
-        if (::lstat(place_.path.c_str(), &named) < 0 || named.st_ino != held.st_ino || named.st_dev != held.st_dev) return false;
-        if (writable()) dotlocked_ = TRY(place_.keeper->lock());
-        return !writable() || dotlocked_;
-    }
-    const MboxPlace& place_;
-    For what_;
-    Fd file_;
-    bool dotlocked_ = false;
-};
-
-struct MboxFolder::Piece {
-    Extent extent;                // of the file as it is, when text is empty
-    std::string text;
-    uint64_t size() const { return text.empty() ? extent.size : text.size(); }
-};
 
 MboxFolder::MboxFolder(MboxPlace place, disk::Directory index) : place_(std::move(place)), index_(std::move(index)) {}
 
@@ -296,6 +102,11 @@ Result<MboxFolder::Stamp> MboxFolder::stamp_of(int file)
 {
     struct stat st {};
     if (::fstat(file, &st) != 0) return fail_errno("look at a mailbox");
+    return stamp_of(st);
+}
+
+MboxFolder::Stamp MboxFolder::stamp_of(const struct stat& st)
+{
     const auto ns = [](const timespec& t) { return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec; };
     return Stamp{st.st_ino, static_cast<uint64_t>(st.st_size), ns(st.st_mtim), ns(st.st_ctim)};
 }
@@ -308,8 +119,13 @@ bool MboxFolder::is_same(int file) const
 
 Result<bool> MboxFolder::refresh()
 {
-    (void)TRY(log_->refresh());
+    const bool log_changed = TRY(log_->refresh());
     const auto left = disk().stat(index_, journal_name());
+    struct stat st {};
+    if (!log_changed && !left && settled_ && ::lstat(place_.path.c_str(), &st) == 0 && stamp_of(st) == stamp_) {
+        TRY(log_->sync());
+        return false;
+    }
     Locked file = TRY(Locked::take(place_, left ? Locked::For::writing : Locked::For::reading));
     const bool news = TRY(synchronize(file));
     TRY(log_->sync());
@@ -330,11 +146,12 @@ Result<bool> MboxFolder::synchronize(Locked& file)
         settled_ = true;
         return news;
     }
+    const int64_t read_us = system_clock().wall_us();
     const Stamp before = TRY(stamp_of(file.fd()));
     MboxReader reader = TRY(parse(file.fd(), 0));
     const bool news = TRY(settle(reader.take_mails()));
     stamp_ = before;
-    settled_ = std::max(before.modified_ns, before.changed_ns) + settled_ns < system_clock().wall_us() * 1000;
+    settled_ = std::max(before.modified_ns, before.changed_ns) / 1000 + time_grain_us(file.fd()) < read_us;
     return news;
 }
 
@@ -418,7 +235,7 @@ Result<std::unique_ptr<WireReader>> MboxFolder::open(uint32_t uid)
     if (!file.exists() || !is_same(file.fd())) (void)TRY(synchronize(file));
     const MboxMail* mail = TRY(find(uid));
     const std::vector<Extent> visible = mail->visible();
-    const bool small = mail->end - mail->content <= 4 * block;
+    const bool small = mail->end - mail->content <= 4 * mbox_block;
     Fd copy;
     if (small) copy = Fd(::memfd_create("mail", MFD_CLOEXEC));
     if (!copy) copy = TRY(nameless_file(index_));
@@ -623,176 +440,5 @@ Result<void> MboxFolder::number(std::vector<MboxMail>& made, const std::vector<I
 }
 
 Result<std::vector<Copied>> MboxFolder::copy(const std::vector<uint32_t>& uids, Folder& target) { return copy_by_reading(*this, uids, target); }
-
-// --- rewriting in place
-
-namespace {
-
-// What a rewrite will put behind `from`, kept beside the UID log until it is done.
-struct TailHead {
-    uint64_t inode = 0, from = 0, old_size = 0, tail = 0;
-    uint32_t beyond = 0;           // CRC of the old file from its new end to its old one
-    std::string encode() const
-    {
-        std::string out(tail_magic);
-        put(out, inode);
-        put(out, from);
-        put(out, old_size);
-        put(out, tail);
-        put(out, beyond);
-        put(out, crc32c(0, out));
-        out.resize(tail_head_size, '\0');
-        return out;
-    }
-    static std::optional<TailHead> decode(std::string_view bytes)
-    {
-        if (bytes.size() < tail_head_size || !bytes.starts_with(tail_magic)) return std::nullopt;
-        Taker in(bytes.substr(tail_magic.size()));
-        TailHead out;
-        out.inode = in.take<uint64_t>();
-        out.from = in.take<uint64_t>();
-        out.old_size = in.take<uint64_t>();
-        out.tail = in.take<uint64_t>();
-        out.beyond = in.take<uint32_t>();
-        const uint32_t sum = crc32c(0, bytes.substr(0, tail_magic.size() + 36));
-        if (in.take<uint32_t>() != sum || out.from > out.old_size) return std::nullopt;
-        return out;
-    }
-    uint64_t new_size() const { return from + tail; }
-};
-
-Result<uint32_t> checksum(int fd, uint64_t from, uint64_t to)
-{
-    uint32_t sum = 0;
-    const auto add = [&](std::string_view bytes) -> Result<void> {
-        sum = crc32c(sum, bytes);
-        return {};
-    };
-    if (from < to) TRY(each_block(fd, from, to - from, add));
-    return sum;
-}
-
-}  // namespace
-
-// An mbox cannot be replaced by rename: other programs have it open and locked, and /var/mail is nobody's to make files in. So what
-// is to change is made durable beside the UID log first, and whoever finds that after a crash writes it again.
-Result<void> MboxFolder::rewrite(Locked& file, const std::vector<Piece>& pieces)
-{
-    const Stamp stamp = TRY(stamp_of(file.fd()));
-    TailHead head;
-    head.inode = stamp.inode;
-    head.old_size = stamp.size;
-    std::size_t first = 0;                               // pieces that stay where they are
-    while (first < pieces.size() && pieces[first].text.empty() && pieces[first].extent.offset == head.from) head.from += pieces[first++].extent.size;
-    for (std::size_t i = first; i < pieces.size(); ++i) head.tail += pieces[i].size();
-    if (first == pieces.size() && head.from == head.old_size) return {};
-    head.beyond = TRY(checksum(file.fd(), head.new_size(), head.old_size));
-    const std::string draft = journal_name() + ".new";
-    if (auto old = disk().unlink(index_, draft); !old && old.error().code != ENOENT) return old;
-    const Fd journal = TRY(disk().create(index_, draft, 0600));
-    TRY(disk().write(journal, head.encode()));
-    for (std::size_t i = first; i < pieces.size(); ++i) {
-        if (!pieces[i].text.empty()) TRY(disk().write(journal, pieces[i].text));
-        else TRY(each_block(file.fd(), pieces[i].extent.offset, pieces[i].extent.size, [&](std::string_view bytes) { return disk().write(journal, bytes); }));
-    }
-    TRY(disk().sync(journal));
-    TRY(disk().rename(index_, draft, index_, journal_name()));
-    TRY(disk().sync(index_));
-    return write_tail(file.fd(), head.from, head.old_size, journal.get(), head.tail);
-}
-
-Result<void> MboxFolder::write_tail(int file, uint64_t from, uint64_t old_size, int journal, uint64_t tail)
-{
-    struct stat before {};
-    if (::fstat(file, &before) != 0) return fail_errno(cat("look at ", place_.path));
-    if (from + tail > old_size) {                        // a full disk shows here, when nothing is changed yet
-        const int code = ::posix_fallocate(file, static_cast<off_t>(old_size), static_cast<off_t>(from + tail - old_size));
-        if (code == EOPNOTSUPP || code == EINVAL ? ::ftruncate(file, static_cast<off_t>(from + tail)) != 0 : code != 0) {
-            const int why = code ? code : errno;
-            if (::ftruncate(file, static_cast<off_t>(old_size)) == 0) (void)disk().unlink(index_, journal_name());
-            return fail_errno(cat("write ", place_.path), why);
-        }
-        if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
-    }
-    uint64_t at = from;
-    const auto put_there = [&](std::string_view bytes) -> Result<void> {
-        TRY(write_at(file, at, bytes));
-        at += bytes.size();
-        return {};
-    };
-    TRY(each_block(journal, tail_head_size, tail, put_there));
-    if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
-    if (::ftruncate(file, static_cast<off_t>(from + tail)) != 0) return fail_errno(cat("truncate ", place_.path));
-    // "Changed after it was read" means new mail to every shell and biff; this was none.
-    struct stat st {};
-    if (::fstat(file, &st) == 0 && before.st_atim.tv_sec >= before.st_mtim.tv_sec) {
-        const timespec times[2] = {{st.st_mtim.tv_sec + 1, 0}, {0, UTIME_OMIT}};
-        (void)::futimens(file, times);
-    }
-    if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
-    TRY(disk().unlink(index_, journal_name()));
-    return disk().sync(index_);
-}
-
-// A crash in write_tail. Deliveries may have come since, behind the old end or the new one: they stay.
-Result<void> MboxFolder::recover(Locked& file)
-{
-    auto opened = disk().open_read(index_, journal_name());
-    if (!opened && opened.error().code == ENOENT) return {};
-    if (!opened) return unexpected(std::move(opened).error());
-    const Fd journal = std::move(*opened);
-    const std::string start = TRY(disk().read(journal, 0, tail_head_size));
-    const auto head = TailHead::decode(start);
-    const Stamp stamp = TRY(stamp_of(file.fd()));
-    const uint64_t journal_size = TRY(disk().size(journal));
-    const auto forget = [&]() -> Result<void> {
-        TRY(disk().unlink(index_, journal_name()));
-        return disk().sync(index_);
-    };
-    if (!head || head->inode != stamp.inode || journal_size != tail_head_size + head->tail || stamp.size < std::min(head->old_size, head->new_size())) return forget();
-    uint64_t appended_at = head->new_size();
-    if (head->new_size() <= head->old_size) {
-        const bool cut_already = stamp.size < head->old_size || TRY(checksum(file.fd(), head->new_size(), head->old_size)) != head->beyond;
-        if (!cut_already) appended_at = head->old_size;
-    } else if (stamp.size < head->new_size()) {
-        // Not grown, or half: then zeros are all there is.
-        bool zeros = true;
-        const auto look = [&](std::string_view bytes) -> Result<void> {
-            zeros = zeros && bytes.find_first_not_of('\0') == std::string_view::npos;
-            return {};
-        };
-        if (stamp.size > head->old_size) TRY(each_block(file.fd(), head->old_size, stamp.size - head->old_size, look));
-        appended_at = zeros ? stamp.size : head->old_size;
-    } else {
-        // Grown already when each byte there is a zero or already the new one.
-        uint64_t at = head->old_size;
-        bool grown = true;
-        const auto compare = [&](std::string_view bytes) -> Result<void> {
-            const std::string wanted = TRY(pread_exact(journal.get(), static_cast<off_t>(tail_head_size + at - head->from), bytes.size()));
-            for (std::size_t i = 0; i < bytes.size(); ++i) grown = grown && (bytes[i] == 0 || bytes[i] == wanted[i]);
-            at += bytes.size();
-            return {};
-        };
-        TRY(each_block(file.fd(), head->old_size, head->new_size() - head->old_size, compare));
-        if (!grown) appended_at = head->old_size;
-    }
-    if (stamp.size <= appended_at) return write_tail(file.fd(), head->from, std::min(stamp.size, appended_at), journal.get(), head->tail);
-    // The same rewrite once more, with what was appended behind it.
-    TailHead more = *head;
-    more.old_size = stamp.size;
-    more.tail = head->tail + (stamp.size - appended_at);
-    more.beyond = TRY(checksum(file.fd(), more.new_size(), more.old_size));
-    const std::string draft = journal_name() + ".new";
-    if (auto old = disk().unlink(index_, draft); !old && old.error().code != ENOENT) return old;
-    const Fd next = TRY(disk().create(index_, draft, 0600));
-    TRY(disk().write(next, more.encode()));
-    const auto copy = [&](std::string_view bytes) { return disk().write(next, bytes); };
-    TRY(each_block(journal.get(), tail_head_size, head->tail, copy));
-    TRY(each_block(file.fd(), appended_at, stamp.size - appended_at, copy));
-    TRY(disk().sync(next));
-    TRY(disk().rename(index_, draft, index_, journal_name()));
-    TRY(disk().sync(index_));
-    return write_tail(file.fd(), more.from, more.old_size, next.get(), more.tail);
-}
 
 }  // namespace veredus::store

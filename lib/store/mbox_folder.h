@@ -2,6 +2,8 @@
 // written into the file, live in our UID log, which never lies beside it.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -63,6 +65,7 @@ private:
     Result<bool> settle(std::vector<MboxMail> mails);
     bool is_same(int file) const;
     static Result<Stamp> stamp_of(int file);
+    static Stamp stamp_of(const struct stat& st);
     Result<void> number(std::vector<MboxMail>& made, const std::vector<Incoming>& mails, std::vector<uint32_t>& uids);
     MboxStatus wanted_status(const Message& m) const;
     void add_pieces(std::vector<Piece>& out, const MboxMail& mail, const MboxStatus& status) const;

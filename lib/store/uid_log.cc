@@ -14,7 +14,7 @@ namespace veredus::store {
 
 namespace {
 
-constexpr std::size_t block = 1u << 20;
+constexpr uint64_t largest_log = 1u << 30;     // ten million messages
 constexpr uint64_t small_log = 64 * 1024;      // not worth a rewrite
 constexpr int64_t written_back_us = 600 * us_per_second;    // the kernel has put it on disk by then, synced or not
 
@@ -102,12 +102,9 @@ Result<bool> UidLog::create(const std::string& content)
 // False: something is wrong with it, or a record is just being written.
 Result<bool> UidLog::read_all()
 {
-    std::string bytes;
-    for (;;) {
-        const std::string piece = TRY(disk_.read(file_, bytes.size(), block));
-        bytes += piece;
-        if (piece.size() < block) break;
-    }
+    const uint64_t size = TRY(disk_.size(file_));
+    if (size > largest_log) return fail_errno(cat(where(), ": has ", size, " bytes; \"veredus mailbox rebuild\" makes it anew"), EFBIG);
+    const std::string bytes = TRY(disk_.read(file_, 0, static_cast<std::size_t>(size)));
     UidTable table;
     const auto loaded = table.load(bytes);
     if (loaded.version > uid_log_version)
@@ -136,9 +133,8 @@ Result<void> UidLog::mend()
     return rewrite();
 }
 
-Result<bool> UidLog::read_more()
+Result<bool> UidLog::read_more(uint64_t size)
 {
-    const uint64_t size = TRY(disk_.size(file_));
     if (size == read_to_) return false;
     if (size < read_to_) {                   // cut back: by a writer whose write failed, or by somebody else
         (void)TRY(read_all());
@@ -164,11 +160,11 @@ Result<bool> UidLog::is_current()
 
 Result<bool> UidLog::refresh()
 {
-    if (!TRY(is_current())) {
-        TRY(attach());
-        return true;
-    }
-    return read_more();
+    const auto now = disk_.stat(dir_, name_);
+    if (!now && now.error().code != ENOENT) return unexpected(now.error());
+    if (now && now->file == file_id_) return read_more(now->size);
+    TRY(attach());
+    return true;
 }
 
 Result<bool> UidLog::lock(Wait wait)
@@ -220,9 +216,10 @@ Result<std::optional<UidLog::Change>> UidLog::begin(Wait wait)
 // Under the lock.
 Result<void> UidLog::catch_up()
 {
-    (void)TRY(read_more());
+    const uint64_t size = TRY(disk_.size(file_));
+    (void)TRY(read_more(size));
     if (broken_) return rewrite();
-    if (TRY(disk_.size(file_)) != read_to_) return mend();
+    if (size != read_to_) return mend();
     return {};
 }
 

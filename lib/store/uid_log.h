@@ -77,7 +77,7 @@ private:
     Result<void> attach();                           // open what the name means now, and read all of it
     Result<bool> create(const std::string& content);
     Result<bool> read_all();
-    Result<bool> read_more();
+    Result<bool> read_more(uint64_t size);
     Result<bool> lock(Wait wait);
     void unlock();
     Result<bool> is_current();                       // does the name still mean our file?

@@ -221,6 +221,7 @@ TEST_CASE("the facts of a message are those of its CRLF form, in any cut", "[sto
         CHECK(f.fields == "Subject: a\r\n folded\r\nFROM : a@b\r\nTo: c@d\r\nto: e@f\r\nContent-Type: text/plain\r\n");
         CHECK(f.fields_whole);
         CHECK(f.envelope == "(NIL \"a folded\" ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"a\" \"b\")) ((NIL NIL \"c\" \"d\")(NIL NIL \"e\" \"f\")) NIL NIL NIL NIL)");
+        CHECK(f.preview == "line line end");
         CHECK(f.body_structure == "(\"text\" \"plain\" NIL NIL NIL \"7bit\" 17 3 NIL NIL NIL NIL)");
         std::vector<std::string_view> bodies;
         field_bodies(f.fields, "TO", bodies);

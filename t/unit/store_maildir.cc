@@ -463,8 +463,9 @@ TEST_CASE("facts come from the cache, which APPEND, the first look and copies fi
         CHECK((*found)->envelope.find("found") != std::string_view::npos);
         CHECK((*found)->size == 35);
         CHECK((*found)->received == *f->received(1));
-        f->keep_preview(1, "body");
         CHECK((*f->facts(1))->preview == "body");
+        f->keep_preview(1, "another");
+        CHECK((*f->facts(1))->preview == "another");
         CHECK(f->facts(77).error().code == ENOENT);
         REQUIRE(f->apply());
     }
@@ -473,7 +474,8 @@ TEST_CASE("facts come from the cache, which APPEND, the first look and copies fi
     auto f = box.open();
     REQUIRE(f->refresh());
     CHECK((*f->facts(1))->fields == "From: a@b\r\nSubject: found\r\n");
-    CHECK((*f->facts(1))->preview == "body");
+    CHECK((*f->facts(1))->preview == "another");
+    CHECK((*f->facts(2))->preview == "body");
     CHECK((*f->facts(2))->fields == "From: a@b\r\nSubject: appended\r\n");
     CHECK(counts_of(f->table()).messages == 2);
     Box other;
@@ -523,6 +525,7 @@ TEST_CASE("a delivery gives UIDs and fills the cache where there is an index", "
         if (name.find(",S=") != std::string::npos) box.put("new/" + name, "Subject: changed\n\n");
     CHECK((*reader->facts(2))->fields == "Subject: one\r\n");
     CHECK((*reader->facts(3))->fields == "Subject: two\r\n");
+    CHECK((*reader->facts(3))->preview == "body");
     CHECK((*reader->facts(3))->size == 22);
     CHECK((*reader->facts(3))->received == *reader->received(3));
     REQUIRE(f->refresh());

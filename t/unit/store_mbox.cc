@@ -13,6 +13,7 @@
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/store/beneath.h"
 #include "lib/store/mbox_folder.h"
 #include "lib/store/mbox_reader.h"
 
@@ -281,4 +282,43 @@ TEST_CASE("a rewrite that was killed anywhere is made good, and deliveries since
     }
     CHECK(subjects.size() == static_cast<std::size_t>(300 + delivered));
     CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 20));
+}
+
+TEST_CASE("an mbox that did not change is not read again, and its facts are kept", "[store][mbox][facts]")
+{
+    Spool spool;
+    spool.write(cat(from_line, "Subject: one\n\nbody\n\n"));
+    auto f = spool.open();
+    CHECK((*f->facts(1))->fields == "Subject: one\r\n");
+    CHECK((*f->facts(1))->preview == "body");
+    REQUIRE(f->apply());
+    // Its time must be old enough to tell a change: then nobody's lock is waited for.
+    const timespec old[2] = {{1'700'000'000, 0}, {1'700'000'000, 0}};
+    REQUIRE(::utimensat(AT_FDCWD, spool.path.c_str(), old, 0) == 0);
+    REQUIRE(f->refresh());
+    {
+        const Fd file(::open(spool.path.c_str(), O_RDONLY | O_CLOEXEC));
+        ::usleep(static_cast<useconds_t>(time_grain_us(file.get()) + 10'000));      // its change time is now
+    }
+    REQUIRE(f->refresh());
+    {
+        const Fd other(::open(spool.path.c_str(), O_RDWR | O_CLOEXEC));
+        struct flock lock {};
+        lock.l_type = F_WRLCK;
+        lock.l_whence = SEEK_SET;
+        REQUIRE(::fcntl(other.get(), F_OFD_SETLK, &lock) == 0);
+        const auto news = f->refresh();                 // would wait 20 seconds, and fail
+        REQUIRE(news);
+        CHECK_FALSE(*news);
+    }
+    spool.write(cat(from_line, "Subject: two\n\nbody\n\n"), O_APPEND);
+    CHECK(f->refresh().value());
+    CHECK((*f->facts(2))->fields == "Subject: two\r\n");
+    // In the cache by fingerprint: a file that was sorted has the same facts.
+    spool.write(cat(from_line, "Subject: two\n\nbody\n\n", from_line, "Subject: one\n\nbody\n\n"));
+    CHECK(f->refresh());
+    CHECK((*f->facts(1))->fields == "Subject: one\r\n");
+    CHECK((*f->facts(2))->fields == "Subject: two\r\n");
+    REQUIRE(f->expunge({1}));
+    CHECK(f->facts(1).error().code == ENOENT);
 }

@@ -1,0 +1,33 @@
+// A mail on its way into an mbox: kept in a file without a name until its place in the mailbox is known.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lib/base/fd.h"
+#include "lib/disk/disk.h"
+#include "lib/store/content.h"
+#include "lib/store/folder.h"
+#include "lib/store/mbox_reader.h"
+
+namespace veredus::store {
+
+// Gone with its descriptor.
+Result<Fd> nameless_file(const disk::Directory& dir);
+
+class MboxDraft final : public Draft {
+public:
+    explicit MboxDraft(Fd file) : file_(std::move(file)) {}
+    Result<void> write(std::string_view wire) override;
+    Result<void> finish();
+    // "From_, header, status, blank line, body, blank line" through `sink`.
+    Result<void> stream(const std::string& from_line, const MboxStatus& status, const Sink& sink) const;
+
+private:
+    Fd file_;
+    LineEnds ends_;
+    std::string out_;
+    uint64_t size_ = 0;
+};
+
+}  // namespace veredus::store
