@@ -21,6 +21,7 @@ using std::chrono::seconds;
 constexpr unsigned pool_threads = 8;
 constexpr seconds retry_delay{5};
 constexpr std::size_t ids_in_a_message = 1000;
+constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
 
 PickupSettings read_settings(const conf::Values& values)
 {
@@ -44,6 +45,10 @@ public:
         settings_ = read_settings(values);
         scan_interval_ = seconds(values.seconds("maildrop_scan_interval"));
         slot_ = place.slot;
+        TRY(front_.before_jail(values, place));
+        settings_.checks = front_.checks();
+        if (place.instance > 0) return {};         // the first of several takes up the maildrop
+        takes_up_ = true;
         disk::Disk& disk = disk::posix_disk();
         const std::string fresh = place.queue_directory + "/maildrop/new";
         fresh_ = TRY(disk.open_directory(nullptr, fresh));
@@ -51,8 +56,6 @@ public:
         events_ = Fd(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
         if (!events_) return fail_errno("inotify_init1");
         if (inotify_add_watch(events_.get(), fresh.c_str(), IN_MOVED_TO | IN_CREATE | IN_ONLYDIR) < 0) return fail_errno(cat("inotify ", fresh));
-        TRY(front_.before_jail(values, place));
-        settings_.checks = front_.checks();
         return {};
     }
 
@@ -60,25 +63,18 @@ public:
     {
         pool_ = std::make_unique<disk::Pool>(pool_threads, [&loop](std::function<void()> work) { loop.post(std::move(work)); });
         intake_ = TRY(queue::Intake::open(disk::posix_disk(), ".", slot_, system_clock(), pool_.get()));
-        // Nobody else writes here, so every draft is an earlier life's, and none may stand in the way of its ID.
-        if (const auto swept = intake_->sweep_drafts(INT64_MAX); !swept) log::warning("sweeping drafts: ", swept.error().text);
-
+        // What an earlier life of this process had begun may not stand in the way of its ID; what others write is theirs.
+        const auto ours = [this](std::string_view id) { return queue::is_drop_id(id) ? takes_up_ : queue::id_slot(id) == slot_; };
+        if (const auto swept = intake_->sweep_drafts(system_clock().wall_us() - draft_age_us, ours); !swept) log::warning("sweeping drafts: ", swept.error().text);
         qmgr_ = std::make_unique<daemon::Link>(loop, "qmgr");
-        scan_timer_ = std::make_unique<Timer>(loop, [this] { scan(); });
-        Pickup::Doors doors;
-        doors.defer = [&loop](std::function<void()> work) { loop.defer(std::move(work)); };
-        doors.queued = [this](std::vector<std::string> ids) { tell_qmgr(std::move(ids)); };
-        doors.rewriter = front_.rewriter();
-        doors.trouble = [this] { scan_timer_->start(std::min<std::chrono::milliseconds>(scan_interval_, retry_delay)); };
-        pickup_ = std::make_unique<Pickup>(std::move(fresh_), std::move(tmp_), *intake_, pool_.get(), system_clock(), settings_, std::move(doors));
-        if (const auto gone = pickup_->reconcile(); !gone) log::warning("maildrop/new: ", gone.error().text);
-        else if (*gone) log::info("maildrop/new: removed ", *gone, " files whose mail was queued before the last stop");
+        if (takes_up_) prepare_pickup(loop);
         qmgr_->start();       // only now: what it sees in incoming is no longer in the maildrop
 
         front_.start(loop, *intake_, [this](std::string body) {
             // While qmgr is away nothing is lost: it scans our directory when it is back.
             (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
         });
+        if (!takes_up_) return {};
         watch_ = std::make_unique<Watch>(loop, events_.get(), readable, [this](unsigned) { read_events(); });
         scan();
         return {};
@@ -98,12 +94,13 @@ public:
         TRY(front_.reload(values));
         settings_ = read_settings(values);
         settings_.checks = front_.checks();
-        pickup_->configure(settings_);
+        if (pickup_) pickup_->configure(settings_);
         return {};
     }
 
     void stop(std::function<void()> done) override
     {
+        if (!takes_up_) return front_.stop(std::move(done));
         scan_timer_->stop();
         watch_->set(0);
         // Both; who ends first waits for the other.
@@ -116,6 +113,19 @@ public:
     }
 
 private:
+    void prepare_pickup(Loop& loop)
+    {
+        scan_timer_ = std::make_unique<Timer>(loop, [this] { scan(); });
+        Pickup::Doors doors;
+        doors.defer = [&loop](std::function<void()> work) { loop.defer(std::move(work)); };
+        doors.queued = [this](std::vector<std::string> ids) { tell_qmgr(std::move(ids)); };
+        doors.rewriter = front_.rewriter();
+        doors.trouble = [this] { scan_timer_->start(std::min<std::chrono::milliseconds>(scan_interval_, retry_delay)); };
+        pickup_ = std::make_unique<Pickup>(std::move(fresh_), std::move(tmp_), *intake_, pool_.get(), system_clock(), settings_, std::move(doors));
+        if (const auto gone = pickup_->reconcile(); !gone) log::warning("maildrop/new: ", gone.error().text);
+        else if (*gone) log::info("maildrop/new: removed ", *gone, " files whose mail was queued before the last stop");
+    }
+
     void scan()
     {
         scan_timer_->start(scan_interval_);
@@ -152,6 +162,7 @@ private:
     PickupSettings settings_;
     std::chrono::milliseconds scan_interval_{60'000};
     uint32_t slot_ = 0;
+    bool takes_up_ = false;                 // the maildrop
     disk::Directory fresh_, tmp_;
     Fd events_;
     std::unique_ptr<queue::Intake> intake_;

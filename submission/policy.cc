@@ -1,6 +1,8 @@
 #include "submission/policy.h"
 
 #include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/reception/meters.h"
 
 namespace veredus::submission {
 
@@ -26,28 +28,9 @@ Reply too_many(const char* what, const std::string& user)
 
 } // namespace
 
-bool Rates::add(const std::string& user, unsigned limit, std::chrono::seconds unit)
-{
-    if (limit == 0) return true;
-    const int64_t now = clock_.mono_us();
-    if (counts_.empty() || now - began_us_ >= std::chrono::microseconds(unit).count()) {
-        counts_.clear();
-        began_us_ = now;
-    }
-    return ++counts_[user] <= limit;
-}
-
-void UserPolicy::configure(std::shared_ptr<const reception::Trust> trust,
-                           std::shared_ptr<const reception::Trust> exempt, PolicySettings settings)
-{
-    trust_ = std::move(trust);
-    exempt_ = std::move(exempt);
-    settings_ = std::move(settings);
-}
-
 mail::Origin UserPolicy::origin(const net::Address& client)
 {
-    return !settings_.auth_required && trust_->trusts(client) ? mail::Origin::network : mail::Origin::stranger;
+    return !settings_.auth_required && trust().trusts(client) ? mail::Origin::network : mail::Origin::stranger;
 }
 
 Reply UserPolicy::verdict(const ipc::OwnerReply& owner, const mail::Address& address, const std::string& user)
@@ -61,18 +44,44 @@ Reply UserPolicy::verdict(const ipc::OwnerReply& owner, const mail::Address& add
                 "; choose one of your own addresses as sender")};
 }
 
+// In all processes: a user is one, however many connections he has.
+smtp::Outcome UserPolicy::counted_user(reception::Session& session, reception::Meters::Kind kind,
+                                       const reception::Examiner::Then& then)
+{
+    const bool mails = kind == reception::Meters::Kind::message;
+    const unsigned most = mails ? settings_.messages_per_unit : settings_.recipients_per_unit;
+    const std::string& user = session.user();
+    if (!most || user.empty() || !doors_.meters.there()) return then(session);
+    auto later = session.later_here();
+    doors_.meters.count(kind, reception::user_meter_name(user), [later, then, most, user, mails](const std::optional<ipc::AnvilCounts>& counts) {
+        later([&](reception::Session& here) -> smtp::Outcome {
+            if (!counts || counts->rate <= most) return then(here);
+            log::warning(mails ? "Message" : "Recipient", " rate limit of a user exceeded: ", counts->rate, " by ", printable(user, 100),
+                         " from ", here.client().label());
+            return too_many(mails ? "messages" : "recipients", user);
+        });
+    });
+    return smtp::Pending{};
+}
+
 smtp::Outcome UserPolicy::sender(reception::Session& session, const mail::Envelope& envelope)
 {
-    const mail::Origin origin = session.client().origin;
+    if (session.client().origin == mail::Origin::stranger) return who_are_you;
+    const mail::Address address = envelope.sender;
+    return counted_user(session, reception::Meters::Kind::message, [this, address](reception::Session& here) {
+        return ask_sender(here, address, welcome_sender,
+                          [this, address](reception::Session& again) { return own_sender(again, address); });
+    });
+}
+
+smtp::Outcome UserPolicy::own_sender(reception::Session& session, const mail::Address& sender)
+{
+    if (sender.empty()) return welcome_sender; // a report, or an answer that shall not be answered
     const std::string& user = session.user();
-    if (origin == mail::Origin::stranger) return who_are_you;
-    if (!user.empty() && !messages_.add(user, settings_.messages_per_unit, settings_.unit))
-        return too_many("messages", user);
-    if (envelope.sender.empty()) return welcome_sender; // a report, or an answer that shall not be answered
     const bool owner = settings_.check_owner && !user.empty();
     if (!owner && !settings_.verify_domains) return welcome_sender;
     auto reply = session.later();
-    mail::Address address = envelope.sender;
+    mail::Address address = sender;
     complete(address, settings_.mend.origin);
     // Without a user to check, the owner's question still tells whether the domain is ours.
     doors_.owner({user.empty() ? std::string("-") : user, address.text()},
@@ -138,15 +147,22 @@ smtp::Outcome UserPolicy::judge(const ipc::Route& route, const mail::Address& ad
     return smtp::Pending{};
 }
 
-smtp::Outcome UserPolicy::recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope&)
+smtp::Outcome UserPolicy::recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope)
 {
     if (session.client().origin == mail::Origin::stranger) return who_are_you;
-    const std::string& user = session.user();
-    if (!user.empty() && !recipients_.add(user, settings_.recipients_per_unit, settings_.unit))
-        return too_many("recipients", user);
     mail::Address address = rcpt.address;
-    if (address.domain.empty() && iequals(address.local, "postmaster")) return welcome;
+    if (reception::is_bare_postmaster(address)) return welcome;
     complete(address, settings_.mend.origin);
+    return counted_user(session, reception::Meters::Kind::recipient,
+                        [this, address, sender = envelope.sender, accepted = envelope.recipients.size()](reception::Session& here) {
+                            return ask_recipient(here, sender, accepted, address, welcome, [this, address](reception::Session& again) {
+                                return own_recipient(again, address);
+                            });
+                        });
+}
+
+smtp::Outcome UserPolicy::own_recipient(reception::Session& session, const mail::Address& address)
+{
     auto later = session.later();
     const auto route = doors_.recipients.check(
         address.text(), [this, alive = std::weak_ptr(self_), later, address](const ipc::Route& r) {
@@ -161,15 +177,15 @@ smtp::Outcome UserPolicy::recipient(reception::Session& session, const mail::Rec
 void UserPolicy::foresee(const std::vector<mail::Address>& coming)
 {
     for (mail::Address address : coming) {
-        if (address.domain.empty() && iequals(address.local, "postmaster")) continue;
+        if (reception::is_bare_postmaster(address)) continue;
         complete(address, settings_.mend.origin);
         (void)doors_.recipients.check(address.text(), [](const ipc::Route&) {});
     }
 }
 
-std::vector<std::unique_ptr<queue::Inspector>> UserPolicy::inspectors(const reception::Session&, const std::string& id)
+std::vector<std::unique_ptr<queue::Inspector>> UserPolicy::inspectors(const reception::Session& session, const std::string& id)
 {
-    std::vector<std::unique_ptr<queue::Inspector>> chain;
+    auto chain = ListPolicy::inspectors(session, id);
     chain.push_back(completer(settings_.mend));
     chain.push_back(queue::mender(settings_.inspect, id));
     return chain;

@@ -1,17 +1,14 @@
 // What our users may do (RFC 6409): send to anyone, once they have said who they are, as themselves.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
-#include <unordered_map>
 
 #include "lib/ipc/route.h"
 #include "lib/reception/domains.h"
+#include "lib/reception/lists.h"
 #include "lib/reception/recipients.h"
-#include "lib/reception/session.h"
-#include "lib/reception/trust.h"
 #include "submission/mend.h"
 
 namespace veredus::submission {
@@ -20,26 +17,12 @@ struct PolicySettings {
     bool auth_required = true; // else mynetworks may send without a login
     bool check_owner = true;   // a user sends as an address of his own
     bool verify_domains = true;
-    unsigned messages_per_unit = 0, recipients_per_unit = 0; // of one user; 0: no limit
-    std::chrono::seconds unit{60};
+    unsigned messages_per_unit = 0, recipients_per_unit = 0; // of one user in anvil_rate_time_unit; 0: no limit
     MendSettings mend;
     queue::InspectSettings inspect;
 };
 
-// Events of each user in the running unit of time. Bounded: who did nothing in it is forgotten with it.
-class Rates {
-public:
-    explicit Rates(const Clock& clock) : clock_(clock) {}
-    // Counts one more; false when that is more than `limit` (0: none).
-    bool add(const std::string& user, unsigned limit, std::chrono::seconds unit);
-
-private:
-    const Clock& clock_;
-    int64_t began_us_ = 0;
-    std::unordered_map<std::string, unsigned> counts_;
-};
-
-class UserPolicy final : public reception::Policy {
+class UserPolicy final : public reception::ListPolicy {
 public:
     using OwnerDone = std::function<void(const ipc::OwnerReply&)>;
     struct Doors {
@@ -47,17 +30,16 @@ public:
         reception::Domains& domains;
         std::function<void(ipc::OwnerRequest, OwnerDone)>
             owner; // answers later, with temporary when router cannot be asked
-        const Clock& clock;
+        reception::Meters& meters; // counts users in all processes
+        reception::Examiner& examiner;
     };
     UserPolicy(Doors doors, std::shared_ptr<const reception::Trust> trust,
                std::shared_ptr<const reception::Trust> exempt, PolicySettings settings)
-        : doors_(std::move(doors)), messages_(doors_.clock), recipients_(doors_.clock), trust_(std::move(trust)),
-          exempt_(std::move(exempt)), settings_(std::move(settings))
+        : ListPolicy(doors.examiner, std::move(trust), std::move(exempt)), doors_(std::move(doors)),
+          settings_(std::move(settings))
     {}
-    void configure(std::shared_ptr<const reception::Trust> trust, std::shared_ptr<const reception::Trust> exempt,
-                   PolicySettings settings);
+    void configure(PolicySettings settings) { settings_ = std::move(settings); }
     mail::Origin origin(const net::Address& client) override;
-    bool counted(const net::Address& client) override { return !exempt_->trusts(client); }
     smtp::Outcome sender(reception::Session& session, const mail::Envelope& envelope) override;
     smtp::Outcome recipient(reception::Session& session, const mail::Recipient& rcpt,
                             const mail::Envelope& envelope) override;
@@ -73,14 +55,16 @@ public:
     static std::string domain_to_verify(const ipc::Route& route);
 
 private:
+    smtp::Outcome own_sender(reception::Session& session, const mail::Address& sender);
+    smtp::Outcome own_recipient(reception::Session& session, const mail::Address& address);
+    smtp::Outcome counted_user(reception::Session& session, reception::Meters::Kind kind,
+                               const reception::Examiner::Then& then);
     smtp::Outcome judge(const ipc::Route& route, const mail::Address& address,
                         const std::function<void(const smtp::Reply&)>& later);
     void verify(const std::string& domain, const mail::Address& address, const char* what,
                 const std::function<void(const smtp::Reply&)>& later);
 
     Doors doors_;
-    Rates messages_, recipients_;
-    std::shared_ptr<const reception::Trust> trust_, exempt_; // shared_ptr: a reload brings others while they are in use
     PolicySettings settings_;
     std::shared_ptr<UserPolicy*> self_ = std::make_shared<UserPolicy*>(this); // answers that outlive us find null
 };

@@ -86,6 +86,8 @@ constexpr Setting rows[] = {
     {"smtpd_tls_chain_files", Type::list, "", smtpd, "files of keys, each followed by its certificates; instead of the four above"},
     {"smtpd_tls_loglevel", Type::number, "1", smtpd, "0: no log line for each TLS connection", 0, 4},
     {"smtpd_tls_ask_ccert", Type::boolean, "no", smtpd, "ask clients for a certificate; its fingerprints are logged, and can be looked up"},
+    {"smtpd_tls_CAfile", Type::path, "", smtpd, "authorities of client certificates (PEM), for permit_tls_all_clientcerts; empty: none is trusted"},
+    {"relay_clientcerts", Type::tables, "", Who(smtpd | submission), "fingerprints of client certificates that permit_tls_clientcerts permits"},
     {"smtpd_tls_fingerprint_digest", Type::word, "sha256", smtpd, "digest of those fingerprints", 0, 0, "sha256|sha384|sha512|sha1|md5"},
     {"smtpd_tls_received_header", Type::boolean, "no", smtpd, "say in Received which TLS version and cipher the mail came with"},
     {"tls_server_sni_maps", Type::tables, "", Who(smtpd | submission), "other certificates for names that clients ask for: host.name, then files as in smtpd_tls_chain_files"},

@@ -32,7 +32,7 @@ constexpr Role table[] = {
     {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission veredus-lmtp", Jail::spool, Phase::queue, conf::qmgr, "qmgr",
      nullptr, nullptr, "public", 120, "router smtp-client local", "", false},
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
-     nullptr, "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls tables", false},
+     "submission_processes", "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls tables", false},
     {"lmtpd", "lmtpd", nullptr, "veredus-lmtp", "veredus-lmtp", "", Jail::incoming, Phase::intake, conf::smtpd, "lmtpd",    // the rows of smtpd: it is one more way in
      nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",

@@ -81,7 +81,7 @@ Result<tls::Chain> read_chain(const TlsChain& chain, const ReadText& read)
         append(out.pem, *text, "\n");
     }
     // What is in it is looked at here, so that one bad chain does not take the others along.
-    TRY(tls::check_keys({{out}, {}}));
+    TRY(tls::check_keys({{out}, {}, false, {}}));
     return out;
 }
 
@@ -117,6 +117,7 @@ std::vector<std::string> TlsFiles::all() const
     std::set<std::string> set(tables.begin(), tables.end());
     for (const TlsChain& chain : chains) set.insert(chain.files.begin(), chain.files.end());
     for (const auto& [name, chain] : names) set.insert(chain.files.begin(), chain.files.end());
+    if (!authorities.empty()) set.insert(authorities);
     return {set.begin(), set.end()};
 }
 
@@ -137,6 +138,7 @@ TlsFiles tls_files(const conf::Values& values, std::string_view prefix, const st
         out.own = true;
         out.chains.push_back({"self-signed certificate", {own_certificate_path(config_directory)}, false});
     }
+    if (values.flag(name("_tls_ask_ccert"))) out.authorities = values.text(name("_tls_CAfile"));
     for (const std::string& table : values.list("tls_server_sni_maps")) {
         const auto [type, path] = cut(table, ':');
         static constexpr std::string_view text_types[] = {"hash", "texthash", "lmdb", "btree", "cdb", "dbm"};
@@ -160,6 +162,11 @@ Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, s
         auto read_one = read_chain(chain, read);
         if (read_one) keys.names[name].push_back(std::move(*read_one));
         else problems.push_back(read_one.error().text);
+    }
+    if (!files.authorities.empty()) {
+        auto text = read(files.authorities);
+        if (text) keys.ca_text = std::move(*text);
+        else problems.push_back(cat("TLS authorities: ", text.error().text, "; no client certificate is trusted"));
     }
     if (keys.chains.empty()) return fail("there is no usable certificate");
     return keys;

@@ -24,6 +24,7 @@ struct TlsFiles {
     std::vector<TlsChain> chains;
     std::map<std::string, TlsChain> names;    // of tls_server_sni_maps
     std::vector<std::string> tables;          // the text files behind tls_server_sni_maps
+    std::string authorities;                  // of client certificates; empty: none
     bool own = false;                         // nothing is configured: the self-signed one is meant
     std::vector<std::string> problems;        // lines of tables that cannot be used, tables that cannot be read
     std::vector<std::string> all() const;     // each path once, sorted

@@ -127,6 +127,7 @@ bool read_data(const Packet& packet, const ns_rr& rr, Record& record)
         if (size < 3) return false;
         record.preference = static_cast<uint16_t>(at[0] << 8 | at[1]);
         return read_name(packet, at + 2, end, "", record.name);
+    case Kind::ns:
     case Kind::ptr: return read_name(packet, at, end, "", record.name) && !record.name.empty();
     case Kind::cname: return read_name(packet, at, end, classless, record.name) && !record.name.empty();
     case Kind::txt: record.bytes = read_strings(at, end); return true;

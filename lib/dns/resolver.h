@@ -15,7 +15,7 @@
 
 namespace veredus::dns {
 
-enum class Kind : uint16_t { a = 1, cname = 5, ptr = 12, mx = 15, txt = 16, aaaa = 28, tlsa = 52 };
+enum class Kind : uint16_t { a = 1, ns = 2, cname = 5, ptr = 12, mx = 15, txt = 16, aaaa = 28, tlsa = 52 };
 // ok: records are there. nodata: the name exists, this kind does not. broken: unusable or looping answer. timeout: no server answered.
 enum class Status { ok, nxdomain, nodata, servfail, refused, broken, timeout };
 inline bool temporary(Status s) { return s != Status::ok && s != Status::nxdomain && s != Status::nodata; }
@@ -25,7 +25,7 @@ struct Record {
     Kind kind{};
     uint32_t ttl = 0;
     uint16_t preference = 0;     // mx
-    std::string name;            // mx, ptr, cname: target in lower case without the last dot ("" is the root: null MX, RFC 7505)
+    std::string name;            // mx, ns, ptr, cname: target in lower case without the last dot ("" is the root: null MX, RFC 7505)
     net::Address address;        // a, aaaa; port 0
     std::string bytes;           // txt: strings joined; tlsa: raw
 };

@@ -41,6 +41,14 @@ bool is_queue_id(std::string_view text)
     return text.size() == 16 && std::all_of(text.begin(), text.end(), [](char c) { return is_digit(c) || (c >= 'A' && c <= 'F'); });
 }
 
+bool is_drop_id(std::string_view id) { return is_queue_id(id) && id[8] < '8'; }
+
+unsigned id_slot(std::string_view id)
+{
+    const auto digit = [&](std::size_t at) { return static_cast<unsigned>(id[at] <= '9' ? id[at] - '0' : id[at] - 'A' + 10); };
+    return is_queue_id(id) && !is_drop_id(id) ? (digit(8) & 7) << 4 | digit(9) : 0;
+}
+
 int64_t id_seconds(std::string_view id)
 {
     return static_cast<int64_t>(parse_hex(id.substr(0, 8)).value_or(0));

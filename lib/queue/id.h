@@ -17,6 +17,8 @@
 namespace veredus::queue {
 
 bool is_queue_id(std::string_view text);         // 16 upper-case hex digits
+bool is_drop_id(std::string_view id);             // of veredus-drop
+unsigned id_slot(std::string_view id);           // of a daemon writer
 int64_t id_seconds(std::string_view id);         // the time in it
 std::string drop_id(int64_t wall_us, int pid);   // for veredus-drop; uniqueness is checked by O_EXCL
 

@@ -293,14 +293,14 @@ Result<uint64_t> Intake::free_bytes()
     return s.free;
 }
 
-Result<unsigned> Intake::sweep_drafts(int64_t older_than_us)
+Result<unsigned> Intake::sweep_drafts(int64_t older_than_us, const std::function<bool(std::string_view)>& ours)
 {
     Shared& s = *shared_;
     unsigned gone = 0;
     for (const std::string& name : TRY(s.disk.list(s.tmp))) {
         if (!is_queue_id(name)) continue;    // marks stay, and so does what is not ours
         const auto info = s.disk.stat(s.tmp, name);
-        if (!info || info->changed_us >= older_than_us) continue;
+        if (!info || (info->changed_us >= older_than_us && !(ours && ours(name)))) continue;
         if (s.disk.unlink(s.tmp, name)) ++gone;
     }
     return gone;

@@ -47,7 +47,8 @@ public:
     // header block is the final one.
     void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);
     Result<uint64_t> free_bytes();                       // asked at most once a second, cached between
-    Result<unsigned> sweep_drafts(int64_t older_than_us);   // old files of tmp; how many went
+    // Old files of tmp, and those of any age that are `ours` (of nobody who lives); how many went.
+    Result<unsigned> sweep_drafts(int64_t older_than_us, const std::function<bool(std::string_view id)>& ours = nullptr);
     disk::Directory& new_directory();
 
 private:

@@ -48,8 +48,10 @@ std::string setting_of(const conf::File& file, const std::string& spec)
 
 void check_relay(const conf::File& file, const conf::Values& values, const Rules& rules, std::vector<conf::Diagnostic>& out)
 {
+    const std::string setting = cat(rules.prefix, "_relay_restrictions");
     if (std::string why = relays_for_strangers(rules, *net::Address::parse_ip("203.0.113.7", 0), false); !why.empty())
-        out.push_back(at(file, true, "smtpd_relay_restrictions", cat("smtpd_relay_restrictions: ", why)));
+        out.push_back(at(file, true, setting, cat(setting, ": ", why)));
+    if (rules.prefix != "smtpd") return;           // mynetworks counts there only when the administrator says so
     const auto networks = table::MatchList::networks(values.list("mynetworks"));
     if (!networks) return;                         // told by table::check_sources()
     const bool v4 = trusts_most(*networks, far_apart), v6 = trusts_most(*networks, far_apart_v6);
@@ -58,15 +60,17 @@ void check_relay(const conf::File& file, const conf::Values& values, const Rules
         out.push_back(at(file, true, "mynetworks", cat("mynetworks: ", why)));
 }
 
-}  // namespace
-
-std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
+void check_lists(const conf::File& file, const conf::Values& values, std::string_view prefix, std::vector<conf::Diagnostic>& out)
 {
-    std::vector<conf::Diagnostic> out;
-    const conf::Values values = file.values();
     std::vector<Complaint> complaints;
-    const Rules rules = parse_rules(values, "smtpd", complaints);
-    for (Complaint& complaint : complaints) out.push_back(at(file, complaint.error, complaint.setting, std::move(complaint.text)));
+    const Rules rules = parse_rules(values, prefix, complaints);
+    bool wrong = false;
+    const auto add = [&](conf::Diagnostic one) {
+        wrong = wrong || one.error;
+        // Classes and tables are of both roles, and said once.
+        if (std::none_of(out.begin(), out.end(), [&](const conf::Diagnostic& known) { return known.text == one.text; })) out.push_back(std::move(one));
+    };
+    for (Complaint& complaint : complaints) add(at(file, complaint.error, complaint.setting, std::move(complaint.text)));
     for (const std::string& spec : rules.table_specs()) {
         const auto read = [](const std::string& path) { return read_file(path, std::size_t{256} << 20); };
         const auto table = table::open_from(spec, read);
@@ -74,14 +78,23 @@ std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
         const std::string what = setting.empty() ? spec : cat(setting, ": ", spec);
         if (!table) {
             const bool not_for_us = table.error().code == EACCES && ::geteuid() != 0;
-            out.push_back(at(file, !not_for_us, setting, cat(what, ": ", table.error().text)));
+            add(at(file, !not_for_us, setting, cat(what, ": ", table.error().text)));
             continue;
         }
         auto problems = (*table)->problems();
         problems.resize(std::min<std::size_t>(problems.size(), 20));
-        for (const std::string& problem : problems) out.push_back(at(file, false, setting, cat(what, ": ", problem)));
+        for (const std::string& problem : problems) add(at(file, false, setting, cat(what, ": ", problem)));
     }
-    if (std::none_of(out.begin(), out.end(), [](const conf::Diagnostic& d) { return d.error; })) check_relay(file, values, rules, out);
+    if (!wrong) check_relay(file, values, rules, out);
+}
+
+}  // namespace
+
+std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
+{
+    std::vector<conf::Diagnostic> out;
+    const conf::Values values = file.values();
+    for (const std::string_view prefix : {"smtpd", "submission"}) check_lists(file, values, prefix, out);
     return out;
 }
 

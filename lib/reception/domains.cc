@@ -13,17 +13,9 @@ struct Domains::Lookup {
     Done done;
 };
 
-void Domains::set_resolver(dns::Config config)
-{
-    if (resolver_)
-        resolver_->set_config(std::move(config));
-    else
-        resolver_ = std::make_unique<dns::Resolver>(loop_, std::move(config));
-}
-
 void Domains::find(const std::string& domain, std::chrono::milliseconds at_most, Done done)
 {
-    if (!resolver_ || domain.empty() || domain.front() == '[') {
+    if (!resolver_() || domain.empty() || domain.front() == '[') {
         const Found found = domain.starts_with('[') ? Found::yes : Found::unknown;
         return loop_.defer([done = std::move(done), found] { done(found); });
     }
@@ -32,7 +24,7 @@ void Domains::find(const std::string& domain, std::chrono::milliseconds at_most,
     raw->domain = domain;
     raw->done = std::move(done);
     raw->deadline = std::make_unique<Timer>(loop_, [this, raw] {
-        resolver_->cancel(raw->ticket);
+        resolver_()->cancel(raw->ticket);
         end(raw, Found::unknown);
     });
     raw->deadline->start(at_most);
@@ -42,7 +34,7 @@ void Domains::find(const std::string& domain, std::chrono::milliseconds at_most,
 
 void Domains::ask(Lookup* lookup, dns::Kind kind)
 {
-    lookup->ticket = resolver_->lookup(
+    lookup->ticket = resolver_()->lookup(
         lookup->domain, kind, [this, lookup, kind](const dns::Answer& answer) { heard(lookup, kind, answer); });
 }
 

@@ -16,9 +16,9 @@ public:
     // yes: it has MX, A or AAAA records. refuses: a null MX (RFC 7505). unknown: the DNS did not say in time.
     enum class Found { yes, no, refuses, unknown };
     using Done = std::function<void(Found)>;
-    explicit Domains(Loop& loop) : loop_(loop) {}
+    // `resolver`: null while resolv.conf is not known; then everything is unknown.
+    Domains(Loop& loop, std::function<dns::Resolver*()> resolver) : loop_(loop), resolver_(std::move(resolver)) {}
     Domains(const Domains&) = delete;
-    void set_resolver(dns::Config config); // again when resolv.conf changed
     // `done` comes later, after `at_most` with unknown. A literal is a yes.
     void find(const std::string& domain, std::chrono::milliseconds at_most, Done done);
 
@@ -28,7 +28,7 @@ private:
     void heard(Lookup* lookup, dns::Kind kind, const dns::Answer& answer);
     void end(Lookup* lookup, Found found);
     Loop& loop_;
-    std::unique_ptr<dns::Resolver> resolver_;
+    std::function<dns::Resolver*()> resolver_;
     std::map<Lookup*, std::shared_ptr<Lookup>> running_; // shared_ptr: one may end inside its own timer
 };
 

@@ -75,19 +75,21 @@ struct Examiner::Run {
     std::size_t open = 0;                          // questions without an answer
     unsigned turns = 0;
     bool finished = false;
-    std::function<void(const std::function<smtp::Reply(Session&)>&)> done;
+    std::function<void(const std::function<smtp::Outcome(Session&)>&)> done;
     smtp::Reply welcome;
+    Then then;
 };
 
-smtp::Outcome Examiner::examine(Session& session, At at, Situation situation, const smtp::Reply& welcome)
+smtp::Outcome Examiner::examine(Session& session, At at, Situation situation, const smtp::Reply& welcome, Then then)
 {
     auto run = std::make_shared<Run>();
     run->program = program_;
     run->situation = std::move(situation);
     run->at = at;
     run->welcome = welcome;
+    run->then = std::move(then);
     go_on(run);
-    if (run->finished) return close(session, at, run->verdict, welcome);
+    if (run->finished) return close(session, *run);
     run->done = session.later_here();
     return smtp::Pending{};
 }
@@ -110,7 +112,7 @@ void Examiner::go_on(const std::shared_ptr<Run>& run)
         run->verdict.warnings.push_back("restriction lists ask more than they may");
     }
     run->finished = true;
-    if (run->done) run->done([run](Session& session) { return close(session, run->at, run->verdict, run->welcome); });
+    if (run->done) run->done([run](Session& session) { return close(session, *run); });
 }
 
 void Examiner::answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run)
@@ -156,19 +158,20 @@ void Examiner::ask(const std::shared_ptr<Run>& run, const Question& question)
     }
 }
 
-smtp::Reply Examiner::close(Session& session, At at, const Verdict& verdict, const smtp::Reply& welcome)
+smtp::Outcome Examiner::close(Session& session, const Run& run)
 {
+    const Verdict& verdict = run.verdict;
     for (const std::string& warning : verdict.warnings) log::warning(session.client().label(), ": ", warning);
     for (const Event& event : verdict.events)
-        if (at != At::helo || event.what == "reject_warning") session.log_event(event.what, at_words[static_cast<std::size_t>(at)], event.text);
+        if (run.at != At::helo || event.what == "reject_warning") session.log_event(event.what, at_words[static_cast<std::size_t>(run.at)], event.text);
     if (verdict.kind == Verdict::Kind::refuse) return verdict.reply;
-    if (at == At::helo) return welcome;            // there is no mail yet: they are asked again at MAIL
     const Deeds& deeds = verdict.deeds;
-    if (deeds.hold || deeds.discard || !deeds.redirect.empty() || !deeds.prepend.empty() || !deeds.bcc.empty()) {
+    // At HELO there is no mail yet: they are asked again at MAIL.
+    if (run.at != At::helo && (deeds.hold || deeds.discard || !deeds.redirect.empty() || !deeds.prepend.empty() || !deeds.bcc.empty())) {
         if (!session.note()) session.note() = std::make_unique<Note>();
         static_cast<Note&>(*session.note()).deeds.add(deeds);
     }
-    return welcome;
+    return run.then ? run.then(session) : smtp::Outcome(run.welcome);
 }
 
 std::unique_ptr<queue::Inspector> Examiner::deeds_of(const Session& session)

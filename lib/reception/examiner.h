@@ -35,7 +35,9 @@ public:
 
     // The lists that are due at `at`, for a Delegate's call: a refusal, `welcome`, or Pending. Deeds of lists that permit are kept
     // with the session's mail; events are logged.
-    smtp::Outcome examine(Session& session, At at, Situation situation, const smtp::Reply& welcome);
+    // `then`: what else has to be looked at once the lists permit; its outcome takes the place of `welcome`.
+    using Then = std::function<smtp::Outcome(Session&)>;
+    smtp::Outcome examine(Session& session, At at, Situation situation, const smtp::Reply& welcome, Then then = nullptr);
     // Carries out the deeds: for Policy::inspectors().
     static std::unique_ptr<queue::Inspector> deeds_of(const Session& session);
 
@@ -44,7 +46,7 @@ private:
     void go_on(const std::shared_ptr<Run>& run);
     void ask(const std::shared_ptr<Run>& run, const Question& question);
     static void answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run);
-    static smtp::Reply close(Session& session, At at, const Verdict& verdict, const smtp::Reply& welcome);
+    static smtp::Outcome close(Session& session, const Run& run);
 
     Parts parts_;
     std::shared_ptr<const Program> program_;

@@ -58,6 +58,8 @@ struct Situation {
     bool pipelined = false;                // more came before he was answered
     std::string tls_protocol, tls_cipher;  // empty: in clear
     unsigned tls_bits = 0;
+    std::string ccert_subject, ccert_issuer, ccert_fingerprint, ccert_key_fingerprint;   // of a client certificate; empty: none
+    bool ccert_trusted = false;            // issued by one of smtpd_tls_CAfile
     bool stress = false;
 };
 

@@ -26,6 +26,8 @@ std::string meter_name(const net::Address& client)
     return cat(text, "/64");
 }
 
+std::string user_meter_name(std::string_view user) { return cat("user ", user.substr(0, ipc::max_anvil_client - 5)); }
+
 void Meters::call(const AnvilEvent& event, Done done)
 {
     doors_.call(event.encode(), [done = std::move(done)](const Result<ipc::Message>& answer) {

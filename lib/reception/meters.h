@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "lib/base/result.h"
@@ -23,6 +24,9 @@ struct Rates {
 
 // "192.0.2.7", or of IPv6 the network, "2001:db8:1:2::/64": what limits count by, see client_network().
 std::string meter_name(const net::Address& client);
+
+// The same of a user who has logged in: "user alice".
+std::string user_meter_name(std::string_view user);
 
 class Meters {
 public:

@@ -51,16 +51,25 @@ constexpr Row rows[] = {
     {"reject_rhsbl_helo", Op::reject_rhsbl_helo, Takes::dns_list}, {"reject_rhsbl_sender", Op::reject_rhsbl_sender, Takes::dns_list},
     {"reject_rhsbl_recipient", Op::reject_rhsbl_recipient, Takes::dns_list},
     {"check_policy_service", Op::check_policy_service, Takes::policy},
+    {"check_client_a_access", Op::check_client_servers, Takes::table}, {"check_client_mx_access", Op::check_client_servers, Takes::table},
+    {"check_client_ns_access", Op::check_client_servers, Takes::table},
+    {"check_reverse_client_hostname_a_access", Op::check_reverse_client_servers, Takes::table}, {"check_reverse_client_hostname_mx_access", Op::check_reverse_client_servers, Takes::table},
+    {"check_reverse_client_hostname_ns_access", Op::check_reverse_client_servers, Takes::table},
+    {"check_helo_a_access", Op::check_helo_servers, Takes::table}, {"check_helo_mx_access", Op::check_helo_servers, Takes::table},
+    {"check_helo_ns_access", Op::check_helo_servers, Takes::table},
+    {"check_sender_a_access", Op::check_sender_servers, Takes::table}, {"check_sender_mx_access", Op::check_sender_servers, Takes::table},
+    {"check_sender_ns_access", Op::check_sender_servers, Takes::table},
+    {"check_recipient_a_access", Op::check_recipient_servers, Takes::table}, {"check_recipient_mx_access", Op::check_recipient_servers, Takes::table},
+    {"check_recipient_ns_access", Op::check_recipient_servers, Takes::table},
+    {"check_ccert_access", Op::check_ccert_access, Takes::table}, {"permit_tls_clientcerts", Op::permit_tls_clientcerts},
+    {"permit_tls_all_clientcerts", Op::permit_tls_all_clientcerts},
     // The names of older versions of Postfix.
     {"reject_unknown_client", Op::reject_unknown_client_hostname}, {"reject_unknown_hostname", Op::reject_unknown_helo_hostname},
     {"reject_invalid_hostname", Op::reject_invalid_helo_hostname}, {"reject_non_fqdn_hostname", Op::reject_non_fqdn_helo_hostname},
     {"reject_unknown_address", Op::reject_unknown_sender_domain}, {"check_relay_domains", Op::reject_unauth_destination},
     // Known, and not done.
     {"permit_mx_backup", Op::without_effect, Takes::nothing, "it permits nothing here: list the domains that you are a backup for in relay_domains"},
-    {"permit_tls_clientcerts", Op::without_effect, Takes::nothing, "it permits nothing here: client certificates are not asked for"},
-    {"permit_tls_all_clientcerts", Op::without_effect, Takes::nothing, "it permits nothing here: client certificates are not asked for"},
     {"permit_naked_ip_address", Op::without_effect, Takes::nothing, "it permits nothing here: use permit_mynetworks"},
-    {"check_ccert_access", Op::without_effect, Takes::table, "client certificates are not asked for, so its table is never looked at"},
     {"check_etrn_access", Op::without_effect, Takes::table, "there is no ETRN, so its table is never looked at"},
     {"sleep", Op::without_effect, Takes::number, "nobody is made to wait"},
     {"reject_unverified_sender", Op::without_effect, Takes::nothing, accepted}, {"reject_unverified_recipient", Op::without_effect, Takes::nothing, accepted},
@@ -70,15 +79,6 @@ constexpr Row rows[] = {
     {"reject_authenticated_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
     {"reject_unauthenticated_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
     {"reject_maps_rbl", Op::without_effect, Takes::nothing, accepted},
-    {"check_client_a_access", Op::without_effect, Takes::table, accepted}, {"check_client_mx_access", Op::without_effect, Takes::table, accepted},
-    {"check_client_ns_access", Op::without_effect, Takes::table, accepted}, {"check_helo_a_access", Op::without_effect, Takes::table, accepted},
-    {"check_helo_mx_access", Op::without_effect, Takes::table, accepted}, {"check_helo_ns_access", Op::without_effect, Takes::table, accepted},
-    {"check_sender_a_access", Op::without_effect, Takes::table, accepted}, {"check_sender_mx_access", Op::without_effect, Takes::table, accepted},
-    {"check_sender_ns_access", Op::without_effect, Takes::table, accepted}, {"check_recipient_a_access", Op::without_effect, Takes::table, accepted},
-    {"check_recipient_mx_access", Op::without_effect, Takes::table, accepted}, {"check_recipient_ns_access", Op::without_effect, Takes::table, accepted},
-    {"check_reverse_client_hostname_a_access", Op::without_effect, Takes::table, accepted},
-    {"check_reverse_client_hostname_mx_access", Op::without_effect, Takes::table, accepted},
-    {"check_reverse_client_hostname_ns_access", Op::without_effect, Takes::table, accepted},
 };
 
 constexpr std::string_view words[stages] = {"client", "helo", "sender", "relay", "recipient", "data", "end_of_data"};
@@ -328,6 +328,22 @@ bool loops(const Rules& rules, const RestrictionList& list, std::vector<std::str
     return false;
 }
 
+// Lists that want certificates of clients, and a server that asks none for one.
+void check_certificates(const conf::Values& values, const Rules& rules, std::vector<Complaint>& complaints)
+{
+    std::string name;
+    bool chain = false;
+    each_restriction(rules, [&](const Restriction& one) {
+        if (one.op == Op::permit_tls_all_clientcerts) chain = true;
+        if (one.op == Op::check_ccert_access || one.op == Op::permit_tls_clientcerts || one.op == Op::permit_tls_all_clientcerts) name = one.name;
+    });
+    if (name.empty()) return;
+    const std::string ask = cat(rules.prefix, "_tls_ask_ccert"), file = cat(rules.prefix, "_tls_CAfile");
+    if (!values.flag(ask)) complaints.push_back({false, ask, cat(ask, " = no: clients are not asked for certificates, so ", name, " finds none; set it to yes")});
+    else if (chain && values.text(file).empty())
+        complaints.push_back({false, file, cat(file, " is empty: no client certificate is trusted, so permit_tls_all_clientcerts permits nobody")});
+}
+
 // Does the list itself end in a refusal for whoever reaches it, or refuse mail for others? (Postfix wants one of these at least.)
 bool guards(const RestrictionList& list)
 {
@@ -393,6 +409,7 @@ bool ReplyFilter::matches(const net::Address& address) const
 std::vector<std::string> Rules::table_specs() const
 {
     std::set<std::string> out(rbl_reply_maps.begin(), rbl_reply_maps.end());
+    out.insert(relay_clientcerts.begin(), relay_clientcerts.end());
     each_restriction(*this, [&](const Restriction& one) {
         if (takes_table(one.op)) out.insert(one.argument);
     });
@@ -414,6 +431,7 @@ Rules parse_rules(const conf::Values& values, std::string_view prefix, std::vect
     rules.prefix = prefix;
     rules.settings = read_codes(values, prefix);
     rules.rbl_reply_maps = values.list("rbl_reply_maps");
+    rules.relay_clientcerts = values.list("relay_clientcerts");
     const PolicyServer defaults = policy_defaults(values);
     std::set<std::string, std::less<>> classes;
     for (std::string& name : values.list("smtpd_restriction_classes")) {
@@ -436,6 +454,7 @@ Rules parse_rules(const conf::Values& values, std::string_view prefix, std::vect
             rules.lists[i].clear();
         }
     }
+    check_certificates(values, rules, complaints);
     if (!guards(rules.list(Stage::relay)) && !guards(rules.list(Stage::recipient)))
         complaints.push_back({true, cat(prefix, "_relay_restrictions"),
                               cat("open relay: neither ", prefix, "_relay_restrictions nor ", prefix, "_recipient_restrictions has reject_unauth_destination, defer_unauth_destination, reject or defer; add reject_unauth_destination to one of them")});

@@ -17,14 +17,15 @@ namespace veredus::reception {
 
 enum class Op : uint8_t {
     permit, reject, defer, defer_if_permit, defer_if_reject, warn_if_reject,
-    permit_mynetworks, permit_sasl_authenticated, permit_inet_interfaces, permit_auth_destination,
+    permit_mynetworks, permit_sasl_authenticated, permit_inet_interfaces, permit_tls_clientcerts, permit_tls_all_clientcerts, permit_auth_destination,
     reject_unauth_destination, defer_unauth_destination, reject_unauth_pipelining, reject_plaintext_session,
     reject_multi_recipient_bounce,
     reject_non_fqdn_sender, reject_non_fqdn_recipient, reject_non_fqdn_helo_hostname, reject_invalid_helo_hostname,
     reject_unknown_client_hostname, reject_unknown_reverse_client_hostname, reject_unknown_helo_hostname,
     reject_unknown_sender_domain, reject_unknown_recipient_domain, reject_unlisted_sender, reject_unlisted_recipient,
     check_client_access, check_reverse_client_hostname_access, check_helo_access, check_sender_access, check_recipient_access,
-    check_sasl_access,
+    check_client_servers, check_reverse_client_servers, check_helo_servers, check_sender_servers, check_recipient_servers,   // ..._{a,mx,ns}_access: by name
+    check_ccert_access, check_sasl_access,
     reject_rbl_client, permit_dnswl_client, reject_rhsbl_client, permit_rhswl_client, reject_rhsbl_reverse_client, reject_rhsbl_helo,
     reject_rhsbl_sender, reject_rhsbl_recipient,
     check_policy_service, restriction_class, without_effect,
@@ -84,7 +85,7 @@ struct Rules {
     RuleSettings settings;
     RestrictionList lists[stages];
     std::map<std::string, RestrictionList, std::less<>> classes;
-    std::vector<std::string> rbl_reply_maps;
+    std::vector<std::string> rbl_reply_maps, relay_clientcerts;
     const RestrictionList& list(Stage stage) const { return lists[static_cast<std::size_t>(stage)]; }
     // Every table spec that is named, and every policy server.
     std::vector<std::string> table_specs() const;

@@ -326,12 +326,14 @@ void Session::give(const Reply& reply)
 
 std::function<void(const Reply&)> Session::later() { return resume(++question_); }
 
-std::function<void(const std::function<Reply(Session&)>&)> Session::later_here()
+std::function<void(const std::function<Outcome(Session&)>&)> Session::later_here()
 {
-    return [self = std::weak_ptr(house_.self_), number = number_, question = ++question_](const std::function<Reply(Session&)>& find) {
+    return [self = std::weak_ptr(house_.self_), number = number_, question = ++question_](const std::function<Outcome(Session&)>& find) {
         const auto house = self.lock();
         Session* session = house ? (*house)->find(number) : nullptr;
-        if (session && session->stage_ == Stage::talking && session->question_ == question) session->answer(question, find(*session));
+        if (!session || session->stage_ != Stage::talking || session->question_ != question) return;
+        const Outcome outcome = find(*session);
+        if (const Reply* reply = std::get_if<Reply>(&outcome)) session->answer(session->question_, *reply);
     };
 }
 

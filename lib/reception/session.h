@@ -88,8 +88,9 @@ public:
     const Settings& settings() const { return *settings_; }
     // For a policy that returned Pending: call it once with the reply, any time later, whether the session still lives or not.
     std::function<void(const smtp::Reply&)> later();
-    // The same for a policy that must look at the session to find its reply; not called when the session is gone.
-    std::function<void(const std::function<smtp::Reply(Session&)>&)> later_here();
+    // The same for a policy that must look at the session to find its reply; not called when the session is gone. Pending: it has
+    // asked for another later() meanwhile.
+    std::function<void(const std::function<smtp::Outcome(Session&)>&)> later_here();
     std::unique_ptr<PolicyNote>& note() { return note_; }
     const PolicyNote* note() const { return note_.get(); }
     Situation situation() const;                 // for restriction lists

@@ -34,6 +34,13 @@ Situation Session::situation() const
         const std::size_t end = open == std::string::npos ? open : cipher.find_first_not_of("0123456789", open + 1);
         if (end != std::string::npos) s.tls_bits = parse_number<unsigned>(std::string_view(cipher).substr(open + 1, end - open - 1)).value_or(0);
     }
+    if (const auto& shown = client_.certificate) {
+        s.ccert_subject = shown->subject;
+        s.ccert_issuer = shown->issuer;
+        s.ccert_fingerprint = shown->fingerprint;
+        s.ccert_key_fingerprint = shown->key_fingerprint;
+        s.ccert_trusted = stream_.tls() && stream_.tls()->chain_trusted();
+    }
     return s;
 }
 

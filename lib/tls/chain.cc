@@ -139,4 +139,18 @@ CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name
     return facts;
 }
 
+Result<void> load_authorities(SSL_CTX* ctx, const std::string& text)
+{
+    const BioPtr bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+    if (!bio) return fail_tls("TLS memory");
+    unsigned loaded = 0;
+    while (const X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
+        if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate.get()) != 1) return fail_tls("certificate of an authority");
+        ++loaded;
+    }
+    ERR_clear_error(); // the end of the text
+    if (loaded == 0) return fail("no certificate of an authority is in it");
+    return {};
+}
+
 }  // namespace veredus::tls

@@ -120,20 +120,6 @@ private:
     SessionCache cache_;
 };
 
-Result<void> load_authorities(SSL_CTX* ctx, const std::string& text)
-{
-    const BioPtr bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
-    if (!bio) return fail_tls("TLS memory");
-    unsigned loaded = 0;
-    while (const X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
-        if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate.get()) != 1) return fail_tls("certificate of an authority");
-        ++loaded;
-    }
-    ERR_clear_error(); // the end of the text
-    if (loaded == 0) return fail("no certificate of an authority is in it");
-    return {};
-}
-
 Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
 {
     const std::unique_ptr<DIR, Freed<closedir>> directory(::opendir(path.c_str()));

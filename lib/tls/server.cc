@@ -87,7 +87,7 @@ int choose_name(SSL* ssl, int*, void*) noexcept
 // Whoever has the private key is let through; who he is, is for those who know his fingerprint.
 int take_any_certificate(int, X509_STORE_CTX*) noexcept { return 1; }
 
-Result<CtxPtr> make_server_context(bool ask_client)
+Result<CtxPtr> make_server_context(const ServerKeys& keys)
 {
     CtxPtr ctx = TRY(make_context(TLS_server_method()));
     SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -101,13 +101,15 @@ Result<CtxPtr> make_server_context(bool ask_client)
     SSL_CTX_set_num_tickets(ctx.get(), 1);
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx.get(), seal_ticket);
     SSL_CTX_set_tlsext_servername_callback(ctx.get(), choose_name);
-    if (ask_client) SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_PEER, take_any_certificate);
+    if (!keys.ask_client) return ctx;
+    SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_PEER, take_any_certificate);
+    if (!keys.ca_text.empty()) TRY(load_authorities(ctx.get(), keys.ca_text));
     return ctx;
 }
 
-Result<CtxPtr> build(const std::vector<Chain>& chains, bool ask_client, std::vector<CertificateFacts>& facts)
+Result<CtxPtr> build(const std::vector<Chain>& chains, const ServerKeys& keys, std::vector<CertificateFacts>& facts)
 {
-    CtxPtr ctx = TRY(make_server_context(ask_client));
+    CtxPtr ctx = TRY(make_server_context(keys));
     for (const Chain& chain : chains) {
         const auto pairs = TRY(parse_chain(chain));
         for (const KeyAndChain& pair : pairs) {
@@ -122,10 +124,10 @@ Result<std::shared_ptr<Shared>> build_all(const ServerKeys& keys, std::vector<Ce
 {
     auto shared = std::make_shared<Shared>();
     if (keys.chains.empty()) return fail("no certificate is configured");
-    shared->first = TRY(build(keys.chains, keys.ask_client, facts));
+    shared->first = TRY(build(keys.chains, keys, facts));
     for (const auto& [name, chains] : keys.names) {
         if (chains.empty()) return fail(cat("no certificate for the name ", name));
-        shared->names.emplace(name, TRY(build(chains, keys.ask_client, facts)));
+        shared->names.emplace(name, TRY(build(chains, keys, facts)));
     }
     return shared;
 }
@@ -199,7 +201,7 @@ Result<std::unique_ptr<ServerContext>> ServerContext::load(const std::string& ce
         append(chain.pem, "\n", TRY(read_file(key_file, max_pem_file)));
     }
     auto context = create();
-    TRY(context->use({{chain}, {}}));
+    TRY(context->use({{chain}, {}, false, {}}));
     return context;
 }
 

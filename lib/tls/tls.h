@@ -76,7 +76,7 @@ class ClientContext {
 public:
     struct Files {               // as text, so that whoever reads them needs no rights
         Chain own;               // the certificate that we show; without a name: none
-        std::string ca_text;     // certificates of authorities
+        std::string ca_text = {};     // certificates of authorities
         std::string ca_path;     // a folder of them, read whole now
     };
     static Result<std::unique_ptr<ClientContext>> create(const Files& files);
@@ -93,6 +93,7 @@ struct ServerKeys {
     std::vector<Chain> chains;                          // ECDSA and RSA side by side: the client's abilities choose
     std::map<std::string, std::vector<Chain>> names;    // SNI: "mail.example.org", ".example.org" (what is below); in lower case
     bool ask_client = false;                            // for a certificate; any is taken, and none too: see Session::peer()
+    std::string ca_text;                                // authorities that chain_trusted() of a client means; empty: none
 };
 struct CertificateFacts {    // of one chain, for the log
     std::string chain;       // Chain::name

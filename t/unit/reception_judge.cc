@@ -154,6 +154,18 @@ TEST_CASE("restrictions that need nobody's answer", "[restrictions]")
         {"permit_mynetworks, reject", "250", [](World& w) { w.s.ours = true; }},
         {"permit_sasl_authenticated, reject", "250", [](World& w) { w.s.sasl_user = "u"; }},
         {"permit_auth_destination, reject", "250"},
+        {"permit_auth_destination, reject", "554 5.7.1 <b@far.example>: Recipient address rejected: Access denied",
+         [](World& w) { w.s.ours = true; w.s.recipient = *mail::parse_address("b@far.example"); }},
+        {"reject_unauth_destination", "554 5.7.1 <b@far.example>: Relay access denied",
+         [](World& w) { w.settings["smtpd_relay_restrictions"] = ""; w.s.recipient = *mail::parse_address("b@far.example"); }},
+        {"defer_unauth_destination", "454 4.7.1 <b@far.example>: Relay access denied",
+         [](World& w) { w.settings["smtpd_relay_restrictions"] = ""; w.s.recipient = *mail::parse_address("b@far.example"); }},
+        {"permit_inet_interfaces, reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"permit_inet_interfaces, reject", "250", [](World& w) { w.s.client = *net::Address::parse_ip("127.0.0.9", 1); }},
+        {"permit_inet_interfaces, reject", "250", [](World& w) { w.s.client = w.s.server; }},
+        {"reject_unlisted_recipient", "550 5.1.1 <nobody@here.example>: Recipient address rejected: User unknown in local recipient table",
+         [](World& w) { w.settings["smtpd_reject_unlisted_recipient"] = "no"; w.s.recipient = *mail::parse_address("nobody@here.example"); }},
+        {"permit", "250", [](World& w) { w.settings["smtpd_reject_unlisted_recipient"] = "no"; w.s.recipient = *mail::parse_address("nobody@here.example"); }},
         {"reject_unauth_pipelining", "503 5.5.0 <b@here.example>: Recipient address rejected: Improper use of SMTP command pipelining", [](World& w) { w.s.pipelined = true; }},
         {"reject_plaintext_session", "450 4.7.1 <b@here.example>: Recipient address rejected: Session encryption is required"},
         {"reject_multi_recipient_bounce", "550 5.5.3 <>: Recipient address rejected: Multi-recipient bounce", [](World& w) { w.s.sender = {}; w.s.recipients = 1; }},
@@ -175,6 +187,12 @@ TEST_CASE("restrictions that need nobody's answer", "[restrictions]")
         {"reject_unlisted_sender", "550 5.1.0 <nobody@here.example>: Sender address rejected: User unknown in local recipient table",
          [](World& w) { w.s.sender = *mail::parse_address("nobody@here.example"); }},
     });
+    const auto file = conf::File::parse("smtpd_restriction_classes = own\nown = reject_plaintext_session, defer\nsmtpd_client_restrictions = own\n", "main.cf");
+    std::vector<Complaint> complaints;
+    World classes;
+    Facts facts;
+    CHECK(judge(parse_rules(file.values(), "smtpd", complaints), {}, classes.s, At::rcpt, facts).reply.text == "<mail.client.example[192.0.2.7]>: Client host rejected: Session encryption is required");
+    CHECK(complaints.empty());
     World world;
     CHECK(world.say("warn_if_reject reject_plaintext_session, permit") == "250");
     REQUIRE(world.verdict.events.size() == 1);
@@ -198,6 +216,10 @@ TEST_CASE("access tables: the keys that are tried, and what their results do", "
         {"check_client_access inline:{client.example=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied"},
         {"check_client_access inline:{2001:db8=REJECT}", "554 5.7.1 <mail.client.example[2001:db8::1]>: Client host rejected: Access denied",
          [](World& w) { w.s.client = *net::Address::parse_ip("2001:db8::1", 1); }},
+        {"check_reverse_client_hostname_access inline:{client.example=REJECT}", "554 5.7.1 <mail.client.example>: Unverified Client host rejected: Access denied"},
+        {"check_reverse_client_hostname_access inline:{unknown=REJECT}", "554 5.7.1 <unknown>: Unverified Client host rejected: Access denied", [](World& w) { w.s.reverse_name = "unknown"; }},
+        {"check_sasl_access inline:{mallory=REJECT}", "250"},
+        {"check_sasl_access inline:{mallory=REJECT}", "554 5.7.1 <mallory>: SASL login name rejected: Access denied", [](World& w) { w.s.sasl_user = "mallory"; }},
         {"check_helo_access inline:{mail.client.example=REJECT}", "554 5.7.1 <mail.client.example>: Helo command rejected: Access denied"},
         {"check_sender_access inline:{sender.example=reject_plaintext_session}", "450 4.7.1 <a@sender.example>: Sender address rejected: Session encryption is required"},
         {"check_sender_access inline:{sender.example=strict}", "554 5.7.1 <a@sender.example>: Sender address rejected: Access denied",
@@ -243,6 +265,81 @@ TEST_CASE("names in DNS that must be there", "[restrictions][rfc7505-3]")
     });
 }
 
+TEST_CASE("servers of a domain, by name and by address, never permit", "[restrictions]")
+{
+    const auto parked = [](World& w) {
+        w.name("sender.example", dns::Kind::mx, "mx1.park.example");
+        w.name("sender.example", dns::Kind::mx, "mx2.other.example");
+        w.name("mx2.other.example", dns::Kind::a, "203.0.113.9");
+        w.name("sender.example", dns::Kind::ns, "ns.park.example");
+        w.name("sender.example", dns::Kind::a, "198.51.100.77");
+        w.name("mail.client.example", dns::Kind::a, "192.0.2.7");
+        w.name("client.example", dns::Kind::ns, "ns.client.example");
+    };
+    const char* denied = "554 5.7.1 <a@sender.example>: Sender address rejected: Access denied";
+    run({
+        {"check_sender_mx_access inline:{park.example=REJECT}", denied, parked},
+        {"check_sender_mx_access inline:{203.0.113=REJECT}", denied, parked},
+        {"check_sender_mx_access inline:{198.51.100.77=REJECT}", "250", parked},
+        {"check_sender_ns_access inline:{ns.park.example=REJECT}", denied, parked},
+        {"check_sender_a_access inline:{198.51.100.77=REJECT}", denied, parked},
+        {"check_sender_a_access inline:{sender.example=REJECT}", "250", parked},
+        {"check_sender_mx_access cidr:/not/there", "451 4.3.5 <a@sender.example>: Sender address rejected: Server configuration error", parked},
+        {"check_sender_mx_access inline:{198.51.100.78=REJECT}", denied, [](World& w) { w.name("sender.example", dns::Kind::a, "198.51.100.78"); }},   // no MX: itself
+        {"check_sender_mx_access inline:{203.0.113=REJECT}", denied, [](World& w) {
+             w.name("sender.example", dns::Kind::mx, "mx.example");
+             w.name("mx.example", dns::Kind::a, "192.0.2.1");
+             w.name("mx.example", dns::Kind::a, "203.0.113.1");
+         }},
+        {"check_sender_mx_access inline:{192.0.2.8=REJECT}", "554 5.7.1 <a@[192.0.2.8]>: Sender address rejected: Access denied",
+         [](World& w) { w.s.sender = *mail::parse_address("a@[192.0.2.8]"); }},
+        {"check_sender_ns_access inline:{192.0.2.8=REJECT}", "250", [](World& w) { w.s.sender = *mail::parse_address("a@[192.0.2.8]"); }},
+        {"check_sender_mx_access inline:{example=REJECT}", "250", [](World& w) { w.s.sender = *mail::parse_address("a@broken.example"); }},
+        {"check_sender_mx_access inline:{example=REJECT}", "250", [](World& w) { w.s.sender = {}; }},
+        {"check_sender_mx_access inline:{example=REJECT}", "250", [](World& w) { w.name("sender.example", dns::Kind::mx, ""); }},                       // RFC 7505
+        {"check_sender_mx_access inline:{park.example=OK}, reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied", parked},
+        {"check_client_ns_access inline:{ns.client.example=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied", parked},   // the parent's
+        {"check_client_a_access inline:{192.0.2.7=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied", parked},
+        {"check_client_mx_access inline:{192.0.2.7=REJECT}", "250", [](World& w) { w.s.client_name = "unknown"; }},
+        {"check_reverse_client_hostname_a_access inline:{192.0.2.7=REJECT}", "554 5.7.1 <mail.client.example>: Unverified Client host rejected: Access denied", parked},
+        {"check_helo_a_access inline:{192.0.2.7=REJECT}", "554 5.7.1 <mail.client.example>: Helo command rejected: Access denied", parked},
+        {"check_recipient_a_access inline:{192.0.2.7=REJECT}", "554 5.7.1 <b@mail.client.example>: Recipient address rejected: Access denied",
+         [](World& w) { w.s.ours = true; w.s.recipient = *mail::parse_address("b@mail.client.example"); w.name("mail.client.example", dns::Kind::a, "192.0.2.7"); }},
+    });
+    World world;
+    parked(world);
+    CHECK(world.say("check_sender_mx_access inline:{park.example=OK}, permit") == "250");
+    REQUIRE(world.verdict.warnings.size() == 1);
+    CHECK(world.verdict.warnings[0].find("OK is not taken") != std::string::npos);
+}
+
+TEST_CASE("client certificates, by fingerprint and by authority", "[restrictions][tls]")
+{
+    const auto shown = [](World& w) {
+        w.settings["smtpd_tls_ask_ccert"] = "yes";
+        w.settings["relay_clientcerts"] = "inline:{aa:bb=mail, cc:dd=x}";
+        w.s.ccert_fingerprint = "11:22";
+        w.s.ccert_key_fingerprint = "CC:DD";
+        w.s.ccert_subject = "cert\nof";
+    };
+    run({
+        {"check_ccert_access inline:{11:22=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client certificate rejected: Access denied", shown},
+        {"check_ccert_access inline:{{cc:dd=450 later}}", "450 4.7.1 <mail.client.example[192.0.2.7]>: Client certificate rejected: later", shown},
+        {"check_ccert_access inline:{33=REJECT}", "250", shown},
+        {"permit_tls_clientcerts, reject", "250", shown},
+        {"permit_tls_clientcerts, reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied",
+         [](World& w) { w.settings["smtpd_tls_ask_ccert"] = "yes"; w.settings["relay_clientcerts"] = "static:x"; }},
+        {"permit_tls_clientcerts, reject", "451 4.3.0 <mail.client.example[192.0.2.7]>: Client certificate: Temporary lookup failure",
+         [](World& w) { w.settings["smtpd_tls_ask_ccert"] = "yes"; w.settings["relay_clientcerts"] = "hash:/not/there"; w.s.ccert_fingerprint = "1"; }},
+        {"permit_tls_all_clientcerts, reject", "250", [](World& w) { w.settings["smtpd_tls_ask_ccert"] = "yes"; w.s.ccert_trusted = true; }},
+        {"permit_tls_all_clientcerts, reject", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied", shown},
+    });
+    World world;
+    shown(world);
+    CHECK(world.say("check_policy_service inet:127.0.0.1:1") == "250");
+    for (const char* line : {"\nccert_subject=cert?of\n", "\nccert_fingerprint=11:22\n", "\nccert_pubkey_fingerprint=CC:DD\n"}) CHECK(world.policy_asked.find(line) != std::string::npos);
+}
+
 TEST_CASE("DNS lists, with filters, reasons and replies of their own", "[restrictions][rbl]")
 {
     const auto listed = [](World& w) { w.name("7.2.0.192.zen.example", dns::Kind::a, "127.0.0.4"); w.name("7.2.0.192.zen.example", dns::Kind::txt, "see zen"); };
@@ -258,6 +355,13 @@ TEST_CASE("DNS lists, with filters, reasons and replies of their own", "[restric
         {"permit_dnswl_client broken.example, reject", "450 4.7.1 <192.0.2.7>: Client host rejected: cannot look up broken.example"},
         {"reject_rhsbl_sender dbl.example", "554 5.7.1 Service unavailable; Sender address [a@sender.example] blocked using dbl.example",
          [](World& w) { w.name("sender.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"reject_rhsbl_client dbl.example", "554 5.7.1 Service unavailable; Client host [mail.client.example] blocked using dbl.example",
+         [](World& w) { w.name("mail.client.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"reject_rhsbl_reverse_client dbl.example", "554 5.7.1 Service unavailable; Unverified Client host [rev.example] blocked using dbl.example",
+         [](World& w) { w.s.reverse_name = "rev.example"; w.name("rev.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"reject_rhsbl_recipient dbl.example", "554 5.7.1 Service unavailable; Recipient address [b@here.example] blocked using dbl.example",
+         [](World& w) { w.name("here.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
+        {"permit_rhswl_client dbl.example, reject", "250", [](World& w) { w.name("mail.client.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
         {"reject_rhsbl_helo dbl.example", "554 5.7.1 Service unavailable; Helo command [mail.client.example] blocked using dbl.example",
          [](World& w) { w.name("mail.client.example.dbl.example", dns::Kind::a, "127.0.1.2"); }},
         {"reject_rbl_client zen.example", "521 5.7.1 192.0.2.7 is listed", [](World& w) {
@@ -341,6 +445,10 @@ TEST_CASE("what is wrong with lists is said with the nearest name, and open rela
              {"mynetworks = 0.0.0.0/0\n", "main.cf:1: error: mynetworks: open relay"},
              {"mynetworks = 0.0.0.0/1 128.0.0.0/1\n", "error: mynetworks: open relay"},
              {"smtpd_recipient_restrictions = reject_unverified_recipient\n", "main.cf:1: warning: smtpd_recipient_restrictions: reject_unverified_recipient is not done by veredus: mail is ACCEPTED without this check"},
+             {"submission_recipient_restrictions = reject_unknown_clien\n", "main.cf:1: error: submission_recipient_restrictions: \"reject_unknown_clien\" is no restriction"},
+             {"submission_relay_restrictions = permit\n", "main.cf:1: error: open relay"},
+             {"smtpd_recipient_restrictions = permit_tls_clientcerts\n", "warning: smtpd_tls_ask_ccert = no: clients are not asked for certificates, so permit_tls_clientcerts finds none"},
+             {"smtpd_tls_ask_ccert = yes\nsmtpd_recipient_restrictions = permit_tls_all_clientcerts\n", "warning: smtpd_tls_CAfile is empty"},
              {"smtpd_restriction_classes = a, b\na = b\nb = a\nsmtpd_client_restrictions = a\n", "leads to itself"},
          }) {
         INFO(row.text);

@@ -1099,7 +1099,7 @@ struct Trust {
     explicit Trust(bool trusted = true)
     {
         ::signal(SIGPIPE, SIG_IGN); // as daemons do: TLS writes to who is gone
-        REQUIRE(server->use({{{"own", cat(pems.certificate, pems.key), false}}, {}}));
+        REQUIRE(server->use({{{"own", cat(pems.certificate, pems.key), false}}, {}, false, {}}));
         tls::ClientContext::Files files;
         if (trusted) files.ca_text = pems.certificate;
         client = std::move(*tls::ClientContext::create(files));

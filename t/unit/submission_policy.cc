@@ -1,20 +1,12 @@
 // What submission says to a user: senders, recipients, rates, and what it mends.
 #include "t/unit/catch.h"
 
-#include "lib/base/clock.h"
 #include "submission/policy.h"
 
 using namespace veredus;
 using namespace veredus::submission;
-using std::chrono::seconds;
 
 namespace {
-
-struct SetClock final : Clock {
-    int64_t now = 1'000'000;
-    int64_t wall_us() const override { return now; }
-    int64_t mono_us() const override { return now; }
-};
 
 ipc::Route route(ipc::Route::Kind kind, ipc::AddressClass address_class, std::string transport = "smtp",
                  std::string nexthop = "there.example")
@@ -69,18 +61,6 @@ TEST_CASE("the owner's word about a sender", "[submission]")
           "addresses as sender\r\n");
     owner.word = ipc::OwnerReply::Word::yes;
     CHECK(UserPolicy::verdict(owner, bob, "bob").code == 250);
-}
-
-TEST_CASE("rates are counted for each user, and start anew with the next unit of time", "[submission]")
-{
-    SetClock clock;
-    Rates rates(clock);
-    for (int i = 0; i < 3; ++i) CHECK(rates.add("alice", 3, seconds(60)));
-    CHECK_FALSE(rates.add("alice", 3, seconds(60)));
-    CHECK(rates.add("bob", 3, seconds(60)));
-    clock.now += 60 * us_per_second;
-    CHECK(rates.add("alice", 3, seconds(60)));
-    for (int i = 0; i < 10; ++i) CHECK(rates.add("carol", 0, seconds(60)));
 }
 
 TEST_CASE("what users hand in is completed, and tells nobody who got a blind copy", "[submission][rfc6409-8]")

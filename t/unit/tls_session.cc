@@ -193,7 +193,7 @@ namespace {
 
 std::string text_of(const std::string& path) { return *read_file(path, 1 << 20); }
 
-tls::ServerKeys keys_of(const Files& files) { return {{{files.certificate, text_of(files.certificate) + text_of(files.key), false}}, {}}; }
+tls::ServerKeys keys_of(const Files& files) { return {{{files.certificate, text_of(files.certificate) + text_of(files.key), false}}, {}, false, {}}; }
 
 std::string ring(char fill, std::size_t count = 1) { return std::string(count * tls::ticket_key_size, fill); }
 
@@ -271,7 +271,7 @@ TEST_CASE("a session goes on with the certificate it began with when there is a 
     REQUIRE(old.shake());
     CHECK_FALSE(old.client->chain_trusted());
     old.carry(*old.client, *old.server, random_bytes(100'000));
-    tls::ServerKeys mixed{{{"mixed", text_of(alien.certificate) + text_of(first.key), false}}, {}};
+    tls::ServerKeys mixed{{{"mixed", text_of(alien.certificate) + text_of(first.key), false}}, {}, false, {}};
     const auto refused = server->use(mixed);
     REQUIRE_FALSE(refused);
     CHECK(refused.error().text.find("does not belong") != std::string::npos);
@@ -307,7 +307,7 @@ TEST_CASE("hostile and damaged PEM text is refused with a reason", "[tls]")
     };
     for (const Case& c : cases) {
         INFO(c.reason << " " << c.pem.substr(0, 80));
-        const auto facts = tls::check_keys({{{"the chain", c.pem, c.in_order}}, {}});
+        const auto facts = tls::check_keys({{{"the chain", c.pem, c.in_order}}, {}, false, {}});
         CHECK(facts.has_value() == c.good);
         if (!facts) {
             CHECK(facts.error().text.find("the chain") != std::string::npos);
