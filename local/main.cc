@@ -65,8 +65,12 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     places.transport_maps = values.list("mailbox_transport_maps");
     places.fallback_maps = values.list("fallback_transport_maps");
     places.command_maps = values.list("mailbox_command_maps");
+    const auto pipes = TRY(conf::parse_pipe_transports(values.text("pipe_transports")));
+    for (const auto& pipe : pipes) {
+        rules.pipes.emplace(pipe.name, pipe.user);
+        places.pipes.push_back(pipe.name);
+    }
     rules.places = TRY(Places::create(std::move(places)));
-    for (const auto& pipe : TRY(conf::parse_pipe_transports(values.text("pipe_transports")))) rules.pipes.emplace(pipe.name, pipe.user);
     rules.idle = std::chrono::seconds(values.seconds("local_worker_idle"));
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));

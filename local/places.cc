@@ -26,14 +26,14 @@ bool has_control(std::string_view text)
 
 }  // namespace
 
-Result<std::string> check_transport(std::string_view text)
+Result<std::string> check_transport(std::string_view text, const std::vector<std::string>& pipes)
 {
     const std::string_view value = trim(text);
     const auto [name, hop] = cut(value, ':');
     const std::string transport = name == "defer" ? "retry" : std::string(trim(name));
     if (transport == "local") return fail("transport local would come back here");
-    if (std::find(std::begin(known), std::end(known), transport) == std::end(known))
-        return fail(cat("there is no transport \"", printable(transport, 60), "\"; known are virtual, smtp, relay, lmtp, error, retry and discard"));
+    if (std::find(std::begin(known), std::end(known), transport) == std::end(known) && std::find(pipes.begin(), pipes.end(), transport) == pipes.end())
+        return fail(cat("there is no transport \"", printable(transport, 60), "\"; known are virtual, smtp, relay, lmtp, error, retry, discard and those of pipe_transports"));
     std::string whole = cat(transport, ':', trim(hop.value_or("")));
     if (whole.size() > longest_transport || has_control(whole)) return fail("a next hop that is too long or has control characters");
     return whole;
@@ -43,7 +43,7 @@ Result<std::shared_ptr<Places>> Places::create(PlaceSettings settings)
 {
     for (auto [name, value] : {std::pair{"mailbox_transport", &settings.transport}, {"fallback_transport", &settings.fallback_transport}}) {
         if (value->empty()) continue;
-        auto good = check_transport(*value);
+        auto good = check_transport(*value, settings.pipes);
         if (!good) return fail(cat(name, " = ", *value, ": ", good.error().text));
         *value = std::move(*good);
     }
@@ -68,7 +68,7 @@ void Places::refresh()
 }
 
 // True when the table decides, if only that nothing can be said now.
-bool Places::ask(const Chain& chain, const char* setting, const std::string& user, Place::Kind kind, Place& place)
+bool Places::ask(const Chain& chain, const char* setting, const std::string& user, Place::Kind kind, Place& place) const
 {
     const auto later = [&](std::string text) {
         place = {Place::Kind::deferred, cat(setting, ": ", printable(text, 400))};
@@ -86,7 +86,7 @@ bool Places::ask(const Chain& chain, const char* setting, const std::string& use
         return true;
     }
     if (trim(**value).empty()) return false;
-    auto good = check_transport(**value);
+    auto good = check_transport(**value, settings_.pipes);
     if (!good) return later(cat(user, ": ", good.error().text));
     place = {kind, std::move(*good)};
     return true;

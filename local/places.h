@@ -19,6 +19,7 @@ struct PlaceSettings {
     std::string transport, fallback_transport;               // TRANSPORT:NEXTHOP, empty: none
     std::string command;                                     // empty: none
     std::vector<std::string> transport_maps, fallback_maps, command_maps;   // table specs, asked with the user's name
+    std::vector<std::string> pipes;                          // names of pipe_transports: transports too
 };
 
 // As it stands in ipc::Target::run_as of an address or a mailbox between dispatcher and worker, with a mark in front: "/path" a
@@ -30,9 +31,9 @@ struct Place {
     std::string value;             // the transport with its next hop; the command; why deferred
 };
 
-// A transport that may be handed a user's mail, as it is kept: "defer:" is "retry:". An Error for one that does not exist, that would
-// come back here, or that is too long.
-Result<std::string> check_transport(std::string_view text);
+// A transport that may be handed a user's mail, as it is kept: "defer:" is "retry:". `pipes`: further names. An Error for one that does
+// not exist, that would come back here, or that is too long.
+Result<std::string> check_transport(std::string_view text, const std::vector<std::string>& pipes = {});
 
 // Tables may take their time: ask on a thread beside the loop when asks_tables() says so.
 class Places {
@@ -48,7 +49,7 @@ public:
 
 private:
     using Chain = table::Held<table::Chain>;
-    static bool ask(const Chain& chain, const char* setting, const std::string& user, Place::Kind kind, Place& place);
+    bool ask(const Chain& chain, const char* setting, const std::string& user, Place::Kind kind, Place& place) const;
     PlaceSettings settings_;
     mutable std::mutex mutex_;
     Chain transports_, commands_, fallbacks_;

@@ -1,4 +1,4 @@
-// Whole SMTP conversations of any bytes: the engine never crashes, and the cut of the input changes nothing.
+// Whole SMTP and LMTP conversations of any bytes: the engine never crashes, and the cut of the input changes nothing.
 #include <cstdint>
 #include <cstdlib>
 
@@ -18,11 +18,12 @@ public:
     smtp::Outcome end_of_data(const Content&, mail::Envelope&&) override { return smtp::Reply{250, "2.0.0", "Ok"}; }
 };
 
-std::string run(std::string_view in, std::size_t piece, std::string& content)
+std::string run(std::string_view in, bool lmtp, std::size_t piece, std::string& content)
 {
     smtp::Limits limits;
     limits.hostname = limits.banner = "mx";
     limits.strict_groups = false;
+    limits.lmtp = lmtp;
     limits.dsn = limits.smtputf8 = limits.chunking = true;
     Policy policy;
     smtp::Server server(policy, limits);
@@ -37,7 +38,9 @@ std::string run(std::string_view in, std::size_t piece, std::string& content)
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
 {
     const std::string_view in(reinterpret_cast<const char*>(data), size);
-    std::string whole_content, cut_content;
-    if (run(in, size + 1, whole_content) != run(in, 1, cut_content) || whole_content != cut_content) std::abort();
+    for (const bool lmtp : {false, true}) {
+        std::string whole_content, cut_content;
+        if (run(in, lmtp, size + 1, whole_content) != run(in, lmtp, 1, cut_content) || whole_content != cut_content) std::abort();
+    }
     return 0;
 }

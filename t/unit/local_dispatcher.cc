@@ -767,6 +767,7 @@ TEST_CASE("a transport for mailboxes is one that exists and does not come back",
         CHECK(good.has_value() == (c.kept != nullptr));
         if (good && c.kept) CHECK(*good == c.kept);
     }
+    CHECK(check_transport("cyrus:x", {"uucp", "cyrus"}));             // pipe_transports
     CHECK(!check_transport("lmtp:" + std::string(300, 'x')));
     PlaceSettings settings;
     settings.fallback_transport = "local";
