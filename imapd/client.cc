@@ -12,13 +12,15 @@ namespace veredus::imapd {
 namespace {
 constexpr int pieces_per_turn = 16;         // of a long answer to a fast client, before others have their turn
 constexpr std::size_t inflated = 16 * 1024; // at a time
+// A client that does not even take what we have for it ends without a word.
+constexpr std::chrono::milliseconds last_chance{60'000};
 } // namespace
 
 Client::Client(House& house, ipc::Arrival arrival, Fd client)
     : house_(house), arrival_(std::move(arrival)), since_wall_(system_clock().wall_us() / us_per_second),
       last_us_(house.loop_.now_us()), stream_(house.loop_, std::move(client), *this)
 {
-    stream_.set_timeout(house.settings_.timeout);
+    stream_.set_timeout(house.settings_.timeout + last_chance);
 }
 
 Client::~Client() = default;
@@ -105,7 +107,7 @@ void Client::act(Wants wants, std::string& out)
     // IDLE has no end of its own; who is gone is found by the words in between.
     if (session_->idling() != idling_) {
         idling_ = session_->idling();
-        stream_.set_timeout(idling_ ? std::chrono::milliseconds(0) : house_.settings_.timeout);
+        stream_.set_timeout(idling_ ? std::chrono::milliseconds(0) : house_.settings_.timeout + last_chance);
     }
     stream_.pause_reading(draining_);
     house_.worked();
@@ -144,6 +146,13 @@ void Client::tell_news()
     std::string out;
     const Wants wants = session_->tell_news(out);
     act(wants, out);
+}
+
+void Client::check_silence()
+{
+    const auto silent = std::chrono::microseconds(house_.loop_.now_us() - last_us_);
+    if (closing_ || draining_ || idling_ || silent < house_.settings_.timeout) return;
+    part("Inactivity", "disconnected for inactivity");
 }
 
 void Client::notify()

@@ -19,6 +19,7 @@ public:
     void begin();
     void part(std::string_view ended, std::string_view told); // the client is told, and the connection ends
     void tell_news();                                         // if he is in IDLE
+    void check_silence();                                     // autologout (RFC 9051 §5.4)
     void notify();                                            // so that nobody on the way takes an IDLE for dead
     void go_on();
     ipc::Presence presence() const;

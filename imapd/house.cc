@@ -150,6 +150,7 @@ void House::look(const std::vector<int>& tokens)
 void House::poll()
 {
     look(watch_.poll());
+    for (const auto& [number, client] : clients_) client->check_silence();
     if (!clients_.empty()) poll_.start(store::Watch::poll_interval);
 }
 

@@ -96,10 +96,13 @@ Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
 {
     const std::string name = canonical(given);
     if (const auto found = folders_.find(name); found != folders_.end()) {
-        if (!found->second->lost())
-            if (auto done = found->second->refresh(); !done && done.error().code != ENOENT)
-                return unexpected(std::move(done).error());
-        if (!found->second->lost()) return std::shared_ptr<OpenFolder>(found->second);
+        OpenFolder& folder = *found->second;
+        if (!folder.lost()) {
+            auto done = folder.refresh();
+            if (done && !folder.lost()) return std::shared_ptr<OpenFolder>(found->second);
+            if (!done && done.error().code != ENOENT) return unexpected(std::move(done).error());
+            folder.lose();
+        }
         folders_.erase(found);
     }
     close_unused(most_unused - 1);

@@ -50,7 +50,11 @@ std::unique_ptr<Refusal> Session::append_message(const AppendMessage& message)
     if (appending_->messages.size() >= options_.append_messages)
         return no(cat("[LIMIT] at most ", options_.append_messages, " messages at once"));
     auto draft = appending_->target->use([](store::Folder& f) { return f.draft(); });
-    if (!draft) return no(refusal(draft.error(), "APPEND").substr(3));
+    if (!draft) {
+        // Another program removed the folder under us: whoever opens it next looks again.
+        if (draft.error().code == ENOENT) appending_->target->lose();
+        return no(refusal(draft.error(), "APPEND").substr(3));
+    }
     store::Incoming incoming;
     incoming.draft = std::move(*draft);
     incoming.flags = message.flags.system;
