@@ -43,7 +43,7 @@ programs := \
 	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd libexec/anvil:master/anvil sbin/veredus:master/veredus \
 	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
 	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
-	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd
+	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd libexec/pop3d:pop3d
 
 lib_sources := $(wildcard lib/*/*.cc)
 lib_objects := $(lib_sources:%.cc=$(BUILD)/%.o)
@@ -189,7 +189,7 @@ $(BUILD)/bench/%: t/bench/%.cc $(archive)
 CLANG ?= clang++
 fuzz_flags := $(STD) -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 fuzz_library := $(filter-out lib/loop/% lib/net/stream.cc lib/dns/resolver.cc lib/ipc/channel.cc lib/daemon/% lib/reception/% \
-	$(filter-out lib/tls/digest.cc,$(wildcard lib/tls/*.cc)),$(lib_sources))
+	$(filter-out lib/login/proxy_header.cc,$(wildcard lib/login/*.cc)) $(filter-out lib/tls/digest.cc,$(wildcard lib/tls/*.cc)),$(lib_sources))
 fuzz_objects := $(fuzz_library:%.cc=$(BUILD)/fuzz/%.o)
 fuzz_archive := $(BUILD)/fuzz/libveredus.a
 $(BUILD)/fuzz/lib/%.o: lib/%.cc | $(BUILD)/config.h clang

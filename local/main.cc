@@ -133,6 +133,7 @@ int serve(const conf::Values& values, const ipc::Serve& who, Fd channel)
         log::error("user ", std::string_view(who.name), ": ", rules.error().text);
         return 78;
     }
+    if (who.mailbox[0] != '\0') rules->home_mailbox = who.mailbox;    // his passwd-file says where
     return Worker(std::move(*rules), Person{who.name, who.home, who.shell}, who.uid, who.gid).serve(std::move(channel));
 }
 

@@ -9,6 +9,7 @@
 #include "lib/base/fd.h"
 #include "lib/conf/pipes.h"
 #include "lib/conf/values.h"
+#include "lib/daemon/spool_keeper.h"
 #include "lib/ipc/agent.h"
 #include "lib/ipc/user.h"
 #include "lib/store/maildir.h"
@@ -28,22 +29,6 @@ struct WorkerRules {
     std::map<std::string, conf::PipeTransport, std::less<>> pipes;    // by transport
     store::MboxRules mbox;                // owner is filled in
     static Result<WorkerRules> read(const conf::Values& values);
-};
-
-// The dotlock and the first file of a mailbox in the spool directory, through lockd's socket; one connection for the process's life.
-class SpoolKeeper final : public store::MboxKeeper {
-public:
-    SpoolKeeper(std::string socket, std::string name) : socket_(std::move(socket)), name_(std::move(name)) {}
-    Result<bool> lock() override;
-    void unlock() override;
-    Result<void> create() override;
-
-private:
-    Result<ipc::Message> ask(ipc::LockRequest::Op op);
-    Result<ipc::Message> ask_once(const ipc::Message& request);
-    std::string socket_, name_;
-    Fd lockd_;
-    uint32_t request_ = 0;
 };
 
 class Worker {
@@ -101,7 +86,7 @@ private:
     std::map<std::string, Group> groups_;              // of this batch, by path
     std::map<std::string, ForwardFile> forwards_;      // of this batch, by extension and domain
     std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
-    std::unique_ptr<SpoolKeeper> keeper_;
+    std::unique_ptr<daemon::SpoolKeeper> keeper_;
     std::map<uint64_t, std::vector<ipc::Verdict>> ready_;
 };
 

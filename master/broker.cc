@@ -47,6 +47,10 @@ void Supervisor::on_message(Process& from, Message message)
         return give_worker(from, message);
     case ipc::Control::unix_socket:
         return give_unix_socket(from, message);
+    case ipc::Control::ticket:
+        return take_ticket(from, message);
+    case ipc::Control::enter:
+        return let_enter(from, message);
     default:
         log::warning(from.role->name, " pid ", from.pid, ": message ", message.type, " is not for a role to send");
     }
@@ -159,19 +163,59 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
         log::warning("refused a process for user ", printable(user), ": ", fits.error().text);
         return refuse(ipc::Code::refused, fits.error().text);
     }
-    auto channel = order_worker(*found);
+    auto channel = order_process("worker", *found);
     if (!channel) return refuse(ipc::Code::unavailable, channel.error().text);
     answer(*asker, request, ipc::Control::worker, ipc::Code::ok, "", channel->get());
 }
 
-Result<Fd> Supervisor::order_worker(const ipc::UserReply& user)
+Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& user)
 {
-    Process* zygote = find("worker", 0);
-    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return fail("the zygote of local is not ready");
+    Process* zygote = find(name, 0);
+    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return fail(cat("the zygote ", name, " is not ready"));
     const ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
     auto pair = TRY(socket_pair(SOCK_SEQPACKET));
     TRY(send_serve(zygote->control->fd(), order, pair.first.get()));
     return std::move(pair.second);
+}
+
+void Supervisor::resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)
+{
+    if (!resolver_) return done(fail("resolver is not ready"));
+    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{user}.encode(), {}, resolve_deadline, [done = std::move(done)](const Result<Message>& reply) {
+        done(reply ? ipc::UserReply::decode(reply->body) : Result<ipc::UserReply>(unexpected(reply.error())));
+    });
+}
+
+// authd alone vouches for a user; and only for the process of a login stage that asked it.
+void Supervisor::take_ticket(Process& from, const Message& message)
+{
+    const auto answer_with = [&](ipc::Code code, const std::string& text) { answer(from, message.request, ipc::Control::ticket, code, text); };
+    if (std::string_view(from.role->name) != "authd") {
+        log::warning(from.role->name, " pid ", from.pid, " has a ticket to give and may not: refused");
+        return answer_with(ipc::Code::refused, "not for this role");
+    }
+    auto ticket = ipc::Ticket::decode(message.body);
+    if (!ticket) return answer_with(ipc::Code::invalid, ticket.error().text);
+    if (daemon::session_zygote(ticket->role).empty()) return answer_with(ipc::Code::invalid, "a ticket for what is no login stage");
+    const auto added = sessions_.add_ticket(std::move(*ticket));
+    answer_with(added ? ipc::Code::ok : ipc::Code::unavailable, added ? "" : added.error().text);
+}
+
+void Supervisor::let_enter(Process& from, Message& message)
+{
+    const std::string zygote = daemon::session_zygote(from.role->name);
+    if (zygote.empty()) {
+        log::warning(from.role->name, " pid ", from.pid, " has a client to let in and may not: refused");
+        return answer(from, message.request, ipc::Control::enter, ipc::Code::refused, "not for this role");
+    }
+    auto enter = ipc::Enter::decode(message.body);
+    if (!enter || message.fds.size() != 1)
+        return answer(from, message.request, ipc::Control::enter, ipc::Code::invalid, enter ? "a client without a descriptor" : enter.error().text);
+    sessions_.enter(from.role->name, from.instance, zygote, std::move(*enter), std::move(message.fds[0]),
+                    [this, role = std::string(from.role->name), instance = from.instance, pid = from.pid, request = message.request](ipc::Code code, const std::string& text) {
+                        Process* asker = find(role, instance);
+                        if (asker && asker->pid == pid) answer(*asker, request, ipc::Control::enter, code, text);
+                    });
 }
 
 }  // namespace veredus::master

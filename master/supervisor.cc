@@ -10,6 +10,7 @@
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/log/log.h"
 
 namespace veredus::master {
@@ -24,7 +25,10 @@ constexpr milliseconds watchdog_interval{5000};  // at most: a short time-out is
 
 Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarget& log, Notifier& notifier, std::function<void(const std::string&)> started)
     : loop_(loop), options_(std::move(options)), values_(std::move(values)), log_(log), notifier_(notifier), started_(std::move(started)),
-      watched_(loop, [this](const std::string& name) { file_changed(name); }), watchdog_(loop, [this] { check_hung(); }),
+      sessions_(loop, {[this](const std::string& user, auto done) { resolve(user, std::move(done)); },
+                       [this](const ipc::UserReply& user) { return daemon::WorkerPolicy::from(values_, options_.unprivileged, ::geteuid()).check(user); },
+                       [this](const std::string& zygote, const ipc::UserReply& user) { return order_process(zygote.c_str(), user); }}),
+      control_socket_(loop, sessions_), watched_(loop, [this](const std::string& name) { file_changed(name); }), watchdog_(loop, [this] { check_hung(); }),
       phase_timer_(loop,
                    [this] {
                        for (auto& p : processes_)
@@ -46,6 +50,7 @@ Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarg
 Result<void> Supervisor::begin()
 {
     TRY(listeners_.apply(values_));
+    TRY(control_socket_.open(std::string(values_.text("run_directory"))));
     watch_files();
     add_processes();
     start_phase();
@@ -233,6 +238,7 @@ void Supervisor::ended(Process& process, int wait_status)
     process.control.reset();
     process.kill_timer->stop();
     if (process.role->name == std::string_view("resolver")) resolver_.reset();
+    sessions_.process_ended(process.role->name, process.instance);
     process.last_end = process.said.empty() ? describe_end(wait_status) : process.said;
     if (!expected || WIFSIGNALED(wait_status)) log::warning("process ", process.path, " pid ", pid, " ", describe_end(wait_status));
     publish();
@@ -326,6 +332,7 @@ void Supervisor::stop(int signal)
         return;
     }
     stopping_ = true;
+    sessions_.stop();
     log::info("terminating on signal ", signal);
     notifier_.say("STOPPING=1\nSTATUS=stopping");
     phase_ = 0;

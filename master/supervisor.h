@@ -16,7 +16,9 @@
 #include "master/listeners.h"
 #include "master/log_target.h"
 #include "master/notify.h"
+#include "master/control_socket.h"
 #include "master/process.h"
+#include "master/sessions.h"
 #include "master/ticket_keys.h"
 #include "master/watched.h"
 
@@ -70,7 +72,10 @@ private:
     void give_unix_socket(Process& asker, const Message& message);
     void give_worker(Process& asker, const Message& message);
     void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> answer);
-    Result<Fd> order_worker(const ipc::UserReply& user);
+    Result<Fd> order_process(const char* zygote, const ipc::UserReply& user);
+    void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
+    void take_ticket(Process& from, const Message& message);
+    void let_enter(Process& from, Message& message);
     void meet_resolver(Process& resolver);
 
     // Reload (reload.cc)
@@ -101,6 +106,8 @@ private:
     uint32_t reloads_ = 0;
     bool last_reload_good_ = true;
     Listeners listeners_;
+    Sessions sessions_;
+    ControlSocket control_socket_;
     Watched watched_;
     std::vector<std::unique_ptr<Process>> processes_;
     std::unique_ptr<ipc::Channel> resolver_;

@@ -11,7 +11,7 @@ namespace veredus::master {
 
 Result<void> check_user_name(std::string_view name)
 {
-    if (name.empty() || name.size() >= sizeof(ipc::Serve::name)) return fail("a user name has 1 to 63 bytes");
+    if (name.empty() || name.size() >= sizeof(ipc::Serve::name)) return fail("a user name has 1 to 255 bytes");
     for (const char c : name)
         if (static_cast<unsigned char>(c) < 0x21 || c == 0x7F || c == '/' || c == ':') return fail("not a user name");
     return {};
@@ -35,6 +35,7 @@ Result<ipc::Serve> make_serve(const ipc::UserReply& user, bool unprivileged)
     TRY(copy(order.name, user.name, "name"));
     TRY(copy(order.home, user.home, "home"));
     TRY(copy(order.shell, user.shell, "shell"));
+    TRY(copy(order.mailbox, user.mailbox, "mailbox"));
     order.uid = user.uid;
     order.gid = user.gid;
     order.unprivileged = unprivileged ? 1 : 0;

@@ -16,7 +16,7 @@ namespace {
 std::vector<Setting> gather()
 {
     std::vector<Setting> all;
-    for (const auto rows : {general_settings(), master_settings(), smtpd_settings(), submission_settings(), router_settings(), qmgr_settings(),
+    for (const auto rows : {general_settings(), master_settings(), smtpd_settings(), submission_settings(), login_settings(), router_settings(), qmgr_settings(),
                             smtp_client_settings(), local_settings()})
         all.insert(all.end(), rows.begin(), rows.end());
     const auto by_name = [](const Setting& a, const Setting& b) { return std::string_view(a.name) < b.name; };

@@ -25,6 +25,7 @@ enum class Type : uint8_t {
 enum Who : uint32_t {   // which roles get to see a row
     master = 1, smtpd = 2, submission = 4, router = 8, qmgr = 16, smtp_client = 32, local = 64, lockd = 128,
     resolver = 256, authd = 1024, anvil = 2048,
+    pop3d = 4096, pop3_session = 8192, imapd = 16384, imap_session = 32768,    // the login stages, and the sessions behind them
     tool = 512,    // sendmail, mailq, veredus: world-readable settings only
     everyone = 0xFFFF,
 };

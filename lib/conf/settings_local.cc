@@ -7,8 +7,8 @@ namespace veredus::conf {
 namespace {
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
-    {"mail_spool_directory", Type::path, VEREDUS_MAILSPOOL, Who(local | lockd), "where the mailboxes of users are"},
-    {"home_mailbox", Type::text, "", local, "mailbox below the home, like Maildir/; empty: USER in mail_spool_directory"},
+    {"mail_spool_directory", Type::path, VEREDUS_MAILSPOOL, Who(local | lockd | pop3_session | imap_session), "where the mailboxes of users are"},
+    {"home_mailbox", Type::text, "", Who(local | pop3_session | imap_session), "mailbox below the home, like Maildir/; empty: USER in mail_spool_directory"},
     {"mailbox_command", Type::raw, "", local, "command that gets the mail of every user instead of a mailbox, run as that user"},
     {"mailbox_command_maps", Type::tables, "", local, "the same for single users"},
     {"mailbox_transport", Type::text, "", Who(local | master), "transport:nexthop that takes the mail of every user, known here or not, instead of a mailbox"},
@@ -18,7 +18,7 @@ constexpr Setting rows[] = {
     {"mailbox_size_limit", Type::size, "0", local, "largest mbox file in bytes; 0: no limit"},
     {"forward_path", Type::raw, "$home/.forward${recipient_delimiter}${extension}, $home/.forward", local, "files that say where a user's mail goes, the first that is there"},
     {"default_privs", Type::text, "nobody", local, "the user that commands and files of aliases(5) run as"},
-    {"root_mailbox_user", Type::text, "veredus-root", Who(local | lockd), "the user that keeps root's mailbox while root has no alias"},
+    {"root_mailbox_user", Type::text, "veredus-root", Who(local | lockd | pop3_session | imap_session), "the user that keeps root's mailbox while root has no alias"},
     {"allow_mail_to_commands", Type::list, "alias, forward", local, "where |command may stand: alias, forward, include"},
     {"allow_mail_to_files", Type::list, "alias, forward", local, "where /file may stand: alias, forward, include"},
     {"command_time_limit", Type::duration, "1000s", local, "time that a command has before it is killed and the mail deferred", 1, 86400},

@@ -12,6 +12,7 @@ std::span<const Setting> general_settings();       // names, domains, networks, 
 std::span<const Setting> master_settings();
 std::span<const Setting> smtpd_settings();
 std::span<const Setting> submission_settings();
+std::span<const Setting> login_settings();         // the login stages, pop3d
 std::span<const Setting> router_settings();
 std::span<const Setting> qmgr_settings();
 std::span<const Setting> smtp_client_settings();

@@ -37,6 +37,10 @@ constexpr Role table[] = {
      nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
      "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false},
+    {"pop3-session", "pop3d", "--session", "root", "root", "", Jail::none, Phase::agents, conf::pop3_session, "pop3",
+     nullptr, nullptr, nullptr, 0, "", "", true},
+    {"pop3d", "pop3d", nullptr, "veredus-login", "veredus-login", "", Jail::empty, Phase::intake, conf::pop3d, "pop3-login",
+     "login_processes", "pop3d_listen", nullptr, 0, "authd anvil pop3-session", "tls", false},
 };
 
 }  // namespace
@@ -67,6 +71,15 @@ bool may_ask(std::string_view role, std::string_view neighbour)
     if (!asker) return false;
     const auto allowed = split(asker->neighbours, " ");
     return std::find(allowed.begin(), allowed.end(), neighbour) != allowed.end();
+}
+
+std::string session_zygote(std::string_view role)
+{
+    const Role* asker = find_role(role);
+    if (!asker || asker->zygote) return "";
+    for (const auto word : split(asker->neighbours, " "))
+        if (word.ends_with("-session")) return std::string(word);
+    return "";
 }
 
 unsigned usable_cores()
@@ -100,7 +113,9 @@ std::vector<Account> accounts()
 {
     std::vector<Account> list;
     for (const Role& role : table)
-        if (std::string_view(role.user) != "root") list.push_back({role.user, role.group});
+        if (const auto same = [&](const Account& a) { return a.user == role.user; };
+            std::string_view(role.user) != "root" && std::none_of(list.begin(), list.end(), same))    // the login stages share one
+            list.push_back({role.user, role.group});
     // A group of the system that a role lives in (shadow) is made where there is none; then it opens no door.
     for (const Role& role : table)
         for (const auto group : split(role.extra_groups, " ")) list.push_back({"", std::string(group)});

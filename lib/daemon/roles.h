@@ -40,6 +40,8 @@ struct Role {
 std::span<const Role> roles();
 const Role* find_role(std::string_view name);
 bool may_ask(std::string_view role, std::string_view neighbour);
+// Of a login stage: the zygote of the sessions behind it ("pop3-session"); empty for every other role.
+std::string session_zygote(std::string_view role);
 // How many processes of the role the settings ask for; "0: one per core".
 uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores);
 unsigned usable_cores();

@@ -58,6 +58,15 @@ public:
             done(unexpected(Error{0, text}));
         });
     }
+    void tell_master(ipc::Control type, std::string body, int fd, std::function<void(ipc::Code, std::string text)> done) override
+    {
+        control_.call(static_cast<uint16_t>(type), std::move(body), fd < 0 ? std::span<const int>() : std::span<const int>(&fd, 1), broker_deadline,
+                      [done = std::move(done)](const Result<ipc::Message>& answer) {
+                          auto status = answer ? ipc::Status::decode(answer->body) : Result<ipc::Status>(unexpected(answer.error()));
+                          if (!status) return done(ipc::Code::unavailable, status.error().text);
+                          done(status->code, status->text);
+                      });
+    }
     const Place& place() const override { return place_; }
 
     void set_place(Place place) { place_ = std::move(place); }

@@ -50,6 +50,11 @@ public:
     virtual const Place& place() const = 0;
     // A connection to a Unix socket outside the jail, smtp-client only; master looks whether main.cf allows it.
     virtual void unix_socket(const std::string& path, std::function<void(Result<Fd>)> done) { (void)path, done(fail("not for this role")); }
+    // To master as it stands, with a descriptor or without (-1): Control::ticket of authd, Control::enter of the login stages.
+    virtual void tell_master(ipc::Control type, std::string body, int fd, std::function<void(ipc::Code, std::string text)> done)
+    {
+        (void)type, (void)body, (void)fd, done(ipc::Code::unavailable, "not for this role");
+    }
 };
 Context& context();
 void set_context(Context* context);    // the skeleton's; tests of services bring a Context of their own

@@ -160,7 +160,7 @@ bool take_signals(const Fd& signals, Children& children)
 Result<void> check_serve(const ipc::Serve& who, bool unprivileged)
 {
     const auto ends = [](const char* text, std::size_t size) { return ::memchr(text, 0, size) != nullptr; };
-    if (!ends(who.name, sizeof who.name) || !ends(who.home, sizeof who.home) || !ends(who.shell, sizeof who.shell))
+    if (!ends(who.name, sizeof who.name) || !ends(who.home, sizeof who.home) || !ends(who.shell, sizeof who.shell) || !ends(who.mailbox, sizeof who.mailbox))
         return fail_errno("serve: a text without its end", EBADMSG);
     if (who.name[0] == 0) return fail_errno("serve: no name", EBADMSG);
     if ((who.unprivileged != 0) != unprivileged) return fail_errno("serve: not the mode we were started in", EBADMSG);

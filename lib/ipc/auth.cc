@@ -2,6 +2,7 @@
 #include "lib/ipc/auth.h"
 
 #include "lib/ipc/codec.h"
+#include "lib/ipc/login.h"
 
 namespace veredus::ipc {
 
@@ -29,7 +30,7 @@ std::string AuthBegin::encode() const
 {
     Writer w;
     w.str(mechanism).u8(initial ? 1 : 0).str(initial.value_or("")).str(service).str(client);
-    w.u8(tls ? 1 : 0).u8(plus_offered ? 1 : 0).str(tls_exporter).str(tls_unique);
+    w.u8(tls ? 1 : 0).u8(plus_offered ? 1 : 0).str(tls_exporter).str(tls_unique).u64(connection);
     return w.take();
 }
 
@@ -45,6 +46,7 @@ Result<AuthBegin> AuthBegin::decode(std::string_view body)
     const uint8_t tls = r.u8(), plus = r.u8();
     b.tls_exporter = r.str(max_binding);
     b.tls_unique = r.str(max_binding);
+    b.connection = r.u64();
     if (!r.done() || has_initial > 1 || tls > 1 || plus > 1 || (!has_initial && !initial.empty())) return fail("malformed message: auth begin");
     if (has_initial) b.initial = std::move(initial);
     b.tls = tls == 1;
@@ -67,7 +69,7 @@ Result<AuthStep> AuthStep::decode(std::string_view body)
 std::string AuthReply::encode() const
 {
     Writer w;
-    w.u8(static_cast<uint8_t>(kind)).u64(exchange).str(data).str(user).str(login).u8(static_cast<uint8_t>(why));
+    w.u8(static_cast<uint8_t>(kind)).u64(exchange).str(data).str(user).str(login).u8(static_cast<uint8_t>(why)).str(ticket);
     return w.take();
 }
 
@@ -80,7 +82,9 @@ Result<AuthReply> AuthReply::decode(std::string_view body)
     a.data = r.str(max_sasl);
     a.user = r.str(max_name);
     a.login = r.str(max_name);
-    if (!get_enum(r, a.why, AuthFailure::none, AuthFailure::internal) || !r.done()) return fail("malformed message: auth reply");
+    const bool known = get_enum(r, a.why, AuthFailure::none, AuthFailure::internal);
+    a.ticket = r.str(ticket_size);
+    if (!known || !r.done() || (!a.ticket.empty() && a.ticket.size() != ticket_size)) return fail("malformed message: auth reply");
     // A success without a name, or a failure without a reason, is none that may be acted upon.
     if ((a.kind == Kind::ok && a.user.empty()) || (a.kind == Kind::failed) != (a.why != AuthFailure::none)) return fail("malformed message: auth reply");
     return a;

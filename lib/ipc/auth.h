@@ -41,6 +41,7 @@ struct AuthBegin {
     bool plus_offered = false;                    // -PLUS stood in what this client was offered (RFC 5802 §6: flag y is refused then)
     std::string tls_exporter;                     // RFC 9266: 32 bytes, or empty when there is none
     std::string tls_unique;                       // RFC 5929: of TLS 1.2 only, or empty
+    uint64_t connection = 0;                      // of a login stage: its number of the client, for which the ticket is good; 0: none is wanted
     std::string encode() const;
     static Result<AuthBegin> decode(std::string_view body);
 };
@@ -72,6 +73,7 @@ struct AuthReply {
     std::string user;                             // ok: who he is, as the passdb and `local` know him ("alice", "bob@example.org")
     std::string login;                            // ok, failed: what the client called himself, printable: sasl_username=
     AuthFailure why = AuthFailure::none;          // failed: for the log; what the client may hear is reply_line()
+    std::string ticket{};                         // ok, to a login stage that named a connection: lib/ipc/login.h
     std::string encode() const;
     static Result<AuthReply> decode(std::string_view body);
 };

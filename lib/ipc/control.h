@@ -26,6 +26,8 @@ enum class Control : uint16_t {
     failed = 13,       // role -> master: Status: why the role cannot start; it exits next
     unix_socket = 15,  // role -> master, call: File (a path); answer: Status, fd when ok: connected to that socket
     unlisten = 14,     // master -> role: Listener: accept there no more (a reload took it away)
+    ticket = 16,       // authd -> master, call: Ticket (lib/ipc/login.h); answer: Status
+    enter = 17,        // login stage -> master, call: Enter (lib/ipc/login.h), fd; answer: Status
 };
 
 struct Hello {
@@ -76,9 +78,10 @@ struct Status {
 
 // Fixed size, so that a zygote parses nothing before it forks: sent with one fd (the worker's channel) over the zygote's fd 3.
 struct Serve {
-    char name[64];          // NUL-terminated
+    char name[256];         // NUL-terminated
     char home[1024];
     char shell[256];
+    char mailbox[1024];     // where his mail is, when it is not where the settings say; empty otherwise
     uint32_t uid, gid;
     uint8_t unprivileged;   // no setuid: the trial mode
     uint8_t reserved[7];

@@ -7,11 +7,11 @@ namespace veredus::ipc {
 
 namespace {
 
-constexpr std::size_t max_word = 64, max_name = 512, max_facts = 512, max_path = 4096;
+constexpr std::size_t max_word = 64, max_name = 512, max_facts = 512;
 
 void put(Writer& w, const Arrival& a)
 {
-    w.u64(a.connection).str(a.service).str(a.user).str(a.mailbox).str(a.login).str(a.method).str(a.remote).str(a.local);
+    w.u64(a.connection).str(a.service).str(a.user).str(a.login).str(a.method).str(a.remote).str(a.local);
     w.u16(a.remote_port).u16(a.local_port).str(a.tls).str(a.session).str(a.hand_over).str(a.input);
 }
 
@@ -21,7 +21,6 @@ Arrival get(Reader& r)
     a.connection = r.u64();
     a.service = r.str(max_word);
     a.user = r.str(max_mailbox_user);
-    a.mailbox = r.str(max_path);
     a.login = r.str(max_name);
     a.method = r.str(max_word);
     a.remote = r.str(max_word);

@@ -18,7 +18,7 @@ enum class LoginType : uint16_t {
     idle = 801,   // session process -> master: u64, how many arrivals it has taken: it has no client left and would go.
                   // One-way
     who = 802,    // master -> session process, call: empty; answer: Presences
-    kick = 803,   // master -> session process: u64 connection, 0: every one. One-way
+    kick = 803,   // master -> session process, call: u64 connection, 0: every one; answer: u64, how many were told
     ask_who = 804,  // veredus(8) -> master, call: empty; answer: Status, after all `present`
     ask_kick = 805, // veredus(8) -> master, call: Kick; answer: Status, its text the number of connections
     present = 806,  // master -> veredus(8): Presences. One-way
@@ -47,7 +47,6 @@ struct Arrival {
     uint64_t connection = 0;   // login stage -> master: its own number; master -> session: master's, for who and kick
     std::string service;       // "imap", "pop3"; master's word
     std::string user;          // the mailbox user; master's word
-    std::string mailbox;       // where his mail is, when it is not where the settings say; master's word
     std::string login, method; // what the client called himself; "PLAIN"
     std::string remote, local; // addresses without port: "192.0.2.7"
     uint16_t remote_port = 0, local_port = 0;

@@ -16,7 +16,7 @@ Result<UserRequest> UserRequest::decode(std::string_view body)
 std::string UserReply::encode() const
 {
     Writer w;
-    w.u8(static_cast<uint8_t>(found)).str(name).str(home).str(shell).str(gecos).str(text).u32(uid).u32(gid);
+    w.u8(static_cast<uint8_t>(found)).str(name).str(home).str(shell).str(gecos).str(text).u32(uid).u32(gid).str(mailbox);
     return w.take();
 }
 
@@ -32,6 +32,7 @@ Result<UserReply> UserReply::decode(std::string_view body)
     u.text = r.str(4096);
     u.uid = r.u32();
     u.gid = r.u32();
+    u.mailbox = r.str(4096);
     if (!r.done() || found < 1 || found > 3) return fail("malformed message: user reply");
     u.found = static_cast<Found>(found);
     return u;

@@ -23,6 +23,7 @@ struct UserRequest {
 struct UserReply {
     enum class Found : uint8_t { yes = 1, no = 2, temporary = 3 } found = Found::temporary;
     std::string name, home, shell, gecos, text;   // text: why temporary
+    std::string mailbox;                          // absolute, with a slash behind a Maildir; empty: where the settings say
     uint32_t uid = 0, gid = 0;
     std::string encode() const;
     static Result<UserReply> decode(std::string_view body);

@@ -25,7 +25,8 @@ public:
     // the descriptor has. For each arrival, SessionHost::gone() once, at its end.
     virtual void on_client(ipc::Arrival arrival, Fd client) = 0;
     virtual std::vector<ipc::Presence> who() const = 0; // user, service and pid are filled in by the host
-    virtual void kick(uint64_t connection) = 0;         // 0: all. They are told (BYE), and end soon: gone()
+    // 0: all. They are told (BYE), and end soon: gone(). How many were told.
+    virtual std::size_t kick(uint64_t connection) = 0;
     // The mail system stops, or master does not want this process any more: all clients are told and end now.
     virtual void stop() = 0;
     virtual void idle() {} // the last client has gone: what can be given back is

@@ -43,9 +43,11 @@ bool Logins::offers(std::string_view mechanism, const tls::Session* tls) const
     return std::any_of(offered_.begin(), offered_.end(), [&](const std::string& m) { return iequals(m, mechanism) && usable(m, tls); });
 }
 
-void Logins::begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done)
+void Logins::begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
+                   uint64_t connection)
 {
     ipc::AuthBegin begin;
+    begin.connection = connection;
     begin.mechanism = mechanism;
     begin.initial = std::move(initial);
     begin.service = service_;

@@ -7,6 +7,7 @@
 #include "lib/base/panic.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/daemon/roles.h"
 #include "lib/log/log.h"
 #include "lib/tls/digest.h"
 
@@ -75,7 +76,7 @@ void Exchanges::tell_offers()
     }
 }
 
-void Exchanges::add_peer(const std::string& role, Fd channel)
+void Exchanges::add_peer(const std::string& role, uint32_t instance, Fd channel)
 {
     const uint64_t number = next_peer_++;
     ipc::Channel::User user;
@@ -83,6 +84,7 @@ void Exchanges::add_peer(const std::string& role, Fd channel)
     user.closed = [this, number](const std::string&) { drop_peer(number, ""); };
     Peer& peer = peers_[number];
     peer.role = role;
+    peer.instance = instance;
     peer.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
     peer.offer = offered();
     (void)peer.channel->send(static_cast<uint16_t>(ipc::AuthType::offer), ipc::AuthOffer{peer.offer}.encode());
@@ -328,8 +330,29 @@ void Exchanges::succeed(uint64_t id, auth::Found found)
     reply.kind = ipc::AuthReply::Kind::ok;
     reply.user = std::move(found.user);
     reply.login = one_word(exchange.login);
-    send(exchange.peer, exchange.request, reply);
+    if (exchange.facts.connection != 0) admit(exchange, std::move(reply));
+    else send(exchange.peer, exchange.request, reply);
     end(id, Gate::Outcome::success);
+}
+
+// The ticket is for the peer that asks, whoever it says it is: no role can have one made out to another.
+void Exchanges::admit(const Exchange& exchange, ipc::AuthReply reply)
+{
+    const auto at = peers_.find(exchange.peer);
+    if (at == peers_.end()) return;
+    const auto refuse = [this, number = exchange.peer, request = exchange.request, login = reply.login](const std::string& why) {
+        log::warning("no ticket for ", printable(login, 200), ": ", why);
+        send(number, request, {ipc::AuthReply::Kind::failed, 0, "", "", login, AuthFailure::internal, ""});
+    };
+    if (!give_ticket_ || daemon::session_zygote(at->second.role).empty()) return refuse(cat(at->second.role, " is no login stage"));
+    if (reply.user.size() > ipc::max_mailbox_user) return refuse("the name is too long");
+    const ipc::Ticket ticket{random_bytes(ipc::ticket_size), at->second.role, at->second.instance, exchange.facts.connection, reply.user};
+    reply.ticket = ticket.id;
+    give_ticket_(ticket, [this, alive = alive_, number = exchange.peer, request = exchange.request, reply = std::move(reply), refuse](const Result<void>& given) {
+        if (!*alive) return;
+        if (!given) return refuse(given.error().text);
+        send(number, request, reply);
+    });
 }
 
 void Exchanges::refuse(uint64_t id, AuthFailure why, const std::string& source, const std::string& text)

@@ -16,6 +16,7 @@
 #include "lib/disk/pool.h"
 #include "lib/ipc/auth.h"
 #include "lib/ipc/channel.h"
+#include "lib/ipc/login.h"
 #include "lib/loop/loop.h"
 #include "master/authd/cache.h"
 #include "master/authd/gate.h"
@@ -43,7 +44,10 @@ public:
     Exchanges(const Exchanges&) = delete;
     void set_rules(Rules rules);
     void set_passdbs(Chain::List list);
-    void add_peer(const std::string& role, Fd channel);
+    void add_peer(const std::string& role, uint32_t instance, Fd channel);
+    // How a login stage's client gets his ticket: master is told, and confirms before the client's process hears of it.
+    using GiveTicket = std::function<void(const ipc::Ticket& ticket, std::function<void(Result<void>)> done)>;
+    void set_tickets(GiveTicket give) { give_ticket_ = std::move(give); }
     std::vector<std::string> offered() const;
     std::size_t under_way() const { return exchanges_.size(); }
     std::size_t waiting() const { return gate_.waiting(); }
@@ -51,6 +55,7 @@ public:
 private:
     struct Peer {
         std::string role;
+        uint32_t instance = 0;
         std::unique_ptr<ipc::Channel> channel;
         std::size_t exchanges = 0;
         std::vector<std::string> offer;            // as it was told last
@@ -87,6 +92,7 @@ private:
     bool pool_is_full(uint64_t id);
     void decide(uint64_t id, Verdict verdict);
     void succeed(uint64_t id, auth::Found found);
+    void admit(const Exchange& exchange, ipc::AuthReply reply);
     void refuse(uint64_t id, ipc::AuthFailure why, const std::string& source, const std::string& text);
     void log_failure(const Exchange& exchange, const std::string& source, const std::string& text);
     void send(uint64_t peer, uint32_t request, const ipc::AuthReply& reply);
@@ -100,6 +106,7 @@ private:
     Cache cache_;
     std::string key_;                              // of this process: salts that are made up
     Rules rules_;
+    GiveTicket give_ticket_;
     std::shared_ptr<const Chain> chain_;           // shared with the jobs on the threads
     uint64_t next_peer_ = 1, next_exchange_;
     std::unordered_map<uint64_t, Peer> peers_;

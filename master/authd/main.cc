@@ -39,6 +39,11 @@ public:
         if (!TRY(forbid_network())) log::warning("no system call filter for this processor: the network is not walled off");
         exchanges_ = std::make_unique<Exchanges>(loop, system_clock(), threads_ ? threads_ : daemon::usable_cores(), Gate::Limits());
         exchanges_->set_rules(rules_);
+        exchanges_->set_tickets([](const ipc::Ticket& ticket, std::function<void(Result<void>)> done) {
+            daemon::context().tell_master(ipc::Control::ticket, ticket.encode(), -1, [done = std::move(done)](ipc::Code code, const std::string& text) {
+                done(code == ipc::Code::ok ? Result<void>() : Result<void>(fail(text)));
+            });
+        });
         exchanges_->set_passdbs(chain());
         return {};
     }
@@ -68,7 +73,7 @@ public:
         return {};
     }
 
-    void on_peer(const ipc::Neighbour& peer, Fd channel) override { exchanges_->add_peer(peer.role, std::move(channel)); }
+    void on_peer(const ipc::Neighbour& peer, Fd channel) override { exchanges_->add_peer(peer.role, peer.instance, std::move(channel)); }
 
 private:
     static Result<Rules> read_rules(const conf::Values& values)

@@ -1,6 +1,8 @@
 // Reading a passwd-file.
 #include "master/resolver/passwd_file.h"
 
+#include <vector>
+
 #include "lib/base/text.h"
 
 namespace veredus::resolver {
@@ -13,9 +15,38 @@ std::optional<uint32_t> parse_id(std::string_view text, uint32_t fallback)
     return parse_number<uint32_t>(text, UINT32_MAX - 2);    // -1 means "leave it" to the kernel, -2 is reserved by habit
 }
 
+// The eighth field is the rest of the line: what is in it has colons of its own.
+std::vector<std::string_view> fields_of(std::string_view line)
+{
+    std::vector<std::string_view> fields;
+    while (fields.size() < 7) {
+        const auto [field, rest] = cut(line, ':');
+        fields.push_back(field);
+        if (!rest) return fields;
+        line = *rest;
+    }
+    fields.push_back(line);
+    return fields;
+}
+
+// Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…; nothing when it is none of ours.
+std::optional<std::string> mailbox_of(std::string_view value, std::string_view home)
+{
+    const auto [kind, rest] = cut(value, ':');
+    if ((kind != "maildir" && kind != "mbox") || !rest) return std::nullopt;
+    std::string path(cut(*rest, ':').first);
+    if (path == "~") path = home;
+    if (path.starts_with("~/")) path = cat(home, path.substr(1));
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    if (!path.starts_with('/') || path.size() < 2) return std::nullopt;
+    for (const auto part : split_on(path, '/'))
+        if (part == "..") return std::nullopt;
+    return kind == "maildir" ? path + '/' : path;
+}
+
 std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default_uid, uint32_t default_gid)
 {
-    const auto fields = split_on(line, ':');
+    const auto fields = fields_of(line);
     const auto field = [&](std::size_t i) { return i < fields.size() ? fields[i] : std::string_view(); };
     ipc::UserReply user;
     user.found = ipc::UserReply::Found::yes;
@@ -28,6 +59,11 @@ std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default
     user.home = field(5);
     user.shell = field(6);
     if (!user.home.empty() && user.home[0] != '/') return std::nullopt;
+    for (const std::string_view item : split(field(7), " \t")) {
+        const auto [name, value] = cut(item, '=');
+        if (name != "userdb_mail" || !value) continue;
+        if (auto mailbox = mailbox_of(*value, user.home)) user.mailbox = std::move(*mailbox);    // of another kind: as if it were not there
+    }
     return user;
 }
 

@@ -25,6 +25,8 @@ constexpr Subcommand table[] = {
     {"trace", trace, "[-l FILE]... ID", "tell the life of a mail from the log and the queue; -l: that log file (- is stdin); exit 1: nobody knows it"},
     {"passwd", passwd, "[-s SCHEME] [-f FILE] [-d|-l|-u] USER", "set a user's mail password (read from the terminal or stdin); -d: remove him, -l: lock, -u: unlock"},
     {"auth", authenticate, "test USER", "say whether USER gets in with a password (read from the terminal or stdin), and why not"},
+    {"who", who, "[-j] [USER]", "who is logged in to read mail: from where, since when, idle, bytes, folder; -j: as JSON"},
+    {"kick", kick, "USER", "end USER's connections; exit 1: there were none"},
     {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},
 };
 

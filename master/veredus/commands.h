@@ -40,5 +40,7 @@ int mailbox(const Common&, int argc, char** argv);
 int trace(const Common&, int argc, char** argv);
 int passwd(const Common&, int argc, char** argv);
 int authenticate(const Common&, int argc, char** argv);
+int who(const Common&, int argc, char** argv);
+int kick(const Common&, int argc, char** argv);
 
 }  // namespace veredus::admin

@@ -235,7 +235,7 @@ public:
     {
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
-        exchanges->add_peer("submission", std::move(pair->first));
+        exchanges->add_peer("submission", 0, std::move(pair->first));
         ipc::Channel::User user;
         user.message = [this](ipc::Message m) {
             if (m.type == static_cast<uint16_t>(ipc::AuthType::offer)) offers.push_back(ipc::AuthOffer::decode(m.body)->mechanisms);

@@ -77,7 +77,6 @@ TEST_CASE("an arrival is bounded in each of its parts, and so fits a message", "
     auto big = arrival();
     big.input.assign(ipc::max_unread, 'x');
     big.hand_over.assign(ipc::max_hand_over, 'y');
-    big.mailbox.assign(4096, 'z');
     big.login.assign(512, 'l');
     big.user.assign(ipc::max_mailbox_user, 'u');
     big.tls.assign(512, 't');

@@ -101,9 +101,9 @@ TEST_CASE("without root only our own uid is served", "[master][worker]")
 
 TEST_CASE("names that are no user names are refused before anyone is asked", "[master][worker]")
 {
-    for (const std::string& name : {std::string(), std::string(64, 'a'), std::string("a/b"), std::string("a:b"), std::string("a b"), std::string("a\n"), std::string("a\0b", 3)})
+    for (const std::string& name : {std::string(), std::string(256, 'a'), std::string("a/b"), std::string("a:b"), std::string("a b"), std::string("a\n"), std::string("a\0b", 3)})
         CHECK_FALSE(master::check_user_name(name));
-    for (const std::string& name : {std::string("alice"), std::string(63, 'a'), std::string("web.user-1_x")}) CHECK(master::check_user_name(name));
+    for (const std::string& name : {std::string("alice"), std::string(255, 'a'), std::string("web.user-1_x")}) CHECK(master::check_user_name(name));
 }
 
 static std::pair<Fd, Fd> pair()
@@ -252,6 +252,23 @@ TEST_CASE("a passwd-file names users as Dovecot's does, and bad lines hide nobod
     CHECK_FALSE(file.find("fred"));
     CHECK(file.misfits() == 4);
     CHECK(file.size() == 3);
+}
+
+TEST_CASE("a passwd-file may say where a user's mail is", "[resolver]")
+{
+    const std::pair<const char*, const char*> cases[] = {
+        {"userdb_mail=maildir:~/Maildir", "/home/a/Maildir/"}, {"nologin=n userdb_mail=maildir:/srv/a/:INDEX=/x allow_nets=::1/128", "/srv/a/"},
+        {"userdb_mail=mbox:~/inbox", "/home/a/inbox"},         {"userdb_mail=maildir:~", "/home/a/"},
+        {"userdb_mail=mdbox:~/x", ""},                         {"userdb_mail=maildir:x", ""},
+        {"userdb_mail=maildir:/srv/../etc", ""},               {"userdb_mail=maildir:/", ""},
+        {"", ""},
+    };
+    for (const auto& [extra, mailbox] : cases) {
+        INFO(extra);
+        const auto file = resolver::PasswdFile::parse(cat("a:x:1000:1000::/home/a:/bin/sh:", extra, "\n"), 7, 8);
+        REQUIRE(file.find("a"));
+        CHECK(file.find("a")->mailbox == mailbox);
+    }
 }
 
 namespace {

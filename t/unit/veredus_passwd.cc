@@ -59,7 +59,7 @@ TEST_CASE("a line that is there for the password alone leaves the question who h
     alice.found = ipc::UserReply::Found::yes;
     alice.name = "alice";
     alice.uid = alice.gid = 1000;
-    resolver::Users users(system_clock(), 0, false, [&](const std::string& name) { return name == "alice" ? alice : ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", 0, 0}; });
+    resolver::Users users(system_clock(), 0, false, [&](const std::string& name) { return name == "alice" ? alice : ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", "", 0, 0}; });
     users.set_sources({"file:/f", "system"});
     users.set_file("/f", "alice:{PLAIN}x::::::\ncarol:{PLAIN}x::::::\ndave:{PLAIN}x:5:6::/d:\n");
     CHECK(users.find("alice").uid == 1000);

@@ -1,0 +1,16 @@
+// Landlock: a process that gives up every file but some, for good, whatever its uid could open.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+
+namespace veredus::daemon {
+
+// Below `own` everything that the uid may do stays possible; below `readable` reading does; everywhere else no file can be opened,
+// made, renamed or removed any more, by this process and those it forks. What is open stays open. Paths that are not there are
+// passed over in `readable`, an error in `own`. Needs PR_SET_NO_NEW_PRIVS, and sets it. False: the kernel has no Landlock.
+Result<bool> confine_to(const std::vector<std::string>& own, const std::vector<std::string>& readable);
+
+} // namespace veredus::daemon

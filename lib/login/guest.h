@@ -1,0 +1,103 @@
+// One client of a login stage: from accept to the hand-over of its socket, or, under TLS, as the relay between it and
+// its session.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "lib/ipc/auth.h"
+#include "lib/ipc/login.h"
+#include "lib/login/dialect.h"
+#include "lib/login/proxy_header.h"
+#include "lib/net/stream.h"
+#include "lib/reception/logins.h"
+#include "lib/reception/meters.h"
+
+namespace veredus::login {
+
+class Guests;
+struct Rules;
+
+class Guest final : public net::StreamUser {
+public:
+    Guest(Guests& house, uint64_t number, Fd client, net::Address remote, bool tls_first);
+    ~Guest() override;
+    void begin();           // once it is in the house's list
+    void offers_changed();  // authd's mechanisms, or the certificate: they are there now, or others
+    void part(Parting why); // the house wants it gone; one that is relayed for stays
+    bool relaying() const { return state_ == State::relaying; }
+
+    void on_data(std::string_view bytes) override;
+    void on_end(net::End end, const std::string& why) override;
+    void on_drained() override;
+    void on_secure() override;
+
+private:
+    enum class State : uint8_t {
+        proxy,   // the PROXY header is awaited
+        waiting, // TLS is shaken, or authd has not said yet what it offers
+        talking,
+        asking,   // authd is asked
+        entering, // what is written must leave first; then master is asked
+        relaying,
+        closing,
+    };
+    // The session's end of a relay.
+    struct Inner final : net::StreamUser {
+        explicit Inner(Guest& g) : guest(g) {}
+        void on_data(std::string_view bytes) override { guest.from_session(bytes); }
+        void on_end(net::End, const std::string&) override { guest.session_ended(); }
+        void on_drained() override;
+        Guest& guest;
+        std::unique_ptr<net::Stream> stream;
+    };
+    struct Knock; // the socket, until the PROXY header has come
+    void read_proxy_header();
+    void introduce();
+    void count();
+    void counted(const ipc::AnvilCounts& counts);
+    void turn_away();
+    void greet();
+    Circumstances circumstances() const;
+    void act(Dialect::Wants wants, std::string& out);
+    void start_tls();
+    bool handshaking() const;
+    void begin_exchange();
+    void send_step();
+    void cancel_exchange();
+    reception::Logins::Done answer();
+    void answered(const Result<ipc::AuthReply>& reply);
+    void refuse(Refusal why);
+    bool failed_once_more();
+    void enter();
+    void entered(ipc::Code code, const std::string& text);
+    void from_session(std::string_view bytes);
+    void session_ended();
+    void close();
+    void out_of_patience();
+    void say_ended(std::string_view how, const std::string& trouble);
+    std::string describe(const std::string& trouble = {}) const; // "user=<>, rip=…, lip=…, TLS, session=<…>"
+    void leave();
+
+    Guests& house_;
+    uint64_t number_;
+    State state_ = State::proxy;
+    bool tls_first_, metered_ = false, said_ = false, wants_tls_ = false, secure_ = false, disallowed_ = false;
+    net::Address remote_, local_;
+    std::string session_;                // its ID in the log
+    std::shared_ptr<const Rules> rules_; // shared: those it came under
+    int64_t began_us_, tried_us_ = 0;
+    unsigned attempts_ = 0;
+    uint64_t exchange_ = 0; // authd's, while the client has the turn
+    uint32_t question_ = 0; // an answer to an older one is nobody's
+    std::string method_, login_, user_, ticket_, ended_, overflow_;
+    std::unique_ptr<Knock> knock_;
+    std::unique_ptr<Dialect> dialect_;
+    std::unique_ptr<net::Stream> stream_;
+    std::unique_ptr<Inner> inner_;
+    Fd for_relay_; // our end, until the session has the other
+    Timer patience_;
+};
+
+} // namespace veredus::login

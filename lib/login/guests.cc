@@ -1,0 +1,67 @@
+#include "lib/login/guests.h"
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::login {
+
+Result<Rules> Rules::read(const conf::Values& values)
+{
+    Rules rules;
+    rules.greeting = values.text("login_greeting");
+    rules.timeout = std::chrono::seconds(values.seconds("login_timeout"));
+    rules.proxy_timeout = std::chrono::seconds(values.seconds("haproxy_timeout"));
+    rules.connections = static_cast<std::size_t>(values.number("login_connections"));
+    rules.failures = static_cast<unsigned>(values.number("login_failure_limit"));
+    rules.per_client = static_cast<unsigned>(values.number("login_client_connection_count_limit"));
+    rules.client_rate = static_cast<unsigned>(values.number("login_client_connection_rate_limit"));
+    rules.passwords_in_clear = !values.flag("disable_plaintext_auth");
+    rules.trusted = TRY(table::MatchList::networks(values.list("login_trusted_networks")));
+    rules.exempt = TRY(table::MatchList::networks(values.list("login_client_event_limit_exceptions")));
+    rules.proxies = TRY(table::MatchList::networks(values.list("haproxy_trusted_networks")));
+    return rules;
+}
+
+Guests::Guests(Parts parts, std::shared_ptr<const Rules> rules) : parts_(std::move(parts)), rules_(std::move(rules)) {}
+
+Guests::~Guests() = default;
+
+Guest* Guests::find(uint64_t number)
+{
+    const auto at = guests_.find(number);
+    return at == guests_.end() ? nullptr : at->second.get();
+}
+
+void Guests::accept(Fd client, net::Address remote, bool tls_first)
+{
+    const uint64_t number = next_++;
+    auto guest = std::make_unique<Guest>(*this, number, std::move(client), std::move(remote), tls_first);
+    Guest& there = *guest;
+    guests_.emplace(number, std::move(guest));
+    there.begin();
+}
+
+// Its own calls are still on the stack.
+void Guests::forget(uint64_t number)
+{
+    parts_.loop.defer([self = std::weak_ptr(self_), number] {
+        const auto house = self.lock();
+        if (!house) return;
+        (*house)->guests_.erase(number);
+        if ((*house)->stopped_ && (*house)->guests_.empty()) std::exchange((*house)->stopped_, nullptr)();
+    });
+}
+
+void Guests::offers_changed()
+{
+    for (auto& [number, guest] : guests_) guest->offers_changed();
+}
+
+void Guests::stop(std::function<void()> done)
+{
+    if (guests_.empty()) return done();
+    stopped_ = std::move(done);
+    for (auto& [number, guest] : guests_) guest->part(Parting::stopping);
+}
+
+} // namespace veredus::login

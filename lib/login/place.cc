@@ -1,0 +1,42 @@
+#include "lib/login/place.h"
+
+#include "lib/base/text.h"
+#include "lib/daemon/spool_keeper.h"
+
+namespace veredus::login {
+
+Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
+{
+    if (user.mailbox[0] != '\0') return Place{user.mailbox, false};
+    // Who keeps root's mailbox has no home.
+    const bool for_root = values.text("root_mailbox_user") == user.name;
+    const std::string home_mailbox(values.text("home_mailbox"));
+    if (!home_mailbox.empty() && !for_root) {
+        if (home_mailbox.starts_with('/')) return Place{home_mailbox, false};
+        if (user.home[0] != '/') return fail(cat("user ", printable(user.name), " has no home"));
+        return Place{cat(user.home, '/', home_mailbox), false};
+    }
+    const std::string name = for_root ? "root" : user.name;
+    if (name.empty() || name.starts_with('.') || name.find('/') != std::string::npos)
+        return fail(cat("user ", printable(name), " can have no mailbox of that name"));
+    return Place{cat(values.text("mail_spool_directory"), '/', name), true};
+}
+
+Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const ipc::Serve& user)
+{
+    const Place place = TRY(place_of(values, user));
+    if (place.path.ends_with('/')) return store::open_maildir(place.path);
+    if (user.home[0] != '/')
+        return fail(cat("user ", printable(user.name), " has no home, where the index of ", printable(place.path),
+                        " would be"));
+    store::MboxPlaces places;
+    places.inbox = place.path;
+    places.folders = cat(user.home, "/mail");
+    places.home = user.home;
+    if (place.spool)
+        places.keeper = std::make_shared<daemon::SpoolKeeper>(cat(values.text("run_directory"), "/lockd"),
+                                                              place.path.substr(place.path.rfind('/') + 1));
+    return store::open_mbox(std::move(places));
+}
+
+} // namespace veredus::login

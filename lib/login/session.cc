@@ -1,0 +1,152 @@
+#include "lib/login/session.h"
+
+#include <signal.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "lib/base/text.h"
+#include "lib/ipc/channel.h"
+#include "lib/log/log.h"
+
+namespace veredus::login {
+
+namespace {
+
+using ipc::LoginType;
+// The zygote kills who is still there 5 seconds after master has closed the channel.
+constexpr std::chrono::milliseconds last_words{3000};
+
+class Host final : public SessionHost {
+public:
+    Host(Loop& loop, std::string service, std::chrono::milliseconds linger, const ipc::Serve& who, Fd channel)
+        : loop_(loop), service_(std::move(service)), linger_time_(linger), user_(who),
+          linger_(loop, [this] { offer_to_go(); }), last_words_(loop, [this] { loop_.stop(); }),
+          terminate_(loop, SIGTERM, [this] { leave(); }),
+          channel_(
+              loop, std::move(channel),
+              {[this](ipc::Message message) { heard(std::move(message)); }, [this](const std::string&) { leave(); }})
+    {}
+
+    void serve(House& house)
+    {
+        house_ = &house;
+        linger_.start(linger_time_ + last_words); // a client is on his way
+    }
+
+    void gone(uint64_t) override
+    {
+        if (clients_ == 0 || --clients_ > 0) return;
+        if (leaving_) return loop_.stop();
+        house_->idle();
+        linger_.start(linger_time_);
+    }
+
+    const ipc::Serve& user() const override { return user_; }
+    const std::string& service() const override { return service_; }
+    std::string log_prefix(const ipc::Arrival& arrival) const override
+    {
+        return cat(service_, '(', printable(user_.name, ipc::max_mailbox_user), ")<", ::getpid(), "><",
+                   printable(arrival.session, 64), ">: ");
+    }
+
+private:
+    void heard(ipc::Message message)
+    {
+        switch (static_cast<LoginType>(message.type)) {
+        case LoginType::arrive: return arrive(std::move(message));
+        case LoginType::who: return tell_who(message);
+        case LoginType::kick: {
+            ipc::Reader r(message.body);
+            const uint64_t connection = r.u64();
+            const uint64_t told = r.done() ? house_->kick(connection) : 0;
+            (void)channel_.reply(message, message.type, ipc::Writer().u64(told).take());
+            return;
+        }
+        default: return log::warning("master: message ", message.type, " is not for a session");
+        }
+    }
+
+    void arrive(ipc::Message message)
+    {
+        ++taken_; // also one that cannot be used: master counts what it has sent
+        auto arrival = ipc::Arrival::decode(message.body);
+        if (!arrival || message.fds.size() != 1)
+            return log::warning("master: an arrival that cannot be used",
+                                arrival ? std::string() : cat(": ", arrival.error().text));
+        if (auto set = set_nonblocking(message.fds[0].get(), true); !set) return log::warning(set.error().text);
+        if (leaving_) return; // the descriptor is closed: the client tries again
+        ++clients_;
+        linger_.stop();
+        house_->on_client(std::move(*arrival), std::move(message.fds[0]));
+    }
+
+    void tell_who(const ipc::Message& message)
+    {
+        ipc::Presences all;
+        all.list = house_->who();
+        if (all.list.size() > ipc::max_presences) all.list.resize(ipc::max_presences);
+        for (ipc::Presence& p : all.list) {
+            p.user = user_.name;
+            p.service = service_;
+            p.pid = static_cast<uint32_t>(::getpid());
+            if (p.folder.size() > 200) p.folder.resize(200);
+            if (p.remote.size() > 64) p.remote.resize(64);
+        }
+        (void)channel_.reply(message, message.type, all.encode());
+    }
+
+    // Master lets go unless somebody is on his way here: then his arrival is what is heard next.
+    void offer_to_go()
+    {
+        if (clients_ > 0 || leaving_) return;
+        (void)channel_.send(static_cast<uint16_t>(LoginType::idle), ipc::Writer().u64(taken_).take());
+    }
+
+    void leave()
+    {
+        if (leaving_) return;
+        leaving_ = true;
+        if (clients_ == 0) return loop_.stop();
+        last_words_.start(last_words);
+        house_->stop();
+    }
+
+    Loop& loop_;
+    std::string service_;
+    std::chrono::milliseconds linger_time_;
+    ipc::Serve user_;
+    House* house_ = nullptr;
+    std::size_t clients_ = 0;
+    uint64_t taken_ = 0;
+    bool leaving_ = false;
+    Timer linger_, last_words_;
+    Signal terminate_;
+    ipc::Channel channel_;
+};
+
+} // namespace
+
+int run_session(const std::string& service, std::chrono::milliseconds linger, const conf::Values& values,
+                const ipc::Serve& who, Fd channel, const MakeHouse& make)
+{
+    log::set_role(service);
+    auto loop = Loop::create();
+    if (!loop) {
+        log::error("session of ", std::string_view(who.name), ": ", loop.error().text);
+        return EX_OSERR;
+    }
+    (*loop)->each_turn([] { log::flush(); });
+    Host host(**loop, service, linger, who, std::move(channel));
+    auto house = make(**loop, host, values);
+    if (!house) {
+        log::error("session of ", std::string_view(who.name), ": ", house.error().text);
+        return EX_TEMPFAIL;
+    }
+    host.serve(**house);
+    (*loop)->run();
+    house->reset();
+    log::flush();
+    return EX_OK;
+}
+
+} // namespace veredus::login

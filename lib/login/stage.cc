@@ -1,0 +1,60 @@
+#include "lib/login/stage.h"
+
+#include "lib/base/clock.h"
+#include "lib/log/log.h"
+
+namespace veredus::login {
+
+Stage::Stage(std::string role, std::string service, MakeDialect dialect)
+    : service_(std::move(service)), dialect_(std::move(dialect)), tls_(std::move(role))
+{}
+
+Result<void> Stage::before_jail(const conf::Values& values, const daemon::Place& place)
+{
+    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values)));
+    tls_.before_jail(values, place);
+    return {};
+}
+
+Result<void> Stage::after_jail(Loop& loop)
+{
+    authd_ = std::make_unique<daemon::Link>(loop, "authd");
+    reception::Logins::Doors doors;
+    doors.call = [this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done) {
+        authd_->call(static_cast<uint16_t>(type), std::move(body), {}, std::chrono::milliseconds(ipc::auth_deadline_ms),
+                     std::move(done));
+    };
+    doors.send = [this](ipc::AuthType type, std::string body) {
+        (void)authd_->send(static_cast<uint16_t>(type), std::move(body));
+    };
+    logins_ = std::make_unique<reception::Logins>(service_, std::move(doors));
+    anvil_ = std::make_unique<reception::Anvil>(loop);
+    const auto enter = [](std::string body, int fd, std::function<void(ipc::Code, std::string)> done) {
+        daemon::context().tell_master(ipc::Control::enter, std::move(body), fd, std::move(done));
+    };
+    guests_ = std::make_unique<Guests>(
+        Guests::Parts{loop, system_clock(), service_, dialect_, *logins_, anvil_->meters.get(), &tls_.context(), enter},
+        rules_);
+    authd_->on_message([this](const ipc::Message& message) {
+        logins_->heard(message);
+        guests_->offers_changed();
+    });
+    tls_.start(loop, [this] { guests_->offers_changed(); });
+    authd_->start();
+    return {};
+}
+
+void Stage::on_client(const std::string& listener, Fd client, net::Address peer)
+{
+    guests_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
+}
+
+Result<void> Stage::reload(const conf::Values& values)
+{
+    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values)));
+    guests_->configure(rules_);
+    tls_.reload(values);
+    return {};
+}
+
+} // namespace veredus::login

@@ -1,0 +1,248 @@
+#include "lib/pop3/login.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/base/base64.h"
+#include "lib/base/text.h"
+
+namespace veredus::pop3 {
+
+using login::Parting;
+using login::Refusal;
+using Wants = login::Dialect::Wants;
+
+namespace {
+
+constexpr unsigned most_errors = 10; // commands that are none: whoever speaks another protocol soon stops
+constexpr std::string_view in_clear =
+    "-ERR [AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.\r\n";
+
+// RFC 3206: AUTH means that other credentials are needed, SYS/TEMP that the same ones may do later.
+std::string_view reply_to(Refusal why)
+{
+    switch (why) {
+    case Refusal::password: return "-ERR [AUTH] Authentication failed.\r\n";
+    case Refusal::locked: return "-ERR [AUTH] This account is locked.\r\n";
+    case Refusal::expired: return "-ERR [AUTH] The account or its password has expired.\r\n";
+    case Refusal::malformed: return "-ERR Authentication exchange not understood.\r\n";
+    case Refusal::no_mechanism: return "-ERR Unsupported authentication mechanism.\r\n";
+    case Refusal::throttled: return "-ERR [SYS/TEMP] Too many failures, try again later.\r\n";
+    case Refusal::unavailable: return "-ERR [SYS/TEMP] Temporary authentication failure, try again later.\r\n";
+    case Refusal::not_admitted: return "-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n";
+    }
+    return "-ERR [SYS/TEMP] Try again later.\r\n";
+}
+
+} // namespace
+
+struct Login::Verb {
+    std::string_view name;
+    Wants (Login::*handler)(std::string_view, std::string&);
+};
+
+const Login::Verb Login::verbs[] = {
+    {"AUTH", &Login::auth}, {"CAPA", &Login::capa}, {"LANG", &Login::lang},
+    {"NOOP", &Login::noop}, {"PASS", &Login::pass}, {"QUIT", &Login::quit},
+    {"STLS", &Login::stls}, {"USER", &Login::user}, {"UTF8", &Login::utf8},
+};
+
+void Login::greet(std::string& out)
+{
+    append(out, "+OK ", now_.greeting, "\r\n");
+}
+
+Wants Login::feed(std::string_view bytes, std::string& out)
+{
+    input_ += bytes;
+    return go_on(out);
+}
+
+Wants Login::go_on(std::string& out)
+{
+    for (;;) {
+        const std::size_t end = input_.find('\n');
+        if (end == std::string::npos) {
+            if (input_.size() < longest_line) return Wants::input;
+            // Half a line that can be none any more is not kept.
+            skipping_ = true;
+            input_.clear();
+            return Wants::input;
+        }
+        std::string line = input_.substr(0, end);
+        input_.erase(0, end + 1);
+        if (line.ends_with('\r')) line.pop_back();
+        Wants wants = Wants::input;
+        if (std::exchange(skipping_, false) || line.size() > longest_line)
+            wants = erred("-ERR The line is too long.\r\n", out);
+        else
+            wants = in_exchange_ ? response(line, out) : run(line, out);
+        if (wants != Wants::input) return wants;
+    }
+}
+
+Wants Login::erred(std::string_view text, std::string& out)
+{
+    append(out, text);
+    if (++errors_ < most_errors) return Wants::input;
+    append(out, "-ERR Too many invalid commands.\r\n");
+    return Wants::close;
+}
+
+Wants Login::run(std::string_view line, std::string& out)
+{
+    const std::size_t blank = std::min(line.find(' '), line.size());
+    const auto verb = std::find_if(std::begin(verbs), std::end(verbs),
+                                   [&](const Verb& v) { return iequals(v.name, line.substr(0, blank)); });
+    if (verb == std::end(verbs)) return erred("-ERR Unknown command.\r\n", out);
+    return (this->*verb->handler)(line.substr(std::min(blank + 1, line.size())), out);
+}
+
+Wants Login::capa(std::string_view, std::string& out)
+{
+    append(out, "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nUTF8 USER\r\nLANG\r\n",
+           capabilities_);
+    if (now_.starttls) append(out, "STLS\r\n");
+    // RFC 2449 §6.3: only where it would be taken.
+    if (now_.passwords) append(out, "USER\r\n");
+    if (!now_.mechanisms.empty()) {
+        append(out, "SASL");
+        for (const std::string& name : now_.mechanisms) append(out, " ", name);
+        append(out, "\r\n");
+    }
+    append(out, ".\r\n");
+    return Wants::input;
+}
+
+Wants Login::stls(std::string_view, std::string& out)
+{
+    if (now_.tls) return erred("-ERR TLS is active already.\r\n", out);
+    if (!now_.starttls) return erred("-ERR TLS is not available.\r\n", out);
+    append(out, "+OK Begin TLS negotiation now.\r\n");
+    return Wants::starttls;
+}
+
+void Login::secured()
+{
+    input_.clear();
+    user_.clear();
+    in_exchange_ = skipping_ = false;
+}
+
+Wants Login::user(std::string_view name, std::string& out)
+{
+    if (!now_.passwords) {
+        append(out, in_clear);
+        return Wants::input;
+    }
+    if (name.empty() || name.size() > 255) return erred("-ERR A user name is wanted.\r\n", out);
+    user_ = name;
+    append(out, "+OK\r\n");
+    return Wants::input;
+}
+
+// RFC 1939 §7: whatever is behind the blank, blanks included, is the password.
+Wants Login::pass(std::string_view password, std::string& out)
+{
+    if (!now_.passwords) {
+        append(out, in_clear);
+        return Wants::input;
+    }
+    if (user_.empty()) return erred("-ERR No username given.\r\n", out);
+    asked_ = {"PLAIN", cat('\0', user_, '\0', password), ""};
+    user_.clear();
+    return Wants::begin;
+}
+
+// RFC 5034 §4: AUTH alone lists the mechanisms, as clients of RFC 1734's days expect.
+Wants Login::auth(std::string_view rest, std::string& out)
+{
+    if (rest.empty()) {
+        append(out, "+OK\r\n");
+        for (const std::string& name : now_.mechanisms) append(out, name, "\r\n");
+        append(out, ".\r\n");
+        return Wants::input;
+    }
+    const auto [mechanism, initial] = cut(rest, ' ');
+    asked_ = {std::string(mechanism), std::nullopt, ""};
+    if (initial) {
+        asked_.initial = *initial == "=" ? std::optional(std::string()) : base64_decode(*initial);
+        if (!asked_.initial) return erred("-ERR The initial response is no base64 text.\r\n", out);
+    }
+    return Wants::begin;
+}
+
+Wants Login::challenge(std::string_view data, std::string& out)
+{
+    in_exchange_ = true;
+    append(out, "+ ", base64_encode(data), "\r\n");
+    return go_on(out);
+}
+
+Wants Login::response(std::string_view line, std::string& out)
+{
+    in_exchange_ = false;
+    std::optional<std::string> bytes;
+    if (line != "*") bytes = base64_decode(line);
+    if (!bytes) {
+        append(out, line == "*" ? "-ERR Authentication cancelled.\r\n" : "-ERR The response is no base64 text.\r\n");
+        return Wants::cancel;
+    }
+    asked_.response = std::move(*bytes);
+    return Wants::step;
+}
+
+Wants Login::refused(Refusal why, std::string& out)
+{
+    in_exchange_ = false;
+    append(out, reply_to(why));
+    return go_on(out);
+}
+
+Wants Login::lang(std::string_view rest, std::string& out)
+{
+    // RFC 6856 §3: "*" is whatever the server likes best.
+    if (rest.empty())
+        append(out, "+OK languages follow\r\nen English\r\n.\r\n");
+    else if (rest == "*" || iequals(rest, "en") || iequals(rest, "i-default"))
+        append(out, "+OK en English it is\r\n");
+    else
+        append(out, "-ERR there is no such language\r\n");
+    return Wants::input;
+}
+
+Wants Login::utf8(std::string_view, std::string& out)
+{
+    append(out, "+OK UTF8 enabled\r\n");
+    return Wants::input;
+}
+
+Wants Login::noop(std::string_view, std::string& out)
+{
+    append(out, "+OK\r\n");
+    return Wants::input;
+}
+
+Wants Login::quit(std::string_view, std::string& out)
+{
+    goodbye_ = true;
+    append(out, "+OK Logging out\r\n");
+    return Wants::close;
+}
+
+login::Dialect::HandOver Login::hand_over()
+{
+    return {"", std::exchange(input_, {})};
+}
+
+void Login::part(Parting why, std::string& out)
+{
+    switch (why) {
+    case Parting::idle: append(out, "-ERR Disconnected for inactivity.\r\n"); break;
+    case Parting::stopping: append(out, "-ERR [SYS/TEMP] Server shutting down.\r\n"); break;
+    case Parting::crowded: append(out, "-ERR [SYS/TEMP] Too many connections, try again later.\r\n"); break;
+    case Parting::too_many_failures: append(out, "-ERR Too many failures, good bye.\r\n"); break;
+    }
+}
+
+} // namespace veredus::pop3

@@ -1,0 +1,78 @@
+#include "lib/pop3/uidl.h"
+
+#include "lib/base/text.h"
+
+namespace veredus::pop3 {
+
+namespace {
+
+constexpr std::size_t longest = 70;
+
+std::string number(uint32_t value, char base, unsigned width, bool zeros)
+{
+    std::string digits;
+    if (base == 'd') {
+        digits = cat(value);
+    } else {
+        int size = 1;
+        for (uint32_t rest = value >> 4; rest; rest >>= 4) ++size;
+        digits = hex_upper(value, size);
+        if (base == 'x') digits = lower(digits);
+    }
+    if (digits.size() < width) digits.insert(0, width - digits.size(), zeros ? '0' : '_');
+    return digits;
+}
+
+} // namespace
+
+Result<UidlFormat> UidlFormat::parse(std::string_view text)
+{
+    UidlFormat format;
+    const auto wrong = [&](std::string_view why) {
+        return fail(cat("pop3_uidl_format = ", printable(text, 100), ": ", why));
+    };
+    for (std::size_t at = 0; at < text.size();) {
+        Piece piece;
+        if (text[at] != '%') {
+            const std::size_t end = std::min(text.find('%', at), text.size());
+            piece.text = text.substr(at, end - at);
+            at = end;
+        } else if (++at < text.size() && text[at] == '%') {
+            piece.text = "%";
+            ++at;
+        } else {
+            piece.zeros = at < text.size() && text[at] == '0';
+            for (; at < text.size() && is_digit(text[at]); ++at)
+                piece.width = piece.width * 10 + static_cast<unsigned>(text[at] - '0');
+            if (piece.width > longest) return wrong("the width is too large");
+            if (at < text.size() && (text[at] == 'X' || text[at] == 'x')) piece.base = text[at++];
+            if (at >= text.size() || std::string_view("uvf").find(text[at]) == std::string_view::npos)
+                return wrong("%u, %v and %f are known, and %% for a percent sign");
+            piece.variable = text[at++];
+        }
+        format.pieces_.push_back(std::move(piece));
+    }
+    bool one = false;
+    for (const Piece& piece : format.pieces_) one = one || piece.variable == 'u' || piece.variable == 'f';
+    if (!one) return wrong("without %u or %f all messages would be one");
+    return format;
+}
+
+std::string UidlFormat::text(uint32_t uid, uint32_t uidvalidity, std::string_view file) const
+{
+    std::string out;
+    for (const Piece& piece : pieces_) {
+        switch (piece.variable) {
+        case 'u': out += number(uid, piece.base, piece.width, piece.zeros); break;
+        case 'v': out += number(uidvalidity, piece.base, piece.width, piece.zeros); break;
+        case 'f': out += file.substr(0, file.find(':')); break;
+        default: out += piece.text;
+        }
+    }
+    for (char& c : out)
+        if (c < '!' || c > '~') c = '_';
+    if (out.size() > longest) out.resize(longest);
+    return out;
+}
+
+} // namespace veredus::pop3

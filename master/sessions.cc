@@ -1,0 +1,168 @@
+#include "master/sessions.h"
+
+#include <algorithm>
+
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "master/worker_policy.h"
+
+namespace veredus::master {
+
+using ipc::Code;
+using ipc::LoginType;
+
+namespace {
+
+constexpr std::chrono::milliseconds answer_deadline{3000}; // of a session process to a person's question
+constexpr std::size_t most_waiting = 1000;                 // clients of one user while he is looked up
+
+std::string service_of(const std::string& zygote) { return std::string(cut(zygote, '-').first); }
+
+} // namespace
+
+void Sessions::enter(const std::string& role, uint32_t instance, const std::string& zygote, ipc::Enter enter, Fd client,
+                     Done done)
+{
+    auto user = tickets_.redeem(enter.ticket, role, instance, enter.arrival.connection, loop_.now_us());
+    if (!user) {
+        log::warning(role, " ", instance, ": a client with a ticket that is not good: ", user.error().text);
+        return done(Code::refused, "the ticket is not good");
+    }
+    if (stopping_) return done(Code::unavailable, "the mail system is stopping");
+    if (auto fits = check_user_name(*user); !fits) return done(Code::refused, fits.error().text);
+    const Key key{zygote, *user};
+    enter.arrival.user = *user;
+    enter.arrival.service = service_of(zygote);
+    Waiting waiting{std::move(enter.arrival), std::move(client), std::move(done)};
+    if (const auto at = sessions_.find(key); at != sessions_.end()) return pass(at->second, std::move(waiting));
+    auto& line = waiting_[key];
+    if (line.size() >= most_waiting) return waiting.done(Code::unavailable, "too many logins of this user at once");
+    line.push_back(std::move(waiting));
+    if (line.size() > 1) return; // the answer for the first is for all
+    doors_.resolve(*user, [this, key](const Result<ipc::UserReply>& reply) { resolved(key, reply); });
+}
+
+void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
+{
+    const auto at = waiting_.find(key);
+    if (at == waiting_.end()) return;
+    auto line = std::move(at->second);
+    waiting_.erase(at);
+    const auto refuse = [&](Code code, const std::string& text) {
+        log::warning(key.first, ": no session for ", printable(key.second), ": ", printable(text));
+        for (Waiting& one : line) one.done(code, text);
+    };
+    if (!reply) return refuse(Code::unavailable, reply.error().text);
+    switch (reply->found) {
+    case ipc::UserReply::Found::temporary: return refuse(Code::unavailable, reply->text);
+    case ipc::UserReply::Found::no: return refuse(Code::unknown, "no such user");
+    case ipc::UserReply::Found::yes: break;
+    }
+    if (stopping_) return refuse(Code::unavailable, "the mail system is stopping");
+    if (auto allowed = doors_.allow(*reply); !allowed) return refuse(Code::refused, allowed.error().text);
+    // As the user database writes him: two spellings are one user, with one process.
+    const Key own{key.first, reply->name};
+    Session* session = nullptr;
+    if (const auto there = sessions_.find(own); there != sessions_.end()) session = &there->second;
+    else if (auto started = start(own, *reply)) session = *started;
+    else return refuse(Code::unavailable, started.error().text);
+    for (Waiting& one : line) {
+        one.arrival.user = reply->name;
+        pass(*session, std::move(one));
+    }
+}
+
+Result<Sessions::Session*> Sessions::start(const Key& key, const ipc::UserReply& user)
+{
+    Fd channel = TRY(doors_.spawn(key.first, user));
+    Session& session = sessions_[key];
+    session.channel = std::make_unique<ipc::Channel>(
+        loop_, std::move(channel),
+        ipc::Channel::User{[this, key](const ipc::Message& message) { on_message(key, message); },
+                           [this, key](const std::string&) { sessions_.erase(key); }});
+    return &session;
+}
+
+void Sessions::pass(Session& session, Waiting waiting)
+{
+    // Stopped by its user, or stuck: its clients must not pile up here.
+    if (session.channel->congested()) return waiting.done(Code::unavailable, "the user's process does not take it");
+    ipc::Arrival& arrival = waiting.arrival;
+    arrival.connection = next_connection_++;
+    const int fd = waiting.client.get();
+    auto sent = session.channel->send(static_cast<uint16_t>(LoginType::arrive), arrival.encode(), {&fd, 1});
+    if (!sent) return waiting.done(Code::unavailable, sent.error().text);
+    ++session.sent;
+    waiting.done(Code::ok, "");
+}
+
+// A user's process belongs to the user: of what it says only this counts, and only for itself.
+void Sessions::on_message(const Key& key, const ipc::Message& message)
+{
+    const auto at = sessions_.find(key);
+    if (at == sessions_.end() || message.answer) return;
+    if (message.type != static_cast<uint16_t>(LoginType::idle)) {
+        log::warning(key.first, " of ", printable(key.second), ": message ", message.type, " is not for it to send");
+        sessions_.erase(at);
+        return;
+    }
+    ipc::Reader r(message.body);
+    const uint64_t taken = r.u64();
+    // One more may be on its way to it: then it stays.
+    if (r.done() && taken == at->second.sent) sessions_.erase(at);
+}
+
+void Sessions::who(std::function<void(ipc::Presences)> page, std::function<void()> done)
+{
+    const auto left = std::make_shared<std::size_t>(sessions_.size() + 1); // shared by the answers that are awaited
+    const auto one = [left, done = std::move(done)] {
+        if (--*left == 0) done();
+    };
+    for (auto& [key, session] : sessions_)
+        session.channel->call(static_cast<uint16_t>(LoginType::who), "", {}, answer_deadline,
+                              [key = key, page, one](const Result<ipc::Message>& answer) {
+                                  auto list = answer ? ipc::Presences::decode(answer->body)
+                                                     : Result<ipc::Presences>(unexpected(answer.error()));
+                                  if (list) {
+                                      for (ipc::Presence& p : list->list) {
+                                          p.user = key.second;
+                                          p.service = service_of(key.first);
+                                      }
+                                      page(std::move(*list));
+                                  }
+                                  one();
+                              });
+    one();
+}
+
+void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
+{
+    struct Sum {
+        std::size_t left = 1;
+        uint64_t connections = 0;
+    };
+    const auto sum = std::make_shared<Sum>(); // shared by the answers that are awaited
+    const auto one = [sum, done = std::move(done)](uint64_t connections) {
+        sum->connections += connections;
+        if (--sum->left == 0) done(sum->connections);
+    };
+    for (auto& [key, session] : sessions_) {
+        if (key.second != user) continue;
+        ++sum->left;
+        session.channel->call(static_cast<uint16_t>(LoginType::kick), ipc::Writer().u64(0).take(), {}, answer_deadline,
+                              [one](const Result<ipc::Message>& answer) {
+                                  ipc::Reader r(answer ? std::string_view(answer->body) : std::string_view());
+                                  const uint64_t connections = r.u64();
+                                  one(r.done() ? connections : 0);
+                              });
+    }
+    one(0);
+}
+
+void Sessions::stop()
+{
+    stopping_ = true;
+    sessions_.clear();
+}
+
+} // namespace veredus::master

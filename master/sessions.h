@@ -1,0 +1,70 @@
+// Who is in: the process of each mailbox user and service, found or started when a client enters with a ticket.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/fd.h"
+#include "lib/ipc/channel.h"
+#include "lib/ipc/control.h"
+#include "lib/ipc/login.h"
+#include "lib/ipc/user.h"
+#include "lib/loop/loop.h"
+#include "master/tickets.h"
+
+namespace veredus::master {
+
+class Sessions {
+public:
+    struct Doors {
+        // Who this user is, by the resolver's word; later, once.
+        std::function<void(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)> resolve;
+        // May he have a process; the worker policy.
+        std::function<Result<void>(const ipc::UserReply& user)> allow;
+        // A new process of this zygote for him; its channel.
+        std::function<Result<Fd>(const std::string& zygote, const ipc::UserReply& user)> spawn;
+    };
+    using Done = std::function<void(ipc::Code code, const std::string& text)>;
+    Sessions(Loop& loop, Doors doors) : loop_(loop), doors_(std::move(doors)) {}
+
+    Result<void> add_ticket(ipc::Ticket ticket) { return tickets_.add(std::move(ticket), loop_.now_us()); }
+    // `zygote`: of the asking role's service, "pop3-session". `done` is called once, perhaps within this call.
+    void enter(const std::string& role, uint32_t instance, const std::string& zygote, ipc::Enter enter, Fd client,
+               Done done);
+    void process_ended(std::string_view role, uint32_t instance) { tickets_.forget(role, instance); }
+    // Pages of what the processes answer within a moment, then `done`.
+    void who(std::function<void(ipc::Presences)> page, std::function<void()> done);
+    // Connections of this user that were told to end.
+    void kick(const std::string& user, std::function<void(uint64_t)> done);
+    void stop(); // every process hears that its time is over
+    std::size_t size() const { return sessions_.size(); }
+
+private:
+    using Key = std::pair<std::string, std::string>; // zygote, user
+    struct Session {
+        std::unique_ptr<ipc::Channel> channel;
+        uint64_t sent = 0; // arrivals
+    };
+    struct Waiting { // for the resolver
+        ipc::Arrival arrival;
+        Fd client;
+        Done done;
+    };
+    void resolved(const Key& key, const Result<ipc::UserReply>& reply);
+    Result<Session*> start(const Key& key, const ipc::UserReply& user);
+    void pass(Session& session, Waiting waiting);
+    void on_message(const Key& key, const ipc::Message& message);
+
+    Loop& loop_;
+    Doors doors_;
+    Tickets tickets_;
+    bool stopping_ = false;
+    uint64_t next_connection_ = 1;
+    std::map<Key, Session> sessions_;
+    std::map<Key, std::vector<Waiting>> waiting_;
+};
+
+} // namespace veredus::master

@@ -1,0 +1,42 @@
+// An inbox as POP3 sees it: the messages as they were when the session began.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/pop3/transaction.h"
+#include "lib/pop3/uidl.h"
+#include "lib/store/folder.h"
+
+namespace veredus::pop3d {
+
+class Drop final : public pop3::Maildrop {
+public:
+    // The folder is the process's, and shared with the user's other sessions.
+    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const pop3::UidlFormat& format);
+    std::size_t count() const override { return mails_.size(); }
+    uint64_t size(std::size_t number) const override { return mails_[number - 1].size; }
+    std::string uid(std::size_t number) const override { return mails_[number - 1].name; }
+    Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) override;
+    void retrieved(std::size_t number) override { seen_.push_back(mails_[number - 1].uid); }
+    Result<void> remove(const std::vector<std::size_t>& numbers) override;
+    // What was fetched whole is seen from now on.
+    Result<void> mark_seen();
+
+private:
+    explicit Drop(store::Folder& inbox) : inbox_(inbox) {}
+    struct Mail {
+        uint32_t uid = 0;
+        uint64_t size = 0;
+        std::string name;
+    };
+    store::Folder& inbox_;
+    std::vector<Mail> mails_;
+    std::vector<uint32_t> seen_;
+    std::size_t reading_ = 0; // whose reader it is
+    std::unique_ptr<store::WireReader> reader_;
+};
+
+} // namespace veredus::pop3d

@@ -1,0 +1,51 @@
+// The POP3 sessions of one user, in his own process.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "lib/login/session.h"
+#include "lib/pop3/transaction.h"
+#include "lib/pop3/uidl.h"
+#include "lib/store/mailbox.h"
+
+namespace veredus::pop3d {
+
+struct Settings {
+    pop3::UidlFormat uidl;
+    pop3::Options options;
+    std::chrono::milliseconds timeout{600'000};
+    bool lock = false, keep_flags = false;
+    static Result<Settings> read(const conf::Values& values);
+};
+
+class Session;
+
+class House final : public login::House {
+public:
+    House(Loop& loop, login::SessionHost& host, conf::Values values, Settings settings);
+    ~House() override;
+    void on_client(ipc::Arrival arrival, Fd client) override;
+    std::vector<ipc::Presence> who() const override;
+    std::size_t kick(uint64_t connection) override;
+    void stop() override;
+    void idle() override;
+
+private:
+    friend class Session;
+    Result<store::Folder*> inbox();
+    void forget(uint64_t connection); // after this turn
+
+    Loop& loop_;
+    login::SessionHost& host_;
+    conf::Values values_;
+    Settings settings_;
+    std::unique_ptr<store::Mailbox> mailbox_;
+    std::unique_ptr<store::Folder> inbox_;
+    std::shared_ptr<House*> self_ = std::make_shared<House*>(this);   // deferred work finds us, or nobody
+    std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_; // before the folder in death
+};
+
+} // namespace veredus::pop3d

@@ -1,0 +1,145 @@
+#include "pop3d/session.h"
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+
+namespace veredus::pop3d {
+
+using Wants = pop3::Transaction::Wants;
+
+namespace {
+constexpr int pieces_per_turn = 16; // of a message to a fast client, before others have their turn
+}
+
+Session::Session(House& house, ipc::Arrival arrival, Fd client)
+    : house_(house), arrival_(std::move(arrival)), since_wall_(system_clock().wall_us() / us_per_second),
+      last_us_(house.loop_.now_us()), stream_(house.loop_, std::move(client), *this)
+{
+    stream_.set_timeout(house.settings_.timeout);
+}
+
+void Session::begin()
+{
+    if (house_.settings_.lock)
+        for (const auto& [number, other] : house_.sessions_)
+            if (other.get() != this && other->holds_maildrop())
+                return refuse("-ERR [IN-USE] The maildrop is locked by another session.\r\n");
+    auto inbox = house_.inbox();
+    auto drop =
+        inbox ? Drop::open(**inbox, house_.settings_.uidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
+    if (!drop) {
+        log::error(house_.host_.log_prefix(arrival_), "the inbox cannot be opened: ", printable(drop.error().text));
+        return refuse("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n");
+    }
+    drop_ = std::move(*drop);
+    transaction_ = std::make_unique<pop3::Transaction>(*drop_, house_.settings_.options);
+    const std::string welcome = "+OK Logged in.\r\n";
+    out_ += welcome.size();
+    stream_.write(welcome);
+    const std::string input = std::exchange(arrival_.input, {});
+    if (!input.empty()) feed(input);
+}
+
+void Session::refuse(std::string_view told)
+{
+    stream_.write(told);
+    close("Refused");
+}
+
+void Session::on_data(std::string_view bytes)
+{
+    if (closing_) return;
+    feed(bytes);
+}
+
+void Session::feed(std::string_view bytes)
+{
+    in_ += bytes.size();
+    last_us_ = house_.loop_.now_us();
+    std::string out;
+    const Wants wants = transaction_->feed(bytes, out);
+    act(wants, out);
+}
+
+void Session::act(Wants wants, std::string& out)
+{
+    out_ += out.size();
+    stream_.write(out);
+    draining_ = wants == Wants::drain;
+    if (wants == Wants::close) return close(transaction_->updated() ? "Logged out" : "Too many errors");
+    stream_.pause_reading(draining_);
+    if (draining_ && stream_.pending() == 0) pump();
+}
+
+// A message goes out in pieces, as the client takes them.
+void Session::pump()
+{
+    for (int i = 0; i < pieces_per_turn; ++i) {
+        if (!draining_ || closing_ || stream_.pending() > 0) return;
+        std::string out;
+        const Wants wants = transaction_->more(out);
+        out_ += out.size();
+        stream_.write(out);
+        draining_ = wants == Wants::drain;
+        if (wants == Wants::close)
+            return close(transaction_->updated() ? "Logged out" : "The message could not be read");
+        if (!draining_) return stream_.pause_reading(false);
+    }
+    house_.loop_.defer([self = std::weak_ptr(house_.self_), connection = arrival_.connection] {
+        const auto house = self.lock();
+        if (!house) return;
+        const auto at = (*house)->sessions_.find(connection);
+        if (at != (*house)->sessions_.end()) at->second->pump();
+    });
+}
+
+void Session::part(std::string_view why, std::string_view told)
+{
+    if (closing_) return;
+    // In the midst of a message there is no room for words.
+    if (!draining_) stream_.write(told);
+    close(why);
+}
+
+void Session::close(std::string_view why)
+{
+    closing_ = true;
+    ended_ = why;
+    stream_.close_after_flush();
+}
+
+void Session::on_end(net::End end, const std::string&)
+{
+    if (!closing_ && end == net::End::timeout) ended_ = "Inactivity";
+    closing_ = true;
+    finish();
+}
+
+void Session::finish()
+{
+    if (drop_ && !house_.settings_.keep_flags)
+        if (auto marked = drop_->mark_seen(); !marked)
+            log::warning(house_.host_.log_prefix(arrival_), marked.error().text);
+    if (transaction_)
+        log::info(house_.host_.log_prefix(arrival_), "Disconnected: ", ended_, ' ', transaction_->tally());
+    else
+        log::info(house_.host_.log_prefix(arrival_), "Disconnected: ", ended_);
+    house_.forget(arrival_.connection);
+}
+
+ipc::Presence Session::presence() const
+{
+    ipc::Presence p;
+    p.connection = arrival_.connection;
+    p.remote = arrival_.remote;
+    p.folder = "INBOX";
+    p.tls = !arrival_.tls.empty();
+    p.since = since_wall_;
+    p.idle = static_cast<uint32_t>(std::max<int64_t>(0, (house_.loop_.now_us() - last_us_) / us_per_second));
+    p.in = in_;
+    p.out = out_;
+    return p;
+}
+
+} // namespace veredus::pop3d

@@ -1,0 +1,849 @@
+// The login stage: the PROXY header, POP3 before the login, guests with an authd and a master of the test's, tickets,
+// and sessions as master keeps them.
+#include "t/unit/catch.h"
+
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "lib/base/base64.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/login/guests.h"
+#include "lib/login/proxy_header.h"
+#include "lib/login/session.h"
+#include "lib/pop3/login.h"
+#include "lib/pop3/uidl.h"
+#include "master/sessions.h"
+#include "master/tickets.h"
+
+using namespace veredus;
+using namespace std::chrono_literals;
+using namespace std::string_literals;
+using Heard = login::ProxyHeader::Heard;
+using Wants = login::Dialect::Wants;
+
+namespace {
+
+// The header at once, or byte by byte; what is left of the input.
+struct Proxied {
+    Heard heard = Heard::more;
+    std::string source, destination, rest;
+    bool named = false;
+};
+Proxied proxied(std::string input, std::size_t step)
+{
+    login::ProxyHeader header;
+    Proxied out;
+    std::string waiting;
+    for (std::size_t at = 0; at < input.size() && out.heard == Heard::more;) {
+        const std::size_t n = std::min(step, input.size() - at);
+        waiting += input.substr(at, n);
+        at += n;
+        std::size_t taken = 0;
+        out.heard = header.feed(waiting, taken);
+        REQUIRE(taken <= waiting.size());
+        // What is not taken is looked at again with what comes behind it: but while there is more to come, all is the
+        // header's.
+        if (out.heard == Heard::more) CHECK(taken == waiting.size());
+        waiting.erase(0, taken);
+        out.rest = waiting + input.substr(at);
+    }
+    out.named = header.names_client();
+    if (out.named) {
+        out.source = header.source().text();
+        out.destination = header.destination().text();
+    }
+    return out;
+}
+
+std::string binary(unsigned version_command, unsigned family, const std::string& rest)
+{
+    std::string out("\r\n\r\n\0\r\nQUIT\n", 12);
+    out += static_cast<char>(version_command);
+    out += static_cast<char>(family);
+    out += static_cast<char>(rest.size() >> 8);
+    out += static_cast<char>(rest.size() & 255);
+    return out + rest;
+}
+
+const std::string four = "\xC0\x00\x02\x07\xC0\x00\x02\x01\x9C\x40\x00\x6E"s; // 192.0.2.7:40000 to 192.0.2.1:110
+
+} // namespace
+
+TEST_CASE("a PROXY header of either version names the client, and takes no byte behind it", "[login][proxy]")
+{
+    const struct {
+        std::string header, source, destination;
+    } cases[] = {
+        {"PROXY TCP4 192.0.2.7 192.0.2.1 40000 110\r\n", "192.0.2.7:40000", "192.0.2.1:110"},
+        {"PROXY TCP6 2001:db8::7 2001:db8::1 40000 995\r\n", "[2001:db8::7]:40000", "[2001:db8::1]:995"},
+        {"PROXY UNKNOWN\r\n", "", ""},
+        {"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "", ""},
+        {binary(0x21, 0x11, four), "192.0.2.7:40000", "192.0.2.1:110"},
+        {binary(0x21, 0x11, four + "\x03\x00\x04"s + "abcd"), "192.0.2.7:40000", "192.0.2.1:110"}, // with a TLV
+        {binary(0x21, 0x21,
+                "\x20\x01\x0d\xb8"s + std::string(11, '\0') + "\x07" + "\x20\x01\x0d\xb8"s + std::string(11, '\0') +
+                    "\x01" + "\x9C\x40\x00\x6E"s),
+         "[2001:db8::7]:40000", "[2001:db8::1]:110"},
+        {binary(0x20, 0x00, ""), "", ""},                    // LOCAL
+        {binary(0x21, 0x31, std::string(216, 'x')), "", ""}, // a Unix socket
+    };
+    for (const auto& c : cases)
+        for (const std::size_t step : {std::size_t{1}, std::size_t{5}, std::size_t{4096}}) {
+            INFO(printable(c.header) << " by " << step);
+            const auto got = proxied(c.header + "USER alice\r\n", step);
+            CHECK(got.heard == Heard::done);
+            CHECK(got.rest == "USER alice\r\n");
+            CHECK(got.named == !c.source.empty());
+            CHECK(got.source == c.source);
+            CHECK(got.destination == c.destination);
+        }
+}
+
+TEST_CASE("what is no PROXY header is refused, and never kept for long", "[login][proxy]")
+{
+    const std::string bad[] = {
+        "USER alice\r\n",
+        "PROXY TCP4 192.0.2.7 192.0.2.1 40000\r\n",
+        "PROXY TCP4 192.0.2.7 192.0.2.1 40000 110 1\r\n",
+        "PROXY TCP4 2001:db8::7 2001:db8::1 40000 110\r\n",
+        "PROXY TCP6 192.0.2.7 192.0.2.1 40000 110\r\n",
+        "PROXY TCP4 192.0.2.7 192.0.2.1 70000 110\r\n",
+        "PROXY TCP4 192.0.2.7 192.0.2.1 40000 110\n",
+        "PROXY\r\n",
+        "PROXY TCP4 192.0.2.7\r\n",
+        "PROXY TCP5 192.0.2.7 192.0.2.1 40000 110\r\n",
+        "PROXY " + std::string(200, 'x') + "\r\n",
+        "\r\n\r\nX",
+        binary(0x11, 0x11, four),
+        binary(0x22, 0x11, four),
+        binary(0x21, 0x11, "abc"),
+        binary(0x21, 0x21, four),
+        binary(0x21, 0x11, four + std::string(4000, 'x')),
+    };
+    for (const std::string& text : bad)
+        for (const std::size_t step : {std::size_t{1}, std::size_t{4096}}) {
+            INFO(printable(text));
+            CHECK(proxied(text, step).heard == Heard::bad);
+        }
+    CHECK(proxied("PROXY TCP4 192.0.2.7 ", 1).heard == Heard::more);
+}
+
+// --- POP3 before the login
+
+namespace {
+
+login::Circumstances circumstances(bool passwords = true, bool starttls = true)
+{
+    login::Circumstances now;
+    now.greeting = "veredus ready.";
+    now.passwords = passwords;
+    now.starttls = starttls;
+    now.mechanisms = {"SCRAM-SHA-256"};
+    if (passwords) now.mechanisms.emplace_back("PLAIN");
+    return now;
+}
+
+struct Pop3 {
+    pop3::Login dialect{"EXPIRE NEVER\r\n"};
+    std::string out;
+    explicit Pop3(const login::Circumstances& now = circumstances()) { dialect.set(now); }
+    Wants say(std::string_view text)
+    {
+        out.clear();
+        return dialect.feed(text, out);
+    }
+};
+
+} // namespace
+
+TEST_CASE("POP3 before the login answers each command in its place", "[pop3][login]")
+{
+    Pop3 p;
+    p.dialect.greet(p.out);
+    CHECK(p.out == "+OK veredus ready.\r\n");
+    CHECK(p.say("CAPA\r\n") == Wants::input);
+    for (const char* line : {"\r\nSTLS\r\n", "\r\nUSER\r\n", "\r\nSASL SCRAM-SHA-256 PLAIN\r\n", "\r\nPIPELINING\r\n",
+                             "\r\nEXPIRE NEVER\r\n", "\r\nAUTH-RESP-CODE\r\n"})
+        CHECK(p.out.find(line) != std::string::npos);
+    CHECK(p.out.ends_with("\r\n.\r\n"));
+    CHECK(p.say("AUTH\r\n") == Wants::input);
+    CHECK(p.out == "+OK\r\nSCRAM-SHA-256\r\nPLAIN\r\n.\r\n");
+    CHECK(p.say("PASS x\r\n") == Wants::input);
+    CHECK(p.out == "-ERR No username given.\r\n");
+    CHECK(p.say("user alice\r\n") == Wants::input);
+    CHECK(p.out == "+OK\r\n");
+    CHECK(p.say("PASS  a b \r\n") == Wants::begin);
+    CHECK(p.dialect.asked().mechanism == "PLAIN");
+    CHECK(p.dialect.asked().initial == "\0alice\0 a b "s); // RFC 1939 §7: blanks are the password's
+    p.out.clear();
+    CHECK(p.dialect.refused(login::Refusal::password, p.out) == Wants::input);
+    CHECK(p.out == "-ERR [AUTH] Authentication failed.\r\n");
+    CHECK(p.say("STAT\r\n") == Wants::input);
+    CHECK(p.out == "-ERR Unknown command.\r\n");
+    CHECK_FALSE(p.dialect.said_goodbye());
+    CHECK(p.say("QUIT\r\n") == Wants::close);
+    CHECK(p.dialect.said_goodbye());
+}
+
+TEST_CASE("POP3's AUTH takes an initial response, challenges, and a client that gives up", "[pop3][login][rfc5034-4]")
+{
+    Pop3 p;
+    CHECK(p.say("AUTH PLAIN AGEAYg==\r\n") == Wants::begin);
+    CHECK(p.dialect.asked().initial == "\0a\0b"s);
+    p.out.clear();
+    (void)p.dialect.refused(login::Refusal::unavailable, p.out);
+    CHECK(p.out.starts_with("-ERR [SYS/TEMP] "));
+    CHECK(p.say("AUTH PLAIN =\r\n") == Wants::begin);
+    CHECK(p.dialect.asked().initial == "");
+    (void)p.dialect.refused(login::Refusal::malformed, p.out);
+    CHECK(p.say("AUTH PLAIN\r\n") == Wants::begin);
+    CHECK_FALSE(p.dialect.asked().initial);
+    p.out.clear();
+    CHECK(p.dialect.challenge("", p.out) == Wants::input);
+    CHECK(p.out == "+ \r\n");
+    CHECK(p.say("AGEAYg==\r\n") == Wants::step);
+    CHECK(p.dialect.asked().response == "\0a\0b"s);
+    p.out.clear();
+    CHECK(p.dialect.challenge("more", p.out) == Wants::input);
+    CHECK(p.say("*\r\n") == Wants::cancel);
+    CHECK(p.out == "-ERR Authentication cancelled.\r\n");
+    CHECK(p.say("") == Wants::input);
+    CHECK(p.say("AUTH PLAIN !!\r\n") == Wants::input);
+    CHECK(p.out.starts_with("-ERR "));
+    CHECK(p.say("AUTH PLAIN\r\n") == Wants::begin);
+    (void)p.dialect.challenge("", p.out);
+    CHECK(p.say("not base64\r\n") == Wants::cancel);
+}
+
+TEST_CASE("POP3 takes no password in clear, and forgets what came before TLS", "[pop3][login][rfc2595-4]")
+{
+    Pop3 p(circumstances(false));
+    CHECK(p.say("CAPA\r\n") == Wants::input);
+    CHECK(p.out.find("USER\r\n") == p.out.find("UTF8 USER\r\n") + 5);
+    CHECK(p.out.find("PLAIN") == std::string::npos);
+    CHECK(p.say("USER alice\r\n") == Wants::input);
+    CHECK(p.out.starts_with("-ERR [AUTH] Plaintext authentication disallowed"));
+    CHECK(p.say("STLS\r\nUSER mallory\r\nPASS x\r\n") == Wants::starttls);
+    CHECK(p.out == "+OK Begin TLS negotiation now.\r\n");
+    p.dialect.secured();
+    auto now = circumstances(true, false);
+    now.tls = true;
+    p.dialect.set(now);
+    CHECK(p.say("PASS x\r\n") == Wants::input);
+    CHECK(p.out == "-ERR No username given.\r\n");
+    CHECK(p.say("STLS\r\n") == Wants::input);
+    CHECK(p.out.starts_with("-ERR TLS is active"));
+}
+
+TEST_CASE("what is pipelined behind a POP3 login goes to the session, byte for byte and in any cut", "[pop3][login]")
+{
+    const std::string input = "USER alice\r\nPASS secret\r\nSTAT\r\nRETR 1\r\nQU";
+    Pop3 whole;
+    CHECK(whole.say(input) == Wants::begin);
+    CHECK(whole.dialect.hand_over().input == "STAT\r\nRETR 1\r\nQU");
+    Pop3 drop;
+    Wants wants = Wants::input;
+    std::size_t at = 0;
+    for (; at < input.size() && wants == Wants::input; ++at) wants = drop.say(input.substr(at, 1));
+    CHECK(wants == Wants::begin);
+    CHECK(input.substr(at) == "STAT\r\nRETR 1\r\nQU");
+    CHECK(drop.dialect.asked().initial == whole.dialect.asked().initial);
+}
+
+TEST_CASE("POP3 lines are bounded, and whoever speaks another protocol is dismissed", "[pop3][login]")
+{
+    Pop3 p;
+    CHECK(p.say(std::string(40'000, 'x')) == Wants::input);
+    CHECK(p.say(std::string(40'000, 'x') + "\r\n") == Wants::input);
+    CHECK(p.out == "-ERR The line is too long.\r\n");
+    CHECK(p.say("USER alice\r\n") == Wants::input);
+    CHECK(p.out == "+OK\r\n");
+    Wants wants = Wants::input;
+    int lines = 0;
+    for (; wants == Wants::input && lines < 100; ++lines) wants = p.say("GET / HTTP/1.1\r\n");
+    CHECK(wants == Wants::close);
+    CHECK(lines <= 10);
+}
+
+TEST_CASE("UIDL is made as Dovecot's setting says, and is always a valid one", "[pop3][uidl][rfc1939-7]")
+{
+    const struct {
+        const char* format;
+        const char* text;
+    } good[] = {{"%08Xu%08Xv", "0000001F65432100"},
+                {"%u.%v", "31.1698898176"},
+                {"%v-%u", "1698898176-31"},
+                {"%f", "1700000000.M1P2.host"},
+                {"%08xu%08xv", "0000001f65432100"},
+                {"%4u%%x", "__31%x"},
+                {"%Xu", "1F"}};
+    for (const auto& [format, text] : good) {
+        INFO(format);
+        const auto parsed = pop3::UidlFormat::parse(format);
+        REQUIRE(parsed);
+        CHECK(parsed->text(31, 0x65432100, "1700000000.M1P2.host:2,S") == text);
+    }
+    for (const char* bad : {"", "x", "%v", "%m", "%u%", "%08Q", "%999u", "%"}) {
+        INFO(bad);
+        CHECK_FALSE(pop3::UidlFormat::parse(bad));
+    }
+    const auto odd = pop3::UidlFormat::parse("%f");
+    REQUIRE(odd);
+    CHECK(odd->text(1, 1, "a b\xff\n") == "a_b__");
+    CHECK(odd->text(1, 1, std::string(200, 'x')).size() == 70);
+}
+
+// --- guests
+
+namespace {
+
+class Scene {
+public:
+    explicit Scene(login::Rules rules = {})
+    {
+        log::capture(&log);
+        rules.greeting = "veredus ready.";
+        guests = std::make_unique<login::Guests>(
+            login::Guests::Parts{
+                *loop, system_clock(), "pop3", [] { return std::make_unique<pop3::Login>(""); }, logins, nullptr,
+                nullptr,
+                [this](const std::string& body, int fd, std::function<void(ipc::Code, std::string)> done) {
+                    auto enter = ipc::Enter::decode(body);
+                    REQUIRE(enter);
+                    entered.push_back(*enter);
+                    descriptor = Fd(::dup(fd));
+                    let_in = std::move(done);
+                }},
+            std::make_shared<login::Rules>(std::move(rules)));
+    }
+    ~Scene()
+    {
+        guests.reset();
+        log::capture(nullptr);
+    }
+    void offer()
+    {
+        ipc::Message message;
+        message.type = static_cast<uint16_t>(ipc::AuthType::offer);
+        message.body = ipc::AuthOffer{{"SCRAM-SHA-256", "PLAIN"}}.encode();
+        logins.heard(message);
+        guests->offers_changed();
+    }
+    Fd client(const char* ip = "192.0.2.7")
+    {
+        auto pair = socket_pair(SOCK_STREAM);
+        REQUIRE(pair);
+        REQUIRE(set_nonblocking(pair->second.get(), true));
+        guests->accept(std::move(pair->first), *net::Address::parse_ip(ip, 4000), false);
+        return std::move(pair->second);
+    }
+    // What comes until `end` is at its end; "" end: until the connection is closed.
+    std::string read(const Fd& fd, const std::string& end)
+    {
+        std::string got;
+        const int64_t until = system_clock().mono_us() + 20 * us_per_second;
+        while (system_clock().mono_us() < until) {
+            char bytes[4096];
+            const ssize_t n = ::recv(fd.get(), bytes, sizeof bytes, 0);
+            if (n == 0) return end.empty() ? got : got + "<eof>";
+            if (n > 0) got.append(bytes, static_cast<std::size_t>(n));
+            if (!end.empty() && got.ends_with(end)) return got;
+            loop->run_once(10ms);
+        }
+        return got + "<nothing>";
+    }
+    void turn_until(const std::function<bool()>& condition)
+    {
+        const int64_t until = system_clock().mono_us() + 20 * us_per_second;
+        while (!condition() && system_clock().mono_us() < until) loop->run_once(10ms);
+        REQUIRE(condition());
+    }
+    void write(const Fd& fd, std::string_view text)
+    {
+        REQUIRE(::send(fd.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+    }
+    void answer(ipc::AuthReply reply)
+    {
+        ipc::Message message;
+        message.body = reply.encode();
+        auto done = std::move(asked);
+        asked = nullptr;
+        REQUIRE(done);
+        done(std::move(message));
+    }
+
+    std::string log;
+    std::unique_ptr<Loop> loop = std::move(*Loop::create());
+    std::vector<std::pair<ipc::AuthType, std::string>> calls;
+    std::vector<uint64_t> cancelled;
+    std::function<void(Result<ipc::Message>)> asked;
+    reception::Logins logins{
+        "pop3",
+        {[this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done) {
+             calls.emplace_back(type, std::move(body));
+             asked = std::move(done);
+         },
+         [this](ipc::AuthType, const std::string& body) { cancelled.push_back(ipc::Reader(body).u64()); }}};
+    std::vector<ipc::Enter> entered;
+    Fd descriptor;
+    std::function<void(ipc::Code, std::string)> let_in;
+    std::unique_ptr<login::Guests> guests;
+};
+
+ipc::AuthReply welcome()
+{
+    ipc::AuthReply ok;
+    ok.kind = ipc::AuthReply::Kind::ok;
+    ok.user = "alice";
+    ok.login = "Alice";
+    ok.ticket = std::string(16, 't');
+    return ok;
+}
+
+login::Rules in_clear()
+{
+    login::Rules rules;
+    rules.passwords_in_clear = true;
+    return rules;
+}
+
+} // namespace
+
+TEST_CASE("a client is greeted when authd has said what it offers, logs in, and its socket changes hands",
+          "[login][guests]")
+{
+    Scene scene(in_clear());
+    const Fd client = scene.client();
+    scene.loop->run_once(1ms);
+    char byte = 0;
+    CHECK(::recv(client.get(), &byte, 1, 0) < 0);
+    scene.offer();
+    CHECK(scene.read(client, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(client, "USER Alice\r\nPASS secret\r\nSTAT\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    const auto begin = ipc::AuthBegin::decode(scene.calls.at(0).second);
+    REQUIRE(begin);
+    CHECK(begin->mechanism == "PLAIN");
+    CHECK(begin->initial == "\0Alice\0secret"s);
+    CHECK(begin->connection == 1);
+    CHECK(begin->client == "192.0.2.7");
+    scene.answer(welcome());
+    scene.turn_until([&] { return !scene.entered.empty(); });
+    const ipc::Enter& enter = scene.entered[0];
+    CHECK(enter.ticket == std::string(16, 't'));
+    CHECK(enter.arrival.connection == 1);
+    CHECK(enter.arrival.input == "STAT\r\n");
+    CHECK(enter.arrival.remote == "192.0.2.7");
+    CHECK(enter.arrival.user.empty()); // master's to say
+    scene.let_in(ipc::Code::ok, "");
+    scene.turn_until([&] { return scene.guests->size() == 0; });
+    REQUIRE(::send(scene.descriptor.get(), "+OK in\r\n", 8, 0) == 8);
+    CHECK(scene.read(client, "in\r\n") == "+OK\r\n+OK in\r\n");
+    CHECK(scene.log.find("Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=unix, session=<") != std::string::npos);
+    CHECK(scene.log.find("secret") == std::string::npos);
+}
+
+TEST_CASE("a client that is wrong is told, may try again, and leaves a line for fail2ban", "[login][guests]")
+{
+    Scene scene(in_clear());
+    scene.offer();
+    Fd client = scene.client();
+    CHECK(scene.read(client, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(client, "USER alice\r\nPASS wrong\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", ipc::AuthFailure::password_mismatch, ""});
+    CHECK(scene.read(client, "failed.\r\n") == "+OK\r\n-ERR [AUTH] Authentication failed.\r\n");
+    client.reset();
+    scene.turn_until([&] { return scene.guests->size() == 0; });
+    CHECK(scene.log.find(
+              "Disconnected (auth failed, 1 attempts in 0 secs): user=<alice>, method=PLAIN, rip=192.0.2.7, lip=") !=
+          std::string::npos);
+    CHECK(scene.entered.empty());
+}
+
+TEST_CASE("a client without TLS cannot be talked into sending a password, and authd is not asked", "[login][guests]")
+{
+    Scene scene;
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    scene.write(client, "AUTH PLAIN AGEAYg==\r\n");
+    CHECK(scene.read(client, "\r\n").starts_with("-ERR "));
+    CHECK(scene.calls.empty());
+    scene.write(client, "AUTH SCRAM-SHA-256 " + base64_encode("n,,n=a,r=b") + "\r\n");
+    scene.turn_until([&] { return !scene.calls.empty(); });
+    scene.write(client, "QUIT\r\n");
+    scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "", ipc::AuthFailure::internal, ""});
+    (void)scene.read(client, "");
+    scene.turn_until([&] { return scene.guests->size() == 0; });
+    CHECK(scene.log.find("Aborted login (tried to use disallowed plaintext auth)") != std::string::npos);
+}
+
+TEST_CASE("after so many failures it is over", "[login][guests]")
+{
+    auto rules = in_clear();
+    rules.failures = 3;
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    for (int i = 0; i < 3; ++i) {
+        scene.write(client, "USER alice\r\nPASS wrong\r\n");
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", ipc::AuthFailure::unknown_user, ""});
+    }
+    CHECK(scene.read(client, "").ends_with("-ERR Too many failures, good bye.\r\n"));
+    scene.turn_until([&] { return scene.guests->size() == 0; });
+    CHECK(scene.log.find("Disconnected: Too many failures (auth failed, 3 attempts") != std::string::npos);
+}
+
+TEST_CASE("whoever master does not let in is told that it is not his fault", "[login][guests]")
+{
+    Scene scene(in_clear());
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    scene.write(client, "USER alice\r\nPASS secret\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    SECTION("master says no")
+    {
+        scene.answer(welcome());
+        scene.turn_until([&] { return !scene.entered.empty(); });
+        scene.descriptor.reset();
+        scene.let_in(ipc::Code::unavailable, "no room");
+    }
+    SECTION("authd has no ticket to give")
+    {
+        auto reply = welcome();
+        reply.ticket.clear();
+        scene.answer(reply);
+        CHECK(scene.read(client, "later.\r\n").find("-ERR [SYS/TEMP] ") != std::string::npos);
+        CHECK(scene.entered.empty());
+        return;
+    }
+    CHECK(scene.read(client, "").ends_with("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n"));
+}
+
+TEST_CASE("a client that leaves in the middle of an exchange frees authd of it", "[login][guests]")
+{
+    Scene scene;
+    scene.offer();
+    Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    scene.write(client, "AUTH SCRAM-SHA-256 " + base64_encode("n,,n=a,r=b") + "\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    SECTION("while the client has the turn")
+    {
+        scene.answer({ipc::AuthReply::Kind::challenge, 77, "r=bc,s=x,i=1", "", "", ipc::AuthFailure::none, ""});
+        client.reset();
+    }
+    SECTION("the answer comes too late")
+    {
+        auto done = std::move(scene.asked);
+        scene.guests->stop([] {});
+        scene.turn_until([&] { return scene.guests->size() == 0; });
+        scene.asked = std::move(done);
+        scene.answer({ipc::AuthReply::Kind::challenge, 77, "r=bc,s=x,i=1", "", "", ipc::AuthFailure::none, ""});
+    }
+    scene.turn_until([&] { return !scene.cancelled.empty(); });
+    CHECK(scene.cancelled == std::vector<uint64_t>{77});
+}
+
+TEST_CASE("what comes from a proxy names its client, and from nobody else", "[login][guests][proxy]")
+{
+    auto rules = in_clear();
+    rules.proxies = *table::MatchList::networks({"198.51.100.0/24"});
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd proxied = scene.client("198.51.100.1");
+    scene.write(proxied, "PROXY TCP4 203.0.113.9 192.0.2.1 40000 110\r\nUSER a\r\nPASS b\r\n");
+    (void)scene.read(proxied, "+OK\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    CHECK(ipc::AuthBegin::decode(scene.calls.at(0).second)->client == "203.0.113.9");
+    const Fd liar = scene.client("203.0.113.9");
+    scene.write(liar, "PROXY TCP4 127.0.0.1 127.0.0.1 40000 110\r\n");
+    CHECK(scene.read(liar, "command.\r\n").ends_with("-ERR Unknown command.\r\n"));
+    const Fd silent = scene.client("198.51.100.2");
+    scene.write(silent, "USER a\r\n");
+    CHECK(scene.read(silent, "").empty());
+    CHECK(scene.log.find("haproxy(198.51.100.2): does not begin with the PROXY header") != std::string::npos);
+}
+
+TEST_CASE("clients beyond the limit of a process are turned away with a word", "[login][guests]")
+{
+    auto rules = in_clear();
+    rules.connections = 1;
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd first = scene.client();
+    CHECK(scene.read(first, "\r\n") == "+OK veredus ready.\r\n");
+    const Fd second = scene.client();
+    CHECK(scene.read(second, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+}
+
+// --- tickets and sessions
+
+namespace {
+ipc::Ticket ticket(char id, uint64_t connection = 5, uint32_t instance = 0)
+{
+    return {std::string(16, id), "pop3d", instance, connection, "alice"};
+}
+} // namespace
+
+TEST_CASE("a ticket is good once, for its connection of its process, and not for long", "[master][tickets]")
+{
+    const int64_t second = us_per_second;
+    const auto id = [](char c) { return std::string(16, c); };
+    master::Tickets tickets;
+    REQUIRE(tickets.add(ticket('a'), 0));
+    CHECK(*tickets.redeem(id('a'), "pop3d", 0, 5, second) == "alice");
+    CHECK_FALSE(tickets.redeem(id('a'), "pop3d", 0, 5, second)); // replayed
+    CHECK_FALSE(tickets.redeem(id('b'), "pop3d", 0, 5, second)); // made up
+    CHECK_FALSE(tickets.redeem("", "pop3d", 0, 5, second));
+    const struct {
+        const char* role;
+        uint32_t instance;
+        uint64_t connection;
+    } others[] = {{"pop3d", 0, 6}, {"pop3d", 1, 5}, {"imapd", 0, 5}, {"smtpd", 0, 5}};
+    for (const auto& other : others) {
+        REQUIRE(tickets.add(ticket('c'), second));
+        CHECK_FALSE(tickets.redeem(id('c'), other.role, other.instance, other.connection, second));
+        CHECK_FALSE(tickets.redeem(id('c'), "pop3d", 0, 5, second)); // shown once is spent
+    }
+    REQUIRE(tickets.add(ticket('d'), 0));
+    CHECK_FALSE(tickets.redeem(id('d'), "pop3d", 0, 5, 30 * second)); // too old
+    REQUIRE(tickets.add(ticket('e'), 31 * second));
+    CHECK_FALSE(tickets.add(ticket('e'), 31 * second));
+    tickets.forget("pop3d", 1);
+    CHECK(tickets.size() == 1);
+    tickets.forget("pop3d", 0);
+    CHECK(tickets.size() == 0);
+    CHECK_FALSE(tickets.redeem(id('e'), "pop3d", 0, 5, 31 * second));
+}
+
+TEST_CASE("a login stage that asks for tickets and uses none is bounded, and hurts no other process",
+          "[master][tickets]")
+{
+    master::Tickets tickets;
+    const auto numbered = [](uint32_t n, uint32_t instance) {
+        ipc::Ticket t = ticket('x', 1, instance);
+        t.id = std::string(12, static_cast<char>(instance));
+        for (int shift = 0; shift < 32; shift += 8) t.id += static_cast<char>(n >> shift);
+        return t;
+    };
+    uint32_t n = 0;
+    while (n < 20'000 && tickets.add(numbered(n, 0), 0)) ++n;
+    CHECK(n == master::Tickets::most_per_process);
+    CHECK(tickets.add(numbered(0, 1), 0));
+    CHECK(tickets.add(numbered(n, 0), 30 * us_per_second));
+    CHECK(tickets.size() == 1);
+}
+
+namespace {
+
+// master's sessions, with a resolver and a zygote of the test's.
+class Court {
+public:
+    Court() { log::capture(&log); }
+    ~Court() { log::capture(nullptr); }
+    void enter(char id, uint64_t connection = 5, const char* role = "pop3d", uint32_t instance = 0)
+    {
+        auto pair = socket_pair(SOCK_STREAM);
+        REQUIRE(pair);
+        ipc::Enter enter{std::string(16, id), {}};
+        enter.arrival.connection = connection;
+        enter.arrival.user = "root"; // whatever a login stage says
+        enter.arrival.service = "imap";
+        sessions.enter(role, instance, "pop3-session", std::move(enter), std::move(pair->first),
+                       [this](ipc::Code code, const std::string&) { codes.push_back(code); });
+    }
+    ipc::UserReply person(const std::string& name)
+    {
+        ipc::UserReply user;
+        user.found = ipc::UserReply::Found::yes;
+        user.name = name;
+        user.uid = user.gid = 1000;
+        return user;
+    }
+    // What the newest process was told next.
+    std::optional<ipc::Message> told(int number)
+    {
+        loop->run_once(1ms);
+        auto message = ipc::recv_blocking(spawned.at(static_cast<std::size_t>(number)).get(), 100);
+        if (!message || !*message) return std::nullopt;
+        return std::move(**message);
+    }
+
+    std::string log;
+    std::unique_ptr<Loop> loop = std::move(*Loop::create());
+    std::vector<ipc::Code> codes;
+    std::vector<std::pair<std::string, std::function<void(Result<ipc::UserReply>)>>> questions;
+    std::vector<Fd> spawned;
+    bool allowed = true;
+    master::Sessions sessions{
+        *loop,
+        {[this](const std::string& user, auto done) { questions.emplace_back(user, std::move(done)); },
+         [this](const ipc::UserReply&) -> Result<void> {
+             if (allowed) return {};
+             return fail("uid 0 is never served");
+         },
+         [this](const std::string& zygote, const ipc::UserReply&) -> Result<Fd> {
+             CHECK(zygote == "pop3-session");
+             auto pair = TRY(socket_pair(SOCK_SEQPACKET));
+             spawned.push_back(std::move(pair.first));
+             return std::move(pair.second);
+         }}};
+};
+
+} // namespace
+
+TEST_CASE("clients of a user share one process, and master says who they are", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    REQUIRE(court.sessions.add_ticket(ticket('b', 6)));
+    court.enter('a');
+    court.enter('b', 6);
+    REQUIRE(court.questions.size() == 1); // one question for both
+    CHECK(court.questions[0].first == "alice");
+    court.questions[0].second(court.person("alice"));
+    CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok, ipc::Code::ok});
+    REQUIRE(court.spawned.size() == 1);
+    for (int i = 0; i < 2; ++i) {
+        const auto message = court.told(0);
+        REQUIRE(message);
+        CHECK(message->type == static_cast<uint16_t>(ipc::LoginType::arrive));
+        CHECK(message->fds.size() == 1);
+        const auto arrival = ipc::Arrival::decode(message->body);
+        REQUIRE(arrival);
+        CHECK(arrival->user == "alice"); // not what the login stage said
+        CHECK(arrival->service == "pop3");
+    }
+    REQUIRE(court.sessions.add_ticket(ticket('c', 7)));
+    court.enter('c', 7);
+    CHECK(court.questions.size() == 1); // his process is there
+    CHECK(court.spawned.size() == 1);
+    CHECK(court.codes.size() == 3);
+}
+
+TEST_CASE("without a good ticket nobody is looked up, and nothing is started", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('z');    // forged
+    court.enter('a', 6); // another connection's
+    court.enter('a');    // spent by that
+    REQUIRE(court.sessions.add_ticket(ticket('b')));
+    court.enter('b', 5, "pop3d", 1); // another process's
+    REQUIRE(court.sessions.add_ticket(ticket('c')));
+    court.sessions.process_ended("pop3d", 0);
+    court.enter('c'); // of a process that is no more
+    CHECK(court.codes == std::vector<ipc::Code>(5, ipc::Code::refused));
+    CHECK(court.questions.empty());
+    CHECK(court.spawned.empty());
+}
+
+TEST_CASE("a user whom nobody knows, who may not, or whom nobody can look up has no session", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    ipc::UserReply nobody;
+    SECTION("unknown")
+    {
+        nobody.found = ipc::UserReply::Found::no;
+        court.questions.at(0).second(nobody);
+        CHECK(court.codes.at(0) == ipc::Code::unknown);
+    }
+    SECTION("not now")
+    {
+        court.questions.at(0).second(nobody);
+        CHECK(court.codes.at(0) == ipc::Code::unavailable);
+    }
+    SECTION("the resolver is gone")
+    {
+        court.questions.at(0).second(fail("gone"));
+        CHECK(court.codes.at(0) == ipc::Code::unavailable);
+    }
+    SECTION("root")
+    {
+        court.allowed = false;
+        court.questions.at(0).second(court.person("toor"));
+        CHECK(court.codes.at(0) == ipc::Code::refused);
+    }
+    CHECK(court.spawned.empty());
+    CHECK(court.sessions.size() == 0);
+}
+
+TEST_CASE("a process that has no client goes, unless one is on his way to it", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    const auto idle = [&](uint64_t taken) {
+        REQUIRE(ipc::send_blocking(
+            court.spawned.at(0).get(),
+            {static_cast<uint16_t>(ipc::LoginType::idle), false, 0, 0, ipc::Writer().u64(taken).take(), {}}, 100));
+        for (int i = 0; i < 5; ++i) court.loop->run_once(1ms);
+    };
+    idle(0); // he has not seen the first one yet
+    CHECK(court.sessions.size() == 1);
+    idle(1);
+    CHECK(court.sessions.size() == 0);
+    REQUIRE(court.told(0)); // the arrival; then the end
+    CHECK_FALSE(court.told(0));
+    REQUIRE(court.sessions.add_ticket(ticket('b')));
+    court.enter('b');
+    CHECK(court.questions.size() == 2);
+}
+
+TEST_CASE("a user's process that says what it may not say is hung up on", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    for (const auto type :
+         {static_cast<uint16_t>(ipc::Control::neighbour), static_cast<uint16_t>(ipc::Control::ticket)})
+        (void)ipc::send_blocking(court.spawned.at(0).get(),
+                                 {type, false, 1, 0, ipc::Neighbour{"authd", 0}.encode(), {}}, 100);
+    for (int i = 0; i < 5; ++i) court.loop->run_once(1ms);
+    CHECK(court.sessions.size() == 0);
+    CHECK(court.log.find("is not for it to send") != std::string::npos);
+}
+
+TEST_CASE("who and kick ask the processes, and one that does not answer holds up nobody for ever", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    REQUIRE(court.told(0));
+    std::vector<ipc::Presence> seen;
+    bool done = false;
+    court.sessions.who([&](const ipc::Presences& page) { seen.insert(seen.end(), page.list.begin(), page.list.end()); },
+                       [&] { done = true; });
+    const auto question = court.told(0);
+    REQUIRE(question);
+    ipc::Presences page{{{}}};
+    page.list[0].user = "root"; // it says so of itself
+    page.list[0].remote = "192.0.2.7";
+    REQUIRE(ipc::send_blocking(court.spawned[0].get(), {question->type, true, question->request, 0, page.encode(), {}},
+                               100));
+    for (int i = 0; i < 500 && !done; ++i) court.loop->run_once(10ms);
+    REQUIRE(done);
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0].user == "alice");
+    CHECK(seen[0].service == "pop3");
+    uint64_t told = 99;
+    court.sessions.kick("bob", [&](uint64_t n) { told = n; });
+    CHECK(told == 0);
+    court.spawned.clear(); // it dies while it is asked
+    told = 99;
+    court.sessions.kick("alice", [&](uint64_t n) { told = n; });
+    for (int i = 0; i < 500 && told == 99; ++i) court.loop->run_once(10ms);
+    CHECK(told == 0);
+}
