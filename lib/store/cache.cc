@@ -247,7 +247,8 @@ std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Win
     const Place place = found->second;
     std::string_view bytes;
     if (place.offset >= pending_base) {
-        bytes = std::string_view(pending_).substr(static_cast<std::size_t>(place.offset - pending_base), place.size);
+        // It was written since, and another writer, who took it for torn, cut it off before it was seen in the file.
+        if (place.offset - pending_base <= pending_.size()) bytes = std::string_view(pending_).substr(static_cast<std::size_t>(place.offset - pending_base), place.size);
     } else {
         if (place.offset < window.at || place.offset + place.size > window.at + window.bytes.size()) {
             const bool in_order = place.offset >= window.next_at && place.offset < window.next_at + near;

@@ -148,6 +148,37 @@ TEST_CASE("several processes add to one cache, one of them rewrites it", "[store
     CHECK(w.disk.names("/m") == std::vector<std::string>{"cache", "first"});
 }
 
+TEST_CASE("what another writer cuts off the moment it was written is not there, and can be written again", "[store][cache]")
+{
+    struct Cutting : test::ForgetfulDisk {
+        bool armed = false;
+        Result<void> write(const Fd& file, std::string_view bytes) override
+        {
+            const uint64_t before = size(file).value();
+            auto done = ForgetfulDisk::write(file, bytes);
+            if (armed) REQUIRE(truncate(file, before));
+            return done;
+        }
+    };
+    Cutting disk;
+    disk.make_directory("/m");
+    auto dir = disk.open_directory(nullptr, "/m");
+    auto cache = Cache::open(disk, std::move(*dir), "cache", 7);
+    REQUIRE(cache);
+    put(**cache, 1);
+    put(**cache, 2);
+    disk.armed = true;
+    REQUIRE((*cache)->flush());
+    disk.armed = false;
+    CHECK(look(**cache, 2).empty());
+    put(**cache, 3);
+    CHECK(look(**cache, 1).empty());
+    put(**cache, 1);
+    REQUIRE((*cache)->flush());
+    CHECK(look(**cache, 1) == "right");
+    CHECK(look(**cache, 3) == "right");
+}
+
 TEST_CASE("other numbers, other versions and other files are an empty cache", "[store][cache]")
 {
     World w;
