@@ -86,7 +86,8 @@ bool list(store::Mailbox& box)
     }
     for (const store::Listed& folder : *all) {
         const bool known = std::find(subscribed->begin(), subscribed->end(), folder.name) != subscribed->end();
-        std::printf("%s%s%s\n", printable(folder.name, 1000).c_str(), folder.selectable ? "" : "\t(only a parent)", known ? "\t(subscribed)" : "");
+        const std::string use = folder.special_use.empty() ? "" : cat("\t(", folder.special_use, ')');
+        std::printf("%s%s%s%s\n", printable(folder.name, 1000).c_str(), folder.selectable ? "" : "\t(only a parent)", known ? "\t(subscribed)" : "", use.c_str());
     }
     return true;
 }
@@ -207,7 +208,8 @@ int mailbox(const Common& common, int argc, char** argv)
         complain("%s", box.error().text.c_str());
         return box.error().code == ENOENT ? EX_NOINPUT : EX_TEMPFAIL;
     }
-    return run(**box, verb, argc - ::optind - 2, argv + ::optind + 2);
+    const auto with_uses = store::with_default_folders(std::move(*box), {});
+    return run(*with_uses, verb, argc - ::optind - 2, argv + ::optind + 2);
 }
 
 }  // namespace veredus::admin
