@@ -128,6 +128,17 @@ void Account::close_unused(std::size_t keep)
     }
 }
 
+Result<void> Account::create(std::string_view given)
+{
+    TRY(mailbox_->create(given));
+    // What was open under that name is another one, which some other program removed.
+    if (const auto found = folders_.find(canonical(given)); found != folders_.end()) {
+        found->second->lose();
+        folders_.erase(found);
+    }
+    return {};
+}
+
 Result<void> Account::remove(std::string_view given)
 {
     const std::string name = canonical(given);

@@ -75,6 +75,7 @@ public:
 
     // The folder, refreshed, the same object for everybody. Errors as of store::Mailbox::open().
     Result<std::shared_ptr<OpenFolder>> open(std::string_view name);
+    Result<void> create(std::string_view name);
     Result<void> remove(std::string_view name);
     Result<void> rename(std::string_view from, std::string_view to);
     bool is_trash(std::string_view name);

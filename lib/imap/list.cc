@@ -28,7 +28,7 @@ void Session::run_create(const std::string& tag, const Create& create)
         if (!is_special_use(use)) return finish(tag, "NO [USEATTR] no such use", true);
         append(uses, uses.empty() ? "" : " ", use);
     }
-    if (auto done = account_.mailbox().create(name); !done) return finish(tag, refusal(done.error(), "CREATE"), true);
+    if (auto done = account_.create(name); !done) return finish(tag, refusal(done.error(), "CREATE"), true);
     if (!uses.empty())
         if (auto done = account_.mailbox().set_special_use(name, uses); !done) {
             (void)account_.remove(name);

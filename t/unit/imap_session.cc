@@ -649,6 +649,25 @@ TEST_CASE("mail delivered by another program is recent to one session", "[imap][
     CHECK(::access(cat(home.path, "/Maildir/new/1.2.host").c_str(), F_OK) != 0); // CHECK took it into cur/
 }
 
+TEST_CASE("a folder that another program removes takes no mail, and one made anew does", "[imap][imap-session]")
+{
+    Home home;
+    Client c(home);
+    (void)c.say("a CREATE Gone\r\n");
+    fill(c, 1, "Gone");
+    fill(c, 1, "Sent");
+    REQUIRE(std::system(cat("rm -r ", home.path, "/Maildir/.Gone ", home.path, "/Maildir/.Sent").c_str()) == 0);
+    CHECK(c.say(append_command("b", "Gone", simple_mail)).starts_with("b NO [TRYCREATE]"));
+    CHECK(c.say("c CREATE Gone\r\n").starts_with("c OK"));
+    fill(c, 1, "Gone");
+    fill(c, 1, "Sent"); // one of those that are there when they are needed
+    CHECK(c.say("d STATUS Gone (MESSAGES)\r\n").starts_with("* STATUS \"Gone\" (MESSAGES 1)"));
+    CHECK(c.say("d STATUS Sent (MESSAGES)\r\n").starts_with("* STATUS \"Sent\" (MESSAGES 1)"));
+    REQUIRE(std::system(cat("rm -r ", home.path, "/Maildir/.Gone").c_str()) == 0);
+    CHECK(c.say("e CREATE Gone\r\n").starts_with("e OK")); // at once, while the old one is still open
+    fill(c, 1, "Gone");
+}
+
 TEST_CASE("LIST's patterns", "[imap][imap-session][rfc9051-6.3.9]")
 {
     struct Case {
