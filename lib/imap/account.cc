@@ -30,7 +30,7 @@ void OpenFolder::settle()
         keys_.reset();
     }
     if (now.highest_modseq() == noted_modseq_) return;
-    noted_modseq_ = now.highest_modseq();
+    const uint64_t before = std::exchange(noted_modseq_, now.highest_modseq());
     std::vector<uint32_t> gone;
     std::size_t kept = 0;
     auto m = now.messages().begin();
@@ -49,7 +49,7 @@ void OpenFolder::settle()
          m != end; ++m)
         known_.push_back(m->uid);
     if (gone.empty()) return;
-    for (View* view : views_) view->vanished(gone);
+    for (View* view : views_) view->vanished(gone, before);
 }
 
 std::shared_ptr<MessageKeys> OpenFolder::keys()

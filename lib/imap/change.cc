@@ -140,12 +140,12 @@ void Session::run_copy(const std::string& tag, Copy copy)
     code += ']';
     if (!copy.move) return finish(tag, cat("OK ", code, " copied"), true);
     append(*out_, "* OK ", code, " moved\r\n"); // RFC 6851 §4.3: before the EXPUNGEs
-    finish(tag, "OK done", true);
+    finish(tag, cat("OK ", new_modseq(), "done"), true);
 }
 
 // --- EXPUNGE
 
-Result<void> Session::expunge_deleted(const std::optional<SequenceSet>& set)
+Result<std::size_t> Session::expunge_deleted(const std::optional<SequenceSet>& set)
 {
     const View& view = selected_->view;
     const auto saved_or_all = set ? view.resolve(*set, true, selected_->saved) : std::nullopt;
@@ -155,10 +155,17 @@ Result<void> Session::expunge_deleted(const std::optional<SequenceSet>& set)
         if (set && (!saved_or_all || !in_ranges(*saved_or_all, view.number_of(m.uid)))) continue;
         uids.push_back(m.uid);
     }
-    if (uids.empty()) return {};
+    if (uids.empty()) return std::size_t{0};
     const auto gone = TRY(selected_->folder->use([&](store::Folder& f) { return f.expunge(uids); }));
     tally_.expunged += gone.size();
-    return {};
+    return std::size_t{gone.size()};
+}
+
+// RFC 7162 §3.2.7, §3.2.9: where messages went for good.
+std::string Session::new_modseq() const
+{
+    if (!qresync_) return {};
+    return cat("[HIGHESTMODSEQ ", selected_->view.table().highest_modseq(), "] ");
 }
 
 void Session::run_expunge(const std::string& tag, const Expunge& expunge)
@@ -166,8 +173,9 @@ void Session::run_expunge(const std::string& tag, const Expunge& expunge)
     if (!needs_selected(tag, true)) return;
     if (auto done = selected_->folder->refresh(); !done) return finish(tag, refusal(done.error(), "EXPUNGE"), true);
     if (lost()) return;
-    if (auto done = expunge_deleted(expunge.uids); !done) return finish(tag, refusal(done.error(), "EXPUNGE"), true);
-    finish(tag, "OK done", true);
+    const auto gone = expunge_deleted(expunge.uids);
+    if (!gone) return finish(tag, refusal(gone.error(), "EXPUNGE"), true);
+    finish(tag, cat("OK ", *gone > 0 ? new_modseq() : "", "done"), true);
 }
 
 } // namespace veredus::imap

@@ -69,7 +69,6 @@ bool FetchTask::step(std::string& out)
 {
     read_ = 0;
     if (in_message_) flushed_ = true;
-    if (has_flags_ || sets_seen_) session_.put_new_keywords(out);
     for (;;) {
         if (out.size() >= Session::high_water) return false;
         if (streaming_) {
@@ -128,6 +127,7 @@ bool FetchTask::next_message(std::string& out)
         }
         if (sets_seen_ && !has_flags_)
             says_flags_ = std::binary_search(newly_seen_.begin(), newly_seen_.end(), message_.uid);
+        if (has_flags_ || says_flags_) session_.put_new_keywords(out);
         in_message_ = true;
         flushed_ = false;
         line_start_ = out.size();

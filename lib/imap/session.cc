@@ -298,6 +298,10 @@ bool Session::step_ending()
         step_flags();
         if (e.at == Ending::At::flags) return false;
     }
+    // RFC 7162 §3.2: mod-sequences were told that are beyond those of removals that were not.
+    if (qresync_ && selected_ && !e.expunges && !selected_->view.ghosts().empty())
+        append(out, "* OK [HIGHESTMODSEQ ", selected_->view.modseq_before_ghosts(),
+               "] before what is to be told yet\r\n");
     if (!e.tag.empty()) append(out, e.tag, ' ', e.text, "\r\n");
     return true;
 }

@@ -165,7 +165,8 @@ private:
     void run_store(const std::string& tag, Store store);
     void run_copy(const std::string& tag, Copy copy);
     void run_expunge(const std::string& tag, const Expunge& expunge);
-    Result<void> expunge_deleted(const std::optional<SequenceSet>& uids);
+    Result<std::size_t> expunge_deleted(const std::optional<SequenceSet>& uids); // how many went
+    std::string new_modseq() const; // "[HIGHESTMODSEQ 9] " for who has QRESYNC
     void run_search(const std::string& tag, Search search);
     bool check_key(const std::string& tag, const SearchKey& key);
     bool numbers_known(const SearchKey& key) const;

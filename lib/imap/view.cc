@@ -151,8 +151,9 @@ uint32_t View::bury_last()
     return number;
 }
 
-void View::vanished(const std::vector<uint32_t>& uids)
+void View::vanished(const std::vector<uint32_t>& uids, uint64_t before)
 {
+    if (ghosts_.empty()) before_ghosts_ = before;
     const auto middle = static_cast<std::ptrdiff_t>(ghosts_.size());
     for (const uint32_t uid : uids)
         if (uid <= last_told_) ghosts_.push_back(uid);

@@ -36,7 +36,10 @@ public:
     std::vector<uint32_t> uids(const Ranges& numbers, std::size_t* ghosts = nullptr) const;
 
     // --- changes
-    void vanished(const std::vector<uint32_t>& uids); // ascending; left the table just now
+    // Ascending UIDs that left the table just now; its mod-sequence before.
+    void vanished(const std::vector<uint32_t>& uids, uint64_t before);
+    // With ghosts: what the client may take for the mailbox's mod-sequence until their EXPUNGE (RFC 7162 §3.2).
+    uint64_t modseq_before_ghosts() const { return before_ghosts_; }
     const std::vector<uint32_t>& ghosts() const { return ghosts_; }
     void bury() { std::vector<uint32_t>().swap(ghosts_); } // VANISHED was said of all
     uint32_t bury_last();                                  // its EXPUNGE is said now: the number it had
@@ -52,6 +55,7 @@ private:
     first_number_from(uint32_t uid) const; // number of the first known message with at least that UID; exists()+1: none
     const store::UidTable* table_;
     uint32_t last_told_ = 0;
+    uint64_t before_ghosts_ = 0;
     std::vector<uint32_t> ghosts_; // ascending
 };
 
