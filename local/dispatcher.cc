@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -596,14 +597,16 @@ void Dispatcher::send_waiting(Lane& lane)
 {
     while (!lane.waiting.empty()) {
         const uint64_t job = lane.waiting.front();
+        if (!send(lane, job)) return;          // lose() comes, and takes what waits along
         lane.waiting.pop_front();
-        send(lane, job);
     }
     rest(lane);
 }
 
-void Dispatcher::send(Lane& lane, uint64_t number)
+// False: the process is dead, though the channel has not told yet.
+bool Dispatcher::send(Lane& lane, uint64_t number)
 {
+    if (!lane.channel->open()) return false;
     Job& job = jobs_.at(number);
     const Flight& flight = *flights_.at(job.flight);
     ipc::Attempt attempt = flight.attempt;
@@ -614,8 +617,10 @@ void Dispatcher::send(Lane& lane, uint64_t number)
     lane.sent.insert(number);
     if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
         lane.sent.erase(number);
+        if (sent.error().code == EPIPE || sent.error().code == ECONNRESET) return false;
         refuse(number, Outcome::deferred, "4.3.0", cat("process of user \"", lane.user, "\": ", sent.error().text));
     }
+    return true;
 }
 
 // After a change in what a lane has to do: which clock runs.

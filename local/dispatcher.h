@@ -103,7 +103,7 @@ private:
     void unknown_user(uint64_t job, const std::string& user);
     void relay_unknown(const Job& job, const std::string& user, const Place& place);
     void send_waiting(Lane& lane);
-    void send(Lane& lane, uint64_t job);
+    bool send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);
     void take_verdict(Lane& lane, uint64_t job, ipc::Verdict verdict);
     enum class Loss : uint8_t { died, hangs };

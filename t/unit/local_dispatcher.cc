@@ -353,6 +353,23 @@ TEST_CASE("what a process died with goes to its successor once, then it waits", 
     CHECK(s.job(next).targets.size() == 1);
 }
 
+TEST_CASE("what comes for a process that has just died goes to its successor, whether its end was noticed or not", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    Fd worker = s.serve();
+    s.say(worker, s.job(worker).attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+    worker.reset();
+    s.attempt(2, {to(0, "alice@example.org")});
+    const Fd successor = s.serve(1);
+    const auto job = s.job(successor);
+    CHECK(job.targets.size() == 1);
+    s.say(successor, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+}
+
 TEST_CASE("a process that hangs is given up", "[local][dispatcher]")
 {
     Stage s;
