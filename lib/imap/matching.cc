@@ -257,25 +257,10 @@ private:
 
 } // namespace
 
-// Message numbers that the client was never told of are no search but a mistake (RFC 9051 §9).
-bool Session::check_key(const std::string& tag, const SearchKey& key)
-{
-    if (!numbers_known(key)) {
-        append(*out_, tag, " BAD no such message\r\n");
-        return false;
-    }
-    return true;
-}
-
-bool Session::numbers_known(const SearchKey& key) const
-{
-    if (key.kind == SearchKey::Kind::sequence && !numbers_of(key.set, false)) return false;
-    return std::all_of(key.keys.begin(), key.keys.end(), [this](const SearchKey& k) { return numbers_known(k); });
-}
-
+// A message number beyond the last one finds nothing; a command that acts on messages refuses it.
 void Session::run_search(const std::string& tag, Search search)
 {
-    if (!needs_selected(tag) || !check_key(tag, search.key)) return;
+    if (!needs_selected(tag)) return;
     auto task = std::make_unique<SearchTask>(*this, tag, search);
     if (task->asks_modseq()) enable_condstore(*out_);
     task_ = std::move(task);

@@ -58,7 +58,7 @@ private:
 
 void Session::run_sort(const std::string& tag, Sort sort)
 {
-    if (!needs_selected(tag) || !check_key(tag, sort.key)) return;
+    if (!needs_selected(tag)) return;
     auto task = std::make_unique<SortTask>(*this, tag, sort);
     if (task->asks_modseq()) enable_condstore(*out_);
     task_ = std::move(task);
@@ -66,7 +66,7 @@ void Session::run_sort(const std::string& tag, Sort sort)
 
 void Session::run_thread(const std::string& tag, Thread thread)
 {
-    if (!needs_selected(tag) || !check_key(tag, thread.key)) return;
+    if (!needs_selected(tag)) return;
     task_ = std::make_unique<ThreadTask>(*this, tag, thread);
 }
 

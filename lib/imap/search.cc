@@ -10,6 +10,7 @@
 
 #include "lib/base/text.h"
 #include "lib/imap/search_text.h"
+#include "lib/mail/address.h"
 #include "lib/mail/casemap.h"
 #include "lib/mail/encoded_word.h"
 #include "lib/mail/sent_date.h"
@@ -58,6 +59,7 @@ struct Node {
     std::string name;                     // header: the field, lower case
     std::string key;                      // header: what to find; an object ID
     std::size_t needle = 0;               // text: of TextSearch
+    bool addresses = false;               // header: it has addresses, which may be written in many ways
 };
 
 // The second at which a day begins here.
@@ -102,6 +104,15 @@ std::vector<store::UidRange> resolved(const SequenceSet& set, uint32_t last)
     return merged(std::move(out));
 }
 
+constexpr std::size_t most_addresses = 10'000;
+
+bool is_written_oddly(std::string_view addresses)
+{
+    for (const std::string_view odd : {"(", " @", "@ ", "\"@"})
+        if (addresses.find(odd) != addresses.npos) return true;
+    return false;
+}
+
 Node constant(bool value)
 {
     Node node;
@@ -143,7 +154,7 @@ private:
     Node compile_set(const SearchKey& key);
     Node compile_keyword(const std::string& name);
     Node compile_date(Node::What what, const SearchKey& key);
-    Node compile_header(std::string name, const std::string& text);
+    Node compile_header(std::string name, const std::string& text, bool addresses = false);
     Node compile_text(const SearchKey& key);
     void need_field(const std::string& name);
 
@@ -151,6 +162,7 @@ private:
     bool list_holds(const Node& node);
     bool time_holds(const Node& node);
     bool header_holds(const Node& node);
+    bool address_holds(std::string_view body, const std::string& key);
     bool sent_holds(const Node& node);
     bool text_holds(const Node& node);
     bool gave_up(Error error);
@@ -215,10 +227,10 @@ Node Program::Private::compile(const SearchKey& key)
     case Kind::larger: within(Node::What::size, Cost::facts, number + 1, ever); break;
     case Kind::smaller: within(Node::What::size, Cost::facts, 0, number); break;
     case Kind::header: return compile_header(lower(key.field), key.text);
-    case Kind::from: return compile_header("from", key.text);
-    case Kind::to: return compile_header("to", key.text);
-    case Kind::cc: return compile_header("cc", key.text);
-    case Kind::bcc: return compile_header("bcc", key.text);
+    case Kind::from: return compile_header("from", key.text, true);
+    case Kind::to: return compile_header("to", key.text, true);
+    case Kind::cc: return compile_header("cc", key.text, true);
+    case Kind::bcc: return compile_header("bcc", key.text, true);
     case Kind::subject: return compile_header("subject", key.text);
     case Kind::body:
     case Kind::text: return compile_text(key);
@@ -304,7 +316,7 @@ void Program::Private::need_field(const std::string& name)
         needs_.fields.push_back(name);
 }
 
-Node Program::Private::compile_header(std::string name, const std::string& text)
+Node Program::Private::compile_header(std::string name, const std::string& text, bool addresses)
 {
     Node node;
     node.what = Node::What::header;
@@ -312,6 +324,7 @@ Node Program::Private::compile_header(std::string name, const std::string& text)
     need_field(name);
     node.name = std::move(name);
     node.key = mail::casemap(text);
+    node.addresses = addresses;
     return node;
 }
 
@@ -410,7 +423,18 @@ bool Program::Private::header_holds(const Node& node)
         mail::decode_header_text(body, decoded_);
         mail::casemap(decoded_, key_);
         if (::memmem(key_.data(), key_.size(), node.key.data(), node.key.size())) return true;
+        if (node.addresses && is_written_oddly(body) && address_holds(body, node.key)) return true;
     }
+    return false;
+}
+
+// Without the comments, blanks and quotes that may stand within an address.
+bool Program::Private::address_holds(std::string_view body, const std::string& key)
+{
+    const auto mailboxes = mail::parse_address_list(body, most_addresses);
+    if (!mailboxes) return false;
+    for (const auto& mailbox : *mailboxes)
+        if (mail::casemap(mailbox.address.text()).find(key) != std::string::npos) return true;
     return false;
 }
 

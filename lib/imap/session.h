@@ -168,8 +168,6 @@ private:
     Result<std::size_t> expunge_deleted(const std::optional<SequenceSet>& uids); // how many went
     std::string new_modseq() const; // "[HIGHESTMODSEQ 9] " for who has QRESYNC
     void run_search(const std::string& tag, Search search);
-    bool check_key(const std::string& tag, const SearchKey& key);
-    bool numbers_known(const SearchKey& key) const;
     void run_sort(const std::string& tag, Sort sort);
     void run_thread(const std::string& tag, Thread thread);
     void run_check(const std::string& tag, std::string_view word);

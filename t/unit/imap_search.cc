@@ -172,6 +172,12 @@ TEST_CASE("SEARCH finds words in headers, decoded, in any case", "[imap][search]
         CHECK(matches(c.key, mail) == c.yes);
     }
     CHECK(mail.reads == 0);
+    Mail odd("From: <alice (at work)@ (home) Example.org>\r\nTo: \"bob b\" @example.org, x\r\n\r\n");
+    CHECK(matches(word(Kind::from, "alice@example.org"), odd));
+    CHECK(matches(word(Kind::from, "at work"), odd));
+    CHECK(matches(word(Kind::to, "\"bob b\"@example"), odd));
+    CHECK_FALSE(matches(word(Kind::header, "alice@example.org", "From"), odd));
+    CHECK_FALSE(matches(word(Kind::from, "bob"), odd));
 }
 
 TEST_CASE("BODY and TEXT look where text is", "[imap][search][rfc9051-6.4.4]")
