@@ -43,7 +43,7 @@ programs := \
 	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd libexec/anvil:master/anvil sbin/veredus:master/veredus \
 	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
 	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
-	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd libexec/pop3d:pop3d
+	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd libexec/pop3d:pop3d libexec/imapd:imapd
 
 lib_sources := $(wildcard lib/*/*.cc)
 lib_objects := $(lib_sources:%.cc=$(BUILD)/%.o)
@@ -146,7 +146,7 @@ check-unit: $(BUILD)/unit
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
 build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev zlib1g-dev catch2
-test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio
+test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio isync offlineimap3 fetchmail getmail6 curl libmail-imapclient-perl
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
 

@@ -1,4 +1,4 @@
-// Settings: the login stages of imapd and pop3d, and pop3d's sessions.
+// Settings: the login stages of imapd and pop3d, and the sessions behind them.
 #include "config.h"
 #include "lib/conf/tables.h"
 
@@ -9,6 +9,7 @@ constexpr Who stages = Who(pop3d | imapd);
 constexpr Who mailboxes = Who(pop3_session | imap_session);
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
+    {"imapd_listen", Type::listeners, "143, 993/tls", master, "where imapd listens; empty: nowhere"},
     {"pop3d_listen", Type::listeners, "110, 995/tls", master, "where pop3d listens; empty: nowhere"},
     {"login_processes", Type::number, "0", master, "how many processes of each login stage; 0: one per core", 0, 64},
     {"login_connections", Type::number, "10000", stages, "clients of one login process, those it relays for included", 1,
@@ -34,6 +35,19 @@ constexpr Setting rows[] = {
     {"pop3d_tls_eckey_file", Type::path, "$smtpd_tls_eckey_file", pop3d, "as smtpd_tls_eckey_file"},
     {"pop3d_tls_chain_files", Type::list, "$smtpd_tls_chain_files", pop3d, "as smtpd_tls_chain_files"},
     {"pop3d_tls_ask_ccert", Type::boolean, "$smtpd_tls_ask_ccert", pop3d, "as smtpd_tls_ask_ccert"},
+    {"imapd_tls_cert_file", Type::path, "$smtpd_tls_cert_file", imapd, "as smtpd_tls_cert_file"},
+    {"imapd_tls_key_file", Type::path, "$smtpd_tls_key_file", imapd, "as smtpd_tls_key_file"},
+    {"imapd_tls_eccert_file", Type::path, "$smtpd_tls_eccert_file", imapd, "as smtpd_tls_eccert_file"},
+    {"imapd_tls_eckey_file", Type::path, "$smtpd_tls_eckey_file", imapd, "as smtpd_tls_eckey_file"},
+    {"imapd_tls_chain_files", Type::list, "$smtpd_tls_chain_files", imapd, "as smtpd_tls_chain_files"},
+    {"imapd_tls_ask_ccert", Type::boolean, "$smtpd_tls_ask_ccert", imapd, "as smtpd_tls_ask_ccert"},
+    {"imap_append_limit", Type::number, "52428800", imap_session, "bytes of a message that a client may store; 0: no limit", 0,
+     INT64_MAX},
+    {"imap_timeout", Type::duration, "1800s", imap_session, "time that a client may be silent", 60, 86400},
+    {"imap_idle_notify_interval", Type::duration, "120s", imap_session, "how often a client in IDLE is told that all is well", 10,
+     86400},
+    {"mailbox_default_folders", Type::text, "Drafts \\Drafts, Sent \\Sent, Trash \\Trash, Junk \\Junk, Archive \\Archive",
+     imap_session, "folders that a user has without making them, and what they are for (SPECIAL-USE)"},
     {"pop3_uidl_format", Type::raw, "%08Xu%08Xv", pop3_session,
      "what UIDL says of a message: %u its UID, %v UIDVALIDITY, %f its Maildir file"},
     {"pop3_timeout", Type::duration, "600s", pop3_session, "time that a client may be silent", 10, 86400},

@@ -41,6 +41,10 @@ constexpr Role table[] = {
      nullptr, nullptr, nullptr, 0, "", "", true},
     {"pop3d", "pop3d", nullptr, "veredus-login", "veredus-login", "", Jail::empty, Phase::intake, conf::pop3d, "pop3-login",
      "login_processes", "pop3d_listen", nullptr, 0, "authd anvil pop3-session", "tls", false},
+    {"imap-session", "imapd", "--session", "root", "root", "", Jail::none, Phase::agents, conf::imap_session, "imap",
+     nullptr, nullptr, nullptr, 0, "", "", true},
+    {"imapd", "imapd", nullptr, "veredus-login", "veredus-login", "", Jail::empty, Phase::intake, conf::imapd, "imap-login",
+     "login_processes", "imapd_listen", nullptr, 0, "authd anvil imap-session", "tls", false},
 };
 
 }  // namespace

@@ -13,7 +13,7 @@ TEST_CASE("the neighbour table says who may talk to whom, and nobody else may", 
     const std::set<std::pair<std::string, std::string>> allowed = {
         {"smtpd", "router"}, {"smtpd", "qmgr"}, {"smtpd", "anvil"}, {"submission", "router"}, {"submission", "qmgr"}, {"submission", "authd"}, {"submission", "anvil"}, {"qmgr", "router"},
         {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"}, {"lmtpd", "router"}, {"lmtpd", "qmgr"}, {"lmtpd", "local"},
-        {"pop3d", "authd"}, {"pop3d", "anvil"}, {"pop3d", "pop3-session"},
+        {"pop3d", "authd"}, {"pop3d", "anvil"}, {"pop3d", "pop3-session"}, {"imapd", "authd"}, {"imapd", "anvil"}, {"imapd", "imap-session"},
     };
     for (const auto& asker : daemon::roles())
         for (const auto& target : daemon::roles()) {
@@ -46,6 +46,7 @@ TEST_CASE("only zygotes stay root, and every other role has a user of its own", 
 TEST_CASE("a login stage has its sessions, and nobody else has any", "[daemon][roles]")
 {
     CHECK(daemon::session_zygote("pop3d") == "pop3-session");
+    CHECK(daemon::session_zygote("imapd") == "imap-session");
     for (const char* other : {"smtpd", "submission", "authd", "pop3-session", "worker", "nobody", ""}) CHECK(daemon::session_zygote(other).empty());
     std::size_t veredus_login = 0;
     for (const auto& account : daemon::accounts()) veredus_login += account.user == "veredus-login";
