@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lib/base/text.h"
@@ -17,6 +19,8 @@ namespace veredus::master {
 namespace {
 
 constexpr int control_fd = 3, report_fd = 4;
+
+rlimit given_files{};    // the limit before allow_many_files
 
 std::vector<char*> pointers(const std::vector<std::string>& strings)
 {
@@ -39,6 +43,7 @@ std::vector<char*> pointers(const std::vector<std::string>& strings)
     if (!keep_output && (::dup2(null, 1) < 0 || ::dup2(null, 2) < 0)) error = errno;
     ::fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     ::syscall(SYS_close_range, report_fd + 1, ~0U, 0);
+    if (given_files.rlim_max != 0) ::setrlimit(RLIMIT_NOFILE, &given_files);
     // A session of its own: the terminal's Ctrl-C is for master, which stops the others in order.
     ::setsid();
     for (int number = 1; number < 32; ++number)
@@ -55,6 +60,15 @@ std::vector<char*> pointers(const std::vector<std::string>& strings)
 }
 
 }  // namespace
+
+void allow_many_files()
+{
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+    given_files = limit;
+    limit.rlim_cur = std::max<rlim_t>(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, 131'072));
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);    // else fewer users at a time
+}
 
 Result<Spawned> spawn(const Launch& launch)
 {

@@ -31,6 +31,9 @@ struct Spawned {
 // fork and exec with nothing but 0 to 2 and the control channel as fd 3; an exec that fails is an error here, not a death later.
 Result<Spawned> spawn(const Launch& launch);
 
+// master holds a descriptor for each user who is in: as many as the system lets it. What it starts begins with the limit of before.
+void allow_many_files();
+
 // "killed by signal 11", "exit status 1"
 std::string describe_end(int wait_status);
 

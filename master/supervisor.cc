@@ -49,6 +49,7 @@ Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarg
 
 Result<void> Supervisor::begin()
 {
+    allow_many_files();
     TRY(listeners_.apply(values_));
     TRY(control_socket_.open(std::string(values_.text("run_directory"))));
     watch_files();

@@ -21,6 +21,9 @@ Session::Session(House& house, ipc::Arrival arrival, Fd client)
 
 void Session::begin()
 {
+    if (house_.host_.crowded(arrival_))
+        return refuse(
+            "-ERR [IN-USE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections).\r\n");
     if (house_.settings_.lock)
         for (const auto& [number, other] : house_.sessions_)
             if (other.get() != this && other->holds_maildrop())

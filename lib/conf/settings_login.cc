@@ -53,6 +53,8 @@ constexpr Setting rows[] = {
     {"pop3_timeout", Type::duration, "600s", pop3_session, "time that a client may be silent", 10, 86400},
     {"pop3_lock_session", Type::boolean, "no", pop3_session, "one POP3 session of a user at a time"},
     {"pop3_no_flag_updates", Type::boolean, "no", pop3_session, "mail that was fetched stays unseen for IMAP"},
+    {"mail_max_userip_connections", Type::number, "10", mailboxes,
+     "connections of one user from one address to one service; 0: no limit", 0, 1000000},
     {"session_linger", Type::duration, "10s", mailboxes,
      "how long a user's process stays when his last client has gone", 0, 3600},
 };

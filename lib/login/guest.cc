@@ -33,6 +33,15 @@ bool listed(const table::MatchList& networks, const net::Address& client)
     return matches && *matches;
 }
 
+// A client's own words are one word in the log, and end no bracket: nothing in them can look like another one's
+// address.
+std::string word_for_log(std::string word)
+{
+    for (char& c : word)
+        if (is_space(c) || c == '<' || c == '>' || c == ',') c = '_';
+    return word;
+}
+
 Refusal refusal_of(ipc::AuthFailure why)
 {
     switch (why) {
@@ -270,7 +279,7 @@ reception::Logins::Done Guest::answer()
 void Guest::begin_exchange()
 {
     Dialect::Asked asked = std::move(dialect_->asked());
-    method_ = upper(printable(asked.mechanism, 32));
+    method_ = word_for_log(upper(printable(asked.mechanism, 32)));
     if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();
     const auto now = circumstances();
     const bool allowed = std::any_of(now.mechanisms.begin(), now.mechanisms.end(),
@@ -368,7 +377,7 @@ void Guest::enter()
     a.session = session_;
     a.hand_over = std::move(rest.text);
     a.input = std::move(rest.input);
-    if (a.input.size() > ipc::max_unread) {    // more than a message holds: we relay, and it goes first
+    if (a.input.size() > ipc::max_unread) { // more than a message holds: we relay, and it goes first
         overflow_ = a.input.substr(ipc::max_unread);
         a.input.resize(ipc::max_unread);
     }
@@ -506,7 +515,7 @@ void Guest::say_ended(std::string_view how, const std::string& trouble)
 // Dovecot's words, for those who read them.
 std::string Guest::describe(const std::string& trouble) const
 {
-    std::string out = cat("user=<", printable(user_, 255), ">, ");
+    std::string out = cat("user=<", word_for_log(printable(user_, 255)), ">, ");
     if (!method_.empty()) append(out, "method=", method_, ", ");
     append(out, "rip=", remote_.is_ip() ? remote_.ip() : "unix", ", lip=", local_.is_ip() ? local_.ip() : "unix");
     if (!trouble.empty())

@@ -4,9 +4,15 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
+
 #include "lib/base/text.h"
+#include "lib/daemon/confine.h"
 #include "lib/ipc/channel.h"
 #include "lib/log/log.h"
+#include "lib/login/place.h"
+#include "lib/store/mailbox.h"
 
 namespace veredus::login {
 
@@ -18,8 +24,9 @@ constexpr std::chrono::milliseconds last_words{3000};
 
 class Host final : public SessionHost {
 public:
-    Host(Loop& loop, std::string service, std::chrono::milliseconds linger, const ipc::Serve& who, Fd channel)
-        : loop_(loop), service_(std::move(service)), linger_time_(linger), user_(who),
+    Host(Loop& loop, std::string service, std::chrono::milliseconds linger, std::size_t most_from_one,
+         const ipc::Serve& who, Fd channel)
+        : loop_(loop), service_(std::move(service)), linger_time_(linger), user_(who), most_from_one_(most_from_one),
           linger_(loop, [this] { offer_to_go(); }), last_words_(loop, [this] { loop_.stop(); }),
           terminate_(loop, SIGTERM, [this] { leave(); }),
           channel_(
@@ -33,9 +40,9 @@ public:
         linger_.start(linger_time_ + last_words); // a client is on his way
     }
 
-    void gone(uint64_t) override
+    void gone(uint64_t connection) override
     {
-        if (clients_ == 0 || --clients_ > 0) return;
+        if (clients_.erase(connection) == 0 || !clients_.empty()) return;
         if (leaving_) return loop_.stop();
         house_->idle();
         linger_.start(linger_time_);
@@ -43,6 +50,12 @@ public:
 
     const ipc::Serve& user() const override { return user_; }
     const std::string& service() const override { return service_; }
+    bool crowded(const ipc::Arrival& arrival) const override
+    {
+        const auto same = [&](const auto& client) { return client.second == arrival.remote; };
+        return most_from_one_ > 0 &&
+               static_cast<std::size_t>(std::count_if(clients_.begin(), clients_.end(), same)) > most_from_one_;
+    }
     std::string log_prefix(const ipc::Arrival& arrival) const override
     {
         return cat(service_, '(', printable(user_.name, ipc::max_mailbox_user), ")<", ::getpid(), "><",
@@ -75,7 +88,7 @@ private:
                                 arrival ? std::string() : cat(": ", arrival.error().text));
         if (auto set = set_nonblocking(message.fds[0].get(), true); !set) return log::warning(set.error().text);
         if (leaving_) return; // the descriptor is closed: the client tries again
-        ++clients_;
+        clients_[arrival->connection] = arrival->remote;
         linger_.stop();
         house_->on_client(std::move(*arrival), std::move(message.fds[0]));
     }
@@ -98,7 +111,7 @@ private:
     // Master lets go unless somebody is on his way here: then his arrival is what is heard next.
     void offer_to_go()
     {
-        if (clients_ > 0 || leaving_) return;
+        if (!clients_.empty() || leaving_) return;
         (void)channel_.send(static_cast<uint16_t>(LoginType::idle), ipc::Writer().u64(taken_).take());
     }
 
@@ -106,7 +119,7 @@ private:
     {
         if (leaving_) return;
         leaving_ = true;
-        if (clients_ == 0) return loop_.stop();
+        if (clients_.empty()) return loop_.stop();
         last_words_.start(last_words);
         house_->stop();
     }
@@ -116,13 +129,29 @@ private:
     std::chrono::milliseconds linger_time_;
     ipc::Serve user_;
     House* house_ = nullptr;
-    std::size_t clients_ = 0;
+    std::size_t most_from_one_;
+    std::map<uint64_t, std::string> clients_; // where each came from
     uint64_t taken_ = 0;
     bool leaving_ = false;
     Timer linger_, last_words_;
     Signal terminate_;
     ipc::Channel channel_;
 };
+
+// A virtual user, whose name is an address, may share his uid with others: what parts them is the path of his Maildir.
+Result<void> confine(const conf::Values& values, const ipc::Serve& who)
+{
+    if (who.unprivileged || std::string_view(who.name).find('@') == std::string_view::npos) return {};
+    const Place place = TRY(place_of(values, who));
+    if (!place.path.ends_with('/')) return {};
+    (void)TRY(store::open_maildir(place.path)); // made now, where its parent can still be written to
+    const bool confined = TRY(daemon::confine_to(
+        {place.path}, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
+    if (!confined)
+        log::info("this kernel has no Landlock: only its own code keeps the process of ", printable(who.name), " in ",
+                  printable(place.path));
+    return {};
+}
 
 } // namespace
 
@@ -136,7 +165,12 @@ int run_session(const std::string& service, std::chrono::milliseconds linger, co
         return EX_OSERR;
     }
     (*loop)->each_turn([] { log::flush(); });
-    Host host(**loop, service, linger, who, std::move(channel));
+    Host host(**loop, service, linger, static_cast<std::size_t>(values.number("mail_max_userip_connections")), who,
+              std::move(channel));
+    if (auto confined = confine(values, who); !confined) {
+        log::error("session of ", std::string_view(who.name), ": ", confined.error().text);
+        return EX_TEMPFAIL;
+    }
     auto house = make(**loop, host, values);
     if (!house) {
         log::error("session of ", std::string_view(who.name), ": ", house.error().text);

@@ -38,6 +38,8 @@ public:
     virtual void gone(uint64_t connection) = 0;     // a client of on_client() is no more
     virtual const ipc::Serve& user() const = 0;     // name, home, uid, gid
     virtual const std::string& service() const = 0; // "imap"
+    // More connections of this user from that address than mail_max_userip_connections: his client is told so and goes.
+    virtual bool crowded(const ipc::Arrival& arrival) const { return (void)arrival, false; }
     // "imap(alice)<1234><session>: ", what log lines of one client begin with.
     virtual std::string log_prefix(const ipc::Arrival& arrival) const = 0;
 };

@@ -2,12 +2,18 @@
 // and sessions as master keeps them.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "lib/base/base64.h"
 #include "lib/base/text.h"
+#include "lib/daemon/confine.h"
 #include "lib/log/log.h"
 #include "lib/login/guests.h"
 #include "lib/login/proxy_header.h"
@@ -293,6 +299,36 @@ TEST_CASE("UIDL is made as Dovecot's setting says, and is always a valid one", "
     REQUIRE(odd);
     CHECK(odd->text(1, 1, "a b\xff\n") == "a_b__");
     CHECK(odd->text(1, 1, std::string(200, 'x')).size() == 70);
+}
+
+TEST_CASE("a confined process opens what is its own and nothing else of its uid", "[daemon][confine]")
+{
+    char folder[] = "/tmp/veredus-confine.XXXXXX";
+    REQUIRE(::mkdtemp(folder));
+    const std::string own = cat(folder, "/own"), other = cat(folder, "/other");
+    for (const std::string& path : {own, other}) {
+        REQUIRE(::mkdir(path.c_str(), 0700) == 0);
+        REQUIRE(Fd(::open(cat(path, "/file").c_str(), O_CREAT | O_WRONLY, 0600)));
+    }
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        const auto confined = daemon::confine_to({own}, {"/etc", "/nowhere"});
+        if (!confined) ::_exit(1);
+        if (!*confined) ::_exit(77);
+        const auto opens = [](const std::string& path, int flags) { return static_cast<bool>(Fd(::open(path.c_str(), flags, 0600))); };
+        if (!opens(own + "/file", O_RDWR) || !opens(own + "/new", O_CREAT | O_WRONLY)) ::_exit(2);
+        if (::rename((own + "/new").c_str(), (own + "/newer").c_str()) < 0) ::_exit(3);
+        if (!opens("/etc/passwd", O_RDONLY)) ::_exit(4);
+        if (opens(other + "/file", O_RDONLY) || opens(other + "/new", O_CREAT | O_WRONLY) || opens(other, O_RDONLY | O_DIRECTORY)) ::_exit(5);
+        if (::unlink((other + "/file").c_str()) == 0 || ::rename((own + "/newer").c_str(), (other + "/x").c_str()) == 0) ::_exit(6);
+        ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77) WARN("this kernel has no Landlock");
+    else CHECK(WEXITSTATUS(status) == 0);
+    std::filesystem::remove_all(folder);
 }
 
 // --- guests
