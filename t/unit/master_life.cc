@@ -142,7 +142,9 @@ int serve(const conf::Values&, const ipc::Serve& who, Fd channel)
 int play(const daemon::Role& role, int argc, char** argv)
 {
     const daemon::RoleName name{role.name, role.who, role.log_name};
-    if (argc > 1 && std::strcmp(argv[1], "--zygote") == 0) return daemon::run_zygote({"worker", role.who, role.log_name}, serve, argc, argv);
+    for (const daemon::Role& zygote : daemon::roles())
+        if (zygote.zygote && std::string_view(zygote.program) == role.program && argc > 1 && std::strcmp(argv[1], zygote.option) == 0)
+            return daemon::run_zygote({zygote.name, zygote.who, zygote.log_name}, serve, argc, argv);
     static Actor actor(role.name);
     return daemon::run(name, actor, argc, argv);
 }
@@ -192,7 +194,7 @@ public:
     void configure(const std::string& more)
     {
         const std::string text = cat("queue_directory = ", folder_, "/spool\nrun_directory = ", folder_, "/run\nmail_spool_directory = ", folder_, "/mail\nmaillog_file = ", folder_,
-                                     "/log\nsmtpd_listen = 127.0.0.1:0\nsmtpd_processes = 1\nsmtp_processes = 1\nalias_maps =\nmyhostname = host.test\n", more);
+                                     "/log\nsmtpd_listen = 127.0.0.1:0\npop3d_listen = 127.0.0.1:0\nlogin_processes = 1\nsmtpd_processes = 1\nsmtp_processes = 1\nalias_maps =\nmyhostname = host.test\n", more);
         std::filesystem::remove(folder_ + "/etc/main.cf");
         const Fd file(::open((folder_ + "/etc/main.cf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
         REQUIRE(write_all(file.get(), text));
