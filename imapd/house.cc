@@ -127,7 +127,8 @@ void House::watch_folders()
         if (folder->visitors() == 0 || watched_.contains(name)) continue;
         watched_[name] = {folder.get(), folder->incarnation(), watch_.add(folder->watch_points())};
         // What came between its last look and the watch.
-        if (auto done = folder->refresh(); !done) log::warning("mailbox ", name, ": ", printable(done.error().text));
+        if (auto done = folder->refresh(); !done)
+            log::warning("mailbox ", printable(name), ": ", printable(done.error().text));
     }
 }
 
@@ -142,7 +143,7 @@ void House::look(const std::vector<int>& tokens)
         if (!done && done.error().code == ENOENT)
             found->second->lose();
         else if (!done)
-            log::warning("mailbox ", name, ": ", printable(done.error().text));
+            log::warning("mailbox ", printable(name), ": ", printable(done.error().text));
     }
     spread();
 }

@@ -108,7 +108,7 @@ Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
     close_unused(most_unused - 1);
     auto opened = mailbox_->open(name);
     if (!opened) return unexpected(std::move(opened).error());
-    if ((*opened)->healed()) log::warning("mailbox ", name, ": its index was damaged and is mended");
+    if ((*opened)->healed()) log::warning("mailbox ", printable(name), ": its index was damaged and is mended");
     auto folder = std::make_shared<OpenFolder>(name, std::move(*opened));
     folders_[name] = folder;
     return folder;
@@ -195,7 +195,7 @@ void Account::tidy(bool close)
         folder.forget_keys();
         if (folder.wants_apply() && !folder.lost())
             if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done)
-                log::warning("mailbox ", folder.name(), ": ", done.error().text);
+                log::warning("mailbox ", printable(folder.name()), ": ", printable(done.error().text));
         if (close && folder.visitors() == 0 && i->second.use_count() == 1)
             i = folders_.erase(i);
         else

@@ -164,7 +164,7 @@ void FetchTask::mark_seen()
     const uint64_t before = s.view.table().highest_modseq();
     auto done = s.folder->use([&](store::Folder& f) { return f.change_flags(newly_seen_, change); });
     if (!done) { // the mail can be read all the same
-        log::warning("FETCH: \\Seen is not kept: ", done.error().text);
+        log::warning("FETCH: \\Seen is not kept: ", printable(done.error().text));
         newly_seen_.clear();
         return;
     }

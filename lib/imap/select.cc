@@ -16,7 +16,7 @@ void Session::leave_selected()
     selected_.reset();
     if (folder->visitors() > 0 || folder->lost()) return;
     if (auto done = folder->use([](store::Folder& f) { return f.apply(); }); !done)
-        log::warning("mailbox ", folder->name(), ": ", done.error().text);
+        log::warning("mailbox ", printable(folder->name()), ": ", printable(done.error().text));
 }
 
 void Session::run_select(const std::string& tag, const Select& select)

@@ -212,13 +212,13 @@ void Session::part(std::string_view why, std::string& out)
 
 void Session::give_up(std::string_view why)
 {
-    log::warning("a client's connection ends within an answer: ", why);
+    log::warning("a client's connection ends within an answer: ", printable(why));
     closing_ = true;
 }
 
 std::string Session::refusal(const Error& error, std::string_view doing) const
 {
-    if (!is_answer(error.code)) log::warning(doing, ": ", error.text);
+    if (!is_answer(error.code)) log::warning(doing, ": ", printable(error.text));
     return cat("NO ", code_of(error.code), doing, ": ", words_for(error.code));
 }
 
@@ -411,7 +411,7 @@ void Session::run_simple(const std::string& tag, Verb verb)
     case Verb::namespace_: return run_namespace(tag);
     case Verb::idle:
         if (selected_)
-            if (auto done = selected_->folder->refresh(); !done) log::warning("IDLE: ", done.error().text);
+            if (auto done = selected_->folder->refresh(); !done) log::warning("IDLE: ", printable(done.error().text));
         reader_.set_idle(true);
         idle_tag_ = tag;
         out += "+ idling\r\n";
