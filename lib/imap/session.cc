@@ -146,6 +146,7 @@ bool Session::run()
 template <class... F> struct Overload : F... {
     using F::operator()...;
 };
+template <class... F> Overload(F...) -> Overload<F...>;    // clang needs it
 
 bool Session::command(std::string tag, Command command)
 {
@@ -236,7 +237,7 @@ Session::Wants Session::tell_news(std::string& out)
 {
     out_ = &out;
     if (idling() && !closing_ && !ending_ && !lost() && has_news()) {
-        ending_.emplace();
+        ending_ = Ending();
         ending_->expunges = true;
         run();
     }
@@ -245,7 +246,7 @@ Session::Wants Session::tell_news(std::string& out)
 
 void Session::finish(const std::string& tag, std::string text, bool expunges, bool uid)
 {
-    ending_.emplace();
+    ending_ = Ending();
     ending_->tag = tag;
     ending_->text = std::move(text);
     ending_->expunges = expunges;
@@ -416,7 +417,7 @@ void Session::run_simple(const std::string& tag, Verb verb)
         idle_tag_ = tag;
         out += "+ idling\r\n";
         if (!lost() && has_news()) {
-            ending_.emplace();
+            ending_ = Ending();
             ending_->expunges = true;
         }
         return;
