@@ -36,7 +36,7 @@ SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno
 OPT ?= $(if $(SANITIZE),-O0 -g1,$(CXXFLAGS))
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
-LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz
+LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz $(if $(PAM),-lpam)
 
 # name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
 programs := \
@@ -75,7 +75,7 @@ $(BUILD)/config.h: $(CONFIG) Makefile
 	   echo '#define VEREDUS_ALIASES "$(sysconfdir)/aliases"'; \
 	   echo '#define VEREDUS_SPOOLDIR "$(localstatedir)/spool/veredus"'; \
 	   echo '#define VEREDUS_RUNDIR "$(if $(filter /var,$(localstatedir)),/run,$(localstatedir)/run)/veredus"'; \
-	   echo '#define VEREDUS_MAILSPOOL "$(mailspool)"'; } > $@.new
+	   echo '#define VEREDUS_MAILSPOOL "$(mailspool)"'; $(if $(PAM),echo '#define VEREDUS_PAM 1';) } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/%.o: %.cc | $(BUILD)/config.h
@@ -145,7 +145,7 @@ check-unit: $(BUILD)/unit
 
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
-build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev zlib1g-dev catch2
+build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev libpam0g-dev zlib1g-dev catch2
 test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio isync offlineimap3 fetchmail getmail6 curl libmail-imapclient-perl
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
@@ -188,7 +188,7 @@ $(BUILD)/bench/%: t/bench/%.cc $(archive)
 # needs clang. FUZZ_SECONDS: for each; FUZZERS="smtp_dot ...": only these.
 CLANG ?= clang++
 fuzz_flags := $(STD) -g -O1 -fno-omit-frame-pointer -fno-sanitize-recover=undefined
-fuzz_library := $(filter-out lib/loop/% lib/net/stream.cc lib/dns/resolver.cc lib/ipc/channel.cc lib/daemon/% lib/reception/% \
+fuzz_library := $(filter-out lib/loop/% lib/net/stream.cc lib/dns/resolver.cc lib/ipc/channel.cc lib/daemon/% $(filter-out lib/reception/policy_answer.cc,$(wildcard lib/reception/*.cc)) \
 	$(filter-out lib/login/proxy_header.cc,$(wildcard lib/login/*.cc)) $(filter-out lib/tls/digest.cc,$(wildcard lib/tls/*.cc)),$(lib_sources))
 fuzz_objects := $(fuzz_library:%.cc=$(BUILD)/fuzz/%.o)
 fuzz_archive := $(BUILD)/fuzz/libveredus.a
@@ -202,7 +202,7 @@ $(BUILD)/fuzz/%.o: t/fuzz/%.cc | $(BUILD)/config.h clang
 	@mkdir -p $(@D)
 	$(CLANG) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 $(fuzzers): %: %.o $(fuzz_archive)
-	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto -lcrypt
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto -lcrypt $(if $(PAM),-lpam)
 .PHONY: clang
 clang:
 	@echo 'int LLVMFuzzerTestOneInput() { return 0; }' | $(CLANG) -x c - -fsanitize=fuzzer,address,undefined -o /dev/null 2>/dev/null || \

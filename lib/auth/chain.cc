@@ -54,11 +54,30 @@ std::string Chain::likely_password(const std::string& name) const
     return "";
 }
 
+const Passdb* Chain::judge() const
+{
+    for (const auto& passdb : list_)
+        if (passdb->judges()) return passdb.get();
+    return nullptr;
+}
+
+Verdict Chain::judged(Found found, std::string_view password) const
+{
+    const Passdb* asked = judge();
+    Judgement judgement = asked ? asked->judge(found.user, password) : Judgement();
+    return {judgement.why, found.source, std::move(judgement.text), std::move(found)};
+}
+
 Verdict Chain::check(const std::vector<std::string>& names, std::string_view password) const
 {
     if (names.empty()) return unknown();
     auto found = find(names);
     if (!found) return trouble(found.error());
+    if (*found && (*found)->judged) return judged(std::move(**found), password);
+    if (const Passdb* asked = *found ? nullptr : judge()) {
+        (void)asked->judge("", password);
+        return unknown();
+    }
     std::string stored = *found ? without_lock((*found)->password) : "";
     const bool comparable = !stored.empty();
     // Who is not there, or has nothing to compare with, costs as much as everybody.
@@ -103,6 +122,7 @@ Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) con
     if (!found) return {trouble(found.error()), {}, false};
     if (!*found) return {unknown(), made_up(names[0], hash), false};
     const std::string stored = without_lock((*found)->password);
+    const bool locked = stored.empty() && !(*found)->judged;
     out.verdict = {AuthFailure::none, (*found)->source, "", std::move(**found)};
     tls::wipe(out.verdict.found.password);
     judge_standing(out.verdict);
@@ -115,7 +135,7 @@ Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) con
     } else {
         out.secret = made_up(names[0], hash);
         out.verdict.why = AuthFailure::password_mismatch;
-        out.verdict.text = stored.empty() ? "account is locked" : "no secret for SCRAM: `veredus passwd` makes one, or let the client use PLAIN";
+        out.verdict.text = locked ? "account is locked" : "no secret for SCRAM: `veredus passwd` makes one, or let the client use PLAIN";
     }
     return out;
 }

@@ -15,7 +15,7 @@ namespace veredus::auth {
 
 struct Verdict {
     ipc::AuthFailure why = ipc::AuthFailure::internal;     // none: the password is right, and the account may log in
-    std::string source = "passdb";                         // "shadow", "passwd-file": begins the log line
+    std::string source = "passdb";                         // "shadow", "passwd-file", "pam": begins the log line
     std::string text;                                      // for the log: "unknown user", "Password mismatch", …
     Found found;                                     // without its password
 };
@@ -38,6 +38,8 @@ public:
 
 private:
     Result<std::optional<Found>> find(const std::vector<std::string>& names) const;
+    const Passdb* judge() const;
+    Verdict judged(Found found, std::string_view password) const;
     std::string likely_password(const std::string& name) const;
     ScramSecret made_up(const std::string& name, tls::Digest hash) const;
     std::string salt_of(const std::string& name) const;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/ipc/auth.h"
 #include "lib/net/address.h"
 
 namespace veredus::auth {
@@ -16,9 +17,16 @@ namespace veredus::auth {
 struct Found {
     std::string user;                      // as the passdb spells it
     std::string password;                  // "{SCHEME}data" or a crypt(3) form; empty: nobody logs in with it
-    std::string source;                    // "shadow", "passwd-file": the first word of the log line
+    std::string source;                    // "shadow", "passwd-file", "pam": the first word of the log line
     enum class Standing : uint8_t { good, locked, expired } standing = Standing::good;
     std::vector<net::Network> allowed;     // extra field allow_nets; empty: from everywhere
+    bool judged = false;                   // there is no stored password: Passdb::judge is asked
+};
+
+// What a passdb says of a password that only it can judge.
+struct Judgement {
+    ipc::AuthFailure why = ipc::AuthFailure::internal;     // none: it is right, and the account may log in
+    std::string text;                                      // for the log
 };
 
 class Passdb {
@@ -31,6 +39,10 @@ public:
     virtual std::string likely_password(std::string_view user) const = 0;
     // Has every user who can log in at all a secret for SCRAM with this hash?
     virtual bool all_scram(bool sha1) const = 0;
+    // Does it judge passwords itself (PAM), and how it judges this one; an empty name: of a user who does not exist, in about the time
+    // that one of a user takes. Blocks.
+    virtual bool judges() const { return false; }
+    virtual Judgement judge(const std::string& user, std::string_view password) const { return (void)user, (void)password, Judgement(); }
     // Changes when what is found may differ from before.
     virtual std::string stamp() const = 0;
 };

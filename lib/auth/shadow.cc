@@ -23,17 +23,6 @@ constexpr long unlimited = 10'000;         // shadow's customary "99999"
 // NSS answers "no such user" with 0, ENOENT, ESRCH … and trouble with other numbers (getpwnam(3)).
 bool is_absent(int code) { return code == 0 || code == ENOENT || code == ESRCH || code == EBADF || code == EPERM; }
 
-Result<std::optional<uid_t>> find_account(const std::string& user)
-{
-    std::string buffer(buffer_size, '\0');
-    passwd entry{};
-    passwd* found = nullptr;
-    const int code = ::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
-    if (!found && !is_absent(code)) return fail_errno(cat("getpwnam ", printable(user, 100)), code);
-    if (!found) return std::optional<uid_t>();
-    return std::optional<uid_t>(entry.pw_uid);
-}
-
 Result<std::optional<ShadowEntry>> find_shadow(const std::string& user)
 {
     std::string buffer(buffer_size, '\0');
@@ -50,14 +39,32 @@ Result<std::optional<ShadowEntry>> find_shadow(const std::string& user)
     return std::optional<ShadowEntry>();
 }
 
-std::string stamp_of(const char* path)
+}  // namespace
+
+bool is_account_name(const std::string& user)
+{
+    return !user.empty() && user.size() <= 255 && user.find_first_of(std::string_view(":/\n\0", 4)) == std::string::npos;
+}
+
+Result<std::optional<uid_t>> find_account(const std::string& user)
+{
+    std::string buffer(buffer_size, '\0');
+    passwd entry{};
+    passwd* found = nullptr;
+    const int code = ::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found);
+    if (!found && !is_absent(code)) return fail_errno(cat("getpwnam ", printable(user, 100)), code);
+    if (!found) return std::optional<uid_t>();
+    return std::optional<uid_t>(entry.pw_uid);
+}
+
+std::string file_stamp(const char* path)
 {
     struct stat info{};
     if (::stat(path, &info) < 0) return "-";
     return cat(info.st_ino, ' ', info.st_size, ' ', info.st_mtim.tv_sec, ' ', info.st_mtim.tv_nsec, ' ', info.st_ctim.tv_sec, ' ', info.st_ctim.tv_nsec);
 }
 
-}  // namespace
+std::string accounts_stamp() { return cat(file_stamp("/etc/passwd"), ' ', file_stamp("/etc/shadow")); }
 
 // As login(1) sees it; nobody can change a password over SMTP, so one that must be changed is expired.
 Found::Standing standing_of(const ShadowEntry& entry, long today)
@@ -79,7 +86,7 @@ Shadow::Shadow(std::string key) : key_(std::move(key))
 
 Result<std::optional<Found>> Shadow::find(const std::string& user) const
 {
-    if (user.empty() || user.size() > 255 || user.find_first_of(std::string_view(":/\n\0", 4)) != std::string::npos) return std::optional<Found>();
+    if (!is_account_name(user)) return std::optional<Found>();
     const auto uid = TRY(find_account(user));
     if (!uid) return std::optional<Found>();
     auto shadow = TRY(find_shadow(user));
@@ -106,7 +113,5 @@ std::string Shadow::likely_password(std::string_view) const
     const std::lock_guard lock(mutex_);
     return last_form_;
 }
-
-std::string Shadow::stamp() const { return cat(stamp_of("/etc/passwd"), ' ', stamp_of("/etc/shadow")); }
 
 }  // namespace veredus::auth

@@ -1,6 +1,8 @@
 // The system's accounts: getpwnam and getspnam, with what they say of locks and expiry.
 #pragma once
 
+#include <sys/types.h>
+
 #include <mutex>
 
 #include "lib/auth/passdb.h"
@@ -14,13 +16,21 @@ struct ShadowEntry {
 };
 Found::Standing standing_of(const ShadowEntry& entry, long today);
 
+// Could an account have this name at all?
+bool is_account_name(const std::string& user);
+// The uid of an account (getpwnam), if there is one; an Error is temporary.
+Result<std::optional<uid_t>> find_account(const std::string& user);
+// Changes whenever the file does; "-": there is none.
+std::string file_stamp(const char* path);
+std::string accounts_stamp();                  // of /etc/passwd and /etc/shadow
+
 class Shadow final : public Passdb {
 public:
     explicit Shadow(std::string key);
     Result<std::optional<Found>> find(const std::string& user) const override;
     std::string likely_password(std::string_view user) const override;
     bool all_scram(bool) const override { return false; }
-    std::string stamp() const override;        // of /etc/passwd and /etc/shadow
+    std::string stamp() const override { return accounts_stamp(); }
 private:
     std::string key_;
     mutable std::mutex mutex_;

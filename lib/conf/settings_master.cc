@@ -12,7 +12,7 @@ constexpr Setting rows[] = {
     {"listen_backlog", Type::number, "1024", master, "connections that the kernel keeps until a process takes them", 1, 65535},
     {"smtpd_processes", Type::number, "0", master, "how many smtpd processes; 0: one per core", 0, 64},
     {"smtp_processes", Type::number, "0", Who(master | qmgr), "how many smtp-client processes; 0: one per core", 0, 64},
-    {"passdb", Type::list, "system", Who(master | resolver | authd | tool), "where users and passwords are: system, file:/path", 0, INT64_MAX, nullptr, false},
+    {"passdb", Type::list, "system", Who(master | resolver | authd | tool), "where users and passwords are: system, pam, file:/path", 0, INT64_MAX, nullptr, false},
     {"auth_mechanisms", Type::list, "", authd, "SASL mechanisms; empty: those that every user of passdb can use"},
     {"auth_username_format", Type::text, "%u", authd, "how a login name is looked up: %u whole, %n before the @, %d behind it, %Lu in lower case"},
     {"auth_cache_time", Type::duration, "60s", authd, "how long a password that was right is right without a new look; 0: never", 0, 3600},

@@ -12,23 +12,10 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 #include "lib/loop/loop.h"
+#include "lib/reception/policy_answer.h"
 #include "lib/reception/restrictions.h"
 
 namespace veredus::reception {
-
-// Gathers one answer; any cut. Pure, and bounded: an answer of more than 8 KB, or one with a NUL, is garbage.
-class PolicyAnswer {
-public:
-    enum class State : uint8_t { more, complete, garbage };
-    State feed(std::string_view bytes);          // complete: nothing may follow the empty line (one request, one answer)
-    const std::string& action() const { return action_; }
-
-private:
-    State line(std::string_view text);
-    std::string partial_, action_;
-    std::size_t seen_ = 0;
-    bool has_action_ = false;
-};
 
 class PolicyServices {
 public:

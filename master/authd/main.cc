@@ -1,8 +1,12 @@
 // authd: checks passwords; nothing else sees a hash.  Manual: man/authd.8
+#include <sysexits.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
+#include <utility>
 
+#include "lib/auth/pam.h"
 #include "lib/auth/passwd_file.h"
 #include "lib/auth/shadow.h"
 #include "lib/base/random.h"
@@ -31,6 +35,11 @@ public:
         for (const std::string& source : sources_)
             if (source.starts_with("file:")) read(source.substr(5), TRY(read_file(source.substr(5), max_passwd_file)));
         rules_ = TRY(read_rules(values));
+        if (asks_pam()) {
+            auto helper = auth::PamHelper::start({});
+            if (!helper) return fail(cat("passdb: pam: ", helper.error().text));
+            pam_ = std::move(*helper);
+        }
         return {};
     }
 
@@ -45,6 +54,9 @@ public:
             });
         });
         exchanges_->set_passdbs(chain());
+        if (pam_) {
+            pam_watch_ = std::make_unique<Watch>(loop, pam_->fd(), readable, [](unsigned) { log::fatal_exit(EX_SOFTWARE, "the process that asks PAM has ended"); });
+        }
         return {};
     }
 
@@ -67,7 +79,11 @@ public:
     {
         // A file that is new in passdb arrives from master right behind the settings; until then it has no users.
         Rules rules = TRY(read_rules(values));
-        sources_ = values.list("passdb");
+        const auto before = std::exchange(sources_, values.list("passdb"));
+        if (asks_pam() && !pam_) {
+            sources_ = before;
+            return fail("passdb: pam takes effect with `veredus restart`: the process that asks PAM needs rights which authd has only at its start");
+        }
         exchanges_->set_rules(std::move(rules));
         exchanges_->set_passdbs(chain());
         return {};
@@ -102,11 +118,14 @@ private:
         for (const std::string& problem : problems) log::warning(path, ", ", problem, ": this user cannot log in");
     }
 
+    bool asks_pam() const { return std::find(sources_.begin(), sources_.end(), "pam") != sources_.end(); }
+
     Chain::List chain()
     {
         Chain::List list;
         for (const std::string& source : sources_) {
             if (source == "system") list.push_back(std::make_shared<auth::Shadow>(key_));
+            if (source == "pam" && pam_) list.push_back(std::make_shared<auth::Pam>(pam_));
             if (!source.starts_with("file:")) continue;
             if (const auto at = files_.find(source.substr(5)); at != files_.end()) list.push_back(at->second);
         }
@@ -118,7 +137,9 @@ private:
     unsigned threads_ = 0;
     Rules rules_;
     std::map<std::string, std::shared_ptr<const auth::PasswdFile>> files_;    // shared with the jobs on the threads
+    std::shared_ptr<const auth::PamHelper> pam_;      // shared with them too
     std::unique_ptr<Exchanges> exchanges_;
+    std::unique_ptr<Watch> pam_watch_;
 };
 
 }  // namespace

@@ -134,7 +134,7 @@ ipc::UserReply Users::ask_sources(const std::string& name)
 {
     std::string password_only;      // the file that knows his password and nothing else
     for (const std::string& source : sources_) {
-        if (source == "system") {
+        if (source == "system" || source == "pam") {      // PAM judges passwords; who has an account, NSS says
             if (unprivileged_) continue;
             auto reply = system_(name);
             if (reply.found != ipc::UserReply::Found::no) return reply;

@@ -44,7 +44,7 @@ public:
     using System = std::function<ipc::UserReply(const std::string&)>;
     // `unprivileged`: only users of passwd-files with our own uid exist.
     Users(const Clock& clock, int64_t cache_seconds, bool unprivileged, System system = system_user);
-    void set_sources(std::vector<std::string> sources);              // "system", "file:/path"
+    void set_sources(std::vector<std::string> sources);              // "system", "pam", "file:/path"
     void set_file(const std::string& path, std::string_view text);   // the text of a passwd-file of the sources
     void set_cache_seconds(int64_t seconds) { cache_.set_life(seconds); }
     ipc::UserReply find(const std::string& name);

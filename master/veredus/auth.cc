@@ -8,6 +8,7 @@
 #include "lib/auth/chain.h"
 #include "lib/auth/mechanism.h"
 #include "lib/auth/names.h"
+#include "lib/auth/pam.h"
 #include "lib/auth/passwd_file.h"
 #include "lib/auth/shadow.h"
 #include "lib/base/random.h"
@@ -29,6 +30,7 @@ Result<auth::Chain> open_chain(const conf::Values& values)
     auth::Chain::List list;
     for (const std::string& source : values.list("passdb")) {
         if (source == "system") list.push_back(std::make_shared<auth::Shadow>(key));
+        if (source == "pam") list.push_back(std::make_shared<auth::Pam>(TRY(auth::PamHelper::start({}))));
         if (!source.starts_with("file:")) continue;
         const std::string path = source.substr(5);
         std::vector<std::string> problems;

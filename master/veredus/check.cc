@@ -9,6 +9,7 @@
 #include <string>
 
 #include "config.h"
+#include "lib/auth/pam_child.h"
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
@@ -128,8 +129,13 @@ void Check::users()
 {
     for (const std::string& source : values_.list("passdb")) {
         if (source == "system") continue;
+        if (source == "pam") {
+            if (!auth::pam_built_in()) error("passdb: pam: this veredus was built without PAM (configure found no libpam0g-dev)");
+            if (::access("/etc/pam.d/veredus", F_OK) < 0) warning("passdb: pam: there is no /etc/pam.d/veredus, so PAM's service \"other\" judges; authd(8) shows one");
+            continue;
+        }
         if (!source.starts_with("file:")) {
-            error(cat("passdb: ", source, " is neither system nor file:/path"));
+            error(cat("passdb: ", source, " is none of system, pam and file:/path"));
             continue;
         }
         const std::string path = source.substr(5);

@@ -552,3 +552,77 @@ TEST_CASE("LMTP: the replies of single recipients stand in for the one", "[smtp]
     say("x\r\n.\r\n");
     CHECK(t.out == "250 2.0.0 Ok: queued\r\n");                                       // those of the last mail are forgotten
 }
+
+namespace {
+
+// Refuses everything in the peer's own words, as access tables, policy services, router's answers and LMTP servers can make a policy do.
+class Parrot final : public Delegate {
+public:
+    Outcome helo(std::string_view name, bool) override { return greet ? say(250, name) : say(550, name); }
+    Outcome sender(const mail::Envelope& e, uint64_t) override { return say(e.sender.empty() ? 250 : 550, cat(e.sender.text(), e.envid)); }
+    Outcome recipient(mail::Recipient r, const mail::Envelope&) override { return say(550, cat(r.address.text(), r.orcpt)); }
+    Outcome data(const mail::Envelope&) override { return say(550, words); }
+    bool content(std::string_view) override { return true; }
+    Outcome end_of_data(const Content&, mail::Envelope&&) override { return say(550, words); }
+    Outcome vrfy(std::string_view name) override { return say(550, name); }
+    Outcome etrn(std::string_view name) override { return say(550, name); }
+    Outcome auth(std::string_view mechanism, std::string_view initial) override { return say(initial.empty() ? 334 : 535, cat(mechanism, initial)); }
+    Outcome auth_response(std::string_view line) override { return say(535, line); }
+    std::string footer(const Reply&) override { return words; }
+    std::string words;             // of somebody further away
+    bool greet = true;
+
+private:
+    static Outcome say(int code, std::string_view text) { return Reply{code, code < 400 ? "" : "5.7.1", std::string(text)}; }
+};
+
+// A reply has lines of "NNN", a space or a hyphen, and printable text; no control byte, and none longer than RFC 5321 §4.5.3.1.5 allows.
+bool is_clean(std::string_view out)
+{
+    while (!out.empty()) {
+        const std::size_t end = out.find("\r\n");
+        if (end == std::string_view::npos || end > 510 || end < 4) return false;
+        const std::string_view line = out.substr(0, end);
+        if (line[0] < '2' || line[0] > '5' || !is_digit(line[1]) || !is_digit(line[2]) || (line[3] != ' ' && line[3] != '-')) return false;
+        for (const unsigned char c : line)
+            if (c < 0x20 || c == 0x7F) return false;
+        out.remove_prefix(end + 2);
+    }
+    return true;
+}
+
+}  // namespace
+
+TEST_CASE("no reply holds a control byte of a peer, nor a line that he made", "[smtp][hostile][rfc5321-4.2]")
+{
+    const char* const lines[] = {
+        "EHLO a@b", "HELO a@b", "EHLO [a@b]", "MAIL FROM:<a@b@x.example>", "MAIL FROM:<\"a@b\"@x.example>", "MAIL FROM:<> @", "MAIL FROM:<> SIZE=@", "MAIL FROM:<> BODY=8@",
+        "MAIL FROM:<> X@Y=Z", "MAIL FROM:<> RET=@", "MAIL FROM:<> ENVID=+0@", "MAIL FROM:<> AUTH=@", "MAIL@FROM", "RCPT TO:<a@b@x.example>", "RCPT TO:<\"a@\"@x.example>",
+        "RCPT TO:<a@x.example> NOTIFY=@", "RCPT TO:<a@x.example> ORCPT=rfc822;@+0D+0A", "RCPT TO:<a@[1.2.3.@]>", "VRFY a@b", "EXPN a@b", "ETRN a@b", "AUTH a@b", "AUTH PLAIN a@b",
+        "AUTH PLAIN", "a@b", "@", "NOOP @", "HELP @", "BDAT @", "BDAT 1@ LAST", "STARTTLS @", "RSET @", "DATA @", "@QUIT", "GET @ HTTP/1.0", "LHLO a@b", "QUIT @",
+    };
+    for (int byte = 0; byte <= 0xFF; ++byte) {
+        if (byte == '\n' || (byte >= 0x20 && byte != 0x7F && byte != 0x80 && byte != 0x85 && byte != 0xFF)) continue;
+        const char c = static_cast<char>(byte);
+        for (const bool greet : {true, false}) {
+            for (const char* const line : lines) {
+                Parrot parrot;
+                parrot.greet = greet;
+                parrot.words = cat("further", c, "away\r\n250 ", c);
+                Limits limit = limits();
+                limit.auth = limit.auth_in_clear = limit.dsn = limit.smtputf8 = limit.chunking = limit.starttls = true;
+                limit.auth_mechanisms = "PLAIN";
+                limit.disable_vrfy = false;
+                limit.hard_errors = 1000;
+                std::string said = line, out;
+                for (char& at : said)
+                    if (at == '@') at = c;
+                Server server(parrot, limit);
+                server.greet(out);
+                for (const std::string& part : {std::string("EHLO client.example\r\nMAIL FROM:<>\r\n"), cat(said, "\r\n"), cat(c, c, "x\r\n"), std::string("RSET\r\n"), cat(said, "\r\n"), cat(said, "\r\n")})
+                    if (server.feed(part, out) != Server::Wants::input) break;
+                if (out.size() < 100 || !is_clean(out)) FAIL("byte " << byte << " in " << line << ": " << printable(out, 2000));
+            }
+        }
+    }
+}
