@@ -2,14 +2,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 
 #include "lib/base/text.h"
 
 namespace veredus::pop3d {
 
-Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format)
+namespace {
+constexpr std::size_t head_size = 65536; // of a message, in which X-UIDL is looked for
+}
+
+Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
 {
-    std::unique_ptr<Drop> drop(new Drop(inbox));
+    std::unique_ptr<Drop> drop(new Drop(inbox, reuse));
     (void)TRY(inbox.refresh());
     {
         const store::UidTable& table = inbox.table();
@@ -30,6 +35,27 @@ Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlF
     }
     if (gone) std::erase_if(drop->mails_, [](const Mail& mail) { return mail.uid == 0; });
     return drop;
+}
+
+std::string Drop::uid(std::size_t number)
+{
+    if (std::exchange(reuse_, false)) take_over_names();
+    return mails_[number - 1].name;
+}
+
+// Asked for UIDs, we read the header of each message. A name that another message has or would have is not taken over: UIDs
+// are unique, and whoever writes to us could hide a message behind another one.
+void Drop::take_over_names()
+{
+    std::unordered_set<std::string> taken;
+    for (const Mail& mail : mails_) taken.insert(mail.name);
+    for (Mail& mail : mails_) {
+        const auto reader = inbox_.open(mail.uid);
+        if (!reader) continue;
+        const auto head = (*reader)->read(0, head_size);
+        if (!head) continue;
+        if (auto noted = pop3::noted_uidl(*head); noted && taken.insert(*noted).second) mail.name = std::move(*noted);
+    }
 }
 
 Result<std::string> Drop::read(std::size_t number, uint64_t offset, std::size_t most)

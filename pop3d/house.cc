@@ -17,9 +17,11 @@ Result<Settings> Settings::read(const conf::Values& values)
     Settings out;
     out.uidl = TRY(pop3::UidlFormat::parse(values.text("pop3_uidl_format")));
     out.options.capabilities = "EXPIRE NEVER\r\nIMPLEMENTATION veredus\r\n";
+    TRY(out.options.set_workarounds(values.list("pop3_client_workarounds")));
     out.timeout = std::chrono::seconds(values.seconds("pop3_timeout"));
     out.lock = values.flag("pop3_lock_session");
     out.keep_flags = values.flag("pop3_no_flag_updates");
+    out.reuse_xuidl = values.flag("pop3_reuse_xuidl");
     return out;
 }
 

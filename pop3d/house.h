@@ -17,7 +17,7 @@ struct Settings {
     pop3::UidlFormat uidl;
     pop3::Options options;
     std::chrono::milliseconds timeout{600'000};
-    bool lock = false, keep_flags = false;
+    bool lock = false, keep_flags = false, reuse_xuidl = false;
     static Result<Settings> read(const conf::Values& values);
 };
 

@@ -30,7 +30,7 @@ void Session::begin()
                 return refuse("-ERR [IN-USE] The maildrop is locked by another session.\r\n");
     auto inbox = house_.inbox();
     auto drop =
-        inbox ? Drop::open(**inbox, house_.settings_.uidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
+        inbox ? Drop::open(**inbox, house_.settings_.uidl, house_.settings_.reuse_xuidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
     if (!drop) {
         log::error(house_.host_.log_prefix(arrival_), "the inbox cannot be opened: ", printable(drop.error().text));
         return refuse("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n");

@@ -36,6 +36,19 @@ const Transaction::Verb Transaction::verbs[] = {
     {"LANG", &Transaction::lang}, {"UTF8", &Transaction::utf8}, {"QUIT", &Transaction::quit},
 };
 
+Result<void> Options::set_workarounds(const std::vector<std::string>& names)
+{
+    for (const std::string& name : names) {
+        if (iequals(name, "outlook-no-nuls"))
+            no_nuls = true;
+        else if (iequals(name, "oe-ns-eoh"))
+            header_end = true;
+        else
+            return fail(cat("pop3_client_workarounds = ", printable(name, 100), ": outlook-no-nuls and oe-ns-eoh are known"));
+    }
+    return {};
+}
+
 Transaction::Transaction(Maildrop& drop, const Options& options)
     : drop_(drop), options_(options), deleted_(drop.count() + 1)
 {}
@@ -197,7 +210,7 @@ void Transaction::retr(std::string_view argument, std::string& out)
     const std::size_t number = number_of(argument, out);
     if (!number) return;
     append(out, "+OK ", drop_.size(number), " octets\r\n");
-    begin(number, false, 0);
+    begin(number, false, UINT64_MAX);
 }
 
 void Transaction::top(std::string_view argument, std::string& out)
@@ -243,7 +256,9 @@ void Transaction::give(std::string_view content, std::string& out)
     while (!content.empty()) {
         if (sending_.line_start && content.front() == '.') out += '.';
         const std::size_t end = std::min(content.find('\n'), content.size() - 1) + 1;
+        const std::size_t at = out.size();
         out.append(content.substr(0, end));
+        if (options_.no_nuls) std::replace(out.begin() + static_cast<std::ptrdiff_t>(at), out.end(), '\0', '\x80');
         sending_.line_start = content[end - 1] == '\n';
         content.remove_prefix(end);
     }
@@ -262,11 +277,12 @@ Transaction::Wants Transaction::more(std::string& out)
         s.number = 0;
         return wants();
     }
-    const std::string_view wanted = s.top ? cut_top(*content) : std::string_view(*content);
+    const std::string_view wanted = s.top || options_.header_end ? cut_top(*content) : std::string_view(*content);
     s.offset += wanted.size();
     give(wanted, out);
     if (!wanted.empty() && wanted.size() == content->size()) return wants();
     if (!s.line_start) out += "\r\n";
+    if (options_.header_end && !s.in_body) out += "\r\n";
     out += ".\r\n";
     (s.top ? topped_ : retrieved_) += 1;
     (s.top ? topped_octets_ : retrieved_octets_) += s.offset;

@@ -18,7 +18,7 @@ public:
     virtual std::size_t count() const = 0;
     virtual uint64_t
     size(std::size_t number) const = 0; // octets with CRLF line ends, to the byte what read() gives (RFC 1939 §11)
-    virtual std::string uid(std::size_t number) const = 0; // 1 to 70 bytes from ! to ~ (RFC 1939 §7)
+    virtual std::string uid(std::size_t number) = 0; // 1 to 70 bytes from ! to ~ (RFC 1939 §7)
     // The next bytes in CRLF form from `offset` on, at most `most`; empty at the end.
     virtual Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) = 0;
     virtual void retrieved(std::size_t number) { (void)number; } // RETR has handed it out whole
@@ -30,6 +30,10 @@ struct Options {
     std::string capabilities; // further lines of CAPA, each ended by CRLF: "IMPLEMENTATION veredus\r\n"
     std::size_t errors = 20;  // commands that are none; then the session ends
     bool utf8 = true;         // announce UTF8 (RFC 6856): messages are handed out as they are in any case
+    bool no_nuls = false;     // NUL bytes go out as 0x80
+    bool header_end = false;  // a message without an end of its header gets a blank line behind it, uncounted
+    // pop3_client_workarounds: "outlook-no-nuls" and "oe-ns-eoh".
+    Result<void> set_workarounds(const std::vector<std::string>& names);
 };
 
 class Transaction {
@@ -54,9 +58,9 @@ private:
     static const Verb verbs[];
     struct Sending {
         std::size_t number = 0;         // 0: nothing is being sent
-        uint64_t offset = 0, lines = 0; // lines: of the body, still to be sent
+        uint64_t offset = 0, lines = 0; // lines: of the body, still to be sent (RETR: no end of them)
         bool top = false, in_body = false, line_start = true;
-        std::string line; // TOP: what is known of the running header line, at most two bytes
+        std::string line; // what is known of the running header line, at most two bytes
     };
     void capa(std::string_view, std::string&out), dele(std::string_view, std::string&out),
         lang(std::string_view, std::string&out), list(std::string_view, std::string&out),

@@ -1,6 +1,9 @@
 #include "lib/pop3/uidl.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
+#include "lib/mail/header.h"
 
 namespace veredus::pop3 {
 
@@ -73,6 +76,19 @@ std::string UidlFormat::text(uint32_t uid, uint32_t uidvalidity, std::string_vie
         if (c < '!' || c > '~') c = '_';
     if (out.size() > longest) out.resize(longest);
     return out;
+}
+
+std::optional<std::string> noted_uidl(std::string_view head)
+{
+    const std::size_t end = head.find("\r\n\r\n");
+    const auto header = mail::HeaderBlock::parse(head.substr(0, end == std::string_view::npos ? end : end + 2));
+    const mail::Field* field = header.find("X-UIDL");
+    if (!field) return std::nullopt;
+    const std::string unfolded = field->unfolded();
+    const std::string_view text = trim(unfolded);
+    const auto fits = [](char c) { return c >= '!' && c <= '~'; };
+    if (text.empty() || text.size() > longest || !std::all_of(text.begin(), text.end(), fits)) return std::nullopt;
+    return std::string(text);
 }
 
 } // namespace veredus::pop3

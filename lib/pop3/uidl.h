@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,5 +28,9 @@ private:
     };
     std::vector<Piece> pieces_;
 };
+
+// What another POP3 server noted as X-UIDL in a message, of which these are the first bytes (CRLF line ends); nothing
+// when there is none that UIDL may say (RFC 1939 §7).
+std::optional<std::string> noted_uidl(std::string_view head);
 
 } // namespace veredus::pop3

@@ -18,6 +18,8 @@
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/roles.h"
 #include "lib/daemon/tls_files.h"
+#include "lib/pop3/transaction.h"
+#include "lib/pop3/uidl.h"
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
@@ -36,6 +38,7 @@ public:
     void aliases();
     void users();
     void tls(const std::string& config_directory);
+    void pop3();
     void log();
     unsigned errors() const { return errors_; }
     unsigned warnings() const { return warnings_; }
@@ -167,6 +170,14 @@ void Check::tls(const std::string& config_directory)
     }
 }
 
+// What the user's process would find out at his login only.
+void Check::pop3()
+{
+    if (auto format = pop3::UidlFormat::parse(values_.text("pop3_uidl_format")); !format) error(format.error().text);
+    pop3::Options options;
+    if (auto known = options.set_workarounds(values_.list("pop3_client_workarounds")); !known) error(known.error().text);
+}
+
 void Check::log()
 {
     if (values_.text("maillog_file").empty() && ::access("/dev/log", F_OK) < 0)
@@ -195,6 +206,7 @@ int check(const Common& common, int argc, char** argv)
     work.users();
     work.tls(common.config_directory);
     work.aliases();
+    work.pop3();
     work.log();
     if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());
     return work.errors() ? EX_CONFIG : 0;

@@ -27,6 +27,7 @@ constexpr Subcommand table[] = {
     {"auth", authenticate, "test USER", "say whether USER gets in with a password (read from the terminal or stdin), and why not"},
     {"who", who, "[-j] [USER]", "who is logged in to read mail: from where, since when, idle, bytes, folder; -j: as JSON"},
     {"kick", kick, "USER", "end USER's connections; exit 1: there were none"},
+    {"clientconfig", clientconfig, "[-o text|autoconfig|autodiscover|srv] DOMAIN", "the settings of mail programs for DOMAIN, ready to publish: for people, Thunderbird, Outlook, and as SRV records"},
     {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},
 };
 

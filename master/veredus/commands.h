@@ -42,5 +42,6 @@ int passwd(const Common&, int argc, char** argv);
 int authenticate(const Common&, int argc, char** argv);
 int who(const Common&, int argc, char** argv);
 int kick(const Common&, int argc, char** argv);
+int clientconfig(const Common&, int argc, char** argv);
 
 }  // namespace veredus::admin

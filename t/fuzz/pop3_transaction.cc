@@ -11,7 +11,7 @@ namespace {
 struct Drop final : pop3::Maildrop {
     std::size_t count() const override { return 3; }
     uint64_t size(std::size_t) const override { return mail.size(); }
-    std::string uid(std::size_t n) const override { return std::string(1, static_cast<char>('a' + n)); }
+    std::string uid(std::size_t n) override { return std::string(1, static_cast<char>('a' + n)); }
     Result<std::string> read(std::size_t, uint64_t offset, std::size_t most) override
     {
         return offset >= mail.size() ? std::string() : mail.substr(offset, std::min<std::size_t>(most, 7));
@@ -25,7 +25,9 @@ struct Drop final : pop3::Maildrop {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
 {
     Drop drop;
-    const pop3::Options options;
+    pop3::Options options;
+    options.no_nuls = size & 1;
+    options.header_end = size & 2;
     pop3::Transaction t(drop, options);
     const std::string_view input(reinterpret_cast<const char*>(data), size);
     std::string out;

@@ -3,6 +3,7 @@
 
 #include "lib/base/text.h"
 #include "lib/pop3/transaction.h"
+#include "lib/pop3/uidl.h"
 
 using namespace veredus;
 using pop3::Transaction;
@@ -17,7 +18,7 @@ struct Drop final : pop3::Maildrop {
     std::size_t most = SIZE_MAX;
     std::size_t count() const override { return mails.size(); }
     uint64_t size(std::size_t n) const override { return mails[n - 1].size(); }
-    std::string uid(std::size_t n) const override { return cat("u", n); }
+    std::string uid(std::size_t n) override { return cat("u", n); }
     Result<std::string> read(std::size_t n, uint64_t offset, std::size_t at_most) override
     {
         if (broken) return fail("gone");
@@ -172,4 +173,53 @@ TEST_CASE("endless lines and nonsense are bounded", "[pop3]")
     std::string rest;
     CHECK(t.feed("STAT\r\n", rest) == Transaction::Wants::close);
     CHECK(rest.empty());
+}
+
+TEST_CASE("clients with flaws get no NULs, and an end of each header", "[pop3]")
+{
+    pop3::Options options;
+    REQUIRE(options.set_workarounds({"outlook-no-nuls", "OE-NS-EOH"}));
+    const auto refused = options.set_workarounds({"outlook"});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.find("outlook-no-nuls") != std::string::npos);
+    for (const std::size_t most : {1u, 3u, 1000u}) {
+        Drop drop;
+        drop.most = most;
+        drop.mails[1] = std::string("A: b\0\r\n\r\n\0x\r\n", 13);
+        drop.mails[0] = "A: b\r\n";
+        Transaction t(drop, options);
+        CHECK(talk(t, "RETR 2\r\n") == "+OK 13 octets\r\nA: b\x80\r\n\r\n\x80x\r\n.\r\n");
+        CHECK(talk(t, "RETR 1\r\n") == "+OK 6 octets\r\nA: b\r\n\r\n.\r\n");
+        CHECK(talk(t, "TOP 1 0\r\n") == "+OK\r\nA: b\r\n\r\n.\r\n");
+        CHECK(talk(t, "RETR 3\r\n") == "+OK 13 octets\r\nno header end\r\n\r\n.\r\n");
+        CHECK(talk(t, "RETR 4\r\n") == "+OK 21 octets\r\nA: b\r\n c\r\n\r\n1\r\n2\r\n\r\n4\r\n.\r\n");
+    }
+    const pop3::Options plain;
+    Drop drop;
+    drop.mails[0] = std::string("A: b\0\r\n", 7);
+    Transaction t(drop, plain);
+    CHECK(talk(t, "RETR 1\r\n") == std::string("+OK 7 octets\r\nA: b\0\r\n.\r\n", 24));
+}
+
+TEST_CASE("what another server noted as X-UIDL is taken over when it is a valid UID", "[pop3][uidl][rfc1939-7]")
+{
+    const struct {
+        std::string head, noted;
+    } cases[] = {
+        {"X-UIDL: abc!~\r\n\r\n", "abc!~"},
+        {"Subject: x\r\nx-uidl:  1.2 \r\nX-UIDL: second\r\n\r\nbody\r\n", "1.2"},
+        {"X-UIDL:\r\n folded\r\n\r\n", "folded"},
+        {"Subject: x\r\n\r\nX-UIDL: of the body\r\n", ""},
+        {"X-UIDL: two words\r\n\r\n", ""},
+        {"X-UIDL: \r\n\r\n", ""},
+        {"X-UIDL: \xc3\xbc\r\n\r\n", ""},
+        {"X-UIDL: " + std::string(70, 'x') + "\r\n\r\n", std::string(70, 'x')},
+        {"X-UIDL: " + std::string(71, 'x') + "\r\n\r\n", ""},
+        {"X-UIDL: cut", "cut"},
+        {"", ""},
+    };
+    for (const auto& c : cases) {
+        INFO(c.head);
+        CHECK(pop3::noted_uidl(c.head).value_or("") == c.noted);
+    }
 }
