@@ -76,6 +76,7 @@ void PolicyServices::ask(std::shared_ptr<const PolicyServer> server, const std::
         if (const auto ask = weak.lock()) start(ask);
     });
     fresh->deadline->start(std::chrono::seconds(fresh->server->timeout_s));
+    asks_.insert(fresh);
     // Not from inside this call, whatever happens.
     loop_.defer([self = std::weak_ptr(self_), fresh] {
         if (const auto alive = self.lock()) (*alive)->start(fresh);
@@ -190,6 +191,7 @@ void PolicyServices::finish(const std::shared_ptr<Ask>& ask, const std::string& 
     ask->pause->stop();
     // The caller may ask anew, and the timers may be on their way through us.
     loop_.defer([ask, action] { std::exchange(ask->done, nullptr)(action); });
+    asks_.erase(ask);
 }
 
 // Somebody's turn: a connection is free, or one more may be made.

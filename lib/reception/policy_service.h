@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,7 @@ private:
     Loop& loop_;
     Dial dial_;
     std::map<std::string, std::unique_ptr<Endpoint>> endpoints_;
+    std::set<std::shared_ptr<Ask>> asks_;      // under way: one that pauses between two tries is held by nobody else
     std::shared_ptr<PolicyServices*> self_ = std::make_shared<PolicyServices*>(this);   // late calls find null when we are gone
 };
 

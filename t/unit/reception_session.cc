@@ -907,3 +907,38 @@ TEST_CASE("under stress a stranger's first error is his last, and a friend's is 
         if (!one->closed) CHECK(codes(one->talk("FOO\r\nNOOP\r\n", 3)) == "220 500 250");
     desk.sessions.reset();
 }
+
+TEST_CASE("a policy service that cannot be reached is tried again, and then its default action counts", "[policy][smtpd]")
+{
+    const std::unique_ptr<Loop> loop = *Loop::create();
+    std::string log;
+    log::capture(&log);
+    for (const bool at_once : {false, true}) {
+        unsigned dials = 0;
+        PolicyServices services(*loop, [&](const std::string&, std::function<void(Result<Fd>)> done) {
+            ++dials;
+            if (at_once) return done(fail("refused"));
+            loop->defer([done = std::move(done)] { done(fail("refused")); });
+        });
+        auto server = std::make_shared<PolicyServer>();
+        server->endpoint = "inet:127.0.0.1:10023";
+        server->retry_delay_s = 0;
+        server->try_limit = 3;
+        server->default_action = "451 4.3.5 later";
+        std::vector<std::string> actions;
+        for (int i = 0; i < 2; ++i) services.ask(server, "request=smtpd_access_policy\n\n", [&](const std::string& action) { actions.push_back(action); });
+        CHECK(actions.empty());
+        for (int i = 0; i < 500 && actions.size() < 2; ++i) loop->run_once(milliseconds(20));
+        CHECK(actions == std::vector<std::string>(2, "451 4.3.5 later"));
+        CHECK(dials == 6);
+    }
+    // Whoever goes while his question waits for the next try hears nothing more.
+    auto services = std::make_unique<PolicyServices>(*loop, [](const std::string&, std::function<void(Result<Fd>)> done) { done(fail("refused")); });
+    bool heard = false;
+    services->ask(std::make_shared<PolicyServer>(), "x\n\n", [&](const std::string&) { heard = true; });
+    loop->run_once(milliseconds(0));
+    services.reset();
+    for (int i = 0; i < 3; ++i) loop->run_once(milliseconds(0));
+    CHECK_FALSE(heard);
+    log::capture(nullptr);
+}
