@@ -34,17 +34,17 @@ constexpr Role table[] = {
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      "submission_processes", "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls tables", false},
     {"lmtpd", "lmtpd", nullptr, "veredus-lmtp", "veredus-lmtp", "", Jail::incoming, Phase::intake, conf::smtpd, "lmtpd",    // the rows of smtpd: it is one more way in
-     nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false},
+     nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false, "lmtp_listen"},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
-     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false},
+     "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false, "smtpd_listen"},
     {"pop3-session", "pop3d", "--session", "root", "root", "", Jail::none, Phase::agents, conf::pop3_session, "pop3",
-     nullptr, nullptr, nullptr, 0, "", "", true},
+     nullptr, nullptr, nullptr, 0, "", "", true, "pop3d_listen"},
     {"pop3d", "pop3d", nullptr, "veredus-login", "veredus-login", "", Jail::empty, Phase::intake, conf::pop3d, "pop3-login",
-     "login_processes", "pop3d_listen", nullptr, 0, "authd anvil pop3-session", "tls", false},
+     "login_processes", "pop3d_listen", nullptr, 0, "authd anvil pop3-session", "tls", false, "pop3d_listen"},
     {"imap-session", "imapd", "--session", "root", "root", "", Jail::none, Phase::agents, conf::imap_session, "imap",
-     nullptr, nullptr, nullptr, 0, "", "", true},
+     nullptr, nullptr, nullptr, 0, "", "", true, "imapd_listen"},
     {"imapd", "imapd", nullptr, "veredus-login", "veredus-login", "", Jail::empty, Phase::intake, conf::imapd, "imap-login",
-     "login_processes", "imapd_listen", nullptr, 0, "authd anvil imap-session", "tls", false},
+     "login_processes", "imapd_listen", nullptr, 0, "authd anvil imap-session", "tls", false, "imapd_listen"},
 };
 
 }  // namespace
@@ -95,6 +95,7 @@ unsigned usable_cores()
 
 uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores)
 {
+    if (role.needs && values.list(role.needs).empty()) return 0;
     if (!role.processes) return 1;
     const auto asked = static_cast<uint32_t>(values.number(role.processes));
     // 64 is also how many slots of queue IDs a role has

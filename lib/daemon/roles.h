@@ -33,6 +33,7 @@ struct Role {
     const char* neighbours;        // whom it may ask for, blank-separated
     const char* files;             // watched files it gets: "resolv.conf", "passdb"; "tls": those of ROLE_tls_…, and ticket keys; "client": client_files(); "tables": table_files.h
     bool zygote;
+    const char* needs = nullptr;   // a setting of listeners: when it is empty the role has nothing to do, and is not started
     bool tls() const;
     bool tables() const;
 };
@@ -42,7 +43,7 @@ const Role* find_role(std::string_view name);
 bool may_ask(std::string_view role, std::string_view neighbour);
 // Of a login stage: the zygote of the sessions behind it ("pop3-session"); empty for every other role.
 std::string session_zygote(std::string_view role);
-// How many processes of the role the settings ask for; "0: one per core".
+// How many processes of the role the settings ask for, 0 when it would have nothing to do; "0: one per core".
 uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores);
 unsigned usable_cores();
 std::string jail_path(const Role& role, const conf::Values& values);     // empty: none

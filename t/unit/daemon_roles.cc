@@ -79,4 +79,6 @@ TEST_CASE("zero processes means one per core, and never more than there are slot
     values.set_for_test("smtpd_processes", "5");
     CHECK(daemon::process_count(smtpd, values, 3) == 5);
     CHECK(daemon::process_count(*daemon::find_role("qmgr"), values, 3) == 1);
+    CHECK(daemon::process_count(*daemon::find_role("lmtpd"), values, 3) == 0);       // lmtp_listen is empty: nothing to do
+    CHECK(daemon::process_count(*daemon::find_role("imap-session"), values, 3) == 1);
 }

@@ -194,7 +194,7 @@ public:
     void configure(const std::string& more)
     {
         const std::string text = cat("queue_directory = ", folder_, "/spool\nrun_directory = ", folder_, "/run\nmail_spool_directory = ", folder_, "/mail\nmaillog_file = ", folder_,
-                                     "/log\nsmtpd_listen = 127.0.0.1:0\npop3d_listen = 127.0.0.1:0\nlogin_processes = 1\nsmtpd_processes = 1\nsmtp_processes = 1\nalias_maps =\nmyhostname = host.test\n", more);
+                                     "/log\nsmtpd_listen = 127.0.0.1:0\nsubmission_listen = 127.0.0.1:0\nimapd_listen = 127.0.0.1:0\npop3d_listen = 127.0.0.1:0\nlmtp_listen = 127.0.0.1:0\nlogin_processes = 1\nsmtpd_processes = 1\nsmtp_processes = 1\nalias_maps =\nmyhostname = host.test\n", more);
         std::filesystem::remove(folder_ + "/etc/main.cf");
         const Fd file(::open((folder_ + "/etc/main.cf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
         REQUIRE(write_all(file.get(), text));
@@ -217,7 +217,7 @@ public:
             answered = true;
             reason = why;
         });
-        REQUIRE(supervisor_->begin());
+        if (const auto begun = supervisor_->begin(); !begun) FAIL(begun.error().text);
     }
     std::string log() { return read_file(folder_ + "/log", 1 << 24).value_or(std::string()); }
     template <class Condition> bool wait(Condition condition)
