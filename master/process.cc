@@ -70,9 +70,23 @@ void allow_many_files()
     (void)::setrlimit(RLIMIT_NOFILE, &limit);    // else fewer users at a time
 }
 
+namespace {
+
+// Users come in bursts (a thousand mail programs after an outage), and a zygote takes one order after the other: with the
+// kernel's usual room all but some dozens would be turned away. Without root the kernel gives what wmem_max allows.
+void make_room_for_orders(int channel)
+{
+    const int room = 8 << 20;
+    if (::setsockopt(channel, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) < 0)
+        (void)::setsockopt(channel, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+}
+
+} // namespace
+
 Result<Spawned> spawn(const Launch& launch)
 {
     auto [ours, theirs] = TRY(socket_pair(SOCK_SEQPACKET));
+    make_room_for_orders(ours.get());
     int pipe_fds[2];
     if (::pipe2(pipe_fds, O_CLOEXEC) < 0) return fail_errno("pipe");
     const Fd read_end(pipe_fds[0]);

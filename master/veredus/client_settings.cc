@@ -21,7 +21,10 @@ constexpr Kind kinds[] = {
     {MailProtocol::smtp, "submission_listen", "smtp", "outgoing mail, SMTP", "_submission", "_submissions"},
 };
 
-const Kind& kind_of(MailProtocol protocol) { return kinds[static_cast<std::size_t>(protocol)]; }
+const Kind& kind_of(MailProtocol protocol)
+{
+    return kinds[static_cast<std::size_t>(protocol)];
+}
 
 bool is_address(const std::string& host)
 {
@@ -49,7 +52,10 @@ bool listens_on_loopback_only(const conf::Values& values)
     });
 }
 
-bool same(const ClientServer& a, const ClientServer& b) { return a.host == b.host && a.port == b.port && a.tls == b.tls; }
+bool same(const ClientServer& a, const ClientServer& b)
+{
+    return a.host == b.host && a.port == b.port && a.tls == b.tls;
+}
 
 Result<std::vector<ClientServer>> servers_of(const Kind& kind, const conf::Values& values)
 {
@@ -59,22 +65,29 @@ Result<std::vector<ClientServer>> servers_of(const Kind& kind, const conf::Value
         const auto spec = daemon::parse_listen(text);
         if (!spec) return fail(cat(kind.listeners, ": ", spec.error().text));
         if (!spec->path.empty()) continue;
-        ClientServer server{kind.protocol, reached_as(*spec, only_loopback, values.text("myhostname")), spec->port, spec->tls};
-        if (!conf::is_host_name(server.host)) return fail(cat(kind.listeners, ": \"", printable(server.host, 255), "\" is no host name"));
-        if (std::none_of(out.begin(), out.end(), [&](const ClientServer& o) { return same(o, server); })) out.push_back(std::move(server));
+        ClientServer server{kind.protocol, reached_as(*spec, only_loopback, values.text("myhostname")), spec->port,
+                            spec->tls};
+        if (!conf::is_host_name(server.host))
+            return fail(cat(kind.listeners, ": \"", printable(server.host, 255), "\" is no host name"));
+        if (std::none_of(out.begin(), out.end(), [&](const ClientServer& o) { return same(o, server); }))
+            out.push_back(std::move(server));
     }
     const auto is_local = [](const ClientServer& s) { return s.host == "localhost"; };
     if (!std::all_of(out.begin(), out.end(), is_local)) std::erase_if(out, is_local);
-    std::stable_sort(out.begin(), out.end(), [](const ClientServer& a, const ClientServer& b) { return a.tls > b.tls; });
+    std::stable_sort(out.begin(), out.end(),
+                     [](const ClientServer& a, const ClientServer& b) { return a.tls > b.tls; });
     return out;
 }
 
 void add_autodiscover(std::string& out, const ClientServer& server)
 {
-    append(out, "      <Protocol>\n        <Type>", upper(kind_of(server.protocol).type), "</Type>\n        <Server>", server.host,
-           "</Server>\n        <Port>", server.port, "</Port>\n        <DomainRequired>off</DomainRequired>\n        <SPA>off</SPA>\n"
-           "        <SSL>on</SSL>\n        <Encryption>", server.tls ? "SSL" : "TLS", "</Encryption>\n        <AuthRequired>on</AuthRequired>\n");
-    if (server.protocol == MailProtocol::smtp) append(out, "        <UsePOPAuth>on</UsePOPAuth>\n        <SMTPLast>off</SMTPLast>\n");
+    append(out, "      <Protocol>\n        <Type>", upper(kind_of(server.protocol).type), "</Type>\n        <Server>",
+           server.host, "</Server>\n        <Port>", server.port,
+           "</Port>\n        <DomainRequired>off</DomainRequired>\n        <SPA>off</SPA>\n"
+           "        <SSL>on</SSL>\n        <Encryption>",
+           server.tls ? "SSL" : "TLS", "</Encryption>\n        <AuthRequired>on</AuthRequired>\n");
+    if (server.protocol == MailProtocol::smtp)
+        append(out, "        <UsePOPAuth>on</UsePOPAuth>\n        <SMTPLast>off</SMTPLast>\n");
     append(out, "      </Protocol>\n");
 }
 
@@ -97,20 +110,23 @@ std::string settings_text(const std::string& domain, const std::vector<ClientSer
     for (const ClientServer& server : servers)
         append(out, kind_of(server.protocol).label, ": ", server.host, ", port ", server.port, ", ",
                server.tls ? "SSL/TLS" : "STARTTLS", "\n");
-    append(out, "user name: the mail address, as in user@", domain, "; password: the one that `veredus passwd` or the system has\n");
+    append(out, "user name: the mail address, as in user@", domain,
+           "; password: the one that `veredus passwd` or the system has\n");
     return out;
 }
 
 std::string autoconfig_xml(const std::string& domain, const std::vector<ClientServer>& servers)
 {
-    std::string out = cat("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<clientConfig version=\"1.1\">\n  <emailProvider id=\"", domain,
-                          "\">\n    <domain>", domain, "</domain>\n    <displayName>", domain, "</displayName>\n    <displayShortName>",
-                          domain, "</displayShortName>\n");
+    std::string out =
+        cat("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<clientConfig version=\"1.1\">\n  <emailProvider id=\"",
+            domain, "\">\n    <domain>", domain, "</domain>\n    <displayName>", domain,
+            "</displayName>\n    <displayShortName>", domain, "</displayShortName>\n");
     for (const ClientServer& server : servers) {
         const char* element = server.protocol == MailProtocol::smtp ? "outgoingServer" : "incomingServer";
         append(out, "    <", element, " type=\"", kind_of(server.protocol).type, "\">\n      <hostname>", server.host,
                "</hostname>\n      <port>", server.port, "</port>\n      <socketType>", server.tls ? "SSL" : "STARTTLS",
-               "</socketType>\n      <username>%EMAILADDRESS%</username>\n      <authentication>password-cleartext</authentication>\n    </",
+               "</socketType>\n      <username>%EMAILADDRESS%</username>\n      "
+               "<authentication>password-cleartext</authentication>\n    </",
                element, ">\n");
     }
     return out + "  </emailProvider>\n</clientConfig>\n";
@@ -118,14 +134,18 @@ std::string autoconfig_xml(const std::string& domain, const std::vector<ClientSe
 
 std::string autodiscover_xml(const std::string& domain, const std::vector<ClientServer>& servers)
 {
-    std::string out = cat("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
-                          "<!-- ", domain, ": without a LoginName Outlook logs in with what stands before the @; who has virtual mailboxes lets the web\n"
-                          "     server put <LoginName>the address it was asked for</LoginName> behind each Port. -->\n"
-                          "<Autodiscover xmlns=\"http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006\">\n"
-                          "  <Response xmlns=\"http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a\">\n"
-                          "    <Account>\n      <AccountType>email</AccountType>\n      <Action>settings</Action>\n");
+    std::string out = cat(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
+        "<!-- ",
+        domain,
+        ": without a LoginName Outlook logs in with what stands before the @; who has virtual mailboxes lets the web\n"
+        "     server put <LoginName>the address it was asked for</LoginName> behind each Port. -->\n"
+        "<Autodiscover xmlns=\"http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006\">\n"
+        "  <Response xmlns=\"http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a\">\n"
+        "    <Account>\n      <AccountType>email</AccountType>\n      <Action>settings</Action>\n");
     for (const Kind& kind : kinds) {
-        const auto best = std::find_if(servers.begin(), servers.end(), [&](const ClientServer& s) { return s.protocol == kind.protocol; });
+        const auto best = std::find_if(servers.begin(), servers.end(),
+                                       [&](const ClientServer& s) { return s.protocol == kind.protocol; });
         if (best != servers.end()) add_autodiscover(out, *best);
     }
     return out + "    </Account>\n  </Response>\n</Autodiscover>\n";
@@ -142,7 +162,8 @@ std::string srv_records(const std::string& domain, const std::vector<ClientServe
             bool any = false;
             for (const ClientServer& server : servers) {
                 if (server.protocol != kind.protocol || server.tls != tls) continue;
-                append(out, service, "._tcp.", domain, ". IN SRV ", priority, " 1 ", server.port, ' ', server.host, ".\n");
+                append(out, service, "._tcp.", domain, ". IN SRV ", priority, " 1 ", server.port, ' ', server.host,
+                       ".\n");
                 any = true;
             }
             if (!any) append(out, service, "._tcp.", domain, ". IN SRV 0 0 0 .\n");

@@ -1,4 +1,5 @@
-// What mail programs must know to use this server, and the forms in which they look for it. Pure: settings in, text out.
+// What mail programs must know to use this server, and the forms in which they look for it. Pure: settings in, text
+// out.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,13 @@ enum class MailProtocol : uint8_t { imap, pop3, smtp };
 
 struct ClientServer {
     MailProtocol protocol = MailProtocol::imap;
-    std::string host;   // a name; "localhost" when it listens on this host alone
+    std::string host; // a name; "localhost" when it listens on this host alone
     uint16_t port = 0;
-    bool tls = false;   // from the first byte (RFC 8314 §3); else STARTTLS or STLS
+    bool tls = false; // from the first byte (RFC 8314 §3); else STARTTLS or STLS
 };
 
-// Where imapd, pop3d and submission listen, best first: IMAP before POP3, TLS from the first byte before STARTTLS. What listens on a
-// loopback address is left out when the same protocol is there for others too.
+// Where imapd, pop3d and submission listen, best first: IMAP before POP3, TLS from the first byte before STARTTLS. What
+// listens on a loopback address is left out when the same protocol is there for others too.
 Result<std::vector<ClientServer>> client_servers(const conf::Values& values);
 
 // `domain`: a valid host name in ASCII, as is each ClientServer::host.

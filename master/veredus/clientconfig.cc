@@ -26,8 +26,10 @@ struct Form {
 constexpr Form forms[] = {
     {"text", settings_text, "for people"},
     {"autoconfig", autoconfig_xml,
-     "Thunderbird and its kin: publish as https://autoconfig.@/mail/config-v1.1.xml or https://@/.well-known/autoconfig/mail/config-v1.1.xml"},
-    {"autodiscover", autodiscover_xml, "Outlook: the answer to POST https://autodiscover.@/autodiscover/autodiscover.xml, as text/xml"},
+     "Thunderbird and its kin: publish as https://autoconfig.@/mail/config-v1.1.xml or "
+     "https://@/.well-known/autoconfig/mail/config-v1.1.xml"},
+    {"autodiscover", autodiscover_xml,
+     "Outlook: the answer to POST https://autodiscover.@/autodiscover/autodiscover.xml, as text/xml"},
     {"srv", srv_records, "DNS: for the zone @"},
 };
 
@@ -41,12 +43,14 @@ std::string with_domain(std::string_view text, const std::string& domain)
 void warn_of_what_is_missing(const std::vector<ClientServer>& servers)
 {
     const auto is_there = [&](bool outgoing) {
-        return std::any_of(servers.begin(), servers.end(), [&](const ClientServer& s) { return (s.protocol == MailProtocol::smtp) == outgoing; });
+        return std::any_of(servers.begin(), servers.end(),
+                           [&](const ClientServer& s) { return (s.protocol == MailProtocol::smtp) == outgoing; });
     };
     if (!is_there(false)) complain("warning: nobody can read mail: imapd_listen and pop3d_listen are empty");
     if (!is_there(true)) complain("warning: nobody can send mail: submission_listen is empty");
     if (std::any_of(servers.begin(), servers.end(), [](const ClientServer& s) { return s.host == "localhost"; }))
-        complain("warning: \"localhost\" is for programs on this host alone, not for publishing; see inet_interfaces and the addresses in "
+        complain("warning: \"localhost\" is for programs on this host alone, not for publishing; see inet_interfaces "
+                 "and the addresses in "
                  "imapd_listen, pop3d_listen, submission_listen");
 }
 
@@ -61,7 +65,8 @@ int clientconfig(const Common& common, int argc, char** argv)
         wanted = ::optarg;
     }
     const auto is_wanted = [&](const Form& form) { return wanted.empty() || wanted == form.name; };
-    if (::optind + 1 != argc || std::none_of(std::begin(forms), std::end(forms), is_wanted)) return usage("clientconfig", false);
+    if (::optind + 1 != argc || std::none_of(std::begin(forms), std::end(forms), is_wanted))
+        return usage("clientconfig", false);
     const auto domain = mail::domain_to_ascii(argv[::optind]);
     if (!domain || !conf::is_host_name(*domain)) {
         complain("\"%s\" is no domain", printable(argv[::optind], 255).c_str());
@@ -77,7 +82,8 @@ int clientconfig(const Common& common, int argc, char** argv)
     warn_of_what_is_missing(*servers);
     for (const Form& form : forms) {
         if (!is_wanted(form)) continue;
-        if (wanted.empty()) std::printf("%s---- %s\n", &form == forms ? "" : "\n", with_domain(form.where, *domain).c_str());
+        if (wanted.empty())
+            std::printf("%s---- %s\n", &form == forms ? "" : "\n", with_domain(form.where, *domain).c_str());
         std::fputs(form.make(*domain, *servers).c_str(), stdout);
     }
     return std::fflush(stdout) == 0 ? EX_OK : EX_IOERR;

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import resource
 import smtplib
 import socket
 import subprocess
@@ -86,6 +87,44 @@ class Postfix:
 
     def pids(self):
         return pids(r"/lib/postfix/sbin/|^(smtpd|smtp|cleanup|local|qmgr|pickup|bounce|trivial-rewrite|proxymap|anvil|postlogd) -")
+
+
+def certificate(path):
+    sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=mail.example.org",
+       "-keyout", path, "-out", path + ".crt")
+    with open(path, "a") as key, open(path + ".crt") as made:
+        key.write(made.read())
+
+
+class Dovecot:
+    """Debian's, with its defaults, or tuned as its manual says for many short logins: login processes that serve many clients."""
+    name = "dovecot"
+
+    def __init__(self, tuned=False):
+        self.tuned = tuned
+
+    def start(self, extra):
+        for name in ("dovecot", "dovenull"):
+            sh("useradd", "-r", "-U", "-d", "/nonexistent", "-s", "/usr/sbin/nologin", name)
+        with open("/etc/dovecot/bench.conf", "w") as f:
+            f.write("protocols = pop3\nlisten = 127.0.0.1\nssl = yes\nssl_cert = </etc/bench.pem\nssl_key = </etc/bench.pem\nmail_location = maildir:~/Maildir\n"
+                    "log_path = /var/log/mail.log\ndefault_client_limit = 5000\nfirst_valid_uid = 1000\nmail_max_userip_connections = 100\n"
+                    "passdb {\n driver = passwd-file\n args = /etc/bench.passwd\n}\nuserdb {\n driver = passwd\n}\n"
+                    "service pop3-login {\n process_limit = 2000\n}\nservice pop3 {\n process_limit = 2000\n}\n")
+            if self.tuned:
+                f.write("service pop3-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 4000\n}\n"
+                        "service pop3 {\n process_min_avail = 8\n}\nauth_cache_size = 10M\n")
+        subprocess.run(["/usr/sbin/dovecot", "-c", "/etc/dovecot/bench.conf"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        for _ in range(1000):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", 110)) == 0:
+                    return
+            time.sleep(0.01)
+        raise SystemExit("dovecot does not answer:\n" + open("/var/log/mail.log").read()[-3000:])
+
+    def pids(self):
+        return pids(r"^dovecot/|^/usr/sbin/dovecot")
 
 
 def pids(pattern):
@@ -325,7 +364,6 @@ def relay(server, mails=2000):
 
 
 def idle(server):
-    import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
     users(1)
     server.start("smtpd_timeout = 600s\n")
@@ -374,10 +412,79 @@ def deferred(server, mails=100000):
     return {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_pss_mb": pss(qmgr), "mailq_cold_seconds": listings[0], "mailq_seconds": listings[1]}
 
 
-BENCHES = {"deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
+POP_LOAD = os.path.join(TOP, "build/bench/pop_load")
+
+
+def pop_users(server, count, mails):
+    """Users with the same passwords on both sides, in clear in a file, and some mail."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+    users(count)
+    with open("/etc/bench.passwd", "w") as f:
+        f.writelines(f"user{i}:{{PLAIN}}secret:{20000 + i}:{20000 + i}::/home/user{i}:/bin/sh:\n" for i in range(count))
+    os.chmod("/etc/bench.passwd", 0o644)
+    certificate("/etc/bench.pem")
+    line = "The quick brown fox jumps over the lazy dog, and then some more of it.\n"
+    for i in range(count):
+        box = f"/home/user{i}/Maildir"
+        for d in ("", "/cur", "/new", "/tmp"):
+            os.mkdir(box + d, 0o700)
+            os.chown(box + d, 20000 + i, 20000 + i)
+        for n in range(mails):
+            path = f"{box}/cur/{1700000000 + n}.M{n}P1.bench:2,"
+            with open(path, "w") as f:
+                f.write(f"Subject: mail {n}\nFrom: <bench@example.net>\n\n" + line * (8192 // len(line)))
+            os.chown(path, 20000 + i, 20000 + i)
+    server.start("" if server.name == "dovecot" else "passdb = file:/etc/bench.passwd\nsmtpd_tls_chain_files = /etc/bench.pem\n")
+    step_aside()
+
+
+def pop_load(mode, threads, sessions, user_count, tls=False):
+    done = subprocess.run([POP_LOAD, mode, str(threads), str(sessions), str(user_count), "995" if tls else "110", *(["tls"] if tls else [])],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(open("/var/log/mail.log").read()[-3000:], file=sys.stderr)
+        raise SystemExit(done.stdout)
+    return {k: float(v) for k, v in re.findall(r"(\w+) ([\d.]+)", done.stdout)}
+
+
+def pop_poll(server, tls, polls):
+    """Login, STAT, QUIT of mailboxes with nothing new."""
+    pop_users(server, USERS, 5)
+    pop_load("poll", 4, 2 * USERS, USERS, tls)
+    c0 = cpu()
+    f = pop_load("poll", 20, polls, USERS, tls)
+    return {"polls_per_second": polls / f["seconds"], "cpu_ms_per_poll": 1e3 * (cpu() - c0) / polls}
+
+
+def pop_fetch(server, mails=500, sessions=10):
+    """UIDL and RETR of all."""
+    pop_users(server, 1, mails)
+    pop_load("fetch", 1, 1, 1)
+    c0 = cpu()
+    f = pop_load("fetch", 1, sessions, 1)
+    return {"mails_per_second": f["mails"] / f["seconds"], "cpu_ms_per_mail": 1e3 * (cpu() - c0) / f["mails"]}
+
+
+def pop_logins(server, count=1000):
+    """So many users at once, who stay: how long until all are in, and what memory each takes."""
+    pop_users(server, count, 1)
+    base = pss(server.pids())
+    clients = subprocess.Popen([POP_LOAD, "hold", "100", str(count), str(count), "110"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    line = clients.stdout.readline()
+    if not line:
+        print(open("/var/log/mail.log").read()[-3000:], file=sys.stderr)
+        raise SystemExit("not all could log in")
+    figures = {"logins_per_second": count / float(line.split()[1]), "pss_kb_per_user": 1024 * (pss(server.pids()) - base) / count}
+    clients.stdin.close()
+    clients.wait()
+    return figures
+
+
+BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambda s: pop_poll(s, True, 2000), "pop_fetch": pop_fetch, "pop_logins": pop_logins,
+           "deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
            "local_list": local_list, "local_users": lambda s: local_parallel(s, 20, 10000, 10), "local_maildir": lambda s: local_burst(s, False),
            "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle}
 
 if __name__ == "__main__":
-    server = {"veredus": Veredus, "postfix": Postfix}[sys.argv[1]]()
+    server = {"veredus": Veredus, "postfix": Postfix, "dovecot": Dovecot, "dovecot-tuned": lambda: Dovecot(tuned=True)}[sys.argv[1]]()
     print("RESULT " + json.dumps(BENCHES[sys.argv[2]](server)))

@@ -1,0 +1,162 @@
+// POP3 clients for make bench.  pop_load poll|fetch|hold THREADS SESSIONS USERS PORT [tls]: user0, user1, ... log in
+// with "secret". poll: STAT, QUIT; fetch: UIDL, RETR of all, QUIT; hold: all are logged in at once, until stdin ends.
+#include <arpa/inet.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+[[noreturn]] void die(const std::string& what)
+{
+    std::fprintf(stderr, "pop_load: %s\n", what.c_str());
+    std::exit(1);
+}
+
+class Client {
+public:
+    Client(int port, SSL_CTX* tls) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))
+    {
+        sockaddr_in to{};
+        to.sin_family = AF_INET;
+        to.sin_port = htons(static_cast<uint16_t>(port));
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        if (::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) < 0)
+            die(std::string("connect: ") + std::strerror(errno));
+        if (!tls) return;
+        ssl_ = SSL_new(tls);
+        SSL_set_fd(ssl_, fd_);
+        if (SSL_connect(ssl_) != 1) die("no TLS");
+    }
+    Client(const Client&) = delete;
+    Client& operator=(const Client&) = delete;
+    ~Client()
+    {
+        if (ssl_) SSL_free(ssl_);
+        ::close(fd_);
+    }
+    void log_in(const std::string& user)
+    {
+        expect_line();
+        ask("USER " + user);
+        ask("PASS secret");
+    }
+    std::string ask(const std::string& command)
+    {
+        const std::string line = command + "\r\n";
+        const auto sent = ssl_ ? SSL_write(ssl_, line.data(), static_cast<int>(line.size()))
+                               : ::send(fd_, line.data(), line.size(), MSG_NOSIGNAL);
+        if (sent != static_cast<long>(line.size())) die(command + ": cannot be sent");
+        return expect_line();
+    }
+    std::size_t skip_lines() // up to the one with a dot alone
+    {
+        std::size_t count = 0;
+        while (line() != ".") ++count;
+        return count;
+    }
+
+private:
+    std::string expect_line()
+    {
+        std::string text = line();
+        if (!text.starts_with("+OK")) die("the server says: " + text);
+        return text;
+    }
+    std::string line()
+    {
+        for (;;) {
+            const std::size_t end = buffer_.find('\n', at_);
+            if (end != std::string::npos) {
+                std::string out = buffer_.substr(at_, end - at_);
+                at_ = end + 1;
+                if (out.ends_with('\r')) out.pop_back();
+                return out;
+            }
+            buffer_.erase(0, at_);
+            at_ = 0;
+            char piece[65536];
+            const auto got = ssl_ ? SSL_read(ssl_, piece, sizeof piece) : ::recv(fd_, piece, sizeof piece, 0);
+            if (got <= 0) die("the server closed the connection");
+            buffer_.append(piece, static_cast<std::size_t>(got));
+        }
+    }
+    int fd_;
+    SSL* ssl_ = nullptr;
+    std::string buffer_;
+    std::size_t at_ = 0;
+};
+
+struct Work {
+    std::string mode;
+    int sessions, users, port;
+    SSL_CTX* tls;
+    std::atomic<int> next{0};
+    std::atomic<long> mails{0};
+    std::mutex lock;
+    std::vector<std::unique_ptr<Client>> held;
+
+    void run()
+    {
+        for (int n; (n = next++) < sessions;) {
+            auto client = std::make_unique<Client>(port, tls);
+            client->log_in("user" + std::to_string(n % users));
+            if (mode == "hold") {
+                const std::lock_guard guard(lock);
+                held.push_back(std::move(client));
+                continue;
+            }
+            if (mode == "fetch")
+                fetch(*client);
+            else
+                client->ask("STAT");
+            client->ask("QUIT");
+        }
+    }
+    void fetch(Client& client)
+    {
+        client.ask("UIDL");
+        const std::size_t count = client.skip_lines();
+        for (std::size_t i = 1; i <= count; ++i) {
+            client.ask("RETR " + std::to_string(i));
+            client.skip_lines();
+        }
+        mails += static_cast<long>(count);
+    }
+};
+
+} // namespace
+
+int main(int argc, char** argv)
+{
+    if (argc < 6) die("usage: pop_load poll|fetch|hold THREADS SESSIONS USERS PORT [tls]");
+    Work work{argv[1],
+              std::atoi(argv[3]),
+              std::atoi(argv[4]),
+              std::atoi(argv[5]),
+              argc > 6 ? SSL_CTX_new(TLS_client_method()) : nullptr,
+              {},
+              {},
+              {},
+              {}};
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<std::thread> threads;
+    for (int i = 0; i < std::atoi(argv[2]); ++i) threads.emplace_back([&] { work.run(); });
+    for (auto& thread : threads) thread.join();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    std::printf("seconds %.4f sessions %d mails %ld\n", took.count(), work.sessions, work.mails.load());
+    std::fflush(stdout);
+    char end;
+    if (work.mode == "hold" && ::read(0, &end, 1) < 0) return 1;
+}
