@@ -211,6 +211,31 @@ void Core::agent_message(Agent agent, const ipc::Message& message)
     scheduler_.verdicts(agent, *verdicts);
 }
 
+// Where this domain's mail goes now, and where it goes without a table's word, for what waits since then.
+void Core::flush_site(const std::string& domain, std::function<void(ipc::SiteFlushed)> done)
+{
+    using How = ipc::SiteFlushed::How;
+    const SiteFlushes::May may = flushes_.ask(domain, clock_.mono_us());
+    if (may != SiteFlushes::May::yes) return done({may == SiteFlushes::May::lately ? How::lately : How::busy, 0});
+    ipc::RouteRequest request;
+    request.recipients = {cat("postmaster@", domain)};
+    request.check_only = request.final_only = true;      // no alias of the postmaster's
+    route(std::move(request), [this, domain, done = std::move(done)](const Result<std::vector<ipc::Route>>& routes) {
+        std::vector<uint32_t> sites;
+        for (const char* transport : {"smtp", "relay", "lmtp"}) sites.push_back(destination_hash(destination_key(transport, domain)));
+        if (routes && routes->size() == 1 && routes->front().kind == ipc::Route::Kind::deliver)
+            sites.push_back(destination_hash(destination_key(routes->front().transport, routes->front().nexthop)));
+        std::vector<uint64_t> ids;
+        scheduler_.catalog().each([&](const Entry& e) {
+            if (std::find(sites.begin(), sites.end(), e.site) != sites.end()) ids.push_back(e.id);
+        });
+        std::sort(ids.begin(), ids.end());
+        const std::size_t waiting = scheduler_.flush(ids);
+        log::info("ETRN ", printable(domain, 255), ": ", waiting, " mails are tried");
+        done({How::started, waiting});
+    });
+}
+
 void Core::writer_message(uint8_t writer, const ipc::Message& message)
 {
     if (message.type != static_cast<uint16_t>(ipc::QueueType::queued)) return log::warning("a writer sent a message of type ", message.type);

@@ -10,12 +10,14 @@
 #include "lib/base/clock.h"
 #include "lib/disk/pool.h"
 #include "lib/ipc/channel.h"
+#include "lib/ipc/flush.h"
 #include "lib/ipc/queue.h"
 #include "lib/loop/loop.h"
 #include "lib/queue/intake.h"
 #include "lib/queue/journal.h"
 #include "lib/queue/spool.h"
 #include "qmgr/scheduler.h"
+#include "qmgr/site_flushes.h"
 
 namespace veredus::qmgr {
 
@@ -44,6 +46,8 @@ public:
     void router_up() { scheduler_.router_up(); }
     void agent_message(Agent agent, const ipc::Message& message);
     void writer_message(uint8_t writer, const ipc::Message& message);
+    // ETRN: tries what waits for this domain, unless that was done a moment ago. `done`, later or at once, gets an ipc::SiteFlushed.
+    void flush_site(const std::string& domain, std::function<void(ipc::SiteFlushed)> done);
     void writer_came(uint8_t writer);            // it may have queued mail that nobody heard of
     void writer_left(uint8_t writer);
     void stop(std::function<void()> done);       // begins nothing new, gives what is in flight a moment, saves
@@ -85,6 +89,7 @@ private:
     Scheduler scheduler_;
     std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
     uint64_t next_timer_ = 0;
+    SiteFlushes flushes_;
     Timer due_, run_, minute_, drops_, stop_poll_;
     bool submission_there_ = false;
     std::function<void()> stopped_;

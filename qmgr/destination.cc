@@ -67,7 +67,7 @@ void Line::add(uint64_t mail, const std::string& sender, const std::string& deli
         }
     }
     Turn& turn = turns_[mail];
-    turn.round = turn.groups == 0 ? now_ : std::max(now_, turn.round + 1);
+    turn.round = std::max(now_, turn.groups == 0 ? 0 : turn.round) + 1;
     ++turn.groups;
     groups_.insert(after(turn.round), {turn.round, {mail, sender, {recipient}, delivered_to}});
 }
@@ -110,19 +110,19 @@ std::vector<Group> Line::take_all()
 
 void Ring::add(Destination& destination, uint64_t mail)
 {
-    const auto [known, fresh] = last_.try_emplace(mail, now_);
-    if (!fresh) known->second = std::max(now_, known->second + 1);
-    entries_.emplace(std::pair{known->second, arrivals_++}, Entry{&destination, mail});
+    uint64_t& last = last_[mail];
+    last = std::max(now_, last) + 1;
+    entries_.emplace(std::pair{last, arrivals_++}, Entry{&destination, mail});
 }
 
 Destination& Ring::take()
 {
     const auto first = entries_.begin();
-    now_ = first->first.first;
+    now_ = std::max(now_, first->first.first);
     const Entry entry = first->second;
     entries_.erase(first);
     const auto last = last_.find(entry.mail);
-    if (last != last_.end() && last->second < now_) last_.erase(last);
+    if (last != last_.end() && last->second <= now_) last_.erase(last);
     if (entries_.empty()) last_.clear();
     return *entry.destination;
 }

@@ -85,13 +85,16 @@ private:
 struct Destination;
 
 // Destinations that have work, in the order of their turn: by the mail that is next there, as in a Line. So a mail to
-// thousands of hosts is in the way of no other mail, and one host with endless mail takes turns with the others.
+// thousands of hosts is in the way of no other mail, and one host with endless mail takes turns with the others; and as in
+// a Line, endless mail of others does not keep it from its turns.
 class Ring {
 public:
     bool empty() const { return entries_.empty(); }
     uint64_t round() const { return entries_.begin()->first.first; }
     void add(Destination& destination, uint64_t mail);
     Destination& take();
+    uint64_t now() const { return now_; }
+    void catch_up(uint64_t now) { now_ = now > now_ ? now : now_; }   // another ring that it takes turns with has come so far
     void forget(uint64_t mail) { last_.erase(mail); }             // it is not open any more: its turns count no longer
     std::size_t remembered() const { return last_.size(); }
 

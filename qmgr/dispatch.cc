@@ -164,6 +164,7 @@ void Scheduler::dispatch()
             Ring* const line = next_ring(agent);
             if (!line) break;
             Destination& d = line->take();
+            for (Ring& one : rings_[agent]) one.catch_up(line->now());     // their rounds are compared
             d.in_ring = false;
             if (d.queue.empty() || !d.room(world_.now().mono_us)) continue;
             if (must_wait(d)) {

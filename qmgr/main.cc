@@ -103,7 +103,10 @@ private:
     {
         const std::string key = cat(peer.role, ' ', peer.instance);
         ipc::Channel::User user;
-        user.message = [this, writer](ipc::Message message) { core_->writer_message(writer, message); };
+        user.message = [this, writer, key, number = writer_number_ + 1](ipc::Message message) {
+            if (message.type == ipc::flush_site_type) return flush_site(key, number, message);
+            core_->writer_message(writer, message);
+        };
         user.closed = [this, writer, key, number = ++writer_number_](const std::string&) {
             loop_->defer([this, writer, key, number] {
                 const auto old = writers_.find(key);
@@ -115,6 +118,18 @@ private:
         auto channel = std::make_unique<ipc::Channel>(*loop_, std::move(fd), std::move(user));
         writers_[key] = {writer_number_, std::move(channel)};
         core_->writer_came(writer);
+    }
+
+    // The answer goes to who asked, if he is still there.
+    void flush_site(const std::string& key, uint64_t number, const ipc::Message& message)
+    {
+        const auto request = ipc::FlushSite::decode(message.body);
+        if (!request) return log::warning("a writer sent ", request.error().text);
+        core_->flush_site(request->domain, [this, key, number, question = message.request](ipc::SiteFlushed flushed) {
+            const auto writer = writers_.find(key);
+            if (writer == writers_.end() || writer->second.first != number) return;
+            (void)writer->second.second->reply(question, ipc::flush_site_type, flushed.encode());
+        });
     }
 
     Loop* loop_ = nullptr;

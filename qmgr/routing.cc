@@ -169,22 +169,22 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
         return;
     }
     const auto& waits = limits_.defer_transports;
+    const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
+    const bool remote = !goes_to_local(transport);
     if (!mail.forced && std::find(waits.begin(), waits.end(), transport) != waits.end()) {
-        mail.site = 0;
+        mail.site = remote ? destination_hash(destination_key(transport, hop)) : 0;    // so that a flush of the site finds it
         defer(mail, index, "4.3.2", "deferred transport");
         say(mail, index, ipc::Outcome::deferred, "4.3.2", "deferred transport");
         return;
     }
     if (limits_.pipes.contains(transport)) {
-        const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
         enqueue(mail, destination(transport, hop, {Agent::Kind::local, 0}), index);
         return;
     }
-    if (goes_to_local(transport)) {
+    if (!remote) {
         enqueue(mail, destination(transport, local_key(transport, r), {Agent::Kind::local, 0}), index);
         return;
     }
-    const std::string hop = nexthop.empty() ? std::string(r.address.substr(r.address.rfind('@') + 1)) : nexthop;
     const uint32_t instance = destination_hash(destination_key(transport, hop)) % smtp_instances_;
     enqueue(mail, destination(transport, hop, {Agent::Kind::smtp, instance}), index);
 }

@@ -26,7 +26,6 @@ public:
     // For a part of a key (a domain's parent, a bare domain): pattern tables are not asked.
     Result<std::optional<std::string>> find_part(std::string_view key) const;
     const std::string& trouble() const { return trouble_; } // why a table cannot be used; empty: all is well
-    std::vector<std::string> problems() const;              // lines that are not used
 
 private:
     Result<std::optional<std::string>> ask(std::string_view key, bool part) const;

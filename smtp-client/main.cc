@@ -189,10 +189,8 @@ private:
         }
         std::shared_ptr<tls::ClientContext> context = TRY(tls::ClientContext::create(files));
         if (speaks_)
-            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()}) {
+            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()})
                 if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
-                for (const std::string& problem : table->problems()) log::warning(problem);
-            }
         if (speaks_)
             for (const Settings* of : {settings.get(), lmtp.get()})
                 for (const std::string& problem : of->rework.problems()) log::warning(problem);

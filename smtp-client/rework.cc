@@ -26,7 +26,6 @@ std::shared_ptr<const queue::CheckRules> read_checks(const conf::Values& values,
             unusable = true;
             return [why](std::string_view) -> Result<std::optional<std::string>> { return fail(why); };
         }
-        for (const std::string& problem : chain->problems()) problems.push_back(problem);
         return [tables = std::make_shared<table::Chain>(std::move(*chain))](std::string_view text) {
             return tables->find(text);
         };
@@ -74,7 +73,6 @@ ReworkRules ReworkRules::read(const conf::Values& values, const Names& names, co
         rules.problems_.push_back(cat(rules.trouble_, "; mail waits until it can be read"));
         return rules;
     }
-    for (const std::string& problem : chain->problems()) rules.problems_.push_back(problem);
     rules.maps_ = std::make_shared<const table::Chain>(std::move(*chain));
     return rules;
 }

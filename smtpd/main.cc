@@ -3,6 +3,7 @@
 #include "lib/base/text.h"
 #include "lib/daemon/service.h"
 #include "lib/disk/pool.h"
+#include "lib/ipc/flush.h"
 #include "lib/ipc/queue.h"
 #include "lib/log/log.h"
 #include "lib/reception/front.h"
@@ -12,6 +13,7 @@ namespace veredus::smtpd {
 
 namespace {
 constexpr unsigned disk_threads = 16;                     // 16 writers share journal commits best (speed.md)
+constexpr std::chrono::milliseconds etrn_deadline{20'000};
 constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
 
 // What only strangers meet.
@@ -44,6 +46,9 @@ public:
             (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
         });
         policy_ = std::make_unique<MxPolicy>(front_.trust(), front_.exempt(), front_.recipients(), front_.examiner());
+        front_.offer_etrn([this](std::string body, std::function<void(Result<ipc::Message>)> done) {
+            qmgr_->call(ipc::flush_site_type, std::move(body), {}, etrn_deadline, std::move(done));
+        });
         front_.open(*intake_, *policy_);
         qmgr_->start();
         return {};

@@ -85,11 +85,10 @@ constexpr const char* through_socketmap = "veredus reaches databases through soc
 constexpr Kind kinds[] = {
     {"hash", nullptr}, {"texthash", nullptr}, {"lmdb", nullptr}, {"btree", nullptr}, {"cdb", nullptr}, {"dbm", nullptr}, {"sdbm", nullptr},
     {"inline", nullptr}, {"static", nullptr}, {"regexp", nullptr}, {"pcre", nullptr}, {"cidr", nullptr}, {"unix", nullptr},
-    {"socketmap", nullptr}, {"mysql", through_socketmap}, {"pgsql", through_socketmap}, {"sqlite", through_socketmap}, {"ldap", through_socketmap},
+    {"socketmap", nullptr}, {"pipemap", nullptr}, {"unionmap", nullptr}, {"mysql", through_socketmap}, {"pgsql", through_socketmap}, {"sqlite", through_socketmap}, {"ldap", through_socketmap},
     {"tcp", through_socketmap}, {"memcache", through_socketmap}, {"mongodb", through_socketmap},
     {"nis", "NIS is asked through the system's users (unix:passwd.byname) only"}, {"nisplus", "NIS+ is not asked"}, {"netinfo", "NetInfo is not asked"},
-    {"proxy", "name the table behind it, as in proxy:hash:/file"}, {"pipemap", "chain tables with a blank between them"},
-    {"unionmap", "chain tables with a blank between them"}, {"randmap", "use a text table"}, {"environ", "use inline:{name=value}"},
+    {"proxy", "name the table behind it, as in proxy:hash:/file"}, {"randmap", "use a text table"}, {"environ", "use inline:{name=value}"},
     {"fail", "use static:"}, {"internal", "use a text table"},
 };
 
@@ -166,7 +165,7 @@ Result<void> check_table(std::string_view spec)
             if (name->empty()) return fail(cat("\"", spec, "\": a name is missing after the colon"));
             return {};
         }
-    return fail(cat("\"", spec, "\": unknown table type; known are hash, texthash, lmdb, btree, cdb, inline, static, regexp, pcre, cidr, unix, socketmap"));
+    return fail(cat("\"", spec, "\": unknown table type; known are hash, texthash, lmdb, btree, cdb, inline, static, regexp, pcre, cidr, unix, socketmap, pipemap, unionmap"));
 }
 
 Result<void> check_value(const Setting& setting, std::string_view value)

@@ -17,6 +17,7 @@ constexpr Setting rows[] = {
     {"smtpd_error_sleep_time", Type::duration, "1s", smtpd, "how slowly, once there are too many errors", 0, 600},
     {"smtpd_junk_command_limit", Type::number, "100", smtpd, "NOOP, VRFY, RSET, EHLO and the like between mails before each is an error", 1, 1000000},
     {"smtpd_helo_required", Type::boolean, "no", smtpd, "refuse MAIL before HELO or EHLO"},
+    {"fast_flush_domains", Type::list, "$relay_domains", smtpd, "domains whose waiting mail a client may have tried now (ETRN)"},
     {"disable_vrfy_command", Type::boolean, "yes", Who(smtpd | submission), "do not answer VRFY"},
     {"strict_rfc821_envelopes", Type::boolean, "no", Who(smtpd | submission), "refuse addresses without < and > and local parts over 64 bytes"},
     {"smtpd_peername_lookup", Type::boolean, "yes", smtpd, "look up the names of clients"},

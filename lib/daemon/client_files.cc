@@ -3,23 +3,9 @@
 #include <set>
 
 #include "lib/base/text.h"
-#include "lib/table/aliases.h"
+#include "lib/table/kinds.h"
 
 namespace veredus::daemon {
-
-namespace {
-
-// The file behind "hash:/path", "regexp:/path" and so on; empty for tables without one.
-std::string file_of(std::string_view spec)
-{
-    if (auto path = table::text_file_of(spec)) return *path;
-    while (spec.starts_with("proxy:")) spec.remove_prefix(6);
-    for (const std::string_view type : {"regexp:", "pcre:", "cidr:"})
-        if (spec.starts_with(type)) return std::string(spec.substr(type.size()));
-    return {};
-}
-
-} // namespace
 
 std::vector<std::string> client_files(const conf::Values& values)
 {
@@ -27,7 +13,8 @@ std::vector<std::string> client_files(const conf::Values& values)
     for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps", "lmtp_tls_policy_maps", "lmtp_sasl_password_maps",
                                 "smtp_generic_maps", "smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks", "smtp_body_checks",
                                 "lmtp_generic_maps", "lmtp_header_checks", "lmtp_mime_header_checks", "lmtp_nested_header_checks", "lmtp_body_checks"})
-        for (const std::string& spec : values.list(setting)) paths.insert(file_of(spec));
+        for (const std::string& spec : values.list(setting))
+            for (std::string& path : table::files_of(spec)) paths.insert(std::move(path));
     for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
     paths.erase(std::string());
     return {paths.begin(), paths.end()};

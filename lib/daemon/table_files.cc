@@ -5,6 +5,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
+#include "lib/table/kinds.h"
 
 namespace veredus::daemon {
 
@@ -15,7 +16,17 @@ constexpr std::size_t max_file = std::size_t{256} << 20;
 void add_files(std::set<std::string>& out, std::string_view list)
 {
     for (const std::string_view word : conf::split_list(list))
-        if (auto path = table::file_of(word)) out.insert(std::move(*path));
+        for (std::string& path : table::files_of(word)) out.insert(std::move(path));
+}
+
+// A list of domains: files of patterns, tables, and ! before either.
+void add_list_files(std::set<std::string>& out, const std::vector<std::string>& list)
+{
+    for (std::string_view word : list) {
+        while (word.starts_with('!')) word.remove_prefix(1);
+        if (word.starts_with('/')) out.emplace(word);
+        else for (std::string& path : table::files_of(word)) out.insert(std::move(path));
+    }
 }
 
 }  // namespace
@@ -26,6 +37,7 @@ std::set<std::string> table_files(const conf::Values& values, conf::Who who)
     for (const conf::Setting& row : conf::all_settings()) {
         if (!(row.who & who) || std::string_view(row.name) == "tls_server_sni_maps") continue;
         if (row.type == conf::Type::tables || std::string_view(row.name).ends_with("_restrictions")) add_files(out, values.text(row.name));
+        if (std::string_view(row.name) == "fast_flush_domains") add_list_files(out, values.list(row.name));
         if (std::string_view(row.name).ends_with("_restriction_classes"))
             for (const std::string& name : values.list(row.name)) add_files(out, values.extra(name));
     }

@@ -1,6 +1,8 @@
 // What smtpd and submission are made of alike.
 #include "lib/reception/front.h"
 
+#include <algorithm>
+
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -71,10 +73,25 @@ void Front::open(queue::Intake& intake, ListPolicy& policy)
     policy_ = &policy;
     Sessions::Parts parts{*loop_, intake, policy, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, session_limit(), &tls_.context(),
                           logins_.get(), anvil_->meters.get(), role_.service, &rewriter_};
+    parts.etrn = etrn_.get();
     sessions_ = std::make_unique<Sessions>(std::move(parts), settings_now());
     tls_.start(*loop_, [this] { sessions_->set_settings(settings_now()); });
     router_->start();
     if (authd_) authd_->start();
+}
+
+void Front::offer_etrn(Etrn::Call call)
+{
+    etrn_ = std::make_unique<Etrn>(std::move(call));
+    read_etrn();
+}
+
+void Front::read_etrn()
+{
+    if (!etrn_) return;
+    const auto parents = values_.list("parent_domain_matches_subdomains");
+    const bool parents_match = std::any_of(parents.begin(), parents.end(), [](const std::string& word) { return iequals(word, "fast_flush_domains"); });
+    etrn_->set_domains(DomainList::make(values_.list("fast_flush_domains"), parents_match, tables_.reader()));
 }
 
 void Front::on_client(const std::string& listener, Fd client, net::Address peer)
@@ -106,6 +123,7 @@ Result<void> Front::reload(const conf::Values& values)
 
 void Front::put_into_force()
 {
+    read_etrn();
     if (examiner_) examiner_->set_program(program_);
     if (policy_) policy_->set_trust(trust_, exempt_);
     if (sessions_) sessions_->set_settings(settings_now());
@@ -143,6 +161,7 @@ Result<void> Front::take_settings(const conf::Values& values)
 std::shared_ptr<const Settings> Front::settings_now() const
 {
     auto now = std::make_shared<Settings>(settings_);
+    now->limits.etrn = etrn_ && etrn_->offered();
     now->limits.starttls = now->limits.starttls && now->tls_offered && tls_.ready();
     return now;
 }

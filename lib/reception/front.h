@@ -43,6 +43,8 @@ public:
     void meet(Loop& loop, std::function<void(std::string body)> tell_qmgr);
     // Then, with the policy that was made of that: clients may come. Intake and policy are borrowed and outlive the front's sessions.
     void open(queue::Intake& intake, ListPolicy& policy);
+    // Before open(), for a role that has fast_flush_domains: ETRN is offered for them. `call`: to qmgr.
+    void offer_etrn(Etrn::Call call);
 
     void on_client(const std::string& listener, Fd client, net::Address peer);
     void on_file(const std::string& name, const Fd& fd);
@@ -64,6 +66,7 @@ private:
     Result<void> take_settings(const conf::Values& values);
     Result<void> take_restrictions(const conf::Values& values);
     void put_into_force();
+    void read_etrn();
     void meet_authd();
     std::shared_ptr<const Settings> settings_now() const;
 
@@ -95,6 +98,7 @@ private:
     std::unique_ptr<PolicyDialer> dialer_;
     std::unique_ptr<PolicyServices> services_;
     std::unique_ptr<Examiner> examiner_;
+    std::unique_ptr<Etrn> etrn_;                   // null: no ETRN in this role
     std::unique_ptr<Sessions> sessions_;           // last, so that sessions die before what they borrow
 };
 

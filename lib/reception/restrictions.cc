@@ -70,7 +70,7 @@ constexpr Row rows[] = {
     // Known, and not done.
     {"permit_mx_backup", Op::without_effect, Takes::nothing, "it permits nothing here: list the domains that you are a backup for in relay_domains"},
     {"permit_naked_ip_address", Op::without_effect, Takes::nothing, "it permits nothing here: use permit_mynetworks"},
-    {"check_etrn_access", Op::without_effect, Takes::table, "there is no ETRN, so its table is never looked at"},
+    {"check_etrn_access", Op::without_effect, Takes::table, "who may say ETRN for what is decided by fast_flush_domains alone"},
     {"sleep", Op::without_effect, Takes::number, "nobody is made to wait"},
     {"reject_unverified_sender", Op::without_effect, Takes::nothing, accepted}, {"reject_unverified_recipient", Op::without_effect, Takes::nothing, accepted},
     {"reject_unverified_address", Op::without_effect, Takes::nothing, accepted},

@@ -488,6 +488,14 @@ Outcome Session::helo(std::string_view, bool)
     return judged("HELO", house_.parts_.policy.helo(*this));
 }
 
+Outcome Session::etrn(std::string_view text)
+{
+    judged_from_ = judged_to_ = {};
+    const Etrn* const etrn = house_.parts_.etrn;
+    if (!etrn || !settings_->limits.etrn) return Delegate::etrn(text);
+    return judged("ETRN", etrn->run(text, client_.origin != mail::Origin::stranger || !user().empty(), [this] { return later(); }));
+}
+
 Outcome Session::data(const mail::Envelope& envelope)
 {
     judged_to_ = {};

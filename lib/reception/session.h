@@ -17,6 +17,7 @@
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/reception/client.h"
+#include "lib/reception/etrn.h"
 #include "lib/reception/footer.h"
 #include "lib/reception/logins.h"
 #include "lib/reception/judge.h"
@@ -156,6 +157,7 @@ private:
     smtp::Outcome data(const mail::Envelope& envelope) override;
     bool content(std::string_view bytes) override;
     smtp::Outcome end_of_data(const Content& content, mail::Envelope&& envelope) override;
+    smtp::Outcome etrn(std::string_view text) override;
     void refused(const smtp::Reply& reply) override;
     void bare_newline(std::string_view where) override;
     std::string footer(const smtp::Reply& reply) override;
@@ -221,6 +223,7 @@ public:
         Rewriter* rewriter = nullptr;                          // changes addresses before a mail is queued
         // LMTP: takes each mail instead of the queue. `done`, once and later, hears a reply for each recipient in order.
         std::function<void(Handed mail, std::function<void(std::vector<smtp::Reply>)> done)> hand_over = nullptr;
+        const Etrn* etrn = nullptr;                            // for ETRN, where the limits offer it
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();

@@ -22,9 +22,10 @@ constexpr Row rows[] = {
     {"pipelining", &smtp::Limits::pipelining}, {"8bitmime", &smtp::Limits::eight_bit}, {"enhancedstatuscodes", &smtp::Limits::enhanced_codes},
     {"dsn", &smtp::Limits::dsn},               {"smtputf8", &smtp::Limits::smtputf8},  {"starttls", &smtp::Limits::starttls},
     {"auth", &smtp::Limits::auth},             {"chunking", &smtp::Limits::chunking},  {"requiretls", &smtp::Limits::requiretls},
+    {"etrn", &smtp::Limits::etrn},
 };
 // Postfix knows these too: "size" cannot be left out here, the others are never announced or are not logged.
-constexpr std::string_view without_effect[] = {"size", "vrfy", "etrn", "silent-discard", "xclient", "xforward"};
+constexpr std::string_view without_effect[] = {"size", "vrfy", "silent-discard", "xclient", "xforward"};
 
 // The table's keywords take the place of the list's, as in Postfix.
 std::vector<std::string> keywords_for(const ClientRules& rules, const net::Address& client)

@@ -491,6 +491,7 @@ std::string Server::announcement() const
     row(limits_.pipelining, "PIPELINING");
     row(true, limits_.message_size ? cat("SIZE ", limits_.message_size) : std::string("SIZE"));  // RFC 1870 §3
     row(!limits_.disable_vrfy, "VRFY");
+    row(limits_.etrn, "ETRN");
     row(limits_.starttls && !tls_, "STARTTLS");
     if (const std::string mechanisms = auth_mechanisms(); !auth_done_) row(!mechanisms.empty(), cat("AUTH ", mechanisms));
     row(limits_.enhanced_codes, "ENHANCEDSTATUSCODES");
@@ -684,7 +685,11 @@ Outcome Server::help(std::string_view)
     return Reply{214, "2.0.0", limits_.lmtp ? "Commands: LHLO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 2033" : "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT\nSee RFC 5321"};
 }
 
-Outcome Server::etrn(std::string_view text) { return delegate_.etrn(text); }
+Outcome Server::etrn(std::string_view text)
+{
+    if (in_transaction()) return Reply{503, "5.5.1", "Error: MAIL transaction in progress"};   // RFC 1985 §5
+    return delegate_.etrn(text);
+}
 
 Outcome Server::quit(std::string_view)
 {

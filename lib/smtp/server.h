@@ -40,6 +40,7 @@ struct Limits {
     bool require_tls = false;               // 530 for anything but EHLO, STARTTLS, NOOP, QUIT in clear
     bool auth_in_clear = false;             // else AUTH is neither announced nor taken before TLS (RFC 4954 §4)
     bool auth = false, smtputf8 = false, dsn = false, chunking = false;
+    bool etrn = false;                      // announced (RFC 1985); what is done about it, the delegate says
     bool requiretls = false;                // announced and taken under TLS only (RFC 8689 §2)
     std::string auth_mechanisms;            // "PLAIN LOGIN"
 };

@@ -15,7 +15,7 @@ namespace veredus::table {
 
 namespace {
 
-constexpr std::string_view domain_lists[] = {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"};
+constexpr std::string_view domain_lists[] = {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains", "fast_flush_domains"};
 constexpr std::string_view network_lists[] = {"mynetworks", "smtpd_client_event_limit_exceptions"};
 constexpr std::size_t most_problems = 20;     // told per setting
 

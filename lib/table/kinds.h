@@ -15,6 +15,11 @@ Result<std::unique_ptr<Table>> open_patterns(Pattern kind, const std::string& pa
 Result<std::unique_ptr<Table>> open_inline(std::string_view text);       // "{a=b, {c = d e}}"
 Result<std::unique_ptr<Table>> open_static(std::string_view text);
 Result<std::unique_ptr<Table>> open_system(std::string_view name);       // "passwd.byname", "group.byname"
+// pipemap:{TABLE, TABLE} and unionmap:{TABLE, TABLE}; `open` opens each of them.
+using Opener = std::function<Result<std::unique_ptr<Table>>(const std::string& spec)>;
+Result<std::unique_ptr<Table>> open_combined(const std::string& spec, const Opener& open);
+std::optional<std::string_view> inside_of(std::string_view spec);        // of such a spec what is in its braces; nothing for other types
+std::vector<std::string> files_of(std::string_view spec);                // as file_of(), and of such a spec the files of its tables
 
 // Text as each reader takes it, for tests and fuzzers: what lines are not used.
 Result<std::unique_ptr<Table>> text_table_of(std::string_view text, const std::string& name = "text");

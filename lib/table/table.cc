@@ -16,6 +16,7 @@ Result<std::unique_ptr<Table>> open(const std::string& spec)
     std::string_view rest = spec;
     while (rest.starts_with("proxy:")) rest.remove_prefix(6);
     TRY(conf::check_table(rest));
+    if (inside_of(rest)) return open_combined(std::string(rest), [](const std::string& one) { return open(one); });
     if (const auto path = text_file_of(rest)) return open_text(*path);
     const auto [type, rest_of_it] = cut(rest, ':');
     const std::string_view name = rest_of_it.value_or("");
@@ -43,6 +44,7 @@ Result<std::unique_ptr<Table>> open_from(const std::string& spec, const ReadText
     std::string_view rest = spec;
     while (rest.starts_with("proxy:")) rest.remove_prefix(6);
     TRY(conf::check_table(rest));
+    if (inside_of(rest)) return open_combined(std::string(rest), [&read](const std::string& one) { return open_from(one, read); });
     const std::string_view type = cut(rest, ':').first;
     const auto path = file_of(rest);
     if (!path && type == "unix") return fail(cat("\"", spec, "\": the users of the system cannot be looked up from inside a jail; use a text table (hash:/file)"));

@@ -228,6 +228,44 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
 }
 
+TEST_CASE("a site's mail is tried when somebody asks for it, and not again at once", "[qmgr][rfc1985-5.1]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    const auto late = put(disk, "s@host.example", {"late@far.example"});
+    const auto other = put(disk, "s@host.example", {"late@other.example"});
+    rig.core->writer_came(0);
+    const auto deferred = [&](const std::string& id) { return disk.names("/spool/deferred/" + id.substr(15)).size() >= 1; };
+    CHECK(rig.until([&] { return deferred(late) && deferred(other) && rig.core->scheduler().counts().deferred == 2; }));
+    world.defer_late = false;
+    const auto flush = [&](const std::string& domain) {
+        std::optional<ipc::SiteFlushed> got;
+        rig.core->flush_site(domain, [&](ipc::SiteFlushed f) { got = f; });
+        CHECK(rig.until([&] { return got.has_value(); }));
+        return got.value_or(ipc::SiteFlushed{});
+    };
+    using How = ipc::SiteFlushed::How;
+    const auto first = flush("far.example");
+    CHECK((first.how == How::started && first.waiting == 1));
+    CHECK(rig.until([&] { return world.delivered["late@far.example"] == 1; }));
+    CHECK(world.delivered["late@other.example"] == 0);
+    CHECK(flush("far.example").how == How::lately);
+    const auto nothing = flush("nobody.example");
+    CHECK((nothing.how == How::started && nothing.waiting == 0));
+    for (std::size_t i = 2; i < SiteFlushes::most; ++i) CHECK(flush(cat("d", i, ".example")).how == How::started);
+    CHECK(flush("other.example").how == How::busy);
+    SiteFlushes flushes;                                                      // and with time it may again
+    CHECK(flushes.ask("x", 0) == SiteFlushes::May::yes);
+    CHECK(flushes.ask("x", SiteFlushes::pause_us - 1) == SiteFlushes::May::lately);
+    CHECK(flushes.ask("x", SiteFlushes::pause_us) == SiteFlushes::May::yes);
+    for (const std::string_view bad : {std::string_view("", 0), std::string_view("\xff\xff\xff\xff", 4), std::string_view("\1\0\0\0", 4)}) CHECK_FALSE(ipc::FlushSite::decode(bad));
+    CHECK_FALSE(ipc::SiteFlushed::decode(std::string_view("\0\0\0\0\0\0\0\0\0", 9)));
+}
+
 // Its file may still be in the maildrop, and only submission knows: a mail delivered before would be taken up a second time.
 TEST_CASE("mail of submission's is not looked for before submission has come", "[qmgr]")
 {

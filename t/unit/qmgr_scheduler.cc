@@ -319,6 +319,35 @@ TEST_CASE("a mailing to 50,000 recipients delays nobody else's mail: neither at 
     }
 }
 
+TEST_CASE("endless mail of others does not keep a mailing from its turns: neither at one host nor at many", "[qmgr]")
+{
+    const bool one_host = GENERATE(true, false);
+    FakeWorld w;
+    w.limits.attempts = 10;
+    w.restart();
+    std::vector<std::string> all;
+    for (int i = 0; i < 5000; ++i) all.push_back(one_host ? cat("u", i, "@far.example") : cat("u@far", i, ".example"));
+    const auto id = w.put("news@host.example", all);
+    w.scheduler->queued(id_number(id), 0);
+    w.run();
+    std::size_t of_mailing = 0;
+    const auto count = [&](const ipc::Attempt& a, const ipc::Target& t) {
+        of_mailing += a.queue_id == id && (!one_host || t.index % 50 == 0);      // 50 go together
+        return FakeWorld::delivered(a, t);
+    };
+    for (int i = 0; i < 20; ++i) w.take("s@host.example", {one_host ? cat("me", i, "@far.example") : cat("me@more", i, ".example")});
+    for (int i = 0; i < 30; ++i) w.answer(count, 1);
+    of_mailing = 0;
+    // For each attempt that ends a mail comes: all that the agents can do, and the mailing beside.
+    for (int i = 0; i < 1000; ++i) {
+        w.answer(count, 1);
+        w.take("s@host.example", {one_host ? cat("other", i, "@far.example") : cat("me@other", i, ".example")});
+    }
+    CHECK(of_mailing >= 20);
+    while (w.answer(FakeWorld::delivered)) {}
+    CHECK(w.files.empty());
+}
+
 TEST_CASE("one user's extensions, commands and files leave way for everybody else's local mail", "[qmgr]")
 {
     FakeWorld w;

@@ -7,6 +7,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/ipc/flush.h"
 #include "lib/log/log.h"
 #include "lib/mail/header.h"
 #include "lib/reception/arrivals.h"
@@ -941,4 +942,82 @@ TEST_CASE("a policy service that cannot be reached is tried again, and then its 
     for (int i = 0; i < 3; ++i) loop->run_once(milliseconds(0));
     CHECK_FALSE(heard);
     log::capture(nullptr);
+}
+
+TEST_CASE("a client asks for the mail of a domain that may be flushed, and hears what its standing allows", "[reception][rfc1985-5.1]")
+{
+    const table::ReadText read = [](const std::string& path) -> Result<std::string> {
+        if (path == "/etc/more") return "# ours\nfile.example, !never.example\n";
+        if (path == "/etc/table") return "table.example x\n";
+        return fail(cat(path, ": is not there"));
+    };
+    std::vector<std::string> asked;
+    std::optional<ipc::SiteFlushed> answer = ipc::SiteFlushed{ipc::SiteFlushed::How::started, 14};
+    Etrn etrn([&](std::string body, std::function<void(Result<ipc::Message>)> done) {
+        asked.push_back(ipc::FlushSite::decode(body)->domain);
+        if (!answer) return done(fail("qmgr is away"));
+        ipc::Message message;
+        message.body = answer->encode();
+        done(std::move(message));
+    });
+    etrn.set_domains(DomainList::make({"relay.example", "!closed.never.example", "/etc/more", "hash:/etc/table"}, true, read));
+    std::string late;
+    const auto say = [&](std::string_view text, bool ours = true) {
+        late.clear();
+        const auto outcome = etrn.run(text, ours, [&] { return [&](const smtp::Reply& r) { late = cat(r.code, ' ', r.enhanced, ' ', r.text); }; });
+        if (const smtp::Reply* r = std::get_if<smtp::Reply>(&outcome)) return cat(r->code, ' ', r->enhanced, ' ', r->text);
+        return late;
+    };
+    CHECK(say("Relay.Example") == "253 2.0.0 OK, 14 pending messages for node relay.example started");
+    CHECK(say("relay.example", false) == "250 2.0.0 OK, queuing for node relay.example started");
+    for (const char* good : {"@relay.example", "sub.relay.example", "file.example", "table.example", "sub.table.example"}) CHECK(say(good).starts_with("253 "));
+    for (const char* bad : {"never.example", "closed.never.example", "elsewhere.example", "#relay.example", "relay.example.net", "xrelay.example"}) CHECK(say(bad).starts_with("459 "));
+    for (const char* wrong : {"localname", "a b.example", "..", "@", ".", "[192.0.2.1]", "-x.example\x01"}) CHECK(say(wrong).starts_with("501 "));
+    CHECK(say(std::string(400, 'a') + ".example").starts_with("501 "));
+    CHECK(say("").starts_with("500 "));
+    CHECK(asked == std::vector<std::string>{"relay.example", "relay.example", "relay.example", "sub.relay.example", "file.example", "table.example", "sub.table.example"});
+    answer->waiting = 0;
+    CHECK(say("relay.example") == "251 2.0.0 OK, no messages waiting for node relay.example");
+    answer->how = ipc::SiteFlushed::How::lately;
+    CHECK(say("relay.example").starts_with("250 "));
+    answer->how = ipc::SiteFlushed::How::busy;
+    CHECK(say("relay.example", false) == "458 4.3.0 Unable to queue messages for node relay.example");
+    answer.reset();
+    CHECK(say("relay.example").starts_with("458 "));
+    std::string log;
+    log::capture(&log);
+    etrn.set_domains(DomainList::make({"relay.example", "/etc/gone"}, true, read));
+    CHECK(say("relay.example").starts_with("458 "));                          // a list that cannot be read: later, perhaps
+    CHECK(log.find("fast_flush_domains: /etc/gone: is not there") != std::string::npos);
+    log::capture(nullptr);
+    etrn.set_domains(DomainList::make({}, true, read));
+    CHECK(say("relay.example").starts_with("502 "));
+    CHECK_FALSE(etrn.offered());
+}
+
+TEST_CASE("ETRN in a session: the late reply, and none where it is not offered", "[reception][rfc1985-5]")
+{
+    Desk desk;
+    std::function<void(Result<ipc::Message>)> pending;
+    Etrn etrn([&](std::string, std::function<void(Result<ipc::Message>)> done) { pending = std::move(done); });
+    etrn.set_domains(DomainList::make({"relay.example"}, false, nullptr));
+    desk.settings->limits.etrn = true;
+    Sessions::Parts parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [](const std::string&) {}, 10};
+    parts.etrn = &etrn;
+    desk.sessions = std::make_unique<Sessions>(std::move(parts), desk.settings);
+    Peer peer(desk);
+    peer.talk("", 1);
+    CHECK(peer.talk("EHLO client.example.org\r\n", 1).find("250-ETRN\r\n") != std::string::npos);
+    CHECK(codes(peer.talk("ETRN other.example\r\n", 1)) == "459");
+    CHECK(desk.logged("reject: ETRN from client.example.org[192.0.2.7]: 459 4.7.0 Node other.example not allowed"));
+    peer.talk("ETRN relay.example\r\n", 0);
+    for (int i = 0; i < 500 && !pending; ++i) peer.turn();
+    REQUIRE(pending);
+    ipc::Message message;
+    message.body = ipc::SiteFlushed{ipc::SiteFlushed::How::started, 3}.encode();
+    pending(std::move(message));
+    CHECK(peer.talk("", 1) == "250 2.0.0 OK, queuing for node relay.example started\r\n");
+    peer.talk("ETRN relay.example\r\n", 0);
+    peer.hang_up();
+    pending(fail("too late"));                                                // the session is gone
 }

@@ -626,3 +626,48 @@ TEST_CASE("no reply holds a control byte of a peer, nor a line that he made", "[
         }
     }
 }
+
+TEST_CASE("ETRN is announced where it is offered, and has no place before EHLO or within a transaction", "[smtp][rfc1985-5]")
+{
+    class Flusher final : public Delegate {
+    public:
+        std::vector<std::string> asked;
+        Outcome helo(std::string_view, bool) override { return Reply{250, "", "x"}; }
+        Outcome sender(const mail::Envelope&, uint64_t) override { return Reply{250, "2.1.0", "Ok"}; }
+        Outcome recipient(mail::Recipient, const mail::Envelope&) override { return Reply{250, "2.1.5", "Ok"}; }
+        Outcome data(const mail::Envelope&) override { return Reply{354, "", ""}; }
+        bool content(std::string_view) override { return true; }
+        Outcome end_of_data(const Content&, mail::Envelope&&) override { return Reply{250, "2.0.0", "Ok"}; }
+        Outcome etrn(std::string_view text) override
+        {
+            asked.emplace_back(text);
+            return Pending{};
+        }
+    };
+    for (const bool trickled : {false, true}) {
+        Flusher flusher;
+        Limits limits;
+        limits.hostname = "mx.example.org";
+        limits.etrn = true;
+        Server server(flusher, limits);
+        std::string out;
+        const auto say = [&](std::string_view text) {
+            out.clear();
+            if (!trickled) return server.feed(text, out);
+            auto wants = Server::Wants::input;
+            for (const char c : text) wants = server.feed(std::string_view(&c, 1), out);
+            return wants;
+        };
+        say("ETRN example.org\r\n");
+        CHECK(out == "503 5.5.1 Error: send EHLO first\r\n");
+        say("EHLO x.example\r\n");
+        CHECK(out.find("250-ETRN\r\n") != std::string::npos);
+        CHECK(say("etrn example.org\r\nNOOP\r\n") == Server::Wants::answer);     // what follows waits
+        CHECK(out.empty());
+        CHECK(server.answer(Reply{250, "2.0.0", "OK, queuing"}, out) == Server::Wants::input);
+        CHECK(out == "250 2.0.0 OK, queuing\r\n250 2.0.0 Ok\r\n");
+        say("MAIL FROM:<>\r\nETRN example.org\r\nRSET\r\n");
+        CHECK(out.find("\r\n503 5.5.1 Error: MAIL transaction in progress\r\n") != std::string::npos);
+        CHECK(flusher.asked == std::vector<std::string>{"example.org"});
+    }
+}

@@ -161,6 +161,44 @@ TEST_CASE("cidr: networks in order, negation and if", "[table]")
     CHECK((*t)->problems().size() == 1);
 }
 
+TEST_CASE("tables of tables: one asked for what the other answered, and all answers together", "[table]")
+{
+    Folder folder;
+    const auto file = folder.write("last", "alice@x.example found\n");
+    const auto pipe = table::open(cat("pipemap:{inline:{a=alice}, regexp:", folder.write("middle", "/(.+)/ $1@x.example\n"), " hash:", file, "}"));
+    REQUIRE(pipe);
+    CHECK(get(**pipe, "a") == "found");
+    CHECK(get(**pipe, "b") == "-");
+    CHECK((*pipe)->is_pattern());
+    CHECK((*pipe)->sources().size() == 2);
+    CHECK((*pipe)->origin("a") == "inline:");
+    const auto all = table::open("proxy:unionmap:{inline:{a=1}, inline:{b=2}, static:{3, 4}, pipemap:{inline:{a=x}, inline:{x=5}}}");
+    REQUIRE(all);
+    CHECK(get(**all, "a") == "1,3, 4,5");
+    CHECK(get(**all, "b") == "2,3, 4");
+    CHECK(get(**table::open("unionmap:{inline:{a=1}, inline:{b=2}}"), "c") == "-");
+    folder.write("last", "alice@x.example changed\n");
+    CHECK(*(*pipe)->refresh());
+    CHECK(get(**pipe, "a") == "changed");
+
+    const std::string spec = cat("pipemap:{inline:{a=b}, unionmap:{hash:", file, ", cidr:/c, static:x}}");
+    CHECK(table::files_of(spec) == std::vector<std::string>{file, "/c"});
+    CHECK(table::files_of("hash:/x") == std::vector<std::string>{"/x"});
+    CHECK(table::files_of("static:x").empty());
+    const auto jailed = table::open_from(cat("unionmap:{hash:", file, ", static:x}"), [&](const std::string& path) -> Result<std::string> { return path == file ? "a jailed\n" : "none\n"; });
+    REQUIRE(jailed);
+    CHECK(get(**jailed, "a") == "jailed,x");
+    CHECK_FALSE(table::open_from("unionmap:{unix:passwd.byname}", nullptr));
+
+    std::string deep = "static:x";
+    for (int i = 0; i < 20; ++i) deep = cat("pipemap:{", deep, "}");
+    for (const std::string& bad : {std::string("pipemap:{}"), std::string("pipemap:hash:/x"), std::string("unionmap:{mysql:/x}"), std::string("unionmap:"), std::string("pipemap:{"),
+                                   std::string("pipemap:{nonsense}"), std::string("unionmap:{hash:/nonexistent/file}"), deep}) {
+        INFO(bad);
+        CHECK_FALSE(table::open(bad));
+    }
+}
+
 TEST_CASE("tables without a file, and specs that are refused", "[table]")
 {
     const auto pairs = table::open("inline:{a=b, {c = d e}, C=second}");
