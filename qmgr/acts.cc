@@ -12,6 +12,7 @@ std::size_t Scheduler::flush_all()
     std::vector<uint64_t> all;
     catalog_.each([&](Entry& e) {
         if (e.stage == Stage::timed) all.push_back(e.id);
+        else if (e.stage == Stage::active) e.forced = true;    // should this attempt fail, the next one is now
     });
     for (auto& [key, d] : destinations_) d->window.revive();
     std::sort(all.begin(), all.end());

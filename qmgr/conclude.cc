@@ -172,7 +172,7 @@ void Scheduler::put_off(Mail& mail, Entry& entry)
 {
     record_outcomes(mail);
     const Now now = world_.now();
-    const int64_t wait = backoff(entry);
+    const int64_t wait = entry.forced ? 0 : backoff(entry);    // somebody asked for an attempt while this one was under way
     const MailRecipient* first = nullptr;
     std::vector<queue::Record> others;
     for (uint32_t i = 0; i < mail.recipients.size(); ++i) {
@@ -187,6 +187,7 @@ void Scheduler::put_off(Mail& mail, Entry& entry)
     catalog_.schedule(entry, now.mono_us + wait);
     move_when_durable(entry, queue::State::deferred);
     close(mail);
+    if (wait == 0) world_.wake();
 }
 
 }  // namespace veredus::qmgr

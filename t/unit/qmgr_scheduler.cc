@@ -167,6 +167,18 @@ TEST_CASE("mail for defer_transports waits until somebody asks for it", "[qmgr]"
     CHECK(w.sent.empty());
 }
 
+TEST_CASE("a flush while an attempt is under way counts for the next one, once", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"u@far.example"});
+    CHECK(w.attempts == 1);
+    CHECK(w.scheduler->flush_all() == 0);
+    w.answer(greylisted);                             // and the attempt after it
+    CHECK(w.attempts == 2);
+    CHECK(w.sent.empty());
+    CHECK(w.waits(id));
+}
+
 TEST_CASE("a dead host gets one attempt for all its mail, and later one probe", "[qmgr]")
 {
     FakeWorld w;
