@@ -29,6 +29,11 @@ void Client::begin()
 {
     const auto facts = imap::read_hand_over(arrival_.hand_over);
     const std::string tag(facts.tag);
+    if (house_.host_.crowded(arrival_)) {
+        put(cat(tag, " NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections)\r\n"
+                     "* BYE close one of them first\r\n"));
+        return close("Refused");
+    }
     auto account = house_.account();
     if (!account) {
         log::error(house_.host_.log_prefix(arrival_),
@@ -71,7 +76,7 @@ void Client::take(std::string_view bytes)
 
 void Client::unpack()
 {
-    while (!packed_.empty() && !draining_ && !closing_) {
+    while (!packed_.empty() && !draining_ && !closing_ && stream_.pending() == 0) {
         std::string_view rest = packed_;
         std::string plain;
         if (!deflate_->unpack(rest, inflated, plain)) {
@@ -102,6 +107,7 @@ void Client::act(Wants wants, std::string& out)
         const std::string rest = session_->start_compression();
         deflate_ = std::make_unique<Deflate>();
         log::info(house_.host_.log_prefix(arrival_), "COMPRESS: deflate");
+        stream_.pause_reading(false); // as it is when an answer before this one had to drain
         return take(rest);
     }
     // IDLE has no end of its own; who is gone is found by the words in between.
@@ -109,7 +115,8 @@ void Client::act(Wants wants, std::string& out)
         idling_ = session_->idling();
         stream_.set_timeout(idling_ ? std::chrono::milliseconds(0) : house_.settings_.timeout + last_chance);
     }
-    stream_.pause_reading(draining_);
+    // Who does not take his answers is asked for no more commands.
+    stream_.pause_reading(draining_ || stream_.pending() > 0);
     house_.worked();
     if (draining_ && stream_.pending() == 0) house_.later(arrival_.connection);
 }
@@ -118,7 +125,12 @@ void Client::act(Wants wants, std::string& out)
 void Client::go_on()
 {
     for (int i = 0; i < pieces_per_turn; ++i) {
-        if (!draining_ || closing_ || stream_.pending() > 0) return;
+        if (closing_ || stream_.pending() > 0) return;
+        if (!draining_) {
+            stream_.pause_reading(false);
+            if (deflate_) unpack();
+            return;
+        }
         std::string out;
         const Wants wants = session_->more(out);
         const bool silent = out.empty();

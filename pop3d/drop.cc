@@ -68,15 +68,19 @@ Result<std::string> Drop::read(std::size_t number, uint64_t offset, std::size_t 
     return reader_->read(offset, most);
 }
 
-Result<void> Drop::remove(const std::vector<std::size_t>& numbers)
+Result<std::size_t> Drop::remove(const std::vector<std::size_t>& numbers)
 {
     std::vector<uint32_t> uids;
     for (const std::size_t number : numbers) uids.push_back(mails_[number - 1].uid);
     reader_.reset();
     reading_ = 0;
-    (void)TRY(inbox_.expunge(uids));
-    std::erase_if(seen_, [&](uint32_t uid) { return std::find(uids.begin(), uids.end(), uid) != uids.end(); });
-    return {};
+    std::sort(uids.begin(), uids.end());
+    const std::vector<uint32_t> gone = TRY(inbox_.expunge(uids));
+    std::erase_if(seen_, [&](uint32_t uid) { return std::binary_search(gone.begin(), gone.end(), uid); });
+    // One that another session removed meanwhile is as gone as he wanted it.
+    return static_cast<std::size_t>(std::count_if(uids.begin(), uids.end(), [&](uint32_t uid) {
+        return !std::binary_search(gone.begin(), gone.end(), uid) && inbox_.table().find(uid);
+    }));
 }
 
 Result<void> Drop::mark_seen()

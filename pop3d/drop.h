@@ -22,7 +22,7 @@ public:
     std::string uid(std::size_t number) override;
     Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) override;
     void retrieved(std::size_t number) override { seen_.push_back(mails_[number - 1].uid); }
-    Result<void> remove(const std::vector<std::size_t>& numbers) override;
+    Result<std::size_t> remove(const std::vector<std::size_t>& numbers) override;
     // What was fetched whole is seen from now on.
     Result<void> mark_seen();
 

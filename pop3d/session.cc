@@ -70,24 +70,25 @@ void Session::act(Wants wants, std::string& out)
     out_ += out.size();
     stream_.write(out);
     draining_ = wants == Wants::drain;
-    if (wants == Wants::close) return close(transaction_->updated() ? "Logged out" : "Too many errors");
-    stream_.pause_reading(draining_);
+    if (wants == Wants::close) return close(transaction_->said_quit() ? "Logged out" : "Too many errors");
+    // Who does not take his answers is asked for no more commands.
+    stream_.pause_reading(draining_ || stream_.pending() > 0);
     if (draining_ && stream_.pending() == 0) pump();
 }
 
-// A message goes out in pieces, as the client takes them.
+// What he asked for goes out in pieces, as he takes them.
 void Session::pump()
 {
     for (int i = 0; i < pieces_per_turn; ++i) {
-        if (!draining_ || closing_ || stream_.pending() > 0) return;
+        if (closing_ || stream_.pending() > 0) return;
+        if (!draining_) return stream_.pause_reading(false);
         std::string out;
         const Wants wants = transaction_->more(out);
         out_ += out.size();
         stream_.write(out);
         draining_ = wants == Wants::drain;
         if (wants == Wants::close)
-            return close(transaction_->updated() ? "Logged out" : "The message could not be read");
-        if (!draining_) return stream_.pause_reading(false);
+            return close(transaction_->said_quit() ? "Logged out" : "The message could not be read");
     }
     house_.loop_.defer([self = std::weak_ptr(house_.self_), connection = arrival_.connection] {
         const auto house = self.lock();
@@ -124,6 +125,8 @@ void Session::finish()
     if (drop_ && !house_.settings_.keep_flags)
         if (auto marked = drop_->mark_seen(); !marked)
             log::warning(house_.host_.log_prefix(arrival_), marked.error().text);
+    if (transaction_ && !transaction_->trouble().empty())
+        log::error(house_.host_.log_prefix(arrival_), printable(transaction_->trouble()));
     if (transaction_)
         log::info(house_.host_.log_prefix(arrival_), "Disconnected: ", ended_, ' ', transaction_->tally());
     else

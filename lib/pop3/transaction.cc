@@ -79,6 +79,8 @@ std::string Transaction::tally() const
 Transaction::Wants Transaction::feed(std::string_view bytes, std::string& out)
 {
     input_.append(bytes);
+    full_ = false;
+    const std::size_t begin = out.size();
     std::size_t at = 0;
     while (wants() == Wants::input) {
         const std::size_t end = input_.find('\n', at);
@@ -92,6 +94,7 @@ Transaction::Wants Transaction::feed(std::string_view bytes, std::string& out)
             continue;
         }
         run(line, out);
+        full_ = out.size() - begin >= piece;
     }
     input_.erase(0, at);
     // Half a line that can be no command any more is not kept.
@@ -267,7 +270,7 @@ void Transaction::give(std::string_view content, std::string& out)
 Transaction::Wants Transaction::more(std::string& out)
 {
     Sending& s = sending_;
-    if (!s.number) return wants();
+    if (!s.number) return feed({}, out);
     const bool enough = s.top && s.in_body && s.lines == 0;
     auto content = enough ? Result<std::string>(std::string()) : drop_.read(s.number, s.offset, piece);
     if (!content) {
@@ -294,14 +297,18 @@ Transaction::Wants Transaction::more(std::string& out)
 // RFC 1939 §6: the one way for a message to go.
 void Transaction::quit(std::string_view, std::string& out)
 {
-    closing_ = true;
+    closing_ = said_quit_ = true;
     std::vector<std::size_t> gone;
     for (std::size_t n = 1; n <= drop_.count(); ++n)
         if (deleted_[n]) gone.push_back(n);
     if (!gone.empty()) {
-        if (auto removed = drop_.remove(gone); !removed)
-            return append(out, "-ERR [SYS/TEMP] the deleted messages could not be removed; they are still there\r\n");
-        removed_ = gone.size();
+        const auto kept = drop_.remove(gone);
+        if (kept) removed_ = gone.size() - std::min(*kept, gone.size());
+        if (!kept || *kept > 0) {
+            trouble_ = kept ? cat(*kept, " of ", gone.size(), " deleted messages could not be removed")
+                            : cat("the deleted messages could not be removed: ", kept.error().text);
+            return append(out, "-ERR [SYS/TEMP] some deleted messages not removed\r\n");
+        }
     }
     updated_ = true;
     append(out, "+OK Bye, ", left(), " messages left\r\n");

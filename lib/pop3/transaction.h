@@ -22,8 +22,8 @@ public:
     // The next bytes in CRLF form from `offset` on, at most `most`; empty at the end.
     virtual Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) = 0;
     virtual void retrieved(std::size_t number) { (void)number; } // RETR has handed it out whole
-    // All of them, or none: an error says that none is gone for good.
-    virtual Result<void> remove(const std::vector<std::size_t>& numbers) = 0;
+    // How many of them are still there afterwards, 0 when all went well. On an error any number may be.
+    virtual Result<std::size_t> remove(const std::vector<std::size_t>& numbers) = 0;
 };
 
 struct Options {
@@ -40,14 +40,17 @@ class Transaction {
 public:
     enum class Wants { input, drain, close };
     Transaction(Maildrop& drop, const Options& options); // both outlive it
-    // Takes any cut of input. drain: call more() when what is in `out` has been written, until it says otherwise.
+    // Takes any cut of input. drain: call more() when what is in `out` has been written, until it says otherwise. So
+    // `out` grows by little more than `piece` and one listing at a time, whatever the client asks for without reading.
     Wants feed(std::string_view bytes, std::string& out);
     Wants more(std::string& out);
     std::size_t held() const
     {
         return input_.size();
-    }                                         // input that waits for a message to be written: the owner stops reading
+    }                                         // input that waits for output to be written: the owner stops reading
+    bool said_quit() const { return said_quit_; }
     bool updated() const { return updated_; } // QUIT was said, and what was marked is gone
+    const std::string& trouble() const { return trouble_; } // why QUIT could not remove all; for the log
     std::string tally() const;                // "top=0/0, retr=2/7012, del=2/2, size=7012", as Dovecot says it
 
     static constexpr std::size_t longest_line = 255; // RFC 2449 §4, with CRLF
@@ -74,7 +77,7 @@ private:
     void begin(std::size_t number, bool top, uint64_t lines);
     std::string_view cut_top(std::string_view bytes);
     void give(std::string_view content, std::string& out);
-    Wants wants() const { return closing_ ? Wants::close : sending_.number ? Wants::drain : Wants::input; }
+    Wants wants() const { return closing_ ? Wants::close : sending_.number || full_ ? Wants::drain : Wants::input; }
     std::size_t left() const;
     uint64_t octets() const;
 
@@ -85,7 +88,9 @@ private:
     Sending sending_;
     std::size_t errors_ = 0, retrieved_ = 0, topped_ = 0, removed_ = 0;
     uint64_t retrieved_octets_ = 0, topped_octets_ = 0;
-    bool closing_ = false, updated_ = false, too_long_ = false;
+    std::string trouble_;
+    bool closing_ = false, said_quit_ = false, updated_ = false, too_long_ = false;
+    bool full_ = false; // so much output that the client shall take it before he is answered more
 };
 
 } // namespace veredus::pop3

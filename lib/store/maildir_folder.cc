@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/log/log.h"
 #include "lib/store/beneath.h"
 #include "lib/store/bytes.h"
 #include "lib/store/content.h"
@@ -642,6 +643,7 @@ Result<std::vector<uint32_t>> MaildirFolder::expunge(const std::vector<uint32_t>
     }
     for (const auto& [base, uid] : renamed) gone.push_back(uid);
     if (gone.empty() && !trouble.text.empty()) return unexpected(std::move(trouble));
+    if (!trouble.text.empty()) log::warning("not removed: ", printable(trouble.text));
     if (gone.empty()) return gone;
     TRY(disk().sync(cur_));
     TRY(disk().sync(new_));
