@@ -40,7 +40,7 @@ Result<AuthBegin> AuthBegin::decode(std::string_view body)
     AuthBegin b;
     b.mechanism = r.str(max_mechanism);
     const uint8_t has_initial = r.u8();
-    std::string initial = r.str(max_sasl);
+    std::string initial = r.str(max_message);    // longer than max_sasl is the client's fault, not a broken message: see authd
     b.service = r.str(max_mechanism);
     b.client = r.str(64);
     const uint8_t tls = r.u8(), plus = r.u8();
@@ -61,7 +61,7 @@ Result<AuthStep> AuthStep::decode(std::string_view body)
     Reader r(body);
     AuthStep s;
     s.exchange = r.u64();
-    s.response = r.str(max_sasl);
+    s.response = r.str(max_message);
     if (!r.done()) return fail("malformed message: auth step");
     return s;
 }

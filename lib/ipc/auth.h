@@ -21,7 +21,8 @@ enum class AuthType : uint16_t {
     offer = 603,       // authd -> role: AuthOffer, first thing on a channel and whenever it changes. One-way
 };
 constexpr uint32_t auth_deadline_ms = 60'000;
-constexpr std::size_t max_sasl = 12'288;          // RFC 4954 §4: base64 lines up to that length; decoded they are shorter still
+constexpr std::size_t max_sasl = 12'288;          // RFC 4954 §4: base64 lines up to that length; decoded they are shorter still.
+                                                  // A role refuses what is longer; authd calls it malformed
 
 // What the users of the passdb can do, strongest first: "SCRAM-SHA-256-PLUS", …, "PLAIN", "LOGIN". The role leaves out -PLUS when it has
 // no channel binding bytes for this client, and all of it before TLS. SCRAM is in it only if every user has a secret for it: clients take

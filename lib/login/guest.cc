@@ -19,6 +19,9 @@ namespace {
 
 constexpr std::size_t relay_buffer = 64 * 1024; // of each direction; then its reader waits
 constexpr milliseconds farewell_time{30'000};   // for the last bytes of a connection that has ended on one side
+// A stranger who asks and does not read the answers is not read from either. Commands are looked at in pieces, because
+// the answer may be many times as long as the question.
+constexpr std::size_t most_unsent = 16 * 1024, piece_size = 512;
 constexpr std::size_t peek_size = ProxyHeader::longest;
 
 bool in_clear(std::string_view mechanism)
@@ -228,9 +231,26 @@ void Guest::on_data(std::string_view bytes)
         return;
     }
     if (state_ != State::talking) return; // closing
-    std::string out;
-    const auto wants = dialect_->feed(bytes, out);
-    act(wants, out);
+    unread_ += bytes;
+    listen();
+}
+
+// Feeds what has been read, as long as what comes of it is taken.
+void Guest::listen()
+{
+    while (unread_at_ < unread_.size() && stream_->pending() <= most_unsent) {
+        const std::string_view piece = std::string_view(unread_).substr(unread_at_, piece_size);
+        unread_at_ += piece.size();
+        std::string out;
+        const auto wants = dialect_->feed(piece, out);
+        if (wants != Dialect::Wants::input) return act(wants, out);
+        stream_->write(out);
+    }
+    if (unread_at_ == unread_.size()) {
+        unread_.clear();
+        unread_at_ = 0;
+    }
+    stream_->pause_reading(!unread_.empty() || stream_->pending() > most_unsent); // on_drained() goes on
 }
 
 void Guest::act(Dialect::Wants wants, std::string& out)
@@ -238,7 +258,7 @@ void Guest::act(Dialect::Wants wants, std::string& out)
     if (!out.empty()) stream_->write(out);
     out.clear();
     switch (wants) {
-    case Dialect::Wants::input: state_ = State::talking; return stream_->pause_reading(false);
+    case Dialect::Wants::input: state_ = State::talking; return listen();
     case Dialect::Wants::starttls: return start_tls();
     case Dialect::Wants::begin: return begin_exchange();
     case Dialect::Wants::step: return send_step();
@@ -249,8 +269,11 @@ void Guest::act(Dialect::Wants wants, std::string& out)
 
 void Guest::start_tls()
 {
-    // What the client sends from now on is TLS: not a byte of it may be read before.
+    // What the client sends from now on is TLS: not a byte of it may be read before, and what was is forgotten (RFC 3501
+    // §6.2.1, RFC 2595 §4).
     state_ = State::waiting;
+    unread_.clear();
+    unread_at_ = 0;
     stream_->pause_reading(true);
     if (stream_->pending() > 0) {
         wants_tls_ = true;
@@ -289,6 +312,10 @@ void Guest::begin_exchange()
         disallowed_ = disallowed_ || (in_clear(asked.mechanism) && !now.passwords);
         return refuse(Refusal::no_mechanism);
     }
+    if (asked.initial && !reception::Logins::fits(*asked.initial)) {
+        tls::wipe(*asked.initial);
+        return refuse(Refusal::malformed);
+    }
     state_ = State::asking;
     stream_->pause_reading(true);
     house_.parts_.logins.begin(asked.mechanism, std::move(asked.initial), remote_, stream_->tls(), answer(), number_);
@@ -297,6 +324,11 @@ void Guest::begin_exchange()
 void Guest::send_step()
 {
     std::string response = std::move(dialect_->asked().response);
+    if (!reception::Logins::fits(response)) {
+        tls::wipe(response);
+        house_.parts_.logins.cancel(std::exchange(exchange_, 0));
+        return refuse(Refusal::malformed);
+    }
     state_ = State::asking;
     stream_->pause_reading(true);
     house_.parts_.logins.step(std::exchange(exchange_, 0), std::move(response), answer());
@@ -305,7 +337,8 @@ void Guest::send_step()
 void Guest::cancel_exchange()
 {
     if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
-    if (failed_once_more()) return;
+    count_failure(Refusal::malformed);
+    if (tries_ >= rules_->failures) return part(Parting::too_many_failures);
     std::string out;
     const auto wants = dialect_->feed("", out);
     act(wants, out);
@@ -338,24 +371,30 @@ void Guest::answered(const Result<ipc::AuthReply>& reply)
     if (stream_->pending() == 0) enter();
 }
 
-// True: it was one too many, and the client is on its way out.
-bool Guest::failed_once_more()
+// What is ours, or says nothing about a password, must not look like a guess to those who ban guessers.
+void Guest::count_failure(Refusal why)
 {
-    if (++attempts_ < rules_->failures) return false;
-    part(Parting::too_many_failures);
-    return true;
+    ++tries_;
+    switch (why) {
+    case Refusal::password:
+    case Refusal::locked:
+    case Refusal::expired:
+    case Refusal::malformed: ++guesses_; return;
+    case Refusal::no_mechanism: other_failure_ = "auth mechanism not offered"; return;
+    case Refusal::throttled: other_failure_ = "auth refused for a while after many failures"; return;
+    case Refusal::unavailable:
+    case Refusal::not_admitted: other_failure_ = "auth service unavailable"; return;
+    }
 }
 
 void Guest::refuse(Refusal why)
 {
+    count_failure(why);
     std::string out;
     const auto wants = dialect_->refused(why, out);
-    if (attempts_ + 1 < rules_->failures) {
-        ++attempts_;
-        return act(wants, out);
-    }
+    if (tries_ < rules_->failures) return act(wants, out);
     stream_->write(out);
-    (void)failed_once_more();
+    part(Parting::too_many_failures);
 }
 
 // Everything that was said has left; what comes next the session says.
@@ -377,6 +416,9 @@ void Guest::enter()
     a.session = session_;
     a.hand_over = std::move(rest.text);
     a.input = std::move(rest.input);
+    a.input += std::string_view(unread_).substr(unread_at_);
+    unread_.clear();
+    unread_at_ = 0;
     if (a.input.size() > ipc::max_unread) { // more than a message holds: we relay, and it goes first
         overflow_ = a.input.substr(ipc::max_unread);
         a.input.resize(ipc::max_unread);
@@ -429,8 +471,9 @@ void Guest::from_session(std::string_view bytes)
 void Guest::on_drained()
 {
     if (state_ == State::relaying && inner_->stream) inner_->stream->pause_reading(false);
-    if (state_ == State::entering && !ticket_.empty()) enter();
-    if (wants_tls_) start_tls();
+    if (state_ == State::entering && !ticket_.empty()) return enter();
+    if (wants_tls_) return start_tls();
+    if (state_ == State::talking) listen();
 }
 
 void Guest::session_ended()
@@ -505,10 +548,12 @@ void Guest::say_ended(std::string_view how, const std::string& trouble)
     std::string what;
     if (disallowed_)
         what = "tried to use disallowed plaintext auth";
-    else if (attempts_ == 0)
-        what = cat("no auth attempts in ", (now - began_us_) / us_per_second, " secs");
+    else if (guesses_ > 0)
+        what = cat("auth failed, ", guesses_, " attempts in ", (now - tried_us_) / us_per_second, " secs");
+    else if (other_failure_)
+        what = cat(other_failure_, ", ", tries_, " attempts in ", (now - tried_us_) / us_per_second, " secs");
     else
-        what = cat("auth failed, ", attempts_, " attempts in ", (now - tried_us_) / us_per_second, " secs");
+        what = cat("no auth attempts in ", (now - began_us_) / us_per_second, " secs");
     log::info(how, ended_, " (", what, "): ", describe(trouble));
 }
 

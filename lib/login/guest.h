@@ -61,6 +61,7 @@ private:
     void greet();
     Circumstances circumstances() const;
     void act(Dialect::Wants wants, std::string& out);
+    void listen();
     void start_tls();
     bool handshaking() const;
     void begin_exchange();
@@ -69,7 +70,7 @@ private:
     reception::Logins::Done answer();
     void answered(const Result<ipc::AuthReply>& reply);
     void refuse(Refusal why);
-    bool failed_once_more();
+    void count_failure(Refusal why);
     void enter();
     void entered(ipc::Code code, const std::string& text);
     void from_session(std::string_view bytes);
@@ -88,10 +89,13 @@ private:
     std::string session_;                // its ID in the log
     std::shared_ptr<const Rules> rules_; // shared: those it came under
     int64_t began_us_, tried_us_ = 0;
-    unsigned attempts_ = 0;
+    unsigned tries_ = 0, guesses_ = 0;   // all that came to nothing; of those, what the client got wrong
+    const char* other_failure_ = nullptr; // what the last of the others was
     uint64_t exchange_ = 0; // authd's, while the client has the turn
     uint32_t question_ = 0; // an answer to an older one is nobody's
     std::string method_, login_, user_, ticket_, ended_, overflow_;
+    std::string unread_; // of one read: what the dialect is fed when the client has taken its answers
+    std::size_t unread_at_ = 0;
     std::unique_ptr<Knock> knock_;
     std::unique_ptr<Dialect> dialect_;
     std::unique_ptr<net::Stream> stream_;

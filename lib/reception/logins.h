@@ -27,7 +27,9 @@ public:
     // "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", for this connection; empty until authd has said what there is.
     std::string mechanisms(const tls::Session* tls) const;
     bool offers(std::string_view mechanism, const tls::Session* tls) const;
-    // `initial`: decoded. `done` is called later, once. `connection`: a login stage's number of the client (ipc::AuthBegin).
+    // May authd be asked this; longer responses no mechanism has (RFC 4954 §4), and the client is to hear so.
+    static bool fits(std::string_view response) { return response.size() <= ipc::max_sasl; }
+    // `initial`: decoded, and it fits. `done` is called later, once. `connection`: a login stage's number of the client (ipc::AuthBegin).
     void begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
                uint64_t connection = 0);
     void step(uint64_t exchange, std::string response, Done done);

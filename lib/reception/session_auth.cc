@@ -13,6 +13,7 @@ using smtp::Pending;
 using smtp::Reply;
 
 const Reply not_base64{501, "5.5.2", "Error: not a base64 text (RFC 4954 section 4)"};
+const Reply too_long{500, "5.5.6", "Authentication exchange line is too long"};    // RFC 4954 §6
 const Reply authd_away{454, "4.7.0", "Temporary authentication failure: try again in a moment"};
 
 }  // namespace
@@ -36,6 +37,7 @@ Outcome Session::auth(std::string_view mechanism, std::string_view initial)
     else if (!initial.empty()) {
         response = base64_decode(initial);
         if (!response) return not_base64;
+        if (!Logins::fits(*response)) return too_long;
     }
     return metered(Meters::Kind::auth, nullptr, [this, logins, name = std::string(mechanism), response = std::move(response)]() -> Outcome {
         logins->begin(name, response, client_.address, stream_.tls(), auth_answer());
@@ -49,6 +51,10 @@ Outcome Session::auth_response(std::string_view line)
     if (!response) {
         auth_cancelled();
         return not_base64;
+    }
+    if (!Logins::fits(*response)) {
+        auth_cancelled();
+        return too_long;
     }
     const uint64_t exchange = std::exchange(login_->exchange, 0);
     house_.parts_.logins->step(exchange, std::move(*response), auth_answer());

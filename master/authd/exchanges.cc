@@ -18,6 +18,7 @@ using Kind = auth::Mechanism::Step::Kind;
 
 namespace {
 constexpr std::size_t max_jobs = 10'000;
+const char* const too_long = "malformed exchange: a response longer than any mechanism has";
 
 // In the log a name is one word: its spaces could end it, and what follows could look like another's address.
 std::string one_word(std::string_view name)
@@ -154,6 +155,10 @@ void Exchanges::begin(uint64_t number, const ipc::Message& message)
                                                   base64_encode(random_bytes(18)));
     if (!exchange.mechanism) return refuse(id, AuthFailure::no_mechanism, "passdb", "mechanism is not offered");
     std::optional<std::string> initial = std::move(exchange.facts.initial);
+    if (initial && initial->size() > ipc::max_sasl) {
+        tls::wipe(*initial);
+        return refuse(id, AuthFailure::malformed, "passdb", too_long);
+    }
     auto first = exchange.mechanism->start(initial ? std::optional<std::string_view>(*initial) : std::nullopt);
     if (initial) tls::wipe(*initial);
     take(id, std::move(first));
@@ -168,6 +173,10 @@ void Exchanges::step(uint64_t number, const ipc::Message& message)
     if (at == exchanges_.end()) return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::malformed});
     if (at->second.peer != number || at->second.request != 0) return drop_peer(number, "a step out of turn");
     at->second.request = message.request;
+    if (said->response.size() > ipc::max_sasl) {
+        tls::wipe(said->response);
+        return refuse(said->exchange, AuthFailure::malformed, "passdb", too_long);
+    }
     auto next = at->second.mechanism->feed(said->response);
     tls::wipe(said->response);
     take(said->exchange, std::move(next));

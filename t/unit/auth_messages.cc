@@ -68,6 +68,8 @@ TEST_CASE("messages of authd survive coding, and no cut or lengthened one is tak
     begin.initial = "";
     CHECK(ipc::AuthBegin::decode(begin.encode())->initial == "");
     begin.initial = std::string(ipc::max_sasl + 1, 'x');
+    CHECK(ipc::AuthBegin::decode(begin.encode())->initial == begin.initial);      // the client's mistake, which authd judges
+    begin.initial = std::string(ipc::max_message + 1, 'x');
     CHECK_FALSE(ipc::AuthBegin::decode(begin.encode()));
 
     const auto offer = ipc::AuthOffer::decode(ipc::AuthOffer{{"PLAIN", "LOGIN"}}.encode());

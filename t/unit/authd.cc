@@ -343,6 +343,18 @@ TEST_CASE("PLAIN and LOGIN through authd, with the reason of each failure in the
     for (const char* secret : {"wonder", "builder", "Builder", "$6$"}) CHECK(scene.log.find(secret) == std::string::npos);
 }
 
+TEST_CASE("a response longer than any mechanism has costs its client the exchange, and nobody else his channel", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}wonder\n");
+    CHECK(scene.plain("alice", std::string(50'000, 'x')).why == AuthFailure::malformed);
+    auto reply = scene.begin("LOGIN", std::nullopt);
+    reply = scene.step(reply.exchange, std::string(ipc::max_sasl + 1, 'x'));
+    CHECK(reply.why == AuthFailure::malformed);
+    CHECK(scene.exchanges->under_way() == 0);
+    CHECK(scene.plain("alice", "wonder").kind == ReplyKind::ok);
+    CHECK_FALSE(scene.closed);
+}
+
 TEST_CASE("SCRAM through authd, for stored and for plain secrets, bound to the connection", "[authd][exchange][rfc5802-3]")
 {
     const std::string stored = *auth::make_password("SCRAM-SHA-256", "pencil");

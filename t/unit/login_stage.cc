@@ -517,6 +517,93 @@ TEST_CASE("a client without TLS cannot be talked into sending a password, and au
     CHECK(scene.log.find("Aborted login (tried to use disallowed plaintext auth)") != std::string::npos);
 }
 
+TEST_CASE("a response longer than any mechanism has is the client's mistake, and authd never sees it",
+          "[login][guests][hostile][rfc4954-4]")
+{
+    Scene scene(in_clear());
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    const std::string longest(ipc::max_sasl - 7, 'x'); // with "alice" and two NULs
+    scene.write(client, cat("USER alice\r\nPASS x", longest, "\r\n"));
+    CHECK(scene.read(client, "stood.\r\n") == "+OK\r\n-ERR Authentication exchange not understood.\r\n");
+    CHECK(scene.calls.empty());
+    scene.write(client, cat("USER alice\r\nPASS ", longest, "\r\n"));
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    CHECK(ipc::AuthBegin::decode(scene.calls.at(0).second)->initial->size() == ipc::max_sasl);
+    scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", ipc::AuthFailure::password_mismatch, ""});
+    (void)scene.read(client, "failed.\r\n");
+    scene.write(client, "AUTH PLAIN\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer({ipc::AuthReply::Kind::challenge, 78, "", "", "", ipc::AuthFailure::none, ""});
+    (void)scene.read(client, "+ \r\n");
+    scene.write(client, base64_encode(std::string(ipc::max_sasl, 'x')) + "\r\n"); // longer than a line of POP3 may be
+    CHECK(scene.read(client, "\r\n").starts_with("-ERR "));
+    CHECK(scene.calls.size() == 2);
+}
+
+TEST_CASE("a client that asks and reads no answer is not read from, and gets them all when it reads",
+          "[login][guests][hostile]")
+{
+    Scene scene(in_clear());
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    std::string flood;
+    while (flood.size() < 6'000'000) flood += "CAPA\r\n";
+    std::size_t sent = 0;
+    for (int quiet = 0; quiet < 20 && sent < flood.size();) {
+        const ssize_t n = ::send(client.get(), flood.data() + sent, flood.size() - sent, 0);
+        sent += n > 0 ? static_cast<std::size_t>(n) : 0;
+        quiet = n > 0 ? 0 : quiet + 1;
+        scene.loop->run_once(1ms);
+    }
+    CHECK(sent < 2'000'000); // what two sockets hold, and one read of ours
+    // Half a command may be left over.
+    const std::string rest = flood.substr(sent, (6 - sent % 6) % 6) + "QUIT\r\n";
+    const std::size_t asked = (sent + 5) / 6;
+    std::size_t answers = 0, written = 0;
+    std::string got;
+    const int64_t until = system_clock().mono_us() + 60 * us_per_second;
+    for (bool open = true; open && system_clock().mono_us() < until;) {
+        char bytes[65536];
+        const ssize_t n = ::recv(client.get(), bytes, sizeof bytes, 0);
+        open = n != 0;
+        got.append(bytes, n > 0 ? static_cast<std::size_t>(n) : 0);
+        for (std::size_t at; (at = got.find("\r\n.\r\n")) != got.npos; ++answers) got.erase(0, at + 5);
+        if (const ssize_t more = ::send(client.get(), rest.data() + written, rest.size() - written, MSG_NOSIGNAL); more > 0)
+            written += static_cast<std::size_t>(more);
+        if (n < 0) scene.loop->run_once(10ms);
+    }
+    CHECK(answers == asked);
+    CHECK(got == "+OK Logging out\r\n");
+}
+
+TEST_CASE("what is ours is no guess of the client's: nobody is banned for it", "[login][guests]")
+{
+    const struct {
+        ipc::AuthFailure why;
+        const char* text;
+    } cases[] = {{ipc::AuthFailure::internal, "Disconnected (auth service unavailable, 1 attempts in 0 secs): user=<"},
+                 {ipc::AuthFailure::throttled, "Disconnected (auth refused for a while after many failures, 1 attempts"},
+                 {ipc::AuthFailure::no_mechanism, "Disconnected (auth mechanism not offered, 1 attempts in 0 secs): "}};
+    for (const auto& c : cases) {
+        INFO(c.text);
+        Scene scene(in_clear());
+        scene.offer();
+        Fd client = scene.client();
+        (void)scene.read(client, "\r\n");
+        scene.write(client, "USER alice\r\nPASS right\r\n");
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", c.why, ""});
+        (void)scene.read(client, ".\r\n");
+        client.reset();
+        scene.turn_until([&] { return scene.guests->size() == 0; });
+        CHECK(scene.log.find(c.text) != std::string::npos);
+        CHECK(scene.log.find("auth failed") == std::string::npos);
+    }
+}
+
 TEST_CASE("after so many failures it is over", "[login][guests]")
 {
     auto rules = in_clear();
