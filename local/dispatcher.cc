@@ -41,6 +41,8 @@ Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 // Two processes may run commands of one user at a time, beside the one that fills his mailbox.
 constexpr int command_lanes = 2;
 
+constexpr milliseconds pause_of_starts{100};    // between two questions for a process that did not come to be
+
 bool is_addressed(const Target& target) { return target.kind == Kind::address || target.kind == Kind::mailbox; }
 
 // Of a user whose mailbox is elsewhere: where his .forward says "mailbox", the transport stands.
@@ -494,6 +496,25 @@ void Dispatcher::start(Lane& lane)
     ask_master(lane);
 }
 
+// Processes of this user end as soon as they begin: master and its zygote get a rest between two of them.
+void Dispatcher::start_later(Lane& lane)
+{
+    if (processes_ >= rules_.workers) return;    // waits for a free process anyway
+    ++processes_;
+    lane.state = Lane::State::starting;
+    lane.asked_us = system_clock().mono_us();
+    lane.again.start(pause_of_starts);
+}
+
+// A process ended before it got the job: once that is chance; then it is tried as long as patience with master lasts.
+bool Dispatcher::may_wait_on(Job& job) const
+{
+    const int64_t now = system_clock().mono_us();
+    if (job.missed_us != 0) return now - job.missed_us < rules_.patience.count() * 1000;
+    job.missed_us = now;
+    return true;
+}
+
 void Dispatcher::ask_master(Lane& lane)
 {
     lane.life = ++last_number_;
@@ -514,7 +535,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
         lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
         return send_waiting(lane);
     }
-    if (code == ipc::Code::unavailable && system_clock().mono_us() - lane.asked_us < rules_.patience.count() * 1000) return lane.again.start(milliseconds(100));
+    if (code == ipc::Code::unavailable && system_clock().mono_us() - lane.asked_us < rules_.patience.count() * 1000) return lane.again.start(pause_of_starts);
     const std::deque<uint64_t> jobs = std::move(lane.waiting);
     const std::string user = lane.user;
     --processes_;
@@ -712,10 +733,19 @@ void Dispatcher::lose(const std::string& key, Loss loss)
         if (loss == Loss::died && !std::exchange(job.survived_one, true)) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
     }
-    next.insert(next.end(), waiting.begin(), waiting.end());
+    bool again = false;
+    for (const uint64_t number : waiting) {
+        Job& job = jobs_.at(number);
+        again = again || job.missed_us != 0;
+        if (may_wait_on(job)) next.push_back(number);
+        else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery processes of user \"", user, "\" end before they take mail"));
+    }
     if (!next.empty()) {
         Lane& lane = lane_for(user, command);
         lane.waiting.insert(lane.waiting.end(), next.begin(), next.end());
+        lane.idle.stop();
+        if (lane.state == Lane::State::running) send_waiting(lane);    // the other one for commands
+        else if (lane.state == Lane::State::waiting && again) start_later(lane);
     }
     start_waiting();
 }

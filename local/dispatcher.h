@@ -74,6 +74,7 @@ private:
         std::map<uint32_t, std::vector<queue::Child>> gathered;   // pages of expansions that go on
         int64_t handed_us = 0;
         bool survived_one = false;                   // a process died with it already
+        int64_t missed_us = 0;                       // when a process first ended before it got this; 0: none did
     };
     struct Peer {
         std::unique_ptr<ipc::Channel> channel;
@@ -91,6 +92,8 @@ private:
     void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
     void start(Lane& lane);
+    void start_later(Lane& lane);
+    bool may_wait_on(Job& job) const;
     void ask_master(Lane& lane);
     void started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel);
     bool is_virtual(uint64_t job) const;

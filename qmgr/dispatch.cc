@@ -25,7 +25,7 @@ Destination& Scheduler::destination(const std::string& transport, const std::str
 {
     std::string key = destination_key(transport, nexthop);
     auto& slot = destinations_[key];
-    if (slot) return *slot;
+    if (slot) return *slot;    // of the same agent: a transport's name decides which one that is, and pipes may not take the names of others
     const bool local = agent.kind == Agent::Kind::local, pipe = limits_.pipes.contains(transport);
     const TransportLimits& limits = limits_.transport(local && !pipe ? "local" : transport);
     slot = std::make_unique<Destination>(key, agent, Window(local ? limits.concurrency : limits.initial, limits.concurrency, limits.cohorts));

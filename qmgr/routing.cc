@@ -24,6 +24,7 @@ std::pair<std::string, std::string> coded(std::string_view text, std::string_vie
 }
 
 bool goes_to_local(std::string_view transport) { return transport == "local" || transport == "virtual"; }
+bool goes_to_smtp(std::string_view transport) { return transport == "smtp" || transport == "relay" || transport == "lmtp"; }
 }  // namespace
 
 // A few questions at a time, the next when one is answered: a mail with 50,000 recipients leaves the router to others too.
@@ -183,6 +184,13 @@ void Scheduler::deliver_to(Mail& mail, uint32_t index, std::string transport, st
     }
     if (!remote) {
         enqueue(mail, destination(transport, local_key(transport, r), {Agent::Kind::local, 0}), index);
+        return;
+    }
+    // The router names no such transport; but a mail that was passed on may wait for a pipe that has left pipe_transports since.
+    if (!goes_to_smtp(transport)) {
+        const std::string text = cat("mail transport unavailable: there is no transport \"", printable(transport, 60), "\"; known are local, virtual, smtp, relay, lmtp and those of pipe_transports");
+        defer(mail, index, "4.3.5", text);
+        say(mail, index, ipc::Outcome::deferred, "4.3.5", text);
         return;
     }
     const uint32_t instance = destination_hash(destination_key(transport, hop)) % smtp_instances_;

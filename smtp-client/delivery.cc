@@ -27,6 +27,12 @@ void Delivery::start()
         return fail_all(ipc::Outcome::deferred, {false, "4.3.0", content.error().text}, false, "none", "");
     }
     content_ = std::move(*content);
+    if (attempt_.transport != "smtp" && attempt_.transport != "relay" && attempt_.transport != "lmtp") {
+        const std::string text = cat("mail transport unavailable: \"", printable(attempt_.transport, 60), "\" is no transport of smtp-client");
+        log::error(printable(attempt_.queue_id), ": ", text);
+        rcpts_.resize(attempt_.targets.size());
+        return fail_all(ipc::Outcome::deferred, {false, "4.3.5", text}, false, "none", "");
+    }
     if (!read_recipients() || !rework_header()) return settle();
     auto hop = settings_->lmtp ? parse_lmtp_nexthop(attempt_.nexthop, settings_->port) : parse_nexthop(attempt_.nexthop, settings_->port);
     if (!hop) return fail_all(ipc::Outcome::deferred, {false, "4.3.5", hop.error().text}, false, "none", "");

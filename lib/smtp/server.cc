@@ -417,7 +417,7 @@ void Server::end_chunk(std::string& out)
     }
     waiting_ = Waiting::other;
     if (chunks_ == Chunks::failed && limits_.lmtp && chunk_last_) {
-        owed_ = envelope_.recipients.size();
+        owed_ = envelope_.recipients.size();    // RFC 2033 §4.3: nobody was taken, nothing is said; a client that pipelines counts on it
         waiting_ = Waiting::end;
     }
     if (chunks_ == Chunks::failed) {

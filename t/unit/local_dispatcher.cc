@@ -370,6 +370,39 @@ TEST_CASE("what comes for a process that has just died goes to its successor, wh
     CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
 }
 
+TEST_CASE("processes that end before they take mail: a rest between two of them, and an end to it", "[local][dispatcher]")
+{
+    const bool patient = GENERATE(true, false);
+    Stage s;
+    s.rules.patience = patient ? std::chrono::hours(1) : std::chrono::milliseconds(0);
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    s.until([&] { return s.asked.size() == 1; });
+    const auto stillborn = [&](std::size_t index) {
+        auto pair = socket_pair(SOCK_SEQPACKET);
+        REQUIRE(pair);
+        pair->first.reset();
+        s.asked[index].done(Code::ok, "", std::move(pair->second));
+    };
+    stillborn(0);
+    s.until([&] { return s.asked.size() == 2; });      // the first one is chance
+    const int64_t second_at = system_clock().mono_us();
+    stillborn(1);
+    if (patient) {
+        s.until([&] { return s.asked.size() == 3; });
+        CHECK(system_clock().mono_us() - second_at >= 90'000);
+        const Fd worker = s.serve(2);
+        CHECK(s.job(worker).targets.size() == 1);
+    } else {
+        const auto v = s.verdicts(1);
+        CHECK(v[0].outcome == Outcome::deferred);
+        CHECK(v[0].dsn == "4.3.0");
+        CHECK(v[0].text.find("end before they take mail") != std::string::npos);
+        CHECK(s.dispatcher->in_flight() == 0);
+        CHECK(s.asked.size() == 2);
+    }
+}
+
 TEST_CASE("a process that hangs is given up", "[local][dispatcher]")
 {
     Stage s;

@@ -639,6 +639,39 @@ TEST_CASE("a user whose mailbox is elsewhere goes there under his own name, with
     }
 }
 
+TEST_CASE("mail that was passed on to a pipe waits while the pipe is not configured, and goes there again after", "[qmgr]")
+{
+    FakeWorld w;
+    const auto configure = [&](bool with_pipe) {
+        w.limits.pipes.clear();
+        if (with_pipe) w.limits.pipes.insert("boxes");
+        w.scheduler->set_limits(w.limits);
+        w.run();
+    };
+    configure(true);
+    const auto id = w.take("s@far.example", {"alice@host.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target&) {
+        if (a.transport == "boxes") return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+        auto v = expanded({"alice@host.example"});
+        v.children[0].run_as = "boxes:here";
+        return v;
+    });
+    configure(false);
+    w.pass(3 * 3600 * second);
+    CHECK(w.sent.empty());
+    CHECK(w.notices.empty());
+    REQUIRE(w.waits(id));
+    CHECK(w.said_has("4.3.5"));
+    CHECK(w.said_has("there is no transport \"boxes\""));
+    configure(true);
+    w.pass(3 * 3600 * second);
+    REQUIRE(w.sent.size() == 1);
+    CHECK(w.sent[0].agent.kind == Agent::Kind::local);
+    CHECK(w.sent[0].attempt.transport == "boxes");
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(id));
+}
+
 TEST_CASE("an expansion without end is returned, not followed", "[qmgr]")
 {
     FakeWorld w;

@@ -524,6 +524,8 @@ TEST_CASE("LMTP: BDAT answers each chunk once, and the last one for each recipie
     const std::string start = "LHLO x\r\nMAIL FROM:<s@x.org>\r\n", two = "RCPT TO:<a@y.org>\r\nRCPT TO:<c@y.org>\r\n";
     CHECK(lmtp(start + two + "BDAT 3\r\nx\r\nBDAT 3 LAST\r\ny\r\nNOOP\r\n") == "220 250 250 250 250 250 250 250 250");
     CHECK(lmtp(start + "RCPT TO:<b@y.org>\r\nBDAT 3 LAST\r\nx\r\nNOOP\r\n") == "220 250 250 550 250");     // nobody, no reply
+    CHECK(lmtp("LHLO x\r\nMAIL FROM:<\r\nRCPT TO:<a@y.org>\r\nBDAT 3 LAST\r\nx\r\nNOOP\r\n") == "220 250 501 503 250");     // pipelined behind a refused MAIL: the same
+    CHECK(lmtp(start + "BDAT 3\r\nx\r\nNOOP\r\n") == "220 250 250 503 250");                   // not the last: always one
     const auto small = [](Talk& t) { t.limit.message_size = 5; };
     CHECK(lmtp(start + two + "BDAT 8\r\nabcdef\r\nBDAT 3 LAST\r\nx\r\nNOOP\r\n", small) == "220 250 250 250 250 552 503 503 250");
     CHECK(lmtp(start + two + "BDAT 8 LAST\r\nabcdef\r\nNOOP\r\n", small) == "220 250 250 250 250 552 552 250");
