@@ -14,7 +14,7 @@ constexpr std::size_t head_size = 65536; // of a message, in which X-UIDL is loo
 
 Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
 {
-    std::unique_ptr<Drop> drop(new Drop(inbox, reuse));
+    std::unique_ptr<Drop> drop(new Drop(inbox, format, reuse));
     (void)TRY(inbox.refresh());
     {
         const store::UidTable& table = inbox.table();
@@ -43,8 +43,9 @@ std::string Drop::uid(std::size_t number)
     return mails_[number - 1].name;
 }
 
-// Asked for UIDs, we read the header of each message. A name that another message has or would have is not taken over: UIDs
-// are unique, and whoever writes to us could hide a message behind another one.
+// Asked for UIDs, we read the header of each message. A name that another message has, would have or will have is not taken
+// over: UIDs are unique, and whoever writes to us could hide a message behind another one. Of doubles the oldest has the name,
+// so that no later mail can take it away.
 void Drop::take_over_names()
 {
     std::unordered_set<std::string> taken;
@@ -54,17 +55,24 @@ void Drop::take_over_names()
         if (!reader) continue;
         const auto head = (*reader)->read(0, head_size);
         if (!head) continue;
-        if (auto noted = pop3::noted_uidl(*head); noted && taken.insert(*noted).second) mail.name = std::move(*noted);
+        auto noted = pop3::noted_uidl(*head);
+        if (!noted || format_.could_make(*noted, inbox_.table().uidvalidity())) continue;
+        if (taken.insert(*noted).second) mail.name = std::move(*noted);
     }
+}
+
+Result<void> Drop::prepare(std::size_t number)
+{
+    if (reading_ == number) return {};
+    reading_ = 0;
+    reader_ = TRY(inbox_.open(mails_[number - 1].uid));
+    reading_ = number;
+    return {};
 }
 
 Result<std::string> Drop::read(std::size_t number, uint64_t offset, std::size_t most)
 {
-    if (reading_ != number) {
-        reading_ = 0;
-        reader_ = TRY(inbox_.open(mails_[number - 1].uid));
-        reading_ = number;
-    }
+    TRY(prepare(number));
     return reader_->read(offset, most);
 }
 

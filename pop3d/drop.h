@@ -14,12 +14,13 @@ namespace veredus::pop3d {
 
 class Drop final : public pop3::Maildrop {
 public:
-    // The folder is the process's, and shared with the user's other sessions.
+    // The folder is the process's, and shared with the user's other sessions; it and the format outlive the drop.
     // `reuse`: what another server noted in a message goes before the format (pop3_reuse_xuidl).
     static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse);
     std::size_t count() const override { return mails_.size(); }
     uint64_t size(std::size_t number) const override { return mails_[number - 1].size; }
     std::string uid(std::size_t number) override;
+    Result<void> prepare(std::size_t number) override;
     Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) override;
     void retrieved(std::size_t number) override { seen_.push_back(mails_[number - 1].uid); }
     Result<std::size_t> remove(const std::vector<std::size_t>& numbers) override;
@@ -27,7 +28,9 @@ public:
     Result<void> mark_seen();
 
 private:
-    Drop(store::Folder& inbox, bool reuse) : inbox_(inbox), reuse_(reuse) {}
+    Drop(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
+        : inbox_(inbox), format_(format), reuse_(reuse)
+    {}
     void take_over_names();
     struct Mail {
         uint32_t uid = 0;
@@ -35,6 +38,7 @@ private:
         std::string name;
     };
     store::Folder& inbox_;
+    const pop3::UidlFormat& format_;
     std::vector<Mail> mails_;
     std::vector<uint32_t> seen_;
     bool reuse_;              // and it has not been done yet

@@ -16,9 +16,15 @@ namespace veredus::daemon {
 namespace {
 
 constexpr uint64_t reading = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-// All that the first version of Landlock knows: bits 0 to 12; later versions add REFER and TRUNCATE.
+// All that the first version of Landlock knows: bits 0 to 12; the second adds REFER, the third TRUNCATE.
 constexpr uint64_t first_version = (uint64_t{1} << 13) - 1;
 constexpr uint64_t refer = uint64_t{1} << 13, truncate = uint64_t{1} << 14;
+
+// landlock_ruleset_attr as the sixth version has it: the headers of the build may be older than the kernel.
+struct Ruleset {
+    uint64_t files = 0, ports = 0, scoped = 0;
+};
+constexpr uint64_t scope_abstract_unix_socket = 1, scope_signal = 2;
 
 int version()
 {
@@ -42,13 +48,15 @@ Result<void> allow(const Fd& rules, const std::string& path, uint64_t access)
 Result<bool> confine_to(const std::vector<std::string>& own, const std::vector<std::string>& readable)
 {
     const int known = version();
-    if (known < 1) return false;
-    landlock_ruleset_attr attributes{};
-    attributes.handled_access_fs = first_version | (known >= 2 ? refer : 0) | (known >= 3 ? truncate : 0);
-    const Fd rules(
-        static_cast<int>(::syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes.handled_access_fs, 0)));
+    // The first version forbids each rename from one directory to another: no Maildir works so.
+    if (known < 2) return false;
+    Ruleset wanted;
+    wanted.files = first_version | refer | (known >= 3 ? truncate : 0);
+    if (known >= 6) wanted.scoped = scope_abstract_unix_socket | scope_signal;
+    const std::size_t size = known >= 6 ? sizeof wanted : sizeof wanted.files;
+    const Fd rules(static_cast<int>(::syscall(SYS_landlock_create_ruleset, &wanted, size, 0)));
     if (!rules) return fail_errno("landlock");
-    for (const std::string& path : own) TRY(allow(rules, path, attributes.handled_access_fs));
+    for (const std::string& path : own) TRY(allow(rules, path, wanted.files));
     for (const std::string& path : readable)
         if (auto done = allow(rules, path, reading); !done && done.error().code != ENOENT) return unexpected(done.error());
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return fail_errno("no_new_privs");

@@ -1,5 +1,6 @@
 #include "lib/login/session.h"
 
+#include <pwd.h>
 #include <signal.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -138,17 +139,26 @@ private:
     ipc::Channel channel_;
 };
 
-// A virtual user, whose name is an address, may share his uid with others: what parts them is the path of his Maildir.
+// Of an account of the system the uid is his alone. Any other may share his with more users.
+bool is_account(const ipc::Serve& who)
+{
+    if (who.mailbox[0] != '\0') return false; // from a table
+    const passwd* found = ::getpwnam(who.name);
+    return found && found->pw_uid == who.uid && std::string_view(found->pw_dir) == who.home;
+}
+
+// What parts users of one uid is where their mail is: the Maildir, or the directory of the mbox and the home with its index.
 Result<void> confine(const conf::Values& values, const ipc::Serve& who)
 {
-    if (who.unprivileged || std::string_view(who.name).find('@') == std::string_view::npos) return {};
+    if (who.unprivileged || is_account(who)) return {};
     const Place place = TRY(place_of(values, who));
-    if (!place.path.ends_with('/')) return {};
-    (void)TRY(store::open_maildir(place.path)); // made now, where its parent can still be written to
+    (void)TRY(open_mailbox(values, who)); // made now, where its parent can still be written to
+    std::vector<std::string> own = {place.path};
+    if (!place.path.ends_with('/')) own = {place.path.substr(0, place.path.rfind('/') + 1), who.home};
     const bool confined = TRY(daemon::confine_to(
-        {place.path}, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
+        own, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
     if (!confined)
-        log::info("this kernel has no Landlock: only its own code keeps the process of ", printable(who.name), " in ",
+        log::info("this kernel has no Landlock (version 2, Linux 5.19): only its own code keeps the process of ", printable(who.name), " in ",
                   printable(place.path));
     return {};
 }

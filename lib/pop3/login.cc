@@ -54,6 +54,7 @@ void Login::greet(std::string& out)
 
 Wants Login::feed(std::string_view bytes, std::string& out)
 {
+    input_.erase(0, std::exchange(taken_, 0));
     input_ += bytes;
     return go_on(out);
 }
@@ -61,16 +62,17 @@ Wants Login::feed(std::string_view bytes, std::string& out)
 Wants Login::go_on(std::string& out)
 {
     for (;;) {
-        const std::size_t end = input_.find('\n');
+        const std::size_t end = input_.find('\n', taken_);
         if (end == std::string::npos) {
+            input_.erase(0, std::exchange(taken_, 0));
             if (input_.size() < longest_line) return Wants::input;
             // Half a line that can be none any more is not kept.
             skipping_ = true;
             input_.clear();
             return Wants::input;
         }
-        std::string line = input_.substr(0, end);
-        input_.erase(0, end + 1);
+        std::string line = input_.substr(taken_, end - taken_);
+        taken_ = end + 1;
         if (line.ends_with('\r')) line.pop_back();
         Wants wants = Wants::input;
         if (std::exchange(skipping_, false) || line.size() > longest_line)
@@ -125,6 +127,7 @@ Wants Login::stls(std::string_view, std::string& out)
 void Login::secured()
 {
     input_.clear();
+    taken_ = 0;
     user_.clear();
     in_exchange_ = skipping_ = false;
 }
@@ -232,6 +235,7 @@ Wants Login::quit(std::string_view, std::string& out)
 
 login::Dialect::HandOver Login::hand_over()
 {
+    input_.erase(0, std::exchange(taken_, 0));
     return {"", std::exchange(input_, {})};
 }
 

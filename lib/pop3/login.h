@@ -43,6 +43,7 @@ private:
     std::string capabilities_, input_, user_;
     login::Circumstances now_;
     Asked asked_;
+    std::size_t taken_ = 0; // of input_: lines that were answered, cut off when more comes
     unsigned errors_ = 0;
     bool in_exchange_ = false, skipping_ = false, goodbye_ = false;
 };

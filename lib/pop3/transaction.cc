@@ -212,8 +212,7 @@ void Transaction::retr(std::string_view argument, std::string& out)
 {
     const std::size_t number = number_of(argument, out);
     if (!number) return;
-    append(out, "+OK ", drop_.size(number), " octets\r\n");
-    begin(number, false, UINT64_MAX);
+    if (begin(number, false, UINT64_MAX, out)) append(out, "+OK ", drop_.size(number), " octets\r\n");
 }
 
 void Transaction::top(std::string_view argument, std::string& out)
@@ -222,16 +221,20 @@ void Transaction::top(std::string_view argument, std::string& out)
     if (!numbers(argument, two)) return append(out, "-ERR TOP wants a message number and a number of lines\r\n");
     const std::size_t number = number_of(argument.substr(0, argument.find(' ')), out);
     if (!number) return;
-    append(out, "+OK\r\n");
-    begin(number, true, two[1]);
+    if (begin(number, true, two[1], out)) append(out, "+OK\r\n");
 }
 
-void Transaction::begin(std::size_t number, bool top, uint64_t lines)
+bool Transaction::begin(std::size_t number, bool top, uint64_t lines, std::string& out)
 {
+    if (auto prepared = drop_.prepare(number); !prepared) {
+        append(out, "-ERR [SYS/TEMP] message ", number, " cannot be read now, or another session has removed it\r\n");
+        return false;
+    }
     sending_ = {};
     sending_.number = number;
     sending_.top = top;
     sending_.lines = lines;
+    return true;
 }
 
 // How much of `bytes` TOP still wants: the header, the blank line, and so many lines.

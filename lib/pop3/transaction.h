@@ -19,6 +19,8 @@ public:
     virtual uint64_t
     size(std::size_t number) const = 0; // octets with CRLF line ends, to the byte what read() gives (RFC 1939 §11)
     virtual std::string uid(std::size_t number) = 0; // 1 to 70 bytes from ! to ~ (RFC 1939 §7)
+    // Before the first read() of a message: an error when another session has removed it meanwhile.
+    virtual Result<void> prepare(std::size_t number) { return (void)number, Result<void>(); }
     // The next bytes in CRLF form from `offset` on, at most `most`; empty at the end.
     virtual Result<std::string> read(std::size_t number, uint64_t offset, std::size_t most) = 0;
     virtual void retrieved(std::size_t number) { (void)number; } // RETR has handed it out whole
@@ -74,7 +76,7 @@ private:
     void run(std::string_view line, std::string& out);
     void listing(std::string_view argument, std::string& out, bool uids);
     std::size_t number_of(std::string_view text, std::string& out) const; // 0: refused
-    void begin(std::size_t number, bool top, uint64_t lines);
+    bool begin(std::size_t number, bool top, uint64_t lines, std::string& out); // false: refused
     std::string_view cut_top(std::string_view bytes);
     void give(std::string_view content, std::string& out);
     Wants wants() const { return closing_ ? Wants::close : sending_.number || full_ ? Wants::drain : Wants::input; }

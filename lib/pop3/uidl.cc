@@ -78,6 +78,28 @@ std::string UidlFormat::text(uint32_t uid, uint32_t uidvalidity, std::string_vie
     return out;
 }
 
+bool UidlFormat::could_make(std::string_view name, uint32_t uidvalidity) const
+{
+    const auto is = [](char variable) { return [variable](const Piece& piece) { return piece.variable == variable; }; };
+    if (std::any_of(pieces_.begin(), pieces_.end(), is('f'))) return false;
+    const auto uid = std::find_if(pieces_.begin(), pieces_.end(), is('u')); // parse() has seen to it that there is one
+    UidlFormat before;
+    before.pieces_.assign(pieces_.begin(), uid);
+    const std::size_t begin = before.text(0, uidvalidity, {}).size();
+    // Where the number ends is open: it may be as wide as it likes, and digits may follow it.
+    uint64_t value = 0;
+    for (std::size_t i = begin; i < name.size() && value <= UINT32_MAX; ++i) {
+        const unsigned base = uid->base == 'd' ? 10 : 16;
+        if (name[i] != '_' || value != 0) {
+            const std::size_t digit = std::string_view("0123456789abcdef").find(to_lower(name[i]));
+            if (digit >= base) return false;
+            value = value * base + digit;
+        }
+        if (value <= UINT32_MAX && text(static_cast<uint32_t>(value), uidvalidity, {}) == name) return true;
+    }
+    return false;
+}
+
 std::optional<std::string> noted_uidl(std::string_view head)
 {
     const std::size_t end = head.find("\r\n\r\n");

@@ -18,6 +18,9 @@ public:
     static Result<UidlFormat> parse(std::string_view text);
     // At most 70 bytes from ! to ~ (RFC 1939 §7): what is neither becomes '_', what is longer is cut.
     std::string text(uint32_t uid, uint32_t uidvalidity, std::string_view file) const;
+    // Whether `name` is what some UID would have under this UIDVALIDITY. No for formats with %f: file names hold what nobody can
+    // foresee.
+    bool could_make(std::string_view name, uint32_t uidvalidity) const;
 
 private:
     struct Piece {

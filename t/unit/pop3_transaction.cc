@@ -15,11 +15,12 @@ struct Drop final : pop3::Maildrop {
                                       "no header end", "A: b\r\n c\r\n\r\n1\r\n2\r\n\r\n4"};
     std::vector<std::size_t> read_whole, gone;
     bool fails = false, broken = false;
-    std::size_t kept = 0;
+    std::size_t kept = 0, lost = 0;
     std::size_t most = SIZE_MAX;
     std::size_t count() const override { return mails.size(); }
     uint64_t size(std::size_t n) const override { return mails[n - 1].size(); }
     std::string uid(std::size_t n) override { return cat("u", n); }
+    Result<void> prepare(std::size_t n) override { return n == lost ? fail("ENOENT") : Result<void>(); }
     Result<std::string> read(std::size_t n, uint64_t offset, std::size_t at_most) override
     {
         if (broken) return fail("gone");
@@ -197,6 +198,44 @@ TEST_CASE("a message that cannot be read on ends the connection, not the message
     drop.broken = true;
     CHECK(t.more(out) == Transaction::Wants::close);
     CHECK_FALSE(out.ends_with(".\r\n"));
+}
+
+TEST_CASE("a message that another session removed is refused, and the session goes on", "[pop3]")
+{
+    Drop drop;
+    drop.lost = 2;
+    const pop3::Options options;
+    Transaction t(drop, options);
+    CHECK(talk(t, "RETR 2\r\nTOP 2 1\r\nRETR 3\r\n") ==
+          "-ERR [SYS/TEMP] message 2 cannot be read now, or another session has removed it\r\n"
+          "-ERR [SYS/TEMP] message 2 cannot be read now, or another session has removed it\r\n"
+          "+OK 13 octets\r\nno header end\r\n.\r\n");
+    CHECK(drop.read_whole == std::vector<std::size_t>{3});
+}
+
+TEST_CASE("a UID of our own format is known by its look", "[pop3][uidl]")
+{
+    const struct {
+        const char *format, *name;
+        bool ours;
+    } cases[] = {
+        {"%08Xu%08Xv", "0000001F65432100", true},   {"%08Xu%08Xv", "FFFFFFFF65432100", true},
+        {"%08Xu%08Xv", "0000001F65432101", false},  {"%08Xu%08Xv", "0000001f65432100", false},
+        {"%08Xu%08Xv", "10000001F65432100", false}, {"%08Xu%08Xv", "1F65432100", false},
+        {"%v.%u", "1698898176.7", true},            {"%v.%u", "1698898176.4294967295", true},
+        {"%v.%u", "1698898176.4294967296", false},  {"%v.%u", "1698898176.", false},
+        {"%v.%u", "1698898176.07", false},          {"%u%v", "121698898176", true},
+        {"%4u%%x", "__31%x", true},                 {"%4u%%x", "_31%x", false},
+        {"%xu", "beef", true},                      {"%xu", "beet", false},
+        {"a%u-%u", "a5-5", true},                   {"a%u-%u", "a5-6", false},
+        {"%f", "1700000000.M1P2.host", false},      {"%u", "", false},
+    };
+    for (const auto& c : cases) {
+        INFO(c.format << ' ' << c.name);
+        const auto format = pop3::UidlFormat::parse(c.format);
+        REQUIRE(format);
+        CHECK(format->could_make(c.name, 0x65432100) == c.ours);
+    }
 }
 
 TEST_CASE("endless lines and nonsense are bounded", "[pop3]")
