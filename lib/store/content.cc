@@ -110,11 +110,31 @@ Result<Sizes> stream(const Content& content, const Sink& sink)
     return sizes;
 }
 
+std::string without_status_fields(std::string_view head)
+{
+    std::string out;
+    bool hiding = false;
+    while (!head.empty()) {
+        const auto lf = head.find('\n');
+        const auto line = head.substr(0, lf == std::string_view::npos ? lf : lf + 1);
+        if (line == "\n" || line == "\r\n") return out.append(head);
+        if (line[0] != ' ' && line[0] != '\t') {             // else it goes with the line before
+            const std::string field = lower(trim(cut(line, ':').first));
+            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase";
+        }
+        if (!hiding) out += line;
+        head.remove_prefix(line.size());
+    }
+    return out;
+}
+
 Result<void> stream_mbox(const Content& content, const Sink& sink)
 {
     FromQuoter quoter;
     std::string out = content.from_line;
-    const auto streamed = stream(content, [&](std::string_view bytes) -> Result<void> {
+    Content stored = content;
+    stored.head = without_status_fields(content.head);
+    const auto streamed = stream(stored, [&](std::string_view bytes) -> Result<void> {
         quoter.feed(bytes, out);
         if (out.size() < block) return {};
         auto taken = sink(out);

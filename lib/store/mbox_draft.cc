@@ -17,24 +17,6 @@ namespace {
 
 constexpr std::size_t max_head = 1u << 20;               // of an appended mail whose header lines are looked at
 
-// Ours among the headers of a mail that comes in: they would be taken for what this mailbox says.
-std::string without_status_lines(std::string_view head)
-{
-    std::string out;
-    bool hiding = false;
-    while (!head.empty()) {
-        const auto lf = head.find('\n');
-        const auto line = head.substr(0, lf == std::string_view::npos ? lf : lf + 1);
-        if (line[0] != ' ' && line[0] != '\t') {
-            const std::string field = lower(trim(cut(line, ':').first));
-            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase";
-        }
-        if (!hiding) out += line;
-        head.remove_prefix(line.size());
-    }
-    return out;
-}
-
 }  // namespace
 
 Result<Fd> nameless_file(const disk::Directory& dir)
@@ -78,7 +60,7 @@ Result<void> MboxDraft::stream(const std::string& from_line, const MboxStatus& s
     else if (!blank_follows) blank_follows = true;          // a header of a megabyte: it stays as it is, behind ours
     std::string out = from_line;
     FromQuoter quoter;
-    std::string head_text = without_status_lines(std::string_view(start).substr(0, head));
+    std::string head_text = without_status_fields(std::string_view(start).substr(0, head));
     if (!head_text.empty() && !head_text.ends_with('\n')) head_text += '\n';
     quoter.feed(head_text, out);
     quoter.finish(out);

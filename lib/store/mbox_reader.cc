@@ -11,7 +11,10 @@ namespace veredus::store {
 
 namespace {
 
-constexpr std::size_t max_words = 256;                 // of X-Keywords
+constexpr std::size_t max_words = max_keywords;        // of X-Keywords: a folder has no more, and the UID log's name of a mail holds them
+constexpr std::size_t fold_at = 900;                   // octets of a line (RFC 5322 §2.1.1: 998 at most)
+constexpr uint32_t largest_base = UINT32_MAX - (1u << 30);    // of UIDs that were given and of UIDVALIDITY: some must be left to give
+constexpr std::string_view internal_subject = "DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA";   // of UW imapd and Dovecot
 
 bool is_time(std::string_view word)
 {
@@ -56,7 +59,7 @@ std::string joined(const std::vector<std::string>& words)
 void take_words(std::string_view text, std::vector<std::string>& out)
 {
     for (const auto word : split(text, " \t\r\n")) {
-        if (out.size() >= max_words || word.size() > max_keyword_size) continue;
+        if (out.size() >= max_words || !is_keyword(word)) continue;
         if (std::find(out.begin(), out.end(), word) == out.end()) out.emplace_back(word);
     }
 }
@@ -112,7 +115,13 @@ std::string status_headers(const MboxStatus& s)
     std::string out;
     if (const auto letters = status_letters(s); !letters.empty()) append(out, "Status: ", letters, '\n');
     if (const auto letters = x_status_letters(s); !letters.empty()) append(out, "X-Status: ", letters, '\n');
-    if (!s.keywords.empty()) append(out, "X-Keywords: ", joined(s.keywords), '\n');
+    std::size_t line = 0;
+    for (const auto& word : s.keywords) {                  // folded where the reader would not look at the rest
+        const bool fits = line > 0 && line + word.size() < fold_at;
+        append(out, line == 0 ? "X-Keywords: " : fits ? " " : "\n\t", word);
+        line = fits ? line + word.size() + 1 : word.size() + 12;
+    }
+    if (line) out += '\n';
     return out;
 }
 
@@ -175,13 +184,15 @@ void MboxReader::begin_mail(std::string_view from_line, uint64_t start, uint64_t
     mail_.content = end;
     mail_.date = from_line_date(from_line);
     in_mail_ = in_head_ = true;
-    hiding_ = after_blank_ = false;
+    hiding_ = after_blank_ = x_imap_ = internal_subject_ = false;
+    from_daemon_ = from_line.starts_with("From MAILER-DAEMON");
     hash_ = 0xcbf29ce484222325;
     hash(from_line);
 }
 
 void MboxReader::end_mail(uint64_t at)
 {
+    const bool first = mails_.empty() && begun_at_ == 0;
     mail_.next = at;
     mail_.end = at;
     if (after_blank_ && !in_head_ && blank_at_ > mail_.head_end) {
@@ -189,6 +200,7 @@ void MboxReader::end_mail(uint64_t at)
         mail_.wire_size -= blank_wire_;
     }
     if (in_head_) mail_.head_end = mail_.end = at;
+    mail_.internal = first && from_daemon_ && x_imap_ && internal_subject_;
     // A last line without its end gets one as soon as another mail follows: it is the same mail then.
     uint64_t seen_bytes = unended_ ? 1 : 0;
     for (const Extent& e : mail_.visible()) seen_bytes += e.size;
@@ -226,13 +238,13 @@ void MboxReader::take_base(std::string_view value)
 {
     const auto words = split(value, " \t\r\n");
     if (words.size() < 2) return;
-    const auto validity = parse_number<uint32_t>(words[0]);
-    const auto last = parse_number<uint32_t>(words[1], UINT32_MAX - 1);
+    const auto validity = parse_number<uint32_t>(words[0], largest_base);
+    const auto last = parse_number<uint32_t>(words[1], largest_base);
     if (!validity || !last || *validity == 0) return;
     uidvalidity_ = *validity;
     uidnext_ = *last + 1;                              // the last UID that was given
     for (std::size_t i = 2; i < words.size() && base_keywords_.size() < max_keywords; ++i)
-        if (words[i].size() <= max_keyword_size) base_keywords_.emplace_back(words[i]);
+        if (is_keyword(words[i])) base_keywords_.emplace_back(words[i]);
 }
 
 void MboxReader::header_line(std::string_view text, uint64_t start, uint64_t end)
@@ -252,6 +264,7 @@ void MboxReader::header_line(std::string_view text, uint64_t start, uint64_t end
     words_go_on_ = value && field == "x-keywords";
     hiding_ = value && (status || base || field == "x-uid");
     if (!hiding_) {
+        if (field == "subject" && value) internal_subject_ = iequals(trim(*value), internal_subject);
         hash(text);
         return;
     }
@@ -261,7 +274,7 @@ void MboxReader::header_line(std::string_view text, uint64_t start, uint64_t end
     else if (status) take_letters(trim(*value), mail_.status);
     else if (field == "x-uid") mail_.uid = parse_number<uint32_t>(trim(*value), UINT32_MAX - 1).value_or(0);
     else if (mails_.empty() && uidvalidity_ == 0) take_base(*value);
-    if (field == "x-imap") mail_.internal = true;
+    if (field == "x-imap") x_imap_ = true;
 }
 
 }  // namespace veredus::store

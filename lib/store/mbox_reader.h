@@ -32,14 +32,14 @@ struct MboxMail {
     uint32_t uid = 0;                          // X-UID
     int64_t date = unknown_time;               // of the From_ line
     std::string fingerprint;                   // the same until the mail itself is edited; not unique
-    bool internal = false;                     // X-IMAP: the folder data that UW imapd and Dovecot keep as a first mail
+    bool internal = false;                     // the folder data (X-IMAP) that UW imapd and Dovecot keep as a first mail: no mail
     std::vector<Extent> visible() const;       // what a client sees, in order
 };
 
 class MboxReader {
 public:
     // `at`: where in the file the bytes begin; a mail begins there.
-    explicit MboxReader(uint64_t at = 0) : offset_(at), line_start_(at) {}
+    explicit MboxReader(uint64_t at = 0) : begun_at_(at), offset_(at), line_start_(at) {}
     void feed(std::string_view bytes);
     void finish();                             // the file ends here
     bool is_mbox() const { return !wrong_; }   // it is empty or begins with a From_ line
@@ -63,9 +63,10 @@ private:
     bool in_mail_ = false, in_head_ = false, after_blank_ = true, hiding_ = false, wrong_ = false;
     bool unended_ = false;                             // the file ends within a line
     bool words_go_on_ = false;                         // a folded X-Keywords
+    bool from_daemon_ = false, x_imap_ = false, internal_subject_ = false;   // what makes a first mail `internal`
     bool bare_lf_ = false;                             // the line ends with an LF that has no CR
     char last_ = 0;                                    // byte of the piece before
-    uint64_t offset_, line_start_, blank_at_ = 0, blank_wire_ = 0, hash_ = 0;
+    uint64_t begun_at_, offset_, line_start_, blank_at_ = 0, blank_wire_ = 0, hash_ = 0;
     std::string partial_;                              // the beginning of a line that goes on
     uint32_t uidvalidity_ = 0, uidnext_ = 0;
     std::vector<std::string> base_keywords_;

@@ -18,13 +18,6 @@ constexpr uint64_t largest_log = 1u << 30;     // ten million messages
 constexpr uint64_t small_log = 64 * 1024;      // not worth a rewrite
 constexpr int64_t written_back_us = 600 * us_per_second;    // the kernel has put it on disk by then, synced or not
 
-// A keyword is an atom (RFC 9051 §9 flag-keyword) that a Status header can carry, too.
-bool is_keyword(std::string_view keyword)
-{
-    if (keyword.empty() || keyword.size() > max_keyword_size) return false;
-    return std::all_of(keyword.begin(), keyword.end(), [](char c) { return c > ' ' && c < 0x7f && std::string_view("(){%*\"\\]").find(c) == std::string_view::npos; });
-}
-
 }  // namespace
 
 UidLog::UidLog(disk::Disk& disk, disk::Directory dir, std::string name, MakeSeed make_seed)
@@ -308,7 +301,7 @@ UidLog::Change::~Change()
 uint32_t UidLog::Change::add(NewMessage message)
 {
     const uint32_t uid = std::max(message.uid, next_uid_);
-    if (uid == UINT32_MAX || message.name.size() > UINT16_MAX) return 0;
+    if (uid == UINT32_MAX || message.name.size() > max_name) return 0;
     records_ += encode_add(message, uid, modseq_);
     next_uid_ = uid + 1;
     return uid;
@@ -321,7 +314,12 @@ void UidLog::Change::set_flags(uint8_t flags, uint64_t keywords, const std::vect
 
 void UidLog::Change::vanish(const std::vector<UidRange>& uids) { encode_vanished(records_, modseq_, uids); }
 
-void UidLog::Change::rename(uint32_t uid, bool fresh, std::string_view name) { records_ += encode_name(uid, fresh, name); }
+bool UidLog::Change::rename(uint32_t uid, bool fresh, std::string_view name)
+{
+    if (name.size() > max_name) return false;
+    records_ += encode_name(uid, fresh, name);
+    return true;
+}
 
 std::optional<unsigned> UidLog::Change::keyword(std::string_view keyword)
 {

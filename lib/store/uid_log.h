@@ -42,11 +42,11 @@ public:
         ~Change();
         uint64_t modseq() const { return modseq_; }              // that all of this change gets
         uint32_t next_uid() const { return next_uid_; }
-        // The UID it gets; 0: the last one is used up.
+        // The UID it gets; 0: the last one is used up, or the name is longer than max_name.
         uint32_t add(NewMessage message);
         void set_flags(uint8_t flags, uint64_t keywords, const std::vector<UidRange>& uids);   // as they shall be
         void vanish(const std::vector<UidRange>& uids);
-        void rename(uint32_t uid, bool fresh, std::string_view name);
+        bool rename(uint32_t uid, bool fresh, std::string_view name);    // false, and nothing noted: longer than max_name
         // Its bit, made if need be; nothing: all bits are used by messages, or it is no keyword we take.
         std::optional<unsigned> keyword(std::string_view keyword);
         void note_state(std::string_view state);

@@ -94,6 +94,12 @@ uint64_t name_id(std::string_view name)
     return hash ? hash : 1;
 }
 
+bool is_keyword(std::string_view word)
+{
+    if (word.empty() || word.size() > max_keyword_size) return false;
+    return std::all_of(word.begin(), word.end(), [](char c) { return c > ' ' && c < 0x7f && std::string_view("(){%*\"\\]").find(c) == std::string_view::npos; });
+}
+
 std::vector<UidRange> to_ranges(const std::vector<uint32_t>& uids)
 {
     std::vector<UidRange> out;
@@ -318,7 +324,7 @@ bool UidTable::apply_keyword(std::string_view payload)
     Taker in(payload);
     const auto bit = in.take<uint8_t>();
     const auto keyword = in.rest();
-    if (in.ran_out() || bit >= max_keywords || keyword.size() > max_keyword_size) return false;
+    if (in.ran_out() || bit >= max_keywords || !is_keyword(keyword)) return false;
     if (keywords_.size() <= bit) keywords_.resize(bit + 1u);
     keywords_[bit] = keyword;
     return true;
@@ -436,7 +442,8 @@ void UidTable::start(const Seed& seed)
     uidvalidity_ = seed.uidvalidity;
     mailbox_id_ = seed.mailbox_id;
     std::string records;
-    for (unsigned i = 0; i < seed.keywords.size() && i < max_keywords; ++i) records += encode_keyword(i, seed.keywords[i]);
+    for (unsigned i = 0; i < seed.keywords.size() && i < max_keywords; ++i)
+        if (is_keyword(seed.keywords[i])) records += encode_keyword(i, seed.keywords[i]);
     for (const NewMessage& m : seed.messages) encode_add_into(records, m, m.uid, 1);
     apply(records);
     uidnext_ = std::max(uidnext_, seed.uidnext);

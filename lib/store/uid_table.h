@@ -43,6 +43,7 @@ enum class Record : uint8_t { head = 1, add = 2, flags = 3, name = 4, keyword = 
 inline constexpr uint16_t uid_log_version = 1;
 inline constexpr std::size_t max_record = 65536;        // payload
 inline constexpr std::size_t record_head = 12;
+inline constexpr std::size_t max_name = max_record - 64;  // of a message: the record that adds it says more
 inline constexpr std::size_t max_vanished = 32768;      // ranges remembered for QRESYNC
 
 // A message's first record. `uid` 0: the next one.
@@ -93,7 +94,7 @@ public:
         std::size_t whole = 0;          // bytes up to the last good record
     };
     Loaded load(std::string_view file);
-    void start(const Seed& seed);       // an empty table becomes this
+    void start(const Seed& seed);       // an empty table becomes this; what is no keyword is left out
     std::string snapshot() const;       // the whole table as a file
     std::size_t snapshot_size() const;  // about
 
@@ -143,6 +144,8 @@ struct RecordView {
 std::optional<RecordView> next_record(std::string_view bytes, std::size_t& at);
 
 uint64_t name_id(std::string_view name);    // EMAILID of a message that never had one: the same for the same base name
+// An atom (RFC 9051 §9 flag-keyword) of at most max_keyword_size bytes, without what a flag list or a Status header would misread.
+bool is_keyword(std::string_view word);
 // Ascending UIDs as ranges.
 std::vector<UidRange> to_ranges(const std::vector<uint32_t>& uids);
 

@@ -311,6 +311,21 @@ TEST_CASE("an mbox grows by whole mails: From_ line, quoted, an empty line behin
     CHECK(::access((path + ".lock").c_str(), F_OK) != 0);
 }
 
+TEST_CASE("what a sender says of a mail's status is no word of the mailbox", "[store][mbox]")
+{
+    CHECK(without_status_fields("") == "");
+    CHECK(without_status_fields("A: 1\nStatus: RO\n D\nX-status : D\nX-KEYWORDS: a\n\tb\nB: 2\n folded\nX-UID: 4\nX-IMAP: 5 5\nX-IMAPbase: 1 2\nC: 3") ==
+          "A: 1\nB: 2\n folded\nC: 3");
+    CHECK(without_status_fields("A: 1\n\nStatus: RO\n") == "A: 1\n\nStatus: RO\n");
+    CHECK(without_status_fields("X-Status-Of: x\nStatus: O") == "X-Status-Of: x\n");
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const Fd body = memory("Status: RO\r\n");
+    OwnKeeper keeper(path);
+    CHECK_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body, "X-IMAP: 5 5\nSubject: x\nStatus: RO\nX-Status: D\n")})[0]);
+    CHECK(file(path) == "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\nStatus: RO\n\n");
+}
+
 TEST_CASE("what another program left without a line end does not swallow the next mail", "[store][mbox]")
 {
     TempDir dir;

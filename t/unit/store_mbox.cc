@@ -176,13 +176,63 @@ TEST_CASE("an mbox that others rewrote keeps the UIDs of what is still there", "
 TEST_CASE("a first contact keeps the UIDs of X-IMAPbase and X-UID", "[store][mbox]")
 {
     Spool s;
-    s.write(cat(from_line, "Subject: internal\nX-IMAP: 1700000000 0000000042 Work\nStatus: RO\n\ndata\n\n", from_line, "Subject: one\nX-UID: 7\nX-Keywords: Work\n\nb\n\n",
+    s.write(cat("From MAILER-DAEMON Tue Nov 24 14:00:00 2026\nX-IMAP: 1700000000 0000000042 Work\nSubject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n"
+                "Status: RO\n\ndata\n\n", from_line, "Subject: one\nX-UID: 7\nX-Keywords: Work\n\nb\n\n",
                 from_line, "Subject: two\nX-UID: 3\n\nb\n\n", from_line, "Subject: three\nX-UID: 40\nStatus: R\n\nb\n"));
     auto f = s.open();
     CHECK(f->table().uidvalidity() == 1700000000);
     CHECK(shape(*f) == "7/0 40/8 43/0 ");
     CHECK(keywords_of(f->table(), *f->table().find(7)) == std::vector<std::string>{"Work"});
     CHECK(wire(*f, 43) == "Subject: two\r\n\r\nb\r\n");
+}
+
+TEST_CASE("a header that only looks like an mbox's own data hides no mail, and takes no UID away", "[store][mbox]")
+{
+    const auto read_one = [](std::string_view text, uint64_t at = 0) {
+        MboxReader reader(at);
+        reader.feed(text);
+        reader.finish();
+        return reader;
+    };
+    const std::string daemon = "From MAILER-DAEMON Tue Nov 24 14:00:00 2026\n", subject = "Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\n";
+    CHECK(read_one(cat(daemon, subject, "X-IMAP: 5 5\n\nx\n")).take_mails()[0].internal);
+    CHECK_FALSE(read_one(cat(daemon, "X-IMAP: 5 5\n\nx\n")).take_mails()[0].internal);
+    CHECK_FALSE(read_one(cat(daemon, subject, "X-IMAPbase: 5 5\n\nx\n")).take_mails()[0].internal);
+    CHECK_FALSE(read_one(cat(from_line, subject, "X-IMAP: 5 5\n\nx\n")).take_mails()[0].internal);
+    CHECK_FALSE(read_one(cat(daemon, subject, "X-IMAP: 5 5\n\nx\n"), 10).take_mails()[0].internal);
+    CHECK_FALSE(read_one(cat(from_line, "Subject: one\n\nx\n\n", daemon, subject, "X-IMAP: 5 5\n\nx\n")).take_mails()[1].internal);
+    // Numbers that leave none to give are nobody's.
+    for (const char* base : {"4294967295 9", "9 4294967294", "4294967295 4294967294", "0 9", "9", "x 9"})
+        CHECK(read_one(cat(from_line, "X-IMAPbase: ", base, "\n\nx\n")).uidvalidity() == 0);
+    CHECK(read_one(cat(from_line, "X-IMAPbase: 7 9 x)\"{3} ok\n\nx\n")).base_keywords() == std::vector<std::string>{"ok"});
+
+    Spool s;
+    s.write(cat(from_line, "X-IMAPbase: 4294967295 4294967294 x)\"{3}\nSubject: first\n\nb\n\n"));
+    auto f = s.open();
+    CHECK(f->table().uidvalidity() == 100);
+    CHECK(shape(*f) == "1/0 ");
+    CHECK(append(*f, "Subject: second\r\n\r\nb\r\n") == 2);
+}
+
+TEST_CASE("a mail with more keywords than a folder holds takes nothing from the others", "[store][mbox]")
+{
+    for (const int count : {64, 255, 256, 1000}) {
+        Spool s;
+        s.write(cat(from_line, "Subject: one\n\nb\n\n"));
+        (void)s.open();
+        std::string many = "Subject: two\nX-Keywords:";
+        for (int i = 0; i < count; ++i) append(many, i % 3 ? " " : "\n ", i, std::string(255 - cat(i).size(), 'k'));
+        s.write(cat(from_line, many, " bad\"word\n\nb\n\n", from_line, "Subject: three\n\nb\n\n"), O_APPEND);
+        auto f = s.open();
+        CHECK(shape(*f) == "1/0 2/0 3/0 ");
+        CHECK(keywords_of(f->table(), *f->table().find(2)).size() == 64);
+        REQUIRE(f->change_flags({1}, {FlagChange::How::add, seen, {}, {}}));
+        REQUIRE(f->apply());
+        auto again = s.open();
+        CHECK(keywords_of(again->table(), *again->table().find(2)).size() == 64);
+        CHECK(shape(*again) == "1/8 2/0 3/0 ");
+        CHECK(wire(*again, 3) == "Subject: three\r\n\r\nb\r\n");
+    }
 }
 
 TEST_CASE("what is appended to an mbox is one mail, whatever its lines and headers say", "[store][mbox]")
