@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "lib/base/text.h"
+#include "lib/log/log.h"
 
 namespace veredus::pop3d {
 
@@ -83,7 +84,9 @@ Result<std::size_t> Drop::remove(const std::vector<std::size_t>& numbers)
     reader_.reset();
     reading_ = 0;
     std::sort(uids.begin(), uids.end());
-    const std::vector<uint32_t> gone = TRY(inbox_.expunge(uids));
+    const store::Expunged done = TRY(inbox_.expunge(uids));
+    const std::vector<uint32_t>& gone = done.gone;
+    if (!done.trouble.text.empty()) log::warning("not removed, or not noted: ", printable(done.trouble.text));
     std::erase_if(seen_, [&](uint32_t uid) { return std::binary_search(gone.begin(), gone.end(), uid); });
     // One that another session removed meanwhile is as gone as he wanted it.
     return static_cast<std::size_t>(std::count_if(uids.begin(), uids.end(), [&](uint32_t uid) {

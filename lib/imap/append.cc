@@ -105,9 +105,10 @@ bool Session::append_end(const std::string& tag)
     append(*out_, "* OK ", code, " appended\r\n");
     const std::vector<uint32_t> old{*appending->replaced};
     auto gone = selected_->folder->use([&](store::Folder& f) { return f.expunge(old); });
-    if (gone) tally_.expunged += gone->size();
+    if (gone) tally_.expunged += gone->gone.size();
+    const Error* trouble = !gone ? &gone.error() : !gone->trouble.text.empty() ? &gone->trouble : nullptr;
     // Both are there now; the new one stays: nothing is lost.
-    finish(tag, gone ? "OK replaced" : refusal(gone.error(), "REPLACE"), true);
+    finish(tag, trouble ? refusal(*trouble, "REPLACE") : "OK replaced", true);
     return run();
 }
 

@@ -90,14 +90,11 @@ void Session::run_store(const std::string& tag, Store store)
 
 namespace {
 
-// To the mailbox they are in already: RFC 6851 does not forbid it, and clients do it. New UIDs, at the end.
-Result<std::vector<store::Copied>> move_within(store::Folder& folder, const std::vector<uint32_t>& uids)
+Result<store::Moved> only_copied(Result<std::vector<store::Copied>> copied)
 {
-    auto copied = TRY(folder.copy(uids, folder));
-    std::vector<uint32_t> originals;
-    for (const auto& c : copied) originals.push_back(c.from);
-    (void)TRY(folder.expunge(originals));
-    return copied;
+    store::Moved out;
+    out.moved = TRY(std::move(copied));
+    return out;
 }
 
 } // namespace
@@ -119,12 +116,13 @@ void Session::run_copy(const std::string& tag, Copy copy)
     if (!target) return finish(tag, refusal(target.error(), word), true);
     if (uids.empty()) return finish(tag, "OK nothing to do", true);
     store::Folder& to = (*target)->raw();
-    auto copied = selected_->folder->use([&](store::Folder& from) {
-        if (!copy.move) return from.copy(uids, to);
-        return *target == selected_->folder ? move_within(from, uids) : from.move(uids, to);
+    auto done = selected_->folder->use([&](store::Folder& from) {
+        // MOVE to the mailbox they are in already: RFC 6851 does not forbid it, and clients do it. New UIDs, at the end.
+        return copy.move ? from.move(uids, to) : only_copied(from.copy(uids, to));
     });
     (*target)->settle();
-    if (!copied) return finish(tag, refusal(copied.error(), word), true);
+    if (!done) return finish(tag, refusal(done.error(), word), true);
+    const std::vector<store::Copied>* copied = &done->moved;
     if (account_.is_trash((*target)->name())) tally_.trashed += copied->size();
     if (copy.move) tally_.expunged += copied->size();
     std::vector<store::UidRange> from_ranges, to_ranges;
@@ -140,6 +138,8 @@ void Session::run_copy(const std::string& tag, Copy copy)
     code += ']';
     if (!copy.move) return finish(tag, cat("OK ", code, " copied"), true);
     append(*out_, "* OK ", code, " moved\r\n"); // RFC 6851 §4.3: before the EXPUNGEs
+    // Some are where they were, or in both places: a NO (RFC 6851 §3.3).
+    if (!done->trouble.text.empty()) return finish(tag, refusal(done->trouble, word), true);
     finish(tag, cat("OK ", new_modseq(), "done"), true);
 }
 
@@ -156,9 +156,10 @@ Result<std::size_t> Session::expunge_deleted(const std::optional<SequenceSet>& s
         uids.push_back(m.uid);
     }
     if (uids.empty()) return std::size_t{0};
-    const auto gone = TRY(selected_->folder->use([&](store::Folder& f) { return f.expunge(uids); }));
-    tally_.expunged += gone.size();
-    return std::size_t{gone.size()};
+    auto done = TRY(selected_->folder->use([&](store::Folder& f) { return f.expunge(uids); }));
+    tally_.expunged += done.gone.size();
+    if (!done.trouble.text.empty()) return unexpected(std::move(done.trouble));
+    return std::size_t{done.gone.size()};
 }
 
 // RFC 7162 §3.2.7, §3.2.9: where messages went for good.

@@ -126,20 +126,25 @@ Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint
     return out;
 }
 
-Result<std::vector<Copied>> Folder::move(const std::vector<uint32_t>& uids, Folder& target)
+// A copy is taken back only when its original is certainly there: twice is a nuisance, not at all is a loss.
+Result<Moved> Folder::move(const std::vector<uint32_t>& uids, Folder& target)
 {
-    std::vector<Copied> copied = TRY(copy(uids, target));
-    std::vector<uint32_t> from, to;
-    for (const Copied& c : copied) {
-        from.push_back(c.from);
-        to.push_back(c.to);
-    }
-    auto gone = expunge(from);
-    if (!gone) {
-        (void)target.expunge(to);
-        return unexpected(std::move(gone).error());
-    }
-    return copied;
+    Moved out;
+    out.moved = TRY(copy(uids, target));
+    std::vector<uint32_t> from;
+    for (const Copied& c : out.moved) from.push_back(c.from);
+    auto done = expunge(from);
+    const std::vector<uint32_t>& left = done ? done->left : from;
+    const auto is_left = [&](const Copied& c) { return std::find(left.begin(), left.end(), c.from) != left.end(); };
+    std::vector<uint32_t> undo;
+    for (const Copied& c : out.moved)
+        if (is_left(c)) undo.push_back(c.to);
+    if (!undo.empty()) (void)target.expunge(undo);
+    if (!done) return unexpected(std::move(done).error());
+    std::erase_if(out.moved, is_left);
+    out.trouble = std::move(done->trouble);
+    if (out.moved.empty() && !out.trouble.text.empty()) return unexpected(std::move(out.trouble));
+    return out;
 }
 
 }  // namespace veredus::store

@@ -50,6 +50,18 @@ struct Copied {
     uint32_t from = 0, to = 0;
 };
 
+// What an expunge came to once it had begun. UIDs that are in neither list may be there or not: the next refresh tells.
+struct Expunged {
+    std::vector<uint32_t> gone;                // no longer in the mailbox, ascending
+    std::vector<uint32_t> left;                // certainly still there, untouched
+    Error trouble;                             // has a text: not all was done, or the index could not be told
+};
+
+struct Moved {
+    std::vector<Copied> moved;                 // also those whose original could not be taken away for certain: twice, but never lost
+    Error trouble;                             // has a text: some messages are where they were, or in both places
+};
+
 class Folder {
 public:
     virtual ~Folder() = default;
@@ -67,13 +79,13 @@ public:
     virtual Result<const Facts*> facts(uint32_t uid) = 0;
     // What Facts::preview will say of it; for who made one.
     virtual void keep_preview(uint32_t uid, std::string_view preview) = 0;
-    // Durable when they return. UIDs that are not there are passed over. On an error of append, copy or move nothing happened.
+    // Durable when they return. UIDs that are not there are passed over. On an error of append, copy, move or expunge nothing happened.
     virtual Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) = 0;
     virtual Result<std::unique_ptr<Draft>> draft() = 0;
     virtual Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) = 0;     // their UIDs, in order
     virtual Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) = 0;
-    virtual Result<std::vector<Copied>> move(const std::vector<uint32_t>& uids, Folder& target);
-    virtual Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) = 0;   // those that are gone now
+    virtual Result<Moved> move(const std::vector<uint32_t>& uids, Folder& target);
+    virtual Result<Expunged> expunge(const std::vector<uint32_t>& uids) = 0;
     // Puts flags where other programs see them, and takes mails out of new/: when idle, and before leaving. Until then the UID
     // log has them safe.
     virtual Result<void> apply() = 0;

@@ -14,7 +14,6 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
-#include "lib/log/log.h"
 #include "lib/store/beneath.h"
 #include "lib/store/bytes.h"
 #include "lib/store/content.h"
@@ -91,13 +90,13 @@ MaildirFlags flags_of(const Message& m, const UidTable& table)
 // A mail being written to tmp/, with Unix line ends.
 class MaildirDraft final : public Draft {
 public:
-    MaildirDraft(const disk::Directory& tmp, MaildirName name, std::string file_name, Fd file)
-        : tmp_(tmp), name_(std::move(name)), file_name_(std::move(file_name)), file_(std::move(file))
+    MaildirDraft(std::shared_ptr<const disk::Directory> tmp, MaildirName name, std::string file_name, Fd file)
+        : tmp_(std::move(tmp)), name_(std::move(name)), file_name_(std::move(file_name)), file_(std::move(file))
     {
     }
     ~MaildirDraft() override
     {
-        if (!file_name_.empty()) (void)disk().unlink(tmp_, file_name_);
+        if (!file_name_.empty()) (void)disk().unlink(*tmp_, file_name_);
     }
     MaildirDraft(const MaildirDraft&) = delete;
     Result<void> write(std::string_view wire) override
@@ -115,7 +114,7 @@ public:
         TRY(put_out());
         maker_.finish();
         struct stat st {};
-        if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", tmp_.path, '/', file_name_));
+        if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", tmp_->path, '/', file_name_));
         name_.device = st.st_dev;
         name_.inode = st.st_ino;
         // Other programs take the file's time for INTERNALDATE.
@@ -125,7 +124,7 @@ public:
     }
     std::string final_name() const { return name_.full(sizes_); }
     const std::string& file_name() const { return file_name_; }
-    const disk::Directory& directory() const { return tmp_; }
+    const disk::Directory& directory() const { return *tmp_; }
     void published() { file_name_.clear(); }
 
 private:
@@ -140,7 +139,7 @@ private:
         maker_.feed(out_);
         return disk().write(file_, out_);
     }
-    const disk::Directory& tmp_;
+    std::shared_ptr<const disk::Directory> tmp_;      // a rename of the folder makes another MaildirFolder of it meanwhile
     MaildirName name_;
     std::string file_name_, out_, wire_;
     Fd file_;
@@ -162,7 +161,7 @@ struct MaildirFolder::Publishing {
 };
 
 MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index)
-    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), tmp_(std::move(tmp)), index_(std::move(index))
+    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), index_(std::move(index)), tmp_(std::make_shared<const disk::Directory>(std::move(tmp)))
 {
 }
 
@@ -494,7 +493,7 @@ Result<std::unique_ptr<Draft>> MaildirFolder::draft()
 {
     MaildirName name = unique_name();
     std::string file_name = name.base();
-    Fd file = TRY(disk().create(tmp_, file_name, 0600));
+    Fd file = TRY(disk().create(*tmp_, file_name, 0600));
     std::unique_ptr<Draft> draft = std::make_unique<MaildirDraft>(tmp_, std::move(name), std::move(file_name), std::move(file));
     return draft;
 }
@@ -614,21 +613,41 @@ Result<std::vector<Copied>> MaildirFolder::copy(const std::vector<uint32_t>& uid
 
 // The files first: a crash before the record leaves them missing, and the next scan says so. The other way round it would find
 // them again as new mail.
-Result<std::vector<uint32_t>> MaildirFolder::expunge(const std::vector<uint32_t>& uids)
+Result<Expunged> MaildirFolder::expunge(const std::vector<uint32_t>& uids)
 {
     auto change = TRY(begin());
-    std::vector<uint32_t> gone;
+    Expunged out;
     std::unordered_map<std::string_view, uint32_t> renamed;       // not under the name we know: by base
-    Error trouble;
-    for (const uint32_t uid : uids) {
-        const Message* m = table().find(uid);
-        if (!m) continue;
-        auto done = disk().unlink(folder_of(*m), std::string(table().name(*m)));
-        if (done) gone.push_back(uid);
-        else if (done.error().code == ENOENT) renamed.emplace(maildir_base(table().name(*m)), uid);
-        else trouble = done.error();
+    for (const uint32_t uid : uids)
+        if (const Message* m = table().find(uid)) remove_file(folder_of(*m), *m, out, renamed);
+    if (auto found = remove_renamed(renamed, out); !found) out.trouble = std::move(found).error();
+    const auto in_order = [](std::vector<uint32_t>& list) {
+        std::sort(list.begin(), list.end());
+        list.erase(std::unique(list.begin(), list.end()), list.end());
+    };
+    in_order(out.gone);
+    in_order(out.left);
+    if (out.gone.empty()) return out;
+    if (auto done = record_gone(change, out.gone); !done) out.trouble = std::move(done).error();
+    return out;
+}
+
+void MaildirFolder::remove_file(const disk::Directory& dir, const Message& m, Expunged& out, std::unordered_map<std::string_view, uint32_t>& renamed)
+{
+    auto done = disk().unlink(dir, std::string(table().name(m)));
+    if (done) {
+        out.gone.push_back(m.uid);
+    } else if (done.error().code == ENOENT) {
+        renamed.emplace(maildir_base(table().name(m)), m.uid);
+    } else {
+        out.left.push_back(m.uid);
+        out.trouble = std::move(done).error();
     }
-    // A file that is renamed while we list may be in no listing: twice, before it counts as gone.
+}
+
+// A file that is renamed while we list may be in no listing: twice, before it counts as gone.
+Result<void> MaildirFolder::remove_renamed(std::unordered_map<std::string_view, uint32_t>& renamed, Expunged& out)
+{
     for (int look = 0; look < 2 && !renamed.empty(); ++look) {
         const std::vector<Entry> entries = TRY(list());
         for (const Entry& e : entries) {
@@ -636,25 +655,24 @@ Result<std::vector<uint32_t>> MaildirFolder::expunge(const std::vector<uint32_t>
             if (found == renamed.end()) continue;
             auto done = disk().unlink(e.fresh ? new_ : cur_, e.name);
             if (!done && done.error().code == ENOENT) continue;
-            if (done) gone.push_back(found->second);
-            else trouble = done.error();
+            (done ? out.gone : out.left).push_back(found->second);
+            if (!done) out.trouble = std::move(done).error();
             renamed.erase(found);
         }
     }
-    for (const auto& [base, uid] : renamed) gone.push_back(uid);
-    if (gone.empty() && !trouble.text.empty()) return unexpected(std::move(trouble));
-    if (!trouble.text.empty()) log::warning("not removed: ", printable(trouble.text));
-    if (gone.empty()) return gone;
+    for (const auto& [base, uid] : renamed) out.gone.push_back(uid);
+    return {};
+}
+
+Result<void> MaildirFolder::record_gone(UidLog::Change& change, const std::vector<uint32_t>& gone)
+{
     TRY(disk().sync(cur_));
     TRY(disk().sync(new_));
-    std::sort(gone.begin(), gone.end());
-    gone.erase(std::unique(gone.begin(), gone.end()), gone.end());
     change.vanish(to_ranges(gone));
     TRY(change.commit());
     for (const uint32_t uid : gone) sizes_.erase(uid), dates_.erase(uid);
     facts_->forget(gone);
-    TRY(log_->sync());
-    return gone;
+    return log_->sync();
 }
 
 // --- flags into names

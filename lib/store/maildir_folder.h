@@ -32,7 +32,7 @@ public:
     Result<std::unique_ptr<Draft>> draft() override;
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
     Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override;
-    Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) override;
+    Result<Expunged> expunge(const std::vector<uint32_t>& uids) override;
     Result<void> apply() override;
     bool wants_apply() const override { return pending_; }
     std::vector<WatchPoint> watch_points() const override;
@@ -59,11 +59,15 @@ private:
     std::string wanted_name(const Message& m) const;
     Result<void> write_keywords();
     Result<std::vector<uint32_t>> publish(std::vector<Publishing>& mails, const std::vector<std::vector<std::string>>& keywords);
+    void remove_file(const disk::Directory& dir, const Message& m, Expunged& out, std::unordered_map<std::string_view, uint32_t>& renamed);
+    Result<void> remove_renamed(std::unordered_map<std::string_view, uint32_t>& renamed, Expunged& out);
+    Result<void> record_gone(UidLog::Change& change, const std::vector<uint32_t>& gone);
     const disk::Directory& folder_of(const Message& m) const { return m.fresh ? new_ : cur_; }
     Result<Fd> open_file(uint32_t uid);
     Result<UidLog::Change> begin();
 
-    disk::Directory dir_, cur_, new_, tmp_, index_;
+    disk::Directory dir_, cur_, new_, index_;
+    std::shared_ptr<const disk::Directory> tmp_;          // with the drafts in it
     std::unique_ptr<UidLog> log_;
     std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell

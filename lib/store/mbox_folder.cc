@@ -323,23 +323,40 @@ Result<void> MboxFolder::apply()
     return log_->sync();
 }
 
-Result<std::vector<uint32_t>> MboxFolder::expunge(const std::vector<uint32_t>& uids)
+Result<Expunged> MboxFolder::expunge(const std::vector<uint32_t>& uids)
 {
     Locked file = TRY(Locked::take(place_, Locked::For::writing));
     (void)TRY(synchronize(file));
     std::vector<bool> drop(mails_.size());
-    std::vector<uint32_t> gone;
+    Expunged out;
     for (const uint32_t uid : uids)
         if (const auto found = places_.find(uid); found != places_.end() && !drop[found->second]) {
             drop[found->second] = true;
-            gone.push_back(uid);
+            out.gone.push_back(uid);
         }
-    if (gone.empty()) return gone;
+    if (out.gone.empty()) return out;
+    std::sort(out.gone.begin(), out.gone.end());
     std::vector<Piece> pieces;
     for (std::size_t i = 0; i < mails_.size(); ++i)
         if (!drop[i]) add_pieces(pieces, mails_[i], mails_[i].status);
-    TRY(rewrite(file, pieces));
-    std::sort(gone.begin(), gone.end());
+    const Stamp before = TRY(stamp_of(file.fd()));
+    if (auto done = rewrite(file, pieces); !done) {
+        // From the journal on a rewrite goes through, if not now then when the file is locked next; without it a file as long
+        // as before was not touched.
+        const auto journal = disk().stat(index_, journal_name());
+        const auto now = stamp_of(file.fd());
+        const bool untouched = !journal && journal.error().code == ENOENT && now && now->size == before.size;
+        if (untouched) return unexpected(std::move(done).error());
+        out.gone.clear();
+        out.trouble = std::move(done).error();
+        return out;
+    }
+    if (auto done = record_gone(file, out.gone); !done) out.trouble = std::move(done).error();
+    return out;
+}
+
+Result<void> MboxFolder::record_gone(Locked& file, const std::vector<uint32_t>& gone)
+{
     {
         // By number: of two mails that are the same byte by byte, the file does not tell which one went.
         auto begun = TRY(log_->begin());
@@ -349,8 +366,7 @@ Result<std::vector<uint32_t>> MboxFolder::expunge(const std::vector<uint32_t>& u
     }
     (void)TRY(synchronize(file));
     facts_->forget(gone);
-    TRY(log_->sync());
-    return gone;
+    return log_->sync();
 }
 
 Result<std::unique_ptr<Draft>> MboxFolder::draft()

@@ -44,7 +44,7 @@ public:
     Result<std::unique_ptr<Draft>> draft() override;
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
     Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override;
-    Result<std::vector<uint32_t>> expunge(const std::vector<uint32_t>& uids) override;
+    Result<Expunged> expunge(const std::vector<uint32_t>& uids) override;
     Result<void> apply() override;
     bool wants_apply() const override { return pending_; }
     std::vector<WatchPoint> watch_points() const override;
@@ -70,6 +70,7 @@ private:
     MboxStatus wanted_status(const Message& m) const;
     void add_pieces(std::vector<Piece>& out, const MboxMail& mail, const MboxStatus& status) const;
     Result<void> rewrite(Locked& file, const std::vector<Piece>& pieces);
+    Result<void> record_gone(Locked& file, const std::vector<uint32_t>& gone);
     Result<void> recover(Locked& file);                // what a crash left of a rewrite
     Result<void> write_tail(int file, uint64_t from, uint64_t old_size, int journal, uint64_t tail);
     Result<const MboxMail*> find(uint32_t uid);

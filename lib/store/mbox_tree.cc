@@ -274,6 +274,7 @@ private:
         for (const Message& m : inbox->table().messages()) uids.push_back(m.uid);
         auto moved = inbox->move(uids, *target);
         if (!moved) return unexpected(std::move(moved).error());
+        if (!moved->trouble.text.empty()) return unexpected(std::move(moved->trouble));
         return {};
     }
 

@@ -2,6 +2,8 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -293,6 +295,147 @@ TEST_CASE("mails move between a Maildir and an mbox and keep what they are", "[s
     check(**to, 1);
     REQUIRE((*to)->move({1}, **from));
     check(**from, 2);
+}
+
+namespace {
+
+// No file of this process may grow beyond `size` bytes while it lives: as on a full disk.
+class NoRoom {
+public:
+    explicit NoRoom(uint64_t size)
+    {
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        old_ = ::signal(SIGXFSZ, SIG_IGN);
+        rlimit now = before_;
+        now.rlim_cur = size;
+        ::setrlimit(RLIMIT_FSIZE, &now);
+    }
+    ~NoRoom()
+    {
+        ::setrlimit(RLIMIT_FSIZE, &before_);
+        ::signal(SIGXFSZ, old_);
+    }
+    NoRoom(const NoRoom&) = delete;
+
+private:
+    rlimit before_{};
+    sighandler_t old_ = nullptr;
+};
+
+// A folder one of whose mails cannot be removed.
+class Stubborn final : public Folder {
+public:
+    Stubborn(Folder& real, uint32_t stays) : real_(real), stays_(stays) {}
+    const UidTable& table() const override { return real_.table(); }
+    Result<bool> refresh() override { return real_.refresh(); }
+    Result<std::unique_ptr<WireReader>> open(uint32_t uid) override { return real_.open(uid); }
+    Result<uint64_t> size(uint32_t uid) override { return real_.size(uid); }
+    Result<int64_t> received(uint32_t uid) override { return real_.received(uid); }
+    Result<const Facts*> facts(uint32_t uid) override { return real_.facts(uid); }
+    void keep_preview(uint32_t uid, std::string_view preview) override { real_.keep_preview(uid, preview); }
+    Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override { return real_.change_flags(uids, change); }
+    Result<std::unique_ptr<Draft>> draft() override { return real_.draft(); }
+    Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override { return real_.append(std::move(mails)); }
+    Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override { return real_.copy(uids, target); }
+    Result<Expunged> expunge(const std::vector<uint32_t>& given) override
+    {
+        std::vector<uint32_t> uids = given;
+        const bool asked = std::erase(uids, stays_) > 0;
+        auto done = real_.expunge(uids);
+        if (done && asked) {
+            done->left.push_back(stays_);
+            done->trouble = {EACCES, "remove a mail: Permission denied"};
+        }
+        return done;
+    }
+    Result<void> apply() override { return real_.apply(); }
+    bool wants_apply() const override { return real_.wants_apply(); }
+    std::vector<WatchPoint> watch_points() const override { return real_.watch_points(); }
+    bool healed() const override { return real_.healed(); }
+
+private:
+    Folder& real_;
+    uint32_t stays_;
+};
+
+std::unique_ptr<Mailbox> mbox_of(const Home& h)
+{
+    MboxPlaces places;
+    places.inbox = h.path + "/inbox";
+    places.folders = h.path + "/mail";
+    places.home = h.path;
+    auto box = open_mbox(std::move(places));
+    REQUIRE(box);
+    return std::move(*box);
+}
+
+}  // namespace
+
+TEST_CASE("a move whose source cannot note it loses nothing", "[store][mailbox][rfc6851-3.3]")
+{
+    Home h;
+    const bool mbox = GENERATE(false, true);
+    INFO((mbox ? "mbox" : "Maildir"));
+    if (mbox) h.box = mbox_of(h);
+    {
+        auto in = h.box->open("INBOX");
+        REQUIRE(in);
+        for (int i = 0; i < 40; ++i) append_to(**in, cat("Subject: ", i, "\r\n\r\nbody\r\n"));
+        REQUIRE(h.box->create("Target"));
+        auto target = h.box->open("Target");
+        REQUIRE(target);
+        struct stat st {};
+        REQUIRE(::stat((h.path + (mbox ? "/.veredus/inbox" : "/Maildir/.veredus/uidlog")).c_str(), &st) == 0);
+        auto moved = [&] {
+            const NoRoom none(static_cast<uint64_t>(st.st_size) + 8);
+            return (*in)->move({38, 39, 40}, **target);
+        }();
+        REQUIRE(moved);
+        CHECK(moved->moved.size() == 3);
+        CHECK(moved->trouble.text.find("File too large") != std::string::npos);
+        CHECK((*target)->table().messages().size() == 3);
+        REQUIRE((*in)->refresh());
+        CHECK((*in)->table().messages().size() == 37);
+    }
+    CHECK((*h.box->open("INBOX"))->table().messages().size() == 37);
+    auto target = h.box->open("Target");
+    REQUIRE(target);
+    REQUIRE((*target)->table().messages().size() == 3);
+    CHECK((*(*target)->open(3))->read(0, 100).value() == "Subject: 39\r\n\r\nbody\r\n");
+}
+
+TEST_CASE("a move that cannot take one mail away leaves that one where it was, and no copy of it", "[store][mailbox][rfc6851-3.3]")
+{
+    Home h;
+    auto in = h.box->open("INBOX");
+    REQUIRE(in);
+    for (int i = 0; i < 3; ++i) append_to(**in, "x\r\n");
+    REQUIRE(h.box->create("Target"));
+    auto target = h.box->open("Target");
+    REQUIRE(target);
+    // A directory where the second mail was: it cannot be unlinked, as a file of another's in a sticky directory.
+    const std::string name = cat(h.path, "/Maildir/cur/", (*in)->table().name(*(*in)->table().find(2)));
+    REQUIRE(::rename(name.c_str(), (h.path + "/aside").c_str()) == 0);
+    REQUIRE(::mkdir(name.c_str(), 0700) == 0);
+    auto gone = (*in)->expunge({1, 2});
+    REQUIRE(gone);
+    CHECK(gone->gone == std::vector<uint32_t>{1});
+    CHECK(gone->left == std::vector<uint32_t>{2});
+    CHECK_FALSE(gone->trouble.text.empty());
+    REQUIRE(::rmdir(name.c_str()) == 0);
+    REQUIRE(::rename((h.path + "/aside").c_str(), name.c_str()) == 0);
+    Stubborn source(**in, 2);
+    auto moved = source.move({2, 3}, **target);
+    REQUIRE(moved);
+    REQUIRE(moved->moved.size() == 1);
+    CHECK(moved->moved[0].from == 3);
+    CHECK(moved->trouble.code == EACCES);
+    CHECK((*target)->table().messages().size() == 1);
+    CHECK((*target)->table().find(moved->moved[0].to));
+    CHECK((*in)->table().messages().size() == 1);
+    const auto none = source.move({2}, **target);
+    REQUIRE_FALSE(none);
+    CHECK((*target)->table().messages().size() == 1);
 }
 
 TEST_CASE("default folders are there for every client, and on disk when one is opened", "[store][mailbox][rfc6154-2]")

@@ -302,6 +302,27 @@ TEST_CASE("what was appended comes back byte by byte, with size, date, flags and
     CHECK(box.files("tmp").empty());
 }
 
+TEST_CASE("a draft outlives the folder object it was begun in, as a rename makes another one", "[store][maildir]")
+{
+    Box box;
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    auto draft = f->draft();
+    auto dropped = f->draft();
+    REQUIRE((draft && dropped));
+    auto g = box.open();
+    REQUIRE(g->refresh());
+    f.reset();
+    REQUIRE((*draft)->write("x\r\n"));
+    std::vector<Incoming> mails(1);
+    mails[0].draft = std::move(*draft);
+    REQUIRE(g->append(std::move(mails)));
+    CHECK(wire(*g, 1) == "x\r\n");
+    CHECK(box.files("tmp").size() == 1);
+    dropped->reset();
+    CHECK(box.files("tmp").empty());
+}
+
 TEST_CASE("line ends become CRLF however the file is cut, and sizes of names that lie are found out", "[store][maildir]")
 {
     Box box;
@@ -336,7 +357,7 @@ TEST_CASE("a copy shares the bytes, not the name; a move takes the mail away", "
     CHECK(wire(*g, 3) == "two\r\n");
     auto moved = f->move({2}, *g);
     REQUIRE(moved);
-    CHECK(moved->at(0).to == 4);
+    CHECK(moved->moved.at(0).to == 4);
     CHECK(f->table().messages().size() == 1);
     CHECK(a.files("cur").size() == 1);
     REQUIRE(f->copy({1}, *f));
@@ -357,7 +378,7 @@ TEST_CASE("expunge finds mails under their new names, and says which are gone", 
     REQUIRE(::unlink(cat(box.path, "/cur/3.x:2,").c_str()) == 0);
     auto gone = f->expunge({1, 2, 3, 50});
     REQUIRE(gone);
-    CHECK(*gone == std::vector<uint32_t>{1, 2, 3});
+    CHECK(gone->gone == std::vector<uint32_t>{1, 2, 3});
     CHECK(box.files("cur") == std::vector<std::string>{"4.x:2,"});
     REQUIRE(f->refresh());
     CHECK(shape(*f) == "4=4.x/0 ");

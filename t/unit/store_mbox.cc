@@ -263,7 +263,7 @@ TEST_CASE("expunge takes the mails it was told, also of two that are the same", 
     auto f = s.open();
     auto gone = f->expunge({1, 77});
     REQUIRE(gone);
-    CHECK(*gone == std::vector<uint32_t>{1});
+    CHECK(gone->gone == std::vector<uint32_t>{1});
     CHECK(shape(*f) == "2/0 3/0 ");
     CHECK(s.text() == cat(same, from_line, "Subject: last\n\nbody\n\n"));
     CHECK(wire(*f, 3) == "Subject: last\r\n\r\nbody\r\n");
