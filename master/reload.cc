@@ -56,6 +56,7 @@ void Supervisor::apply(conf::Values values)
         return;
     }
     values_ = std::move(values);
+    sessions_.set_patience(std::chrono::seconds(values_.seconds("watchdog_timeout")));
     renew_log();
     watch_files();
     apply_listeners();

@@ -1,6 +1,7 @@
 #include "master/sessions.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -14,7 +15,9 @@ using ipc::LoginType;
 namespace {
 
 constexpr std::chrono::milliseconds answer_deadline{3000}; // of a session process to a person's question
-constexpr std::size_t most_waiting = 1000;                 // clients of one user while he is looked up
+constexpr std::size_t most_waiting = 1000;                 // clients of one user while he is looked up, or not taken over
+constexpr std::chrono::minutes ping_interval{5};
+constexpr std::chrono::hours for_ever{24 * 30};
 
 std::string service_of(const std::string& zygote) { return std::string(cut(zygote, '-').first); }
 
@@ -33,13 +36,17 @@ void Sessions::enter(const std::string& role, uint32_t instance, const std::stri
     const Key key{zygote, *user};
     enter.arrival.user = *user;
     enter.arrival.service = service_of(zygote);
-    Waiting waiting{std::move(enter.arrival), std::move(client), std::move(done)};
-    if (const auto at = sessions_.find(key); at != sessions_.end()) return pass(at->second, std::move(waiting));
+    look_up(key, {std::move(enter.arrival), std::move(client), std::move(done)});
+}
+
+void Sessions::look_up(const Key& key, Waiting waiting)
+{
+    if (const auto at = sessions_.find(key); at != sessions_.end()) return pass(key, at->second, std::move(waiting));
     auto& line = waiting_[key];
-    if (line.size() >= most_waiting) return waiting.done(Code::unavailable, "too many logins of this user at once");
+    if (line.size() >= most_waiting) return waiting.answer(Code::unavailable, "too many logins of this user at once");
     line.push_back(std::move(waiting));
     if (line.size() > 1) return; // the answer for the first is for all
-    doors_.resolve(*user, [this, key](const Result<ipc::UserReply>& reply) { resolved(key, reply); });
+    doors_.resolve(key.second, [this, key](const Result<ipc::UserReply>& reply) { resolved(key, reply); });
 }
 
 void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
@@ -50,7 +57,7 @@ void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
     waiting_.erase(at);
     const auto refuse = [&](Code code, const std::string& text) {
         log::warning(key.first, ": no session for ", printable(key.second), ": ", printable(text));
-        for (Waiting& one : line) one.done(code, text);
+        for (Waiting& one : line) one.answer(code, text);
     };
     if (!reply) return refuse(Code::unavailable, reply.error().text);
     switch (reply->found) {
@@ -68,7 +75,7 @@ void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
     else return refuse(Code::unavailable, started.error().text);
     for (Waiting& one : line) {
         one.arrival.user = reply->name;
-        pass(*session, std::move(one));
+        pass(own, *session, std::move(one));
     }
 }
 
@@ -79,21 +86,66 @@ Result<Sessions::Session*> Sessions::start(const Key& key, const ipc::UserReply&
     session.channel = std::make_unique<ipc::Channel>(
         loop_, std::move(channel),
         ipc::Channel::User{[this, key](const ipc::Message& message) { on_message(key, message); },
-                           [this, key](const std::string&) { sessions_.erase(key); }});
+                           [this, key](const std::string&) { give_up(key, true); }});
+    if (!ping_.armed()) ping_.start(ping_interval);
     return &session;
 }
 
-void Sessions::pass(Session& session, Waiting waiting)
+void Sessions::pass(const Key& key, Session& session, Waiting waiting)
 {
     // Stopped by its user, or stuck: its clients must not pile up here.
-    if (session.channel->congested()) return waiting.done(Code::unavailable, "the user's process does not take it");
+    if (session.channel->congested() || session.given.size() >= most_waiting)
+        return waiting.answer(Code::unavailable, "the user's process does not take it");
     ipc::Arrival& arrival = waiting.arrival;
-    arrival.connection = next_connection_++;
+    const uint64_t connection = arrival.connection = next_connection_++;
     const int fd = waiting.client.get();
-    auto sent = session.channel->send(static_cast<uint16_t>(LoginType::arrive), arrival.encode(), {&fd, 1});
-    if (!sent) return waiting.done(Code::unavailable, sent.error().text);
     ++session.sent;
-    waiting.done(Code::ok, "");
+    session.channel->call(
+        static_cast<uint16_t>(LoginType::arrive), arrival.encode(), {&fd, 1}, patience_.count() > 0 ? patience_ : for_ever,
+        [this, key, connection](const Result<ipc::Message>& answer) { taken(key, connection, answer); });
+    waiting.answer(Code::ok, "");
+    session.given.emplace(connection, std::move(waiting));
+}
+
+void Sessions::taken(const Key& key, uint64_t connection, const Result<ipc::Message>& answer)
+{
+    const auto at = sessions_.find(key);
+    if (at == sessions_.end()) return;
+    if (answer) return (void)at->second.given.erase(connection);
+    if (answer.error().code == ETIMEDOUT) return hung(key);
+    log::warning(key.first, " of ", printable(key.second), ": ", answer.error().text);
+    give_up(key, true);
+}
+
+void Sessions::hung(const Key& key)
+{
+    log::warning(key.first, " of ", printable(key.second), " does not answer: given up, and its clients with it");
+    give_up(key, false);
+}
+
+// The process hears that it is to end, and its zygote sees to that it does. Clients it has not taken over can have a
+// successor, once: one that a process dies of must not take the next one along for ever.
+void Sessions::give_up(Key key, bool successor)
+{
+    const auto at = sessions_.find(key);
+    if (at == sessions_.end()) return;
+    const auto session = sessions_.extract(at);
+    for (auto& [connection, waiting] : session.mapped().given) {
+        if (!successor || stopping_ || std::exchange(waiting.again, true)) continue;
+        look_up(key, std::move(waiting));
+    }
+}
+
+void Sessions::look_for_hung()
+{
+    if (sessions_.empty()) return;
+    ping_.start(ping_interval);
+    if (patience_.count() == 0) return;
+    for (auto& [key, session] : sessions_)
+        session.channel->call(static_cast<uint16_t>(LoginType::ping), "", {}, patience_,
+                              [this, key = key](const Result<ipc::Message>& answer) {
+                                  if (!answer && answer.error().code == ETIMEDOUT) hung(key);
+                              });
 }
 
 // A user's process belongs to the user: of what it says only this counts, and only for itself.
@@ -109,7 +161,7 @@ void Sessions::on_message(const Key& key, const ipc::Message& message)
     ipc::Reader r(message.body);
     const uint64_t taken = r.u64();
     // One more may be on its way to it: then it stays.
-    if (r.done() && taken == at->second.sent) sessions_.erase(at);
+    if (r.done() && taken == at->second.sent && at->second.given.empty()) sessions_.erase(at);
 }
 
 void Sessions::who(std::function<void(ipc::Presences)> page, std::function<void()> done)
@@ -150,10 +202,13 @@ void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
         if (key.second != user) continue;
         ++sum->left;
         session.channel->call(static_cast<uint16_t>(LoginType::kick), ipc::Writer().u64(0).take(), {}, answer_deadline,
-                              [one](const Result<ipc::Message>& answer) {
+                              [this, key = key, one](const Result<ipc::Message>& answer) {
                                   ipc::Reader r(answer ? std::string_view(answer->body) : std::string_view());
                                   const uint64_t connections = r.u64();
-                                  one(r.done() ? connections : 0);
+                                  const bool silent = !answer && answer.error().code == ETIMEDOUT;
+                                  if (silent) hung(key);
+                                  if (answer) give_up(key, false);
+                                  one(r.done() ? connections : silent ? 1 : 0);
                               });
     }
     one(0);

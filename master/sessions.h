@@ -1,10 +1,12 @@
 // Who is in: the process of each mailbox user and service, found or started when a client enters with a ticket.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/fd.h"
@@ -28,7 +30,10 @@ public:
         std::function<Result<Fd>(const std::string& zygote, const ipc::UserReply& user)> spawn;
     };
     using Done = std::function<void(ipc::Code code, const std::string& text)>;
-    Sessions(Loop& loop, Doors doors) : loop_(loop), doors_(std::move(doors)) {}
+    Sessions(Loop& loop, Doors doors) : loop_(loop), doors_(std::move(doors)), ping_(loop, [this] { look_for_hung(); }) {}
+    // How long a process may be silent that has been given a client, or asked whether it is alive; then it is given up,
+    // and killed by its zygote (watchdog_timeout). 0: for ever.
+    void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
 
     Result<void> add_ticket(ipc::Ticket ticket) { return tickets_.add(std::move(ticket), loop_.now_us()); }
     // `zygote`: of the asking role's service, "pop3-session". `done` is called once, perhaps within this call.
@@ -37,34 +42,48 @@ public:
     void process_ended(std::string_view role, uint32_t instance) { tickets_.forget(role, instance); }
     // Pages of what the processes answer within a moment, then `done`.
     void who(std::function<void(ipc::Presences)> page, std::function<void()> done);
-    // Connections of this user that were told to end.
+    // Connections of this user that were told to end; a process that does not say how many counts as one. The processes
+    // are given up with them: what is left of them is killed.
     void kick(const std::string& user, std::function<void(uint64_t)> done);
     void stop(); // every process hears that its time is over
     std::size_t size() const { return sessions_.size(); }
 
 private:
     using Key = std::pair<std::string, std::string>; // zygote, user
+    struct Waiting { // for the resolver, or for a process to take him over
+        ipc::Arrival arrival;
+        Fd client;
+        Done done;           // null: the login stage has had its answer
+        bool again = false;  // the process that was given him ended
+        void answer(ipc::Code code, const std::string& text)
+        {
+            if (done) std::exchange(done, nullptr)(code, text);
+        }
+    };
     struct Session {
+        std::map<uint64_t, Waiting> given; // clients that it has not taken over yet, by connection
         std::unique_ptr<ipc::Channel> channel;
         uint64_t sent = 0; // arrivals
     };
-    struct Waiting { // for the resolver
-        ipc::Arrival arrival;
-        Fd client;
-        Done done;
-    };
     void resolved(const Key& key, const Result<ipc::UserReply>& reply);
     Result<Session*> start(const Key& key, const ipc::UserReply& user);
-    void pass(Session& session, Waiting waiting);
+    void pass(const Key& key, Session& session, Waiting waiting);
+    void look_up(const Key& key, Waiting waiting);
+    void taken(const Key& key, uint64_t connection, const Result<ipc::Message>& answer);
+    void give_up(Key key, bool successor);
+    void look_for_hung();
+    void hung(const Key& key);
     void on_message(const Key& key, const ipc::Message& message);
 
     Loop& loop_;
     Doors doors_;
     Tickets tickets_;
     bool stopping_ = false;
+    std::chrono::milliseconds patience_{60'000};
     uint64_t next_connection_ = 1;
     std::map<Key, Session> sessions_;
     std::map<Key, std::vector<Waiting>> waiting_;
+    Timer ping_;
 };
 
 } // namespace veredus::master

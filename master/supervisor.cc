@@ -55,6 +55,7 @@ Result<void> Supervisor::begin()
     watch_files();
     add_processes();
     start_phase();
+    sessions_.set_patience(std::chrono::seconds(values_.seconds("watchdog_timeout")));
     watchdog_.start(watchdog_pause());
     ticket_timer_.start(ticket_turn);
     if (notifier_.watchdog_ms() > 0) notify_timer_.start(milliseconds(notifier_.watchdog_ms() / 2));

@@ -14,7 +14,8 @@
 namespace veredus::ipc {
 
 enum class LoginType : uint16_t {
-    arrive = 800, // master -> session process: Arrival; fd: the client, or the login stage's relay to it. One-way
+    arrive = 800, // master -> session process, call: Arrival; fd: the client, or the login stage's relay to it. Answer:
+                  // empty, as soon as the client is taken over; until then master can give him to a successor
     idle = 801,   // session process -> master: u64, how many arrivals it has taken: it has no client left and would go.
                   // One-way
     who = 802,    // master -> session process, call: empty; answer: Presences
@@ -22,6 +23,7 @@ enum class LoginType : uint16_t {
     ask_who = 804,  // veredus(8) -> master, call: empty; answer: Status, after all `present`
     ask_kick = 805, // veredus(8) -> master, call: Kick; answer: Status, its text the number of connections
     present = 806,  // master -> veredus(8): Presences. One-way
+    ping = 807,     // master -> session process, call: empty; answer: empty
 };
 
 constexpr std::size_t ticket_size = 16;       // random bytes

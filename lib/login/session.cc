@@ -10,6 +10,7 @@
 
 #include "lib/base/text.h"
 #include "lib/daemon/confine.h"
+#include "lib/daemon/rights.h"
 #include "lib/ipc/channel.h"
 #include "lib/log/log.h"
 #include "lib/login/place.h"
@@ -69,6 +70,7 @@ private:
         switch (static_cast<LoginType>(message.type)) {
         case LoginType::arrive: return arrive(std::move(message));
         case LoginType::who: return tell_who(message);
+        case LoginType::ping: return (void)channel_.reply(message, message.type, "");
         case LoginType::kick: {
             ipc::Reader r(message.body);
             const uint64_t connection = r.u64();
@@ -82,13 +84,14 @@ private:
 
     void arrive(ipc::Message message)
     {
+        if (leaving_) return; // master hears no answer, and gives the client to our successor
         ++taken_; // also one that cannot be used: master counts what it has sent
+        (void)channel_.reply(message, message.type, "");
         auto arrival = ipc::Arrival::decode(message.body);
         if (!arrival || message.fds.size() != 1)
             return log::warning("master: an arrival that cannot be used",
                                 arrival ? std::string() : cat(": ", arrival.error().text));
         if (auto set = set_nonblocking(message.fds[0].get(), true); !set) return log::warning(set.error().text);
-        if (leaving_) return; // the descriptor is closed: the client tries again
         clients_[arrival->connection] = arrival->remote;
         linger_.stop();
         house_->on_client(std::move(*arrival), std::move(message.fds[0]));
@@ -169,6 +172,11 @@ int run_session(const std::string& service, std::chrono::milliseconds linger, co
                 const ipc::Serve& who, Fd channel, const MakeHouse& make)
 {
     log::set_role(service);
+    // No command runs here, unlike in local's workers: sudo and its like are nothing that a session needs.
+    if (auto forbidden = daemon::forbid_privilege_gain(); !forbidden) {
+        log::error("session of ", std::string_view(who.name), ": ", forbidden.error().text);
+        return EX_OSERR;
+    }
     auto loop = Loop::create();
     if (!loop) {
         log::error("session of ", std::string_view(who.name), ": ", loop.error().text);

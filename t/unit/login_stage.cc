@@ -804,6 +804,25 @@ public:
         return std::move(**message);
     }
 
+    bool answer(int number, const ipc::Message& question, std::string body)
+    {
+        return static_cast<bool>(ipc::send_blocking(spawned.at(static_cast<std::size_t>(number)).get(),
+                                                    {question.type, true, question.request, 0, std::move(body), {}}, 100));
+    }
+    // The process takes over the client that is next.
+    std::optional<ipc::Message> takes(int number)
+    {
+        auto message = told(number);
+        if (!message || message->request == 0 || !answer(number, *message, "")) return std::nullopt;
+        for (int i = 0; i < 5; ++i) loop->run_once(1ms);
+        return message;
+    }
+    void turn_until(const std::function<bool()>& condition)
+    {
+        for (int i = 0; i < 2000 && !condition(); ++i) loop->run_once(10ms);
+        REQUIRE(condition());
+    }
+
     std::string log;
     std::unique_ptr<Loop> loop = std::move(*Loop::create());
     std::vector<ipc::Code> codes;
@@ -840,7 +859,7 @@ TEST_CASE("clients of a user share one process, and master says who they are", "
     CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok, ipc::Code::ok});
     REQUIRE(court.spawned.size() == 1);
     for (int i = 0; i < 2; ++i) {
-        const auto message = court.told(0);
+        const auto message = court.takes(0);
         REQUIRE(message);
         CHECK(message->type == static_cast<uint16_t>(ipc::LoginType::arrive));
         CHECK(message->fds.size() == 1);
@@ -919,9 +938,11 @@ TEST_CASE("a process that has no client goes, unless one is on his way to it", "
     };
     idle(0); // he has not seen the first one yet
     CHECK(court.sessions.size() == 1);
+    idle(1); // says so, but has not taken him over
+    CHECK(court.sessions.size() == 1);
+    REQUIRE(court.takes(0));
     idle(1);
     CHECK(court.sessions.size() == 0);
-    REQUIRE(court.told(0)); // the arrival; then the end
     CHECK_FALSE(court.told(0));
     REQUIRE(court.sessions.add_ticket(ticket('b')));
     court.enter('b');
@@ -949,7 +970,7 @@ TEST_CASE("who and kick ask the processes, and one that does not answer holds up
     REQUIRE(court.sessions.add_ticket(ticket('a')));
     court.enter('a');
     court.questions.at(0).second(court.person("alice"));
-    REQUIRE(court.told(0));
+    REQUIRE(court.takes(0));
     std::vector<ipc::Presence> seen;
     bool done = false;
     court.sessions.who([&](const ipc::Presences& page) { seen.insert(seen.end(), page.list.begin(), page.list.end()); },
@@ -974,4 +995,77 @@ TEST_CASE("who and kick ask the processes, and one that does not answer holds up
     court.sessions.kick("alice", [&](uint64_t n) { told = n; });
     for (int i = 0; i < 500 && told == 99; ++i) court.loop->run_once(10ms);
     CHECK(told == 0);
+}
+
+TEST_CASE("a client whose process ends before it takes him over goes to its successor, once", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok});
+    court.spawned[0].reset();
+    court.turn_until([&] { return court.questions.size() == 2; });
+    CHECK(court.questions[1].first == "alice");
+    court.questions[1].second(court.person("alice"));
+    REQUIRE(court.spawned.size() == 2);
+    SECTION("which takes him")
+    {
+        const auto message = court.takes(1);
+        REQUIRE(message);
+        CHECK(message->fds.size() == 1);
+        CHECK(ipc::Arrival::decode(message->body)->user == "alice");
+        CHECK(court.sessions.size() == 1);
+    }
+    SECTION("which dies of him")
+    {
+        court.spawned[1].reset();
+        court.turn_until([&] { return court.sessions.size() == 0; });
+    }
+    for (int i = 0; i < 5; ++i) court.loop->run_once(1ms);
+    CHECK(court.questions.size() == 2);
+    CHECK(court.codes.size() == 1);
+}
+
+TEST_CASE("a process that takes nobody over is given up, and the next login has a new one", "[master][sessions]")
+{
+    Court court;
+    court.sessions.set_patience(50ms);
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    court.turn_until([&] { return court.sessions.size() == 0; });
+    CHECK(court.log.find("pop3-session of alice does not answer: given up") != std::string::npos);
+    CHECK(court.questions.size() == 1); // it might still take him
+    REQUIRE(court.told(0));
+    CHECK_FALSE(court.told(0)); // its channel is closed
+    REQUIRE(court.sessions.add_ticket(ticket('b')));
+    court.enter('b');
+    court.questions.at(1).second(court.person("alice"));
+    CHECK(court.spawned.size() == 2);
+}
+
+TEST_CASE("kick gives the processes of a user up, whatever they say", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    REQUIRE(court.takes(0));
+    std::optional<uint64_t> told;
+    court.sessions.kick("alice", [&](uint64_t n) { told = n; });
+    SECTION("it answers")
+    {
+        const auto question = court.told(0);
+        REQUIRE(question);
+        REQUIRE(court.answer(0, *question, ipc::Writer().u64(3).take()));
+        court.turn_until([&] { return told.has_value(); });
+        CHECK(told == 3);
+    }
+    SECTION("it is stopped")
+    {
+        court.turn_until([&] { return told.has_value(); });
+        CHECK(told == 1);
+    }
+    CHECK(court.sessions.size() == 0);
 }
