@@ -203,6 +203,10 @@ Wants LoginDialect::refused(Why why, std::string& out)
 {
     append(out, tag_, " ", answer_to(why, now_.passwords), "\r\n");
     reader_->set_sasl(false);
+    if (why == Why::not_admitted) { // the stage closes; RFC 9051 §7.1.5
+        append(out, "* BYE [UNAVAILABLE] Come back later.\r\n");
+        return Wants::close;
+    }
     return go_on(out);
 }
 

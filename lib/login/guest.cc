@@ -22,6 +22,7 @@ constexpr milliseconds farewell_time{30'000};   // for the last bytes of a conne
 // A stranger who asks and does not read the answers is not read from either. Commands are looked at in pieces, because
 // the answer may be many times as long as the question.
 constexpr std::size_t most_unsent = 16 * 1024, piece_size = 512;
+constexpr milliseconds short_patience{30'000}; // for a login while three quarters of the places are taken
 constexpr std::size_t peek_size = ProxyHeader::longest;
 
 bool in_clear(std::string_view mechanism)
@@ -127,9 +128,10 @@ void Guest::introduce()
     state_ = State::waiting;
     stream_ = std::make_unique<net::Stream>(house_.parts_.loop, std::move(knock_->client), *this);
     knock_.reset();
-    patience_.start(rules_->timeout);
-    if (house_.size() > rules_->connections) {
-        log::warning("login_connections (", rules_->connections, ") reached: ", remote_.ip(), " is turned away");
+    patience_.start(house_.nearly_full() ? std::min(rules_->timeout, short_patience) : rules_->timeout);
+    if (house_.size() > rules_->connections && !house_.make_room(number_)) {
+        log::warning("login_connections (", rules_->connections, ") reached by clients that have logged in: ",
+                     remote_.ip(), " is turned away");
         return turn_away();
     }
     count();
@@ -367,6 +369,7 @@ void Guest::answered(const Result<ipc::AuthReply>& reply)
     user_ = reply->user;
     ticket_ = reply->ticket;
     state_ = State::entering;
+    house_.strangers_.erase(number_);
     stream_->pause_reading(true);
     if (stream_->pending() == 0) enter();
 }
@@ -510,6 +513,22 @@ void Guest::part(Parting why)
     leave();
 }
 
+void Guest::shed()
+{
+    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
+    ended_ = ": Too many connections";
+    if (dialect_ && state_ != State::closing && !wants_tls_ && !handshaking()) {
+        std::string out;
+        dialect_->part(Parting::crowded, out);
+        stream_->write(out);
+    }
+    if (stream_) say_ended("Disconnected", "");
+    // Nothing more is to come of it in what is left of this turn.
+    if (knock_) knock_->watch.reset();
+    wants_tls_ = false;
+    leave();
+}
+
 bool Guest::handshaking() const
 {
     return stream_ && state_ == State::waiting && (stream_->tls() || wants_tls_) && !secure_;
@@ -521,6 +540,10 @@ void Guest::out_of_patience()
         log::warning("haproxy(", remote_.ip(), "): no PROXY header within haproxy_timeout");
         said_ = true;
         return leave();
+    }
+    if (state_ == State::entering) {
+        ended_ = ": Inactivity";
+        say_ended("Disconnected", "");
     }
     if (state_ == State::closing || state_ == State::entering) return leave();
     part(Parting::idle);
@@ -546,7 +569,9 @@ void Guest::say_ended(std::string_view how, const std::string& trouble)
     if (std::exchange(said_, true)) return;
     const int64_t now = house_.parts_.loop.now_us();
     std::string what;
-    if (disallowed_)
+    if (state_ == State::entering)
+        what = cat("password right, no session in ", (now - tried_us_) / us_per_second, " secs");
+    else if (disallowed_)
         what = "tried to use disallowed plaintext auth";
     else if (guesses_ > 0)
         what = cat("auth failed, ", guesses_, " attempts in ", (now - tried_us_) / us_per_second, " secs");

@@ -26,6 +26,7 @@ public:
     void begin();           // once it is in the house's list
     void offers_changed();  // authd's mechanisms, or the certificate: they are there now, or others
     void part(Parting why); // the house wants it gone; one that is relayed for stays
+    void shed();            // a newcomer needs its place: a word, and it is gone
     bool relaying() const { return state_ == State::relaying; }
 
     void on_data(std::string_view bytes) override;

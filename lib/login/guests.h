@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -58,12 +59,17 @@ private:
     friend class Guest;
     Guest* find(uint64_t number);
     void forget(uint64_t number); // after this turn
+    // The oldest without a login goes, at once. False: there is none but the newcomer.
+    bool make_room(uint64_t newcomer);
+    bool nearly_full() const { return guests_.size() > rules_->connections - rules_->connections / 4; }
     bool tls_ready() const { return parts_.tls && parts_.tls->ready(); }
     bool has_offers() const { return !parts_.logins.mechanisms(nullptr).empty(); }
 
     Parts parts_;
     std::shared_ptr<const Rules> rules_; // shared: a guest keeps those it came under
     uint64_t next_ = 1;
+    int64_t warned_us_ = 0;
+    std::set<uint64_t> strangers_; // who has shown no good password yet, oldest first
     std::function<void()> stopped_;
     std::shared_ptr<Guests*> self_ = std::make_shared<Guests*>(this); // answers find us, or nobody
     std::unordered_map<uint64_t, std::unique_ptr<Guest>> guests_;

@@ -116,6 +116,18 @@ TEST_CASE("IMAP before the login", "[imap][login][rfc9051-6.1][rfc9051-6.2]")
                                            "[TOOBIG] That is more than a login needs.\r\n");
 }
 
+TEST_CASE("who gets no session hears BYE, and what he sent behind his login is nobody's",
+          "[imap][login][rfc9051-7.1.5]")
+{
+    Stage stage;
+    (void)stage.feed("a LOGIN alice secret\r\nb NOOP\r\n");
+    REQUIRE(stage.entered);
+    std::string out;
+    CHECK(stage.dialect.refused(login::Refusal::not_admitted, out) == login::Dialect::Wants::close);
+    CHECK(out == "a NO [UNAVAILABLE] The mailbox cannot be opened now, try again later.\r\n"
+                 "* BYE [UNAVAILABLE] Come back later.\r\n");
+}
+
 TEST_CASE("LOGIN and AUTHENTICATE", "[imap][login][rfc9051-6.2.2][rfc9051-6.2.3][rfc4959-3][rfc5530-3]")
 {
     Stage stage;

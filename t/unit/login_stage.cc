@@ -699,16 +699,54 @@ TEST_CASE("what comes from a proxy names its client, and from nobody else", "[lo
     CHECK(scene.log.find("haproxy(198.51.100.2): does not begin with the PROXY header") != std::string::npos);
 }
 
-TEST_CASE("clients beyond the limit of a process are turned away with a word", "[login][guests]")
+TEST_CASE("in a full process the oldest client without a login makes room", "[login][guests][hostile]")
 {
     auto rules = in_clear();
-    rules.connections = 1;
+    rules.connections = 2;
     Scene scene(std::move(rules));
     scene.offer();
-    const Fd first = scene.client();
+    const Fd first = scene.client(), second = scene.client();
     CHECK(scene.read(first, "\r\n") == "+OK veredus ready.\r\n");
-    const Fd second = scene.client();
-    CHECK(scene.read(second, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+    CHECK(scene.read(second, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(second, "AUTH SCRAM-SHA-256 " + base64_encode("n,,n=a,r=b") + "\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer({ipc::AuthReply::Kind::challenge, 77, "r=bc,s=x,i=1", "", "", ipc::AuthFailure::none, ""});
+    (void)scene.read(second, "\r\n");
+    const Fd third = scene.client();
+    CHECK(scene.read(first, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+    CHECK(scene.read(third, "\r\n") == "+OK veredus ready.\r\n");
+    CHECK(scene.log.find("Disconnected: Too many connections (no auth attempts in 0 secs): user=<>") !=
+          std::string::npos);
+    scene.write(third, "USER alice\r\nPASS secret\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer(welcome());
+    scene.turn_until([&] { return !scene.entered.empty(); });
+    const Fd fourth = scene.client(); // the second goes, in the middle of his exchange
+    CHECK(scene.read(fourth, "\r\n") == "+OK veredus ready.\r\n");
+    CHECK(scene.cancelled == std::vector<uint64_t>{77});
+    scene.write(fourth, "USER alice\r\nPASS secret\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer(welcome());
+    scene.turn_until([&] { return scene.entered.size() == 2; });
+    const Fd fifth = scene.client(); // both have logged in
+    CHECK(scene.read(fifth, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+    CHECK(scene.guests->size() == 2);
+}
+
+TEST_CASE("a login that gets no session in its time leaves a line", "[login][guests]")
+{
+    auto rules = in_clear();
+    rules.timeout = 300ms;
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd client = scene.client();
+    (void)scene.read(client, "\r\n");
+    scene.write(client, "USER alice\r\nPASS secret\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer(welcome());
+    scene.descriptor.reset();
+    scene.turn_until([&] { return scene.guests->size() == 0; });
+    CHECK(scene.log.find("Disconnected: Inactivity (password right, no session in ") != std::string::npos);
 }
 
 // --- tickets and sessions
