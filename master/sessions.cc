@@ -170,21 +170,32 @@ void Sessions::who(std::function<void(ipc::Presences)> page, std::function<void(
     const auto one = [left, done = std::move(done)] {
         if (--*left == 0) done();
     };
-    for (auto& [key, session] : sessions_)
-        session.channel->call(static_cast<uint16_t>(LoginType::who), "", {}, answer_deadline,
-                              [key = key, page, one](const Result<ipc::Message>& answer) {
-                                  auto list = answer ? ipc::Presences::decode(answer->body)
-                                                     : Result<ipc::Presences>(unexpected(answer.error()));
-                                  if (list) {
-                                      for (ipc::Presence& p : list->list) {
-                                          p.user = key.second;
-                                          p.service = service_of(key.first);
-                                      }
-                                      page(std::move(*list));
-                                  }
-                                  one();
-                              });
+    for (const auto& [key, session] : sessions_) ask_who(key, 0, 0, page, one);
     one();
+}
+
+void Sessions::ask_who(const Key& key, uint64_t after, uint64_t listed,
+                       const std::function<void(ipc::Presences)>& page, const std::function<void()>& one)
+{
+    const auto at = sessions_.find(key);
+    if (at == sessions_.end()) return one();
+    at->second.channel->call(
+        static_cast<uint16_t>(LoginType::who), ipc::Writer().u64(after).take(), {}, answer_deadline,
+        [this, key, listed, page, one](const Result<ipc::Message>& answer) {
+            auto list = answer ? ipc::Presences::decode(answer->body) : Result<ipc::Presences>(unexpected(answer.error()));
+            if (!list || list->list.empty()) return one();
+            for (ipc::Presence& p : list->list) {
+                p.user = key.second;
+                p.service = service_of(key.first);
+            }
+            const bool full = list->list.size() == ipc::max_presences;
+            const uint64_t last = list->list.back().connection, so_far = listed + list->list.size();
+            page(std::move(*list));
+            const auto still = sessions_.find(key);
+            // More clients than it was given it cannot have, whatever it says.
+            if (full && still != sessions_.end() && so_far < still->second.sent) return ask_who(key, last, so_far, page, one);
+            one();
+        });
 }
 
 void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)

@@ -74,6 +74,9 @@ private:
     void look_for_hung();
     void hung(const Key& key);
     void on_message(const Key& key, const ipc::Message& message);
+    // Page by page: those of this process above connection `after`. `one` is called when there are no more.
+    void ask_who(const Key& key, uint64_t after, uint64_t listed, const std::function<void(ipc::Presences)>& page,
+                 const std::function<void()>& one);
 
     Loop& loop_;
     Doors doors_;

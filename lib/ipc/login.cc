@@ -103,7 +103,7 @@ Result<Presences> Presences::decode(std::string_view body)
 {
     Reader r(body);
     Presences out;
-    const uint32_t count = r.count(61);
+    const uint32_t count = r.count(57);
     if (count > max_presences) return fail("malformed message: presences");
     for (uint32_t i = 0; i < count && r.ok(); ++i) {
         Presence p;

@@ -18,7 +18,7 @@ enum class LoginType : uint16_t {
                   // empty, as soon as the client is taken over; until then master can give him to a successor
     idle = 801,   // session process -> master: u64, how many arrivals it has taken: it has no client left and would go.
                   // One-way
-    who = 802,    // master -> session process, call: empty; answer: Presences
+    who = 802,    // master -> session process, call: u64, a connection; answer: Presences, of those above it, in order
     kick = 803,   // master -> session process, call: u64 connection, 0: every one; answer: u64, how many were told
     ask_who = 804,  // veredus(8) -> master, call: empty; answer: Status, after all `present`
     ask_kick = 805, // veredus(8) -> master, call: Kick; answer: Status, its text the number of connections

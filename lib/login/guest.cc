@@ -218,6 +218,10 @@ void Guest::offers_changed()
 void Guest::on_secure()
 {
     secure_ = true;
+    if (const auto shown = stream_->tls()->peer("sha256"))
+        log::info("Client certificate: ", stream_->tls()->chain_trusted() ? "trusted" : "untrusted",
+                  ", subject_CN=", printable(shown->subject, 64), ", issuer_CN=", printable(shown->issuer, 64),
+                  ", fingerprint=", shown->fingerprint, ", pkey_fingerprint=", shown->key_fingerprint, ": ", describe());
     if (state_ != State::waiting) return;
     if (!dialect_) return greet();
     dialect_->secured();

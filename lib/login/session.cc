@@ -99,8 +99,14 @@ private:
 
     void tell_who(const ipc::Message& message)
     {
+        ipc::Reader r(message.body);
+        const uint64_t after = r.u64();
+        if (!r.done()) return log::warning("master: a question for who is in that cannot be used");
         ipc::Presences all;
         all.list = house_->who();
+        std::erase_if(all.list, [&](const ipc::Presence& p) { return p.connection <= after; });
+        std::sort(all.list.begin(), all.list.end(),
+                  [](const ipc::Presence& a, const ipc::Presence& b) { return a.connection < b.connection; });
         if (all.list.size() > ipc::max_presences) all.list.resize(ipc::max_presences);
         for (ipc::Presence& p : all.list) {
             p.user = user_.name;

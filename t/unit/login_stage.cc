@@ -1002,6 +1002,43 @@ TEST_CASE("a user's process that says what it may not say is hung up on", "[mast
     CHECK(court.log.find("is not for it to send") != std::string::npos);
 }
 
+TEST_CASE("who asks page by page, and a process tells of no more clients than it was given", "[master][sessions]")
+{
+    Court court;
+    constexpr int many = 51;
+    for (int i = 0; i < many; ++i) {
+        REQUIRE(court.sessions.add_ticket(ticket(static_cast<char>('a' + i))));
+        court.enter(static_cast<char>('a' + i));
+        if (i == 0) court.questions.at(0).second(court.person("alice"));
+        REQUIRE(court.told(0));
+    }
+    for (const bool honest : {true, false}) {
+        std::vector<ipc::Presence> seen;
+        bool done = false;
+        court.sessions.who([&](const ipc::Presences& page) { seen.insert(seen.end(), page.list.begin(), page.list.end()); },
+                           [&] { done = true; });
+        for (const uint64_t after : {0, 50}) {
+            CHECK_FALSE(done);
+            const auto question = court.told(0);
+            REQUIRE(question);
+            CHECK(ipc::Reader(question->body).u64() == after);
+            ipc::Presences page;
+            const uint64_t last = honest && after == 50 ? 51 : after + 50;
+            for (uint64_t c = after + 1; c <= last; ++c) {
+                page.list.emplace_back();
+                page.list.back().connection = c;
+            }
+            REQUIRE(ipc::send_blocking(court.spawned[0].get(),
+                                       {question->type, true, question->request, 0, page.encode(), {}}, 100));
+            court.loop->run_once(100ms);
+        }
+        for (int i = 0; i < 500 && !done; ++i) court.loop->run_once(10ms);
+        CHECK(done);
+        CHECK(seen.size() == (honest ? 51 : 100));
+        CHECK(seen[50].user == "alice");
+    }
+}
+
 TEST_CASE("who and kick ask the processes, and one that does not answer holds up nobody for ever", "[master][sessions]")
 {
     Court court;
