@@ -1,5 +1,6 @@
 #include "lib/imap/login_dialect.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "lib/base/base64.h"
@@ -85,7 +86,9 @@ std::string LoginDialect::capabilities() const
 {
     std::string out = "CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+";
     if (now_.starttls) out += " STARTTLS";
-    if (!now_.passwords) out += " LOGINDISABLED";
+    // LOGIN is PLAIN to authd: without that it would be refused (RFC 9051 §6.2.3).
+    const bool plain = std::find(now_.mechanisms.begin(), now_.mechanisms.end(), "PLAIN") != now_.mechanisms.end();
+    if (!now_.passwords || !plain) out += " LOGINDISABLED";
     for (const auto& name : now_.mechanisms) append(out, " AUTH=", name);
     return out;
 }

@@ -105,8 +105,9 @@ Wants Login::capa(std::string_view, std::string& out)
     append(out, "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nUTF8 USER\r\nLANG\r\n",
            capabilities_);
     if (now_.starttls) append(out, "STLS\r\n");
-    // RFC 2449 §6.3: only where it would be taken.
-    if (now_.passwords) append(out, "USER\r\n");
+    // RFC 2449 §6.3: only where it would be taken, and USER is PLAIN to authd.
+    const bool plain = std::find(now_.mechanisms.begin(), now_.mechanisms.end(), "PLAIN") != now_.mechanisms.end();
+    if (now_.passwords && plain) append(out, "USER\r\n");
     if (!now_.mechanisms.empty()) {
         append(out, "SASL");
         for (const std::string& name : now_.mechanisms) append(out, " ", name);

@@ -116,6 +116,18 @@ TEST_CASE("IMAP before the login", "[imap][login][rfc9051-6.1][rfc9051-6.2]")
                                            "[TOOBIG] That is more than a login needs.\r\n");
 }
 
+TEST_CASE("where PLAIN is switched off, LOGIN is disabled", "[imap][login][rfc9051-6.2.3]")
+{
+    Stage stage;
+    login::Circumstances now;
+    now.passwords = true;
+    now.mechanisms = {"SCRAM-SHA-256"};
+    stage.dialect.set(now);
+    std::string out;
+    stage.dialect.greet(out);
+    CHECK(out.find(" LOGINDISABLED AUTH=SCRAM-SHA-256]") != std::string::npos);
+}
+
 TEST_CASE("who gets no session hears BYE, and what he sent behind his login is nobody's",
           "[imap][login][rfc9051-7.1.5]")
 {

@@ -195,6 +195,16 @@ TEST_CASE("POP3 before the login answers each command in its place", "[pop3][log
     CHECK(p.dialect.said_goodbye());
 }
 
+TEST_CASE("where PLAIN is switched off, CAPA has no USER", "[pop3][login][rfc2449-6.3]")
+{
+    auto now = circumstances();
+    now.mechanisms = {"SCRAM-SHA-256"};
+    Pop3 p(now);
+    CHECK(p.say("CAPA\r\n") == Wants::input);
+    CHECK(p.out.find("\r\nUSER\r\n") == std::string::npos);
+    CHECK(p.out.find("\r\nSASL SCRAM-SHA-256\r\n") != std::string::npos);
+}
+
 TEST_CASE("POP3's AUTH takes an initial response, challenges, and a client that gives up", "[pop3][login][rfc5034-4]")
 {
     Pop3 p;
