@@ -57,12 +57,12 @@ void Session::run_store(const std::string& tag, Store store)
     change.flags = store.flags.system;
     change.keywords = std::move(store.flags.keywords);
     change.unchanged_since = store.unchanged_since;
-    const uint64_t before = selected_->view.table().highest_modseq();
     auto done = selected_->folder->use([&](store::Folder& f) { return f.change_flags(uids, change); });
     if (!done) return finish(tag, refusal(done.error(), "STORE"), store.uid, store.uid);
-    told_own_change(before);
+    told_own_change(done->before);
     if (change.how != How::remove && (change.flags & store::deleted)) tally_.deleted += done->changed.size();
-    std::string text = "OK ";
+    // RFC 7162 §3.1.3: MODIFIED must be said, also in a NO; the other codes stand back.
+    std::string text = done->keyword_refused ? "NO " : "OK ";
     if (!done->modified.empty()) {
         std::vector<store::UidRange> left;
         std::sort(done->modified.begin(), done->modified.end());
@@ -70,12 +70,14 @@ void Session::run_store(const std::string& tag, Store store)
         text += "[MODIFIED ";
         put_ranges(text, left);
         text += "] ";
+    } else if (done->keyword_refused) {
+        text += "[LIMIT] ";
+    } else if (ghosts > 0 && !store.uid) {
+        text += "[EXPUNGEISSUED] "; // RFC 5530 §3: all others have them
     }
-    text += "done";
-    if (ghosts > 0 && !store.uid)
-        text = "OK [EXPUNGEISSUED] some of the messages are gone"; // RFC 5530 §3: all others have them
-    else if (done->keyword_refused)
-        text = "NO [LIMIT] no room for another keyword in this mailbox";
+    text += done->keyword_refused        ? "no room for another keyword in this mailbox"
+            : ghosts > 0 && !store.uid   ? "some of the messages are gone"
+                                         : "done";
     // RFC 7162 §3.1.3: .SILENT keeps the flags back, but not the new mod-sequences.
     std::vector<uint32_t> told;
     if (!store.silent)

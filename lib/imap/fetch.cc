@@ -161,14 +161,13 @@ void FetchTask::mark_seen()
     store::FlagChange change;
     change.how = store::FlagChange::How::add;
     change.flags = store::seen;
-    const uint64_t before = s.view.table().highest_modseq();
     auto done = s.folder->use([&](store::Folder& f) { return f.change_flags(newly_seen_, change); });
     if (!done) { // the mail can be read all the same
         log::warning("FETCH: \\Seen is not kept: ", printable(done.error().text));
         newly_seen_.clear();
         return;
     }
-    session_.told_own_change(before);
+    session_.told_own_change(done->before);
 }
 
 bool FetchTask::end(std::string& out)

@@ -112,7 +112,7 @@ public:
     // "* 3 FETCH (UID 7 FLAGS (\Seen) MODSEQ (12))"
     void put_flag_update(std::string& out, uint32_t number, const store::Message& m, bool uid, bool with_flags = true);
     void put_new_keywords(std::string& out); // "* FLAGS (…)" when there are some the client does not know
-    // Our own change of flags was told, or needs not be (.SILENT); `before`: the table's mod-sequence before it.
+    // Our own change of flags was told, or needs not be (.SILENT); `before`: FlagsChanged::before.
     void told_own_change(uint64_t before);
     std::optional<View::Ranges> numbers_of(const SequenceSet& set, bool uid) const;
 

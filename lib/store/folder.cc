@@ -68,6 +68,7 @@ Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t
     UidLog::Change& change = *begun;
     const UidTable& table = log.table();
     FlagsChanged out;
+    out.before = table.highest_modseq();                  // with what other processes wrote until now
     uint64_t bits = 0;
     for (const auto& word : wanted.keywords) {
         // What nobody has need not be made to be taken away.
@@ -113,9 +114,12 @@ Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint
         mail.flags = m->flags;
         mail.keywords = keywords_of(from.table(), *m);
         mail.id = m->id;
-        mail.received = TRY(from.received(uid));
+        const auto received = from.received(uid);
+        if (!received && received.error().code == ENOENT) continue;     // gone by now
+        if (!received) return unexpected(received.error());
+        mail.received = *received;
         auto draft = read_into_draft(from, uid, to);
-        if (!draft && draft.error().code == ENOENT) continue;     // gone by now
+        if (!draft && draft.error().code == ENOENT) continue;
         if (!draft) return unexpected(std::move(draft).error());
         mail.draft = std::move(*draft);
         mails.push_back(std::move(mail));

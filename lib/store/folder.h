@@ -28,6 +28,7 @@ struct FlagChange {
 struct FlagsChanged {
     std::vector<uint32_t> changed;             // that are different now; all have the table's highest mod-sequence
     std::vector<uint32_t> modified;            // not touched: unchanged_since
+    uint64_t before = 0;                       // the table's highest mod-sequence when the change began
     bool keyword_refused = false;              // no bit left for one of them: it was left out (NO [LIMIT])
 };
 

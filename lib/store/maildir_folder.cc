@@ -21,6 +21,7 @@
 #include "lib/store/dovecot.h"
 #include "lib/store/maildir.h"
 #include "lib/store/maildir_flags.h"
+#include "lib/store/taken_numbers.h"
 
 namespace veredus::store {
 
@@ -28,6 +29,7 @@ namespace {
 
 constexpr std::size_t max_uidlist = 1u << 29;
 constexpr std::size_t max_keywords_file = 1u << 16;
+constexpr char foreign_list[] = "dovecot-uidlist", taken_over[] = "dovecot-uidlist.taken";
 constexpr char forwarded[] = "$Forwarded";         // what P in a name means
 
 disk::Disk& disk() { return disk::posix_disk(); }
@@ -177,16 +179,28 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), "cache");
     folder->grain_us_ = time_grain_us(folder->cur_.fd.get());
     MaildirFolder* self = folder.get();
-    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
+    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
+    TRY(folder->note_taken_over());
     return folder;
 }
 
-Result<Seed> MaildirFolder::seed(const NewUidvalidity& new_uidvalidity) const
+// Before any UID goes out that the foreign list does not have: each opening makes good what a crash left out.
+Result<void> MaildirFolder::note_taken_over() const
+{
+    const auto list = disk().stat(dir_, foreign_list);
+    if (!list && list.error().code == ENOENT) return {};
+    if (!list) return unexpected(list.error());
+    return note_taken(dir_, taken_over, log_->table().uidvalidity());
+}
+
+Result<Seed> MaildirFolder::seed(UidLog::Begins why, const NewUidvalidity& new_uidvalidity) const
 {
     Seed seed;
     seed.mailbox_id = random_u64();
-    auto list_text = TRY(read_small(dir_, "dovecot-uidlist", max_uidlist));
-    auto list = list_text ? parse_dovecot_uidlist(*list_text) : std::optional<DovecotUidlist>();
+    std::optional<DovecotUidlist> list;
+    if (why == UidLog::Begins::first_contact)
+        if (const auto text = TRY(read_small(dir_, foreign_list, max_uidlist))) list = parse_dovecot_uidlist(*text);
+    if (list && TRY(is_taken(dir_, taken_over, list->uidvalidity))) list.reset();
     if (!list) {
         seed.uidvalidity = TRY(new_uidvalidity());
         return seed;
@@ -407,6 +421,7 @@ void MaildirFolder::take_flags(UidLog::Change& change, const Message& m, const E
 {
     const auto before = maildir_flags(log_->table().name(m)), now = maildir_flags(entry.name);
     change.rename(m.uid, entry.fresh, entry.name);
+    pending_ = true;                                       // its name has their flags, and may lack ours
     if (before == now) return;
     const auto merge = [](auto ours, auto old, auto fresh) {
         const auto differs = old ^ fresh;
@@ -694,6 +709,13 @@ Result<void> MaildirFolder::write_keywords()
     return replace_file(dir_, "dovecot-keywords", text);
 }
 
+namespace {
+
+// What no other rename in the directory will fare better with.
+bool concerns_all(int code) { return code == ENOSPC || code == EDQUOT || code == EROFS || code == EIO || code == EACCES; }
+
+}  // namespace
+
 // Names in the log are what the directory durably has: so the directory is synced before they are recorded. Out of new/ a mail goes
 // by link, sync, unlink: deliveries sync new/ all the time, and a rename could lose the one name before the other is safe.
 Result<void> MaildirFolder::apply()
@@ -704,6 +726,7 @@ Result<void> MaildirFolder::apply()
     TRY(write_keywords());
     std::vector<std::string> out_of_new;
     bool changed = false;
+    Error trouble;
     pending_ = false;
     for (const Message& m : table().messages()) {
         const std::string_view name = table().name(m);
@@ -714,19 +737,22 @@ Result<void> MaildirFolder::apply()
         if (!done && done.error().code == ENOENT) continue;    // another program was at it: the next refresh tells
         if (!done && done.error().code == EEXIST) continue;
         if (!done) {
-            pending_ = true;
-            return done;
+            trouble = std::move(done).error();
+            if (concerns_all(trouble.code)) break;
+            continue;
         }
         if (m.fresh) out_of_new.emplace_back(name);
         change.rename(m.uid, false, wanted);
         changed = true;
     }
-    if (!changed) return {};
-    pending_ = true;
+    pending_ = changed || !trouble.text.empty();
+    if (!changed) return trouble.text.empty() ? Result<void>() : unexpected(std::move(trouble));
+    // Also when others failed: a name that the log does not know counts as another program's, and its flags would come back.
     TRY(disk().sync(cur_));
     for (const auto& name : out_of_new) (void)disk().unlink(new_, name);
     TRY(change.commit());
-    pending_ = false;
+    pending_ = !trouble.text.empty();
+    if (pending_) return unexpected(std::move(trouble));
     if (log_->wants_compaction()) {
         { const auto done = std::move(change); }
         return log_->compact();

@@ -45,7 +45,8 @@ private:
     };
     struct Publishing;                                    // mails on their way into cur/
     MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index);
-    Result<Seed> seed(const NewUidvalidity& new_uidvalidity) const;
+    Result<Seed> seed(UidLog::Begins why, const NewUidvalidity& new_uidvalidity) const;
+    Result<void> note_taken_over() const;
     Result<std::string> times() const;                    // of cur/ and new/
     enum class Part { cur, both };
     bool is_settled(const std::string& times, Part part) const;   // nothing can have changed since they were noted

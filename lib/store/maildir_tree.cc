@@ -213,7 +213,7 @@ public:
         auto index = open_beneath(dir, index_name);
         if (!index && index.error().code == ENOENT) return {};
         if (!index) return unexpected(std::move(index).error());
-        // Not Dovecot's numbers either, which are older still.
+        // Not Dovecot's numbers either, which are older still; those that were taken over stay noted.
         for (const char* file : {"uidlog", "cache"})
             if (auto done = disk::posix_disk().unlink(*index, file); !done && done.error().code != ENOENT) return done;
         if (auto done = disk::posix_disk().unlink(dir, "dovecot-uidlist"); !done && done.error().code != ENOENT) return done;

@@ -18,10 +18,13 @@
 #include "lib/store/beneath.h"
 #include "lib/store/mbox_draft.h"
 #include "lib/store/mbox_parts.h"
+#include "lib/store/taken_numbers.h"
 
 namespace veredus::store {
 
 namespace {
+
+constexpr char taken_over[] = "taken-over";      // of the X-IMAPbase of any folder
 
 disk::Disk& disk() { return disk::posix_disk(); }
 
@@ -46,19 +49,23 @@ Result<std::unique_ptr<MboxFolder>> MboxFolder::open(MboxPlace place, disk::Dire
     auto cache_dir = TRY(open_beneath(folder->index_, "."));
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), folder->place_.log_name + ".cache");
     MboxFolder* self = folder.get();
-    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), folder->place_.log_name, [self, new_uidvalidity] { return self->seed(new_uidvalidity); }));
+    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), folder->place_.log_name, [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
+    // Before any UID goes out that the file does not have: each opening makes good what a crash left out.
+    TRY(note_taken(folder->index_, taken_over, folder->table().uidvalidity()));
     return folder;
 }
 
-Result<Seed> MboxFolder::seed(const NewUidvalidity& new_uidvalidity)
+Result<Seed> MboxFolder::seed(UidLog::Begins why, const NewUidvalidity& new_uidvalidity)
 {
     Seed seed;
     seed.mailbox_id = random_u64();
     const Locked file = TRY(Locked::take(place_, Locked::For::reading));
-    if (file.exists()) {
+    if (file.exists() && why == UidLog::Begins::first_contact) {
         MboxReader reader = TRY(parse(file.fd(), 0));
-        seed.uidvalidity = reader.uidvalidity();
-        seed.uidnext = std::max(reader.uidnext(), 1u);
+        if (reader.uidvalidity() && !TRY(is_taken(index_, taken_over, reader.uidvalidity()))) {
+            seed.uidvalidity = reader.uidvalidity();
+            seed.uidnext = std::max(reader.uidnext(), 1u);
+        }
         seed.keywords = reader.base_keywords();
         uint32_t before = 0;
         for (const MboxMail& mail : reader.take_mails()) {

@@ -59,7 +59,7 @@ private:
         bool operator==(const Stamp&) const = default;
     };
     MboxFolder(MboxPlace place, disk::Directory index);
-    Result<Seed> seed(const NewUidvalidity& new_uidvalidity);
+    Result<Seed> seed(UidLog::Begins why, const NewUidvalidity& new_uidvalidity);
     Result<MboxReader> parse(int file, uint64_t from) const;
     Result<bool> synchronize(Locked& file);            // parse if it changed, and settle with the log
     Result<bool> settle(std::vector<MboxMail> mails);

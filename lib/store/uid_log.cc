@@ -44,7 +44,7 @@ Result<void> UidLog::attach()
         const auto before = disk_.stat(dir_, name_);
         if (!before && before.error().code != ENOENT) return unexpected(before.error());
         if (!before) {
-            const Seed seed = TRY(make_seed_());
+            const Seed seed = TRY(make_seed_(Begins::first_contact));
             UidTable fresh;
             fresh.start(seed);
             if (TRY(create(fresh.snapshot()))) created_ = true;
@@ -113,7 +113,7 @@ Result<void> UidLog::mend()
     if (TRY(read_all())) return {};
     if (!has_head_) {
         // Names and flags may have survived, the numbers mean nothing any more.
-        const Seed seed = TRY(make_seed_());
+        const Seed seed = TRY(make_seed_(Begins::damaged));
         UidTable whole;
         Seed numbers;
         numbers.uidvalidity = seed.uidvalidity;
@@ -289,7 +289,7 @@ UidLog::Change::Change(UidLog& log) : log_(&log), modseq_(log.table_.highest_mod
 
 UidLog::Change::Change(Change&& other) noexcept
     : log_(std::exchange(other.log_, nullptr)), records_(std::move(other.records_)), modseq_(other.modseq_), next_uid_(other.next_uid_),
-      made_keywords_(std::move(other.made_keywords_))
+      made_keywords_(std::move(other.made_keywords_)), handed_out_(other.handed_out_)
 {
 }
 
@@ -302,6 +302,7 @@ uint32_t UidLog::Change::add(NewMessage message)
 {
     const uint32_t uid = std::max(message.uid, next_uid_);
     if (uid == UINT32_MAX || message.name.size() > max_name) return 0;
+    handed_out_ |= message.keywords;
     records_ += encode_add(message, uid, modseq_);
     next_uid_ = uid + 1;
     return uid;
@@ -309,6 +310,7 @@ uint32_t UidLog::Change::add(NewMessage message)
 
 void UidLog::Change::set_flags(uint8_t flags, uint64_t keywords, const std::vector<UidRange>& uids)
 {
+    handed_out_ |= keywords;
     encode_flags(records_, modseq_, flags, keywords, uids);
 }
 
@@ -326,7 +328,10 @@ std::optional<unsigned> UidLog::Change::keyword(std::string_view keyword)
     if (!is_keyword(keyword)) return std::nullopt;
     if (const auto bit = log_->table_.keyword_bit(keyword)) {
         const bool renamed = std::any_of(made_keywords_.begin(), made_keywords_.end(), [&](const auto& k) { return k.first == *bit; });
-        if (!renamed) return bit;
+        if (!renamed) {
+            handed_out_ |= uint64_t{1} << *bit;
+            return bit;
+        }
     }
     for (const auto& [bit, word] : made_keywords_)
         if (iequals(word, keyword)) return bit;
@@ -337,7 +342,7 @@ std::optional<unsigned> UidLog::Change::keyword(std::string_view keyword)
     for (const auto& [bit, word] : made_keywords_) used |= uint64_t{1} << bit;
     // Those that no message has any more are free again, once all are used up.
     if (~used == 0) {
-        used = 0;
+        used = handed_out_;
         for (const Message& m : log_->table_.messages()) used |= m.keywords;
         for (const auto& [bit, word] : made_keywords_) used |= uint64_t{1} << bit;
     }

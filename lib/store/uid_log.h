@@ -17,7 +17,9 @@ enum class Wait { no, yes };
 
 class UidLog {
 public:
-    using MakeSeed = std::function<Result<Seed>()>;
+    // Why a log begins: there was none, or its head is lost and the numbers must be ones that nobody had.
+    enum class Begins { first_contact, damaged };
+    using MakeSeed = std::function<Result<Seed>(Begins)>;
 
     // Opens `name` in `dir`, or makes it, durably, from what `make_seed` says; a log without a readable head gets a new
     // UIDVALIDITY from it and keeps flags and names. A file of a later version is an error (EPROTONOSUPPORT) and stays as it
@@ -62,6 +64,7 @@ public:
         uint64_t modseq_;
         uint32_t next_uid_;
         std::vector<std::pair<unsigned, std::string>> made_keywords_;
+        uint64_t handed_out_ = 0;                                // bits that this change uses: not free, whoever else has them
     };
     // Nothing (Wait::no): another process is at it.
     Result<std::optional<Change>> begin(Wait wait = Wait::yes);

@@ -234,6 +234,40 @@ TEST_CASE("CONDSTORE and QRESYNC", "[imap][imap-session][rfc7162-3.1][rfc7162-3.
                    "2S: f OK [HIGHESTMODSEQ @] done\n");
 }
 
+TEST_CASE("flags that another process changed are told, also when ours come at that moment", "[imap][imap-session]")
+{
+    Home home;
+    Client a(home);
+    fill(a, 3);
+    (void)a.say("s SELECT INBOX\r\n");
+    auto box = store::open_maildir(home.path + "/Maildir");
+    REQUIRE(box);
+    imap::Account account(std::move(*box));
+    imap::Session other(account, home.options, home.clock);
+    std::string out;
+    for (const char* line : {"1 SELECT INBOX\r\n", "2 STORE 1 +FLAGS.SILENT (\\Seen)\r\n"}) {
+        auto wants = other.feed(line, out);
+        while (wants == imap::Session::Wants::drain) wants = other.more(out);
+    }
+    CHECK(out.find("2 OK done") != std::string::npos);
+    const std::string told = a.say("a STORE 2 +FLAGS (\\Flagged)\r\n") + a.say("b NOOP\r\n");
+    CHECK(told.find("* 1 FETCH (FLAGS (\\Seen") != std::string::npos);
+    CHECK(told.find("* 2 FETCH (FLAGS (\\Flagged") != std::string::npos);
+}
+
+TEST_CASE("a conditional STORE says MODIFIED, also when other messages are gone", "[imap][imap-session][rfc7162-3.1.3]")
+{
+    Home home;
+    Client a(home), b(home);
+    fill(a, 3);
+    const auto selected = a.say("s SELECT INBOX (CONDSTORE)\r\n");
+    const auto at = selected.find("HIGHESTMODSEQ ") + 14;
+    const std::string modseq = selected.substr(at, selected.find(']', at) - at);
+    (void)b.say("s SELECT INBOX\r\nb STORE 1 +FLAGS (\\Deleted)\r\nc STORE 2 +FLAGS (\\Answered)\r\nd EXPUNGE\r\n");
+    const std::string told = a.say(cat("a STORE 1:3 (UNCHANGEDSINCE ", modseq, ") +FLAGS (\\Flagged)\r\n"));
+    CHECK(told.find("a OK [MODIFIED 2] some of the messages are gone") != std::string::npos);
+}
+
 TEST_CASE("mailboxes: CREATE, LIST, RENAME, SUBSCRIBE, STATUS, DELETE",
           "[imap][imap-session][rfc9051-6.3.9][rfc5258][rfc5819][rfc6154]")
 {

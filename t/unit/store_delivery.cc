@@ -195,7 +195,7 @@ TEST_CASE("a mail that was answered delivered survives any power cut, one that w
 {
     const std::string whole = "Subject: x\n\nbody\n";
     const auto open_log = [](test::ForgetfulDisk& disk) {
-        const auto seed = []() -> Result<Seed> {
+        const auto seed = [](UidLog::Begins) -> Result<Seed> {
             Seed out;
             out.uidvalidity = 7;
             return out;

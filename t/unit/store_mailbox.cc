@@ -371,6 +371,20 @@ std::unique_ptr<Mailbox> mbox_of(const Home& h)
 
 }  // namespace
 
+TEST_CASE("a copy by reading passes over mails that went meanwhile", "[store][mailbox][mbox]")
+{
+    Home h;
+    auto other = mbox_of(h);
+    auto from = h.box->open("INBOX"), to = other->open("INBOX");
+    REQUIRE((from && to));
+    for (int i = 0; i < 3; ++i) append_to(**from, "x\r\n");
+    REQUIRE(::unlink(cat(h.path, "/Maildir/cur/", (*from)->table().name(*(*from)->table().find(2))).c_str()) == 0);
+    auto copied = (*from)->copy({1, 2, 3}, **to);
+    REQUIRE(copied);
+    REQUIRE(copied->size() == 2);
+    CHECK((*copied)[1].from == 3);
+}
+
 TEST_CASE("a move whose source cannot note it loses nothing", "[store][mailbox][rfc6851-3.3]")
 {
     Home h;

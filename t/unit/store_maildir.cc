@@ -278,6 +278,76 @@ TEST_CASE("a first contact keeps Dovecot's UIDs, keywords and UIDVALIDITY", "[st
     CHECK(keywords_of(f->table(), *f->table().find(7)) == std::vector<std::string>{"Work"});
 }
 
+TEST_CASE("Dovecot's numbers are taken over once, whatever becomes of the index", "[store][maildir][dovecot][rfc9051-2.3.1.1]")
+{
+    Box box;
+    box.put("cur/1.a:2,S");
+    box.put("dovecot-uidlist", "3 V1700000000 N2 Gabc\n1 :1.a\n");
+    {
+        auto f = box.open();
+        REQUIRE(f->refresh());
+        CHECK(f->table().uidvalidity() == 1700000000);
+        CHECK(append(*f, "is UID 2\r\n") == 2);
+        REQUIRE(f->expunge({2}));
+    }
+    {
+        auto f = box.open();
+        CHECK(f->table().uidvalidity() == 1700000000);
+    }
+    const std::string loss = GENERATE(std::string("rm -rf "), std::string("rm -f "), std::string("echo garbage >"));
+    INFO(loss);
+    REQUIRE(std::system(cat(loss, box.path, "/.veredus", loss == "rm -rf " ? "" : "/uidlog").c_str()) == 0);
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    CHECK(f->table().uidvalidity() == 100);
+    CHECK(shape(*f) == "1=1.a/8 ");
+    // Another list, as Dovecot makes it when it comes back, is another first contact.
+    f.reset();
+    box.put("dovecot-uidlist", "3 V1800000000 N8 Gabc\n7 :1.a\n");
+    REQUIRE(std::system(cat("rm -rf ", box.path, "/.veredus").c_str()) == 0);
+    f = box.open();
+    CHECK(f->table().uidvalidity() == 1800000000);
+    CHECK(box.files(".") == std::vector<std::string>{"cur", "dovecot-uidlist", "dovecot-uidlist.taken", "new", "tmp"});
+}
+
+TEST_CASE("flags that were applied to some names when another one failed are known as ours", "[store][maildir]")
+{
+    Box box;
+    for (const char* name : {"cur/1.a:2,", "cur/2.b:2,", "cur/3.c:2,"}) box.put(name);
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    REQUIRE(f->apply());
+    REQUIRE(f->change_flags({1, 2, 3}, {FlagChange::How::add, seen, {}, {}}));
+    REQUIRE(::mkdir(cat(box.path, "/cur/2.b:2,S").c_str(), 0700) == 0);
+    CHECK_FALSE(f->apply());
+    CHECK(f->wants_apply());
+    CHECK(box.files("cur") == std::vector<std::string>{"1.a:2,S", "2.b:2,", "2.b:2,S", "3.c:2,S"});
+    REQUIRE(f->change_flags({1, 2, 3}, {FlagChange::How::remove, seen, {}, {}}));
+    REQUIRE(::rmdir(cat(box.path, "/cur/2.b:2,S").c_str()) == 0);
+    REQUIRE(f->refresh());
+    CHECK(shape(*f) == "1=1.a/0 2=2.b/0 3=3.c/0 ");
+    REQUIRE(f->apply());
+    CHECK(box.files("cur") == std::vector<std::string>{"1.a:2,", "2.b:2,", "3.c:2,"});
+}
+
+TEST_CASE("flags reach the name of a mail that another program renamed before them", "[store][maildir]")
+{
+    Box box;
+    box.put("cur/1.a:2,");
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    REQUIRE(f->apply());
+    REQUIRE(f->change_flags({1}, {FlagChange::How::add, flagged, {}, {}}));
+    box.rename("cur/1.a:2,", "cur/1.a:2,S");
+    REQUIRE(f->apply());
+    REQUIRE(f->refresh());
+    CHECK(f->table().find(1)->flags == (seen | flagged));
+    CHECK(f->wants_apply());
+    REQUIRE(f->apply());
+    CHECK(box.files("cur") == std::vector<std::string>{"1.a:2,FS"});
+    CHECK_FALSE(f->wants_apply());
+}
+
 TEST_CASE("what was appended comes back byte by byte, with size, date, flags and keywords", "[store][maildir][rfc9051-6.3.12]")
 {
     Box box;

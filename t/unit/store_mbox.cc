@@ -235,6 +235,24 @@ TEST_CASE("a mail with more keywords than a folder holds takes nothing from the 
     }
 }
 
+TEST_CASE("the numbers of X-IMAPbase are taken over once", "[store][mbox][rfc9051-2.3.1.1]")
+{
+    Spool s;
+    s.write(cat(from_line, "X-IMAPbase: 77 2\nX-UID: 1\nSubject: a\n\nbody\n\n"));
+    {
+        auto f = s.open();
+        CHECK(f->table().uidvalidity() == 77);
+        REQUIRE(f->expunge({append(*f, "Subject: b\r\n\r\nbody\r\n")}));
+    }
+    const std::string loss = GENERATE(std::string("rm -f "), std::string("echo garbage >"));
+    INFO(loss);
+    CHECK(s.open()->table().uidvalidity() == 77);
+    REQUIRE(std::system(cat(loss, s.dir, "/index/uidlog").c_str()) == 0);
+    auto f = s.open();
+    CHECK(f->table().uidvalidity() == 100);
+    CHECK(f->table().messages().size() == 1);
+}
+
 TEST_CASE("what is appended to an mbox is one mail, whatever its lines and headers say", "[store][mbox]")
 {
     Spool s;

@@ -21,7 +21,7 @@ namespace {
 
 UidLog::MakeSeed seed_of(uint32_t validity)
 {
-    return [validity]() -> Result<Seed> {
+    return [validity](UidLog::Begins) -> Result<Seed> {
         Seed seed;
         seed.uidvalidity = validity;
         seed.mailbox_id = 99;
@@ -265,6 +265,30 @@ TEST_CASE("a log of a later version is left alone", "[store][uidlog]")
     CHECK(log.error().code == EPROTONOSUPPORT);
     CHECK(log.error().text.find("later version") != std::string::npos);
     CHECK(*w.disk.content("/m/uidlog") == framed);
+}
+
+TEST_CASE("a keyword's bit is not given again in the change that uses it", "[store][uidlog]")
+{
+    World w;
+    auto log = w.open();
+    add(*log, "a");
+    {
+        auto change = log->begin();
+        REQUIRE((change && *change));
+        uint64_t all = 0;
+        for (int i = 0; i < 64; ++i)
+            if (const auto bit = (*change)->keyword(cat("k", i))) all |= uint64_t{1} << *bit;
+        CHECK(all == ~uint64_t{0});
+        (*change)->set_flags(0, all & ~uint64_t{7}, {{1, 1}});      // k0, k1 and k2 are nobody's
+        REQUIRE((*change)->commit());
+    }
+    auto change = log->begin();
+    REQUIRE((change && *change));
+    const auto old = (*change)->keyword("k0"), fresh = (*change)->keyword("fresh");
+    REQUIRE((old && fresh));
+    CHECK(*old != *fresh);
+    (*change)->set_flags(0, uint64_t{4}, {{1, 1}});
+    CHECK_FALSE((*change)->keyword("one-more"));
 }
 
 TEST_CASE("a full disk changes nothing, and the next change works", "[store][uidlog]")
