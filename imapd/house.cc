@@ -12,7 +12,8 @@
 namespace veredus::imapd {
 
 namespace {
-constexpr std::chrono::milliseconds tidy_after{2000}; // of silence: flags go into file names
+constexpr std::chrono::milliseconds tidy_after{2000};  // of silence: flags go into file names
+constexpr std::chrono::milliseconds retry_after{300}; // another program has an mbox locked
 }
 
 Result<Settings> Settings::read(const conf::Values& values)
@@ -31,12 +32,14 @@ House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings
       poll_(loop, [this] { poll(); }), tidy_(loop,
                                              [this] {
                                                  if (account_) account_->tidy(false);
+                                                 note_busy();
                                                  spread();
                                              }),
       notify_(loop, [this] {
           for (const auto& [number, client] : clients_) client->notify();
           if (!clients_.empty()) notify_.start(settings_.notify);
-      })
+      }),
+      retry_(loop, [this] { retry_busy(); })
 {
     if (watch_.fd() >= 0)
         watch_ready_ = std::make_unique<Watch>(loop_, watch_.fd(), readable, [this](unsigned) { look(watch_.read()); });
@@ -90,6 +93,7 @@ void House::later(uint64_t connection)
 void House::worked()
 {
     watch_folders();
+    note_busy();
     tidy_.start(tidy_after);
     if (spreading_ || clients_.size() < 2) return;
     spreading_ = true;
@@ -145,6 +149,29 @@ void House::look(const std::vector<int>& tokens)
         else if (!done)
             log::warning("mailbox ", printable(name), ": ", printable(done.error().text));
     }
+    note_busy();
+    spread();
+}
+
+// No event tells when a lock is given back.
+void House::note_busy()
+{
+    if (!account_ || clients_.empty() || retry_.armed()) return;
+    const auto& open = account_->open_folders();
+    if (std::any_of(open.begin(), open.end(), [](const auto& f) { return f.second->visitors() > 0 && f.second->is_busy(); }))
+        retry_.start(retry_after);
+}
+
+void House::retry_busy()
+{
+    if (!account_) return;
+    for (const auto& [name, folder] : account_->open_folders()) {
+        if (folder->visitors() == 0 || !folder->is_busy()) continue;
+        if (auto done = folder->refresh(); !done)
+            log::warning("mailbox ", printable(name), ": ", printable(done.error().text));
+        if (folder->wants_apply() && !tidy_.armed()) tidy_.start(tidy_after);
+    }
+    note_busy();
     spread();
 }
 
@@ -184,6 +211,7 @@ void House::idle()
 {
     poll_.stop();
     notify_.stop();
+    retry_.stop();
     tidy_.stop();
     if (account_) account_->tidy(true);
     watch_folders();

@@ -45,6 +45,8 @@ private:
     void watch_folders();
     void look(const std::vector<int>& tokens);
     void poll();
+    void retry_busy(); // folders that another program had locked
+    void note_busy();
 
     struct Watched {
         const imap::OpenFolder* folder = nullptr;
@@ -59,7 +61,7 @@ private:
     store::Watch watch_;
     std::map<std::string, Watched> watched_; // by name of the folder
     std::unique_ptr<Watch> watch_ready_;     // after watch_ in life, before it in death
-    Timer poll_, tidy_, notify_;
+    Timer poll_, tidy_, notify_, retry_;
     std::shared_ptr<House*> self_ = std::make_shared<House*>(this); // deferred work finds us, or nobody
     bool spreading_ = false;                                        // spread() is due at the end of this turn
     std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_; // before the account in death

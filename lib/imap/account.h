@@ -35,6 +35,7 @@ public:
         return use([](store::Folder& f) { return f.refresh(); });
     }
     bool wants_apply() const { return folder_->wants_apply(); }
+    bool is_busy() const { return folder_->is_busy(); }
     std::vector<store::WatchPoint> watch_points() const { return folder_->watch_points(); }
     unsigned incarnation() const { return incarnation_; } // another one: other watch points
     store::Folder& raw() { return *folder_; }             // as a target of copy() and move(): call settle() afterwards

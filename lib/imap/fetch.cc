@@ -68,6 +68,8 @@ FetchTask::FetchTask(Session& session, std::string tag, Fetch fetch, View::Range
 bool FetchTask::step(std::string& out)
 {
     read_ = 0;
+    const int64_t until = session_.clock().mono_us() + Session::turn_us;
+    bool worked = false;
     if (in_message_) flushed_ = true;
     for (;;) {
         if (out.size() >= Session::high_water) return false;
@@ -80,7 +82,9 @@ bool FetchTask::step(std::string& out)
             continue;
         }
         if (!in_message_) {
-            if (read_ >= read_at_a_time) return false;
+            // Also what comes from the cache may have to be read now: facts and sizes.
+            if (read_ >= read_at_a_time || (worked && session_.clock().mono_us() > until)) return false;
+            worked = true;
             if (!next_message(out)) return end(out);
             continue;
         }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include "lib/base/text.h"
 #include "lib/imap/pattern.h"
@@ -74,7 +75,59 @@ void Session::run_subscribe(const std::string& tag, const Subscribe& subscribe)
 
 // --- STATUS
 
-Result<std::string> Session::status_line(const std::string& mailbox, uint16_t items)
+// RFC 8438: the sizes of all messages, for a moment at a time; some mails must be read for theirs.
+class Session::SizeSum {
+public:
+    explicit SizeSum(std::shared_ptr<OpenFolder> folder) : folder_(std::move(folder))
+    {
+        uids_.reserve(folder_->table().messages().size());
+        for (const store::Message& m : folder_->table().messages()) uids_.push_back(m.uid);
+    }
+    // True: total() is known.
+    Result<bool> step(const Clock& clock)
+    {
+        const int64_t until = clock.mono_us() + turn_us;
+        while (at_ < uids_.size()) {
+            const auto one = folder_->use([&](store::Folder& f) { return f.size(uids_[at_]); });
+            if (!one && one.error().code != ENOENT) return unexpected(one.error());
+            if (one) total_ += *one;
+            if (++at_ < uids_.size() && clock.mono_us() > until) return false;
+        }
+        return true;
+    }
+    uint64_t total() const { return total_; }
+
+private:
+    std::shared_ptr<OpenFolder> folder_;
+    std::vector<uint32_t> uids_;
+    std::size_t at_ = 0;
+    uint64_t total_ = 0;
+};
+
+class Session::StatusTask final : public Task {
+public:
+    StatusTask(Session& session, std::string tag, Status status, std::shared_ptr<OpenFolder> folder)
+        : session_(session), tag_(std::move(tag)), status_(std::move(status)), sum_(std::move(folder))
+    {}
+    bool step(std::string& out) override
+    {
+        const auto done = sum_.step(session_.clock());
+        if (done && !*done) return false;
+        auto line = done ? session_.status_line(status_.mailbox, status_.items, sum_.total())
+                         : Result<std::string>(unexpected(done.error()));
+        if (line) out += *line;
+        session_.finish(tag_, line ? "OK done" : session_.refusal(line.error(), "STATUS"), true);
+        return true;
+    }
+
+private:
+    Session& session_;
+    std::string tag_;
+    Status status_;
+    SizeSum sum_;
+};
+
+Result<std::string> Session::status_line(const std::string& mailbox, uint16_t items, uint64_t size)
 {
     const auto folder = TRY(account_.open(mailbox));
     const store::UidTable& table = folder->table();
@@ -98,17 +151,7 @@ Result<std::string> Session::status_line(const std::string& mailbox, uint16_t it
     put(status_unseen, "UNSEEN", unseen);
     put(status_deleted, "DELETED", removed);
     put(status_highestmodseq, "HIGHESTMODSEQ", table.highest_modseq());
-    if (items & status_size) {
-        std::vector<uint32_t> uids;
-        for (const store::Message& m : table.messages()) uids.push_back(m.uid);
-        uint64_t size = 0;
-        for (const uint32_t uid : uids) {
-            const auto one = folder->use([&](store::Folder& f) { return f.size(uid); });
-            if (!one && one.error().code != ENOENT) return unexpected(one.error());
-            if (one) size += *one;
-        }
-        put(status_size, "SIZE", size);
-    }
+    put(status_size, "SIZE", size);
     if (items & status_mailboxid) {
         out += "MAILBOXID (";
         put_object_id(out, 'F', table.mailbox_id());
@@ -128,7 +171,13 @@ Result<std::string> Session::status_line(const std::string& mailbox, uint16_t it
 void Session::run_status(const std::string& tag, const Status& status)
 {
     if (status.items & status_highestmodseq) condstore_ = true; // RFC 7162 §3.1.5
-    auto line = status_line(status.mailbox, status.items);
+    if (status.items & status_size) {
+        auto folder = account_.open(status.mailbox);
+        if (!folder) return finish(tag, refusal(folder.error(), "STATUS"), true);
+        task_ = std::make_unique<StatusTask>(*this, tag, status, std::move(*folder));
+        return;
+    }
+    auto line = status_line(status.mailbox, status.items, 0);
     if (!line) return finish(tag, refusal(line.error(), "STATUS"), true);
     *out_ += *line;
     finish(tag, "OK done", true);
@@ -215,10 +264,21 @@ public:
     {
         for (unsigned looked = 0; at_ < lines_.size(); ++at_) {
             if (out.size() >= high_water || looked >= folders_at_a_time) return false;
+            const std::string& name = lines_[at_].name;
+            uint64_t size = 0;
+            bool known = true;
+            if (!name.empty() && (items_ & status_size)) {
+                const auto done = sum(name);
+                if (done && !*done) return false;
+                known = done.has_value();
+                size = sum_ ? sum_->total() : 0;
+                sum_.reset();
+            }
             out += lines_[at_].text;
-            if (lines_[at_].name.empty()) continue;
-            ++looked;
-            if (auto status = session_.status_line(lines_[at_].name, items_))
+            if (name.empty()) continue;
+            looked += (items_ & status_size) ? folders_at_a_time : 1;
+            if (!known) continue;
+            if (auto status = session_.status_line(name, items_, size))
                 out += *status; // RFC 5819 §2: else none is said
         }
         session_.finish(tag_, "OK done", true);
@@ -226,11 +286,17 @@ public:
     }
 
 private:
+    Result<bool> sum(const std::string& name)
+    {
+        if (!sum_) sum_.emplace(TRY(session_.account().open(name)));
+        return sum_->step(session_.clock());
+    }
     static constexpr unsigned folders_at_a_time = 20;
     Session& session_;
     std::string tag_;
     std::vector<Line> lines_;
     std::size_t at_ = 0;
+    std::optional<SizeSum> sum_; // of the folder at at_
     uint16_t items_;
 };
 

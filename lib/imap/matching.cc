@@ -13,8 +13,6 @@ namespace veredus::imap {
 
 namespace {
 
-constexpr int64_t turn_us = 20'000; // then other sessions of the user have theirs
-
 Situation situation_of(Session& session)
 {
     const Selected& s = session.selected();
@@ -158,15 +156,16 @@ bool MatchTask::step(std::string& out)
 Result<bool> MatchTask::look()
 {
     const View& view = session_.selected().view;
-    const int64_t until = session_.clock().mono_us() + turn_us;
+    const int64_t until = session_.clock().mono_us() + Session::turn_us;
     for (unsigned looked = 1; number_ < view.exists(); ++looked) {
         const auto place = view.at(++number_);
         if (!place.message) continue;
         candidate_.stand_for(number_, *place.message, session_.is_recent(place.uid));
         const bool matches = TRY(program_.matches(candidate_));
         if (matches && !candidate_.gone()) TRY(found(candidate_));
-        const bool dear = program_.needs().content || !program_.needs().fields.empty();
-        if ((dear || looked % 1024 == 0) && session_.clock().mono_us() > until) return false;
+        const bool dear = program_.needs().content || program_.needs().size || !program_.needs().fields.empty();
+        // What is done with one that is found may be dear, too: SORT's and THREAD's keys.
+        if ((dear || matches || looked % 1024 == 0) && session_.clock().mono_us() > until) return false;
     }
     return true;
 }

@@ -52,6 +52,7 @@ std::string_view words_for(int error)
     case ENOTEMPTY: return "it has children";
     case EACCES:
     case EPERM: return "not permitted";
+    case EAGAIN: return "another program is at work in the mailbox; try again";
     case ENOSPC: return "the disk is full";
     case EROFS: return "the file system is read-only";
     default: return "trouble with the mail store; it is in the log";

@@ -71,6 +71,7 @@ public:
         close,
     };
     static constexpr std::size_t high_water = 64 * 1024;
+    static constexpr int64_t turn_us = 20'000; // of one task: then other sessions of the user have theirs
 
     Session(Account& account, const SessionOptions& options, const Clock& clock); // all outlive it
     ~Session() override;
@@ -158,7 +159,9 @@ private:
     void run_rename(const std::string& tag, const Rename& rename);
     void run_subscribe(const std::string& tag, const Subscribe& subscribe);
     void run_status(const std::string& tag, const Status& status);
-    Result<std::string> status_line(const std::string& mailbox, uint16_t items);
+    class SizeSum;
+    class StatusTask;
+    Result<std::string> status_line(const std::string& mailbox, uint16_t items, uint64_t size); // `size` of STATUS SIZE
     void run_list(const std::string& tag, List list);
     void run_namespace(const std::string& tag);
     void run_fetch(const std::string& tag, Fetch fetch);

@@ -91,6 +91,8 @@ public:
     // log has them safe.
     virtual Result<void> apply() = 0;
     virtual bool wants_apply() const = 0;
+    // The last refresh() or apply() did nothing, because another program held the mailbox's lock: call it again in a moment.
+    virtual bool is_busy() const { return false; }
     // Where deliveries, other programs and other processes of ours change it (watch.h). Valid while the folder lives.
     virtual std::vector<WatchPoint> watch_points() const = 0;
     virtual bool healed() const = 0;           // the index was damaged and was mended; for a log line

@@ -28,6 +28,8 @@ constexpr char taken_over[] = "taken-over";      // of the X-IMAPbase of any fol
 
 disk::Disk& disk() { return disk::posix_disk(); }
 
+constexpr std::chrono::milliseconds lock_moment{10};     // for what can be done a little later as well
+
 std::string name_of(const MboxMail& mail, const MboxStatus& status) { return cat(mail.fingerprint, ':', status_text(status)); }
 std::string_view fingerprint_of(std::string_view name) { return name.substr(0, name.find(':')); }
 MboxStatus status_of(std::string_view name)
@@ -131,10 +133,18 @@ Result<bool> MboxFolder::refresh()
     struct stat st {};
     if (!log_changed && !left && settled_ && ::lstat(place_.path.c_str(), &st) == 0 && stamp_of(st) == stamp_) {
         TRY(log_->sync());
+        busy_ = false;
         return false;
     }
-    Locked file = TRY(Locked::take(place_, left ? Locked::For::writing : Locked::For::reading));
-    const bool news = TRY(synchronize(file));
+    auto file = Locked::take(place_, left ? Locked::For::writing : Locked::For::reading, was_read_ ? lock_moment : place_.patience);
+    busy_ = !file && file.error().code == EAGAIN && was_read_;
+    if (busy_) {                                         // what is known does until the other program is done
+        TRY(log_->sync());
+        return log_changed;
+    }
+    if (!file) return unexpected(std::move(file).error());
+    const bool news = TRY(synchronize(*file));
+    was_read_ = true;
     TRY(log_->sync());
     return news;
 }
@@ -311,7 +321,11 @@ Result<void> MboxFolder::apply()
 {
     facts_->flush();
     if (!pending_) return log_->wants_compaction() ? log_->compact() : Result<void>();
-    Locked file = TRY(Locked::take(place_, Locked::For::writing));
+    auto taken = Locked::take(place_, Locked::For::writing, lock_moment);
+    busy_ = !taken && taken.error().code == EAGAIN;
+    if (busy_) return {};                                // the log has the flags
+    if (!taken) return unexpected(std::move(taken).error());
+    Locked& file = *taken;
     (void)TRY(synchronize(file));
     std::map<std::size_t, MboxStatus> wanted;
     for (const auto& [uid, i] : places_)

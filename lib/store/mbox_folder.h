@@ -24,7 +24,7 @@ struct MboxPlace {
     std::string path;                                  // the file; it need not be there
     std::shared_ptr<MboxKeeper> keeper;                // its dotlock (lib/store/mbox.h)
     std::string log_name;                              // of the UID log in the index directory
-    std::chrono::milliseconds patience{30'000};        // for locks that other programs hold
+    std::chrono::milliseconds patience{5'000};         // for locks that other programs hold; all of the user's sessions wait meanwhile
 };
 
 class MboxFolder final : public Folder {
@@ -47,6 +47,7 @@ public:
     Result<Expunged> expunge(const std::vector<uint32_t>& uids) override;
     Result<void> apply() override;
     bool wants_apply() const override { return pending_; }
+    bool is_busy() const override { return busy_; }
     std::vector<WatchPoint> watch_points() const override;
     bool healed() const override { return log_->healed(); }
 
@@ -85,6 +86,8 @@ private:
     std::vector<MboxMail> mails_;                      // in the file's order
     std::unordered_map<uint32_t, std::size_t> places_; // of a UID in mails_
     bool pending_ = false;
+    bool was_read_ = false;                            // once; from then on refresh() waits for no lock
+    bool busy_ = false;
 };
 
 }  // namespace veredus::store

@@ -7,9 +7,9 @@
 
 namespace veredus::store {
 
-Result<MboxFolder::Locked> MboxFolder::Locked::take(const MboxPlace& place, For what)
+Result<MboxFolder::Locked> MboxFolder::Locked::take(const MboxPlace& place, For what, std::chrono::milliseconds patience)
 {
-    const int64_t until = system_clock().mono_us() + int64_t{place.patience.count()} * 1000;
+    const int64_t until = system_clock().mono_us() + int64_t{patience.count()} * 1000;
     std::chrono::milliseconds wait{2};
     for (;;) {
         Locked out(place, what);

@@ -38,7 +38,8 @@ class MboxFolder::Locked {
 public:
     enum class For { reading, writing };
     // Reading, and no file: exists() is false.
-    static Result<Locked> take(const MboxPlace& place, For what);
+    static Result<Locked> take(const MboxPlace& place, For what) { return take(place, what, place.patience); }
+    static Result<Locked> take(const MboxPlace& place, For what, std::chrono::milliseconds patience);
     Locked(Locked&& other) noexcept : place_(other.place_), what_(other.what_), file_(std::move(other.file_)), dotlocked_(std::exchange(other.dotlocked_, false)) {}
     Locked& operator=(Locked&&) = delete;
     ~Locked()

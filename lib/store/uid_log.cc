@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 
@@ -16,7 +15,6 @@ namespace {
 
 constexpr uint64_t largest_log = 1u << 30;     // ten million messages
 constexpr uint64_t small_log = 64 * 1024;      // not worth a rewrite
-constexpr int64_t written_back_us = 600 * us_per_second;    // the kernel has put it on disk by then, synced or not
 
 }  // namespace
 
@@ -58,8 +56,8 @@ Result<void> UidLog::attach()
         file_ = std::move(*file);
         file_id_ = after->file;
         broken_ = name_synced_ = false;
-        // What others wrote is told on only when it is on disk, and they may not have come so far.
-        unsynced_ = after->changed_us + written_back_us > system_clock().wall_us();
+        // What others wrote is told on only when it is on disk, and they may not have come so far. No clock tells whether they did.
+        unsynced_ = true;
         if (TRY(read_all())) return {};
         // A writer may have been in the middle of a record: what is damage is decided under the lock.
         if (!TRY(lock(Wait::yes))) continue;

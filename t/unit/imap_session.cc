@@ -562,6 +562,37 @@ TEST_CASE("what was acknowledged is there for the next process", "[imap][imap-se
             "1S: a OK done\n");
 }
 
+TEST_CASE("what must look at each mail gives the other sessions their turns", "[imap][imap-session]")
+{
+    struct SlowClock final : Clock {     // each look at it takes 30 ms
+        mutable int64_t now = 1'800'000'000LL * us_per_second;
+        int64_t wall_us() const override { return now; }
+        int64_t mono_us() const override { return now += 30'000; }
+    } slow;
+    Home home(true);
+    std::string mbox;
+    for (int i = 0; i < 5; ++i) append(mbox, "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: ", i, "\n\nb\n\n");
+    std::FILE* file = std::fopen((home.path + "/inbox").c_str(), "w");
+    REQUIRE(file);
+    std::fputs(mbox.c_str(), file);
+    std::fclose(file);
+    imap::Session session(*home.account, home.options, slow);
+    const auto turns_of = [&](std::string_view line) {
+        std::string out;
+        unsigned turns = 0;
+        for (auto wants = session.feed(line, out); wants == imap::Session::Wants::drain; wants = session.more(out)) ++turns;
+        INFO(out);
+        CHECK(out.find(" OK ") != std::string::npos);
+        return turns;
+    };
+    CHECK(turns_of("a STATUS INBOX (MESSAGES SIZE)\r\n") >= 4);
+    CHECK(turns_of("b LIST \"\" INBOX RETURN (STATUS (SIZE))\r\n") >= 4);
+    CHECK(turns_of("c SELECT INBOX\r\n") == 0);
+    CHECK(turns_of("d SORT (SUBJECT) UTF-8 ALL\r\n") >= 4);
+    CHECK(turns_of("e THREAD REFERENCES UTF-8 ALL\r\n") >= 4);
+    CHECK(turns_of("f FETCH 1:* (ENVELOPE RFC822.SIZE)\r\n") >= 4);
+}
+
 TEST_CASE("an mbox serves the same session", "[imap][imap-session]")
 {
     Home home(true);

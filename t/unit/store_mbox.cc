@@ -294,6 +294,34 @@ TEST_CASE("expunge takes the mails it was told, also of two that are the same", 
     CHECK(f->table().find(copied)->id == f->table().find(twice->at(0).to)->id);
 }
 
+TEST_CASE("who reads on waits for no lock of another program, and is told to come again", "[store][mbox]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: one\n\nb\n\n"));
+    auto f = s.open();
+    REQUIRE(f->change_flags({1}, {FlagChange::How::add, seen, {}, {}}));
+    const Fd other(::open(s.path.c_str(), O_RDWR | O_CLOEXEC));
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    REQUIRE(::fcntl(other.get(), F_OFD_SETLK, &lock) == 0);
+    s.write(cat(from_line, "Subject: two\n\nb\n\n"), O_APPEND);
+    const auto begun = std::chrono::steady_clock::now();
+    CHECK(f->refresh());
+    CHECK(f->is_busy());
+    CHECK(shape(*f) == "1/8 ");
+    CHECK(f->apply());
+    CHECK(f->is_busy());
+    CHECK(f->wants_apply());
+    CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(10));    // the patience of this folder is 20 s
+    lock.l_type = F_UNLCK;
+    REQUIRE(::fcntl(other.get(), F_OFD_SETLK, &lock) == 0);
+    CHECK(f->refresh());
+    CHECK_FALSE(f->is_busy());
+    CHECK(shape(*f) == "1/8 2/0 ");
+    CHECK(f->apply());
+    CHECK_FALSE(f->wants_apply());
+}
+
 TEST_CASE("what is no mbox, a link, or another's is left alone", "[store][mbox]")
 {
     Spool s;
