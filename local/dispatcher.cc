@@ -45,12 +45,15 @@ constexpr milliseconds pause_of_starts{100};    // between two questions for a p
 
 bool is_addressed(const Target& target) { return target.kind == Kind::address || target.kind == Kind::mailbox; }
 
-// Of a user whose mailbox is elsewhere: where his .forward says "mailbox", the transport stands.
+// Of a user whose mailbox is elsewhere: where his .forward says "mailbox", he stands himself, past aliases and .forward. Which transport
+// takes him is asked at each attempt: settings may change while the mail waits.
 std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Target& target, std::string_view user)
 {
     if (!is_addressed(target) || !target.run_as.starts_with(transport_mark)) return children;
+    const bool alone = children.size() == 1;    // nothing has to be kept
     for (queue::Child& child : children)
-        if (child.kind == Kind::mailbox && child.text == final_mailbox(user)) child = {Kind::address, target.address, target.run_as.substr(1), child.sender};
+        if (child.kind == Kind::mailbox && child.text == final_mailbox(user))
+            child = {Kind::address, target.address, alone ? target.run_as.substr(1) : std::string(queue::by_place), child.sender};
     return children;
 }
 
@@ -311,7 +314,7 @@ void Dispatcher::hand_out(uint64_t number, ByUser by_user, const std::map<std::s
     }
 }
 
-// The recipient stays who he is, another transport takes him.
+// The recipient stays who he is, another transport takes him, for this attempt.
 void Dispatcher::pass_on(uint64_t number, const Target& target, const std::string& transport, int64_t handed_us)
 {
     Verdict v = verdict(Outcome::expanded, "2.0.0", "");
@@ -329,6 +332,7 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
     }
     auto to = addressee(target, rules_.policy);
     if (!to) return finish(flight, target.index, verdict(Outcome::failed, "5.1.3", to.error().text), 0);
+    if (target.run_as == queue::by_place) to->aliases = to->forward = false;
     if (!to->aliases) return to_user(flight, target, *to, by_user);
     // Only a look here whether there is an alias; what it holds may have to be read from lists, elsewhere.
     for (const std::string& name : {lower(to->local), to->user}) {
@@ -549,14 +553,28 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job) && !jobs_.at(job).open.begin()->second.run_as.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
-        else if (code == ipc::Code::unknown)
+        else if (code == ipc::Code::unknown || code == ipc::Code::invalid)    // invalid: no account can have such a name
             unknown_user(job, user);
         else if (code == ipc::Code::refused)
-            refuse(job, Outcome::failed, "5.2.1", cat("no delivery for user \"", user, "\": ", text));
+            refused_user(job, user, text);
         else
             refuse(job, Outcome::deferred, "4.3.0", cat("no process for user \"", user, "\": ", text));
     }
     start_waiting();
+}
+
+// Nothing runs as him; but a mailbox that is elsewhere takes his mail, without his .forward.
+void Dispatcher::refused_user(uint64_t number, const std::string& user, const std::string& why)
+{
+    Job& job = jobs_.at(number);
+    std::vector<Target> elsewhere;
+    for (const auto& [index, target] : job.open)
+        if (is_addressed(target) && target.run_as.starts_with(transport_mark)) elsewhere.push_back(target);
+    for (const Target& target : elsewhere) {
+        job.open.erase(target.index);
+        pass_on(job.flight, target, target.run_as.substr(1), job.handed_us);
+    }
+    refuse(number, Outcome::failed, "5.2.1", cat("no delivery for user \"", user, "\": ", why));
 }
 
 // Who has no account: mailbox_transport may know him, then fallback_transport.

@@ -104,6 +104,7 @@ private:
     void hand_out(uint64_t flight, ByUser by_user, const std::map<std::string, Place>& places);
     void pass_on(uint64_t flight, const ipc::Target& target, const std::string& transport, int64_t handed_us);
     void unknown_user(uint64_t job, const std::string& user);
+    void refused_user(uint64_t job, const std::string& user, const std::string& why);
     void relay_unknown(const Job& job, const std::string& user, const Place& place);
     void send_waiting(Lane& lane);
     bool send(Lane& lane, uint64_t job);

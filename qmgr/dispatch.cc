@@ -18,6 +18,11 @@ constexpr std::size_t destinations_kept = 2000;             // idle ones beyond 
 constexpr int64_t attempt_patience_us = 6 * 3600 * us_per_second;
 constexpr unsigned crashes_limit = 3;
 
+bool is_passed_on(const queue::Child& child)
+{
+    return child.kind == queue::Child::Kind::address && !child.run_as.empty() && child.run_as != queue::by_place && is_sane(child);
+}
+
 bool fits(const std::string& dsn, char status_class) { return mail::is_enhanced_code(dsn) && dsn[0] == status_class; }
 }  // namespace
 
@@ -195,7 +200,7 @@ bool Scheduler::send(Destination& d)
         t.kind = r.kind;
         t.address = r.address;
         if (r.original != r.address) t.original = r.original;
-        t.run_as = r.run_as;
+        if (d.transport == "local") t.run_as = r.run_as;
         t.sender = "-";
         t.notify = r.notify;
         t.orcpt = r.orcpt;
@@ -349,6 +354,10 @@ void Scheduler::take_verdict(Flight& flight, Mail& mail, ipc::Verdict v)
             defer(mail, index, "4.3.0", "mail system error");
             break;
         }
+        if (const auto& page = flight.pages[index]; flight.destination->transport == "local" && page.size() == 1 && is_passed_on(page[0])) {
+            pass_on(mail, index, page[0]);
+            break;
+        }
         expand(mail, index, std::move(flight.pages[index]), local_name(r));
         break;
     case ipc::Outcome::deferred: {
@@ -363,6 +372,17 @@ void Scheduler::take_verdict(Flight& flight, Mail& mail, ipc::Verdict v)
         break;
     }
     }
+}
+
+// Another transport takes the recipient (mailbox_transport, fallback_transport). For this attempt only, and so not in the journal: the
+// next one asks local again, whose tables may have changed.
+void Scheduler::pass_on(Mail& mail, uint32_t index, const queue::Child& to)
+{
+    MailRecipient& r = mail.recipients[index];
+    r.kind = queue::Child::Kind::address;
+    r.address = to.text;
+    const auto [transport, nexthop] = cut(to.run_as, ':');
+    deliver_to(mail, index, std::string(transport), std::string(nexthop.value_or("")));
 }
 
 void Scheduler::end_flight(uint64_t number)

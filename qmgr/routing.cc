@@ -40,7 +40,11 @@ void Scheduler::route(Mail& mail)
             deliver_to(mail, i, "local", "");
             continue;
         }
-        if (!r.run_as.empty()) {    // local said which transport takes it (mailbox_transport)
+        if (r.run_as == queue::by_place) {    // past his .forward; local says what takes the place of his mailbox
+            deliver_to(mail, i, "local", "");
+            continue;
+        }
+        if (!r.run_as.empty()) {    // local said for good which transport takes it
             const auto [transport, nexthop] = cut(r.run_as, ':');
             deliver_to(mail, i, std::string(transport), std::string(nexthop.value_or("")));
             continue;

@@ -138,6 +138,7 @@ private:
     Ring* next_ring(std::size_t agent);
     bool send(Destination& destination);
     void take_verdict(Flight& flight, Mail& mail, ipc::Verdict verdict);
+    void pass_on(Mail& mail, uint32_t index, const queue::Child& to);
     void end_flight(uint64_t number);
     void died(Destination& destination, const std::string& dsn, const std::string& text);
     void revived(Destination& destination);

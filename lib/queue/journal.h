@@ -26,10 +26,13 @@ enum class Event : uint8_t {
     retry = 8,        // one recipient waits: why (for mailq); not final
 };
 
+// run_as of an address that is final here, past aliases and .forward: what takes the place of the user's mailbox is asked at each attempt.
+constexpr std::string_view by_place = ">";
+
 struct Child {
     enum class Kind : uint8_t { address, mailbox, command, file } kind = Kind::address;
     std::string text;         // address in external form, user name, command line, or path
-    std::string run_as;       // user that commands and files run as; empty: default_privs. Of an address: TRANSPORT:NEXTHOP that takes it
+    std::string run_as;       // user that commands and files run as; empty: default_privs. Of an address: by_place, or TRANSPORT:NEXTHOP that takes it
     std::string sender;       // owner-alias replaces the envelope sender; "-" keeps it
 };
 

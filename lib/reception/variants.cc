@@ -36,8 +36,6 @@ std::vector<std::string> keywords_for(const ClientRules& rules, const net::Addre
     if (!own || !*own) return rules.discarded;
     std::vector<std::string> out;
     for (const std::string_view word : conf::split_list(**own)) out.emplace_back(word);
-    if (const auto odd = unknown_keywords(out); !odd.empty())
-        log::warning("smtpd_discard_ehlo_keyword_address_maps: ", client.ip(), ": \"", printable(odd[0], 50), "\" is no extension of SMTP that veredus announces");
     return out;
 }
 
@@ -78,6 +76,9 @@ std::shared_ptr<const Settings> Variants::find(const std::shared_ptr<const Setti
     std::string key = lf ? "+" : "-";
     for (const std::string& word : keywords) append(key, ' ', word);
     if (const auto known = made_.find({base.get(), key}); known != made_.end()) return known->second;
+    // Once for each value, not at each connection. The list's own words were judged when it was read.
+    if (const auto odd = unknown_keywords(keywords); !odd.empty() && keywords != rules.discarded)
+        log::warning("smtpd_discard_ehlo_keyword_address_maps: ", client.ip(), ": \"", printable(odd[0], 50), "\" is no extension of SMTP that veredus announces");
     auto own = std::make_shared<Settings>(*base);
     if (lf) own->limits.bare_lf = smtp::BareLf::normalize;
     for (const std::string& word : keywords) discard_keyword(own->limits, word);

@@ -23,6 +23,8 @@ reception::Settings read_settings(const conf::Values& values)
     limits.banner = cat(limits.hostname, " LMTP ", values.text("mail_name"));
     limits.message_size = static_cast<uint64_t>(values.number("message_size_limit"));
     limits.recipients = static_cast<std::size_t>(values.number("lmtpd_recipient_limit"));
+    // A mailing may name as many who are not here any more: they are no reason to hang up or to slow down.
+    limits.hard_errors = limits.soft_errors = static_cast<unsigned>(limits.recipients) + smtp::Limits().hard_errors;
     limits.line_length = static_cast<std::size_t>(values.number("line_length_limit"));
     limits.helo_required = true;
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");

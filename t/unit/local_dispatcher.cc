@@ -277,6 +277,7 @@ TEST_CASE("what master says of a user decides what becomes of his mail", "[local
     };
     const Case cases[] = {
         {"nobody-here@example.org", Code::unknown, Outcome::failed, "5.1.1", "unknown user: \"nobody-here\""},
+        {"a/b@example.org", Code::invalid, Outcome::failed, "5.1.1", "unknown user: \"a/b\""},
         {"daemon@example.org", Code::refused, Outcome::failed, "5.2.1", "no delivery for user \"daemon\""},
         {"alice@example.org", Code::unavailable, Outcome::deferred, "4.3.0", "no process for user \"alice\""},
         {"root@example.org", Code::unknown, Outcome::deferred, "4.3.5", "root has no alias"},
@@ -743,13 +744,37 @@ TEST_CASE("a mailbox that is elsewhere: the recipient goes on to another transpo
         REQUIRE(v[0].children.size() == 2);
         CHECK(v[0].children[0].kind == Kind::address);
         CHECK(v[0].children[0].text == "alice+x@example.org");
-        CHECK(v[0].children[0].run_as == "lmtp:unix:/run/lmtp");
+        CHECK(v[0].children[0].run_as == queue::by_place);
         CHECK(v[0].children[1].text == "carol@example.net");
         CHECK(v[0].children[1].run_as.empty());                       // a user chooses no transport
         REQUIRE(v[1].children.size() == 1);                           // past .forward: no process at all
         CHECK(v[1].children[0].text == "bob@example.org");
         CHECK(v[1].children[0].run_as == "lmtp:unix:/run/lmtp");
         CHECK(s.asked.size() == 1);
+    }
+    SECTION("who stands in his own .forward goes where his mailbox is now")
+    {
+        const bool elsewhere = GENERATE(true, false);
+        if (elsewhere) settings.transport = "lmtp:unix:/run/lmtp";
+        s.aliases_are("alice: carol\n");
+        s.rules.places = *Places::create(settings);
+        s.start();
+        ipc::Target target = to(0, "alice+x@example.org");
+        target.run_as = queue::by_place;
+        s.attempt(1, {target});
+        if (elsewhere) {
+            const auto v = s.verdicts(1);
+            REQUIRE(v[0].children.size() == 1);
+            CHECK(v[0].children[0].text == "alice+x@example.org");
+            CHECK(v[0].children[0].run_as == "lmtp:unix:/run/lmtp");
+            CHECK(s.asked.empty());
+        } else {
+            const Fd worker = s.serve();
+            const auto job = s.job(worker);
+            CHECK(job.targets.at(0).kind == Kind::mailbox);
+            CHECK(job.targets.at(0).address == "alice+x@example.org");
+            CHECK(job.targets.at(0).run_as.empty());
+        }
     }
     SECTION("of whom a table names; others keep theirs, or get their command")
     {
@@ -783,7 +808,8 @@ TEST_CASE("a mailbox that is elsewhere: the recipient goes on to another transpo
         s.start();
         s.attempt(1, {to(0, "Nobody-Here+x@example.org")});
         s.until([&] { return !s.asked.empty(); });
-        s.asked[0].done(Code::unknown, "because", Fd());
+        const Code code = fallback ? GENERATE(Code::unknown, Code::invalid) : GENERATE(Code::unknown, Code::invalid, Code::refused);
+        s.asked[0].done(code, "because", Fd());
         const auto v = s.verdicts(1);
         REQUIRE(v[0].outcome == Outcome::expanded);
         CHECK(v[0].children.at(0).text == "Nobody-Here+x@example.org");

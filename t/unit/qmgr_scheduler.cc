@@ -627,16 +627,66 @@ TEST_CASE("a user whose mailbox is elsewhere goes there under his own name, with
         CHECK(t.address == "alice@host.example");
         return v;
     });
-    for (int round = 0; round < 2; ++round) {
-        w.restart();                             // the transport comes from the journal
+    for (const std::string hop : {"unix:/run/boxes", "unix:/run/others"}) {
+        w.restart();
         w.pass(3 * 3600 * second);
-        bool seen = false;
+        bool asked = false, seen = false;         // each attempt asks anew: the settings may have changed
         w.answer([&](const ipc::Attempt& a, const ipc::Target& t) {
-            seen = a.transport == "lmtp" && a.nexthop == "unix:/run/boxes" && t.address == "alice@host.example" && a.delivered_to.empty();
+            if (a.transport == "local") {
+                CHECK(t.run_as.empty());
+                asked = t.address == "alice@host.example";
+                auto v = expanded({"alice@host.example"});
+                v.children[0].run_as = cat("lmtp:", hop);
+                return v;
+            }
+            seen = a.transport == "lmtp" && a.nexthop == hop && t.address == "alice@host.example" && a.delivered_to.empty();
             return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
         });
+        CHECK(asked);
         CHECK(seen);
     }
+}
+
+TEST_CASE("who stands in his own .forward is asked for by place at each attempt, and his mailbox may be here again", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@far.example", {"alice+x@host.example"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (a.transport == "lmtp") return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+        auto v = expanded({"alice+x@host.example"});
+        v.children[0].run_as = t.run_as.empty() ? std::string(queue::by_place) : "lmtp:unix:/run/boxes";
+        return v;
+    });
+    w.restart();                                 // that he stands for himself comes from the journal
+    w.pass(3 * 3600 * second);
+    REQUIRE(w.sent.size() == 1);
+    CHECK(w.sent[0].attempt.transport == "local");
+    CHECK(w.sent[0].attempt.targets.at(0).address == "alice+x@host.example");
+    CHECK(w.sent[0].attempt.targets.at(0).run_as == queue::by_place);
+    w.answer(FakeWorld::delivered);
+    CHECK_FALSE(w.waits(id));
+}
+
+TEST_CASE("a transport in place of a mailbox may refuse, put off or discard, and only local may name it", "[qmgr]")
+{
+    FakeWorld w;
+    const auto place = [&](const std::string& transport) {
+        const auto id = w.take("s@far.example", {"alice@host.example"});
+        w.answer([&](const ipc::Attempt& a, const ipc::Target&) {
+            CHECK(a.transport == "local");
+            auto v = expanded({"alice@host.example"});
+            v.children[0].run_as = transport;
+            return v;
+        }, 1);
+        return id;
+    };
+    CHECK_FALSE(w.waits(place("discard:")));
+    CHECK(w.notices.empty());
+    CHECK(w.waits(place("retry:4.2.2 later")));
+    CHECK(w.said_has("4.2.2"));
+    CHECK_FALSE(w.waits(place("error:5.2.2 full")));
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].recipients[0].status == "5.2.2");
 }
 
 TEST_CASE("mail that was passed on to a pipe waits while the pipe is not configured, and goes there again after", "[qmgr]")
@@ -649,26 +699,31 @@ TEST_CASE("mail that was passed on to a pipe waits while the pipe is not configu
         w.run();
     };
     configure(true);
-    const auto id = w.take("s@far.example", {"alice@host.example"});
-    w.answer([](const ipc::Attempt& a, const ipc::Target&) {
-        if (a.transport == "boxes") return FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
+    bool ready = false;
+    const auto say = [&](const ipc::Attempt& a, const ipc::Target& t) {
+        CHECK(a.transport != "smtp");
+        if (a.transport == "boxes") return ready ? FakeWorld::delivered(a, t) : FakeWorld::verdict(ipc::Outcome::deferred, "4.2.0", "later");
         auto v = expanded({"alice@host.example"});
         v.children[0].run_as = "boxes:here";
         return v;
-    });
+    };
+    const auto id = w.take("s@far.example", {"alice@host.example"});
+    CHECK(w.answer(say) == 2);
     configure(false);
     w.pass(3 * 3600 * second);
-    CHECK(w.sent.empty());
+    CHECK(w.answer(say) == 1);
     CHECK(w.notices.empty());
     REQUIRE(w.waits(id));
     CHECK(w.said_has("4.3.5"));
     CHECK(w.said_has("there is no transport \"boxes\""));
     configure(true);
     w.pass(3 * 3600 * second);
+    CHECK(w.answer(say, 1) == 1);
     REQUIRE(w.sent.size() == 1);
     CHECK(w.sent[0].agent.kind == Agent::Kind::local);
     CHECK(w.sent[0].attempt.transport == "boxes");
-    w.answer(FakeWorld::delivered);
+    ready = true;
+    w.answer(say);
     CHECK_FALSE(w.waits(id));
 }
 
