@@ -31,7 +31,7 @@ WARN := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wvla -Wformat=2 $(WERROR)
 # g++ 12 takes the inside of std::function for uninitialized once the sanitizers are in.
 WARN += $(if $(SANITIZE),-Wno-maybe-uninitialized)
 HARDEN := $(if $(SANITIZE),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE -ffunction-sections -fdata-sections)
-SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined $(SANEXTRA))
 # Under sanitizers -O0: with UBSan the optimizer takes twice as long to compile as all the rest, and the tests run hardly faster for it.
 OPT ?= $(if $(SANITIZE),-O0 -g1,$(CXXFLAGS))
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
@@ -83,21 +83,26 @@ $(BUILD)/%.o: %.cc | $(BUILD)/config.h
 	$(CC_ALL) $(PRE) -MMD -MP -c $< -o $@
 $(unit_objects): OPT := -O0 -g1
 $(BUILD)/t/%.o: WARN += -Wno-shadow
-# PRE_STD=1 (make check): the standard headers are compiled once for the tests and once for the sanitizers, which saves half a second a file.
+# PRE_STD=1 (make check): the standard headers, and those of ours that everybody includes, are compiled once for the tests and once for
+# the sanitizers, which saves more than half a second a file.
 # The ordinary objects are built without, so that an #include that is missing is noticed.
 pre_std := algorithm array atomic charconv chrono condition_variable cstdint cstring deque fstream functional map memory mutex optional set span \
 	sstream string string_view thread unordered_map utility variant vector
+pre_own := lib/base/clock.h lib/base/fd.h lib/base/result.h lib/base/text.h lib/conf/values.h lib/disk/disk.h lib/ipc/message.h lib/log/log.h \
+	lib/loop/loop.h lib/net/address.h
 pre_test := $(BUILD)/pre/t/unit.h
 pre_all := $(BUILD)/pre/std.h
 $(pre_test) $(pre_all): Makefile
 	@mkdir -p $(@D)
 	@printf '#include <%s>\n' $(pre_std) >$@
+	@printf '#include "%s"\n' $(pre_own) >>$@
 	@$(if $(filter $(pre_test),$@),echo '#include "t/unit/catch.h"' >>$@)
 $(BUILD)/pre/%.h.gch: $(BUILD)/pre/%.h | $(BUILD)/config.h
-	$(CC_ALL) -x c++-header $< -o $@
+	$(CC_ALL) -MMD -MP -MT $@ -MF $(@:.gch=.d) -x c++-header $< -o $@
 $(pre_test).gch: OPT := -O0 -g1
 $(pre_test).gch: WARN += -Wno-shadow
 ifneq ($(PRE_STD),)
+-include $(pre_test:.h=.h.d) $(pre_all:.h=.h.d)
 $(unit_objects): PRE = -include $(pre_test)
 $(filter-out $(BUILD)/t/unit/main.o,$(unit_objects)): $(pre_test).gch
 $(BUILD)/t/unit/main.o: PRE =
@@ -163,7 +168,8 @@ check-e2e: all stage
 # The units once more under ASan and UBSan, in a build folder of their own.
 check-sanitize:
 	$(MAKE) -j2 unit
-	$(MAKE) -j2 SANITIZE=address,undefined unit
+	# Undefined behaviour traps here: it compiles a fifth faster than saying where; without SANEXTRA it says so.
+	$(MAKE) -j2 SANITIZE=address,undefined SANEXTRA=-fsanitize-undefined-trap-on-error unit
 	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
 stage: all
