@@ -262,7 +262,7 @@ TEST_CASE("a thousand questions at once get their answers with bounded sockets",
     Bench b;
     FakeServer server(*b.loop, [](const std::string& q, bool) { return good(q); });
     Config config =
-        b.config({server.address()}, 200); // a burst may overflow the server's socket: those are asked again
+        b.config({server.address()}, 2'000); // a burst may overflow the server's socket: those are asked again
     config.attempts = 5;
     Resolver resolver(*b.loop, config);
     int told = 0;
