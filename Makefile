@@ -155,9 +155,10 @@ deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
 
 # --- tests. The recursion is there because configure can only run once deps has installed what it looks for.
+JOBS ?= $(shell nproc)
 check:
 	$(MAKE) deps
-	$(MAKE) -j2 PRE_STD=1 all unit
+	$(MAKE) -j$(JOBS) PRE_STD=1 all unit
 	$(MAKE) PRE_STD=1 run-checks
 .PHONY: run-checks check-e2e stage check-sanitize
 run-checks: unit all
@@ -166,9 +167,9 @@ check-e2e: all stage
 	t/e2e/run $(TESTS)
 # The units once more under ASan and UBSan, in a build folder of their own.
 check-sanitize:
-	$(MAKE) -j2 unit
+	$(MAKE) -j$(JOBS) unit
 	# Undefined behaviour traps here: it compiles a fifth faster than saying where; without SANEXTRA it says so.
-	$(MAKE) -j2 SANITIZE=address,undefined SANEXTRA=-fsanitize-undefined-trap-on-error unit
+	$(MAKE) -j$(JOBS) SANITIZE=address,undefined SANEXTRA=-fsanitize-undefined-trap-on-error unit
 	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
 stage: all
