@@ -74,7 +74,6 @@ struct Sorter::Private {
 
     std::vector<SortCriterion> by; // each once: a second time it decides nothing
     std::shared_ptr<MessageKeys> known;
-    Needs needs;
     std::vector<Message> messages;
     std::vector<Text> keys; // by.size() for each message
 };
@@ -88,21 +87,12 @@ Sorter::Sorter(const std::vector<SortCriterion>& by, std::shared_ptr<MessageKeys
         if (std::any_of(p.by.begin(), p.by.end(), [&](const auto& other) { return other.by == criterion.by; }))
             continue;
         p.by.push_back(criterion);
-        if (const auto field = field_of(criterion.by); !field.empty()) p.needs.fields.emplace_back(field);
-        if (criterion.by == By::date) p.needs.fields.emplace_back("date");
-        if (criterion.by == By::date || criterion.by == By::arrival) p.needs.received = true;
-        if (criterion.by == By::size) p.needs.size = true;
     }
 }
 
 Sorter::~Sorter() = default;
 Sorter::Sorter(Sorter&&) noexcept = default;
 Sorter& Sorter::operator=(Sorter&&) noexcept = default;
-
-const Needs& Sorter::needs() const
-{
-    return private_->needs;
-}
 
 Result<void> Sorter::add(Candidate& candidate)
 {

@@ -20,7 +20,6 @@ public:
     Sorter(Sorter&&) noexcept;
     Sorter& operator=(Sorter&&) noexcept;
 
-    const Needs& needs() const;
     Result<void> add(Candidate& candidate); // keeps a small record of it, at most about 2 KB of text
     std::vector<uint32_t> finish(bool uid); // UIDs or message numbers in order; ties by message number. Once
 

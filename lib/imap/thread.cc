@@ -15,7 +15,6 @@ struct Threader::Private {
 
     Thread::Algorithm algorithm = Thread::Algorithm::references;
     std::shared_ptr<MessageKeys> keys;
-    Needs needs;
     ThreadTree tree;                     // REFERENCES
     std::vector<uint32_t> nodes;         // by number of the ID
     std::vector<ThreadMessage> messages; // ORDEREDSUBJECT
@@ -43,20 +42,11 @@ Threader::Threader(Thread::Algorithm algorithm, std::shared_ptr<MessageKeys> key
     Private& p = *private_;
     p.algorithm = algorithm;
     p.keys = keys ? std::move(keys) : std::make_shared<MessageKeys>();
-    p.needs.received = true;
-    p.needs.fields = {"subject", "date"};
-    if (algorithm != Thread::Algorithm::references) return;
-    for (const char* field : {"message-id", "references", "in-reply-to"}) p.needs.fields.emplace_back(field);
 }
 
 Threader::~Threader() = default;
 Threader::Threader(Threader&&) noexcept = default;
 Threader& Threader::operator=(Threader&&) noexcept = default;
-
-const Needs& Threader::needs() const
-{
-    return private_->needs;
-}
 
 Result<void> Threader::add(Candidate& candidate)
 {

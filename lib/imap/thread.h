@@ -17,7 +17,6 @@ public:
     Threader(Threader&&) noexcept;
     Threader& operator=(Threader&&) noexcept;
 
-    const Needs& needs() const;
     Result<void> add(Candidate& candidate); // in ascending order of message numbers
     std::string finish(bool uid);           // "(2)(3 6 (4 23)(44 7 96))", empty when there is none. Once
 

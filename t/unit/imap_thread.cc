@@ -218,8 +218,6 @@ TEST_CASE("SORT by everything", "[imap][sort][rfc5256-3]")
     CHECK(sorted({}) == Numbers{1, 2, 3, 4, 5});
 
     Sorter sorter({{By::size}, {By::subject}});
-    CHECK(sorter.needs().fields == std::vector<std::string>{"subject"});
-    CHECK(sorter.needs().size);
     mails[0].fails = "subject";
     CHECK_FALSE(sorter.add(mails[0]));
     CHECK(sorter.add(mails[1]));
@@ -323,7 +321,6 @@ TEST_CASE("THREAD REFERENCES", "[imap][thread][rfc5256-3]")
     REQUIRE(threader.add(second));
     REQUIRE(threader.add(third));
     CHECK(threader.finish(true) == "(1001 1002 1003)");
-    CHECK(threader.needs().fields.size() == 5);
 }
 
 TEST_CASE("THREAD ORDEREDSUBJECT", "[imap][thread][rfc5256-3]")
