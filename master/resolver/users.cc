@@ -145,13 +145,17 @@ ipc::UserReply Users::ask_sources(const std::string& name)
         const ipc::UserReply* user = file->second.find(name);
         if (!user) continue;
         if (unprivileged_ && user->uid != ::getuid()) continue;
-        // A line may be there for the password alone (`veredus passwd`): who he is, another source says.
+        // A line may be there for the password alone (`veredus passwd`): who he is, another source says, or the system.
         if (user->uid != UINT32_MAX && user->gid != UINT32_MAX) return *user;
         password_only = source.substr(5);
     }
     // Virtual users of one uid come with the virtual_mailbox settings; a line must say whose process it is.
-    if (!password_only.empty()) return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid"));
-    return absent(name);
+    if (password_only.empty()) return absent(name);
+    if (!unprivileged_) {
+        auto reply = system_(name);
+        if (reply.found != ipc::UserReply::Found::no) return reply;
+    }
+    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system"));
 }
 
 }  // namespace veredus::resolver

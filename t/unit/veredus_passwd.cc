@@ -65,6 +65,10 @@ TEST_CASE("a line that is there for the password alone leaves the question who h
     CHECK(users.find("alice").uid == 1000);
     CHECK(users.find("dave").uid == 5);
     CHECK(users.find("carol").found == ipc::UserReply::Found::temporary);
-    CHECK(users.find("carol").text == "/f: user carol has no uid and gid");
+    CHECK(users.find("carol").text == "/f: user carol has no uid and gid, and no account of the system");
     CHECK(users.find("erin").found == ipc::UserReply::Found::no);
+    users.set_sources({"file:/f"});                       // the file alone: its users are those of the system by name
+    CHECK(users.find("alice").uid == 1000);
+    CHECK(users.find("dave").uid == 5);
+    CHECK(users.find("carol").found == ipc::UserReply::Found::temporary);
 }
