@@ -16,17 +16,6 @@ uint64_t ordered(int64_t n)
     return static_cast<uint64_t>(n) ^ (uint64_t{1} << 63);
 }
 
-std::string_view field_of(By by)
-{
-    switch (by) {
-    case By::cc: return "cc";
-    case By::from: return "from";
-    case By::to: return "to";
-    case By::subject: return "subject";
-    default: return {};
-    }
-}
-
 } // namespace
 
 struct Sorter::Private {
