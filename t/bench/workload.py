@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+import imap_rows
+
 TOP = os.environ["E2E_TOP"]
 LOAD = os.path.join(TOP, "build/bench/smtp_load")
 USERS = 100
@@ -46,6 +48,12 @@ class Veredus:
             prepare()
         self.started = time.monotonic()
         sh("veredus", "start")
+
+    def start_again(self):
+        sh("veredus", "start")
+
+    def stop(self):
+        sh("veredus", "stop")
 
     def pids(self):
         return pids(r"/libexec/veredus/")
@@ -100,28 +108,37 @@ class Dovecot:
     """Debian's, with its defaults, or tuned as its manual says for many short logins: login processes that serve many clients."""
     name = "dovecot"
 
-    def __init__(self, tuned=False):
+    def __init__(self, protocol, tuned=False):
+        self.protocol = protocol
         self.tuned = tuned
 
     def start(self, extra):
         for name in ("dovecot", "dovenull"):
             sh("useradd", "-r", "-U", "-d", "/nonexistent", "-s", "/usr/sbin/nologin", name)
         with open("/etc/dovecot/bench.conf", "w") as f:
-            f.write("protocols = pop3\nlisten = 127.0.0.1\nssl = yes\nssl_cert = </etc/bench.pem\nssl_key = </etc/bench.pem\nmail_location = maildir:~/Maildir\n"
+            f.write(f"protocols = {self.protocol}\nlisten = 127.0.0.1\nssl = yes\nssl_cert = </etc/bench.pem\nssl_key = </etc/bench.pem\nmail_location = maildir:~/Maildir\n"
                     "log_path = /var/log/mail.log\ndefault_client_limit = 5000\nfirst_valid_uid = 1000\nmail_max_userip_connections = 100\n"
                     "passdb {\n driver = passwd-file\n args = /etc/bench.passwd\n}\nuserdb {\n driver = passwd\n}\n"
-                    "service pop3-login {\n process_limit = 2000\n}\nservice pop3 {\n process_limit = 2000\n}\n")
+                    f"service {self.protocol}-login {{\n process_limit = 2000\n}}\nservice {self.protocol} {{\n process_limit = 2000\n}}\n")
             if self.tuned:
-                f.write("service pop3-login {\n service_count = 0\n process_min_avail = 2\n client_limit = 4000\n}\n"
-                        "service pop3 {\n process_min_avail = 8\n}\nauth_cache_size = 10M\n")
+                f.write(f"service {self.protocol}-login {{\n service_count = 0\n process_min_avail = 2\n client_limit = 4000\n}}\n"
+                        f"service {self.protocol} {{\n process_min_avail = 8\n}}\nauth_cache_size = 10M\n")
+        self.start_again()
+
+    def start_again(self):
         subprocess.run(["/usr/sbin/dovecot", "-c", "/etc/dovecot/bench.conf"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
         for _ in range(1000):
             with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", 110)) == 0:
+                if s.connect_ex(("127.0.0.1", 143 if self.protocol == "imap" else 110)) == 0:
                     return
             time.sleep(0.01)
         raise SystemExit("dovecot does not answer:\n" + open("/var/log/mail.log").read()[-3000:])
+
+    def stop(self):
+        sh("/usr/sbin/dovecot", "-c", "/etc/dovecot/bench.conf", "stop")
+        while self.pids():
+            time.sleep(0.01)
 
     def pids(self):
         return pids(r"^dovecot/|^/usr/sbin/dovecot")
@@ -483,8 +500,10 @@ def pop_logins(server, count=1000):
 BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambda s: pop_poll(s, True, 2000), "pop_fetch": pop_fetch, "pop_logins": pop_logins,
            "deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
            "local_list": local_list, "local_users": lambda s: local_parallel(s, 20, 10000, 10), "local_maildir": lambda s: local_burst(s, False),
-           "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle}
+           "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle,
+           **imap_rows.Rows(sys.modules[__name__]).benches()}
 
 if __name__ == "__main__":
-    server = {"veredus": Veredus, "postfix": Postfix, "dovecot": Dovecot, "dovecot-tuned": lambda: Dovecot(tuned=True)}[sys.argv[1]]()
+    protocol = "imap" if sys.argv[2].startswith("imap_") else "pop3"
+    server = {"veredus": Veredus, "postfix": Postfix, "dovecot": lambda: Dovecot(protocol), "dovecot-tuned": lambda: Dovecot(protocol, tuned=True)}[sys.argv[1]]()
     print("RESULT " + json.dumps(BENCHES[sys.argv[2]](server)))
