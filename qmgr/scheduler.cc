@@ -250,7 +250,9 @@ void Scheduler::open(Entry& entry)
 
 void Scheduler::put_corrupt_aside(Entry& entry, std::string_view why)
 {
-    log::error(id_text(entry.id), ": damaged mail file, put aside in corrupt/: ", why);
+    const bool new_here = entry.state == queue::State::incoming && entry.attempts == 0 && !entry.history;
+    log::error(id_text(entry.id), ": damaged mail file, put aside in corrupt/: ", why,
+               new_here ? "; if the machine has just lost its power: nobody was told that this mail is queued" : "");
     catalog_.unschedule(entry);
     entry.stage = Stage::leaving;
     move_now({entry.id}, entry.place(), {queue::State::corrupt, 0});

@@ -1,4 +1,4 @@
-// Drafts and their commit: one create, one write, one sync, one rename, and a share of a directory sync.
+// Drafts and their commit: one create, one write, one rename, one sync, and a share of a directory sync.
 #include "lib/queue/intake.h"
 
 #include <fcntl.h>
@@ -51,7 +51,10 @@ struct Intake::Shared {
 };
 
 struct Draft::State {
-    State(std::shared_ptr<Intake::Shared> shared_, std::string id_) : shared(std::move(shared_)), id(std::move(id_)), buffer(file_start()) {}
+    State(std::shared_ptr<Intake::Shared> shared_, std::string id_, bool own_id_)
+        : shared(std::move(shared_)), id(std::move(id_)), own_id(own_id_), buffer(file_start())
+    {
+    }
     ~State() { discard(); }
     State(const State&) = delete;
     Result<void> spill();
@@ -60,6 +63,7 @@ struct Draft::State {
 
     std::shared_ptr<Intake::Shared> shared;
     std::string id;
+    bool own_id;                       // of our IdMaker: no other mail, and no second try of this one, ever has it
     std::string buffer;                // what is not written yet: file start, body
     Fd file;                           // tmp/ID once it spilled
     uint64_t size = 0;
@@ -178,7 +182,8 @@ Result<std::unique_ptr<Intake>> Intake::open(disk::Disk& disk, const std::string
 Result<Draft> Intake::create()
 {
     Shared& s = *shared_;
-    if (!s.pool) return create(TRY(s.ids->next()));
+    const auto draft = [this](std::string id) { return Draft(std::make_unique<Draft::State>(shared_, std::move(id), true)); };
+    if (!s.pool) return draft(TRY(s.ids->next()));
     if (s.ids->runs_low() && !s.refilling) {
         s.refilling = true;
         s.pool->run([shared = shared_] { [[maybe_unused]] const auto later = shared->ids->refill(); },
@@ -186,13 +191,13 @@ Result<Draft> Intake::create()
     }
     auto id = s.ids->next_reserved();
     if (!id) return fail("no queue ID is reserved; the mark in tmp cannot be written?");
-    return create(std::move(*id));
+    return draft(std::move(*id));
 }
 
 Result<Draft> Intake::create(std::string id)
 {
     if (!is_queue_id(id)) return fail(cat("not a queue ID: ", printable(id, 40)));
-    return Draft(std::make_unique<Draft::State>(shared_, std::move(id)));
+    return Draft(std::make_unique<Draft::State>(shared_, std::move(id), false));
 }
 
 struct Intake::Shared::Commit {
@@ -205,15 +210,22 @@ struct Intake::Shared::Commit {
     Result<void> result;
 };
 
+// File and name are durable before anybody hears of it, in either order. Renamed first, both lie in one commit of the file system's
+// journal, and the sync of the directory finds it done: half the time. A power cut between the two may leave a name without
+// its bytes; qmgr finds that by the checksum, and nobody was told that this mail is queued. But where somebody takes the name
+// for the proof that an earlier try of the same mail succeeded (maildrop, notifications), the bytes come first.
 Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_view tail)
 {
     if (std::exchange(draft.sealed, false)) TRY(disk.truncate(draft.file, file_start_size + draft.size));
     draft.buffer.append(tail);
     TRY(draft.spill());
-    TRY(disk.sync(draft.file));
+    if (!draft.own_id) TRY(disk.sync(draft.file));
     TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
     draft.named = false;
-    return {};
+    if (!draft.own_id) return {};
+    auto synced = disk.sync(draft.file);
+    if (!synced) [[maybe_unused]] const auto gone = disk.unlink(fresh, draft.id);
+    return synced;
 }
 
 // Q1 to Q2, in a pool thread. The directory is synced by one thread for all whose rename was done before that sync began;

@@ -42,7 +42,8 @@ public:
     ~Intake();
     Result<Draft> create();                              // takes an ID; nothing is on disk yet
     Result<Draft> create(std::string id);                // an ID from elsewhere (maildrop)
-    // Writes END, syncs, renames, syncs the directory; then `done`. On any error the draft is unlinked and nothing of
+    // Writes END, renames, syncs the file and the directory; then `done`. An ID from elsewhere gets its name after the sync of the
+    // file: that name proves that the mail is whole. On any error the draft is unlinked and nothing of
     // it remains (ENOSPC and EDQUOT keep their code in the Error; EEXIST: a mail of that ID is queued already). The
     // header block is the final one.
     void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);

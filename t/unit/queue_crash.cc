@@ -200,12 +200,13 @@ void make_spool(ForgetfulDisk& disk)
     for (const SpoolDirectory& d : spool_directories()) disk.make_directory(*d.path ? cat("/spool/", d.path) : "/spool");
 }
 
-std::string read_content(disk::Disk& disk, Spool& spool, const Spool::Found& found)
+// Nothing when it was not whole on the disk yet.
+std::optional<std::string> read_content(disk::Disk& disk, Spool& spool, const Spool::Found& found)
 {
     auto fd = spool.open_mail(found.id, found.place);
     REQUIRE(fd);
     const auto mail = read_mail_file(disk, *fd, true);
-    if (!mail) FAIL("half-written: " << found.id << ": " << mail.error().text);
+    if (!mail) return std::nullopt;
     return cat(*read_header(*fd, mail->layout, 10'000), "\r\n", *disk.read(*fd, mail->layout.body_offset, static_cast<std::size_t>(mail->layout.body_size)));
 }
 
@@ -221,9 +222,18 @@ void check_promises(ForgetfulDisk& disk, Facts& facts, Clock& clock)
     const auto done = after.replayed_done();
     std::map<std::string, State> there;
     for (const auto& f : *found) {
-        REQUIRE(there.emplace(f.id, f.place.state).second);
         REQUIRE(facts.content.contains(f.id));
-        REQUIRE(read_content(disk, after.spool(), f) == facts.content[f.id]);
+        const auto content = read_content(disk, after.spool(), f);
+        if (!content) {                                                     // found so, as qmgr does, and put aside
+            INFO("half-written: " << f.id);
+            REQUIRE_FALSE(facts.acknowledged.contains(f.id));
+            if (f.place.state == State::corrupt) continue;
+            REQUIRE(f.place.state == State::incoming);
+            REQUIRE(after.spool().move({f.id}, f.place, {State::corrupt, 0}));
+            continue;
+        }
+        REQUIRE(there.emplace(f.id, f.place.state).second);
+        REQUIRE(content == facts.content[f.id]);
         if (facts.finished.contains(f.id)) REQUIRE(done.contains(f.id));    // it is not delivered again
     }
     for (const std::string& id : facts.acknowledged) {

@@ -182,6 +182,37 @@ TEST_CASE("a mail is never written over another one of its ID", "[queue]")
     CHECK_FALSE(b.intake->create("../6B059860000001"));
 }
 
+TEST_CASE("a name that may prove an earlier success is never there without its bytes; any name is whole when it was acknowledged",
+          "[queue][crash][durability-1]")
+{
+    for (const bool from_elsewhere : {true, false}) {
+        bool ended = false;
+        unsigned torn = 0;
+        for (uint64_t step = 1; !ended; ++step) {
+            Bench b;
+            auto draft = std::move(from_elsewhere ? *b.intake->create("6B05986000000001") : *b.intake->create());
+            REQUIRE(draft.append("hello\r\n"));
+            b.disk.cut_power_at(b.disk.steps() + step);
+            const auto receipt = b.commit(std::move(draft));
+            ended = b.disk.powered();
+            b.disk.sync_alone("/spool/incoming/smtpd/new");      // by a neighbour, or the file system of itself
+            b.disk.power_cut(test::Cut::oldest);
+            INFO("from elsewhere: " << from_elsewhere << ", cut at step " << step);
+            if (receipt) REQUIRE(b.queued().size() == 1);
+            for (const std::string& id : b.queued()) {
+                const auto fd = b.disk.open_read(b.intake->new_directory(), id);
+                REQUIRE(fd);
+                if (!read_mail_file(b.disk, *fd, true)) {
+                    ++torn;
+                    CHECK_FALSE(from_elsewhere);
+                    CHECK_FALSE(receipt);
+                }
+            }
+        }
+        CHECK((torn > 0) == !from_elsewhere);
+    }
+}
+
 TEST_CASE("an envelope that cannot be written is refused before the disk", "[queue]")
 {
     Bench b;
