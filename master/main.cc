@@ -13,6 +13,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "lib/daemon/instance.h"
+#include "lib/daemon/memory.h"
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/tls_files.h"
 #include "lib/log/log.h"
@@ -170,7 +171,12 @@ Outcome run(Arguments& arguments, Verdict& verdict)
         });
         const Signal terminate(**loop, SIGTERM, [&] { supervisor.stop(SIGTERM); });
         const Signal interrupt(**loop, SIGINT, [&] { supervisor.stop(SIGINT); });
-        const Signal hangup(**loop, SIGHUP, [&] { supervisor.reload(); });
+        Timer settled(**loop, daemon::give_back_memory);     // settings of all roles were read, which takes much more than is kept
+        const Signal hangup(**loop, SIGHUP, [&] {
+            supervisor.reload();
+            settled.start(daemon::start_settles);
+        });
+        settled.start(daemon::start_settles);
         if (auto begun = supervisor.begin(); !begun) {
             pid_file->remove();
             return {EX_UNAVAILABLE, begun.error().text};

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
+#include "lib/daemon/memory.h"
 #include "lib/daemon/rights.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/start.h"
@@ -34,7 +35,7 @@ Context* the_context = nullptr;
 class Skeleton final : public Context {
 public:
     Skeleton(Loop& loop, Service& service, const RoleName& role, Start start)
-        : loop_(loop), service_(service), role_(role), start_(std::move(start)), stop_timer_(loop, [this] { loop_.stop(); }),
+        : loop_(loop), service_(service), role_(role), start_(std::move(start)), stop_timer_(loop, [this] { loop_.stop(); }), settled_(loop, give_back_memory),
           terminate_(loop, SIGTERM, [this] { begin_stop(); }),
           control_(loop, Fd(control_fd), {[this](ipc::Message m) { on_control(std::move(m)); }, [this](const std::string&) { begin_stop(); }})
     {
@@ -77,6 +78,7 @@ public:
         for (auto& [file, fd] : start_.files) service_.on_file(file.name, std::move(fd));
         for (auto& [listener, fd] : start_.listeners) listen(listener, std::move(fd));
         start_ = Start();
+        settled_.start(start_settles);
         return control_.send(static_cast<uint16_t>(ipc::Control::ready), "");
     }
     void tell_failure(const std::string& why)
@@ -174,7 +176,7 @@ private:
     milliseconds stop_timeout_{10'000};
     bool stopping_ = false;
     std::map<std::string, std::unique_ptr<net::Acceptor>> acceptors_;
-    Timer stop_timer_;
+    Timer stop_timer_, settled_;
     Signal terminate_;
     ipc::Channel control_;
 };
