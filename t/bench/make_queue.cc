@@ -1,9 +1,12 @@
 // make_queue SPOOL COUNT: writes COUNT deferred mails and the journal that says so into a stopped spool, as qmgr would have left them:
 // 100 dead sites, one recipient each, the next attempt in an hour. Syncs nothing: what it makes is measured, not kept.
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
+#include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
@@ -16,6 +19,8 @@ using namespace veredus;
 namespace {
 
 constexpr int64_t hour_us = 3600 * us_per_second;
+constexpr unsigned writers = 4;
+constexpr std::string_view digits = "0123456789ABCDEF";
 
 mail::Address address(const std::string& local, const std::string& domain)
 {
@@ -51,26 +56,69 @@ queue::Record deferral(const std::string& id, unsigned number, int64_t next_us)
     return r;
 }
 
-Result<void> make(const std::string& spool, unsigned count)
+struct Plan {
+    std::string spool;
+    unsigned count = 0;
+    int64_t now = system_clock().wall_us(), arrival = now - 2 * hour_us;
+    // The directory of a mail is the last digit of its ID.
+    std::string id(unsigned i) const
+    {
+        return cat(hex_upper(static_cast<uint64_t>(arrival / us_per_second), 8), hex_upper(0x8500'0000u + i, 8));
+    }
+};
+
+// The files become those of the directory's owner.
+Result<void> become_owner(const std::string& directory)
+{
+    struct stat st{};
+    if (::stat(directory.c_str(), &st) != 0) return fail_errno(directory);
+    if (::setegid(st.st_gid) != 0 || ::seteuid(st.st_uid) != 0) return fail_errno("become the owner of the queue");
+    return {};
+}
+
+// Each directory is one thread's.
+Result<void> make_files(const Plan& plan, unsigned writer)
 {
     disk::Disk& disk = disk::posix_disk();
-    std::vector<disk::Directory> fans;
-    for (const char digit : std::string_view("0123456789ABCDEF")) fans.push_back(TRY(disk.open_directory(nullptr, cat(spool, "/deferred/", digit))));
-    const disk::Directory log = TRY(disk.open_directory(nullptr, cat(spool, "/log")));
-    const int64_t now = system_clock().wall_us();
-    const std::string salt = "benchmrk";
-    std::string journal = queue::journal_start(salt);
-    for (unsigned i = 0; i < count; ++i) {
-        const int64_t arrival = now - 2 * hour_us;
-        const std::string id = cat(hex_upper(static_cast<uint64_t>(arrival / us_per_second), 8), hex_upper(0x8500'0000u + i, 8));
-        const disk::Directory& fan = fans[i % 16];
-        const Fd file = TRY(disk.create(fan, id, 0660));
-        TRY(disk.write(file, mail_file(i, arrival)));
-        journal += queue::encode_frame({deferral(id, i, now + hour_us + i * 1000)}, salt);
+    for (unsigned fan = writer; fan < digits.size(); fan += writers) {
+        const disk::Directory directory = TRY(disk.open_directory(nullptr, cat(plan.spool, "/deferred/", digits[fan])));
+        for (unsigned i = fan; i < plan.count; i += static_cast<unsigned>(digits.size())) {
+            const Fd file = TRY(disk.create(directory, plan.id(i), 0660));
+            TRY(disk.write(file, mail_file(i, plan.arrival)));
+        }
     }
+    return {};
+}
+
+Result<void> make_journal(const Plan& plan)
+{
+    disk::Disk& disk = disk::posix_disk();
+    const disk::Directory log = TRY(disk.open_directory(nullptr, cat(plan.spool, "/log")));
     (void)disk.unlink(log, "journal");
     const Fd file = TRY(disk.create(log, "journal", 0600));
-    return disk.write(file, journal);
+    const std::string salt = "benchmrk";
+    std::string frames = queue::journal_start(salt);
+    for (unsigned i = 0; i < plan.count; ++i) {
+        frames += queue::encode_frame({deferral(plan.id(i), i, plan.now + hour_us + i * 1000)}, salt);
+        if (frames.size() < (1u << 20)) continue;
+        TRY(disk.write(file, frames));
+        frames.clear();
+    }
+    return disk.write(file, frames);
+}
+
+Result<void> make(const Plan& plan)
+{
+    TRY(become_owner(cat(plan.spool, "/deferred")));
+    ::umask(0);
+    std::vector<Result<void>> results(writers);
+    std::vector<std::thread> threads;
+    for (unsigned w = 0; w < writers; ++w) threads.emplace_back([&, w] { results[w] = make_files(plan, w); });
+    Result<void> result = make_journal(plan);
+    for (std::thread& t : threads) t.join();
+    for (const Result<void>& one : results)
+        if (result && !one) result = one;
+    return result;
 }
 
 }  // namespace
@@ -81,7 +129,10 @@ int main(int argc, char** argv)
         std::fprintf(stderr, "usage: make_queue SPOOL COUNT\n");
         return 64;
     }
-    if (auto made = make(argv[1], static_cast<unsigned>(std::atoi(argv[2]))); !made) {
+    Plan plan;
+    plan.spool = argv[1];
+    plan.count = static_cast<unsigned>(std::atoi(argv[2]));
+    if (auto made = make(plan); !made) {
         std::fprintf(stderr, "make_queue: %s\n", made.error().text.c_str());
         return 1;
     }

@@ -1,5 +1,6 @@
 // smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
-// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]: recipients user0@DOMAIN … round robin.
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]: recipients user0@DOMAIN … round robin;
+// a # in DOMAIN stands for a number from 0 to 99, round robin too.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -28,6 +29,12 @@ struct Plan {
 std::atomic<int> next_mail{0}, failures{0};
 std::mutex mutex;
 std::vector<double> acks;
+
+std::string domain_of(int mail)
+{
+    const auto mark = plan.domain.find('#');
+    return mark == std::string::npos ? plan.domain : plan.domain.substr(0, mark) + std::to_string(mail % 100) + plan.domain.substr(mark + 1);
+}
 
 class Session {
 public:
@@ -100,7 +107,7 @@ void work()
             const auto begin = Clock::now();
             if (good) {
                 good = s.say("MAIL FROM:<bench@example.net>\r\n", '2') &&
-                       s.say("RCPT TO:<user" + std::to_string(n % plan.users) + "@" + plan.domain + ">\r\n", '2') &&
+                       s.say("RCPT TO:<user" + std::to_string(n % plan.users) + "@" + domain_of(n) + ">\r\n", '2') &&
                        s.say("DATA\r\n", '3') && s.say(body, '2');
                 if (!good) ++failures;
             }

@@ -46,10 +46,10 @@ class Veredus:
         sh("veredus", "setup")
         if prepare:
             prepare()
-        self.started = time.monotonic()
-        sh("veredus", "start")
+        self.start_again()
 
     def start_again(self):
+        self.started = time.monotonic()
         sh("veredus", "start")
 
     def stop(self):
@@ -91,7 +91,13 @@ class Postfix:
         for p in ("/usr/sbin/postdrop", "/usr/sbin/postqueue"):
             sh("chgrp", "postdrop", p)
             os.chmod(p, 0o2755)
+        self.start_again()
+
+    def start_again(self):
         sh("/usr/sbin/postfix", "start")
+
+    def stop(self):
+        sh("/usr/sbin/postfix", "stop")
 
     def pids(self):
         return pids(r"/lib/postfix/sbin/|^(smtpd|smtp|cleanup|local|qmgr|pickup|bounce|trivial-rewrite|proxymap|anvil|postlogd) -")
@@ -238,19 +244,13 @@ def local_parallel(server, connections=40, mails=3000, per_session=1):
     return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"]}
 
 
-def local_one(server, mails=300):
-    """One mail at a time: from connect to the file in new/."""
-    users(4)
-    server.start("")
-    step_aside()
-    load(1, 20, 1, n=1)
-    wait_delivered(20)
+def one_by_one(mails):
+    """One mail for user0 at a time: seconds until it is acknowledged, and until its file is in new/."""
     arrivals = Arrivals("/home/user0/Maildir/new")
     line = b"The quick brown fox jumps over the lazy dog, and then some more of it.\r\n"
     body = b"Subject: bench\r\nFrom: <bench@example.net>\r\nTo: <user0@example.org>\r\n\r\n" + line * (8192 // len(line)) + b".\r\n"
     talk = [b"EHLO bench.example.net\r\n", b"MAIL FROM:<bench@example.net>\r\n", b"RCPT TO:<user0@example.org>\r\n", b"DATA\r\n", body]
     acks, times = [], []
-    c0 = cpu()
     for _ in range(mails):
         begin = time.monotonic()
         with socket.create_connection(("127.0.0.1", 25)) as s:
@@ -266,8 +266,18 @@ def local_one(server, mails=300):
             times.append(time.monotonic() - begin)
             s.sendall(b"QUIT\r\n")
             s.recv(4096)
-    acks.sort()
-    times.sort()
+    return sorted(acks), sorted(times)
+
+
+def local_one(server, mails=300):
+    """One mail at a time: from connect to the file in new/."""
+    users(4)
+    server.start("")
+    step_aside()
+    load(1, 20, 1, n=1)
+    wait_delivered(20)
+    c0 = cpu()
+    acks, times = one_by_one(mails)
     return {"latency_ms": 1e3 * times[mails // 2], "ack_ms": 1e3 * acks[mails // 2], "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
 
 
@@ -384,9 +394,11 @@ def idle(server):
     resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
     users(1)
     server.start("smtpd_timeout = 600s\n")
-    time.sleep(1)
+    time.sleep(5)                    # the start is over
     figures = {"idle_pss_mb": pss(server.pids())}
     if server.name == "veredus":
+        for program in sorted({os.path.basename(open(f"/proc/{p}/cmdline").read().split("\0")[0]) for p in server.pids()}):
+            figures[f"{program}_pss_mb"] = pss(pids(rf"/libexec/veredus/{program}( |$)"))
         socks = []
         for i in range(5000):
             s = socket.socket()
@@ -398,35 +410,6 @@ def idle(server):
             socks.append(s)
         figures["smtpd_5000_idle_pss_mb"] = pss(pids(r"/libexec/veredus/smtpd"))
     return figures
-
-
-def deferred(server, mails=100000):
-    """A start with a queue full of mail for dead sites, and a fresh mail beside it. Postfix's queue is not made here."""
-    users(1)
-    spool = "/var/spool/veredus"
-
-    def fill():
-        sh(os.path.join(TOP, "build/bench/make_queue"), spool, str(mails))
-        sh("chown", "-R", "veredus-queue:veredus-queue", spool + "/deferred", spool + "/log")
-        os.sync()
-        with open("/proc/sys/vm/drop_caches", "w") as f:
-            f.write("3\n")
-
-    server.start("", fill)
-    begin = server.started
-    step_aside()
-    load(1, 1, 1, n=1)
-    wait_delivered(1)
-    first = time.monotonic() - begin
-    listings = []
-    for _ in range(2):               # the first one reads every mail file from the disk
-        begin = time.monotonic()
-        listed = len(re.findall(r"^ +user\d+@site", sh("mailq"), re.M))
-        listings.append(time.monotonic() - begin)
-        if listed != mails:
-            raise SystemExit(f"mailq shows {listed} of {mails} mails")
-    qmgr = pids(r"/libexec/veredus/qmgr")
-    return {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_pss_mb": pss(qmgr), "mailq_cold_seconds": listings[0], "mailq_seconds": listings[1]}
 
 
 POP_LOAD = os.path.join(TOP, "build/bench/pop_load")
@@ -498,12 +481,14 @@ def pop_logins(server, count=1000):
 
 
 BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambda s: pop_poll(s, True, 2000), "pop_fetch": pop_fetch, "pop_logins": pop_logins,
-           "deferred": deferred, "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
+           "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
            "local_list": local_list, "local_users": lambda s: local_parallel(s, 20, 10000, 10), "local_maildir": lambda s: local_burst(s, False),
            "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle,
            **imap_rows.Rows(sys.modules[__name__]).benches()}
 
 if __name__ == "__main__":
+    import queue_rows                # it takes its tools from here
+    BENCHES.update(queue_rows.BENCHES)
     protocol = "imap" if sys.argv[2].startswith("imap_") else "pop3"
     server = {"veredus": Veredus, "postfix": Postfix, "dovecot": lambda: Dovecot(protocol), "dovecot-tuned": lambda: Dovecot(protocol, tuned=True)}[sys.argv[1]]()
     print("RESULT " + json.dumps(BENCHES[sys.argv[2]](server)))
