@@ -357,9 +357,9 @@ void Dispatcher::route_virtual(uint64_t number, std::vector<Target> targets)
         for (const Target& target : targets) {
             const auto address = mail::parse_address(target.address);
             if (!maps)
-                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.5", "there are no settings for virtual mailboxes"});
+                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.5", "there are no settings for virtual mailboxes", 0, 0});
             else if (target.kind != Kind::address || !address || address->domain.empty())
-                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.0", "not the address of a virtual user"});
+                found->push_back({VirtualMailbox::Kind::deferred, {}, {}, "4.3.0", "not the address of a virtual user", 0, 0});
             else
                 found->push_back(maps->find(*address));
         }

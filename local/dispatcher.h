@@ -20,9 +20,12 @@
 #include "local/alias_maps.h"
 #include "local/expand.h"
 #include "local/places.h"
-#include "local/virtual_mailboxes.h"
+#include "lib/table/virtual_mailboxes.h"
 
 namespace veredus::local {
+
+using table::VirtualMailbox;
+using table::VirtualMailboxes;
 
 struct DispatchRules {
     Policy policy;

@@ -75,14 +75,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));
     rules.workers = static_cast<std::size_t>(values.number("local_worker_limit"));
-    VirtualSettings of_virtual;
-    of_virtual.mailboxes = values.list("virtual_mailbox_maps");
-    of_virtual.uids = values.list("virtual_uid_maps");
-    of_virtual.gids = values.list("virtual_gid_maps");
-    of_virtual.base = values.text("virtual_mailbox_base");
-    of_virtual.delimiters = rules.policy.delimiters;
-    of_virtual.minimum_uid = values.number("virtual_minimum_uid");
-    rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(std::move(of_virtual));
+    rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(table::VirtualSettings::read(values, rules.policy.delimiters));
     return rules;
 }
 

@@ -164,26 +164,39 @@ void Sessions::on_message(const Key& key, const ipc::Message& message)
     if (r.done() && taken == at->second.sent && at->second.given.empty()) sessions_.erase(at);
 }
 
+// Shared by the answers that are awaited. A channel that is given up in the meantime drops its questions: so the last
+// one that goes, answered or not, is the end.
+class Sessions::Gathering {
+public:
+    Gathering(std::weak_ptr<bool> alive, std::function<void()> done) : alive_(std::move(alive)), done_(std::move(done)) {}
+    Gathering(const Gathering&) = delete;
+    Gathering& operator=(const Gathering&) = delete;
+    ~Gathering()
+    {
+        if (!alive_.expired()) done_();
+    }
+
+private:
+    std::weak_ptr<bool> alive_;
+    std::function<void()> done_;
+};
+
 void Sessions::who(std::function<void(ipc::Presences)> page, std::function<void()> done)
 {
-    const auto left = std::make_shared<std::size_t>(sessions_.size() + 1); // shared by the answers that are awaited
-    const auto one = [left, done = std::move(done)] {
-        if (--*left == 0) done();
-    };
-    for (const auto& [key, session] : sessions_) ask_who(key, 0, 0, page, one);
-    one();
+    const auto gathering = std::make_shared<Gathering>(alive_, std::move(done));
+    for (const auto& [key, session] : sessions_) ask_who(key, 0, 0, page, gathering);
 }
 
 void Sessions::ask_who(const Key& key, uint64_t after, uint64_t listed,
-                       const std::function<void(ipc::Presences)>& page, const std::function<void()>& one)
+                       const std::function<void(ipc::Presences)>& page, const std::shared_ptr<Gathering>& gathering)
 {
     const auto at = sessions_.find(key);
-    if (at == sessions_.end()) return one();
+    if (at == sessions_.end()) return;
     at->second.channel->call(
         static_cast<uint16_t>(LoginType::who), ipc::Writer().u64(after).take(), {}, answer_deadline,
-        [this, key, listed, page, one](const Result<ipc::Message>& answer) {
+        [this, key, listed, page, gathering](const Result<ipc::Message>& answer) {
             auto list = answer ? ipc::Presences::decode(answer->body) : Result<ipc::Presences>(unexpected(answer.error()));
-            if (!list || list->list.empty()) return one();
+            if (!list || list->list.empty()) return;
             for (ipc::Presence& p : list->list) {
                 p.user = key.second;
                 p.service = service_of(key.first);
@@ -193,36 +206,27 @@ void Sessions::ask_who(const Key& key, uint64_t after, uint64_t listed,
             page(std::move(*list));
             const auto still = sessions_.find(key);
             // More clients than it was given it cannot have, whatever it says.
-            if (full && still != sessions_.end() && so_far < still->second.sent) return ask_who(key, last, so_far, page, one);
-            one();
+            if (full && still != sessions_.end() && so_far < still->second.sent) ask_who(key, last, so_far, page, gathering);
         });
 }
 
 void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
 {
-    struct Sum {
-        std::size_t left = 1;
-        uint64_t connections = 0;
-    };
-    const auto sum = std::make_shared<Sum>(); // shared by the answers that are awaited
-    const auto one = [sum, done = std::move(done)](uint64_t connections) {
-        sum->connections += connections;
-        if (--sum->left == 0) done(sum->connections);
-    };
+    const auto sum = std::make_shared<uint64_t>(0); // shared by the answers
+    const auto gathering = std::make_shared<Gathering>(alive_, [sum, done = std::move(done)] { done(*sum); });
     for (auto& [key, session] : sessions_) {
         if (key.second != user) continue;
-        ++sum->left;
+        ++*sum; // unless it says another number, or has ended before it heard of it
         session.channel->call(static_cast<uint16_t>(LoginType::kick), ipc::Writer().u64(0).take(), {}, answer_deadline,
-                              [this, key = key, one](const Result<ipc::Message>& answer) {
+                              [this, key = key, sum, gathering](const Result<ipc::Message>& answer) {
                                   ipc::Reader r(answer ? std::string_view(answer->body) : std::string_view());
                                   const uint64_t connections = r.u64();
                                   const bool silent = !answer && answer.error().code == ETIMEDOUT;
+                                  if (!silent) *sum += (answer && r.done() ? connections : 0) - 1;
                                   if (silent) hung(key);
                                   if (answer) give_up(key, false);
-                                  one(r.done() ? connections : silent ? 1 : 0);
                               });
     }
-    one(0);
 }
 
 void Sessions::stop()

@@ -74,9 +74,10 @@ private:
     void look_for_hung();
     void hung(const Key& key);
     void on_message(const Key& key, const ipc::Message& message);
-    // Page by page: those of this process above connection `after`. `one` is called when there are no more.
+    class Gathering;
+    // Page by page: those of this process above connection `after`.
     void ask_who(const Key& key, uint64_t after, uint64_t listed, const std::function<void(ipc::Presences)>& page,
-                 const std::function<void()>& one);
+                 const std::shared_ptr<Gathering>& gathering);
 
     Loop& loop_;
     Doors doors_;
@@ -87,6 +88,7 @@ private:
     std::map<Key, Session> sessions_;
     std::map<Key, std::vector<Waiting>> waiting_;
     Timer ping_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // first in death: what is gathered then is told to nobody
 };
 
 } // namespace veredus::master

@@ -6,6 +6,7 @@
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/store/maildir_flags.h"
 
 namespace veredus::pop3d {
 
@@ -13,7 +14,8 @@ namespace {
 constexpr std::size_t head_size = 65536; // of a message, in which X-UIDL is looked for
 }
 
-Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
+Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format, const Kept& kept,
+                                         bool reuse)
 {
     std::unique_ptr<Drop> drop(new Drop(inbox, format, reuse));
     (void)TRY(inbox.refresh());
@@ -21,8 +23,9 @@ Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlF
         const store::UidTable& table = inbox.table();
         drop->mails_.reserve(table.messages().size());
         for (const store::Message& m : table.messages())
-            drop->mails_.push_back({m.uid, 0, format.text(m.uid, table.uidvalidity(), table.name(m))});
+            drop->mails_.push_back({m.uid, 0, format.text(m.uid, table.uidvalidity(), table.name(m)), false});
     }
+    if (!kept.empty()) drop->take_kept(kept);
     bool gone = false;
     for (Mail& mail : drop->mails_) {
         const auto size = inbox.size(mail.uid);
@@ -36,6 +39,21 @@ Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlF
     }
     if (gone) std::erase_if(drop->mails_, [](const Mail& mail) { return mail.uid == 0; });
     return drop;
+}
+
+// UIDs are unique: one that stands twice is the first message's.
+void Drop::take_kept(const Kept& kept)
+{
+    const store::UidTable& table = inbox_.table();
+    std::unordered_set<std::string> taken;
+    for (const Mail& mail : mails_) taken.insert(mail.name);
+    for (Mail& mail : mails_) {
+        const store::Message* m = table.find(mail.uid);
+        const auto at = m ? kept.find(std::string(store::maildir_base(table.name(*m)))) : kept.end();
+        if (at == kept.end() || !taken.insert(at->second).second) continue;
+        mail.name = at->second;
+        mail.kept = true;
+    }
 }
 
 std::string Drop::uid(std::size_t number)
@@ -52,6 +70,7 @@ void Drop::take_over_names()
     std::unordered_set<std::string> taken;
     for (const Mail& mail : mails_) taken.insert(mail.name);
     for (Mail& mail : mails_) {
+        if (mail.kept) continue;
         const auto reader = inbox_.open(mail.uid);
         if (!reader) continue;
         const auto head = (*reader)->read(0, head_size);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "lib/pop3/transaction.h"
@@ -16,7 +17,9 @@ class Drop final : public pop3::Maildrop {
 public:
     // The folder is the process's, and shared with the user's other sessions; it and the format outlive the drop.
     // `reuse`: what another server noted in a message goes before the format (pop3_reuse_xuidl).
-    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse);
+    // `kept`: what another server's UIDL said, by base name of the file; before all else.
+    using Kept = std::unordered_map<std::string, std::string>;
+    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const pop3::UidlFormat& format, const Kept& kept, bool reuse);
     std::size_t count() const override { return mails_.size(); }
     uint64_t size(std::size_t number) const override { return mails_[number - 1].size; }
     std::string uid(std::size_t number) override;
@@ -28,6 +31,7 @@ public:
     Result<void> mark_seen();
 
 private:
+    void take_kept(const Kept& kept);
     Drop(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
         : inbox_(inbox), format_(format), reuse_(reuse)
     {}
@@ -36,6 +40,7 @@ private:
         uint32_t uid = 0;
         uint64_t size = 0;
         std::string name;
+        bool kept = false; // another server's
     };
     store::Folder& inbox_;
     const pop3::UidlFormat& format_;

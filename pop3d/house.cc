@@ -1,13 +1,21 @@
 #include "pop3d/house.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/login/place.h"
+#include "lib/store/dovecot.h"
 #include "pop3d/session.h"
 
 namespace veredus::pop3d {
 
 namespace {
+constexpr std::size_t max_uidlist = 1u << 29;
 constexpr std::string_view going_down = "-ERR [SYS/TEMP] Server shutting down.\r\n";
 constexpr std::string_view kicked = "-ERR [SYS/TEMP] Disconnected by the administrator.\r\n";
 } // namespace
@@ -16,7 +24,9 @@ Result<Settings> Settings::read(const conf::Values& values)
 {
     Settings out;
     out.uidl = TRY(pop3::UidlFormat::parse(values.text("pop3_uidl_format")));
+    out.login_delay_s = values.seconds("pop3_login_delay");
     out.options.capabilities = "EXPIRE NEVER\r\nIMPLEMENTATION veredus\r\n";
+    if (out.login_delay_s > 0) append(out.options.capabilities, "LOGIN-DELAY ", out.login_delay_s, "\r\n");
     TRY(out.options.set_workarounds(values.list("pop3_client_workarounds")));
     out.timeout = std::chrono::seconds(values.seconds("pop3_timeout"));
     out.lock = values.flag("pop3_lock_session");
@@ -37,6 +47,40 @@ Result<store::Folder*> House::inbox()
     if (!mailbox_) mailbox_ = TRY(login::open_mailbox(values_, host_.user()));
     if (!inbox_) inbox_ = TRY(mailbox_->open("INBOX"));
     return inbox_.get();
+}
+
+const Drop::Kept& House::kept()
+{
+    if (kept_) return *kept_;
+    kept_.emplace();
+    const auto place = login::place_of(values_, host_.user());
+    if (!place || !place->path.ends_with('/')) return *kept_;
+    const auto text = read_file(cat(place->path, "dovecot-uidlist"), max_uidlist);
+    if (!text) {
+        if (text.error().code != ENOENT) log::warning("UIDLs of Dovecot: ", printable(text.error().text));
+        return *kept_;
+    }
+    auto list = store::parse_dovecot_uidlist(*text);
+    if (!list) return *kept_;
+    for (auto& entry : list->entries)
+        if (pop3::is_uidl(entry.uidl)) kept_->emplace(std::move(entry.name), std::move(entry.uidl));
+    return *kept_;
+}
+
+bool House::too_early()
+{
+    if (settings_.login_delay_s == 0) return false;
+    const auto place = login::place_of(values_, host_.user());
+    if (!place || !mailbox_) return false;
+    const std::string& home = place->path.ends_with('/') ? place->path : place->home;
+    const std::string file = cat(home, home.ends_with('/') ? "" : "/", ".veredus/pop3-login");
+    struct stat st {};
+    const int64_t now = system_clock().wall_us() / us_per_second;
+    // A time to come is one of a clock that was wrong.
+    if (::lstat(file.c_str(), &st) == 0 && st.st_mtim.tv_sec <= now && now - st.st_mtim.tv_sec < settings_.login_delay_s) return true;
+    const Fd mark(::open(file.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
+    if (!mark || ::futimens(mark.get(), nullptr) != 0) log::warning("pop3_login_delay: ", fail_errno(printable(file)).error.text);
+    return false;
 }
 
 void House::on_client(ipc::Arrival arrival, Fd client)

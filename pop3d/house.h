@@ -3,13 +3,16 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
+#include "lib/login/place.h"
 #include "lib/login/session.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
 #include "lib/store/mailbox.h"
+#include "pop3d/drop.h"
 
 namespace veredus::pop3d {
 
@@ -17,6 +20,7 @@ struct Settings {
     pop3::UidlFormat uidl;
     pop3::Options options;
     std::chrono::milliseconds timeout{600'000};
+    int64_t login_delay_s = 0;
     bool lock = false, keep_flags = false, reuse_xuidl = false;
     static Result<Settings> read(const conf::Values& values);
 };
@@ -36,6 +40,9 @@ public:
 private:
     friend class Session;
     Result<store::Folder*> inbox();
+    const Drop::Kept& kept(); // UIDLs of a Dovecot whose Maildir this was
+    // pop3_login_delay: may he come now. That he does is noted.
+    bool too_early();
     void forget(uint64_t connection); // after this turn
 
     Loop& loop_;
@@ -44,6 +51,7 @@ private:
     Settings settings_;
     std::unique_ptr<store::Mailbox> mailbox_;
     std::unique_ptr<store::Folder> inbox_;
+    std::optional<Drop::Kept> kept_;
     std::shared_ptr<House*> self_ = std::make_shared<House*>(this);   // deferred work finds us, or nobody
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_; // before the folder in death
 };

@@ -3,6 +3,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/pop3/login.h"
 
 namespace veredus::pop3d {
 
@@ -29,14 +30,16 @@ void Session::begin()
             if (other.get() != this && other->holds_maildrop())
                 return refuse("-ERR [IN-USE] The maildrop is locked by another session.\r\n");
     auto inbox = house_.inbox();
+    if (inbox && house_.too_early()) return refuse("-ERR [LOGIN-DELAY] minimum time between mail checks violated\r\n");
     auto drop =
-        inbox ? Drop::open(**inbox, house_.settings_.uidl, house_.settings_.reuse_xuidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
+        inbox ? Drop::open(**inbox, house_.settings_.uidl, house_.kept(), house_.settings_.reuse_xuidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
     if (!drop) {
         log::error(house_.host_.log_prefix(arrival_), "the inbox cannot be opened: ", printable(drop.error().text));
         return refuse("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n");
     }
     drop_ = std::move(*drop);
     transaction_ = std::make_unique<pop3::Transaction>(*drop_, house_.settings_.options);
+    if (arrival_.hand_over == pop3::utf8_mode) transaction_->enable_utf8();
     const std::string welcome = "+OK Logged in.\r\n";
     out_ += welcome.size();
     stream_.write(welcome);
@@ -73,7 +76,9 @@ void Session::act(Wants wants, std::string& out)
     if (wants == Wants::close) return close(transaction_->said_quit() ? "Logged out" : "Too many errors");
     // Who does not take his answers is asked for no more commands.
     stream_.pause_reading(draining_ || stream_.pending() > 0);
-    if (draining_ && stream_.pending() == 0) pump();
+    if (stream_.pending() > 0) return;
+    if (draining_) return pump();
+    transaction_->look_ahead();
 }
 
 // What he asked for goes out in pieces, as he takes them.
@@ -81,7 +86,10 @@ void Session::pump()
 {
     for (int i = 0; i < pieces_per_turn; ++i) {
         if (closing_ || stream_.pending() > 0) return;
-        if (!draining_) return stream_.pause_reading(false);
+        if (!draining_) {
+            stream_.pause_reading(false);
+            return transaction_->look_ahead();
+        }
         std::string out;
         const Wants wants = transaction_->more(out);
         out_ += out.size();

@@ -100,6 +100,32 @@ Verdict Chain::check(const std::vector<std::string>& names, std::string_view pas
     return verdict;
 }
 
+Verdict Chain::check_digest(const std::vector<std::string>& names, std::string_view timestamp, std::string_view digest) const
+{
+    if (names.empty()) return unknown();
+    auto found = find(names);
+    if (!found) return trouble(found.error());
+    const std::string stored = *found ? without_lock((*found)->password) : likely_password(names[0]);
+    auto plain = stored_plain(stored);
+    std::string secret = cat(timestamp, plain.value_or(""));
+    const std::string own = tls::md5_hex(secret);
+    tls::wipe(secret);
+    if (!*found) return unknown();
+    Verdict verdict{AuthFailure::password_mismatch, (*found)->source, "Password mismatch", std::move(**found)};
+    tls::wipe(verdict.found.password);
+    if (own.empty()) return {AuthFailure::internal, verdict.source, "this OpenSSL has no MD5, which APOP needs", std::move(verdict.found)};
+    if (!plain) {
+        verdict.text = stored.empty() ? "account is locked" : "no password in clear, as APOP needs it";
+        return verdict;
+    }
+    tls::wipe(*plain);
+    if (!tls::equal_time(own, digest)) return verdict;
+    verdict.why = AuthFailure::none;
+    verdict.text.clear();
+    judge_standing(verdict);
+    return verdict;
+}
+
 std::string Chain::salt_of(const std::string& name) const { return tls::hmac(tls::Digest::sha256, key_, cat("salt ", name)).substr(0, 16); }
 
 // The same for a name each time, and shaped like the secrets that are there.
@@ -144,6 +170,13 @@ bool Chain::all_scram(bool sha1) const
 {
     for (const auto& passdb : list_)
         if (!passdb->all_scram(sha1)) return false;
+    return !list_.empty();
+}
+
+bool Chain::all_plain() const
+{
+    for (const auto& passdb : list_)
+        if (!passdb->all_plain()) return false;
     return !list_.empty();
 }
 

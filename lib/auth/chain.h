@@ -32,8 +32,11 @@ public:
     Chain(List list, std::string key) : list_(std::move(list)), key_(std::move(key)) {}
     // The first passdb that knows one of the names decides.
     Verdict check(const std::vector<std::string>& names, std::string_view password) const;
+    // APOP: is `digest` the MD5 of `timestamp` and the password?
+    Verdict check_digest(const std::vector<std::string>& names, std::string_view timestamp, std::string_view digest) const;
     Secret scram(const std::vector<std::string>& names, tls::Digest hash) const;
     bool all_scram(bool sha1) const;
+    bool all_plain() const;
     std::string stamp() const;
 
 private:

@@ -53,12 +53,32 @@ private:
     std::optional<std::string> user_;
 };
 
+// RFC 1939 §7: the client has shown that he knows the password when he sends the MD5 of our timestamp and it.
+class Apop final : public Mechanism {
+public:
+    explicit Apop(std::string_view nonce) : timestamp_(cat('<', nonce, "@veredus>")) {}
+    Step start(std::optional<std::string_view> initial) override { return initial ? Step{} : Step{Step::Kind::challenge, timestamp_, "", ""}; }
+    Step feed(std::string_view response) override
+    {
+        const auto blank = response.rfind(' ');
+        if (blank == std::string_view::npos) return {};
+        const auto digest = response.substr(blank + 1);
+        auto name = saslprep(response.substr(0, blank));
+        if (!name || name->empty() || name->size() > max_user || digest.size() != 32) return {};
+        return {Step::Kind::check_digest, timestamp_, std::move(*name), lower(digest)};
+    }
+
+private:
+    std::string timestamp_;
+};
+
 }  // namespace
 
 std::unique_ptr<Mechanism> make_mechanism(std::string_view name, const Binding& binding, std::string nonce)
 {
     if (iequals(name, "PLAIN")) return std::make_unique<Plain>();
     if (iequals(name, "LOGIN")) return std::make_unique<Login>();
+    if (iequals(name, "APOP")) return std::make_unique<Apop>(nonce);
     const bool plus = iends_with(name, "-PLUS");
     if (plus) name.remove_suffix(5);
     if (iequals(name, "SCRAM-SHA-256")) return std::make_unique<Scram>(tls::Digest::sha256, plus, binding, std::move(nonce));

@@ -27,6 +27,7 @@ public:
         enum class Kind : uint8_t {
             challenge,        // send data, feed what the client answers
             check_password,   // is `password` that of `user`? That decides; the exchange is over
+            check_digest,     // is `password` the MD5 of `data` with the password of `user` behind it (APOP)? The exchange is over
             want_secret,      // look up the SCRAM secret of `user` and call secret()
             proven,           // `user` has proven that he knows the secret
             mismatch,         // he has not
@@ -42,6 +43,8 @@ public:
     virtual tls::Digest hash() const { return tls::Digest::sha256; }   // which secret want_secret wants
 };
 
+// "APOP" is none of SASL, but an exchange like the others (RFC 1939 §7): the challenge is the timestamp of the greeting, the response
+// "NAME DIGEST".
 // "PLAIN", "LOGIN", "SCRAM-SHA-1", "SCRAM-SHA-256" and their -PLUS, in any case; null: none of ours. `nonce` is the server's part of SCRAM's:
 // printable ASCII without comma.
 std::unique_ptr<Mechanism> make_mechanism(std::string_view name, const Binding& binding, std::string nonce);

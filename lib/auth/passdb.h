@@ -39,6 +39,8 @@ public:
     virtual std::string likely_password(std::string_view user) const = 0;
     // Has every user who can log in at all a secret for SCRAM with this hash?
     virtual bool all_scram(bool sha1) const = 0;
+    // Has every user who can log in at all his password in clear, as APOP wants it (RFC 1939 §13)?
+    virtual bool all_plain() const { return false; }
     // Does it judge passwords itself (PAM), and how it judges this one; an empty name: of a user who does not exist, in about the time
     // that one of a user takes. Blocks.
     virtual bool judges() const { return false; }

@@ -96,6 +96,7 @@ std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::
         const std::string& stored = at->second.password;
         const bool plain = stored_plain(stored).has_value();
         ++file->can_login_;
+        if (plain) ++file->plain_;
         if (plain || stored_scram(stored, tls::Digest::sha1)) ++file->scram_sha1_;
         if (plain || stored_scram(stored, tls::Digest::sha256)) ++file->scram_sha256_;
         file->forms_.push_back(stored);

@@ -15,6 +15,7 @@ public:
     Result<std::optional<Found>> find(const std::string& user) const override;
     std::string likely_password(std::string_view user) const override;
     bool all_scram(bool sha1) const override { return can_login_ > 0 && (sha1 ? scram_sha1_ : scram_sha256_) == can_login_; }
+    bool all_plain() const override { return can_login_ > 0 && plain_ == can_login_; }
     std::string stamp() const override { return stamp_; }
     std::size_t size() const { return users_.size(); }
 
@@ -22,7 +23,7 @@ private:
     std::unordered_map<std::string, Found> users_;
     std::vector<std::string> forms_;               // of those who can log in
     std::string key_, stamp_;
-    std::size_t can_login_ = 0, scram_sha1_ = 0, scram_sha256_ = 0;
+    std::size_t can_login_ = 0, scram_sha1_ = 0, scram_sha256_ = 0, plain_ = 0;
 };
 
 // The place of a user's line in a passwd-file: [begin, end) without the line end; nothing when he has none.

@@ -53,6 +53,7 @@ constexpr Setting rows[] = {
     {"pop3_uidl_format", Type::raw, "%08Xu%08Xv", pop3_session,
      "what UIDL says of a message: %u its UID, %v UIDVALIDITY, %f its Maildir file"},
     {"pop3_timeout", Type::duration, "600s", pop3_session, "time that a client may be silent", 10, 86400},
+    {"pop3_login_delay", Type::duration, "0s", Who(stages | pop3_session), "time between two POP3 logins of a user; 0: any", 0, 86400},
     {"pop3_lock_session", Type::boolean, "no", pop3_session, "one POP3 session of a user at a time"},
     {"pop3_no_flag_updates", Type::boolean, "no", pop3_session, "mail that was fetched stays unseen for IMAP"},
     {"pop3_reuse_xuidl", Type::boolean, "no", pop3_session, "UIDL says what another server noted as X-UIDL"},

@@ -16,6 +16,8 @@ namespace veredus::login {
 // secured().
 struct Circumstances {
     std::string greeting;  // login_greeting
+    std::string timestamp; // authd's, for this connection's APOP (RFC 1939 §7); empty: there is none
+    unsigned login_delay_s = 0; // pop3_login_delay
     bool tls = false;      // also a client whose way to us counts as safe: see `passwords`
     bool starttls = false; // may be offered: there is a certificate, and no TLS yet
     bool passwords =
@@ -53,7 +55,7 @@ public:
         close,    // send `out`, then close
     };
     struct Asked {
-        std::string mechanism;              // LOGIN, USER and PASS are PLAIN
+        std::string mechanism;              // LOGIN, USER and PASS are PLAIN; APOP: `initial` has name and digest
         std::optional<std::string> initial; // decoded; "" when the client sent "="
         std::string response;               // decoded
     };

@@ -185,6 +185,8 @@ Circumstances Guest::circumstances() const
     const tls::Session* tls = stream_ ? stream_->tls() : nullptr;
     Circumstances now;
     now.greeting = rules_->greeting;
+    now.timestamp = timestamp_;
+    now.login_delay_s = rules_->pop3_login_delay_s;
     now.tls = tls != nullptr;
     now.starttls = !tls && house_.tls_ready();
     // From this host to this host nobody listens in; a network that is trusted has been said to be one.
@@ -198,7 +200,12 @@ Circumstances Guest::circumstances() const
 
 void Guest::greet()
 {
-    if (!house_.has_offers()) return stream_->pause_reading(true); // authd comes in a moment
+    if (!house_.has_offers() || wants_timestamp()) return stream_->pause_reading(true); // authd comes in a moment
+    say_greeting();
+}
+
+void Guest::say_greeting()
+{
     dialect_ = house_.parts_.dialect();
     dialect_->set(circumstances());
     state_ = State::talking;
@@ -206,6 +213,45 @@ void Guest::greet()
     dialect_->greet(out);
     stream_->write(out);
     stream_->pause_reading(false);
+}
+
+// True: the greeting waits for it. The timestamp is authd's, good for one answer to it over this connection: a login stage
+// that has seen an answer can use it nowhere.
+bool Guest::wants_timestamp()
+{
+    if (!house_.parts_.timestamps || timestamped_ || !house_.parts_.logins.offers("APOP", nullptr)) return false;
+    if (std::exchange(asked_timestamp_, true)) return state_ == State::waiting && timestamp_.empty();
+    const auto heard = [self = std::weak_ptr(house_.self_), number = number_](const Result<ipc::AuthReply>& reply) {
+        const auto house = self.lock();
+        if (!house) return;
+        const bool given = reply && reply->kind == ipc::AuthReply::Kind::challenge;
+        Guest* guest = (*house)->find(number);
+        if (!guest || guest->dialect_ || guest->state_ != State::waiting) {
+            if (given) (*house)->parts_.logins.cancel(reply->exchange);
+            return;
+        }
+        if (given) {
+            guest->timestamped_ = reply->exchange;
+            guest->timestamp_ = printable(reply->data, 200);
+        }
+        guest->say_greeting();
+    };
+    house_.parts_.logins.begin("APOP", std::nullopt, remote_, stream_->tls(), heard, number_);
+    return true;
+}
+
+void Guest::drop_timestamp()
+{
+    if (timestamped_) house_.parts_.logins.cancel(std::exchange(timestamped_, 0));
+}
+
+void Guest::answer_timestamp(std::string response)
+{
+    if (!timestamped_) return refuse(Refusal::no_mechanism);
+    if (!reception::Logins::fits(response)) return refuse(Refusal::malformed);
+    state_ = State::asking;
+    stream_->pause_reading(true);
+    house_.parts_.logins.step(std::exchange(timestamped_, 0), std::move(response), answer());
 }
 
 void Guest::offers_changed()
@@ -310,6 +356,7 @@ void Guest::begin_exchange()
     Dialect::Asked asked = std::move(dialect_->asked());
     method_ = word_for_log(upper(printable(asked.mechanism, 32)));
     if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();
+    if (method_ == "APOP") return answer_timestamp(std::move(asked.initial).value_or(""));
     const auto now = circumstances();
     const bool allowed = std::any_of(now.mechanisms.begin(), now.mechanisms.end(),
                                      [&](const std::string& m) { return iequals(m, asked.mechanism); });
@@ -374,6 +421,7 @@ void Guest::answered(const Result<ipc::AuthReply>& reply)
     ticket_ = reply->ticket;
     state_ = State::entering;
     house_.strangers_.erase(number_);
+    drop_timestamp();
     stream_->pause_reading(true);
     if (stream_->pending() == 0) enter();
 }
@@ -606,6 +654,7 @@ void Guest::leave()
 {
     state_ = State::closing;
     patience_.stop();
+    drop_timestamp();
     house_.forget(number_);
 }
 

@@ -60,6 +60,10 @@ private:
     void counted(const ipc::AnvilCounts& counts);
     void turn_away();
     void greet();
+    void say_greeting();
+    bool wants_timestamp();
+    void drop_timestamp();
+    void answer_timestamp(std::string response);
     Circumstances circumstances() const;
     void act(Dialect::Wants wants, std::string& out);
     void listen();
@@ -93,6 +97,9 @@ private:
     unsigned tries_ = 0, guesses_ = 0;   // all that came to nothing; of those, what the client got wrong
     const char* other_failure_ = nullptr; // what the last of the others was
     uint64_t exchange_ = 0; // authd's, while the client has the turn
+    uint64_t timestamped_ = 0; // authd's exchange that the greeting began
+    bool asked_timestamp_ = false;
+    std::string timestamp_;
     uint32_t question_ = 0; // an answer to an older one is nobody's
     std::string method_, login_, user_, ticket_, ended_, overflow_;
     std::string unread_; // of one read: what the dialect is fed when the client has taken its answers

@@ -15,6 +15,7 @@ Result<Rules> Rules::read(const conf::Values& values)
     rules.failures = static_cast<unsigned>(values.number("login_failure_limit"));
     rules.per_client = static_cast<unsigned>(values.number("login_client_connection_count_limit"));
     rules.client_rate = static_cast<unsigned>(values.number("login_client_connection_rate_limit"));
+    rules.pop3_login_delay_s = static_cast<unsigned>(values.seconds("pop3_login_delay"));
     rules.passwords_in_clear = !values.flag("disable_plaintext_auth");
     rules.trusted = TRY(table::MatchList::networks(values.list("login_trusted_networks")));
     rules.exempt = TRY(table::MatchList::networks(values.list("login_client_event_limit_exceptions")));

@@ -27,6 +27,7 @@ struct Rules {
     std::size_t connections = 10'000;
     unsigned failures = 10;
     unsigned per_client = 0, client_rate = 0;
+    unsigned pop3_login_delay_s = 0;
     bool passwords_in_clear = false;
     table::MatchList trusted, exempt, proxies;
     static Result<Rules> read(const conf::Values& values);
@@ -44,6 +45,7 @@ public:
         tls::ServerContext* tls;   // null: none ever
         // Control::enter: the body, the descriptor; the answer comes later, once.
         std::function<void(std::string body, int fd, std::function<void(ipc::Code, std::string text)> done)> enter;
+        bool timestamps = false;   // the greeting has one where authd offers APOP: POP3 (RFC 1939 §7)
     };
     Guests(Parts parts, std::shared_ptr<const Rules> rules);
     ~Guests();

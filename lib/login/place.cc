@@ -1,5 +1,9 @@
 #include "lib/login/place.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
+
 #include "lib/base/text.h"
 #include "lib/daemon/spool_keeper.h"
 
@@ -7,32 +11,35 @@ namespace veredus::login {
 
 Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
 {
-    if (user.mailbox[0] != '\0') return Place{user.mailbox, false};
+    // An mbox of virtual_mailbox_maps is of a user who has no home: it gets one beside it.
+    const bool homeless = user.home[0] != '/';
+    if (user.mailbox[0] != '\0') return Place{user.mailbox, homeless ? cat(user.mailbox, ".folders") : user.home, false};
     // Who keeps root's mailbox has no home.
     const bool for_root = values.text("root_mailbox_user") == user.name;
     const std::string home_mailbox(values.text("home_mailbox"));
     if (!home_mailbox.empty() && !for_root) {
-        if (home_mailbox.starts_with('/')) return Place{home_mailbox, false};
-        if (user.home[0] != '/') return fail(cat("user ", printable(user.name), " has no home"));
-        return Place{cat(user.home, '/', home_mailbox), false};
+        if (home_mailbox.starts_with('/')) return Place{home_mailbox, homeless ? "" : user.home, false};
+        if (homeless) return fail(cat("user ", printable(user.name), " has no home"));
+        return Place{cat(user.home, '/', home_mailbox), user.home, false};
     }
     const std::string name = for_root ? "root" : user.name;
     if (name.empty() || name.starts_with('.') || name.find('/') != std::string::npos)
         return fail(cat("user ", printable(name), " can have no mailbox of that name"));
-    return Place{cat(values.text("mail_spool_directory"), '/', name), true};
+    return Place{cat(values.text("mail_spool_directory"), '/', name), homeless ? "" : user.home, true};
 }
 
 Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const ipc::Serve& user)
 {
     const Place place = TRY(place_of(values, user));
     if (place.path.ends_with('/')) return store::open_maildir(place.path);
-    if (user.home[0] != '/')
+    if (place.home.empty())
         return fail(cat("user ", printable(user.name), " has no home, where the index of ", printable(place.path),
                         " would be"));
     store::MboxPlaces places;
     places.inbox = place.path;
-    places.folders = cat(user.home, "/mail");
-    places.home = user.home;
+    places.folders = cat(place.home, "/mail");
+    places.home = place.home;
+    if (user.home[0] != '/' && ::mkdir(place.home.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(cat("make ", place.home));
     if (place.spool)
         places.keeper = std::make_shared<daemon::SpoolKeeper>(cat(values.text("run_directory"), "/lockd"),
                                                               place.path.substr(place.path.rfind('/') + 1));

@@ -14,6 +14,7 @@ namespace veredus::login {
 
 struct Place {
     std::string path;   // absolute; a Maildir when it ends in a slash
+    std::string home;   // where an mbox has its index and the other folders; empty: nowhere
     bool spool = false; // in mail_spool_directory: lockd locks it
 };
 Result<Place> place_of(const conf::Values& values, const ipc::Serve& user);

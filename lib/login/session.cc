@@ -163,7 +163,7 @@ Result<void> confine(const conf::Values& values, const ipc::Serve& who)
     const Place place = TRY(place_of(values, who));
     (void)TRY(open_mailbox(values, who)); // made now, where its parent can still be written to
     std::vector<std::string> own = {place.path};
-    if (!place.path.ends_with('/')) own = {place.path.substr(0, place.path.rfind('/') + 1), who.home};
+    if (!place.path.ends_with('/')) own = {place.path.substr(0, place.path.rfind('/') + 1), place.home};
     const bool confined = TRY(daemon::confine_to(
         own, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
     if (!confined)

@@ -33,7 +33,7 @@ Result<void> Stage::after_jail(Loop& loop)
         daemon::context().tell_master(ipc::Control::enter, std::move(body), fd, std::move(done));
     };
     guests_ = std::make_unique<Guests>(
-        Guests::Parts{loop, system_clock(), service_, dialect_, *logins_, anvil_->meters.get(), &tls_.context(), enter},
+        Guests::Parts{loop, system_clock(), service_, dialect_, *logins_, anvil_->meters.get(), &tls_.context(), enter, service_ == "pop3"},
         rules_);
     authd_->on_message([this](const ipc::Message& message) {
         logins_->heard(message);

@@ -42,14 +42,14 @@ struct Login::Verb {
 };
 
 const Login::Verb Login::verbs[] = {
-    {"AUTH", &Login::auth}, {"CAPA", &Login::capa}, {"LANG", &Login::lang},
+    {"APOP", &Login::apop}, {"AUTH", &Login::auth}, {"CAPA", &Login::capa}, {"LANG", &Login::lang},
     {"NOOP", &Login::noop}, {"PASS", &Login::pass}, {"QUIT", &Login::quit},
     {"STLS", &Login::stls}, {"USER", &Login::user}, {"UTF8", &Login::utf8},
 };
 
 void Login::greet(std::string& out)
 {
-    append(out, "+OK ", now_.greeting, "\r\n");
+    append(out, "+OK ", now_.greeting, now_.timestamp.empty() ? "" : " ", now_.timestamp, "\r\n");
 }
 
 Wants Login::feed(std::string_view bytes, std::string& out)
@@ -104,6 +104,7 @@ Wants Login::capa(std::string_view, std::string& out)
 {
     append(out, "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nUTF8 USER\r\nLANG\r\n",
            capabilities_);
+    if (now_.login_delay_s > 0) append(out, "LOGIN-DELAY ", now_.login_delay_s, "\r\n");
     if (now_.starttls) append(out, "STLS\r\n");
     // RFC 2449 §6.3: only where it would be taken, and USER is PLAIN to authd.
     const bool plain = std::find(now_.mechanisms.begin(), now_.mechanisms.end(), "PLAIN") != now_.mechanisms.end();
@@ -130,7 +131,7 @@ void Login::secured()
     input_.clear();
     taken_ = 0;
     user_.clear();
-    in_exchange_ = skipping_ = false;
+    in_exchange_ = skipping_ = utf8_ = false;
 }
 
 Wants Login::user(std::string_view name, std::string& out)
@@ -155,6 +156,14 @@ Wants Login::pass(std::string_view password, std::string& out)
     if (user_.empty()) return erred("-ERR No username given.\r\n", out);
     asked_ = {"PLAIN", cat('\0', user_, '\0', password), ""};
     user_.clear();
+    return Wants::begin;
+}
+
+// RFC 1939 §7. No password goes over the line.
+Wants Login::apop(std::string_view rest, std::string& out)
+{
+    if (now_.timestamp.empty()) return erred("-ERR The greeting had no timestamp.\r\n", out);
+    asked_ = {"APOP", std::string(rest), ""};
     return Wants::begin;
 }
 
@@ -217,6 +226,7 @@ Wants Login::lang(std::string_view rest, std::string& out)
 
 Wants Login::utf8(std::string_view, std::string& out)
 {
+    utf8_ = true;
     append(out, "+OK UTF8 enabled\r\n");
     return Wants::input;
 }
@@ -237,7 +247,7 @@ Wants Login::quit(std::string_view, std::string& out)
 login::Dialect::HandOver Login::hand_over()
 {
     input_.erase(0, std::exchange(taken_, 0));
-    return {"", std::exchange(input_, {})};
+    return {utf8_ ? std::string(utf8_mode) : "", std::exchange(input_, {})};
 }
 
 void Login::part(Parting why, std::string& out)

@@ -1,5 +1,5 @@
-// POP3 before the login (RFC 1939 §4, RFC 2449, RFC 2595 §4, RFC 5034, RFC 6856): greeting, CAPA, STLS, USER, PASS,
-// AUTH.
+// POP3 before the login (RFC 1939 §4 and §7, RFC 2449, RFC 2595 §4, RFC 5034, RFC 6856): greeting, CAPA, STLS, USER, PASS,
+// APOP, AUTH.
 #pragma once
 
 #include <string>
@@ -8,6 +8,8 @@
 #include "lib/login/dialect.h"
 
 namespace veredus::pop3 {
+
+inline constexpr std::string_view utf8_mode = "UTF8"; // handed over: the client has said so (RFC 6856 §2.1)
 
 class Login final : public login::Dialect {
 public:
@@ -32,7 +34,7 @@ private:
     static const Verb verbs[];
     Wants run(std::string_view line, std::string& out);
     Wants response(std::string_view line, std::string& out);
-    Wants auth(std::string_view, std::string&out), capa(std::string_view, std::string&out),
+    Wants apop(std::string_view, std::string&out), auth(std::string_view, std::string&out), capa(std::string_view, std::string&out),
         lang(std::string_view, std::string&out), noop(std::string_view, std::string&out),
         pass(std::string_view, std::string&out), quit(std::string_view, std::string&out),
         stls(std::string_view, std::string&out), user(std::string_view, std::string&out),
@@ -45,7 +47,7 @@ private:
     Asked asked_;
     std::size_t taken_ = 0; // of input_: lines that were answered, cut off when more comes
     unsigned errors_ = 0;
-    bool in_exchange_ = false, skipping_ = false, goodbye_ = false;
+    bool in_exchange_ = false, skipping_ = false, goodbye_ = false, utf8_ = false;
 };
 
 } // namespace veredus::pop3

@@ -4,6 +4,8 @@
 #include <array>
 
 #include "lib/base/text.h"
+#include "lib/mail/downgrade.h"
+#include "lib/mail/utf8.h"
 
 namespace veredus::pop3 {
 
@@ -79,23 +81,21 @@ std::string Transaction::tally() const
 Transaction::Wants Transaction::feed(std::string_view bytes, std::string& out)
 {
     input_.append(bytes);
+    return go_on(out);
+}
+
+Transaction::Wants Transaction::more(std::string& out)
+{
+    return go_on(out);
+}
+
+// Answers as many commands as fit into one piece of output: a short message goes out in one write, with its +OK.
+Transaction::Wants Transaction::go_on(std::string& out)
+{
     full_ = false;
     const std::size_t begin = out.size();
     std::size_t at = 0;
-    while (wants() == Wants::input) {
-        const std::size_t end = input_.find('\n', at);
-        if (end == std::string::npos) break;
-        std::string_view line = std::string_view(input_).substr(at, end - at);
-        at = end + 1;
-        if (line.ends_with('\r')) line.remove_suffix(1);
-        if (std::exchange(too_long_, false) || line.size() + 2 > longest_line) {
-            append(out, "-ERR the line is longer than 255 bytes\r\n");
-            if (++errors_ >= options_.errors) closing_ = true;
-            continue;
-        }
-        run(line, out);
-        full_ = out.size() - begin >= piece;
-    }
+    while (!closing_ && !full_ && (sending_.number ? send_piece(out) : take_line(at, out))) full_ = out.size() - begin >= piece;
     input_.erase(0, at);
     // Half a line that can be no command any more is not kept.
     if (wants() == Wants::input && input_.size() > longest_line) {
@@ -105,8 +105,25 @@ Transaction::Wants Transaction::feed(std::string_view bytes, std::string& out)
     return wants();
 }
 
+bool Transaction::take_line(std::size_t& at, std::string& out)
+{
+    const std::size_t end = input_.find('\n', at);
+    if (end == std::string::npos) return false;
+    std::string_view line = std::string_view(input_).substr(at, end - at);
+    at = end + 1;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (std::exchange(too_long_, false) || line.size() + 2 > longest_line) {
+        append(out, "-ERR the line is longer than 255 bytes\r\n");
+        if (++errors_ >= options_.errors) closing_ = true;
+    } else {
+        run(line, out);
+    }
+    return true;
+}
+
 void Transaction::run(std::string_view line, std::string& out)
 {
+    fetched_ = 0;
     const std::size_t blank = std::min(line.find(' '), line.size());
     const auto verb = std::find_if(std::begin(verbs), std::end(verbs),
                                    [&](const Verb& v) { return iequals(v.name, line.substr(0, blank)); });
@@ -188,8 +205,7 @@ void Transaction::rset(std::string_view, std::string& out)
 
 void Transaction::capa(std::string_view, std::string& out)
 {
-    append(out, "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\n",
-           options_.utf8 ? "UTF8\r\n" : "", options_.capabilities, ".\r\n");
+    append(out, "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8\r\n", options_.capabilities, ".\r\n");
 }
 
 // RFC 6856 §3.2: one language, and i-default for those who want none (RFC 2277 §4.5).
@@ -205,14 +221,24 @@ void Transaction::lang(std::string_view argument, std::string& out)
 
 void Transaction::utf8(std::string_view, std::string& out)
 {
-    append(out, options_.utf8 ? "+OK UTF8 enabled\r\n" : "-ERR unknown command\r\n");
+    utf8_ = true;
+    ahead_.number = 0; // it was read for one who had not said so
+    append(out, "+OK UTF8 enabled\r\n");
 }
 
 void Transaction::retr(std::string_view argument, std::string& out)
 {
     const std::size_t number = number_of(argument, out);
     if (!number) return;
-    if (begin(number, false, UINT64_MAX, out)) append(out, "+OK ", drop_.size(number), " octets\r\n");
+    if (number == ahead_.number) {
+        sending_ = {};
+        sending_.number = number;
+        sending_.offset = drop_.size(number);
+        append(out, "+OK ", ahead_.octets, " octets\r\n", ahead_.content);
+        return sent();
+    }
+    if (begin(number, false, UINT64_MAX, out))
+        append(out, "+OK ", drop_.size(number) - sending_.replaced + sending_.front.size(), " octets\r\n");
 }
 
 void Transaction::top(std::string_view argument, std::string& out)
@@ -234,7 +260,30 @@ bool Transaction::begin(std::size_t number, bool top, uint64_t lines, std::strin
     sending_.number = number;
     sending_.top = top;
     sending_.lines = lines;
+    if (!utf8_)
+        if (const auto content = drop_.read(number, 0, piece)) front_for(*content); // an error shows again in its turn
     return true;
+}
+
+// RFC 6856 §2.1: who has not said UTF8 gets no header that is more than ASCII, but its surrogate. The sizes of LIST are
+// those of the message (RFC 6858 §4). `content`: how the message begins.
+void Transaction::front_for(std::string_view content)
+{
+    const std::size_t end = content.find("\r\n\r\n");
+    const std::string_view header = content.substr(0, end == std::string_view::npos ? 0 : end + 2);
+    if (mail::ascii_prefix(header) == header.size()) return;
+    std::string front = mail::downgrade_header(header);
+    if (front == header) return;
+    sending_.front = std::move(front) + "\r\n";
+    sending_.replaced = header.size() + 2;
+}
+
+Result<std::string> Transaction::next_piece()
+{
+    Sending& s = sending_;
+    if (s.top && s.in_body && s.lines == 0) return std::string();
+    if (!s.front.empty()) return std::exchange(s.front, {});
+    return drop_.read(s.number, s.offset, piece);
 }
 
 // How much of `bytes` TOP still wants: the header, the blank line, and so many lines.
@@ -270,31 +319,62 @@ void Transaction::give(std::string_view content, std::string& out)
     }
 }
 
-Transaction::Wants Transaction::more(std::string& out)
+// False: the message cannot be read to its end.
+bool Transaction::send_piece(std::string& out)
 {
     Sending& s = sending_;
-    if (!s.number) return feed({}, out);
-    const bool enough = s.top && s.in_body && s.lines == 0;
-    auto content = enough ? Result<std::string>(std::string()) : drop_.read(s.number, s.offset, piece);
+    const bool in_front = !s.front.empty();
+    auto content = next_piece();
     if (!content) {
         // In the midst of a message there is no way to say so: the connection is the only one that a client cannot take
         // for the end.
         closing_ = true;
         s.number = 0;
-        return wants();
+        return false;
     }
     const std::string_view wanted = s.top || options_.header_end ? cut_top(*content) : std::string_view(*content);
-    s.offset += wanted.size();
+    s.offset = in_front ? s.replaced : s.offset + wanted.size();
     give(wanted, out);
-    if (!wanted.empty() && wanted.size() == content->size()) return wants();
+    if (!wanted.empty() && wanted.size() == content->size()) return true;
     if (!s.line_start) out += "\r\n";
     if (options_.header_end && !s.in_body) out += "\r\n";
     out += ".\r\n";
+    sent();
+    return true;
+}
+
+void Transaction::sent()
+{
+    Sending& s = sending_;
     (s.top ? topped_ : retrieved_) += 1;
     (s.top ? topped_octets_ : retrieved_octets_) += s.offset;
     const std::size_t number = std::exchange(s.number, 0);
-    if (!s.top) drop_.retrieved(number);
-    return feed({}, out);
+    if (s.top) return;
+    drop_.retrieved(number);
+    fetched_ = number;
+}
+
+void Transaction::look_ahead()
+{
+    const std::size_t next = fetched_ + 1;
+    if (fetched_ == 0 || wants() != Wants::input || !input_.empty() || ahead_.number == next) return;
+    if (next > drop_.count() || deleted_[next] || drop_.size(next) > piece) return;
+    ahead_.number = 0;
+    ahead_.content.clear();
+    // What cannot be read now is told when it is asked for.
+    if (!drop_.prepare(next)) return;
+    auto content = drop_.read(next, 0, piece);
+    if (!content || content->size() != drop_.size(next)) return;
+    sending_ = {};
+    if (!utf8_) front_for(*content);
+    content->replace(0, sending_.replaced, sending_.front);
+    if (options_.header_end) (void)cut_top(*content);
+    give(*content, ahead_.content);
+    if (!sending_.line_start) ahead_.content += "\r\n";
+    if (options_.header_end && !sending_.in_body) ahead_.content += "\r\n";
+    ahead_.content += ".\r\n";
+    ahead_.octets = content->size();
+    ahead_.number = next;
 }
 
 // RFC 1939 §6: the one way for a message to go.

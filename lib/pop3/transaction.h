@@ -31,7 +31,6 @@ public:
 struct Options {
     std::string capabilities; // further lines of CAPA, each ended by CRLF: "IMPLEMENTATION veredus\r\n"
     std::size_t errors = 20;  // commands that are none; then the session ends
-    bool utf8 = true;         // announce UTF8 (RFC 6856): messages are handed out as they are in any case
     bool no_nuls = false;     // NUL bytes go out as 0x80
     bool header_end = false;  // a message without an end of its header gets a blank line behind it, uncounted
     // pop3_client_workarounds: "outlook-no-nuls" and "oe-ns-eoh".
@@ -46,12 +45,16 @@ public:
     // `out` grows by little more than `piece` and one listing at a time, whatever the client asks for without reading.
     Wants feed(std::string_view bytes, std::string& out);
     Wants more(std::string& out);
+    // While the client looks at what he has: clients fetch one message after the other, so the next one is read now, if
+    // it is short and can be. For when the last answer has been written.
+    void look_ahead();
     std::size_t held() const
     {
         return input_.size();
     }                                         // input that waits for output to be written: the owner stops reading
     bool said_quit() const { return said_quit_; }
     bool updated() const { return updated_; } // QUIT was said, and what was marked is gone
+    void enable_utf8() { utf8_ = true; } // RFC 6856 §2: messages go out as they are
     const std::string& trouble() const { return trouble_; } // why QUIT could not remove all; for the log
     std::string tally() const;                // "top=0/0, retr=2/7012, del=2/2, size=7012", as Dovecot says it
 
@@ -65,6 +68,8 @@ private:
         std::size_t number = 0;         // 0: nothing is being sent
         uint64_t offset = 0, lines = 0; // lines: of the body, still to be sent (RETR: no end of them)
         bool top = false, in_body = false, line_start = true;
+        std::string front;         // goes out instead of the first `replaced` bytes: RFC 6858
+        uint64_t replaced = 0;
         std::string line; // what is known of the running header line, at most two bytes
     };
     void capa(std::string_view, std::string&out), dele(std::string_view, std::string&out),
@@ -73,6 +78,12 @@ private:
         retr(std::string_view, std::string&out), rset(std::string_view, std::string&out),
         stat(std::string_view, std::string&out), top(std::string_view, std::string&out),
         uidl(std::string_view, std::string&out), utf8(std::string_view, std::string&out);
+    Wants go_on(std::string& out);
+    bool take_line(std::size_t& at, std::string& out); // false: there is no whole one
+    bool send_piece(std::string& out);
+    void sent();
+    Result<std::string> next_piece();
+    void front_for(std::string_view content);
     void run(std::string_view line, std::string& out);
     void listing(std::string_view argument, std::string& out, bool uids);
     std::size_t number_of(std::string_view text, std::string& out) const; // 0: refused
@@ -88,9 +99,16 @@ private:
     std::vector<bool> deleted_; // by number
     std::string input_;
     Sending sending_;
+    struct {
+        std::size_t number = 0;  // 0: none
+        std::string content;     // whole, with its dots doubled and an end
+        uint64_t octets = 0;
+    } ahead_;
+    std::size_t fetched_ = 0;    // by the last command; 0: that was no RETR
     std::size_t errors_ = 0, retrieved_ = 0, topped_ = 0, removed_ = 0;
     uint64_t retrieved_octets_ = 0, topped_octets_ = 0;
     std::string trouble_;
+    bool utf8_ = false;
     bool closing_ = false, said_quit_ = false, updated_ = false, too_long_ = false;
     bool full_ = false; // so much output that the client shall take it before he is answered more
 };

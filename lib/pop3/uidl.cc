@@ -100,6 +100,11 @@ bool UidlFormat::could_make(std::string_view name, uint32_t uidvalidity) const
     return false;
 }
 
+bool is_uidl(std::string_view text)
+{
+    return !text.empty() && text.size() <= longest && std::all_of(text.begin(), text.end(), [](char c) { return c >= '!' && c <= '~'; });
+}
+
 std::optional<std::string> noted_uidl(std::string_view head)
 {
     const std::size_t end = head.find("\r\n\r\n");
@@ -108,9 +113,7 @@ std::optional<std::string> noted_uidl(std::string_view head)
     if (!field) return std::nullopt;
     const std::string unfolded = field->unfolded();
     const std::string_view text = trim(unfolded);
-    const auto fits = [](char c) { return c >= '!' && c <= '~'; };
-    if (text.empty() || text.size() > longest || !std::all_of(text.begin(), text.end(), fits)) return std::nullopt;
-    return std::string(text);
+    return is_uidl(text) ? std::optional(std::string(text)) : std::nullopt;
 }
 
 } // namespace veredus::pop3

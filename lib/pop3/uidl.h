@@ -32,6 +32,8 @@ private:
     std::vector<Piece> pieces_;
 };
 
+// 1 to 70 bytes from ! to ~ (RFC 1939 §7).
+bool is_uidl(std::string_view text);
 // What another POP3 server noted as X-UIDL in a message, of which these are the first bytes (CRLF line ends); nothing
 // when there is none that UIDL may say (RFC 1939 §7).
 std::optional<std::string> noted_uidl(std::string_view head);

@@ -34,7 +34,7 @@ std::string Logins::mechanisms(const tls::Session* tls) const
 {
     std::string out;
     for (const std::string& mechanism : offered_)
-        if (usable(mechanism, tls)) append(out, out.empty() ? "" : " ", mechanism);
+        if (mechanism != "APOP" && usable(mechanism, tls)) append(out, out.empty() ? "" : " ", mechanism);
     return out;
 }
 

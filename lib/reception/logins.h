@@ -24,6 +24,7 @@ public:
     };
     Logins(std::string service, Doors doors) : service_(std::move(service)), doors_(std::move(doors)) {}
     void heard(const ipc::Message& message);                           // of authd: what it offers
+    // Those of SASL: APOP is asked for by offers().
     // "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", for this connection; empty until authd has said what there is.
     std::string mechanisms(const tls::Session* tls) const;
     bool offers(std::string_view mechanism, const tls::Session* tls) const;

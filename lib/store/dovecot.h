@@ -15,6 +15,7 @@ struct DovecotUidlist {
     struct Entry {
         uint32_t uid = 0;
         std::string name;             // without flags
+        std::string uidl;             // what POP3's UIDL said of it, when that was not made of the UID (field P); else empty
     };
     std::vector<Entry> entries;       // ascending UIDs
 };

@@ -6,6 +6,7 @@
 #include <openssl/hmac.h>
 
 #include "lib/base/panic.h"
+#include "lib/base/text.h"
 
 namespace veredus::tls {
 
@@ -32,6 +33,15 @@ std::string digest(Digest kind, std::string_view bytes)
 {
     std::string out(digest_size(kind), '\0');
     if (EVP_Digest(bytes.data(), bytes.size(), bytes_of(out), nullptr, algorithm(kind), nullptr) != 1) panic("digest: OpenSSL refuses");
+    return out;
+}
+
+std::string md5_hex(std::string_view bytes)
+{
+    unsigned char sum[16];
+    if (EVP_Digest(bytes.data(), bytes.size(), sum, nullptr, EVP_md5(), nullptr) != 1) return "";
+    std::string out;
+    for (const unsigned char c : sum) append(out, "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]);
     return out;
 }
 

@@ -14,6 +14,7 @@ std::size_t digest_size(Digest kind);
 std::string digest(Digest kind, std::string_view bytes);
 std::string hmac(Digest kind, std::string_view key, std::string_view bytes);             // RFC 2104
 std::string pbkdf2(Digest kind, std::string_view password, std::string_view salt, uint32_t iterations);   // RFC 8018 §5.2; digest_size bytes
+std::string md5_hex(std::string_view bytes);     // for APOP (RFC 1939 §7) alone; empty: this OpenSSL has none (FIPS)
 bool equal_time(std::string_view a, std::string_view b);                                 // time depends on the sizes only
 void wipe(std::string& secret);                                                          // overwritten, then empty
 

@@ -57,8 +57,11 @@ void Exchanges::set_passdbs(Chain::List list)
 // Clients take the strongest mechanism and do not fall back: SCRAM is offered when nobody would be locked out by it.
 std::vector<std::string> Exchanges::offered() const
 {
-    if (!rules_.mechanisms.empty()) return rules_.mechanisms;
     std::vector<std::string> list;
+    // APOP is wanted by name only: a password in clear is its price.
+    for (const std::string& name : rules_.mechanisms)
+        if (name != "APOP" || chain_->all_plain()) list.push_back(name);
+    if (!list.empty()) return list;
     for (const std::string& name : auth::mechanism_names()) {
         const bool sha1 = name.starts_with("SCRAM-SHA-1"), sha256 = name.starts_with("SCRAM-SHA-256");
         if ((sha1 && !chain_->all_scram(true)) || (sha256 && !chain_->all_scram(false))) continue;
@@ -108,7 +111,7 @@ void Exchanges::abandon(uint64_t id)
 {
     Exchange& exchange = exchanges_.at(id);
     if (exchange.request == 0) return end(id, Gate::Outcome::neither);
-    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --peer->second.exchanges;
+    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
     exchange.peer = 0;
     exchange.request = 0;
 }
@@ -138,13 +141,16 @@ void Exchanges::begin(uint64_t number, const ipc::Message& message)
     auto facts = ipc::AuthBegin::decode(message.body);
     if (!facts || message.request == 0) return drop_peer(number, facts ? "a begin that wants no answer" : facts.error().text);
     Peer& peer = peers_.at(number);
-    if (peer.exchanges >= rules_.per_peer) {
-        log::warning(peer.role, ": more than ", rules_.per_peer, " exchanges at once");
+    const bool greeting = iequals(facts->mechanism, "APOP");
+    const std::size_t most = greeting ? rules_.greetings_per_peer : rules_.per_peer;
+    if ((greeting ? peer.greetings : peer.exchanges) >= most) {
+        log::warning(peer.role, ": more than ", most, " exchanges at once");
         return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::internal});
     }
     const uint64_t id = next_exchange_++;
     Exchange& exchange = exchanges_[id];
-    ++peer.exchanges;
+    exchange.greeting = greeting;
+    ++count_of(peer, exchange);
     exchange.peer = number;
     exchange.request = message.request;
     exchange.facts = std::move(*facts);
@@ -191,6 +197,8 @@ void Exchanges::take(uint64_t id, auth::Mechanism::Step step)
         return challenge(id, std::move(step.data));
     case Kind::check_password:
         return ask_password(id, std::move(step.password));
+    case Kind::check_digest:
+        return ask_digest(id, std::move(step.data), std::move(step.password));
     case Kind::want_secret:
         return ask_secret(id);
     case Kind::proven: {
@@ -286,6 +294,31 @@ void Exchanges::check_password(uint64_t id, std::string password)
             if (job->verdict.why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict.found, clock_.mono_us());
             decide(id, std::move(job->verdict));
         });
+}
+
+void Exchanges::ask_digest(uint64_t id, std::string timestamp, std::string digest)
+{
+    enter_gate(id, [this, id, timestamp = std::move(timestamp), digest = std::move(digest)] { check_digest(id, timestamp, digest); });
+}
+
+void Exchanges::check_digest(uint64_t id, const std::string& timestamp, const std::string& digest)
+{
+    if (pool_is_full(id)) return;
+    struct Job {
+        std::shared_ptr<const Chain> chain;
+        std::vector<std::string> names;
+        std::string timestamp, digest;
+        Verdict verdict;
+    };
+    auto job = std::make_shared<Job>();
+    job->chain = chain_;
+    job->names = auth::names_of(rules_.username_format, exchanges_.at(id).login, rules_.is_local).value_or(std::vector<std::string>());
+    job->timestamp = timestamp;
+    job->digest = digest;
+    pool_.run([job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
+              [this, id, job, alive = alive_] {
+                  if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
+              });
 }
 
 void Exchanges::ask_secret(uint64_t id)
@@ -403,7 +436,7 @@ void Exchanges::end(uint64_t id, Gate::Outcome outcome)
     if (at == exchanges_.end()) return;
     Exchange exchange = std::move(at->second);
     exchanges_.erase(at);
-    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --peer->second.exchanges;
+    if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
     if (exchange.admitted) gate_.done(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), outcome, exchange.attempt);
     arm();
 }

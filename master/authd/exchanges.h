@@ -35,6 +35,7 @@ struct Rules {
     std::chrono::milliseconds patience{180'000};   // for a client between two steps
     int64_t cache_us = 60 * us_per_second;
     std::size_t per_peer = 4096;                   // exchanges of one channel
+    std::size_t greetings_per_peer = 20'000;       // of APOP, which begin with the greeting, beside the others
 };
 
 class Exchanges {
@@ -57,7 +58,7 @@ private:
         std::string role;
         uint32_t instance = 0;
         std::unique_ptr<ipc::Channel> channel;
-        std::size_t exchanges = 0;
+        std::size_t exchanges = 0, greetings = 0;
         std::vector<std::string> offer;            // as it was told last
     };
     struct Exchange {
@@ -67,6 +68,7 @@ private:
         std::string name;                          // of the mechanism
         ipc::AuthBegin facts;
         std::string login, user_key, attempt;      // attempt: mark of what was tried
+        bool greeting = false;                     // APOP: there before its client has said anything
         bool admitted = false;                     // owes the gate a done()
         Secret secret;                             // SCRAM: who he will be when he has proven it
         int64_t until_us = 0;
@@ -86,6 +88,9 @@ private:
     void challenge(uint64_t id, std::string data);
     void ask_password(uint64_t id, std::string password);
     void check_password(uint64_t id, std::string password);
+    void ask_digest(uint64_t id, std::string timestamp, std::string digest);
+    void check_digest(uint64_t id, const std::string& timestamp, const std::string& digest);
+    static std::size_t& count_of(Peer& peer, const Exchange& exchange) { return exchange.greeting ? peer.greetings : peer.exchanges; }
     void ask_secret(uint64_t id);
     void look_up_secret(uint64_t id);
     void enter_gate(uint64_t id, std::function<void()> then);

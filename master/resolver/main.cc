@@ -25,6 +25,7 @@ public:
         users_ = std::make_unique<Users>(system_clock(), values.seconds("user_cache_time"), place.unprivileged);
         users_->set_sources(values.list("passdb"));
         unprivileged_ = place.unprivileged;
+        read_tables(values);
         policy_ = daemon::WorkerPolicy::from(values, unprivileged_, ::geteuid());
         // Still root: a file that cannot be read is found now, not at the first mail.
         for (const std::string& path : users_->files()) users_->set_file(path, TRY(read_file(path, max_passwd_file)));
@@ -49,6 +50,7 @@ public:
     Result<void> reload(const conf::Values& values) override
     {
         // A file that is new in passdb arrives from master right behind the settings; until then its users are "temporary".
+        read_tables(values);
         users_->set_sources(values.list("passdb"));
         users_->set_cache_seconds(values.seconds("user_cache_time"));
         policy_ = daemon::WorkerPolicy::from(values, unprivileged_, ::geteuid());
@@ -65,6 +67,13 @@ public:
     }
 
 private:
+    void read_tables(const conf::Values& values)
+    {
+        if (values.list("virtual_mailbox_maps").empty()) return users_->set_tables(nullptr);
+        tables_ = std::make_shared<table::VirtualMailboxes>(table::VirtualSettings::read(values, ""));
+        users_->set_tables([tables = tables_, unprivileged = unprivileged_](const std::string& name) { return user_of_tables(*tables, name, unprivileged); });
+    }
+
     void answer(uint64_t number, const std::string& who, const ipc::Message& message)
     {
         const auto peer = peers_.find(number);
@@ -75,13 +84,14 @@ private:
             peers_.erase(peer);
             return;
         }
-        auto user = users_->find(request->name);
+        auto user = users_->find(request->name, who != "router");
         if (who == "router") user = policy_.as_recipient(std::move(user));
         (void)peer->second->reply(message, message.type, user.encode());
     }
 
     Loop* loop_ = nullptr;
     std::unique_ptr<Users> users_;
+    std::shared_ptr<table::VirtualMailboxes> tables_;    // shared with what users_ asks
     daemon::WorkerPolicy policy_;
     bool unprivileged_ = false;
     uint64_t next_ = 0;

@@ -61,6 +61,24 @@ ipc::UserReply system_user(const std::string& name)
     }
 }
 
+ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string& name, bool unprivileged)
+{
+    const auto address = mail::parse_address(name);
+    if (!address || address->domain.empty()) return absent(name);
+    tables.refresh();
+    const auto mailbox = tables.find(*address);
+    if (mailbox.kind == table::VirtualMailbox::Kind::unknown) return absent(name);
+    if (mailbox.kind == table::VirtualMailbox::Kind::deferred) return temporary(name, mailbox.text);
+    if (unprivileged && mailbox.uid != ::getuid()) return absent(name);
+    ipc::UserReply reply;
+    reply.found = ipc::UserReply::Found::yes;
+    reply.name = lower(name);    // two spellings are one mailbox
+    reply.mailbox = mailbox.path;
+    reply.uid = mailbox.uid;
+    reply.gid = mailbox.gid;
+    return reply;
+}
+
 const ipc::UserReply* Cache::find(const std::string& name)
 {
     const auto found = index_.find(name);
@@ -120,17 +138,18 @@ void Users::set_file(const std::string& path, std::string_view text)
     cache_.clear();
 }
 
-ipc::UserReply Users::find(const std::string& name)
+ipc::UserReply Users::find(const std::string& name, bool tables)
 {
     if (!plausible(name)) return absent(name);
     if (const auto* kept = cache_.find(name)) return *kept;
-    auto reply = ask_sources(name);
+    if (tables && tables_ && name.find('@') != std::string::npos) return ask_sources(name, true);    // tables have their own memory
+    auto reply = ask_sources(name, false);
     // Who is not there may be made at any moment; router damps the rush of guesses.
     if (reply.found == ipc::UserReply::Found::yes) cache_.keep(name, reply);
     return reply;
 }
 
-ipc::UserReply Users::ask_sources(const std::string& name)
+ipc::UserReply Users::ask_sources(const std::string& name, bool tables)
 {
     std::string password_only;      // the file that knows his password and nothing else
     for (const std::string& source : sources_) {
@@ -149,13 +168,17 @@ ipc::UserReply Users::ask_sources(const std::string& name)
         if (user->uid != UINT32_MAX && user->gid != UINT32_MAX) return *user;
         password_only = source.substr(5);
     }
-    // Virtual users of one uid come with the virtual_mailbox settings; a line must say whose process it is.
+    if (tables) {
+        auto reply = tables_(name);
+        if (reply.found != ipc::UserReply::Found::no) return reply;
+    }
+    // A line must say whose process it is, or somebody else.
     if (password_only.empty()) return absent(name);
     if (!unprivileged_) {
         auto reply = system_(name);
         if (reply.found != ipc::UserReply::Found::no) return reply;
     }
-    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system"));
+    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", tables_ ? ", and is not in virtual_mailbox_maps" : ""));
 }
 
 }  // namespace veredus::resolver

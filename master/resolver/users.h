@@ -10,12 +10,16 @@
 
 #include "lib/base/clock.h"
 #include "lib/ipc/user.h"
+#include "lib/table/virtual_mailboxes.h"
 #include "master/resolver/passwd_file.h"
 
 namespace veredus::resolver {
 
 // getpwnam_r, with "no such user" and "cannot tell now" told apart.
 ipc::UserReply system_user(const std::string& name);
+
+// A virtual user of virtual_mailbox_maps, who is served with the rights of the account that keeps his mailbox. He has no home.
+ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string& name, bool unprivileged);
 
 class Cache {
 public:
@@ -47,14 +51,17 @@ public:
     void set_sources(std::vector<std::string> sources);              // "system", "pam", "file:/path"
     void set_file(const std::string& path, std::string_view text);   // the text of a passwd-file of the sources
     void set_cache_seconds(int64_t seconds) { cache_.set_life(seconds); }
-    ipc::UserReply find(const std::string& name);
+    // Virtual users of tables: who is in no source, or in one for his password alone.
+    void set_tables(System tables) { tables_ = std::move(tables); }
+    // `tables`: also theirs. Not for recipients, whom router finds by their domain.
+    ipc::UserReply find(const std::string& name, bool tables = false);
     std::vector<std::string> files() const;                          // paths of the sources
 
 private:
-    ipc::UserReply ask_sources(const std::string& name);
+    ipc::UserReply ask_sources(const std::string& name, bool tables);
     Cache cache_;
     bool unprivileged_;
-    System system_;
+    System system_, tables_;
     std::vector<std::string> sources_;
     std::unordered_map<std::string, PasswdFile> files_;
 };

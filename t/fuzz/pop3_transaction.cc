@@ -16,7 +16,7 @@ struct Drop final : pop3::Maildrop {
     {
         return offset >= mail.size() ? std::string() : mail.substr(offset, std::min<std::size_t>(most, 7));
     }
-    Result<void> remove(const std::vector<std::size_t>&) override { return {}; }
+    Result<std::size_t> remove(const std::vector<std::size_t>&) override { return std::size_t{0}; }
     std::string mail = "A: b\r\n\r\n.x\r\n.\r\ny";
 };
 
@@ -35,6 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
         auto wants = t.feed(part, out);
         while (wants == pop3::Transaction::Wants::drain) wants = t.more(out);
         if (wants == pop3::Transaction::Wants::close) break;
+        t.look_ahead();
         if (t.held() > pop3::Transaction::longest_line) std::abort();
     }
     if (!out.empty() && !out.ends_with("\r\n")) std::abort();

@@ -222,6 +222,24 @@ TEST_CASE("names with comma and equals sign are coded, anything else that does n
     }
 }
 
+TEST_CASE("APOP begins with the timestamp, and what answers it is a name and a digest", "[auth][rfc1939-7]")
+{
+    const auto begin = [] { return auth::make_mechanism("apop", {}, "1896.697170952"); };
+    const auto first = begin()->start(std::nullopt);
+    CHECK(first.kind == Kind::challenge);
+    CHECK(first.data == "<1896.697170952@veredus>");
+    CHECK(begin()->start("mrose c4c9334bac560ecc979e58001b3e22fb").kind == Kind::malformed);
+    const auto step = begin()->feed("a b C4C9334bac560ecc979e58001b3e22fb");
+    CHECK(step.kind == Kind::check_digest);
+    CHECK(step.user == "a b");
+    CHECK(step.data == first.data);
+    CHECK(step.password == "c4c9334bac560ecc979e58001b3e22fb");
+    for (const char* bad : {"", " ", "mrose", "c4c9334bac560ecc979e58001b3e22fb", " c4c9334bac560ecc979e58001b3e22fb", "mrose c4c9334bac560ecc979e58001b3e22f",
+                            "mrose c4c9334bac560ecc979e58001b3e22fb0", "m\x01 c4c9334bac560ecc979e58001b3e22fb"})
+        CHECK(begin()->feed(bad).kind == Kind::malformed);
+    CHECK(begin()->feed(std::string(300, 'x') + " c4c9334bac560ecc979e58001b3e22fb").kind == Kind::malformed);
+}
+
 TEST_CASE("no mechanism of ours answers to another name", "[auth]")
 {
     for (const char* name : {"", "CRAM-MD5", "DIGEST-MD5", "EXTERNAL", "ANONYMOUS", "PLAIN-PLUS", "-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-256-PLUS-PLUS"}) {

@@ -51,6 +51,11 @@ TEST_CASE("HMAC and PBKDF2 give the vectors of their RFCs", "[tls][digest][rfc42
     CHECK(secret.empty());
 }
 
+TEST_CASE("MD5 gives APOP's example", "[tls][digest][rfc1939-7]")
+{
+    CHECK(tls::md5_hex("<1896.697170952@dbc.mtview.ca.us>tanstaaf") == "c4c9334bac560ecc979e58001b3e22fb");
+}
+
 TEST_CASE("messages of authd survive coding, and no cut or lengthened one is taken", "[ipc][auth]")
 {
     ipc::AuthBegin begin{"SCRAM-SHA-256-PLUS", "n,,x", "submission", "2001:db8::7", true, true, std::string(32, '\x01'), ""};

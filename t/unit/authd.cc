@@ -383,6 +383,47 @@ TEST_CASE("SCRAM through authd, for stored and for plain secrets, bound to the c
     CHECK(scene.log.find("passdb(nobody,192.0.2.7,submission/SCRAM-SHA-256): unknown user") != std::string::npos);
 }
 
+TEST_CASE("APOP is wanted by name, answered once, and needs passwords in clear", "[authd][exchange][rfc1939-7]")
+{
+    Scene scene("alice:{PLAIN}wonder\ncarol:!{PLAIN}x\n");
+    CHECK(scene.begin("APOP", std::nullopt).why == AuthFailure::no_mechanism);
+    scene.rules.mechanisms = {"PLAIN", "APOP"};
+    scene.rules.greetings_per_peer = 3;
+    scene.rules.per_peer = 1;
+    scene.exchanges->set_rules(scene.rules);
+    CHECK(scene.exchanges->offered() == std::vector<std::string>{"PLAIN", "APOP"});
+    const auto answer = [](const ipc::AuthReply& greeting, const std::string& user, const std::string& password) {
+        return user + " " + tls::md5_hex(greeting.data + password);
+    };
+    const auto one = scene.begin("APOP", std::nullopt), two = scene.begin("APOP", std::nullopt);
+    REQUIRE(one.kind == ReplyKind::challenge);
+    CHECK(one.data != two.data);
+    CHECK(one.data.starts_with('<'));
+    // Greetings of strangers take nobody else's place.
+    CHECK(scene.plain("alice", "wonder").kind == ReplyKind::ok);
+    CHECK(scene.begin("APOP", std::nullopt).kind == ReplyKind::challenge);
+    CHECK(scene.begin("APOP", std::nullopt).why == AuthFailure::internal);
+    const auto ok = scene.step(one.exchange, answer(one, "Alice@example.org", "wonder"));
+    CHECK(ok.user == "alice");
+    // Nothing that was heard is of use a second time, or for another greeting.
+    CHECK(scene.step(one.exchange, answer(one, "alice", "wonder")).why == AuthFailure::malformed);
+    CHECK(scene.step(two.exchange, answer(one, "alice", "wonder")).why == AuthFailure::password_mismatch);
+    CHECK(scene.step(two.exchange, answer(two, "alice", "wonder")).why == AuthFailure::malformed);
+    const auto refused = [&](const std::string& user, const std::string& password) {
+        const auto greeting = scene.begin("APOP", std::nullopt);
+        return scene.step(greeting.exchange, answer(greeting, user, password)).why;
+    };
+    CHECK(refused("alice", "Wonder") == AuthFailure::password_mismatch);
+    CHECK(refused("mallory", "wonder") == AuthFailure::unknown_user);
+    CHECK(refused("mallory", "") == AuthFailure::unknown_user);
+    CHECK(refused("carol", "x") == AuthFailure::locked);
+    CHECK(refused("carol", "") == AuthFailure::password_mismatch);
+    CHECK(scene.log.find("wonder") == std::string::npos);
+    scene.passdb("alice:{PLAIN}wonder\nbob:" + *auth::make_password("SHA512-CRYPT", "x") + "\n");
+    CHECK(scene.exchanges->offered() == std::vector<std::string>{"PLAIN"});
+    CHECK(scene.begin("APOP", std::nullopt).why == AuthFailure::no_mechanism);
+}
+
 TEST_CASE("an unknown user's SCRAM looks like everybody's, and the same each time", "[authd][exchange][rfc5802-9]")
 {
     Scene scene("alice:" + *auth::make_password("SCRAM-SHA-256", "pencil") + "\n");

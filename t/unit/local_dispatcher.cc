@@ -594,12 +594,12 @@ TEST_CASE("aliases are read again when the file changes, and an unreadable one k
 TEST_CASE("virtual users go to the account that keeps them, and to nobody of their name", "[local][dispatcher][virtual]")
 {
     Stage s;
-    VirtualSettings of_virtual;
+    table::VirtualSettings of_virtual;
     of_virtual.mailboxes = {"inline:{alice@v.example=a/, bob@v.example=b/, eve@v.example=../e}"};
     of_virtual.uids = {"static:5000"};
     of_virtual.base = "/srv/mail";
     of_virtual.delimiters = "+";
-    s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<KeeperAccount>> { return std::optional(KeeperAccount{"vmail", 5000}); });
+    s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5000}); });
     s.aliases_are("alice: nobody-else\n");
     s.start();
     SECTION("one process for all of them")

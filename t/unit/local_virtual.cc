@@ -9,10 +9,10 @@
 #include <fstream>
 
 #include "lib/base/text.h"
-#include "local/virtual_mailboxes.h"
+#include "lib/table/virtual_mailboxes.h"
 
 using namespace veredus;
-using namespace veredus::local;
+using namespace veredus::table;
 using Kind = VirtualMailbox::Kind;
 
 namespace {

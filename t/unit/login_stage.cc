@@ -195,6 +195,26 @@ TEST_CASE("POP3 before the login answers each command in its place", "[pop3][log
     CHECK(p.dialect.said_goodbye());
 }
 
+TEST_CASE("POP3 greets with a timestamp where there is one, and takes APOP only then", "[pop3][login][rfc1939-7]")
+{
+    auto now = circumstances(false);
+    now.timestamp = "<1896.697170952@veredus>";
+    now.login_delay_s = 60;
+    Pop3 p(now);
+    p.dialect.greet(p.out);
+    CHECK(p.out == "+OK veredus ready. <1896.697170952@veredus>\r\n");
+    CHECK(p.say("APOP a b c4c9334bac560ecc979e58001b3e22fb\r\n") == Wants::begin); // in clear: no password goes over the line
+    CHECK(p.dialect.asked().mechanism == "APOP");
+    CHECK(p.dialect.asked().initial == "a b c4c9334bac560ecc979e58001b3e22fb");
+    p.out.clear();
+    CHECK(p.dialect.refused(login::Refusal::password, p.out) == Wants::input);
+    CHECK(p.say("CAPA\r\n") == Wants::input);
+    CHECK(p.out.find("\r\nLOGIN-DELAY 60\r\n") != std::string::npos);
+    Pop3 without;
+    CHECK(without.say("APOP alice c4c9334bac560ecc979e58001b3e22fb\r\n") == Wants::input);
+    CHECK(without.out == "-ERR The greeting had no timestamp.\r\n");
+}
+
 TEST_CASE("where PLAIN is switched off, CAPA has no USER", "[pop3][login][rfc2449-6.3]")
 {
     auto now = circumstances();
@@ -366,7 +386,8 @@ public:
                     entered.push_back(*enter);
                     descriptor = Fd(::dup(fd));
                     let_in = std::move(done);
-                }},
+                },
+                true},
             std::make_shared<login::Rules>(std::move(rules)));
     }
     ~Scene()
@@ -374,11 +395,11 @@ public:
         guests.reset();
         log::capture(nullptr);
     }
-    void offer()
+    void offer(std::vector<std::string> mechanisms = {"SCRAM-SHA-256", "PLAIN"})
     {
         ipc::Message message;
         message.type = static_cast<uint16_t>(ipc::AuthType::offer);
-        message.body = ipc::AuthOffer{{"SCRAM-SHA-256", "PLAIN"}}.encode();
+        message.body = ipc::AuthOffer{std::move(mechanisms)}.encode();
         logins.heard(message);
         guests->offers_changed();
     }
@@ -494,6 +515,91 @@ TEST_CASE("a client is greeted when authd has said what it offers, logs in, and 
     CHECK(scene.read(client, "in\r\n") == "+OK\r\n+OK in\r\n");
     CHECK(scene.log.find("Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=unix, session=<") != std::string::npos);
     CHECK(scene.log.find("secret") == std::string::npos);
+}
+
+TEST_CASE("where authd offers APOP each greeting has a timestamp of its own, good for one answer", "[login][guests][rfc1939-7]")
+{
+    Scene scene;
+    scene.offer({"PLAIN", "APOP"});
+    Fd client = scene.client();
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    const auto begin = ipc::AuthBegin::decode(scene.calls.at(0).second);
+    REQUIRE(begin);
+    CHECK(begin->mechanism == "APOP");
+    CHECK(begin->connection == 1);
+    CHECK_FALSE(begin->initial);
+    char byte = 0;
+    CHECK(::recv(client.get(), &byte, 1, 0) < 0); // the greeting waits for it
+    scene.offer({"PLAIN", "APOP"});
+    CHECK(scene.calls.size() == 1);
+    scene.answer({ipc::AuthReply::Kind::challenge, 77, "<a@veredus>", "", "", ipc::AuthFailure::none, ""});
+    CHECK(scene.read(client, "\r\n") == "+OK veredus ready. <a@veredus>\r\n");
+    scene.write(client, "APOP alice 0123456789abcdef0123456789abcdef\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    const auto step = ipc::AuthStep::decode(scene.calls.at(1).second);
+    REQUIRE(step);
+    CHECK(step->exchange == 77);
+    CHECK(step->response == "alice 0123456789abcdef0123456789abcdef");
+    SECTION("right")
+    {
+        scene.answer(welcome());
+        scene.turn_until([&] { return !scene.entered.empty(); });
+        CHECK(scene.entered[0].arrival.method == "APOP");
+        scene.let_in(ipc::Code::ok, "");
+        CHECK(scene.cancelled.empty());
+    }
+    SECTION("wrong, and no second try")
+    {
+        scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", ipc::AuthFailure::password_mismatch, ""});
+        CHECK(scene.read(client, "failed.\r\n") == "-ERR [AUTH] Authentication failed.\r\n");
+        scene.write(client, "APOP alice 0123456789abcdef0123456789abcdef\r\n");
+        CHECK(scene.read(client, "mechanism.\r\n") == "-ERR Unsupported authentication mechanism.\r\n");
+        CHECK(scene.calls.size() == 2);
+    }
+}
+
+TEST_CASE("a timestamp that is not answered is given back, and authd away costs APOP alone", "[login][guests][rfc1939-7]")
+{
+    Scene scene(in_clear());
+    scene.offer({"PLAIN", "APOP"});
+    SECTION("the client leaves")
+    {
+        Fd client = scene.client();
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::challenge, 77, "<a@veredus>", "", "", ipc::AuthFailure::none, ""});
+        CHECK(scene.read(client, "\r\n").ends_with("<a@veredus>\r\n"));
+        client.reset();
+        scene.turn_until([&] { return scene.guests->size() == 0; });
+        CHECK(scene.cancelled == std::vector<uint64_t>{77});
+    }
+    SECTION("the client left before it was there")
+    {
+        Fd client = scene.client();
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.guests->stop([] {});
+        scene.turn_until([&] { return scene.guests->size() == 0; });
+        scene.answer({ipc::AuthReply::Kind::challenge, 78, "<b@veredus>", "", "", ipc::AuthFailure::none, ""});
+        CHECK(scene.cancelled == std::vector<uint64_t>{78});
+    }
+    SECTION("another way in")
+    {
+        Fd client = scene.client();
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::challenge, 79, "<c@veredus>", "", "", ipc::AuthFailure::none, ""});
+        scene.write(client, "USER alice\r\nPASS secret\r\n");
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        CHECK(ipc::AuthBegin::decode(scene.calls.at(1).second)->mechanism == "PLAIN");
+        scene.answer(welcome());
+        scene.turn_until([&] { return !scene.entered.empty(); });
+        CHECK(scene.cancelled == std::vector<uint64_t>{79});
+    }
+    SECTION("authd has none to give")
+    {
+        Fd client = scene.client();
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "", ipc::AuthFailure::internal, ""});
+        CHECK(scene.read(client, "\r\n") == "+OK veredus ready.\r\n");
+    }
 }
 
 TEST_CASE("a client that is wrong is told, may try again, and leaves a line for fail2ban", "[login][guests]")
@@ -1128,6 +1234,37 @@ TEST_CASE("a process that takes nobody over is given up, and the next login has 
     court.enter('b');
     court.questions.at(1).second(court.person("alice"));
     CHECK(court.spawned.size() == 2);
+}
+
+TEST_CASE("who and kick are answered though a process is given up while it is asked", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    REQUIRE(court.takes(0));
+    bool done = false;
+    std::optional<uint64_t> first, second;
+    court.sessions.who([](const ipc::Presences&) {}, [&] { done = true; });
+    court.sessions.kick("alice", [&](uint64_t n) { first = n; });
+    court.sessions.kick("alice", [&](uint64_t n) { second = n; });
+    CHECK_FALSE(done);
+    const auto who = court.told(0), kick = court.told(0);
+    REQUIRE(kick);
+    // The answer to the first kick ends the process and its channel, and with it the other questions.
+    REQUIRE(court.answer(0, *kick, ipc::Writer().u64(2).take()));
+    court.turn_until([&] { return done && first && second; });
+    CHECK(first == 2);
+    CHECK(second == 1);
+    // Whoever asks when the mail system stops hears of it, too.
+    REQUIRE(court.sessions.add_ticket(ticket('b')));
+    court.enter('b');
+    court.questions.at(1).second(court.person("alice"));
+    done = false;
+    court.sessions.who([](const ipc::Presences&) {}, [&] { done = true; });
+    CHECK_FALSE(done);
+    court.sessions.stop();
+    CHECK(done);
 }
 
 TEST_CASE("kick gives the processes of a user up, whatever they say", "[master][sessions]")

@@ -326,6 +326,38 @@ TEST_CASE("sources of users are asked in order, and trouble with one is temporar
     for (const char* name : {"", "a/b", "a:b", "a\nb"}) CHECK(users.find(name).found == ipc::UserReply::Found::no);
 }
 
+TEST_CASE("a virtual user of tables has his mailbox, with the rights of the account that keeps it", "[resolver]")
+{
+    HandClock clock;
+    table::VirtualSettings settings;
+    settings.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=box}"};
+    settings.uids = {"static:5000"};
+    settings.base = "/srv/mail";
+    table::VirtualMailboxes tables(settings, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5001}); });
+    resolver::Users users(clock, 10, false, [&](const std::string& name) { return ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", "", 0, 0}; });
+    users.set_sources({"file:/x"});
+    users.set_file("/x", "bob@v.example:{PLAIN}x\nown@v.example:x:600:600::/v\nbobby:x\n");
+    CHECK(users.find("bob@v.example", true).found == ipc::UserReply::Found::temporary);
+    users.set_tables([&](const std::string& name) { return resolver::user_of_tables(tables, name, false); });
+    const auto bob = users.find("Bob@V.example", true);
+    CHECK(bob.found == ipc::UserReply::Found::yes);
+    CHECK(bob.name == "bob@v.example");
+    CHECK(bob.mailbox == "/srv/mail/v.example/bob/");
+    CHECK(bob.home.empty());
+    CHECK((bob.uid == 5000 && bob.gid == 5001));
+    CHECK(users.find("box@v.example", true).mailbox == "/srv/mail/box");
+    CHECK(users.find("own@v.example", true).uid == 600);    // a line of his own goes first
+    CHECK(users.find("nobody@v.example", true).found == ipc::UserReply::Found::no);
+    CHECK(users.find("bobby", true).found == ipc::UserReply::Found::temporary);
+    // Whether a recipient exists, router finds by its domain.
+    CHECK(users.find("box@v.example").found == ipc::UserReply::Found::no);
+    CHECK(resolver::user_of_tables(tables, "bob", false).found == ipc::UserReply::Found::no);
+    if (::getuid() != 5000) CHECK(resolver::user_of_tables(tables, "bob@v.example", true).found == ipc::UserReply::Found::no);
+    settings.uids = {"static:x"};
+    table::VirtualMailboxes broken(settings);
+    CHECK(resolver::user_of_tables(broken, "bob@v.example", false).found == ipc::UserReply::Found::temporary);
+}
+
 TEST_CASE("a setting is edited in its place and everything else stays", "[veredus][config]")
 {
     using admin::edit_setting;

@@ -2,6 +2,8 @@
 #include "t/unit/catch.h"
 
 #include "lib/base/text.h"
+#include "lib/mail/downgrade.h"
+#include "lib/mail/encoded_word.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
 
@@ -110,19 +112,121 @@ TEST_CASE("the commands of a POP3 transaction", "[pop3][rfc1939-5]")
 TEST_CASE("pipelined commands are answered in order, each message in pieces", "[pop3][rfc2449-6.6]")
 {
     Drop drop;
-    drop.most = 5;
+    drop.mails[0] += std::string(3 * Transaction::piece, 'x') + "\r\n";
+    drop.most = 5000;
     const pop3::Options options;
     Transaction t(drop, options);
     std::string out;
     REQUIRE(t.feed("RETR 1\r\nRETR 2\r\nNOOP\r\nQUIT\r\n", out) == Transaction::Wants::drain);
     CHECK(t.held() > 0);
+    CHECK(out.size() < 2 * Transaction::piece);
     CHECK(out.find("+OK 16") == std::string::npos);
     auto wants = Transaction::Wants::drain;
     while (wants == Transaction::Wants::drain) wants = t.more(out);
     CHECK(wants == Transaction::Wants::close);
     CHECK(out.ends_with("Subject: two\r\n\r\n.\r\n+OK\r\n+OK Bye, 4 messages left\r\n"));
     CHECK(drop.read_whole == std::vector<std::size_t>{1, 2});
-    CHECK(t.tally() == "top=0/0, retr=2/56, del=0/4, size=90");
+    CHECK(t.tally() == cat("top=0/0, retr=2/", 56 + 3 * Transaction::piece + 2, ", del=0/4, size=", 90 + 3 * Transaction::piece + 2));
+}
+
+TEST_CASE("a short message goes out in one piece, and what was read ahead is what would have been read", "[pop3]")
+{
+    Drop drop, other;
+    const pop3::Options options;
+    Transaction t(drop, options), plain(other, options);
+    for (const char* command : {"RETR 1\r\n", "RETR 2\r\n", "RETR 3\r\n", "DELE 4\r\n", "RETR 4\r\n", "RSET\r\n", "RETR 4\r\n", "TOP 1 1\r\n",
+                                "RETR 1\r\n", "RETR 3\r\n", "LIST 3\r\n", "RETR 4\r\n", "RETR 1\r\n", "TOP 2 0\r\n", "RETR 2\r\n"}) {
+        INFO(command);
+        std::string out;
+        CHECK(t.feed(command, out) == Transaction::Wants::input);
+        t.look_ahead();
+        CHECK(out == talk(plain, command));
+    }
+    CHECK(t.tally() == plain.tally());
+    CHECK(drop.read_whole == other.read_whole);
+    // It is there without another look at the mailbox, and only one is.
+    std::string out;
+    t.feed("RETR 1\r\n", out);
+    t.look_ahead();
+    drop.broken = true;
+    out.clear();
+    CHECK(t.feed("RETR 2\r\n", out) == Transaction::Wants::input);
+    CHECK(out == "+OK 16 octets\r\nSubject: two\r\n\r\n.\r\n");
+    t.look_ahead();
+    drop.broken = false;
+    drop.lost = 3;
+    t.look_ahead();
+    CHECK(talk(t, "RETR 3\r\n") == "-ERR [SYS/TEMP] message 3 cannot be read now, or another session has removed it\r\n");
+}
+
+TEST_CASE("who has not said UTF8 gets ASCII headers", "[pop3][rfc6856-2.1]")
+{
+    Drop drop;
+    const std::string mail = "From: J\xC3\xB6rg <j@example.org>\r\nSubject: na\xC3\xAFve\r\n\r\n\xC3\xB6""ffnen\r\n.\r\n";
+    drop.mails = {mail, mail, "Subject: \xE4 Latin-1\r\n\r\nx\r\n"};
+    const std::string surrogate = "From: =?UTF-8?B?SsO2cmc=?= <j@example.org>\r\nSubject: =?UTF-8?B?bmHDr3Zl?=\r\n\r\n";
+    const std::string body = "\xC3\xB6""ffnen\r\n..\r\n.\r\n";
+    const std::string fetched = cat("+OK ", surrogate.size() + body.size() - 4, " octets\r\n", surrogate, body);
+    const pop3::Options options;
+    for (const std::size_t most : {3u, 1000u}) {
+        drop.most = most;
+        if (most == 3) drop.mails[1] = "a"; // a header that cannot be seen at one look goes as it is; a real maildrop shows 64 KB
+        Transaction t(drop, options);
+        const auto ask = [&](const char* command) {
+            const std::string out = talk(t, command);
+            t.look_ahead();
+            return out;
+        };
+        if (most == 1000) {
+            CHECK(ask("RETR 1\r\n") == fetched);
+            CHECK(ask("RETR 2\r\n") == "+OK 1 octets\r\na\r\n.\r\n");
+            CHECK(ask("TOP 1 0\r\n") == cat("+OK\r\n", surrogate, ".\r\n"));
+            CHECK(ask("TOP 1 1\r\n") == cat("+OK\r\n", surrogate, "\xC3\xB6""ffnen\r\n.\r\n"));
+        }
+        CHECK(ask("LIST 1\r\n") == cat("+OK 1 ", mail.size(), "\r\n"));
+        CHECK(ask("RETR 3\r\n") == cat("+OK ", drop.mails[2].size(), " octets\r\n", drop.mails[2], ".\r\n"));
+        CHECK(ask("UTF8\r\n") == "+OK UTF8 enabled\r\n");
+        CHECK(ask("RETR 1\r\n") == cat("+OK ", mail.size(), " octets\r\n", mail.substr(0, mail.size() - 3), "..\r\n.\r\n"));
+    }
+    // Read ahead for one who says UTF8 then.
+    drop.mails[1] = mail;
+    Transaction t(drop, options), u(drop, options);
+    talk(t, "RETR 1\r\n");
+    t.look_ahead();
+    CHECK(talk(t, "RETR 2\r\n") == fetched);
+    talk(u, "RETR 1\r\n");
+    u.look_ahead();
+    talk(u, "UTF8\r\n");
+    CHECK(talk(u, "RETR 2\r\n").starts_with(cat("+OK ", mail.size(), " octets\r\nFrom: J\xC3\xB6rg")));
+}
+
+TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
+{
+    const struct {
+        const char *header, *ascii;
+    } cases[] = {
+        {"Subject: plain\r\n", "Subject: plain\r\n"},
+        {"SUBJECT: gr\xC3\xBC\xC3\x9F\r\n =?utf-8?q?e?=\r\n", "SUBJECT: =?UTF-8?B?Z3LDvMOfIGU=?=\r\n"},
+        {"To: \"M\xC3\xBCller, A\" <a@example.org>, b@example.org\r\n",
+         "To: =?UTF-8?B?TcO8bGxlciwgQQ==?= <a@example.org>,\r\n b@example.org\r\n"},
+        {"From: j\xC3\xB6rg@example.org\r\n", "From: =?UTF-8?B?asO2cmdAZXhhbXBsZS5vcmc=?= <invalid@internationalized-address.invalid>\r\n"},
+        {"Cc: Fred <fred@b\xC3\xBC.example>\r\n", "Cc: Fred <invalid@internationalized-address.invalid>\r\n"},
+        {"Return-Path: <\xC3\xB6@example.org>\r\n", "Return-Path: =?UTF-8?B?w7ZAZXhhbXBsZS5vcmc=?= <invalid@internationalized-address.invalid>\r\n"},
+        {"Reply-To: <\xC3\xB6@\r\n", "Reply-To: internationalized-address:;\r\n"},
+        {"Content-Type: text/plain; name=\"\xC3\xB6;x\"; charset=utf-8\r\n", "Content-Type: text/plain; charset=utf-8\r\n"},
+        {"Content-Disposition: attachment; filename=\xC3\xB6\r\n", "Content-Disposition: attachment\r\n"},
+        {"Comments: \xC3\xB6\r\nX: y\r\n", "X: y\r\n"},
+        {"Subject: \xF6\xF6\r\n", "Subject: \xF6\xF6\r\n"}, // no UTF-8
+    };
+    for (const auto& c : cases) {
+        INFO(c.header);
+        CHECK(mail::downgrade_header(c.header) == c.ascii);
+    }
+    std::string title;
+    for (int i = 0; i < 50; ++i) title += "\xF0\x9F\x93\xA8x";
+    const std::string words = mail::encoded_words(title);
+    for (const auto line : split_on(words, '\n')) CHECK(line.size() < 78);
+    CHECK(mail::decode_header_text(words) == title);
 }
 
 TEST_CASE("messages go at QUIT and never without it, and QUIT says when some stay", "[pop3][rfc1939-6]")
@@ -190,7 +294,7 @@ TEST_CASE("a flood of commands makes output in portions, and each is answered", 
 TEST_CASE("a message that cannot be read on ends the connection, not the message", "[pop3]")
 {
     Drop drop;
-    drop.most = 5;
+    drop.mails[0] += std::string(2 * Transaction::piece, 'x');
     const pop3::Options options;
     Transaction t(drop, options);
     std::string out;

@@ -1,5 +1,5 @@
 // Virtual users.
-#include "local/virtual_mailboxes.h"
+#include "lib/table/virtual_mailboxes.h"
 
 #include <pwd.h>
 
@@ -8,23 +8,35 @@
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 
-namespace veredus::local {
+namespace veredus::table {
 
 namespace {
 
-VirtualMailbox not_now(std::string dsn, std::string text) { return {VirtualMailbox::Kind::deferred, {}, {}, std::move(dsn), printable(text, 400)}; }
+VirtualMailbox not_now(std::string dsn, std::string text) { return {VirtualMailbox::Kind::deferred, {}, {}, std::move(dsn), printable(text, 400), 0, 0}; }
 
 auto opener(std::vector<std::string> specs)
 {
-    return [specs = std::move(specs)] { return table::Chain::open(specs); };
+    return [specs = std::move(specs)] { return Chain::open(specs); };
 }
 
 }  // namespace
 
+VirtualSettings VirtualSettings::read(const conf::Values& values, std::string delimiters)
+{
+    VirtualSettings out;
+    out.mailboxes = values.list("virtual_mailbox_maps");
+    out.uids = values.list("virtual_uid_maps");
+    out.gids = values.list("virtual_gid_maps");
+    out.base = values.text("virtual_mailbox_base");
+    out.delimiters = std::move(delimiters);
+    out.minimum_uid = values.number("virtual_minimum_uid");
+    return out;
+}
+
 VirtualMailboxes::VirtualMailboxes(VirtualSettings settings, Accounts accounts)
     : settings_(std::move(settings)), accounts_(std::move(accounts)), mailboxes_(opener(settings_.mailboxes)), uids_(opener(settings_.uids)), gids_(opener(settings_.gids))
 {
-    for (const auto* chain : {&mailboxes_, &uids_, &gids_}) chain->tell(trouble_);
+    for (const auto* maps : {&mailboxes_, &uids_, &gids_}) maps->tell(trouble_);
     for (const std::string& text : trouble_) log::warning("virtual mailboxes: ", printable(text));
 }
 
@@ -32,23 +44,23 @@ void VirtualMailboxes::refresh()
 {
     const std::lock_guard guard(mutex_);
     std::vector<std::string> trouble;
-    for (auto* chain : {&mailboxes_, &uids_, &gids_}) (void)chain->refresh(trouble);
+    for (auto* maps : {&mailboxes_, &uids_, &gids_}) (void)maps->refresh(trouble);
     if (trouble != trouble_)
         for (const std::string& text : trouble) log::warning("virtual mailboxes: ", printable(text));
     trouble_ = std::move(trouble);
 }
 
-Result<std::optional<std::string>> VirtualMailboxes::look_up(const Chain& chain, const mail::Address& recipient) const
+Result<std::optional<std::string>> VirtualMailboxes::look_up(const Maps& maps, const mail::Address& recipient) const
 {
-    if (!chain.get()) return unexpected(chain.get().error());
-    return table::find_address(*chain.get(), recipient, settings_.delimiters, false);
+    if (!maps.get()) return unexpected(maps.get().error());
+    return find_address(*maps.get(), recipient, settings_.delimiters, false);
 }
 
 VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
 {
     const std::lock_guard guard(mutex_);
     const std::string own = lower(cat(mail::split_extension(recipient.local, settings_.delimiters).user, '@', recipient.domain));
-    const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"')};
+    const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"'), 0, 0};
     if (settings_.mailboxes.empty()) return unknown;
     const auto value = look_up(mailboxes_, recipient);
     if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
@@ -63,8 +75,8 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
 
 VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string path) const
 {
-    const auto number = [&](const Chain& chain, const char* what) -> Result<uint32_t> {
-        const auto value = TRY(look_up(chain, recipient));
+    const auto number = [&](const Maps& maps, const char* what) -> Result<uint32_t> {
+        const auto value = TRY(look_up(maps, recipient));
         if (!value) return fail_errno(cat(what, " has nothing for ", recipient.text()), EINVAL);
         const auto parsed = parse_number<uint32_t>(trim(*value));
         if (!parsed) return fail_errno(cat(what, ", ", recipient.text(), ": \"", *value, "\" is no number"), EINVAL);
@@ -83,7 +95,7 @@ VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std
         if (*gid != (*account)->gid)
             return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": a process has its user's own group"));
     }
-    return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}};
+    return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}, *uid, (*account)->gid};
 }
 
 Result<std::optional<KeeperAccount>> VirtualMailboxes::system_account(uid_t uid)
@@ -109,4 +121,4 @@ Result<std::string> virtual_path(const std::string& base, const std::string& val
     return path;
 }
 
-}  // namespace veredus::local
+}  // namespace veredus::table

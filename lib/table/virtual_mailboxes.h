@@ -1,4 +1,5 @@
-// Virtual users: whose mailbox is where, and which account keeps it (virtual_mailbox_maps, virtual_uid_maps, virtual_gid_maps).
+// Virtual users: whose mailbox is where, and which account keeps it (virtual_mailbox_maps, virtual_uid_maps, virtual_gid_maps): where
+// local delivers to, and what resolver knows of those who fetch their mail.
 #pragma once
 
 #include <sys/types.h>
@@ -11,13 +12,15 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/conf/values.h"
 #include "lib/mail/address.h"
 #include "lib/table/held.h"
 #include "lib/table/table.h"
 
-namespace veredus::local {
+namespace veredus::table {
 
 struct VirtualSettings {
+    static VirtualSettings read(const conf::Values& values, std::string delimiters);    // those of virtual(8), virtual_mailbox_maps first
     std::vector<std::string> mailboxes, uids, gids;   // table specs
     std::string base, delimiters;
     int64_t minimum_uid = 100;
@@ -28,6 +31,8 @@ struct VirtualMailbox {
     std::string user;             // the account whose process delivers; unknown: his own name, which a passwd-file may have
     std::string path;             // absolute; a Maildir when it ends in a slash, else an mbox
     std::string dsn, text;        // why not
+    uid_t uid = 0;                // of the account
+    gid_t gid = 0;
 };
 
 struct KeeperAccount {
@@ -46,17 +51,17 @@ public:
     static Result<std::optional<KeeperAccount>> system_account(uid_t uid);
 
 private:
-    using Chain = table::Held<table::Chain>;
-    Result<std::optional<std::string>> look_up(const Chain& chain, const mail::Address& recipient) const;
+    using Maps = Held<Chain>;
+    Result<std::optional<std::string>> look_up(const Maps& maps, const mail::Address& recipient) const;
     VirtualMailbox with_keeper(const mail::Address& recipient, std::string path) const;
     VirtualSettings settings_;
     Accounts accounts_;
     mutable std::mutex mutex_;
-    Chain mailboxes_, uids_, gids_;
+    Maps mailboxes_, uids_, gids_;
     std::vector<std::string> trouble_;
 };
 
 // Below `base`, when there is one. An Error: not absolute, or a part "..", which an address may have smuggled through a pattern.
 Result<std::string> virtual_path(const std::string& base, const std::string& value);
 
-}  // namespace veredus::local
+}  // namespace veredus::table
