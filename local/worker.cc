@@ -295,6 +295,7 @@ store::Content Worker::content(const Item& item) const
     c.file = item.job->mail.get();
     c.offset = item.job->attempt.layout.body_offset;
     c.size = item.job->attempt.layout.body_size;
+    c.binary = item.job->attempt.body == mail::Body::binary;
     return c;
 }
 

@@ -11,6 +11,7 @@ bool returns_whole(const Notice& notice, const Mail& about, const Limits& limits
     // RFC 3461 §6.2: what tells of no failure returns the header only.
     if (notice.kind != Notice::Kind::failure) return false;
     if (about.envelope.tls == mail::TlsNeed::required) return false; // RFC 8689 §5: whatever RET says
+    if (about.envelope.body == mail::Body::binary) return false;     // RFC 3030 §3: the report goes to where binary content may not
     if (notice.original_sender && about.envelope.ret == mail::Ret::headers) return false;
     return about.layout.content_size() <= limits.bounce_size;
 }

@@ -26,7 +26,7 @@ bool within(uint64_t offset, uint64_t size, uint64_t file)
 
 } // namespace
 
-Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_view delivered_to)
+Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_view delivered_to, bool binary)
 {
     struct stat st {};
     if (::fstat(file.get(), &st) != 0) return fail_errno("queue file");
@@ -41,7 +41,7 @@ Result<Content> Content::open(Fd file, const queue::Layout& layout, std::string_
     Content content(std::move(file), layout);
     content.set_header(std::move(header));
     content.end_ = ".\r\n";
-    if (layout.body_size > 0) {
+    if (layout.body_size > 0 && !binary) {
         const uint64_t tail = std::min<uint64_t>(layout.body_size, 2);
         const auto last =
             TRY(pread_exact(content.file_.get(), static_cast<off_t>(layout.body_offset + layout.body_size - tail),
@@ -57,6 +57,56 @@ void Content::set_header(std::string header)
     header_ = std::move(header);
     if (!header_.empty() && !header_.ends_with("\r\n")) header_ += "\r\n";
     leading_dot_ = layout_.leading_dot || line_begins_with_dot(header_);
+}
+
+namespace {
+
+// Whether bytes may go out as lines of 7 or 8 bits: no NUL, no CR or LF but in CRLF (RFC 5321 §2.3.8).
+class LineJudge {
+public:
+    void feed(std::string_view bytes)
+    {
+        for (const char c : bytes) {
+            clean_ = clean_ && c != '\0' && (c == '\n') == (last_ == '\r');
+            eight_bit_ = eight_bit_ || static_cast<unsigned char>(c) >= 0x80;
+            last_ = c;
+        }
+    }
+    bool clean() const { return clean_ && !eight_bit_ && last_ != '\r'; }
+
+private:
+    bool clean_ = true, eight_bit_ = false;
+    char last_ = '\n';
+};
+
+} // namespace
+
+Result<std::optional<ReworkPlan>> Content::seven_bit_plan() const
+{
+    using Care = mail::SevenBit::Care;
+    for (const Care care : {Care::binary, Care::all_parts}) {
+        ReworkPlan plan;
+        plan.seven_bit = true;
+        plan.unmarked = layout_.eight_bit;
+        plan.care = care;
+        mail::SevenBit encoder(plan.unmarked, care);
+        LineJudge judge;
+        std::string out;
+        encoder.feed(header_, out);
+        encoder.feed("\r\n", out);
+        out.clear(); // a header with UTF-8 in it is another's question
+        for (uint64_t at = 0; at < layout_.body_size; at += chunk) {
+            const auto size = static_cast<std::size_t>(std::min<uint64_t>(chunk, layout_.body_size - at));
+            const std::string piece = TRY(pread_exact(file_.get(), static_cast<off_t>(layout_.body_offset + at), size));
+            encoder.feed(piece, out);
+            judge.feed(out);
+            out.clear();
+        }
+        encoder.finish(out);
+        judge.feed(out);
+        if (judge.clean() && !encoder.lost()) return std::optional(std::move(plan));
+    }
+    return std::optional<ReworkPlan>();
 }
 
 ContentSender::Step ContentSender::step(net::Stream& stream)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,13 +20,16 @@ class Content {
 public:
     // Checks the layout against the file again: qmgr's word is good, ours is checked (design.md §1).
     // `delivered_to` goes on top: whoever forwarded the mail knows it again when it comes back.
-    static Result<Content> open(Fd file, const queue::Layout& layout, std::string_view delivered_to = {});
+    // `binary`: the body came by BINARYMIME; nothing is added to it.
+    static Result<Content> open(Fd file, const queue::Layout& layout, std::string_view delivered_to = {}, bool binary = false);
     uint64_t size() const { return header_.size() + 2 + layout_.body_size; }
     uint64_t chunk_size() const { return header_.size() + 2 + layout_.body_size + (ends_line_ ? 0 : 2); } // as BDAT sends it
     bool header_is_ascii() const { return is_ascii(header_); }
     const std::string& header() const { return header_; } // in CRLF form, without the blank line
     void set_header(std::string header);
     // How the next transaction changes it as it goes out; its size, and chunk_size(), are those without.
+    // Which 7-bit form keeps every byte of a binary body; nothing when none does. Reads all of it; an Error: it could not be read.
+    Result<std::optional<ReworkPlan>> seven_bit_plan() const;
     void set_plan(ReworkPlan plan) { plan_ = std::move(plan); }
 
 private:

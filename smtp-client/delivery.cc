@@ -20,7 +20,7 @@ Delivery::~Delivery()
 
 void Delivery::start()
 {
-    auto content = Content::open(std::move(file_), attempt_.layout, attempt_.delivered_to);
+    auto content = Content::open(std::move(file_), attempt_.layout, attempt_.delivered_to, attempt_.body == mail::Body::binary);
     if (!content) {
         log::error(printable(attempt_.queue_id), ": ", content.error().text);
         rcpts_.resize(attempt_.targets.size());
@@ -120,19 +120,26 @@ queue::CheckedMail Delivery::checked_mail() const
     return mail;
 }
 
-// What the peer is told of the content, and what is done to it for the peer's sake.
-void Delivery::settle_content(smtp::Transaction& transaction)
+// What the peer is told of the content, and what is done to it for the peer's sake. Binary content that cannot be encoded stays binary, and
+// the engine sends it to nobody who did not ask for it. An Error: the mail cannot be read now.
+Result<void> Delivery::settle_content(smtp::Transaction& transaction)
 {
     const smtp::Extensions& peer = session_->extensions();
     const bool bdat = peer.chunking && !no_bdat_ && !world_.no_bdat.has(session_->endpoint().relay(), world_.clock.mono_us());
     transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
     // RFC 6152 §3, RFC 3030 §3: a server that did not say that it can take them gets neither 8-bit nor binary content.
-    const bool foreign = (attempt_.layout.eight_bit && !peer.eight_bit) || (attempt_.body == mail::Body::binary && !(bdat && peer.binarymime));
+    const bool binary = attempt_.body == mail::Body::binary;
     ReworkPlan plan;
     const auto& checks = settings_->rework.checks();
-    if (checks && (checks->mime || checks->nested || checks->body)) plan.checks = checks;
-    plan.seven_bit = foreign && settings_->rework.converts();
-    plan.unmarked = attempt_.layout.eight_bit;
+    const bool checked = checks && (checks->mime || checks->nested || checks->body);
+    // What rules may change has no size before it is sent, so it does not go as a chunk.
+    const bool foreign = binary ? !(bdat && peer.binarymime) || checked : attempt_.layout.eight_bit && !peer.eight_bit;
+    if (foreign && settings_->rework.converts()) {
+        plan.seven_bit = true;
+        plan.unmarked = attempt_.layout.eight_bit;
+        if (binary) plan = TRY(content_->seven_bit_plan()).value_or(ReworkPlan());
+    }
+    if (checked) plan.checks = checks;
     if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
     if (plan.checks) plan.mail = checked_mail();
     const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session_->encrypted() && !settings_->lmtp;
@@ -141,6 +148,7 @@ void Delivery::settle_content(smtp::Transaction& transaction)
     if (bdat && !plan.any()) transaction.chunk_size = content_->chunk_size();
     transaction.utf8_header = !content_->header_is_ascii();
     content_->set_plan(std::move(plan));
+    return {};
 }
 
 void Delivery::next_hop()
@@ -294,7 +302,11 @@ void Delivery::begin_group()
     transaction.smtputf8 = attempt_.smtputf8;
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
-    settle_content(transaction);
+    if (const auto settled = settle_content(transaction); !settled) {
+        log::error(attempt_.queue_id, ": ", settled.error().text);
+        bury_session();
+        return fail_all(ipc::Outcome::deferred, {false, "4.3.0", settled.error().text}, false, "none", "");
+    }
     session_->send(std::move(transaction), *content_);
 }
 

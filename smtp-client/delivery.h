@@ -55,7 +55,7 @@ private:
     bool rework_header();
     queue::CheckedMail checked_mail() const;
     bool map_addresses(std::size_t index);
-    void settle_content(smtp::Transaction& transaction);
+    Result<void> settle_content(smtp::Transaction& transaction);
     void next_hop();
     void find();
     void heard(Found found);

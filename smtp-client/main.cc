@@ -187,6 +187,7 @@ private:
             files.own = {certificate, TRY(text_of(certificate)), false};
             if (!key.empty() && key != certificate) append(files.own.pem, '\n', TRY(text_of(key)));
         }
+        files.kernel = values_.flag("tls_ktls");
         std::shared_ptr<tls::ClientContext> context = TRY(tls::ClientContext::create(files));
         if (speaks_)
             for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()})

@@ -124,7 +124,7 @@ Result<std::string> ReworkRules::mapped_header(std::string_view header) const
 Rework::Rework(const ReworkPlan& plan)
 {
     if (plan.checks) check_ = std::make_unique<queue::ContentCheck>(plan.checks, plan.mail);
-    if (plan.seven_bit) seven_bit_ = std::make_unique<mail::SevenBit>(plan.unmarked);
+    if (plan.seven_bit) seven_bit_ = std::make_unique<mail::SevenBit>(plan.unmarked, plan.care);
 }
 
 void Rework::begin(std::string_view header, std::string& out)

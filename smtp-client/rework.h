@@ -47,6 +47,7 @@ struct ReworkPlan {
     std::shared_ptr<const queue::CheckRules> checks; // null: none that look into the body
     queue::CheckedMail mail;                         // for their log lines
     bool seven_bit = false, unmarked = false;        // see mail::SevenBit
+    mail::SevenBit::Care care = mail::SevenBit::Care::text;
     bool any() const { return checks || seven_bit; }
 };
 

@@ -305,6 +305,7 @@ void Pickup::complete_mail(Taking& taking)
     log::info(name, ": uid=", taking.uid, " from=<", printable(envelope.sender.text()), ">");
     auto header = mail::HeaderBlock::parse(taking.header);
     if (taking.draft->eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;
+    queue::note_tls_wish(header, envelope);
     std::vector<std::unique_ptr<queue::Inspector>> chain;
     chain.push_back(queue::hop_count(settings_.inspect));
     chain.push_back(completer(settings_.mend));

@@ -92,6 +92,7 @@ constexpr Setting rows[] = {
     {"smtpd_tls_fingerprint_digest", Type::word, "sha256", smtpd, "digest of those fingerprints", 0, 0, "sha256|sha384|sha512|sha1|md5"},
     {"smtpd_tls_received_header", Type::boolean, "no", smtpd, "say in Received which TLS version and cipher the mail came with"},
     {"tls_server_sni_maps", Type::tables, "", Who(smtpd | submission | pop3d | imapd), "other certificates for names that clients ask for: host.name, then files as in smtpd_tls_chain_files"},
+    {"tls_ktls", Type::boolean, "no", Who(smtpd | submission | pop3d | imapd | smtp_client), "have the kernel encrypt what goes out under TLS, where it can"},
     {"line_length_limit", Type::number, "2048", Who(smtpd | submission), "bytes of a command line", 512, 65536},
     {"header_checks", Type::tables, "", Who(smtpd | submission), "rules for header fields (header_checks(5))"},
     {"mime_header_checks", Type::tables, "$header_checks", Who(smtpd | submission), "rules for header fields about MIME"},

@@ -85,7 +85,10 @@ void ServerTls::put_into_force()
     std::erase_if(texts_, [&](const auto& text) { return !std::binary_search(used.begin(), used.end(), text.first); });
     std::vector<std::string> problems = files.problems;
     auto keys = read_keys(files, read, problems);
-    if (keys) keys->ask_client = values_.flag(cat(prefix_, "_tls_ask_ccert"));
+    if (keys) {
+        keys->ask_client = values_.flag(cat(prefix_, "_tls_ask_ccert"));
+        keys->kernel = values_.flag("tls_ktls");
+    }
     auto facts = keys ? context_->use(*keys) : Result<std::vector<tls::CertificateFacts>>(unexpected(keys.error()));
     if (!facts) problems.push_back(cat("TLS: ", facts.error().text, ready() ? ": the certificate in force is kept" : files.own ? ": `veredus setup` makes one" : ": mail comes in clear only"));
     if (speaks_)

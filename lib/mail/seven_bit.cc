@@ -25,7 +25,7 @@ std::string_view line_end_of(std::string_view bytes)
 
 } // namespace
 
-SevenBit::SevenBit(bool unmarked) : unmarked_(unmarked), parser_(static_cast<MimeSink&>(*this), limits()) {}
+SevenBit::SevenBit(bool unmarked, Care care) : unmarked_(unmarked), care_(care), parser_(static_cast<MimeSink&>(*this), limits()) {}
 
 void SevenBit::feed(std::string_view bytes, std::string& out)
 {
@@ -67,8 +67,10 @@ void SevenBit::field(const MimePart&, const MimeField& field)
 SevenBit::Way SevenBit::way_of(const MimePart& part) const
 {
     const bool marked = part.encoding == Encoding::eight_bit || part.encoding == Encoding::binary;
+    if (care_ != Care::text && signed_ != 0 && part.index + 1 != signed_) return Way::keep;
     if (part.multipart || part.holds_message) return marked ? Way::composite : Way::keep;
     if (part.type == "multipart" || part.type == "message") return Way::keep; // too deep to be taken apart, or broken
+    if (care_ == Care::all_parts && is_identity(part.encoding)) return Way::base64;
     if (marked) return part.type == "text" && part.encoding == Encoding::eight_bit ? Way::quoted : Way::base64;
     const bool unmarked = unmarked_ && part.kind == MimePart::Kind::message && part.encoding == Encoding::seven_bit;
     if (!unmarked) return Way::keep;
@@ -77,6 +79,7 @@ SevenBit::Way SevenBit::way_of(const MimePart& part) const
 
 void SevenBit::headers_end(const MimePart& part)
 {
+    if (signed_ == 0 && part.multipart && part.subtype == "signed") signed_ = part.index + 1;
     way_ = way_of(part);
     write_header(part);
     column_ = 0;
@@ -111,6 +114,7 @@ void SevenBit::line(const MimePart&, const MimeLine& line)
     if (way_ == Way::quoted) {
         quote(line.text(), line.ends);
         if (line.ends) {
+            lost_ = lost_ || !line.bytes.ends_with("\r\n");
             out_->append("\r\n");
             column_ = 0;
         }
@@ -168,6 +172,7 @@ void SevenBit::part_ends(const MimePart& part)
         if (seen_ <= part.body_size) encode(line_end_); // else it is the boundary's
         if (!group_.empty()) flush();
     }
+    if (part.index + 1 == signed_) signed_ = 0;
     way_ = Way::keep; // whatever is around it has parts
 }
 

@@ -12,15 +12,22 @@ namespace veredus::mail {
 // What was quoted-printable, base64 or 7bit stays byte by byte. Text becomes quoted-printable, what is binary or no
 // text base64. A multipart, and a part that is a message, cannot be encoded (RFC 2045 §6.4): what is inside is, and
 // their own field says 7bit then. A part that says 7bit and is not stays as it is, for that is found too late; only of
-// the whole message it is known before.
+// the whole message it is known before, or in a second run: see lost() and Care.
 class SevenBit final : MimeSink {
 public:
     // `unmarked`: the message has 8-bit bytes somewhere. When its header says nothing of them and it has no parts, its
     // body becomes text of charset unknown-8bit (RFC 1428 §3), unless a Content-Type says what it is.
-    explicit SevenBit(bool unmarked);
+    // `care` is for what may have come by BINARYMIME (RFC 3030 §3).
+    enum class Care : uint8_t {
+        text,      // content in lines
+        binary,    // what stands in a multipart/signed stays as it is: encoded, its signature would be wrong
+        all_parts, // and what claims to be text in 7 or 8 bits is taken for binary too
+    };
+    explicit SevenBit(bool unmarked, Care care = Care::text);
     SevenBit(const SevenBit&) = delete;
     void feed(std::string_view bytes, std::string& out); // the whole message in CRLF form, header first; any cut
     void finish(std::string& out);
+    bool lost() const { return lost_; } // quoted text had line ends without CR, which are CRLF now
 
 private:
     enum class Way : uint8_t { keep, composite, quoted, base64 };
@@ -35,7 +42,9 @@ private:
     void encode(std::string_view bytes);
     void flush();
 
-    bool unmarked_;
+    bool unmarked_, lost_ = false;
+    Care care_;
+    uint32_t signed_ = 0;         // index of the outermost multipart/signed that is open, and 1; 0: none
     std::string* out_ = nullptr;  // of the call that is running
     std::string header_;          // of the innermost part, its Content-Transfer-Encoding left out
     std::string encoding_;        // that field

@@ -198,6 +198,18 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     int send_file_piece(Piece& piece)
     {
         while (piece.left > 0) {
+            if (session && session->sends_files()) {
+                std::size_t taken = 0;
+                const auto step = session->send_file(piece.file.get(), piece.offset, static_cast<std::size_t>(std::min<uint64_t>(piece.left, 1u << 20)), taken);
+                write_wants_read = step == tls::Session::Step::want_read;
+                if (step == tls::Session::Step::want_read || step == tls::Session::Step::want_write) return 0;
+                if (step != tls::Session::Step::done) return end(End::error, session->error()), -1;
+                touch();
+                piece.offset += taken;
+                piece.left -= taken;
+                out_bytes -= taken;
+                continue;
+            }
             if (session) {
                 // Under TLS the extent goes block by block through a byte piece before it.
                 Piece block;

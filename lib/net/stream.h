@@ -31,7 +31,7 @@ public:
     ~Stream();
     Stream(const Stream&) = delete;
     void write(std::string_view bytes);                      // tries at once, keeps the rest; bounded by the user via pending()
-    // Sends `size` bytes of `file` from `offset` after what is buffered (sendfile, or read+SSL_write under TLS); then on_drained.
+    // Sends `size` bytes of `file` from `offset` after what is buffered (sendfile, under TLS too where the kernel encrypts, else read and written); then on_drained.
     // The fd is duplicated. A read error or a short file ends the stream with End::error.
     void send_file(int file, uint64_t offset, uint64_t size);
     std::size_t pending() const;                             // bytes not yet taken by the kernel

@@ -106,7 +106,7 @@ void ContentCheck::field(const mail::MimePart& part, const mail::MimeField& fiel
 void ContentCheck::headers_end(const mail::MimePart& part)
 {
     if (part.kind == mail::MimePart::Kind::message || part.body_offset <= stored_) return;
-    out_->append("\r\n"); // the blank line
+    out_->append(part.body_offset - stored_ == 1 ? "\n" : "\r\n"); // the blank line
     stored_ = part.body_offset;
 }
 

@@ -84,6 +84,12 @@ std::unique_ptr<Inspector> mender(const InspectSettings& settings, std::string q
     return std::make_unique<Mender>(settings, std::move(queue_id));
 }
 
+void note_tls_wish(const mail::HeaderBlock& header, mail::Envelope& envelope)
+{
+    const mail::Field* wish = header.find("TLS-Required");
+    if (wish && envelope.tls == mail::TlsNeed::unset && iequals(trim(wish->unfolded()), "No")) envelope.tls = mail::TlsNeed::waived;
+}
+
 Decision inspect(const std::vector<std::unique_ptr<Inspector>>& chain, mail::HeaderBlock& header, mail::Envelope& envelope)
 {
     for (const auto& inspector : chain)

@@ -39,6 +39,10 @@ std::unique_ptr<Inspector> hop_count(const InspectSettings& settings);
 // Postfix's always_add_missing_headers = no rule is kept: only local and authenticated origins are mended.
 std::unique_ptr<Inspector> mender(const InspectSettings& settings, std::string queue_id);
 
+// "TLS-Required: No" in the header (RFC 8689 §4.1): the sender would rather have the mail arrive than secret. It does not count beside the
+// parameter REQUIRETLS.
+void note_tls_wish(const mail::HeaderBlock& header, mail::Envelope& envelope);
+
 // Runs the chain in order; the first that does not accept decides.
 Decision inspect(const std::vector<std::unique_ptr<Inspector>>& chain, mail::HeaderBlock& header, mail::Envelope& envelope);
 

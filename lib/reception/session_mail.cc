@@ -35,6 +35,7 @@ Outcome Session::open_draft()
         return judged("DATA", storage_reply(draft.error()));
     }
     mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
+    mail_->binary = engine_.envelope().body == mail::Body::binary;
     if (settings_->checks) {
         const mail::Envelope& envelope = engine_.envelope();
         queue::CheckedMail about{mail_->draft.id(), client_.label(), envelope.sender.text(), {}, std::string(engine_.protocol()), std::string(engine_.helo_name())};
@@ -104,10 +105,9 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     envelope.client_address = client_.address.is_ip() ? client_.address.ip() : std::string("unknown");
     envelope.helo = printable(spoken.helo, 255);
     envelope.protocol = spoken.protocol;
-    if (facts.eight_bit) envelope.body = mail::Body::eight_bit;
-    // RFC 8689 §4.1: the field counts only when the parameter does not say the opposite.
-    const mail::Field* wish = header.find("TLS-Required");
-    if (wish && envelope.tls == mail::TlsNeed::unset && iequals(trim(wish->unfolded()), "No")) envelope.tls = mail::TlsNeed::waived;
+    const bool binary = envelope.body == mail::Body::binary;
+    if (facts.eight_bit && !binary) envelope.body = mail::Body::eight_bit;
+    queue::note_tls_wish(header, envelope);
     m.draft.note(facts.leading_dot, facts.eight_bit);
     const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
     queue::InspectSettings inspect_settings;
@@ -125,7 +125,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
     if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
-    if (m.draft.eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
+    if (!binary && (m.draft.eight_bit() || header.has_8bit())) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
     if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
         mail_.reset();
         return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};

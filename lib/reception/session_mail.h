@@ -7,6 +7,7 @@
 
 #include "lib/mail/header.h"
 #include "lib/reception/session.h"
+#include "lib/smtp/dot.h"
 
 namespace veredus::reception {
 
@@ -18,6 +19,7 @@ struct Session::Mail {
     std::string header;                              // once the cutter is done
     std::optional<Error> trouble;
     bool committing = false;
+    bool binary = false;                             // came by BODY=BINARYMIME: the body stays as it is, byte by byte
 
     bool body(std::string_view bytes)
     {
@@ -30,6 +32,13 @@ struct Session::Mail {
     void begin_body()
     {
         header = cutter.take_header();
+        if (binary) {                                // RFC 3030 §3: what is binary is the content of parts, not what we read fields from
+            smtp::DotReader lines(smtp::DotReader::Dots::plain);
+            std::string clean;
+            lines.feed(header, clean);
+            lines.finish(clean);
+            header = std::move(clean);
+        }
         if (check) check->begin_body(header);
     }
     void end_body()

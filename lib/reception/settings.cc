@@ -73,7 +73,7 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     limits.helo_required = values.flag(own("_helo_required"));
     limits.disable_vrfy = values.flag("disable_vrfy_command");
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
-    limits.chunking = limits.starttls = limits.dsn = limits.smtputf8 = limits.requiretls = true;
+    limits.chunking = limits.binary = limits.starttls = limits.dsn = limits.smtputf8 = limits.requiretls = true;
     limits.bare_lf = bare_lf_of(values.text(own("_forbid_bare_newline")));
     limits.bare_lf_code = static_cast<int>(values.number(own("_forbid_bare_newline_reject_code")));
     out.timeout = std::chrono::seconds(values.seconds(own("_timeout")));

@@ -22,7 +22,7 @@ constexpr Row rows[] = {
     {"pipelining", &smtp::Limits::pipelining}, {"8bitmime", &smtp::Limits::eight_bit}, {"enhancedstatuscodes", &smtp::Limits::enhanced_codes},
     {"dsn", &smtp::Limits::dsn},               {"smtputf8", &smtp::Limits::smtputf8},  {"starttls", &smtp::Limits::starttls},
     {"auth", &smtp::Limits::auth},             {"chunking", &smtp::Limits::chunking},  {"requiretls", &smtp::Limits::requiretls},
-    {"etrn", &smtp::Limits::etrn},
+    {"etrn", &smtp::Limits::etrn},             {"binarymime", &smtp::Limits::binary},
 };
 // Postfix knows these too: "size" cannot be left out here, the others are never announced or are not logged.
 constexpr std::string_view without_effect[] = {"size", "vrfy", "silent-discard", "xclient", "xforward"};

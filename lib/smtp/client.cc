@@ -210,10 +210,13 @@ Client::Wants Client::begin(Transaction transaction, std::string& out)
         return refuse_all(Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")}, "", true);
     if (transaction_needs_utf8(t) && !extensions_.smtputf8)  // RFC 6531 §3.2
         return refuse_all(Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"}, "", true);
+    const bool by_bdat = extensions_.chunking && t.chunk_size > 0;
+    if (t.body == mail::Body::binary && !(by_bdat && extensions_.binarymime))  // RFC 3030 §3: "under no circumstances"
+        return refuse_all(Reply{550, "5.6.3", "BINARYMIME is required, but was not offered by the server"}, "", true);
     if (t.require_tls && !(tls_ && extensions_.requiretls))  // RFC 8689 §4.2.1
         return refuse_all(Reply{550, "5.7.30", "REQUIRETLS support required, but was not offered by the server"}, "", true);
     pipelined_ = options_.pipelining && extensions_.pipelining;
-    chunked_ = extensions_.chunking && t.chunk_size > 0;
+    chunked_ = by_bdat;
     state_ = State::transaction;
     step_ = Step::mail;
     failed_command_ = mail_from;
@@ -236,7 +239,7 @@ void Client::send_mail(std::string& out)
     const Transaction& t = transaction_;
     append(out, "MAIL FROM:<", t.sender.text(), '>');
     if (extensions_.size && t.size) append(out, " SIZE=", t.size);
-    if (t.body == mail::Body::binary && chunked_ && extensions_.binarymime) append(out, " BODY=BINARYMIME");
+    if (t.body == mail::Body::binary) append(out, " BODY=BINARYMIME");
     else if (extensions_.eight_bit && t.body != mail::Body::seven_bit) append(out, " BODY=8BITMIME");
     if (extensions_.smtputf8 && (t.smtputf8 || transaction_needs_utf8(t))) append(out, " SMTPUTF8");
     if (t.require_tls) append(out, " REQUIRETLS");

@@ -189,7 +189,13 @@ std::size_t DotReader::feed(std::string_view bytes, std::string& out)
 {
     if (ended_) return 0;
     const std::size_t before = out.size();
-    const std::size_t taken = Pass(*this, bytes, out).go();
+    std::size_t taken = bytes.size();
+    if (dots_ == Dots::binary) {
+        look_at(bytes);
+        out.append(bytes);
+    } else {
+        taken = Pass(*this, bytes, out).go();
+    }
     const std::string_view fresh = std::string_view(out).substr(before);
     size_ += fresh.size();
     longest_ = std::max(longest_, line_size_);
@@ -198,10 +204,27 @@ std::size_t DotReader::feed(std::string_view bytes, std::string& out)
     return taken;
 }
 
+// Lines in binary content: only what they say about its form.
+void DotReader::look_at(std::string_view bytes)
+{
+    while (!bytes.empty()) {
+        leading_dot_ = leading_dot_ || (line_size_ == 0 && bytes[0] == '.');
+        const std::size_t lf = bytes.find('\n');
+        if (lf == npos) {
+            line_size_ += bytes.size();
+            return;
+        }
+        longest_ = std::max(longest_, line_size_ + lf);
+        line_size_ = 0;
+        bytes.remove_prefix(lf + 1);
+    }
+}
+
 void DotReader::finish(std::string& out)
 {
     if (ended_) return;
     ended_ = true;
+    if (dots_ == Dots::binary) return;
     const std::size_t before = out.size();
     if (state_ == State::cr) {
         out.push_back(' ');

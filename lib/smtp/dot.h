@@ -11,11 +11,13 @@ namespace veredus::smtp {
 // choice: see saw_bare(). NUL passes (RFC 5322 §4 tells readers to bear it); see saw_nul().
 class DotReader {
 public:
-    enum class Dots : unsigned char { stuffed, plain };   // plain: BDAT's chunks (RFC 3030), which end by their size
+    // plain: BDAT's chunks (RFC 3030), which end by their size. binary: of BODY=BINARYMIME too, where every byte stays what and where it is
+    // (§3), so that nothing counts as bare.
+    enum class Dots : unsigned char { stuffed, plain, binary };
     explicit DotReader(Dots dots = Dots::stuffed) : dots_(dots) {}
     // Appends unstuffed content to `out` and says how many bytes of `bytes` it took. After ended() it takes none.
     std::size_t feed(std::string_view bytes, std::string& out);
-    // Plain: the last chunk is in; the last line is ended when it is not.
+    // Of chunks: the last one is in. Plain: the last line is ended when it is not.
     void finish(std::string& out);
     bool ended() const { return ended_; }
     bool saw_bare() const { return saw_bare_; }      // a LF without CR or a CR without LF was there
@@ -30,6 +32,7 @@ private:
     // lf_…: the line began after a bare LF, so its dot may be stuffed but can end nothing.
     enum class State : unsigned char { line_start, line, cr, dot, dot_cr, lf_start, lf_dot, lf_dot_cr };
     class Pass;
+    void look_at(std::string_view bytes);
     Dots dots_;
     State state_ = State::line_start;
     bool ended_ = false, saw_bare_ = false, saw_bare_lf_ = false, saw_8bit_ = false, saw_nul_ = false, leading_dot_ = false;

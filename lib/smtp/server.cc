@@ -297,7 +297,7 @@ void Server::settle(const Reply& reply, std::string& out)
         return;
     case Waiting::chunks:
         if (good && chunks_ == Chunks::none) {
-            dot_ = DotReader(DotReader::Dots::plain);
+            dot_ = DotReader(envelope_.body == mail::Body::binary ? DotReader::Dots::binary : DotReader::Dots::plain);
             content_open_ = true;
         }
         chunks_ = good ? Chunks::open : Chunks::failed;
@@ -499,6 +499,7 @@ std::string Server::announcement() const
     row(limits_.dsn, "DSN");
     row(limits_.smtputf8, "SMTPUTF8");
     row(limits_.chunking, "CHUNKING");
+    row(limits_.chunking && limits_.binary, "BINARYMIME");
     row(limits_.requiretls && tls_, "REQUIRETLS");  // RFC 8689 §2: in clear there is nothing to promise
     return out;
 }
@@ -563,8 +564,9 @@ std::optional<Reply> Server::mail_param(const Param& p, uint64_t& declared)
         if (!size) return bad();
         if (limits_.message_size && *size > limits_.message_size) return Reply{552, "5.3.4", "Message size exceeds fixed limit"};
         declared = *size;
-    } else if (iequals(p.name, "BODY") && limits_.eight_bit) {  // RFC 6152 §3
-        if (iequals(value, "8BITMIME")) envelope_.body = mail::Body::eight_bit;
+    } else if (iequals(p.name, "BODY") && (limits_.eight_bit || (limits_.chunking && limits_.binary))) {  // RFC 6152 §3, RFC 3030 §3
+        if (iequals(value, "8BITMIME") && limits_.eight_bit) envelope_.body = mail::Body::eight_bit;
+        else if (iequals(value, "BINARYMIME") && limits_.chunking && limits_.binary) envelope_.body = mail::Body::binary;
         else if (!iequals(value, "7BIT")) return bad();
     } else if (iequals(p.name, "SMTPUTF8") && limits_.smtputf8) {  // RFC 6531 §3.4
         if (p.value) return bad();
@@ -632,6 +634,7 @@ std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipie
 Outcome Server::data(std::string_view)
 {
     if (chunks_ != Chunks::none) return Reply{503, "5.5.1", "Error: DATA after BDAT"};  // RFC 3030 §2
+    if (envelope_.body == mail::Body::binary) return Reply{503, "5.5.1", "Error: BODY=BINARYMIME goes with BDAT, not with DATA"};  // RFC 3030 §3
     if (envelope_.recipients.empty()) {
         if (rcpt_refused_) return Reply{limits_.lmtp ? 503 : 554, "5.5.1", "Error: no valid recipients"};  // RFC 5321 §3.3; RFC 2033 §4.2: 503
         return Reply{503, "5.5.1", "Error: need RCPT command"};

@@ -40,6 +40,7 @@ struct Limits {
     bool require_tls = false;               // 530 for anything but EHLO, STARTTLS, NOOP, QUIT in clear
     bool auth_in_clear = false;             // else AUTH is neither announced nor taken before TLS (RFC 4954 §4)
     bool auth = false, smtputf8 = false, dsn = false, chunking = false;
+    bool binary = false;                    // BODY=BINARYMIME, with chunking only (RFC 3030 §3)
     bool etrn = false;                      // announced (RFC 1985); what is done about it, the delegate says
     bool requiretls = false;                // announced and taken under TLS only (RFC 8689 §2)
     std::string auth_mechanisms;            // "PLAIN LOGIN"
@@ -56,7 +57,7 @@ public:
     virtual Outcome sender(const mail::Envelope& envelope, uint64_t declared_size) = 0;
     virtual Outcome recipient(mail::Recipient rcpt, const mail::Envelope& envelope) = 0;
     virtual Outcome data(const mail::Envelope& envelope) = 0;                     // 354 on a positive Reply
-    // Content in CRLF form, unstuffed. False: the delegate has no room or heart for more; the engine reads on to the
+    // Content in CRLF form, unstuffed; of a mail with Body::binary the bytes as they came, its header too. False: the delegate has no room or heart for more; the engine reads on to the
     // end, drops it, and then gives end_of_data() as usual.
     virtual bool content(std::string_view bytes) = 0;
     struct Content {

@@ -5,15 +5,29 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "lib/base/text.h"
+#include "lib/mail/seven_bit.h"
 
 namespace veredus::store {
 
 namespace {
 constexpr std::size_t block = 65'536;
 constexpr std::string_view from_word = "From ";
+
+// LF lines to CRLF ones.
+std::string in_wire_form(std::string_view lines)
+{
+    std::string out;
+    for (const char c : lines) {
+        if (c == '\n') out += '\r';
+        out += c;
+    }
+    return out;
+}
 }  // namespace
 
 void LineEnds::feed(std::string_view in, std::string& out)
@@ -71,12 +85,18 @@ void FromQuoter::finish(std::string& out)
 
 Result<Sizes> stream(const Content& content, const Sink& sink)
 {
-    std::string out = content.head;
+    std::string out = content.head, encoded;
     if (!out.empty() && out.back() != '\n') out += '\n';
     out += '\n';
     Sizes sizes;
-    uint64_t lines = static_cast<uint64_t>(std::count(out.begin(), out.end(), '\n'));
     LineEnds ends;
+    std::unique_ptr<mail::SevenBit> encoder;
+    if (content.binary) {
+        encoder = std::make_unique<mail::SevenBit>(true, mail::SevenBit::Care::binary);
+        encoder->feed(in_wire_form(std::exchange(out, {})), encoded);
+        ends.feed(encoded, out);
+    }
+    uint64_t lines = static_cast<uint64_t>(std::count(out.begin(), out.end(), '\n'));
     char last = '\n';
     std::vector<char> buffer(static_cast<std::size_t>(std::min<uint64_t>(block, content.size)));
     uint64_t done = 0;
@@ -96,9 +116,22 @@ Result<Sizes> stream(const Content& content, const Sink& sink)
         if (n == 0) return fail_errno("the queue file is shorter than it says", EIO);
         done += static_cast<uint64_t>(n);
         const std::size_t before = out.size();
-        ends.feed({buffer.data(), static_cast<std::size_t>(n)}, out);
+        std::string_view piece{buffer.data(), static_cast<std::size_t>(n)};
+        if (encoder) {
+            encoded.clear();
+            encoder->feed(piece, encoded);
+            piece = encoded;
+        }
+        ends.feed(piece, out);
         lines += static_cast<uint64_t>(std::count(out.begin() + static_cast<std::ptrdiff_t>(before), out.end(), '\n'));
         if (out.size() >= block) TRY(pass_on());
+    }
+    if (encoder) {
+        const std::size_t before = out.size();
+        encoded.clear();
+        encoder->finish(encoded);
+        ends.feed(encoded, out);
+        lines += static_cast<uint64_t>(std::count(out.begin() + static_cast<std::ptrdiff_t>(before), out.end(), '\n'));
     }
     ends.finish(out);
     if (out.empty() ? last != '\n' : out.back() != '\n') {

@@ -15,6 +15,9 @@ struct Content {
     std::string head;                 // the header block, LF lines, without the blank line that ends it
     int file = -1;                    // borrowed; the body is an extent of it, CRLF lines
     uint64_t offset = 0, size = 0;
+    // The body came by BINARYMIME (RFC 3030 §3): lines in a file would not bring its bytes back, so its parts are stored in base64. What
+    // cannot be encoded (within a multipart/signed, or no MIME at all) is stored as it is.
+    bool binary = false;
 };
 
 // CRLF becomes LF; a CR or LF by itself stays what it is.

@@ -139,7 +139,7 @@ Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
 
 Result<std::unique_ptr<ClientContext>> ClientContext::create(const Files& files)
 {
-    CtxPtr ctx = TRY(make_context(TLS_client_method()));
+    CtxPtr ctx = TRY(make_context(TLS_client_method(), files.kernel));
     SSL_CTX_set_verify(ctx.get(), SSL_VERIFY_NONE, nullptr);
     if (!files.ca_text.empty()) TRY(load_authorities(ctx.get(), files.ca_text));
     if (!files.ca_path.empty()) TRY(load_directory(ctx.get(), files.ca_path));

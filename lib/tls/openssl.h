@@ -28,7 +28,8 @@ using BioPtr = std::unique_ptr<BIO, Freed<BIO_free_all>>;
 std::string take_errors();
 Unexpected fail_tls(std::string what);
 // What both sides want: TLS 1.2 and later, no compression, no renegotiation, buffers given back while idle.
-Result<CtxPtr> make_context(const SSL_METHOD* method);
+// `kernel`: with kTLS where the kernel has it and knows the cipher; OpenSSL goes on by itself where not.
+Result<CtxPtr> make_context(const SSL_METHOD* method, bool kernel = false);
 
 // One key with its certificate (first) and the issuers.
 struct KeyAndChain {
@@ -53,6 +54,8 @@ public:
     Step handshake() override;
     Step read(char* buffer, std::size_t size, std::size_t& got) override;
     Step write(std::string_view bytes, std::size_t& taken) override;
+    bool sends_files() const override;
+    Step send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken) override;
     void close_notify() override;
     std::string error() const override { return error_; }
     std::string protocol() const override;

@@ -89,7 +89,7 @@ int take_any_certificate(int, X509_STORE_CTX*) noexcept { return 1; }
 
 Result<CtxPtr> make_server_context(const ServerKeys& keys)
 {
-    CtxPtr ctx = TRY(make_context(TLS_server_method()));
+    CtxPtr ctx = TRY(make_context(TLS_server_method(), keys.kernel));
     SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     if (SSL_CTX_set1_groups_list(ctx.get(), curves) != 1) return fail_tls("TLS groups");
     if (SSL_CTX_set_cipher_list(ctx.get(), old_ciphers) != 1) return fail_tls("TLS ciphers");

@@ -25,7 +25,7 @@ Unexpected fail_tls(std::string what)
     return fail(why.empty() ? std::move(what) : cat(what, ": ", why));
 }
 
-Result<CtxPtr> make_context(const SSL_METHOD* method)
+Result<CtxPtr> make_context(const SSL_METHOD* method, bool kernel)
 {
     ERR_clear_error();
     CtxPtr ctx(SSL_CTX_new(method));
@@ -35,6 +35,7 @@ Result<CtxPtr> make_context(const SSL_METHOD* method)
                         SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                             // SMTP and IMAP peers often close without a word; their own end marks tell cut content.
                             SSL_OP_IGNORE_UNEXPECTED_EOF);
+    if (kernel) SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_mode(ctx.get(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     return ctx;
@@ -88,6 +89,29 @@ Session::Step SslSession::write(std::string_view bytes, std::size_t& taken)
     errno = 0;
     const int result = SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &taken);
     return result == 1 ? Step::done : judge(result);
+}
+
+bool SslSession::sends_files() const
+{
+    return SSL_is_init_finished(ssl_.get()) && BIO_get_ktls_send(SSL_get_wbio(ssl_.get()));
+}
+
+Session::Step SslSession::send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken)
+{
+    taken = 0;
+    if (size == 0) return Step::done;
+    ERR_clear_error();
+    errno = 0;
+    const ossl_ssize_t result = SSL_sendfile(ssl_.get(), file, static_cast<off_t>(offset), size, 0);
+    if (result > 0) {
+        taken = static_cast<std::size_t>(result);
+        return Step::done;
+    }
+    if (result == 0) { // OpenSSL has no word for it
+        error_ = "sendfile: the file is shorter than expected";
+        return Step::failed;
+    }
+    return judge(static_cast<int>(result));
 }
 
 void SslSession::close_notify()

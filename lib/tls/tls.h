@@ -31,6 +31,9 @@ public:
     virtual Step handshake() = 0;
     virtual Step read(char* buffer, std::size_t size, std::size_t& got) = 0;     // done: got > 0
     virtual Step write(std::string_view bytes, std::size_t& taken) = 0;          // done: taken > 0; want_*: call again with the same bytes
+    // After the handshake: whether the kernel encrypts what is sent here, so that bytes of a file need not pass through us.
+    virtual bool sends_files() const = 0;
+    virtual Step send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken) = 0;   // as write(); taken may be less than size
     virtual void close_notify() = 0;                                             // best effort, never blocks
     virtual std::string error() const = 0;                                       // why failed, for the log
     virtual std::string protocol() const = 0;                                    // "TLSv1.3"
@@ -78,6 +81,7 @@ public:
         Chain own;               // the certificate that we show; without a name: none
         std::string ca_text = {};     // certificates of authorities
         std::string ca_path;     // a folder of them, read whole now
+        bool kernel = false;     // let the kernel encrypt (kTLS) where it can: see Session::sends_files()
     };
     static Result<std::unique_ptr<ClientContext>> create(const Files& files);
     virtual Result<std::unique_ptr<Session>> session(int fd, const ClientPolicy& policy, const std::string& cache_key) = 0;
@@ -94,6 +98,7 @@ struct ServerKeys {
     std::map<std::string, std::vector<Chain>> names;    // SNI: "mail.example.org", ".example.org" (what is below); in lower case
     bool ask_client = false;                            // for a certificate; any is taken, and none too: see Session::peer()
     std::string ca_text;                                // authorities that chain_trusted() of a client means; empty: none
+    bool kernel = false;                                // as ClientContext::Files::kernel
 };
 struct CertificateFacts {    // of one chain, for the log
     std::string chain;       // Chain::name

@@ -28,7 +28,7 @@ reception::Settings read_settings(const conf::Values& values)
     limits.line_length = static_cast<std::size_t>(values.number("line_length_limit"));
     limits.helo_required = true;
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
-    limits.chunking = limits.smtputf8 = true;
+    limits.chunking = limits.binary = limits.smtputf8 = true;
     out.timeout = std::chrono::seconds(values.seconds("lmtpd_timeout"));
     out.stress_timeout = out.timeout;
     out.header_size = static_cast<std::size_t>(values.number("header_size_limit"));

@@ -1,8 +1,11 @@
 // smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
-// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]: recipients user0@DOMAIN … round robin;
-// a # in DOMAIN stands for a number from 0 to 99, round robin too.
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login]]: recipients user0@DOMAIN … round robin;
+// a # in DOMAIN stands for a number from 0 to 99, round robin too. login: STARTTLS with a full handshake, AUTH PLAIN with "secret", and
+// the mail is from that user.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,6 +27,7 @@ struct Plan {
     int connections, mails, per_session, size, users;
     std::string host, domain;
     int port;
+    SSL_CTX* tls = nullptr;
 } plan;
 
 std::atomic<int> next_mail{0}, failures{0};
@@ -38,7 +42,9 @@ std::string domain_of(int mail)
 
 class Session {
 public:
-    bool open()
+    Session() = default;
+    Session(const Session&) = delete;
+    bool open(const std::string& user)
     {
         fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
         sockaddr_in a{};
@@ -47,20 +53,34 @@ public:
         inet_pton(AF_INET, plan.host.c_str(), &a.sin_addr);
         const int on = 1;
         setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        return ::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0 && answer('2') && say("EHLO bench.example.net\r\n", '2');
+        if (::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || !answer('2') || !say("EHLO bench.example.net\r\n", '2')) return false;
+        return !plan.tls || log_in(user);
     }
     ~Session()
     {
+        if (ssl_) SSL_free(ssl_);
         if (fd_ >= 0) ::close(fd_);
     }
     bool say(const std::string& bytes, char want) { return put(bytes) && answer(want); }
 
 private:
+    bool log_in(const std::string& user)
+    {
+        if (!say("STARTTLS\r\n", '2')) return false;
+        ssl_ = SSL_new(plan.tls);
+        SSL_set_fd(ssl_, fd_);
+        if (SSL_connect(ssl_) != 1 || !say("EHLO bench.example.net\r\n", '2')) return false;
+        const std::string secret = '\0' + user + '\0' + "secret";
+        unsigned char coded[200];
+        EVP_EncodeBlock(coded, reinterpret_cast<const unsigned char*>(secret.data()), static_cast<int>(secret.size()));
+        return say("AUTH PLAIN " + std::string(reinterpret_cast<char*>(coded)) + "\r\n", '2');
+    }
     bool put(const std::string& bytes)
     {
         std::size_t done = 0;
         while (done < bytes.size()) {
-            const ssize_t n = ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+            const ssize_t n = ssl_ ? SSL_write(ssl_, bytes.data() + done, static_cast<int>(bytes.size() - done))
+                                   : ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
             if (n <= 0) return false;
             done += static_cast<std::size_t>(n);
         }
@@ -72,7 +92,7 @@ private:
             const auto end = input_.find('\n');
             if (end == std::string::npos) {
                 char buffer[4096];
-                const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+                const ssize_t n = ssl_ ? SSL_read(ssl_, buffer, sizeof buffer) : ::recv(fd_, buffer, sizeof buffer, 0);
                 if (n <= 0) return false;
                 input_.append(buffer, static_cast<std::size_t>(n));
                 continue;
@@ -85,6 +105,7 @@ private:
         }
     }
     int fd_ = -1;
+    SSL* ssl_ = nullptr;
     std::string input_;
 };
 
@@ -103,11 +124,12 @@ void work()
                 more = false;
                 break;
             }
-            if (!good && !(good = s.open())) ++failures;
+            const std::string user = "user" + std::to_string(n % plan.users);
+            if (!good && !(good = s.open(user))) ++failures;
             const auto begin = Clock::now();
             if (good) {
-                good = s.say("MAIL FROM:<bench@example.net>\r\n", '2') &&
-                       s.say("RCPT TO:<user" + std::to_string(n % plan.users) + "@" + domain_of(n) + ">\r\n", '2') &&
+                good = s.say("MAIL FROM:<" + (plan.tls ? user + "@" + plan.domain : "bench@example.net") + ">\r\n", '2') &&
+                       s.say("RCPT TO:<" + user + "@" + domain_of(n) + ">\r\n", '2') &&
                        s.say("DATA\r\n", '3') && s.say(body, '2');
                 if (!good) ++failures;
             }
@@ -125,11 +147,12 @@ void work()
 int main(int argc, char** argv)
 {
     if (argc < 8) {
-        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN]\n");
+        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login]]\n");
         return 64;
     }
     plan = {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), argv[6],
             argc > 8 ? argv[8] : "example.org", std::atoi(argv[7])};
+    if (argc > 9) plan.tls = SSL_CTX_new(TLS_client_method());
     const auto begin = Clock::now();
     std::vector<std::thread> threads;
     for (int i = 0; i < plan.connections; ++i) threads.emplace_back(work);

@@ -487,8 +487,10 @@ BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambd
            **imap_rows.Rows(sys.modules[__name__]).benches()}
 
 if __name__ == "__main__":
-    import queue_rows                # it takes its tools from here
+    import queue_rows                # they take their tools from here
+    import submission_rows
     BENCHES.update(queue_rows.BENCHES)
+    BENCHES.update(submission_rows.BENCHES)
     protocol = "imap" if sys.argv[2].startswith("imap_") else "pop3"
-    server = {"veredus": Veredus, "postfix": Postfix, "dovecot": lambda: Dovecot(protocol), "dovecot-tuned": lambda: Dovecot(protocol, tuned=True)}[sys.argv[1]]()
+    server = {"veredus": Veredus, "postfix": Postfix, "openssl": submission_rows.OpenSsl, "dovecot": lambda: Dovecot(protocol), "dovecot-tuned": lambda: Dovecot(protocol, tuned=True)}[sys.argv[1]]()
     print("RESULT " + json.dumps(BENCHES[sys.argv[2]](server)))

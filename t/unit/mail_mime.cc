@@ -258,11 +258,11 @@ TEST_CASE("the small fields of MIME", "[mail][mime][rfc2183-2]")
 
 namespace {
 
-std::string seven_bit(std::string_view in, bool unmarked = false)
+std::string seven_bit(std::string_view in, bool unmarked = false, SevenBit::Care care = SevenBit::Care::text)
 {
     std::string whole;
     for (const std::size_t piece : {in.size() + 1, std::size_t(1), std::size_t(7), std::size_t(4097)}) {
-        SevenBit converter(unmarked);
+        SevenBit converter(unmarked, care);
         std::string out;
         for (std::string_view rest = in; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size()))) converter.feed(rest.substr(0, piece), out);
         converter.finish(out);
@@ -331,6 +331,38 @@ TEST_CASE("what is binary or no text becomes base64, without the line end of a b
     // the last line end of a whole message is content
     const std::string whole = body_of(seven_bit("Content-Type: application/x\r\nContent-Transfer-Encoding: binary\r\n\r\n\xff\r\n"));
     CHECK(base64_decode(trim(whole)) == "\xff\r\n");
+}
+
+TEST_CASE("BINARYMIME in 7-bit form: no byte of a part is lost, what is signed stays, and disorder is told or encoded", "[mail][mime][rfc3030-3]")
+{
+    using Care = SevenBit::Care;
+    using namespace std::string_literals;
+    const auto mixed = [](std::string_view fields, std::string_view content) {
+        return cat("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n", fields, "\r\n", content, "\r\n--b--\r\n");
+    };
+    const auto encoded = [&](const std::string& mail) {
+        const std::string body = body_of(mail.substr(mail.find("--b")));
+        return base64_decode(trim(std::string_view(body).substr(0, body.find("--b--"))));
+    };
+    const std::string content = "\0\n.\r\n.\r\r\n\n"s;
+    const std::string binary = mixed("Content-Transfer-Encoding: binary\r\n", content), claims = mixed("Content-Type: text/plain\r\n", content);
+    CHECK(encoded(seven_bit(binary, true, Care::binary)) == content);
+    CHECK(seven_bit(claims, true, Care::binary) == claims);
+    CHECK(encoded(seven_bit(claims, true, Care::all_parts)) == content);
+    const std::string inside = "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: multipart/signed; boundary=b\r\nContent-Transfer-Encoding: binary\r\n\r\n--b\r\n"
+                               "Content-Transfer-Encoding: binary\r\n\r\n\n\r\n--b--\r\n--o\r\nContent-Transfer-Encoding: binary\r\n\r\n\n\r\n--o--\r\n";
+    for (const Care care : {Care::binary, Care::all_parts}) {
+        const std::string out = seven_bit(inside, true, care);
+        CHECK(out.find("--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\n\r\n--b--\r\n") != std::string::npos);
+        CHECK(out.ends_with("--o\r\nContent-Transfer-Encoding: base64\r\n\r\nCg==\r\n--o--\r\n"));
+    }
+    for (const auto& [text, lost] : {std::pair("\xe4\r\n", false), std::pair("\xe4\r", false), std::pair("\xe4\n", true)}) {
+        SevenBit converter(true, Care::binary);
+        std::string out;
+        converter.feed(cat("Content-Transfer-Encoding: 8bit\r\n\r\n", text), out);
+        converter.finish(out);
+        CHECK(converter.lost() == lost);
+    }
 }
 
 TEST_CASE("what is 7bit or encoded stays, what is inside of messages and multiparts is converted, and what cannot be is not", "[mail][mime][rfc2045-6.4]")

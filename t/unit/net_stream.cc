@@ -22,7 +22,7 @@ void turn_until(Loop& loop, const std::function<bool()>& condition)
 
 struct Sink : net::StreamUser {
     std::string got, why;
-    int ends = 0, drained = 0;
+    int ends = 0, drained = 0, secured = 0;
     net::End end{};
     std::function<void(std::string_view)> also;
     void on_data(std::string_view bytes) override
@@ -32,6 +32,7 @@ struct Sink : net::StreamUser {
     }
     void on_end(net::End e, const std::string& w) override { end = e, why = w, ++ends; }
     void on_drained() override { ++drained; }
+    void on_secure() override { ++secured; }
 };
 
 }  // namespace
@@ -138,6 +139,42 @@ TEST_CASE("a file extent goes between written bytes, larger than the socket", "[
     turn_until(**loop, [&] { return b.got.size() == content.size(); });
     CHECK(b.got == cat("head ", std::string_view(content).substr(10), " tail"));
     turn_until(**loop, [&] { return a.drained > 0 && left.pending() == 0; });
+}
+
+TEST_CASE("a file extent under TLS is whole, whether the kernel could encrypt it or not", "[net][tls]")
+{
+    const auto pems = tls::make_self_signed("mail.example.org");
+    REQUIRE(pems);
+    const std::string content = random_bytes(3'000'000);
+    for (const bool kernel : {false, true}) {
+        auto loop = Loop::create();
+        auto keys = tls::ServerKeys{{{"own", cat(pems->key, pems->certificate), false}}, {}, false, {}, kernel};
+        const auto server = tls::ServerContext::create();
+        REQUIRE(server->use(keys));
+        tls::ClientContext::Files files;
+        files.kernel = kernel;
+        const auto client = *tls::ClientContext::create(files);
+        auto listener = net::listen_on(*net::Address::parse_ip("127.0.0.1", 0), 5);      // kTLS wants TCP
+        const auto where = net::Address::local_of(listener->get());
+        Fd fds[2];
+        net::Acceptor acceptor(**loop, std::move(*listener), [&](Fd fd, net::Address) { fds[0] = std::move(fd); });
+        net::Connector connector(**loop, *where, nullptr, 5s, [&](Result<Fd> fd) { fds[1] = std::move(*fd); });
+        turn_until(**loop, [&] { return fds[0] && fds[1]; });
+        Sink a, b;
+        net::Stream left(**loop, std::move(fds[0]), a), right(**loop, std::move(fds[1]), b);
+        REQUIRE(left.start_tls_server(*server));
+        REQUIRE(right.start_tls_client(*client, "mail.example.org", ""));
+        turn_until(**loop, [&] { return a.secured && b.secured; });
+        auto file = sealed_memfd("content", content);
+        left.write("head ");
+        left.send_file(file->get(), 10, content.size() - 10);
+        left.write(" tail");
+        file->reset();
+        turn_until(**loop, [&] { return b.got.size() == content.size(); });
+        CHECK((b.got == cat("head ", std::string_view(content).substr(10), " tail")));
+        CHECK(left.pending() == 0);
+        if (!kernel) CHECK_FALSE(left.tls()->sends_files());
+    }
 }
 
 TEST_CASE("a file shorter than promised ends the stream", "[net]")

@@ -1,5 +1,6 @@
 // What qmgr tells senders: successes, delays, expansions, and what soft_bounce keeps (RFC 3461).
 #include "t/unit/catch.h"
+#include "qmgr/report.h"
 #include "t/unit/qmgr_world.h"
 
 using namespace veredus;
@@ -297,6 +298,30 @@ TEST_CASE("soft_bounce keeps what would be returned, until it is too old", "[qmg
     }
     REQUIRE(w.notices.size() == 1);
     CHECK(w.notices[0].recipients.size() == 2);
+}
+
+TEST_CASE("a report returns the whole mail when that is wanted, allowed and no binary content", "[qmgr][rfc3461-4.3][rfc3030-3][rfc8689-5]")
+{
+    Notice failure, delay;
+    failure.kind = Notice::Kind::failure;
+    delay.kind = Notice::Kind::delay;
+    failure.original_sender = true;
+    const auto whole = [](const Notice& notice, const std::function<void(mail::Envelope&)>& change, uint64_t size = 100) {
+        mail::Envelope envelope;
+        change(envelope);
+        queue::Layout layout;
+        layout.body_size = size;
+        Limits limits;
+        limits.bounce_size = 1000;
+        return returns_whole(notice, Mail(1, Fd(), layout, envelope), limits);
+    };
+    CHECK(whole(failure, [](mail::Envelope&) {}));
+    CHECK(whole(failure, [](mail::Envelope& e) { e.body = mail::Body::eight_bit; }));
+    CHECK_FALSE(whole(failure, [](mail::Envelope& e) { e.body = mail::Body::binary; }));
+    CHECK_FALSE(whole(failure, [](mail::Envelope& e) { e.ret = mail::Ret::headers; }));
+    CHECK_FALSE(whole(failure, [](mail::Envelope& e) { e.tls = mail::TlsNeed::required; }));
+    CHECK_FALSE(whole(failure, [](mail::Envelope&) {}, 2000));
+    CHECK_FALSE(whole(delay, [](mail::Envelope&) {}));
 }
 
 TEST_CASE("the postmaster gets a copy of what notify_classes names", "[qmgr]")

@@ -229,6 +229,38 @@ TEST_CASE("a stranger's mail is queued, with a Received field, and the log tells
     }
 }
 
+TEST_CASE("a binary mail lies in the queue byte by byte, its header in lines, and checks see it", "[smtpd][rfc3030-3]")
+{
+    using namespace std::string_literals;
+    const std::string body = "--b\r\nContent-Type: application/x\r\n\r\n\0\n.\r\n.\r\n\r\xff\n--b--"s;
+    for (const bool checked : {false, true}) {
+        Desk desk;
+        desk.settings->limits.chunking = desk.settings->limits.binary = true;
+        auto rules = std::make_shared<queue::CheckRules>();
+        rules->body = [](std::string_view line) -> Result<std::optional<std::string>> {
+            if (line.find("bad") != std::string_view::npos) return std::optional<std::string>("REJECT bad");
+            return std::optional<std::string>();
+        };
+        if (checked) desk.settings->checks = rules;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        CHECK(peer.heard.find("BINARYMIME\r\n") != std::string::npos);
+        const std::string begin = "MAIL FROM:<a@x.org> BODY=BINARYMIME\r\nRCPT TO:<u@here.example>\r\n";
+        const std::string content = cat("Subject: a\rb\nX: 1\r\n\r\n", body);
+        CHECK(codes(peer.talk(cat(begin, "BDAT ", content.size(), " LAST\r\n", content), 3)) == "250 250 250");
+        REQUIRE(desk.queued.size() == 1);
+        const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+        const Fd file = *desk.disk.open_read(dir, desk.queued[0]);
+        const auto mail = queue::read_mail_file(desk.disk, file, true);
+        REQUIRE(mail);
+        CHECK(mail->envelope.body == mail::Body::binary);
+        CHECK((*desk.disk.read(file, mail->layout.body_offset, mail->layout.body_size) == body));
+        CHECK((*desk.disk.read(file, mail->layout.header_offset, mail->layout.header_size)).ends_with("Subject: a b\r\nX: 1\r\n"));
+        CHECK(codes(peer.talk(cat(begin, "BDAT 11 LAST\r\nA: b\r\n\r\nbad"), 3)) == (checked ? "250 250 550" : "250 250 250"));
+    }
+}
+
 TEST_CASE("relaying is for mynetworks; unknown users are refused at RCPT; both are logged", "[smtpd][rfc5321-3.6.2]")
 {
     for (const bool late : {false, true}) {
@@ -734,6 +766,134 @@ TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
     CHECK(unknown_keywords({"PIPELINING", "size", "dancing"}) == std::vector<std::string>{"dancing"});
     CHECK(s.min_free == 7);
     CHECK(s.limits.helo_required);
+}
+
+namespace {
+
+conf::Values values_of(const std::string& text)
+{
+    const auto file = conf::File::parse(text, "main.cf");
+    REQUIRE(file.ok());
+    return file.values();
+}
+
+}  // namespace
+
+TEST_CASE("each setting of the servers rules what it says, for smtpd and for submission by itself", "[smtpd][submission]")
+{
+    using std::chrono::seconds;
+    struct Case {
+        const char *name, *value;                            // "_..." is smtpd_... or submission_...
+        bool (*holds)(const Settings& s);
+    };
+    const Case cases[] = {
+        {"_banner", "hi there", [](const Settings& s) { return s.limits.banner == "hi there"; }},
+        {"message_size_limit", "123456", [](const Settings& s) { return s.limits.message_size == 123456; }},
+        {"_recipient_limit", "17", [](const Settings& s) { return s.limits.recipients == 17; }},
+        {"line_length_limit", "3000", [](const Settings& s) { return s.limits.line_length == 3000; }},
+        {"_soft_error_limit", "3", [](const Settings& s) { return s.limits.soft_errors == 3; }},
+        {"_hard_error_limit", "4", [](const Settings& s) { return s.limits.hard_errors == 4; }},
+        {"_junk_command_limit", "5", [](const Settings& s) { return s.limits.junk_commands == 5; }},
+        {"_helo_required", "yes", [](const Settings& s) { return s.limits.helo_required; }},
+        {"disable_vrfy_command", "no", [](const Settings& s) { return !s.limits.disable_vrfy; }},
+        {"strict_rfc821_envelopes", "yes", [](const Settings& s) { return s.limits.strict_envelopes; }},
+        {"_forbid_bare_newline", "reject", [](const Settings& s) { return s.limits.bare_lf == smtp::BareLf::reject; }},
+        {"_forbid_bare_newline", "note", [](const Settings& s) { return s.limits.bare_lf == smtp::BareLf::note; }},
+        {"_forbid_bare_newline", "yes", [](const Settings& s) { return s.limits.bare_lf == smtp::BareLf::normalize; }},
+        {"_forbid_bare_newline", "no", [](const Settings& s) { return s.limits.bare_lf == smtp::BareLf::normalize; }},
+        {"_forbid_bare_newline_reject_code", "521", [](const Settings& s) { return s.limits.bare_lf_code == 521; }},
+        {"_timeout", "77s", [](const Settings& s) { return s.timeout == seconds(77); }},
+        {"_stress_timeout", "3s", [](const Settings& s) { return s.stress_timeout == seconds(3); }},
+        {"_error_sleep_time", "9s", [](const Settings& s) { return s.error_sleep == seconds(9); }},
+        {"header_size_limit", "5000", [](const Settings& s) { return s.header_size == 5000; }},
+        {"hopcount_limit", "8", [](const Settings& s) { return s.hops == 8; }},
+        {"queue_minfree", "99", [](const Settings& s) { return s.min_free == 99; }},
+        {"_client_connection_count_limit", "6", [](const Settings& s) { return s.connections_per_client == 6; }},
+        {"_client_connection_rate_limit", "7", [](const Settings& s) { return s.rates.connections == 7; }},
+        {"_client_message_rate_limit", "8", [](const Settings& s) { return s.rates.messages == 8; }},
+        {"_client_recipient_rate_limit", "9", [](const Settings& s) { return s.rates.recipients == 9; }},
+        {"_client_auth_rate_limit", "10", [](const Settings& s) { return s.rates.auth == 10; }},
+        {"_client_new_tls_session_rate_limit", "11", [](const Settings& s) { return s.rates.new_tls == 11; }},
+        {"_stress_hard_error_limit", "2", [](const Settings& s) { return s.stress_hard_errors == 2; }},
+        {"_stress_junk_command_limit", "3", [](const Settings& s) { return s.stress_junk_commands == 3; }},
+        {"_peername_lookup", "no", [](const Settings& s) { return !s.look_up_names; }},
+        {"_tls_security_level", "encrypt", [](const Settings& s) { return s.limits.require_tls && s.tls_offered; }},
+        {"_tls_security_level", "none", [](const Settings& s) { return !s.limits.require_tls && !s.tls_offered; }},
+        {"_tls_received_header", "yes", [](const Settings& s) { return s.tls_in_received; }},
+        {"_tls_loglevel", "0", [](const Settings& s) { return !s.tls_logged; }},
+        {"_tls_ask_ccert", "yes", [](const Settings& s) { return s.ask_certificate; }},
+        {"_tls_fingerprint_digest", "sha512", [](const Settings& s) { return s.fingerprint_digest == "sha512"; }},
+    };
+    for (const Case& c : cases)
+        for (const std::string prefix : {"smtpd", "submission"}) {
+            INFO(prefix << c.name << " = " << c.value);
+            const std::string name = c.name[0] == '_' ? prefix + c.name : c.name;
+            if (!c.holds(read_settings(values_of(""), prefix))) {
+                const auto values = values_of(cat(name, " = ", c.value, "\n"));
+                CHECK(c.holds(read_settings(values, prefix)));
+                // a twin's own value says nothing about the other server
+                if (c.name[0] == '_' && prefix == "submission") CHECK_FALSE(c.holds(read_settings(values, "smtpd")));
+            } else {
+                CHECK((name.ends_with("_forbid_bare_newline") || name == "submission_tls_received_header" || name == "submission_tls_security_level"));
+            }
+        }
+
+    struct RuleCase {
+        const char *name, *value;
+        bool (*holds)(const RuleSettings& s);
+    };
+    const RuleCase rules[] = {
+        {"_delay_reject", "no", [](const RuleSettings& s) { return !s.delay_reject; }},
+        {"_relay_before_recipient_restrictions", "no", [](const RuleSettings& s) { return !s.relay_first; }},
+        {"_reject_unlisted_recipient", "no", [](const RuleSettings& s) { return !s.unlisted_recipient; }},
+        {"_reject_unlisted_sender", "yes", [](const RuleSettings& s) { return s.unlisted_sender; }},
+        {"smtpd_null_access_lookup_key", "null", [](const RuleSettings& s) { return s.null_key == "null"; }},
+        {"default_rbl_reply", "go away", [](const RuleSettings& s) { return s.rbl_reply == "go away"; }},
+        {"recipient_delimiter", "-", [](const RuleSettings& s) { return s.delimiters == "-"; }},
+        {"reject_code", "555", [](const RuleSettings& s) { return s.reject == 555; }},
+        {"defer_code", "455", [](const RuleSettings& s) { return s.defer == 455; }},
+        {"access_map_reject_code", "555", [](const RuleSettings& s) { return s.access_reject == 555; }},
+        {"access_map_defer_code", "455", [](const RuleSettings& s) { return s.access_defer == 455; }},
+        {"maps_rbl_reject_code", "555", [](const RuleSettings& s) { return s.rbl == 555; }},
+        {"invalid_hostname_reject_code", "555", [](const RuleSettings& s) { return s.invalid_helo == 555; }},
+        {"non_fqdn_reject_code", "555", [](const RuleSettings& s) { return s.non_fqdn == 555; }},
+        {"unknown_address_reject_code", "555", [](const RuleSettings& s) { return s.unknown_address == 555; }},
+        {"unknown_client_reject_code", "555", [](const RuleSettings& s) { return s.unknown_client == 555; }},
+        {"unknown_hostname_reject_code", "555", [](const RuleSettings& s) { return s.unknown_helo == 555; }},
+        {"relay_domains_reject_code", "555", [](const RuleSettings& s) { return s.relay == 555; }},
+        {"plaintext_reject_code", "555", [](const RuleSettings& s) { return s.plaintext == 555; }},
+        {"multi_recipient_bounce_reject_code", "555", [](const RuleSettings& s) { return s.multi_bounce == 555; }},
+        {"unknown_address_tempfail_action", "reject", [](const RuleSettings& s) { return s.address_trouble == RuleSettings::OnTrouble::reject; }},
+        {"unknown_helo_hostname_tempfail_action", "defer", [](const RuleSettings& s) { return s.helo_trouble == RuleSettings::OnTrouble::defer; }},
+        {"reject_tempfail_action", "defer", [](const RuleSettings& s) { return s.address_trouble == RuleSettings::OnTrouble::defer && s.helo_trouble == s.address_trouble; }},
+    };
+    const auto none = [](const std::string& path) { return fail(path); };
+    for (const RuleCase& c : rules)
+        for (const std::string prefix : {"smtpd", "submission"}) {
+            INFO(prefix << c.name << " = " << c.value);
+            const auto values = values_of(cat(c.name[0] == '_' ? prefix : std::string(), c.name, " = ", c.value, "\n"));
+            CHECK(c.holds((*make_program(values, prefix, none))->rules.settings));
+        }
+}
+
+TEST_CASE("content checks: each kind of rule has its own table, and mime and nested ones are header_checks unless they are said", "[smtpd]")
+{
+    const auto read = [](const std::string& path) { return Result<std::string>(cat("/./ WARN ", path, "\n")); };
+    const auto verdicts = [&](const std::map<std::string, std::string>& given) {
+        std::string text;
+        for (const auto& [name, value] : given) append(text, name, " = ", value, '\n');
+        Settings s;
+        read_tables(s, values_of(text), "smtpd", read);
+        if (!s.checks) return std::string("none");
+        std::string out;
+        for (const auto* lookup : {&s.checks->header, &s.checks->mime, &s.checks->nested, &s.checks->body})
+            append(out, *lookup ? (*lookup)("x")->value_or("nothing").substr(5) : "-", ' ');
+        return cat(out, s.checks->body_size, ' ', s.checks->depth);
+    };
+    CHECK(verdicts({}) == "none");
+    CHECK(verdicts({{"header_checks", "regexp:/h"}}) == "/h /h /h - 51200 100");
+    CHECK(verdicts({{"header_checks", "regexp:/h"}, {"mime_header_checks", "pcre:/m"}, {"nested_header_checks", "regexp:/n"}, {"body_checks", "pcre:/b"}}) == "/h /m /n /b 51200 100");
+    CHECK(verdicts({{"body_checks", "regexp:/b"}, {"body_checks_size_limit", "7"}, {"mime_nesting_limit", "9"}}) == "- - - /b 7 9");
 }
 
 TEST_CASE("refusals end in the administrator's footer, from its table or the common one", "[smtpd]")

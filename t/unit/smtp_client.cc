@@ -375,6 +375,31 @@ TEST_CASE("BDAT waits for somebody who takes the mail and sends it in one chunk"
     CHECK(more.starts_with("RSET\r\nMAIL FROM"));
 }
 
+TEST_CASE("binary content goes to a server that asks for it, by BDAT, and under no circumstances to another", "[smtp][rfc3030-3]")
+{
+    Transaction binary = chunked(1);
+    binary.body = mail::Body::binary;
+    Run good(binary);
+    good.feed(chunking).feed("250 ok\r\n250 ok\r\n250 taken\r\n");
+    CHECK(good.sent == "EHLO me.example\r\nMAIL FROM:<s@x.org> BODY=BINARYMIME\r\nRCPT TO:<r0@y.org>\r\nBDAT 98 LAST\r\n[content]");
+    CHECK(good.results() == "250/BDAT");
+    Transaction unsized = binary;
+    unsized.chunk_size = 0;
+    const auto discarding = [](const char* word) {
+        auto o = options();
+        o.discard = {word};
+        return o;
+    };
+    for (Run* run : {std::make_unique<Run>(unsized).release(), std::make_unique<Run>(binary, discarding("chunking")).release(), std::make_unique<Run>(binary, discarding("binarymime")).release()}) {
+        const std::unique_ptr<Run> held(run);
+        run->feed(chunking);
+        CHECK(run->sent == "EHLO me.example\r\n");
+        CHECK(run->results().starts_with("550!"));
+        CHECK(run->client.results()[0].reply.enhanced == "5.6.3");
+        CHECK(run->client.usable());
+    }
+}
+
 TEST_CASE("BDAT is not used unasked, and what it breaks is temporary", "[smtp][rfc3030-2]")
 {
     Run data(transaction(1));

@@ -8,7 +8,9 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <tuple>
 
+#include "lib/base/base64.h"
 #include "lib/base/random.h"
 #include "lib/conf/values.h"
 #include "lib/dns/resolver.h"
@@ -63,6 +65,7 @@ struct Mail {
     mail::TlsNeed tls = mail::TlsNeed::unset;
     std::vector<std::string> senders; // per recipient, instead of "-"
     std::string delivered_to;
+    mail::Body body_type = mail::Body::seven_bit;
 };
 
 class Bench {
@@ -118,6 +121,7 @@ public:
         attempt.nexthop = mail.nexthop;
         attempt.delivered_to = mail.delivered_to;
         attempt.tls = mail.tls;
+        attempt.body = mail.body_type;
         attempt.arrival_us = attempt.active_us = system_clock().wall_us();
         for (std::size_t i = 0; i < mail.to.size(); ++i) {
             ipc::Target target;
@@ -993,6 +997,66 @@ TEST_CASE("a server without 8BITMIME gets 7-bit content, unless main.cf says no"
             CHECK(std::any_of(peer.lines.begin(), peer.lines.end(), [](const auto& l) { return l.find("BODY=8BITMIME") != std::string::npos; }) == knows);
             CHECK(std::any_of(peer.lines.begin(), peer.lines.end(), [](const auto& l) { return l.starts_with("BDAT"); }) == !converted);
         }
+}
+
+TEST_CASE("binary content: by BDAT to who announces BINARYMIME, in base64 to others, and back to the sender when it cannot be encoded", "[smtp-client][rfc3030-3]")
+{
+    using namespace std::string_literals;
+    const std::string bytes = "\0\n.\r\n.\r\nQUIT\r\n\r\xff"s;
+    const auto multipart = [&](std::string_view kind, std::string_view fields) {
+        return std::pair(cat("Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/", kind, "; boundary=b\r\n"),
+                         cat("--b\r\nContent-Type: application/x\r\n", fields, "\r\n", bytes, "\r\n--b--"));
+    };
+    const auto good = multipart("mixed", "Content-Transfer-Encoding: binary\r\n"), claims = multipart("mixed", ""),
+               lies = multipart("mixed", "Content-Transfer-Encoding: base64\r\n"), is_signed = multipart("signed", "Content-Transfer-Encoding: binary\r\n");
+    const std::string takes = "250-CHUNKING\r\n250-BINARYMIME\r\n250 8BITMIME\r\n", chunks = "250-CHUNKING\r\n250 8BITMIME\r\n", none = "250 DSN\r\n";
+    enum class Way { binary, base64, back };
+    struct Case {
+        const std::pair<std::string, std::string>& mail;
+        std::string announced, settings;
+        Way way;
+    };
+    const std::string checks = "smtp_body_checks = regexp:/body\n", kept = "disable_mime_output_conversion = yes\n";
+    const Case cases[] = {
+        {good, takes, "", Way::binary},   {is_signed, takes, kept, Way::binary}, {lies, takes, "", Way::binary},       {good, chunks, "", Way::base64},
+        {good, none, "", Way::base64},    {claims, none, "", Way::base64},       {good, takes, checks, Way::base64},   {good, none, kept, Way::back},
+        {lies, none, "", Way::back},      {is_signed, none, "", Way::back},      {is_signed, takes, checks, Way::back}, {good, chunks, kept, Way::back},
+    };
+    for (const Case& c : cases) {
+        INFO(c.mail.first << c.announced << c.settings << static_cast<int>(c.way));
+        Bench b;
+        b.settings.rework = rework_rules(c.settings, {{"/body", "/^nothing/ WARN\n"}});
+        Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+            if (line.starts_with("EHLO")) return cat("250-peer.example\r\n250-PIPELINING\r\n", c.announced);
+            if (line.starts_with("BDAT ")) return cat("!chunk ", *parse_number<std::size_t>(split_on(line, ' ')[1]));
+            return Peer::usual(line);
+        });
+        Mail mail = b.to(peer);
+        std::tie(mail.header, mail.body) = c.mail;
+        mail.body_type = mail::Body::binary;
+        mail.eight_bit = true;
+        const auto verdict = b.deliver_one(mail);
+        const auto said = [&](std::string_view what) { return std::any_of(peer.lines.begin(), peer.lines.end(), [&](const auto& l) { return l.find(what) != std::string::npos; }); };
+        CHECK(said("BODY=BINARYMIME") == (c.way == Way::binary));
+        CHECK(said("DATA") == (c.way == Way::base64));
+        if (c.way == Way::back) {
+            CHECK(verdict.outcome == failed);
+            CHECK(verdict.dsn == "5.6.3");
+            CHECK(peer.contents.empty());
+            continue;
+        }
+        CHECK(verdict.outcome == sent);
+        REQUIRE(peer.contents.size() == 1);
+        const std::string& content = peer.contents[0];
+        if (c.way == Way::binary) {
+            CHECK((content == cat(mail.header, "\r\n", mail.body)));
+            continue;
+        }
+        CHECK(content.find_first_of("\0\xff"s) == std::string::npos);
+        const std::size_t at = content.find("base64\r\n"), begin = content.find("\r\n\r\n", at) + 4, end = content.find("\r\n--b--\r\n");
+        REQUIRE((at != std::string::npos && end != std::string::npos));
+        CHECK((base64_decode(content.substr(begin, end - begin)) == bytes));
+    }
 }
 
 TEST_CASE("generic addresses stand in envelope and header, and a table that cannot be read makes the mail wait", "[smtp-client]")

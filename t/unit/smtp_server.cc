@@ -38,7 +38,7 @@ public:
         append(queued, e.sender.text(), " ->");
         for (const auto& r : e.recipients) append(queued, ' ', r.address.text(), r.orcpt.empty() ? "" : " orcpt ", r.orcpt, r.notify ? " notify " : "", r.notify ? cat(unsigned(r.notify)) : "");
         append(queued, e.envid.empty() ? "" : " envid ", e.envid, e.ret == mail::Ret::headers ? " hdrs" : "", e.smtputf8 ? " utf8" : "",
-               e.body == mail::Body::eight_bit ? " 8bit" : "", ": ", content_seen, "\n");
+               e.body == mail::Body::eight_bit ? " 8bit" : e.body == mail::Body::binary ? " binary" : "", ": ", content_seen, "\n");
         content_seen.clear();
         return say("end", {250, "2.0.0", "Ok: queued"});
     }
@@ -420,6 +420,49 @@ TEST_CASE("BDAT takes chunks by their size, whatever is in them", "[smtp][rfc303
     Talk off;
     CHECK(codes(off.run(begin + "BDAT 4 LAST\r\nQUIT\r\nNOOP\r\n")) == "220 250 250 250 502");
     CHECK(off.wants == Server::Wants::close);
+}
+
+TEST_CASE("BINARYMIME: every byte stays what it is, by BDAT only", "[smtp][rfc3030-3]")
+{
+    using namespace std::string_literals;
+    const std::string begin = "EHLO x\r\nMAIL FROM:<s@x> BODY=binarymime\r\nRCPT TO:<a@b>\r\n";
+    const std::string content = "A: 1\r\n\r\n\0\n\r.\r\n\r\n.\r\nQUIT\r\n\n.\n\xff\r"s;
+    const auto run = [](const std::string& in, std::size_t piece, BareLf rule = BareLf::normalize, bool binary = true, bool chunking = true, bool eight_bit = true) {
+        Talk t;
+        t.limit.chunking = chunking;
+        t.limit.binary = binary;
+        t.limit.eight_bit = eight_bit;
+        t.limit.bare_lf = rule;
+        t.run(in, piece);
+        return std::pair(codes(t.out), t.policy.queued);
+    };
+    for (const std::size_t piece : {1u, 5u, 1000u})
+        for (const BareLf rule : {BareLf::normalize, BareLf::note, BareLf::reject}) {
+            const auto one = run(cat(begin, "BDAT ", content.size(), " LAST\r\n", content, "NOOP\r\n"), piece, rule);
+            CHECK(one == std::pair("220 250 250 250 250 250"s, cat("s@x -> a@b binary: ", content, "\n")));
+            const auto two = run(cat(begin, "BDAT 10\r\n", content.substr(0, 10), "BDAT ", content.size() - 10, "\r\n", content.substr(10), "BDAT 0 LAST\r\n"), piece, rule);
+            CHECK(two == std::pair("220 250 250 250 250 250 250"s, one.second));
+        }
+    Talk facts;
+    facts.limit.chunking = facts.limit.binary = true;
+    facts.run(cat(begin, "BDAT 9 LAST\r\nA\n.bcd\0\xff\r"s));
+    CHECK(facts.policy.last.size == 9);
+    CHECK((facts.policy.last.nul && facts.policy.last.eight_bit && facts.policy.last.leading_dot && !facts.policy.last.bare_lf));
+    // DATA: 503, and the transaction is not lost; what follows it is no content
+    CHECK(run(begin + "DATA\r\nBDAT 1 LAST\r\n.RSET\r\nDATA\r\n", 1000) == std::pair("220 250 250 250 503 250 250 503"s, "s@x -> a@b binary: .\n"s));
+    CHECK(run(begin + "DATA\r\n.\r\n", 1000) == std::pair("220 250 250 250 503 500"s, ""s));
+    // the next mail is one of lines again
+    CHECK(run(begin + "BDAT 1 LAST\r\n\rMAIL FROM:<s@x>\r\nRCPT TO:<a@b>\r\nBDAT 2 LAST\r\na\nNOOP\r\n", 1000).second == "s@x -> a@b binary: \r\ns@x -> a@b: a\r\n\n");
+    // announced and taken with CHUNKING only
+    for (const auto& [binary, chunking] : {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
+        Talk t;
+        t.limit.binary = binary;
+        t.limit.chunking = chunking;
+        const std::string said = t.run("EHLO x\r\n");
+        CHECK((said.find("BINARYMIME\r\n") != std::string::npos) == (binary && chunking));
+        if (!binary || !chunking) CHECK(run(begin, 1000, BareLf::normalize, binary, chunking).first == "220 250 501 503");
+    }
+    CHECK(run("EHLO x\r\nMAIL FROM:<> BODY=8BITMIME\r\nMAIL FROM:<> BODY=BINARYMIME\r\n", 1000, BareLf::normalize, true, true, false).first == "220 250 501 250");
 }
 
 TEST_CASE("errors are counted: the hard limit ends it", "[smtp]")

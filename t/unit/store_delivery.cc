@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "lib/base/base64.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/store/dotlock.h"
@@ -147,6 +148,27 @@ TEST_CASE("a stored mail has LF lines, ends its last one, and knows its size on 
         CHECK(sizes->stored == c.stored.size());
         CHECK(sizes->wire == c.stored.size() + static_cast<std::size_t>(std::count(c.stored.begin(), c.stored.end(), '\n')));
     }
+}
+
+TEST_CASE("what came by BINARYMIME is stored so that its bytes come back", "[store][rfc3030-3]")
+{
+    using namespace std::string_literals;
+    const std::string bytes = "\0\r\n\n\r.\r\nFrom x\n"s + std::string(100'000, '\xff');
+    const Fd body = memory(cat("--b\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: binary\r\n\r\n", bytes, "\r\n--b--\r\n"));
+    Content content = mail(body, "Subject: x\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n");
+    content.binary = true;
+    std::string out;
+    const auto sizes = stream(content, [&](std::string_view piece) -> Result<void> { return out.append(piece), Result<void>(); });
+    REQUIRE(sizes);
+    const std::string head = "Subject: x\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: application/x\nContent-Transfer-Encoding: base64\n\n";
+    REQUIRE(out.starts_with(head));
+    REQUIRE(out.ends_with("\n--b--\n"));
+    CHECK(out.find_first_of("\0\r"s) == std::string::npos);
+    CHECK(sizes->stored == out.size());
+    CHECK(sizes->wire == out.size() + static_cast<std::size_t>(std::count(out.begin(), out.end(), '\n')));
+    std::string joined;
+    for (const auto line : split(std::string_view(out).substr(head.size(), out.size() - head.size() - 7), "\n")) append(joined, line);
+    CHECK((base64_decode(joined) == bytes));
 }
 
 TEST_CASE("a body of megabytes passes in blocks and is whole", "[store]")

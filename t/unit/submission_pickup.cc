@@ -177,6 +177,17 @@ TEST_CASE("null sender, 8-bit content, no header, no body", "[submission]")
     CHECK(b.mail(id_two).header.find("Subject: x\r\n") != std::string::npos);
 }
 
+TEST_CASE("sendmail's mail says in its header that it may go without TLS", "[submission][rfc8689-4.1]")
+{
+    for (const auto& [field, wanted] : {std::pair("TLS-Required: No\r\n", mail::TlsNeed::waived), std::pair("tls-required:\r\n no \r\n", mail::TlsNeed::waived),
+                                        std::pair("TLS-Required: Yes\r\n", mail::TlsNeed::unset), std::pair("X: TLS-Required: No\r\n", mail::TlsNeed::unset)}) {
+        Bench b;
+        b.put(id_one, drop_file(cat("To: root\r\n", field, "\r\nhello\r\n")));
+        b.run();
+        CHECK(b.mail(id_one).file.envelope.tls == wanted);
+    }
+}
+
 TEST_CASE("content that veredus-drop was fed by hand has CRLF line ends only, header and body", "[submission][rfc5321-2.3.8]")
 {
     struct Case {

@@ -1,0 +1,160 @@
+"""The rows of `make bench` about the servers that take mail: submission under TLS with logins, full handshakes, a thousand recipients in one
+write, and what an idle client costs."""
+import os
+import re
+import resource
+import socket
+import subprocess
+import time
+
+from workload import LOAD, USERS, certificate, cpu, pids, pss, sh, step_aside, users, wait_delivered
+
+
+class OpenSsl:
+    """s_server: a handshake and nothing else, which is what the machine can do."""
+    name = "openssl"
+
+    def start(self, extra):
+        subprocess.Popen(["openssl", "s_server", "-accept", "465", "-cert", "/etc/bench.pem", "-www"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+
+    def pids(self):
+        return pids(r"^openssl s_server")
+
+
+def await_port(port):
+    for _ in range(1000):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise SystemExit(f"nobody answers at port {port}:\n" + (open("/var/log/mail.log").read()[-3000:] if os.path.exists("/var/log/mail.log") else ""))
+
+
+def rsa_certificate(path):
+    sh("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=mail.example.org", "-keyout", path, "-out", path + ".crt")
+    with open(path, "a") as key, open(path + ".crt") as made:
+        key.write(made.read())
+
+
+KINDS = {"p256": certificate, "rsa": rsa_certificate}
+
+
+def postfix_submission():
+    """Port 587 as Debian's master.cf has it in comments, its passwords asked from Dovecot as Postfix's SASL_README says."""
+    with open("/etc/postfix/master.cf", "a") as f:
+        f.write("submission inet n - n - - smtpd\n  -o syslog_name=postfix/submission\n  -o smtpd_tls_security_level=encrypt\n  -o smtpd_sasl_auth_enable=yes\n"
+                "  -o smtpd_tls_auth_only=yes\n  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n  -o smtpd_recipient_restrictions=\n")
+    for name in ("dovecot", "dovenull"):
+        sh("useradd", "-r", "-U", "-d", "/nonexistent", "-s", "/usr/sbin/nologin", name)
+    with open("/etc/dovecot/bench.conf", "w") as f:
+        f.write("protocols =\nssl = no\nlog_path = /var/log/dovecot.log\ndisable_plaintext_auth = no\npassdb {\n driver = passwd-file\n args = /etc/bench.passwd\n}\n"
+                "userdb {\n driver = passwd\n}\nauth_mechanisms = plain login\n"
+                "service auth {\n unix_listener /var/spool/postfix/private/auth {\n  mode = 0666\n }\n}\n")
+    subprocess.run(["/usr/sbin/dovecot", "-c", "/etc/dovecot/bench.conf"], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    sh("/usr/sbin/postfix", "reload")
+
+
+def passwords(count):
+    """The same on both sides, in clear in a file: no hash to compute, so that none can be spared either."""
+    users(count)
+    with open("/etc/bench.passwd", "w") as f:
+        f.writelines(f"user{i}:{{PLAIN}}secret:{20000 + i}:{20000 + i}::/home/user{i}:/bin/sh:\n" for i in range(count))
+    os.chmod("/etc/bench.passwd", 0o644)
+
+
+def msa(server, certificate_kind, connections=20, mails=2000):
+    """Submission: STARTTLS with a full handshake, AUTH PLAIN, one mail, QUIT; into the users' Maildirs."""
+    passwords(USERS)
+    KINDS[certificate_kind]("/etc/bench.pem")
+    if server.name == "veredus":
+        server.start("passdb = file:/etc/bench.passwd\nsmtpd_tls_chain_files = /etc/bench.pem\nsubmission_listen = 587\n")
+    else:
+        server.start("smtpd_tls_chain_files = /etc/bench.pem\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\n")
+        postfix_submission()
+    await_port(587)
+    step_aside()
+
+    def push(count):
+        out = sh(LOAD, str(connections), str(count), "1", "8192", str(USERS), "127.0.0.1", "587", "example.org", "login")
+        return {k: float(v) for k, v in re.findall(r"(\w+) ([\d.]+)", out)}
+    push(2 * USERS)
+    wait_delivered(2 * USERS)
+    c0, begin = cpu(), time.monotonic()
+    f = push(mails)
+    wait_delivered(2 * USERS + mails)
+    return {"mails_per_second": mails / (time.monotonic() - begin), "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"]}
+
+
+def handshakes(server, kind, seconds=5):
+    """Full handshakes by openssl s_time, against submission's port 465 or a bare openssl s_server."""
+    users(1)
+    KINDS[kind]("/etc/bench.pem")
+    server.start("" if server.name == "openssl" else "smtpd_tls_chain_files = /etc/bench.pem\nsubmission_listen = 465/tls\n")
+    await_port(465)
+    step_aside()
+    timed = ["openssl", "s_time", "-connect", "127.0.0.1:465", "-new", "-time"]
+    sh(*timed, "1")
+    c0 = cpu()
+    count, took = re.search(r"(\d+) connections in (\d+) real seconds", sh(*timed, str(seconds))).groups()
+    return {"handshakes_per_second": int(count) / int(took), "cpu_ms_per_handshake": 1e3 * (cpu() - c0) / int(count)}
+
+
+def rcpt_burst(server, recipients=1000, bursts=5):
+    """So many RCPT in one write, of users that nobody has asked for before: until the last reply."""
+    users(recipients * (bursts + 1))
+    server.start("")
+    step_aside()
+    times = []
+
+    def burst(first):
+        with socket.create_connection(("127.0.0.1", 25)) as s:
+            replies = s.makefile("rb")
+            replies.readline()
+            s.sendall(b"EHLO bench.example.net\r\n")
+            while replies.readline()[3:4] == b"-":
+                pass
+            text = b"MAIL FROM:<bench@example.net>\r\n" + b"".join(b"RCPT TO:<user%d@example.org>\r\n" % i for i in range(first, first + recipients))
+            begin = time.monotonic()
+            s.sendall(text)
+            for _ in range(recipients + 1):
+                reply = replies.readline()
+                if not reply.startswith(b"250 "):
+                    raise SystemExit(f"unexpected: {reply}")
+            times.append(time.monotonic() - begin)
+            s.sendall(b"QUIT\r\n")
+            replies.readline()
+    burst(0)
+    times.clear()
+    c0 = cpu()
+    for i in range(bursts):
+        burst((i + 1) * recipients)
+    return {"burst_ms": 1e3 * sorted(times)[bursts // 2], "cpu_ms_per_burst": 1e3 * (cpu() - c0) / bursts}
+
+
+def idle_smtp(server):
+    """Memory of a client who has said EHLO and sends nothing more, in clear."""
+    count = 5000 if server.name == "veredus" else 80     # a process each, of which there are a hundred
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+    users(1)
+    server.start("smtpd_timeout = 600s\n")
+    socks = []
+
+    def connect(number):
+        for i in range(len(socks), number):
+            s = socket.socket()
+            s.bind((f"127.0.{1 + i // 200}.{1 + i % 200}", 0))
+            s.connect(("127.0.0.1", 25))
+            s.recv(100)
+            s.sendall(b"EHLO x\r\n")
+            s.recv(1000)
+            socks.append(s)
+    connect(count // 20)
+    base, few = pss(server.pids()), len(socks)
+    connect(count)
+    return {"kb_per_session": 1024 * (pss(server.pids()) - base) / (count - few)}
+
+
+BENCHES = {"msa_tls": lambda s: msa(s, "p256"), "msa_tls_rsa": lambda s: msa(s, "rsa"), "handshakes_p256": lambda s: handshakes(s, "p256"),
+           "handshakes_rsa": lambda s: handshakes(s, "rsa"), "rcpt_burst": rcpt_burst, "idle_smtp": idle_smtp}
