@@ -28,7 +28,7 @@ using ipc::Outcome;
 using Kind = queue::Child::Kind;
 using store::Problem;
 
-constexpr std::size_t max_batch = 50;
+constexpr std::size_t max_batch = 100;
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 {

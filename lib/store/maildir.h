@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/disk/disk.h"
+#include "lib/disk/parallel_sync.h"
 #include "lib/store/content.h"
 #include "lib/store/facts.h"
 #include "lib/store/problem.h"
@@ -53,6 +54,7 @@ private:
     disk::Disk& disk_;
     std::string path_, host_;
     disk::Directory tmp_, new_;
+    disk::ParallelSync syncs_;
 };
 
 }  // namespace veredus::store

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "lib/base/text.h"
+#include "lib/disk/parallel_sync.h"
 #include "lib/disk/pool.h"
 
 using namespace veredus;
@@ -277,4 +278,60 @@ TEST_CASE("a failed directory sync fails all that shared it and nobody later", "
     CHECK(failed.error().code == EIO);
     CHECK(shared.sync());
     CHECK(shared.ever_failed());
+}
+
+TEST_CASE("files of a batch are synced together by several threads, and each has its own answer", "[disk]")
+{
+    for (const unsigned threads : {1U, 4U, 16U}) {
+        INFO(threads << " threads");
+        ParallelSync syncs(threads);
+        CHECK(syncs.sync(posix_disk(), {}).empty());
+        for (const std::size_t count : {1U, 2U, 50U}) {
+            test::ForgetfulDisk disk;
+            disk.make_directory("/d");
+            const Directory dir = std::move(*disk.open_directory(nullptr, "/d"));
+            std::vector<Fd> files;
+            std::vector<const Fd*> borrowed;
+            for (std::size_t i = 0; i < count; ++i) {
+                files.push_back(std::move(*disk.create(dir, cat(count, '.', i), 0600)));
+                REQUIRE(disk.write(files.back(), "whole"));
+                start_writing(files.back());
+            }
+            for (const Fd& file : files) borrowed.push_back(&file);
+            disk.fail_sync(count, EIO);    // the last one to begin
+            const auto results = syncs.sync(disk, borrowed);
+            REQUIRE(results.size() == count);
+            CHECK(std::count_if(results.begin(), results.end(), [](const auto& r) { return !r; }) == 1);
+            REQUIRE(disk.sync(dir));
+            disk.power_cut(test::Cut::oldest, 1);
+            for (std::size_t i = 0; i < count; ++i) CHECK((disk.content(cat("/d/", count, '.', i)) == "whole") == results[i].has_value());
+        }
+    }
+}
+
+TEST_CASE("several threads wait for the disk at once, and only the results of all end the wait", "[disk]")
+{
+    // Every sync waits until four are under way: with fewer threads this would never end.
+    class Meeting final : public test::ForgetfulDisk {
+    public:
+        using ForgetfulDisk::sync;
+        Result<void> sync(const Fd&) override
+        {
+            std::unique_lock lock(mutex_);
+            if (++there_ >= 4) all_.notify_all();
+            all_.wait(lock, [this] { return there_ >= 4; });
+            ++ended;
+            return {};
+        }
+        int ended = 0;
+
+    private:
+        std::mutex mutex_;
+        std::condition_variable all_;
+        int there_ = 0;
+    } disk;
+    const Fd none;
+    ParallelSync syncs(4);
+    CHECK(syncs.sync(disk, std::vector<const Fd*>(4, &none)).size() == 4);
+    CHECK(disk.ended == 4);
 }

@@ -1,0 +1,29 @@
+// Many files of one batch, synced together: their data is on its way to the disk before the first of them is waited for, and several
+// threads wait, so that one commit of the file system's journal serves most of them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lib/disk/disk.h"
+#include "lib/disk/pool.h"
+
+namespace veredus::disk {
+
+// Tells the kernel to begin writing what the file holds. Promises nothing: only sync() makes it durable.
+void start_writing(const Fd& file);
+
+class ParallelSync {
+public:
+    // At most so many threads, the caller's included; they begin with the first batch that has use for them, and a process that may
+    // have no more threads does all by itself.
+    explicit ParallelSync(unsigned threads);
+    // Syncs all, and returns when the last one is done: one result for each file, in order. The disk must bear calls of several threads.
+    std::vector<Result<void>> sync(Disk& disk, const std::vector<const Fd*>& files);
+
+private:
+    unsigned threads_;
+    Pool pool_;
+};
+
+}  // namespace veredus::disk
