@@ -2,6 +2,7 @@
 #include "lib/auth/passwd_file.h"
 
 #include "lib/auth/mechanism.h"
+#include "lib/auth/passwd_fields.h"
 #include "lib/auth/password.h"
 #include "lib/base/text.h"
 
@@ -10,20 +11,6 @@ namespace veredus::auth {
 namespace {
 
 constexpr std::size_t max_line = 16'384, max_problems = 20;
-
-// The eighth field is the rest of the line: an IPv6 network in it has colons of its own.
-std::vector<std::string_view> fields_of(std::string_view line)
-{
-    std::vector<std::string_view> fields;
-    while (fields.size() < 7) {
-        const auto [field, rest] = cut(line, ':');
-        fields.push_back(field);
-        if (!rest) return fields;
-        line = *rest;
-    }
-    fields.push_back(line);
-    return fields;
-}
 
 // Of Dovecot's extra fields those that decide a login; userdb_x and others are for other readers.
 Result<void> read_extra(std::string_view extra, Found& found)
@@ -41,7 +28,7 @@ Result<void> read_extra(std::string_view extra, Found& found)
 Result<Found> read_line(std::string_view line)
 {
     if (line.size() > max_line) return fail("the line is too long");
-    const auto fields = fields_of(line);
+    const auto fields = passwd_fields(line);
     Found found;
     found.source = "passwd-file";
     found.user = fields[0];

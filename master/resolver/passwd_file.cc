@@ -1,8 +1,7 @@
 // Reading a passwd-file.
 #include "master/resolver/passwd_file.h"
 
-#include <vector>
-
+#include "lib/auth/passwd_fields.h"
 #include "lib/base/text.h"
 
 namespace veredus::resolver {
@@ -13,20 +12,6 @@ std::optional<uint32_t> parse_id(std::string_view text, uint32_t fallback)
 {
     if (text.empty()) return fallback;
     return parse_number<uint32_t>(text, UINT32_MAX - 2);    // -1 means "leave it" to the kernel, -2 is reserved by habit
-}
-
-// The eighth field is the rest of the line: what is in it has colons of its own.
-std::vector<std::string_view> fields_of(std::string_view line)
-{
-    std::vector<std::string_view> fields;
-    while (fields.size() < 7) {
-        const auto [field, rest] = cut(line, ':');
-        fields.push_back(field);
-        if (!rest) return fields;
-        line = *rest;
-    }
-    fields.push_back(line);
-    return fields;
 }
 
 // Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…; nothing when it is none of ours.
@@ -46,7 +31,7 @@ std::optional<std::string> mailbox_of(std::string_view value, std::string_view h
 
 std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default_uid, uint32_t default_gid)
 {
-    const auto fields = fields_of(line);
+    const auto fields = auth::passwd_fields(line);
     const auto field = [&](std::size_t i) { return i < fields.size() ? fields[i] : std::string_view(); };
     ipc::UserReply user;
     user.found = ipc::UserReply::Found::yes;
