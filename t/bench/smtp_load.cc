@@ -1,7 +1,7 @@
 // smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
-// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login]]: recipients user0@DOMAIN … round robin;
-// a # in DOMAIN stands for a number from 0 to 99, round robin too. login: STARTTLS with a full handshake, AUTH PLAIN with "secret", and
-// the mail is from that user.
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | DOMAINSxRECIPIENTS]]: recipients user0@DOMAIN … round robin;
+// a # in DOMAIN counts from 0 to DOMAINS - 1 (99), from mail to mail and among the RECIPIENTS of one. login: STARTTLS with a full handshake,
+// AUTH PLAIN with "secret", and the mail is from that user.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
@@ -27,18 +27,13 @@ struct Plan {
     int connections, mails, per_session, size, users;
     std::string host, domain;
     int port;
+    int domains = 100, recipients = 1;
     SSL_CTX* tls = nullptr;
 } plan;
 
 std::atomic<int> next_mail{0}, failures{0};
 std::mutex mutex;
 std::vector<double> acks;
-
-std::string domain_of(int mail)
-{
-    const auto mark = plan.domain.find('#');
-    return mark == std::string::npos ? plan.domain : plan.domain.substr(0, mark) + std::to_string(mail % 100) + plan.domain.substr(mark + 1);
-}
 
 class Session {
 public:
@@ -109,6 +104,13 @@ private:
     std::string input_;
 };
 
+std::string recipient(int mail, int which)
+{
+    std::string domain = plan.domain;
+    if (const auto at = domain.find('#'); at != std::string::npos) domain.replace(at, 1, std::to_string((mail * plan.recipients + which) % plan.domains));
+    return "RCPT TO:<user" + std::to_string(mail % plan.users) + "@" + domain + ">\r\n";
+}
+
 void work()
 {
     std::string body = "Subject: bench\r\nFrom: <bench@example.net>\r\nTo: <list@example.org>\r\n\r\n";
@@ -128,9 +130,9 @@ void work()
             if (!good && !(good = s.open(user))) ++failures;
             const auto begin = Clock::now();
             if (good) {
-                good = s.say("MAIL FROM:<" + (plan.tls ? user + "@" + plan.domain : "bench@example.net") + ">\r\n", '2') &&
-                       s.say("RCPT TO:<" + user + "@" + domain_of(n) + ">\r\n", '2') &&
-                       s.say("DATA\r\n", '3') && s.say(body, '2');
+                good = s.say("MAIL FROM:<" + (plan.tls ? user + "@" + plan.domain : "bench@example.net") + ">\r\n", '2');
+                for (int r = 0; r < plan.recipients; ++r) good = good && s.say(recipient(n, r), '2');
+                good = good && s.say("DATA\r\n", '3') && s.say(body, '2');
                 if (!good) ++failures;
             }
             mine.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
@@ -147,12 +149,12 @@ void work()
 int main(int argc, char** argv)
 {
     if (argc < 8) {
-        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login]]\n");
+        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | DOMAINSxRECIPIENTS]]\n");
         return 64;
     }
     plan = {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), argv[6],
             argc > 8 ? argv[8] : "example.org", std::atoi(argv[7])};
-    if (argc > 9) plan.tls = SSL_CTX_new(TLS_client_method());
+    if (argc > 9 && std::sscanf(argv[9], "%dx%d", &plan.domains, &plan.recipients) != 2) plan.tls = SSL_CTX_new(TLS_client_method());
     const auto begin = Clock::now();
     std::vector<std::thread> threads;
     for (int i = 0; i < plan.connections; ++i) threads.emplace_back(work);

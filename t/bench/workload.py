@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """One round of one workload against one server inside its namespaces; prints a JSON line of figures."""
+import concurrent.futures
 import ctypes
 import glob
 import json
@@ -358,36 +359,74 @@ def command_line(server, mails=300):
         return {"calls_per_second": mails / called, "cpu_ms_per_call": 1e3 * spent / mails, "cpu_ms_per_mail": 1e3 * (spent + cpu() - c0) / mails}
 
 
-def relay(server, mails=2000):
+class Sink:
+    """Where relayed mail goes: every address of 127.0.0.0/8, port 2500; and what the log says of it."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([os.path.join(TOP, "build/bench/smtp_sink"), "0.0.0.0", "2500"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+        self.log, self.sent = None, 0
+
+    def wait(self, count, patience=300):
+        """Until that many recipients are served."""
+        end = time.monotonic() + patience
+        while self.sent < count:
+            if self.log is None and os.path.exists("/var/log/mail.log"):
+                self.log = open("/var/log/mail.log")
+            self.sent += self.log.read().count("status=sent") if self.log else 0
+            if time.monotonic() > end:
+                raise SystemExit(f"only {self.sent} of {count} were sent:\n" + open("/var/log/mail.log").read()[-3000:])
+            time.sleep(0.02)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def relay_to(server, domains, mails, size=8192, connections=20, recipients=1, settings="", warm=100):
+    """Mail for so many domains, each with a host of its own, from the first connection until the log says that the last recipient is served."""
     users(1)
-    server.start("relayhost = [127.0.0.1]:2500\n")
+    os.makedirs(f"/etc/{server.name}", exist_ok=True)
+    with open(f"/etc/{server.name}/transport", "w") as f:
+        f.writelines(f"d{i}.example.net smtp:[127.1.0.{1 + i}]:2500\n" for i in range(domains))
+    table = "texthash" if server.name == "postfix" else "hash"
+    server.start(f"transport_maps = {table}:/etc/{server.name}/transport\n" + settings)
     step_aside()
-    sink = subprocess.Popen([os.path.join(TOP, "build/peers/postfix/usr/sbin/smtp-sink"), "-u", "nobody", "127.0.0.1:2500", "1000"],
-                            env={**os.environ, "LD_LIBRARY_PATH": os.path.join(TOP, "build/peers/postfix/usr/lib/postfix")},
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    log = None
-    seen = 0
+    sink = Sink()
 
-    def sent():
-        nonlocal log, seen
-        if log is None and os.path.exists("/var/log/mail.log"):
-            log = open("/var/log/mail.log")
-        seen += log.read().count("status=sent") if log else 0
-        return seen
+    def push(count, bytes_each, each):
+        sh(LOAD, str(connections), str(count), "1", str(bytes_each), "100", "127.0.0.1", "25", "d#.example.net", f"{domains}x{each}")
 
-    def push(count):
-        sh(LOAD, "20", str(count), "1", "8192", "100", "127.0.0.1", "25", "remote.example.net")
-
-    push(100)
-    while sent() < 100:
-        time.sleep(0.02)
+    push(warm, 8192, 1)
+    sink.wait(warm)
+    base = peak = pss(server.pids())
     c0, begin = cpu(), time.monotonic()
-    push(mails)
-    while sent() < 100 + mails:
-        time.sleep(0.02)
-    seconds = time.monotonic() - begin
-    sink.kill()
-    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
+    if size > 1 << 20:          # its memory is watched
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            done = pool.submit(lambda: (push(mails, size, recipients), sink.wait(warm + mails * recipients)))
+            while not done.done():
+                peak = max(peak, pss(server.pids()))
+                time.sleep(0.1)
+            done.result()
+    else:
+        push(mails, size, recipients)
+        sink.wait(warm + mails * recipients)
+    seconds, spent_cpu = time.monotonic() - begin, cpu() - c0
+    sink.close()
+    name = "mail" if recipients == 1 else "delivery"
+    figures = {f"{'mails' if recipients == 1 else 'deliveries'}_per_second": mails * recipients / seconds, f"cpu_ms_per_{name}": 1e3 * spent_cpu / mails / recipients}
+    if size > 1 << 20:
+        figures |= {"peak_pss_mb": peak, "growth_pss_mb": peak - base}
+    return figures
+
+
+def relay_50x50(server):
+    """50 mails, each to 50 domains."""
+    return relay_to(server, 50, 50, recipients=50)
+
+
+def relay_25mb(server):
+    return relay_to(server, 10, 40, size=25 << 20, connections=4, settings="message_size_limit = 40000000\n")
 
 
 def idle(server):
@@ -483,7 +522,8 @@ def pop_logins(server, count=1000):
 BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambda s: pop_poll(s, True, 2000), "pop_fetch": pop_fetch, "pop_logins": pop_logins,
            "local_parallel": local_parallel, "local_one": local_one, "local_sessions": lambda s: local_parallel(s, 20, 3000, 50),
            "local_list": local_list, "local_users": lambda s: local_parallel(s, 20, 10000, 10), "local_maildir": lambda s: local_burst(s, False),
-           "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": relay, "idle": idle,
+           "local_mbox": lambda s: local_burst(s, True), "command_line": command_line, "relay": lambda s: relay_to(s, 1, 2000), "relay_100": lambda s: relay_to(s, 100, 2000),
+           "relay_50x50": relay_50x50, "relay_25mb": relay_25mb, "idle": idle,
            **imap_rows.Rows(sys.modules[__name__]).benches()}
 
 if __name__ == "__main__":
