@@ -105,6 +105,8 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     envelope.client_address = client_.address.is_ip() ? client_.address.ip() : std::string("unknown");
     envelope.helo = printable(spoken.helo, 255);
     envelope.protocol = spoken.protocol;
+    const std::string utf8_protocol = cat("UTF8", spoken.protocol.substr(spoken.protocol.starts_with('E') ? 1 : 0));
+    if (envelope.smtputf8) spoken.protocol = utf8_protocol;     // in the Received field: RFC 6531 §4.3
     const bool binary = envelope.body == mail::Body::binary;
     if (facts.eight_bit && !binary) envelope.body = mail::Body::eight_bit;
     queue::note_tls_wish(header, envelope);
