@@ -81,10 +81,10 @@ public:
     std::string forward_user;    // of a .forward: that user's own name is his mailbox
 
 private:
-    // owner-NAME, when it is an alias too, gets the bounces. Not for owner- and -request names themselves (owner_request_special).
+    // owner-NAME, when it is an alias too, gets the bounces (owner_request_special). Not for owner- and -request names themselves.
     Step take_owner(const std::string& name, std::string_view domain, Place& place)
     {
-        if (null_sender_ || name.starts_with("owner-") || name.ends_with("-request")) return std::nullopt;
+        if (null_sender_ || !policy_.owners || name.starts_with("owner-") || name.ends_with("-request")) return std::nullopt;
         auto owner = sources_.alias(cat("owner-", name));
         if (!owner) return temporary("4.3.0", owner.error().text);
         if (!*owner) return std::nullopt;

@@ -32,6 +32,7 @@ struct Policy {
     std::string origin;           // myorigin: the domain of names without one
     std::string delimiters;       // recipient_delimiter
     Allowed commands, files;
+    bool owners = true;           // owner_request_special: owner-NAME, an alias, gets the bounces of NAME
     bool expand_owner = false;    // expand_owner_alias: the one address behind owner-NAME is the sender, not owner-NAME
     Allowed propagate{false, false, false};   // propagate_unmatched_extensions: where "+ext" goes on to the members
     std::function<Result<bool>(std::string_view domain)> is_local;

@@ -54,6 +54,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     auto domains = TRY(LocalDomains::load(values.list("mydestination")));
     rules.policy.is_local = [domains](std::string_view domain) { return domains->matches(domain); };
     rules.policy.propagate = Allowed::among(values.list("propagate_unmatched_extensions"));
+    rules.policy.owners = values.flag("owner_request_special");
     rules.policy.expand_owner = values.flag("expand_owner_alias");
     rules.luser_relay = values.text("luser_relay");
     rules.default_privs = values.text("default_privs");

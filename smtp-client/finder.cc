@@ -1,5 +1,7 @@
 #include "smtp-client/finder.h"
 
+#include <algorithm>
+
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 
@@ -28,7 +30,7 @@ Finder::Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settin
             endpoints_.push_back({*hop_.literal, hop_.host, 0});
             conclude();
         });
-    } else if (hop_.use_mx) {
+    } else if (hop_.use_mx && settings_->lookup.mx) {
         const auto ticket = std::make_shared<dns::Resolver::Ticket>();
         *ticket = resolver_.lookup(hop_.host, dns::Kind::mx, [this, ticket](const dns::Answer& answer) {
             tickets_.erase(*ticket);
@@ -56,7 +58,7 @@ void Finder::heard_mx(const dns::Answer& answer)
     }
     // RFC 5321 §5.1: without MX records the domain itself is the host.
     if (answer.status == dns::Status::nodata || answer.status == dns::Status::ok ||
-        (dns::temporary(answer.status) && settings_->ignore_mx_lookup_error))
+        (dns::temporary(answer.status) && settings_->ignore_mx_lookup_error) || knows_native(hop_.host))
         return look_up_hosts({{hop_.host, 0}});
     const bool permanent = !dns::temporary(answer.status);
     fail_with(permanent, permanent ? "5.4.4" : "4.4.3", name_service_error(hop_.host, "MX", answer.status));
@@ -64,15 +66,35 @@ void Finder::heard_mx(const dns::Answer& answer)
 
 void Finder::look_up_hosts(std::vector<Mx> hosts)
 {
-    for (const Mx& mx : hosts) {
+    hosts_ = std::move(hosts);
+    for (const Mx& mx : hosts_) {
+        if (!settings_->lookup.dns_first && take_native(mx)) continue;
         if (settings_->ipv4) ask(mx, dns::Kind::a);
         if (settings_->ipv6) ask(mx, dns::Kind::aaaa);
     }
     if (tickets_.empty()) {
         loop_.defer([this, life = std::weak_ptr<int>(alive_)] {
-            if (!life.expired()) fail_with(false, "4.3.5", "inet_protocols leaves no address family to use");
+            if (life.expired()) return;
+            if (!endpoints_.empty()) conclude();
+            else fail_with(false, "4.3.5", "inet_protocols leaves no address family to use");
         });
     }
+}
+
+bool Finder::knows_native(const std::string& name) const
+{
+    const auto& names = settings_->lookup.names;
+    return names && names->contains(name);
+}
+
+// What hosts(5) says; false: nothing of use.
+bool Finder::take_native(const Mx& mx)
+{
+    if (!knows_native(mx.host)) return false;
+    const std::size_t before = endpoints_.size();
+    for (const net::Address& address : settings_->lookup.names->at(mx.host))
+        if (address.family() == AF_INET ? settings_->ipv4 : settings_->ipv6) endpoints_.push_back({address.with_port(hop_.port), mx.host, mx.preference});
+    return endpoints_.size() > before;
 }
 
 void Finder::ask(const Mx& mx, dns::Kind kind)
@@ -90,7 +112,11 @@ void Finder::heard_address(const Mx& mx, dns::Kind kind, const dns::Answer& answ
     for (const dns::Record& record : answer.records)
         endpoints_.push_back({record.address.with_port(hop_.port), mx.host, mx.preference});
     if (answer.status != dns::Status::ok) note_failure(mx.host, kind == dns::Kind::a ? "A" : "AAAA", answer.status);
-    if (tickets_.empty()) conclude();
+    if (!tickets_.empty()) return;
+    if (settings_->lookup.dns_first)
+        for (const Mx& host : hosts_)
+            if (std::none_of(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& e) { return e.host == host.host; })) take_native(host);
+    conclude();
 }
 
 // A temporary failure is worth more than a permanent one, and IPv4's word more than IPv6's.

@@ -40,6 +40,8 @@ public:
 private:
     void heard_mx(const dns::Answer& answer);
     void look_up_hosts(std::vector<Mx> hosts);
+    bool take_native(const Mx& mx);
+    bool knows_native(const std::string& name) const;
     void ask(const Mx& mx, dns::Kind kind);
     void heard_address(const Mx& mx, dns::Kind kind, const dns::Answer& answer);
     void conclude();
@@ -53,6 +55,7 @@ private:
     std::vector<net::Address> own_;
     Done done_;
     std::map<dns::Resolver::Ticket, int> tickets_; // open questions
+    std::vector<Mx> hosts_;
     std::vector<Endpoint> endpoints_;
     Failure failure_; // the most hopeful one so far
     bool failed_ = false;

@@ -46,6 +46,25 @@ Family family(std::string_view word)
     return iequals(word, "ipv6") ? Family::ipv6 : Family::any;
 }
 
+// "dns", "native", or both; without the DNS a domain is a host, and hosts(5) comes first, as with every other program of this system.
+Result<HostLookup> read_lookup(const conf::Values& values, const In& in, const ReadText& read)
+{
+    HostLookup lookup;
+    lookup.mx = !values.flag("disable_dns_lookups") && !iequals(in.text("dns_support_level"), "disabled");
+    bool dns = false, native = !lookup.mx;
+    for (const std::string& word : in.list("host_lookup")) {
+        const bool is_native = iequals(word, "native");
+        if (!is_native && !iequals(word, "dns")) return fail(cat(in.name("host_lookup"), " = ", printable(word, 100), ": dns or native is wanted"));
+        (is_native ? native : dns) = true;
+    }
+    lookup.dns_first = dns && lookup.mx;
+    if (!native) return lookup;
+    // A host without that file knows localhost.
+    const auto text = read(hosts_file);
+    lookup.names = std::make_shared<const net::HostNames>(net::parse_host_names(text ? std::string_view(*text) : std::string_view()));
+    return lookup;
+}
+
 Result<TlsRules> read_tls(const In& in, const ReadText& read)
 {
     TlsRules rules;
@@ -123,6 +142,7 @@ Result<Settings> read_settings(const conf::Values& values, const ReadText& read,
     s.ipv6 = has("ipv6") || has("all");
     s.bind4 = TRY(read_bind(in, "bind_address", AF_INET));
     s.bind6 = TRY(read_bind(in, "bind_address6", AF_INET6));
+    s.lookup = TRY(read_lookup(values, in, read));
     s.tls = TRY(read_tls(in, read));
     s.sasl = TRY(read_sasl(in, read));
     s.rework = ReworkRules::read(values, [&in](std::string_view rest) { return in.name(rest); }, read);

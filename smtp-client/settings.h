@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/conf/values.h"
+#include "lib/net/hosts.h"
 #include "smtp-client/login.h"
 #include "smtp-client/nexthop.h"
 #include "smtp-client/order.h"
@@ -22,6 +23,13 @@ struct SaslSettings {
     std::shared_ptr<const Lookup> table = std::make_shared<const Lookup>(); // shared: settings are copied
 };
 
+// How the addresses of hosts are found: smtp_host_lookup, smtp_dns_support_level.
+struct HostLookup {
+    bool mx = true;      // domains have MX hosts; else they are hosts themselves
+    bool dns_first = true;
+    std::shared_ptr<const net::HostNames> names; // of hosts(5), after or before the DNS; null: not looked at
+};
+
 struct Settings {
     using Time = std::chrono::milliseconds;
     bool lmtp = false; // RFC 2033
@@ -31,6 +39,7 @@ struct Settings {
     Time data_init{120'000}, data_xfer{180'000}, data_done{600'000}, rset{20'000};
     std::size_t mx_session_limit = 2; // 0: none
     OrderRules order;
+    HostLookup lookup;
     bool ipv4 = true, ipv6 = true;
     std::optional<net::Address> bind4, bind6;
     TlsRules tls;
@@ -46,7 +55,9 @@ struct Settings {
     std::vector<NextHop> fallback;
 };
 
-// `read`: the files of its tables, which the jail hides.
+constexpr const char* hosts_file = "/etc/hosts";
+
+// `read`: the files of its tables, and hosts(5), which the jail hides.
 Result<Settings> read_settings(const conf::Values& values, const ReadText& read, bool lmtp = false);
 
 } // namespace veredus::smtp_client

@@ -27,6 +27,7 @@ constexpr Setting rows[] = {
     {"export_environment", Type::list, "TZ MAIL_CONFIG LANG", local, "environment of commands: NAME passes ours on, NAME=VALUE sets it"},
     {"deliver_lock_attempts", Type::number, "20", local, "how often the lock of a mailbox is tried", 1, 1000},
     {"deliver_lock_delay", Type::duration, "1s", local, "time between two tries", 1, 60},
+    {"owner_request_special", Type::boolean, "yes", local, "an alias owner-NAME gets the bounces of the list NAME"},
     {"expand_owner_alias", Type::boolean, "no", local, "the one address behind owner-NAME is the envelope sender, not owner-NAME"},
     {"pipe_transports", Type::raw, "", Who(qmgr | local | router), "transports that are commands: {NAME flags=… user=… argv=…}"},
     {"luser_relay", Type::raw, "", local, "address for mail to local users that do not exist"},

@@ -39,6 +39,7 @@ constexpr Setting rows[] = {
     {"smtpd_relay_restrictions", Type::list, "permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination", smtpd, "who may send mail on to others through us"},
     {"smtpd_recipient_restrictions", Type::list, "", smtpd, "what is asked about a recipient"},
     {"smtpd_data_restrictions", Type::list, "", smtpd, "what is asked before the content comes"},
+    {"smtpd_etrn_restrictions", Type::list, "", smtpd, "who may have waiting mail tried, and for which domains (ETRN)"},
     {"smtpd_end_of_data_restrictions", Type::list, "", smtpd, "what is asked once the content is here"},
     {"smtpd_restriction_classes", Type::list, "", Who(smtpd | submission), "names of your own for restriction lists: each is then a setting, and a restriction"},
     {"smtpd_relay_before_recipient_restrictions", Type::boolean, "yes", smtpd, "which of the two lists is gone through first"},

@@ -1,5 +1,6 @@
 #include "lib/daemon/client_files.h"
 
+#include <algorithm>
 #include <set>
 
 #include "lib/base/text.h"
@@ -16,6 +17,14 @@ std::vector<std::string> client_files(const conf::Values& values)
         for (const std::string& spec : values.list(setting))
             for (std::string& path : table::files_of(spec)) paths.insert(std::move(path));
     for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
+    // hosts(5), where smtp_host_lookup and its kin look at it.
+    const auto has_native = [&values](const char* setting) {
+        const auto words = values.list(setting);
+        return std::any_of(words.begin(), words.end(), [](const std::string& word) { return iequals(word, "native"); });
+    };
+    if (has_native("smtp_host_lookup") || has_native("lmtp_host_lookup") || values.flag("disable_dns_lookups") ||
+        iequals(values.text("smtp_dns_support_level"), "disabled") || iequals(values.text("lmtp_dns_support_level"), "disabled"))
+        paths.emplace("/etc/hosts");
     paths.erase(std::string());
     return {paths.begin(), paths.end()};
 }

@@ -334,7 +334,10 @@ Split split_extension(std::string_view local, std::string_view delimiters)
 {
     static constexpr std::string_view never[] = {"mailer-daemon", "postmaster", "double-bounce"};
     const std::size_t at = local.find_first_of(delimiters);
-    if (at == std::string_view::npos || at == 0 || istarts_with(local, "owner-") ||
+    // NAME-request is a list's own name too, where the minus parts names (Postfix's owner_request_special).
+    constexpr std::string_view request = "-request";
+    const bool is_request = delimiters.find('-') != std::string_view::npos && local.size() > request.size() && iequals(local.substr(local.size() - request.size()), request);
+    if (at == std::string_view::npos || at == 0 || istarts_with(local, "owner-") || is_request ||
         std::any_of(std::begin(never), std::end(never), [&](std::string_view name) { return iequals(local, name); }))
         return {std::string(local), std::nullopt, 0};
     return {std::string(local.substr(0, at)), std::string(local.substr(at + 1)), local[at]};

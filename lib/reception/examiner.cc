@@ -9,7 +9,7 @@ namespace veredus::reception {
 namespace {
 
 constexpr unsigned most_turns = 500;               // of questions and answers for one judgement
-constexpr const char* at_words[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE"};
+constexpr const char* at_words[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE", "ETRN"};
 
 struct Note final : PolicyNote {
     Deeds deeds;
@@ -166,8 +166,8 @@ smtp::Outcome Examiner::close(Session& session, const Run& run)
         if (run.at != At::helo || event.what == "reject_warning") session.log_event(event.what, at_words[static_cast<std::size_t>(run.at)], event.text);
     if (verdict.kind == Verdict::Kind::refuse) return verdict.reply;
     const Deeds& deeds = verdict.deeds;
-    // At HELO there is no mail yet: they are asked again at MAIL.
-    if (run.at != At::helo && (deeds.hold || deeds.discard || !deeds.redirect.empty() || !deeds.prepend.empty() || !deeds.bcc.empty())) {
+    // At HELO there is no mail yet: they are asked again at MAIL. ETRN has none at all.
+    if (run.at != At::helo && run.at != At::etrn && (deeds.hold || deeds.discard || !deeds.redirect.empty() || !deeds.prepend.empty() || !deeds.bcc.empty())) {
         if (!session.note()) session.note() = std::make_unique<Note>();
         static_cast<Note&>(*session.note()).deeds.add(deeds);
     }

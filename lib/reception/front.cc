@@ -25,7 +25,7 @@ Result<void> Front::before_jail(const conf::Values& values, const daemon::Place&
     TRY(take_restrictions(values));
     const auto hosts = read_file("/etc/hosts", 1 << 20);
     if (hosts) hosts_ = parse_hosts(*hosts);
-    host_names_ = parse_host_names(hosts ? std::string_view(*hosts) : std::string_view());
+    host_names_ = net::parse_host_names(hosts ? std::string_view(*hosts) : std::string_view());
     if (auto text = read_file("/etc/resolv.conf", 1 << 16)) resolv_conf_ = std::move(*text);
     return {};
 }

@@ -71,6 +71,10 @@ Verdict Judge::run()
         break;
     case At::data: due = {Stage::data}; break;
     case At::end_of_data: due = {Stage::end_of_data}; break;
+    case At::etrn:
+        if (delayed) due = {Stage::client, Stage::helo};
+        due.push_back(Stage::etrn);
+        break;
     }
     Status status = Status::dunno;
     for (const Stage stage : due) {
@@ -99,7 +103,7 @@ Judge::Status Judge::all(Stage stage)
 {
     if (out_.deeds.discard) return Status::ok;
     static const Subject data{"DATA", "Data command"}, end{"END-OF-MESSAGE", "End-of-data"};
-    const Subject subject = stage == Stage::client ? client() : stage == Stage::helo ? helo() : stage == Stage::sender ? sender() : stage == Stage::data ? data : stage == Stage::end_of_data ? end : recipient();
+    const Subject subject = stage == Stage::client ? client() : stage == Stage::helo ? helo() : stage == Stage::sender ? sender() : stage == Stage::data ? data : stage == Stage::end_of_data ? end : stage == Stage::etrn ? etrn() : recipient();
     if (stage == Stage::helo && s_.helo.empty()) return Status::dunno;
     return each(rules_.list(stage), subject, 0);
 }
@@ -142,6 +146,7 @@ Judge::Status Judge::one(const RestrictionList& list, std::size_t index, const S
     case Op::permit_tls_clientcerts: return permit_certificate();
     case Op::permit_tls_all_clientcerts: return s_.ccert_trusted ? Status::ok : Status::dunno;
     case Op::check_ccert_access: return certificate_access(r, depth);
+    case Op::check_etrn_access: return s_.etrn_domain.empty() ? Status::dunno : access(r, etrn(), {lower(s_.etrn_domain)}, domain_keys(s_.etrn_domain, false), depth);
     case Op::permit_inet_interfaces: return s_.client.is_ip() && (s_.client.loopback() || s_.client.same_ip(s_.server)) ? Status::ok : Status::dunno;
     case Op::reject_unauth_pipelining:
         return s_.pipelined ? refuse(503, "5.5.0", subject, "Improper use of SMTP command pipelining") : Status::dunno;

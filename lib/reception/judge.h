@@ -53,6 +53,7 @@ struct Situation {
     bool has_sender = false, has_recipient = false;
     mail::Address sender, recipient;
     std::size_t recipients = 0;            // accepted so far
+    std::string etrn_domain;               // whose mail he wants tried
     uint64_t size = 0;                     // as declared, or as received at the end of data
     std::string queue_id, instance;        // instance: the same for all questions about one mail
     bool pipelined = false;                // more came before he was answered
@@ -83,8 +84,8 @@ struct Verdict {
     std::vector<std::string> warnings;     // what is wrong with a table or a server, for the log
 };
 
-// The restrictions that are due at `at`: with delay_reject those of client, helo and sender wait for the recipient.
-enum class At : uint8_t { helo, mail, rcpt, data, end_of_data };
+// The restrictions that are due at `at`: with delay_reject those of client, helo and sender wait for the recipient, or for ETRN.
+enum class At : uint8_t { helo, mail, rcpt, data, end_of_data, etrn };
 Verdict judge(const Rules& rules, const Tables& tables, const Situation& situation, At at, Facts& facts);
 
 // The request of Postfix's policy protocol for this situation, its final empty line included.

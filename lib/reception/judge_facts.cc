@@ -63,7 +63,7 @@ std::string policy_request(const Situation& s, std::string_view stage, std::stri
     attribute("queue_id", s.queue_id);
     attribute("instance", s.instance);
     attribute("size", cat(s.size));
-    attribute("etrn_domain", "");
+    attribute("etrn_domain", s.etrn_domain);
     attribute("stress", s.stress ? "yes" : "");
     attribute("sasl_method", s.sasl_method);
     attribute("sasl_username", s.sasl_user);

@@ -9,7 +9,7 @@ namespace {
 
 std::string at_word(At at)
 {
-    static constexpr const char* names[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE"};
+    static constexpr const char* names[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE", "ETRN"};
     return names[static_cast<std::size_t>(at)];
 }
 

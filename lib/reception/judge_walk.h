@@ -72,6 +72,7 @@ private:
     Status policy(const Restriction& r, const Subject& subject, int depth);
 
     Subject client() const { return {cat(s_.client_name, '[', s_.client.is_ip() ? s_.client.ip() : std::string("unknown"), ']'), "Client host"}; }
+    Subject etrn() const { return {printable(s_.etrn_domain, 255), "Etrn command"}; }
     Subject helo() const { return {printable(s_.helo, 255), "Helo command"}; }
     Subject sender() const { return {printable(s_.sender.text()), "Sender address"}; }
     Subject recipient() const { return {printable(s_.recipient.text()), "Recipient address"}; }

@@ -76,6 +76,14 @@ smtp::Outcome ListPolicy::end_of_data(Session& session, const mail::Envelope& en
     return examiner_.examine(session, At::end_of_data, std::move(s), fine);
 }
 
+smtp::Outcome ListPolicy::etrn(Session& session, std::string_view domain, Then then)
+{
+    if (!asks(Stage::etrn) && (early() || (!asks(Stage::client) && !asks(Stage::helo)))) return then(session);
+    Situation s = situation(session);
+    s.etrn_domain = domain.starts_with('@') ? domain.substr(1) : domain;
+    return examiner_.examine(session, At::etrn, std::move(s), {250, "2.0.0", "Ok"}, std::move(then));
+}
+
 std::vector<std::unique_ptr<queue::Inspector>> ListPolicy::inspectors(const Session& session, const std::string&)
 {
     std::vector<std::unique_ptr<queue::Inspector>> chain;

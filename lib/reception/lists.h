@@ -13,6 +13,7 @@ namespace veredus::reception {
 
 class ListPolicy : public Policy {
 public:
+    using Then = Examiner::Then;
     // `trust`: mynetworks; `exempt`: clients without limits.
     ListPolicy(Examiner& examiner, std::shared_ptr<const Trust> trust, std::shared_ptr<const Trust> exempt)
         : examiner_(examiner), trust_(std::move(trust)), exempt_(std::move(exempt))
@@ -27,11 +28,11 @@ public:
     smtp::Outcome helo(Session& session) override;
     smtp::Outcome data(Session& session, const mail::Envelope& envelope) override;
     smtp::Outcome end_of_data(Session& session, const mail::Envelope& envelope, uint64_t size) override;
+    smtp::Outcome etrn(Session& session, std::string_view domain, Then then) override;
     // What the lists said about the mail comes first.
     std::vector<std::unique_ptr<queue::Inspector>> inspectors(const Session& session, const std::string& id) override;
 
 protected:
-    using Then = Examiner::Then;
     // The lists that are due, `accepted` recipients before this one; `then`: what the policy itself has to say once they permit (null: `welcome`).
     smtp::Outcome ask_sender(Session& session, const mail::Address& sender, const smtp::Reply& welcome, Then then = nullptr);
     smtp::Outcome ask_recipient(Session& session, const mail::Address& sender, std::size_t accepted, const mail::Address& recipient, const smtp::Reply& welcome, Then then = nullptr);

@@ -12,21 +12,6 @@ namespace {
 constexpr std::chrono::milliseconds connect_time{30'000};
 }
 
-std::map<std::string, std::vector<net::Address>> parse_host_names(std::string_view text)
-{
-    std::map<std::string, std::vector<net::Address>> out;
-    for (std::string_view line : split_on(text, '\n')) {
-        line = line.substr(0, line.find('#'));
-        const auto words = split(line, " \t\r");
-        const auto address = words.size() < 2 ? std::nullopt : net::Address::parse_ip(words[0], 0);
-        if (!address) continue;
-        for (std::size_t i = 1; i < words.size(); ++i) out[lower(words[i])].push_back(*address);
-    }
-    auto& local = out["localhost"];                // RFC 6761 §6.3
-    if (local.empty()) local = {*net::Address::parse_ip("127.0.0.1", 0), *net::Address::parse_ip("::1", 0)};
-    return out;
-}
-
 struct PolicyDialer::Call {
     std::string host;
     uint16_t port = 0;
@@ -36,7 +21,7 @@ struct PolicyDialer::Call {
     Done done;
 };
 
-PolicyDialer::PolicyDialer(Loop& loop, std::map<std::string, std::vector<net::Address>> hosts, std::function<dns::Resolver*()> resolver)
+PolicyDialer::PolicyDialer(Loop& loop, net::HostNames hosts, std::function<dns::Resolver*()> resolver)
     : loop_(loop), hosts_(std::move(hosts)), resolver_(std::move(resolver))
 {
 }

@@ -3,23 +3,19 @@
 
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "lib/dns/resolver.h"
+#include "lib/net/hosts.h"
 #include "lib/net/stream.h"
 
 namespace veredus::reception {
 
-// The addresses of each name of a hosts(5) file, "localhost" included even when the file has none; names in lower case.
-std::map<std::string, std::vector<net::Address>> parse_host_names(std::string_view text);
-
 class PolicyDialer {
 public:
     using Done = std::function<void(Result<Fd>)>;
-    PolicyDialer(Loop& loop, std::map<std::string, std::vector<net::Address>> hosts, std::function<dns::Resolver*()> resolver);
+    PolicyDialer(Loop& loop, net::HostNames hosts, std::function<dns::Resolver*()> resolver);
     ~PolicyDialer();
     PolicyDialer(const PolicyDialer&) = delete;
     // For PolicyServices::Dial. Names are looked up in hosts, then in DNS (A, then AAAA); the addresses are tried in order.
@@ -31,7 +27,7 @@ private:
     void connect(const std::shared_ptr<Call>& call);
 
     Loop& loop_;
-    std::map<std::string, std::vector<net::Address>> hosts_;
+    net::HostNames hosts_;
     std::function<dns::Resolver*()> resolver_;
     std::shared_ptr<PolicyDialer*> self_ = std::make_shared<PolicyDialer*>(this);   // late answers find null when we are gone
 };

@@ -50,7 +50,7 @@ constexpr Row rows[] = {
     {"reject_rhsbl_reverse_client", Op::reject_rhsbl_reverse_client, Takes::dns_list},
     {"reject_rhsbl_helo", Op::reject_rhsbl_helo, Takes::dns_list}, {"reject_rhsbl_sender", Op::reject_rhsbl_sender, Takes::dns_list},
     {"reject_rhsbl_recipient", Op::reject_rhsbl_recipient, Takes::dns_list},
-    {"check_policy_service", Op::check_policy_service, Takes::policy},
+    {"check_etrn_access", Op::check_etrn_access, Takes::table}, {"check_policy_service", Op::check_policy_service, Takes::policy},
     {"check_client_a_access", Op::check_client_servers, Takes::table}, {"check_client_mx_access", Op::check_client_servers, Takes::table},
     {"check_client_ns_access", Op::check_client_servers, Takes::table},
     {"check_reverse_client_hostname_a_access", Op::check_reverse_client_servers, Takes::table}, {"check_reverse_client_hostname_mx_access", Op::check_reverse_client_servers, Takes::table},
@@ -70,7 +70,6 @@ constexpr Row rows[] = {
     // Known, and not done.
     {"permit_mx_backup", Op::without_effect, Takes::nothing, "it permits nothing here: list the domains that you are a backup for in relay_domains"},
     {"permit_naked_ip_address", Op::without_effect, Takes::nothing, "it permits nothing here: use permit_mynetworks"},
-    {"check_etrn_access", Op::without_effect, Takes::table, "who may say ETRN for what is decided by fast_flush_domains alone"},
     {"sleep", Op::without_effect, Takes::number, "nobody is made to wait"},
     {"reject_unverified_sender", Op::without_effect, Takes::nothing, accepted}, {"reject_unverified_recipient", Op::without_effect, Takes::nothing, accepted},
     {"reject_unverified_address", Op::without_effect, Takes::nothing, accepted},
@@ -81,7 +80,7 @@ constexpr Row rows[] = {
     {"reject_maps_rbl", Op::without_effect, Takes::nothing, accepted},
 };
 
-constexpr std::string_view words[stages] = {"client", "helo", "sender", "relay", "recipient", "data", "end_of_data"};
+constexpr std::string_view words[stages] = {"client", "helo", "sender", "relay", "recipient", "data", "end_of_data", "etrn"};
 
 const Row* find_row(std::string_view name)
 {
@@ -248,6 +247,7 @@ Op bare_table(Stage stage)
     case Stage::sender: return Op::check_sender_access;
     case Stage::relay:
     case Stage::recipient: return Op::check_recipient_access;
+    case Stage::etrn: return Op::check_etrn_access;
     default: return Op::without_effect;
     }
 }
@@ -445,6 +445,7 @@ Rules parse_rules(const conf::Values& values, std::string_view prefix, std::vect
     }
     for (std::size_t i = 0; i < stages; ++i) {
         const std::string setting = cat(prefix, '_', words[i], "_restrictions");
+        if (!conf::find_setting(setting)) continue;    // ETRN is smtpd's alone
         Reader reader(rules, classes, defaults, setting, complaints);
         reader.table_default_ = bare_table(static_cast<Stage>(i));
         rules.lists[i] = reader.read(values.text(setting));

@@ -25,7 +25,7 @@ enum class Op : uint8_t {
     reject_unknown_sender_domain, reject_unknown_recipient_domain, reject_unlisted_sender, reject_unlisted_recipient,
     check_client_access, check_reverse_client_hostname_access, check_helo_access, check_sender_access, check_recipient_access,
     check_client_servers, check_reverse_client_servers, check_helo_servers, check_sender_servers, check_recipient_servers,   // ..._{a,mx,ns}_access: by name
-    check_ccert_access, check_sasl_access,
+    check_ccert_access, check_etrn_access, check_sasl_access,
     reject_rbl_client, permit_dnswl_client, reject_rhsbl_client, permit_rhswl_client, reject_rhsbl_reverse_client, reject_rhsbl_helo,
     reject_rhsbl_sender, reject_rhsbl_recipient,
     check_policy_service, restriction_class, without_effect,
@@ -62,8 +62,8 @@ struct Restriction {
 };
 using RestrictionList = std::vector<Restriction>;
 
-enum class Stage : uint8_t { client, helo, sender, relay, recipient, data, end_of_data };
-constexpr std::size_t stages = 7;
+enum class Stage : uint8_t { client, helo, sender, relay, recipient, data, end_of_data, etrn };
+constexpr std::size_t stages = 8;
 std::string_view stage_word(Stage stage);                        // "recipient", of smtpd_recipient_restrictions
 
 // Reply codes and words of main.cf.

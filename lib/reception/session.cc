@@ -493,7 +493,10 @@ Outcome Session::etrn(std::string_view text)
     judged_from_ = judged_to_ = {};
     const Etrn* const etrn = house_.parts_.etrn;
     if (!etrn || !settings_->limits.etrn) return Delegate::etrn(text);
-    return judged("ETRN", etrn->run(text, client_.origin != mail::Origin::stranger || !user().empty(), [this] { return later(); }));
+    const auto run = [etrn, node = std::string(text)](Session& s) {
+        return etrn->run(node, s.client_.origin != mail::Origin::stranger || !s.user().empty(), [&s] { return s.later(); });
+    };
+    return judged("ETRN", house_.parts_.policy.etrn(*this, text, run));
 }
 
 Outcome Session::data(const mail::Envelope& envelope)

@@ -70,6 +70,8 @@ public:
     virtual smtp::Outcome recipient(Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) = 0;
     virtual smtp::Outcome data(Session&, const mail::Envelope&) { return smtp::Reply{354, "", ""}; }
     virtual smtp::Outcome end_of_data(Session&, const mail::Envelope&, uint64_t size) { (void)size; return smtp::Reply{250, "2.0.0", "Ok"}; }
+    // Whether this client may have mail for `domain` tried; `then`, once he may, says what becomes of it.
+    virtual smtp::Outcome etrn(Session& session, std::string_view domain, std::function<smtp::Outcome(Session&)> then) { (void)domain; return then(session); }
     // Recipients that the client has sent already and that will be asked about one by one: they may be looked up together.
     virtual void foresee(const std::vector<mail::Address>&) {}
     // What looks at the mail before it is committed, besides the hop count.

@@ -144,6 +144,8 @@ TEST_CASE("aliases expand as Postfix's do", "[local][alias]")
         CHECK(show(w.expand(c.name)) == c.expands_to);
     }
     CHECK(show(w.expand("list", true)) == "alice@example.org bob@example.org");    // a bounce stays without a sender
+    w.policy.owners = false;                                                        // owner_request_special = no
+    CHECK(show(w.expand("list")) == "alice@example.org bob@example.org");
 }
 
 TEST_CASE("lists are read with their owner's rights and no more", "[local][alias]")

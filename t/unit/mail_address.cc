@@ -108,6 +108,10 @@ TEST_CASE("an extension is cut at the first delimiter, never from names that are
     CHECK(cut_at("user+ext", "") == "user+ext");
     CHECK(cut_at("Mailer-Daemon", "-") == "Mailer-Daemon");
     CHECK(cut_at("owner-list", "-") == "owner-list");
+    CHECK(cut_at("list-Request", "+-") == "list-Request");
+    CHECK(cut_at("list-request", "+") == "list-request");
+    CHECK(cut_at("list+x-request", "+") == "list|x-request|+");
+    CHECK(cut_at("-request", "-") == "-request");
 }
 
 TEST_CASE("domains and literals are checked by their letters", "[mail][rfc1123-2.1]")

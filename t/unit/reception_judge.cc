@@ -246,6 +246,34 @@ TEST_CASE("access tables: the keys that are tried, and what their results do", "
     CHECK(world.verdict.deeds.discard);
 }
 
+TEST_CASE("who may say ETRN, and for whom: the lists of client and helo count too, unless they were asked before", "[restrictions][rfc1985-5]")
+{
+    const auto say = [](const std::string& etrn, const std::string& client = "", const std::string& delay = "yes") {
+        World w;
+        w.s.has_sender = w.s.has_recipient = false;
+        w.s.etrn_domain = "Relay.example";
+        w.settings = {{"smtpd_etrn_restrictions", etrn}, {"smtpd_client_restrictions", client}, {"smtpd_delay_reject", delay}};
+        return w.say("reject", At::etrn);
+    };
+    const std::string refused = "554 5.7.1 <Relay.example>: Etrn command rejected: Access denied";
+    CHECK(say("") == "250");
+    CHECK(say("permit_mynetworks, reject") == refused);
+    CHECK(say("check_etrn_access inline:{relay.example=REJECT}") == refused);
+    CHECK(say("check_etrn_access inline:{.example=REJECT}") == refused);
+    CHECK(say("inline:{relay.example=OK}, reject") == "250");
+    CHECK(say("check_client_access inline:{192.0.2.7=OK}, reject") == "250");
+    CHECK(say("", "reject") == "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied");
+    CHECK(say("", "reject", "no") == "250");
+    World w;
+    w.s.etrn_domain = "relay.example";
+    w.settings["smtpd_etrn_restrictions"] = "check_policy_service inet:127.0.0.1:1";
+    CHECK(w.say("reject", At::etrn) == "250");
+    CHECK(w.policy_asked.find("protocol_state=ETRN\n") != std::string::npos);
+    CHECK(w.policy_asked.find("\netrn_domain=relay.example\n") != std::string::npos);
+    World mail;
+    CHECK(mail.say("check_etrn_access inline:{relay.example=REJECT}") == "250");     // no ETRN, nothing to look for
+}
+
 TEST_CASE("names in DNS that must be there", "[restrictions][rfc7505-3]")
 {
     run({

@@ -532,6 +532,61 @@ TEST_CASE("the domain itself is the host when it has no MX, and an alias is foll
     }
 }
 
+TEST_CASE("hosts(5) comes after the DNS, before it, or in its place, as main.cf says", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.2"));
+    b.zone.mx("dest.example", 10, "mx.dest.example");
+    b.zone.a("mx.dest.example", "127.0.0.9");       // nobody listens there
+    b.zone.failing = {"trouble.example/1"};
+    const auto names = std::make_shared<const net::HostNames>(
+        net::parse_host_names("127.0.0.2 mx.dest.example only.here trouble.example # x\n::1 six.here\nnonsense mx.dest.example\n"));
+    const auto relay = [&](const std::string& hop) {
+        Mail mail;
+        mail.nexthop = cat(hop, ":", peer.address().port());
+        const auto v = b.deliver_one(mail);
+        return v.outcome == sent ? v.relay.substr(0, v.relay.find(':')) : cat(v.dsn, " ", v.text.find("Name service error") != std::string::npos ? "name" : "other");
+    };
+    b.settings.connect = std::chrono::milliseconds(500);
+    CHECK(relay("[only.here]") == "5.4.4 name");
+    b.settings.lookup.names = names;                // dns, native
+    CHECK(relay("[only.here]") == "only.here[127.0.0.2]");
+    CHECK(relay("only.here") == "only.here[127.0.0.2]");
+    CHECK(relay("[trouble.example]") == "trouble.example[127.0.0.2]");
+    CHECK(relay("[unknown.example]") == "5.4.4 name");
+    CHECK(relay("dest.example") == "4.4.1 other");
+    b.settings.lookup.dns_first = false;            // native
+    CHECK(relay("dest.example") == "mx.dest.example[127.0.0.2]");
+    b.settings.ipv6 = false;
+    CHECK(relay("[six.here]") == "5.4.4 name");     // an address of the wrong family is none
+    b.pool.clear();
+    b.settings.lookup.mx = false;                   // disable_dns_lookups
+    CHECK(relay("dest.example") == "5.4.4 name");
+    CHECK(relay("mx.dest.example") == "mx.dest.example[127.0.0.2]");
+}
+
+TEST_CASE("smtp_host_lookup and its kin are read, and what is none of its words is refused", "[smtp-client]")
+{
+    const auto lookup = [](const std::string& conf, bool lmtp = false) -> std::string {
+        const auto file = conf::File::parse(cat("myhostname = host.example\n", conf), "main.cf");
+        if (!file.ok()) return "unread";
+        const auto s = read_settings(file.values(), [](const std::string& path) -> Result<std::string> {
+            return path == "/etc/hosts" ? Result<std::string>("192.0.2.1 a.example\n") : fail("no such file");
+        }, lmtp);
+        if (!s) return "refused";
+        return cat(s->lookup.mx ? "mx " : "", s->lookup.dns_first ? "dns " : "", s->lookup.names && s->lookup.names->contains("a.example") ? "hosts" : "");
+    };
+    CHECK(lookup("") == "mx dns ");
+    CHECK(lookup("smtp_host_lookup = native, dns\n") == "mx dns hosts");
+    CHECK(lookup("smtp_host_lookup = native\n") == "mx hosts");
+    CHECK(lookup("smtp_host_lookup = native\n", true) == "mx hosts");
+    CHECK(lookup("disable_dns_lookups = yes\n") == "hosts");
+    CHECK(lookup("smtp_dns_support_level = disabled\n") == "hosts");
+    CHECK(lookup("smtp_dns_support_level = enabled\n") == "mx dns ");
+    CHECK(lookup("smtp_dns_support_level = perhaps\n") == "unread");
+    CHECK(lookup("smtp_host_lookup = nis\n") == "refused");
+}
+
 TEST_CASE("mail never goes to hosts behind ourselves in the list", "[smtp-client][rfc5321-5.1]")
 {
     Bench b;
