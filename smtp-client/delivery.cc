@@ -7,6 +7,10 @@
 
 namespace veredus::smtp_client {
 
+namespace {
+constexpr std::chrono::milliseconds lead_patience{2000}; // then a connection of its own
+}
+
 Delivery::Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, Done done)
     : world_(world), settings_(attempt.transport == "lmtp" && world.lmtp ? world.lmtp : world.settings), attempt_(std::move(attempt)), file_(std::move(file)),
       report_(std::move(report)), done_(std::move(done)), received_us_(world.clock.wall_us()),
@@ -15,6 +19,7 @@ Delivery::Delivery(World& world, ipc::Attempt attempt, Fd file, Report report, D
 
 Delivery::~Delivery()
 {
+    leave_lead();
     bury_session();
 }
 
@@ -122,10 +127,10 @@ queue::CheckedMail Delivery::checked_mail() const
 
 // What the peer is told of the content, and what is done to it for the peer's sake. Binary content that cannot be encoded stays binary, and
 // the engine sends it to nobody who did not ask for it. An Error: the mail cannot be read now.
-Result<void> Delivery::settle_content(smtp::Transaction& transaction)
+Result<void> Delivery::settle_content(const Session& session, smtp::Transaction& transaction)
 {
-    const smtp::Extensions& peer = session_->extensions();
-    const bool bdat = peer.chunking && !no_bdat_ && !world_.no_bdat.has(session_->endpoint().relay(), world_.clock.mono_us());
+    const smtp::Extensions& peer = session.extensions();
+    const bool bdat = peer.chunking && !no_bdat_ && !world_.no_bdat.has(session.endpoint().relay(), world_.clock.mono_us());
     transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
     // RFC 6152 §3, RFC 3030 §3: a server that did not say that it can take them gets neither 8-bit nor binary content.
     const bool binary = attempt_.body == mail::Body::binary;
@@ -142,7 +147,7 @@ Result<void> Delivery::settle_content(smtp::Transaction& transaction)
     if (checked) plan.checks = checks;
     if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
     if (plan.checks) plan.mail = checked_mail();
-    const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session_->encrypted() && !settings_->lmtp;
+    const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session.encrypted() && !settings_->lmtp;
     transaction.require_tls = requires_tls() || may_say;
     transaction.size = content_->size();
     if (bdat && !plan.any()) transaction.chunk_size = content_->chunk_size();
@@ -158,7 +163,60 @@ void Delivery::next_hop()
     endpoints_.clear();
     endpoint_ = 0;
     if (!settle_terms(hop)) return next_hop();
+    if (Session* lead = world_.pool.joinable(hop.key(), terms_)) return wait_behind(*lead);
     if (auto session = world_.pool.take(hop.key(), terms_)) return reuse(std::move(session), Reuse::by_hop);
+    find();
+}
+
+// The next turn of a connection that is busy now, if that comes soon.
+void Delivery::wait_behind(Session& lead)
+{
+    lead_ = &lead;
+    lead_patience_ = std::make_unique<Timer>(world_.loop, [this] {
+        leave_lead();
+        on_lead_lost();
+    });
+    lead_patience_->start(lead_patience);
+    lead.join(*this);
+}
+
+void Delivery::leave_lead()
+{
+    if (lead_) std::exchange(lead_, nullptr)->leave();
+    if (lead_patience_) lead_patience_->stop();
+}
+
+const Content* Delivery::envelope(const Session& session, smtp::Transaction& transaction)
+{
+    // What cannot be read now is told when the turn has come.
+    if (!choose_group() || !fill(session, transaction)) return nullptr;
+    return &*content_;
+}
+
+void Delivery::on_turn(std::unique_ptr<Session> session)
+{
+    lead_ = nullptr;
+    lead_patience_->stop();
+    session_ = std::move(session);
+    session_->adopt(*this);
+    reuse_ = Reuse::by_hop;
+    ++sessions_;
+    ready_mono_us_ = world_.clock.mono_us();
+    if (!session_->followed()) {
+        for (Rcpt& r : rcpts_) r.tried = false;
+        return begin_group();
+    }
+    world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
+    session_->go_on();
+}
+
+void Delivery::on_lead_lost()
+{
+    lead_ = nullptr;
+    lead_patience_->stop();
+    for (Rcpt& r : rcpts_) r.tried = false;
+    group_.clear();
+    if (auto session = world_.pool.take(hops_[hop_ - 1].key(), terms_)) return reuse(std::move(session), Reuse::by_hop);
     find();
 }
 
@@ -284,7 +342,7 @@ void Delivery::on_ready()
 }
 
 // One transaction takes all who are undecided and have the same sender.
-void Delivery::begin_group()
+bool Delivery::choose_group()
 {
     group_.clear();
     for (std::size_t i = 0; i < rcpts_.size(); ++i) {
@@ -292,8 +350,11 @@ void Delivery::begin_group()
         if (!r.decided && !r.tried && (group_.empty() || r.sender == rcpts_[group_.front()].sender))
             group_.push_back(i);
     }
-    if (group_.empty()) return leave_session();
-    smtp::Transaction transaction;
+    return !group_.empty();
+}
+
+Result<void> Delivery::fill(const Session& session, smtp::Transaction& transaction)
+{
     transaction.sender = rcpts_[group_.front()].sender;
     for (const std::size_t i : group_) {
         rcpts_[i].tried = true;
@@ -302,21 +363,56 @@ void Delivery::begin_group()
     transaction.smtputf8 = attempt_.smtputf8;
     transaction.ret = attempt_.ret;
     transaction.envid = attempt_.envid;
-    if (const auto settled = settle_content(transaction); !settled) {
+    return settle_content(session, transaction);
+}
+
+// Another mail may follow this one on its session: all of ours are in it, the host is one of the hop's best, and its settings are today's.
+bool Delivery::leads() const
+{
+    const bool all = std::all_of(rcpts_.begin(), rcpts_.end(), [](const Rcpt& r) { return r.decided || r.tried; });
+    return all && is_current() && (reuse_ == Reuse::by_hop || session_->endpoint().preference == best_preference_);
+}
+
+void Delivery::begin_group()
+{
+    if (!choose_group()) return leave_session();
+    smtp::Transaction transaction;
+    if (const auto settled = fill(*session_, transaction); !settled) {
         log::error(attempt_.queue_id, ": ", settled.error().text);
         bury_session();
         return fail_all(ipc::Outcome::deferred, {false, "4.3.0", settled.error().text}, false, "none", "");
     }
-    session_->send(std::move(transaction), *content_);
+    const bool last = leads();
+    if (last) world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
+    session_->send(std::move(transaction), *content_, last);
 }
 
 void Delivery::on_finished()
 {
     take_results();
     tell();
+    SessionFollower* const next = session_->take_follower();
+    if (next && session_->usable()) return hand_over(*next);
+    if (next) next->on_lead_lost();
     if (session_->bdat_refused()) return without_bdat();
     if (session_->usable() && !all_decided()) return begin_group();
     leave_session();
+}
+
+// The session goes to the mail that waited for it.
+void Delivery::hand_over(SessionFollower& next)
+{
+    for (Rcpt& r : rcpts_) r.tried = false;
+    group_.clear();
+    if (reuse_ == Reuse::by_hop) said_no_ = session_->endpoint().address;
+    next.on_turn(std::move(session_));
+    if (!all_decided()) return next_endpoint();
+    settle();
+}
+
+bool Delivery::is_current() const
+{
+    return settings_ == (settings_->lmtp ? world_.lmtp : world_.settings);
 }
 
 // The same host once more, with DATA: a connection that reads the content as commands is of no use.
@@ -343,8 +439,7 @@ void Delivery::leave_session()
     if (reuse_ == Reuse::by_hop) said_no_ = session_->endpoint().address;
     const bool best = reuse_ == Reuse::by_hop || session_->endpoint().preference == best_preference_;
     // One that was made under settings or files of before (a password, say) serves nobody after us.
-    const bool current = settings_ == (settings_->lmtp ? world_.lmtp : world_.settings);
-    if (current) world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), terms_, std::move(session_), *settings_);
+    if (is_current()) world_.pool.put(best ? hops_[hop_ - 1].key() : std::string(), terms_, std::move(session_), *settings_);
     else world_.pool.retire(std::move(session_));
     if (!all_decided()) return next_endpoint();
     settle();
@@ -467,6 +562,7 @@ void Delivery::fail_all(ipc::Outcome outcome, const Failure& failure, bool site,
 void Delivery::cancel()
 {
     if (finished_) return;
+    leave_lead();
     bury_session();
     finder_.reset();
     if (rcpts_.empty()) rcpts_.resize(attempt_.targets.size());

@@ -29,7 +29,7 @@ struct World {
     HostMemory no_bdat{1000, 3600 * us_per_second}; // those that announce CHUNKING and do not know BDAT, as Endpoint::relay()
 };
 
-class Delivery final : public SessionUser {
+class Delivery final : public SessionUser, public SessionFollower {
 public:
     using Report = std::function<void(std::vector<ipc::Verdict>)>; // some verdicts; each recipient gets one, once
     using Done = std::function<void()>; // after the last: destroy me, but not within this call
@@ -51,11 +51,21 @@ private:
     void on_ready() override;
     void on_finished() override;
     void on_broken(const Broken& broken) override;
+    const Content* envelope(const Session& session, smtp::Transaction& transaction) override;
+    void on_turn(std::unique_ptr<Session> session) override;
+    void on_lead_lost() override;
+    void wait_behind(Session& lead);
+    void leave_lead();
     bool read_recipients();
     bool rework_header();
     queue::CheckedMail checked_mail() const;
     bool map_addresses(std::size_t index);
-    Result<void> settle_content(smtp::Transaction& transaction);
+    Result<void> settle_content(const Session& session, smtp::Transaction& transaction);
+    bool choose_group();
+    Result<void> fill(const Session& session, smtp::Transaction& transaction);
+    bool leads() const;
+    bool is_current() const;
+    void hand_over(SessionFollower& next);
     void next_hop();
     void find();
     void heard(Found found);
@@ -96,6 +106,8 @@ private:
     std::size_t endpoint_ = 0; // the one after the one being tried
     std::unique_ptr<Finder> finder_;
     std::unique_ptr<Session> session_;
+    Session* lead_ = nullptr;             // busy with another mail; ours comes next
+    std::unique_ptr<Timer> lead_patience_;
     TlsPolicy policy_;       // of the hop being tried
     std::string terms_;      // the same and the login, as the pool's key
     bool in_clear_ = false;  // the session does without TLS although the policy would have it

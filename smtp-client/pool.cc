@@ -36,6 +36,21 @@ std::unique_ptr<Session> Pool::find(const std::string Entry::*which, const std::
     return session;
 }
 
+Session* Pool::joinable(const std::string& hop_key, const std::string& terms)
+{
+    std::erase_if(busy_, [](const Busy& b) { return b.life.expired(); });
+    const std::string key = joined(hop_key, terms);
+    const auto found = std::find_if(busy_.begin(), busy_.end(), [&](const Busy& b) { return b.hop_key == key && b.session->joinable(); });
+    return found == busy_.end() ? nullptr : found->session;
+}
+
+void Pool::lead(const std::string& hop_key, const std::string& terms, Session& session)
+{
+    const auto known = std::find_if(busy_.begin(), busy_.end(), [&](const Busy& b) { return b.session == &session && !b.life.expired(); });
+    if (known == busy_.end()) busy_.push_back({joined(hop_key, terms), &session, session.life()});
+    else known->hop_key = joined(hop_key, terms);
+}
+
 void Pool::put(const std::string& hop_key, const std::string& terms, std::unique_ptr<Session> session, const Settings& settings)
 {
     const int64_t age_us = loop_.now_us() - session->started_us();
@@ -65,6 +80,7 @@ void Pool::retire(std::unique_ptr<Session> session)
 
 void Pool::clear()
 {
+    busy_.clear();
     while (!idle_.empty()) drop(idle_.front().session.get(), true);
 }
 

@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "smtp-client/session.h"
 
@@ -18,6 +19,9 @@ public:
     // under (TLS policy, login): only who asks for the same gets it.
     std::unique_ptr<Session> take(const std::string& hop_key, const std::string& terms);
     std::unique_ptr<Session> take_host(const Endpoint& endpoint, const std::string& terms);
+    // A session to one of the hop's best hosts that serves another mail now and may be joined; null: none.
+    Session* joinable(const std::string& hop_key, const std::string& terms);
+    void lead(const std::string& hop_key, const std::string& terms, Session& session); // it serves a mail now
     // Keeps it when the settings let it take another mail, else says QUIT. An empty key: for its host only.
     void put(const std::string& hop_key, const std::string& terms, std::unique_ptr<Session> session, const Settings& settings);
     void retire(std::unique_ptr<Session> session); // QUIT if it can, and destroyed later, never at once
@@ -36,6 +40,12 @@ private:
     void bury(std::unique_ptr<Session> session);
     void drop(const Session* session, bool say_quit);
     Loop& loop_;
+    struct Busy {
+        std::string hop_key;
+        Session* session;
+        std::weak_ptr<const int> life;
+    };
+    std::vector<Busy> busy_; // some are so no longer
     std::list<Entry> idle_; // the latest used first
     std::list<std::unique_ptr<Session>> leaving_;
 };

@@ -77,7 +77,10 @@ Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shar
                                                   [this](Result<Fd> fd) { connected(std::move(fd)); });
 }
 
-Session::~Session() = default;
+Session::~Session()
+{
+    lose_follower();
+}
 
 void Session::connected(Result<Fd> fd)
 {
@@ -228,6 +231,7 @@ void Session::handle(smtp::Client::Wants wants, std::string out)
     case Wants::starttls: return start_tls();
     case Wants::ready: return be_ready();
     case Wants::content:
+        if (sent_us_) envelope_us_ = loop_.now_us() - std::exchange(sent_us_, 0);
         sender_ = std::make_unique<ContentSender>(*content_, client_.chunked());
         content_all_queued_ = false;
         arm();
@@ -237,6 +241,7 @@ void Session::handle(smtp::Client::Wants wants, std::string out)
         total_timer_->stop();
         stream_->set_timeout(0ms);
         sender_.reset();
+        if (queued_us_) content_us_ = loop_.now_us() - std::exchange(queued_us_, 0);
         in_transaction_ = after_dot_ = false;
         return user_->on_finished();
     case Wants::close: return refused();
@@ -314,10 +319,65 @@ void Session::refused()
     broken(Broken::When::greeting, std::move(failure), endpoint_.host);
 }
 
-void Session::send(smtp::Transaction transaction, const Content& content)
+bool Session::joinable() const
+{
+    return last_ && in_transaction_ && user_ && !follower_ && stream_ && !abandoned_ && client_.extensions().pipelining && settings_->cache_connections &&
+           (settings_->reuse_count == 0 || uses_ < settings_->reuse_count) && loop_.now_us() - started_us_ < settings_->reuse_time.count() * 1000 &&
+           content_us_ > 0 && content_us_ <= 2 * envelope_us_ + settings_->prompt.count();
+}
+
+void Session::join(SessionFollower& follower)
+{
+    follower_ = &follower;
+    std::string out;
+    send_follower(out);
+    if (!out.empty()) stream_->write(out);
+}
+
+void Session::send_follower(std::string& out)
+{
+    if (!follower_ || !client_.may_follow()) return;
+    smtp::Transaction transaction;
+    const Content* content = follower_->envelope(*this, transaction);
+    if (!content || client_.why_unfit(transaction)) return;
+    next_content_ = content;
+    client_.follow(std::move(transaction), out);
+}
+
+void Session::leave()
+{
+    follower_ = nullptr;
+    if (client_.followed()) abandoned_ = true;
+}
+
+void Session::lose_follower()
+{
+    if (SessionFollower* follower = std::exchange(follower_, nullptr)) follower->on_lead_lost();
+}
+
+// The mail whose envelope followed is now the one that is sent.
+void Session::go_on()
+{
+    content_ = std::exchange(next_content_, nullptr);
+    in_transaction_ = last_ = true;
+    ++uses_;
+    total_timer_->start(max_dialogue);
+    std::string out;
+    const auto wants = client_.go_on(out);
+    arm();
+    if (wants == smtp::Client::Wants::input) return handle(wants, std::move(out));
+    // Told after this call, as always.
+    loop_.defer([this, life = std::weak_ptr<int>(alive_), wants, out = std::move(out)]() mutable {
+        if (!life.expired() && user_) handle(wants, std::move(out));
+    });
+}
+
+void Session::send(smtp::Transaction transaction, const Content& content, bool last)
 {
     content_ = &content;
     in_transaction_ = true;
+    last_ = last;
+    sent_us_ = loop_.now_us();
     ++uses_;
     total_timer_->start(max_dialogue);
     std::string out;
@@ -361,6 +421,8 @@ void Session::content_queued()
     const auto wants = client_.content_sent(out);
     if (wants == smtp::Client::Wants::close) return; // the peer broke off meanwhile, and its results are told
     after_dot_ = true;
+    queued_us_ = loop_.now_us();
+    send_follower(out);
     handle(wants, std::move(out));
 }
 
@@ -371,6 +433,7 @@ void Session::broken(Broken::When when, Failure failure, std::string remote_mta)
     stage_timer_->stop();
     total_timer_->stop();
     sender_.reset();
+    lose_follower();
     if (user_) std::exchange(user_, nullptr)->on_broken({when, std::move(failure), std::move(remote_mta)});
 }
 
@@ -389,6 +452,7 @@ void Session::adopt(SessionUser& user)
 
 void Session::detach()
 {
+    lose_follower();
     user_ = nullptr;
     gone_ = nullptr;
     content_ = nullptr;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "lib/net/stream.h"
 #include "lib/smtp/client.h"
@@ -41,12 +42,24 @@ struct Terms {
 };
 
 // Whoever has work for a session. It may hand the session on or retire it inside any of these calls.
+class Session;
 class SessionUser {
 public:
     virtual ~SessionUser() = default;
     virtual void on_ready() = 0;    // greeted: send() may come
     virtual void on_finished() = 0; // results() are complete; usable() tells whether another mail may follow
     virtual void on_broken(const Broken& broken) = 0; // the end of this session
+};
+
+// Whoever waits for a session that is busy with another mail. Its envelope goes out with that mail's content (RFC 2920 §3.1), so that a
+// mail costs one round trip instead of two.
+class SessionFollower {
+public:
+    virtual ~SessionFollower() = default;
+    // What is to be sent on this session; null: nothing yet, the turn will do. The content is borrowed.
+    virtual const Content* envelope(const Session& session, smtp::Transaction& transaction) = 0;
+    virtual void on_turn(std::unique_ptr<Session> session) = 0; // it is yours: adopt(), then go_on() when followed(), else send()
+    virtual void on_lead_lost() = 0;                            // it will not be: nothing of the envelope has happened
 };
 
 class Session final : public net::StreamUser {
@@ -57,10 +70,20 @@ public:
     Session(const Session&) = delete;
 
     const Endpoint& endpoint() const { return endpoint_; }
-    void send(smtp::Transaction transaction,
-              const Content& content); // when ready or finished and usable(); the content is borrowed
+    // When ready or finished and usable(); the content is borrowed. `last`: its user needs it for no further mail, so that one may follow.
+    void send(smtp::Transaction transaction, const Content& content, bool last = false);
+    // For one whose next mail is somebody else's. Only when joinable(): towards a peer that answers contents as fast as envelopes, where the
+    // round trips are what takes time; behind one that works on each mail, a connection of its own is faster.
+    bool joinable() const;
+    void join(SessionFollower& follower);
+    void leave(); // the follower does
+    bool followed() const { return client_.followed(); } // an envelope that follows is sent
+    // Of a finished session: to whom it goes next; null: nobody waits.
+    SessionFollower* take_follower() { return std::exchange(follower_, nullptr); }
+    void go_on();
+    std::weak_ptr<const int> life() const { return alive_; }
     const std::vector<smtp::RecipientResult>& results() const { return client_.results(); }
-    bool usable() const { return client_.usable() && stream_; }
+    bool usable() const { return client_.usable() && stream_ && !abandoned_; }
     void idle(std::function<void()> gone); // nobody's for now; `gone` when the peer ends it
     void adopt(SessionUser& user);         // back to work
     void quit(std::function<void()> gone); // says QUIT, leaves; `gone` when it may be destroyed
@@ -89,6 +112,8 @@ private:
     void refused();
     void send_content();
     void content_queued();
+    void send_follower(std::string& out);
+    void lose_follower();
     void arm(); // the time-out of the stage we are in
     Settings::Time stage_time() const;
     void log_tls() const;
@@ -107,6 +132,11 @@ private:
     const Content* content_ = nullptr;
     std::unique_ptr<ContentSender> sender_;
     bool content_all_queued_ = false, in_transaction_ = false, after_dot_ = false;
+    SessionFollower* follower_ = nullptr;
+    const Content* next_content_ = nullptr;       // the follower's, whose envelope is sent
+    bool last_ = false, abandoned_ = false;       // the follower has left, and its envelope is with the peer
+    int64_t sent_us_ = 0, queued_us_ = 0;         // when envelope and content of the running mail were sent
+    int64_t envelope_us_ = 0, content_us_ = 0;    // how long the peer took for those of the last one
     std::string_view stage_; // for which the time-out is armed
     int64_t started_us_ = 0, ready_us_ = 0;
     unsigned uses_ = 0;

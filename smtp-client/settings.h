@@ -52,6 +52,7 @@ struct Settings {
     bool cache_connections = true;
     Time cache_time{2'000}, reuse_time{300'000};
     std::size_t reuse_count = 0; // 0: no limit
+    std::chrono::microseconds prompt{1000}; // a peer that answers a content so soon does no work worth a connection of its own
     std::vector<NextHop> fallback;
 };
 

@@ -39,6 +39,10 @@ Client::Wants Client::feed(std::string_view bytes, std::string& out)
             reader_ = ReplyReader();
             break;
         }
+        if (wants == Wants::finished && next_ && usable_) {
+            held_ = bytes;    // of the transaction that follows
+            break;
+        }
         if (wants == Wants::finished) {
             // What comes behind the last reply was not asked for: a good-bye (421), or nonsense. The mail's fate stands.
             if (!bytes.empty() && usable_) leave();
@@ -199,44 +203,79 @@ bool Client::transaction_needs_utf8(const Transaction& t) const
 Client::Wants Client::begin(Transaction transaction, std::string& out)
 {
     if (state_ != State::ready || !usable_) panic("smtp client: begin while not ready");
+    const auto unfit = why_unfit(transaction);
+    start(std::move(transaction));
+    if (unfit) {
+        state_ = State::ready;
+        return refuse_all(*unfit, "", true);
+    }
+    step_ = needs_rset_ ? Step::rset : Step::mail;
+    if (needs_rset_) append(out, "RSET\r\n");
+    if (pipelined_) send_group(transaction_, out);
+    else if (!needs_rset_) send_mail(transaction_, out);
+    if (pipelined_) next_rcpt_ = transaction_.recipients.size();
+    return Wants::input;
+}
+
+// What the peer cannot take need not be offered.
+std::optional<Reply> Client::why_unfit(const Transaction& t) const
+{
+    if (extensions_.max_size && t.size > extensions_.max_size)  // RFC 1870 §6.1
+        return Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")};
+    if (transaction_needs_utf8(t) && !extensions_.smtputf8)  // RFC 6531 §3.2
+        return Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"};
+    if (t.body == mail::Body::binary && !(chunks(t) && extensions_.binarymime))  // RFC 3030 §3: "under no circumstances"
+        return Reply{550, "5.6.3", "BINARYMIME is required, but was not offered by the server"};
+    if (t.require_tls && !(tls_ && extensions_.requiretls))  // RFC 8689 §4.2.1
+        return Reply{550, "5.7.30", "REQUIRETLS support required, but was not offered by the server"};
+    return std::nullopt;
+}
+
+void Client::start(Transaction transaction)
+{
     transaction_ = std::move(transaction);
     results_.assign(transaction_.recipients.size(), RecipientResult());
     accepted_.clear();
     next_rcpt_ = answered_ = 0;
     mail_refused_ = empty_dot_ = false;
     failure_ = Reply();
-    const Transaction& t = transaction_;
-    if (extensions_.max_size && t.size > extensions_.max_size)  // RFC 1870 §6.1: no need to ask
-        return refuse_all(Reply{552, "5.3.4", cat("message size ", t.size, " exceeds size limit ", extensions_.max_size, " of server")}, "", true);
-    if (transaction_needs_utf8(t) && !extensions_.smtputf8)  // RFC 6531 §3.2
-        return refuse_all(Reply{550, "5.6.7", "SMTPUTF8 is required, but was not offered by the server"}, "", true);
-    const bool by_bdat = extensions_.chunking && t.chunk_size > 0;
-    if (t.body == mail::Body::binary && !(by_bdat && extensions_.binarymime))  // RFC 3030 §3: "under no circumstances"
-        return refuse_all(Reply{550, "5.6.3", "BINARYMIME is required, but was not offered by the server"}, "", true);
-    if (t.require_tls && !(tls_ && extensions_.requiretls))  // RFC 8689 §4.2.1
-        return refuse_all(Reply{550, "5.7.30", "REQUIRETLS support required, but was not offered by the server"}, "", true);
     pipelined_ = options_.pipelining && extensions_.pipelining;
-    chunked_ = by_bdat;
+    chunked_ = chunks(transaction_);
     state_ = State::transaction;
-    step_ = Step::mail;
     failed_command_ = mail_from;
     stage_ = "sending MAIL FROM";
-    if (needs_rset_) {
-        append(out, "RSET\r\n");
-        step_ = Step::rset;
-        if (!pipelined_) return Wants::input;
-    }
-    send_mail(out);
-    if (!pipelined_) return Wants::input;
-    while (next_rcpt_ < t.recipients.size()) send_rcpt(next_rcpt_++, out);
-    // RFC 2920 §3.1: the last of the group. BDAT waits for the replies: its content cannot be taken back.
-    if (!chunked_) append(out, "DATA\r\n");
-    return Wants::input;
 }
 
-void Client::send_mail(std::string& out)
+// The whole envelope at once.
+void Client::send_group(const Transaction& t, std::string& out) const
 {
-    const Transaction& t = transaction_;
+    send_mail(t, out);
+    for (const mail::Recipient& r : t.recipients) send_rcpt(r, out);
+    // RFC 2920 §3.1: the last of the group. BDAT waits for the replies: its content cannot be taken back.
+    if (!chunks(t)) append(out, "DATA\r\n");
+}
+
+void Client::follow(Transaction next, std::string& out)
+{
+    if (!may_follow() || why_unfit(next)) panic("smtp client: no transaction may follow now");
+    next_ = std::move(next);
+    // RFC 3030 §2: only RSET helps when a BDAT fails, and whether it does is not known yet.
+    if (chunked_) append(out, "RSET\r\n");
+    send_group(*next_, out);
+}
+
+Client::Wants Client::go_on(std::string& out)
+{
+    if (state_ != State::ready || !usable_ || !next_) panic("smtp client: nothing follows");
+    const bool reset = chunked_;
+    start(std::move(*std::exchange(next_, std::nullopt)));
+    step_ = reset ? Step::rset : Step::mail;
+    next_rcpt_ = transaction_.recipients.size();
+    return held_.empty() ? Wants::input : feed(std::exchange(held_, {}), out);
+}
+
+void Client::send_mail(const Transaction& t, std::string& out) const
+{
     append(out, "MAIL FROM:<", t.sender.text(), '>');
     if (extensions_.size && t.size) append(out, " SIZE=", t.size);
     if (t.body == mail::Body::binary) append(out, " BODY=BINARYMIME");
@@ -248,9 +287,8 @@ void Client::send_mail(std::string& out)
     append(out, "\r\n");
 }
 
-void Client::send_rcpt(std::size_t index, std::string& out)
+void Client::send_rcpt(const mail::Recipient& r, std::string& out) const
 {
-    const mail::Recipient& r = transaction_.recipients[index];
     append(out, "RCPT TO:<", r.address.text(), '>');
     if (extensions_.dsn && r.notify != mail::notify_unset) {
         append(out, " NOTIFY=");
@@ -278,7 +316,7 @@ Client::Wants Client::hear_step(const Reply& reply, std::string& out)
         if (reply.code / 100 != 2) return break_off(reply.code >= 400 ? Reply{451, "4.5.0", "the server refuses RSET"} : garbage, "RSET", true);
         needs_rset_ = false;
         step_ = Step::mail;
-        if (!pipelined_) send_mail(out);
+        if (!pipelined_) send_mail(transaction_, out);
         return Wants::input;
     case Step::mail:
         if (reply.code / 100 == 3) return break_off(garbage, std::string(mail_from), true);
@@ -326,7 +364,7 @@ Client::Wants Client::next_step(std::string& out)
         return Wants::content;
     }
     if (pipelined_) return Wants::input;
-    if (step_ == Step::rcpt) send_rcpt(next_rcpt_++, out);
+    if (step_ == Step::rcpt) send_rcpt(transaction_.recipients[next_rcpt_++], out);
     else if (accepted_.empty()) return finish();
     else append(out, "DATA\r\n");
     return Wants::input;

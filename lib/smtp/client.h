@@ -77,6 +77,13 @@ public:
     // Only when ready. Ready again when it is over: authenticated(), or failure() has the words of the server that said no.
     Wants authenticate(Sasl exchange, std::string& out);
     Wants content_sent(std::string& out);
+    // The next transaction while this one waits for the verdict on its content: its envelope goes out now, in one group with the content
+    // that was sent (RFC 2920 §3.1). Only when may_follow(). After `finished` and its results(), when usable(): go_on(). When not usable(),
+    // nothing of it has happened, as its content was not sent.
+    void follow(Transaction next, std::string& out);
+    bool may_follow() const { return state_ == State::after_dot && pipelined_ && !empty_dot_ && !next_; }
+    bool followed() const { return next_.has_value(); }
+    Wants go_on(std::string& out);
     Wants content_failed();                                      // our own read error: the transaction failed, the caller closes
     Wants tls_started(std::string& out);                         // says EHLO again
     Wants quit(std::string& out);
@@ -93,6 +100,7 @@ public:
     bool bdat_refused() const { return bdat_refused_; }          // it announced CHUNKING and did not know BDAT: DATA in a conversation of
                                                                  // its own may do; whoever has no verdict has one of ours
     bool transaction_needs_utf8(const Transaction& transaction) const;
+    std::optional<Reply> why_unfit(const Transaction& transaction) const;   // what this peer cannot take, so that there is no need to ask
 
 private:
     enum class State : unsigned char { greeting, ehlo, helo, starttls, handshake, auth, ready, transaction, content, after_dot, quitting, closed };
@@ -107,10 +115,13 @@ private:
     Wants next_step(std::string& out);
     Wants refuse_all(Reply reply, std::string command, bool ours);
     Wants finish();
+    void start(Transaction transaction);
+    bool chunks(const Transaction& transaction) const { return extensions_.chunking && transaction.chunk_size > 0; }
+    void send_group(const Transaction& transaction, std::string& out) const;
     Wants break_off(const Reply& reply, std::string command, bool ours);
     void read_extensions(const Reply& reply);
-    void send_mail(std::string& out);
-    void send_rcpt(std::size_t index, std::string& out);
+    void send_mail(const Transaction& transaction, std::string& out) const;
+    void send_rcpt(const mail::Recipient& recipient, std::string& out) const;
     void undecided(const Reply& reply, const std::string& command, bool ours);
     bool knows_no_bdat(const Reply& reply) const;
     Wants refuse_bdat(const Reply& reply);
@@ -120,6 +131,8 @@ private:
     Extensions extensions_;
     ReplyReader reader_;
     Transaction transaction_;
+    std::optional<Transaction> next_;    // its envelope is sent
+    std::string held_;                   // replies to it that came with the last one of this transaction
     std::vector<RecipientResult> results_;
     std::vector<std::size_t> accepted_;  // recipients that RCPT took, in order
     Reply failure_;

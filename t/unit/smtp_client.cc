@@ -400,6 +400,107 @@ TEST_CASE("binary content goes to a server that asks for it, by BDAT, and under 
     }
 }
 
+namespace {
+
+// One client that has sent the content of `first`, with the envelope of a second behind it.
+struct Pair {
+    Client client;
+    std::string out;
+    std::vector<std::string> verdicts;   // of each transaction
+    Wants wants = Wants::input;
+    Pair(const std::string& greeting, Transaction first, Transaction second, const std::string& replies, ClientOptions o = options()) : client(std::move(o))
+    {
+        REQUIRE(client.feed(greeting, out) == Wants::ready);
+        client.begin(std::move(first), out);
+        CHECK_FALSE(client.may_follow());
+        REQUIRE(client.feed(replies, out) == Wants::content);
+        CHECK_FALSE(client.may_follow());
+        client.content_sent(out);
+        REQUIRE(client.may_follow());
+        out.clear();
+        client.follow(std::move(second), out);
+        CHECK_FALSE(client.may_follow());
+    }
+    // A | in the text: a peer does not speak on before it has the content.
+    void feed(const std::string& text, std::size_t piece)
+    {
+        for (const std::string_view part : split_on(text, '|')) feed_part(std::string(part), piece);
+    }
+    void feed_part(std::string text, std::size_t piece)
+    {
+        for (; !text.empty() && wants != Wants::close; text.erase(0, piece)) {
+            wants = client.feed(text.substr(0, piece), out);
+            while (wants == Wants::finished) {
+                verdicts.emplace_back();
+                for (const auto& r : client.results()) append(verdicts.back(), verdicts.back().empty() ? "" : " ", r.reply.code, r.ours ? "!" : "");
+                if (!client.usable() || !client.followed()) return;
+                wants = client.go_on(out);
+            }
+            if (wants == Wants::content) wants = client.content_sent(out);
+        }
+    }
+};
+
+}  // namespace
+
+TEST_CASE("the envelope of the next mail goes out behind the content of this one, and each has its own replies", "[smtp][rfc2920-3.1]")
+{
+    const std::string envelope = "MAIL FROM:<s@x.org> SIZE=100\r\nRCPT TO:<r0@y.org>\r\nRCPT TO:<r1@y.org>\r\nDATA\r\n";
+    struct Row {
+        const char *replies, *verdicts;
+        bool usable;
+    };
+    for (const Row& row : {
+             Row{"250 first\r\n250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n|250 second\r\n", "250|250 550", true},
+             Row{"554 5.7.1 spam\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n|451 later\r\n", "554|451 451", true},
+             Row{"250 first\r\n450 no sender\r\n503 x\r\n503 x\r\n503 x\r\n", "250|450 450", true},
+             Row{"250 first\r\n250 ok\r\n550 no\r\n550 no\r\n354 go\r\n|554 nobody\r\n", "250|550 550", true},
+             Row{"250 first\r\n421 4.3.2 going\r\n", "250|421 421", false},
+             Row{"421 4.3.2 going\r\n250 ok\r\n", "421", false},
+             Row{"what?\r\n250 ok\r\n", "451!", false},
+         }) {
+        for (const std::size_t piece : {std::size_t(1), std::size_t(7), std::size_t(1000)}) {
+            CAPTURE(row.replies, piece);
+            Pair pair(hello, transaction(1), transaction(2), "250 ok\r\n250 ok\r\n354 go\r\n");
+            CHECK(pair.out == envelope);
+            pair.feed(row.replies, piece);
+            std::string all;
+            for (const std::string& v : pair.verdicts) append(all, all.empty() ? "" : "|", v);
+            CHECK(all == row.verdicts);
+            CHECK(pair.client.usable() == row.usable);
+        }
+    }
+    // Behind the second, nothing was asked for.
+    Pair rude(hello, transaction(1), transaction(1), "250 ok\r\n250 ok\r\n354 go\r\n");
+    rude.feed("250 first\r\n250 ok\r\n250 ok\r\n354 go\r\n", 1000);
+    rude.feed("250 second\r\n250 what\r\n", 1000);
+    CHECK(rude.verdicts == std::vector<std::string>{"250", "250"});
+    CHECK_FALSE(rude.client.usable());
+}
+
+TEST_CASE("behind a chunk the next envelope begins with RSET, behind an LMTP mail it waits for a reply for each recipient", "[smtp][rfc3030-2][rfc2033-4.2]")
+{
+    for (const std::size_t piece : {std::size_t(1), std::size_t(1000)}) {
+        for (const char* verdict : {"250", "452"}) {
+            Pair pair(chunking, chunked(1), chunked(1), "250 ok\r\n250 ok\r\n");
+            CHECK(pair.out == "RSET\r\nMAIL FROM:<s@x.org>\r\nRCPT TO:<r0@y.org>\r\n");
+            pair.feed(cat(verdict, " first\r\n250 reset\r\n250 ok\r\n250 ok\r\n|250 second\r\n"), piece);
+            CHECK(pair.verdicts == std::vector<std::string>{verdict, "250"});
+        }
+        Pair lmtp(hello, transaction(2), transaction(1), "250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", options(true));
+        lmtp.feed("250 a\r\n452 b\r\n250 ok\r\n250 ok\r\n354 go\r\n|250 c\r\n", piece);
+        CHECK(lmtp.verdicts == std::vector<std::string>{"250 452", "250"});
+    }
+    Client client(options());
+    std::string out;
+    client.feed(hello, out);
+    Transaction big = transaction(1);
+    big.size = 5001;
+    CHECK(client.why_unfit(big)->code == 552);
+    CHECK_FALSE(client.why_unfit(transaction(1)));
+    CHECK_FALSE(client.may_follow());
+}
+
 TEST_CASE("BDAT is not used unasked, and what it breaks is temporary", "[smtp][rfc3030-2]")
 {
     Run data(transaction(1));

@@ -628,6 +628,106 @@ TEST_CASE("mail of one destination reuses the connection, and the log counts it"
     CHECK(b.pool.idle() == 0);
 }
 
+namespace {
+
+// Deliveries side by side.
+struct Running {
+    std::vector<ipc::Verdict> verdicts;
+    bool done = false;
+    std::unique_ptr<Delivery> delivery;
+    Running(Bench& b, const Mail& mail)
+    {
+        b.world.settings = std::make_shared<const Settings>(b.settings);
+        again(b, mail);
+    }
+    Running(Bench& b, const Mail& mail, std::nullptr_t) { again(b, mail); }    // under the settings of the one before
+
+private:
+    void again(Bench& b, const Mail& mail)
+    {
+        Fd file;
+        auto attempt = b.attempt_of(mail, file);
+        delivery = std::make_unique<Delivery>(b.world, std::move(attempt), std::move(file), [this](std::vector<ipc::Verdict> some) {
+            for (auto& v : some) verdicts.push_back(std::move(v));
+        }, [this] { done = true; });
+        delivery->start();
+    }
+};
+
+} // namespace
+
+TEST_CASE("towards a prompt peer the envelope of the next mail goes out behind the content of this one", "[smtp-client][rfc2920-3.1]")
+{
+    enum class Then { answers, refuses, hangs_up, is_gone };
+    for (const Then then : {Then::answers, Then::refuses, Then::hangs_up, Then::is_gone}) {
+        CAPTURE(static_cast<int>(then));
+        Bench b;
+        b.settings.prompt = std::chrono::seconds(60);
+        bool holds = false, held = false;       // the answer to a content, until the next MAIL comes
+        Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+            if (line == "<content>" && holds) return held = true, holds = false, "";
+            if (line.starts_with("MAIL") && std::exchange(held, false)) {
+                if (then == Then::hangs_up) return "!close";
+                return then == Then::refuses ? "554 5.7.1 spam\r\n250 2.1.0 Ok\r\n" : "250 2.0.0 first\r\n250 2.1.0 Ok\r\n";
+            }
+            return Peer::usual(line);
+        });
+        Mail mail = b.to(peer);
+        CHECK(b.deliver_one(mail).outcome == sent);          // the first one shows how prompt the peer is
+        b.world.settings = std::make_shared<const Settings>(b.settings);
+        CHECK(b.pool.idle() == 1);
+        holds = true;
+        mail.body = "first\r\n";
+        Running first(b, mail, nullptr);
+        REQUIRE(b.until([&] { return peer.lines.size() > 4 && b.pool.idle() == 0; }));
+        mail.body = "second\r\n";
+        Running second(b, mail, nullptr);
+        if (then == Then::is_gone) second.delivery->cancel();
+        if (then == Then::is_gone) holds = held = false;
+        if (then == Then::is_gone) continue;                  // the first one's peer stays silent; everything goes in any state
+        REQUIRE(b.until([&] { return first.done && second.done; }));
+        CHECK(first.verdicts[0].outcome == (then == Then::answers ? sent : then == Then::refuses ? failed : deferred));
+        CHECK(second.verdicts[0].outcome == sent);            // after a hang-up over a connection of its own
+        CHECK(peer.connections == (then == Then::hangs_up ? 2 : 1));
+        CHECK(std::count(peer.contents.begin(), peer.contents.end(), mail.header + "\r\nsecond\r\n") == 1);
+        CHECK(b.until([&] { return b.pool.idle() == 1; }));
+    }
+}
+
+TEST_CASE("behind a peer that takes its time for each mail, mails have connections of their own", "[smtp-client]")
+{
+    Bench b;
+    b.settings.prompt = std::chrono::seconds(-1);
+    Peer peer(*b.loop, local("127.0.0.1"));
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    Running first(b, b.to(peer), nullptr), second(b, b.to(peer), nullptr);
+    REQUIRE(b.until([&] { return first.done && second.done; }));
+    CHECK(peer.connections == 2);
+}
+
+TEST_CASE("who waits behind a connection that does not come free goes his own way", "[smtp-client]")
+{
+    Bench b;
+    b.settings.prompt = std::chrono::seconds(60);
+    bool silent = false, mute = false;      // from the content on, until somebody else comes
+    Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) {
+        if (line == "<content>" && std::exchange(silent, false)) mute = true;
+        if (line == "<greeting>") mute = false;
+        return mute ? std::string() : Peer::usual(line);
+    });
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    silent = true;
+    Running first(b, b.to(peer), nullptr), second(b, b.to(peer), nullptr);
+    REQUIRE(b.until([&] { return second.done; }));            // after the patience of who waits
+    CHECK(second.verdicts[0].outcome == sent);
+    CHECK_FALSE(first.done);
+    CHECK(peer.connections == 2);
+    first.delivery->cancel();
+    CHECK(first.verdicts[0].outcome == deferred);
+}
+
 TEST_CASE("an idle connection says QUIT after its time", "[smtp-client]")
 {
     Bench b;
