@@ -28,6 +28,13 @@ int let_go(dl_phdr_info* object, size_t, void*)
 
 }  // namespace
 
+void keep_memory_small()
+{
+#ifdef __GLIBC__
+    ::mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 void give_back_memory()
 {
 #ifdef __GLIBC__

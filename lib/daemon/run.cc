@@ -246,6 +246,7 @@ int run(const RoleName& role, Service& service, int, char**)
     quiet_signals();
     ::fcntl(control_fd, F_SETFD, FD_CLOEXEC);
     ::tzset();    // /etc/localtime is out of reach in a jail
+    keep_memory_small();
     ::umask(007);  // queue files are made 0660 for qmgr; nobody else gets anything
     auto start = receive_start(control_fd, start_timeout_ms);
     if (!start) {

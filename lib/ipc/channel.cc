@@ -54,7 +54,6 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
     uint32_t next_request = 1;
     bool dead = false, destroyed = false;
     bool one_at_a_time = false, unanswered = false;
-    std::string buffer;
 
     bool reads() const { return !one_at_a_time || (!unanswered && waiting.empty()); }
     void watch_for_more()
@@ -141,11 +140,12 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         if (ready & writable) flush();
         if (!(ready & readable)) return;
         for (int i = 0; i < messages_per_turn && !dead && !destroyed && reads(); ++i) {
-            auto got = receive_datagram(fd.get(), buffer, MSG_DONTWAIT);
+            std::string_view bytes;
+            auto got = receive_datagram(fd.get(), bytes, MSG_DONTWAIT);
             if (!got) return end(got.error().text);
             if (got->kind == Received::Kind::nothing) return;
             if (got->kind == Received::Kind::closed) return end("the peer closed the channel");
-            auto message = decode_message(buffer);
+            auto message = decode_message(bytes);
             if (!message) return end(message.error().text);
             message->fds = std::move(got->fds);
             take(std::move(*message));

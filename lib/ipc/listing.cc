@@ -115,7 +115,7 @@ Result<QueueClient> QueueClient::connect(const std::string& run_directory)
     return unexpected(fd.error());
 }
 
-Result<Message> QueueClient::call(QueueType type, std::string body)
+Result<uint32_t> QueueClient::send(QueueType type, std::string body)
 {
     Message question;
     question.type = static_cast<uint16_t>(type);
@@ -123,35 +123,57 @@ Result<Message> QueueClient::call(QueueType type, std::string body)
     question.deadline_ms = answer_ms;
     question.body = std::move(body);
     TRY(send_blocking(fd_.get(), question, answer_ms));
+    return request_;
+}
+
+Result<Message> QueueClient::receive(uint32_t request)
+{
     for (;;) {
         auto answer = TRY(recv_blocking(fd_.get(), answer_ms));
         if (!answer) return fail("the queue manager closed the connection before it answered");
-        if (answer->answer && answer->request == request_) return std::move(*answer);
+        if (answer->answer && answer->request == request) return std::move(*answer);
     }
 }
 
-// A pager may let us wait for longer than an idle connection is kept: the list then goes on over a new one.
-Result<Message> QueueClient::next_page(const ListRequest& request)
+Result<Message> QueueClient::call(QueueType type, std::string body)
 {
-    auto answer = call(QueueType::list, request.encode());
-    if (answer || request.after.empty()) return answer;
-    auto again = connect(run_directory_);
-    if (!again) return answer;
-    fd_ = std::move(again->fd_);
-    return call(QueueType::list, request.encode());
+    const uint32_t request = TRY(send(type, std::move(body)));
+    return receive(request);
 }
 
+Result<void> QueueClient::connect_again()
+{
+    auto again = TRY(connect(run_directory_));
+    fd_ = std::move(again.fd_);
+    return {};
+}
+
+// A pager may let us wait for longer than an idle connection is kept: the list then goes on over a new one.
+Result<uint32_t> QueueClient::ask_page(const ListRequest& request)
+{
+    auto asked = send(QueueType::list, request.encode());
+    if (asked || request.after.empty() || !connect_again()) return asked;
+    return send(QueueType::list, request.encode());
+}
+
+// The next page is asked for before this one is shown, so that the queue manager and we work at the same time.
 Result<void> QueueClient::list(const Filter& filter, const std::function<bool(const Listed&)>& each)
 {
     ListRequest request{filter, {}};
+    uint32_t asked = TRY(ask_page(request));
     for (;;) {
-        const Message answer = TRY(next_page(request));
-        const ListReply page = TRY(ListReply::decode(answer.body));
+        auto answer = receive(asked);
+        if (!answer && !request.after.empty() && connect_again()) answer = call(QueueType::list, request.encode());
+        if (!answer) return unexpected(answer.error());
+        const ListReply page = TRY(ListReply::decode(answer->body));
+        if (page.more) {
+            if (page.mails.empty() || page.mails.back().id <= request.after) return fail("the queue manager's list does not go on");
+            request.after = page.mails.back().id;
+            asked = TRY(ask_page(request));
+        }
         for (const Listed& mail : page.mails)
             if (!each(mail)) return {};
         if (!page.more) return {};
-        if (page.mails.empty() || page.mails.back().id <= request.after) return fail("the queue manager's list does not go on");
-        request.after = page.mails.back().id;
     }
 }
 

@@ -32,7 +32,10 @@ public:
 
 private:
     QueueClient(std::string run_directory, Fd fd) : run_directory_(std::move(run_directory)), fd_(std::move(fd)) {}
-    Result<Message> next_page(const ListRequest& request);
+    Result<uint32_t> send(QueueType type, std::string body);        // the request's number
+    Result<Message> receive(uint32_t request);
+    Result<uint32_t> ask_page(const ListRequest& request);
+    Result<void> connect_again();
     std::string run_directory_;
     Fd fd_;
     uint32_t request_ = 0;

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
 
 #include "lib/base/text.h"
 #include "lib/ipc/wire.h"
@@ -122,10 +123,12 @@ Result<bool> send_datagram(int fd, std::string_view bytes, std::span<const int> 
     }
 }
 
-Result<Received> receive_datagram(int fd, std::string& buffer, int flags)
+// One buffer for all channels, whose far end is hardly ever touched; clearing one for each message would cost more than the message.
+Result<Received> receive_datagram(int fd, std::string_view& bytes, int flags)
 {
-    buffer.resize(max_message);
-    iovec io{buffer.data(), buffer.size()};
+    thread_local const std::unique_ptr<char[]> buffer = std::make_unique_for_overwrite<char[]>(max_message);
+    bytes = {};
+    iovec io{buffer.get(), max_message};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * (max_fds + 4)) + CMSG_SPACE(sizeof(ucred))] = {};
     msghdr header{};
     header.msg_iov = &io;
@@ -153,7 +156,7 @@ Result<Received> receive_datagram(int fd, std::string& buffer, int flags)
     }
     if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) return fail("a message was truncated");
     out.kind = n == 0 ? Received::Kind::closed : Received::Kind::message;
-    buffer.resize(static_cast<std::size_t>(n));
+    bytes = {buffer.get(), static_cast<std::size_t>(n)};
     return out;
 }
 
@@ -183,13 +186,13 @@ Result<void> send_blocking(int fd, const Message& message, int timeout_ms)
 
 Result<std::optional<Message>> recv_blocking(int fd, int timeout_ms)
 {
-    std::string buffer;
+    std::string_view bytes;
     for (;;) {
         TRY(wait_for(fd, POLLIN, timeout_ms));
-        Received got = TRY(receive_datagram(fd, buffer, MSG_DONTWAIT));
+        Received got = TRY(receive_datagram(fd, bytes, MSG_DONTWAIT));
         if (got.kind == Received::Kind::nothing) continue;
         if (got.kind == Received::Kind::closed) return std::optional<Message>();
-        Message m = TRY(decode_message(buffer));
+        Message m = TRY(decode_message(bytes));
         m.fds = std::move(got.fds);
         return std::optional<Message>(std::move(m));
     }

@@ -25,6 +25,6 @@ struct Received {
     enum class Kind { nothing, message, closed } kind = Kind::nothing;
     std::vector<Fd> fds;
 };
-Result<Received> receive_datagram(int fd, std::string& buffer, int flags);   // buffer: the bytes, reused
+Result<Received> receive_datagram(int fd, std::string_view& bytes, int flags);    // the bytes are good until this thread's next call
 
 }  // namespace veredus::ipc

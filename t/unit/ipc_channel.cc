@@ -187,7 +187,7 @@ TEST_CASE("surplus file descriptors are closed or the message refused, never lea
     c->cmsg_len = CMSG_LEN(sizeof many);
     std::memcpy(CMSG_DATA(c), many, sizeof many);
     REQUIRE(::sendmsg(a.get(), &header, 0) == 2);
-    std::string buffer;
+    std::string_view buffer;
     {
         auto got = ipc::receive_datagram(b.get(), buffer, MSG_DONTWAIT);
         CHECK_FALSE(got);
@@ -334,7 +334,7 @@ TEST_CASE("a channel of one request at a time reads the next when the last is an
     for (int i = 0; i < 5; ++i) (*loop)->run_once(1ms);
     CHECK(asked.size() == before);
     std::size_t answers = 0;
-    std::string buffer;
+    std::string_view buffer;
     while (answers < before) {
         auto got = ipc::receive_datagram(b.get(), buffer, MSG_DONTWAIT);
         REQUIRE(got);
