@@ -12,6 +12,7 @@
 namespace veredus::qmgr {
 
 namespace {
+constexpr std::size_t summaries_limit = 24u << 20, summary_overhead = 16;     // a longer queue's listing reads the rest from the disk
 constexpr int64_t future_tolerance_us = 3600 * us_per_second;   // a mail "from the future" was stamped by a wrong clock
 
 std::string joined(const std::string& dsn, const std::string& text)
@@ -68,6 +69,7 @@ void Catalog::forget(uint64_t id)
     unschedule(found->second);
     reasons_.drop(found->second.reason);
     if (found->second.history) drop_history(*found->second.history);
+    if (found->second.summary) summary_bytes_ -= found->second.summary.size() + summary_overhead;
     entries_.erase(found);
 }
 
@@ -95,6 +97,13 @@ void Catalog::clear_waits(Entry& entry)
     if (!entry.history) return;
     for (const auto& w : entry.history->waits) reasons_.drop(w.reason);
     entry.history->waits.clear();
+}
+
+void Catalog::summarize(Entry& entry, const queue::Layout& layout, const mail::Envelope& envelope)
+{
+    if (entry.summary || summary_bytes_ > summaries_limit) return;
+    entry.summary = Summary::of(layout, envelope);
+    if (entry.summary) summary_bytes_ += entry.summary.size() + summary_overhead;
 }
 
 void Catalog::replay(const queue::Record& record, Now now)

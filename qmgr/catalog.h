@@ -12,6 +12,7 @@
 #include "lib/queue/journal.h"
 #include "lib/queue/spool.h"
 #include "qmgr/reasons.h"
+#include "qmgr/summary.h"
 
 namespace veredus::qmgr {
 
@@ -67,6 +68,7 @@ struct Entry {
     int64_t arrival_us = 0;            // wall clock
     int64_t age_zero_us = 0;           // monotonic time at which its age was nought
     std::unique_ptr<History> history;
+    Summary summary;                   // perhaps, for listings
     uint32_t site = 0;                 // hash of the destination it waited for last; 0: not known
     uint32_t reason = 0;
     uint32_t attempts = 0;
@@ -106,6 +108,8 @@ public:
     void set_reason(Entry& entry, std::string_view text);
     History& history(Entry& entry);
     void clear_waits(Entry& entry);
+    // For listings, while there is room for it; of a mail that was opened or listed.
+    void summarize(Entry& entry, const queue::Layout& layout, const mail::Envelope& envelope);
 
     Reasons& reasons() { return reasons_; }
     std::size_t size() const { return entries_.size(); }
@@ -132,6 +136,7 @@ private:
     std::unordered_set<uint64_t> on_disk_;       // between replay and scanned()
     std::vector<Entry*> heap_;
     Reasons reasons_;
+    std::size_t summary_bytes_ = 0;
     bool replaying_ = false;
 };
 

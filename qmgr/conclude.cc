@@ -186,6 +186,7 @@ void Scheduler::put_off(Mail& mail, Entry& entry)
     for (queue::Record& r : others) record(std::move(r));
     catalog_.schedule(entry, now.mono_us + wait);
     move_when_durable(entry, queue::State::deferred);
+    catalog_.summarize(entry, mail.layout, mail.envelope);
     close(mail);
     if (wait == 0) world_.wake();
 }

@@ -42,10 +42,7 @@ milliseconds ms(int64_t us) { return milliseconds(std::clamp<int64_t>((us + 999)
 
 Core::Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint32_t smtp_instances, Neighbours neighbours)
     : loop_(loop), disk_(disk), clock_(clock), limits_(limits), neighbours_(std::move(neighbours)), scheduler_(*this, std::move(limits), smtp_instances),
-      due_(loop, [this] { wake(); }), run_(loop, [this] { queue_run(); }), minute_(loop, [this] {
-          scheduler_.sweep();
-          minute_.start(milliseconds(60'000));
-      }),
+      due_(loop, [this] { wake(); }), run_(loop, [this] { queue_run(); }), minute_(loop, [this] { every_minute(); }),
       drops_(loop, [this] {
           if (!submission_there_) look_into(submission_writer);
       }),
@@ -123,6 +120,13 @@ void Core::set_timer()
     if (next == INT64_MAX) return due_.stop();
     // At least a moment: what is due but has to wait (a broken journal) must not spin.
     due_.start(std::max(ms(next - clock_.mono_us()), milliseconds(10)));
+}
+
+void Core::every_minute()
+{
+    scheduler_.sweep();
+    give_memory_back();          // of a flood of mail that has passed
+    minute_.start(milliseconds(60'000));
 }
 
 void Core::queue_run()

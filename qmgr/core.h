@@ -57,6 +57,7 @@ private:
     Result<void> begin(const std::string& base, unsigned slot);
     void pump();
     void set_timer();
+    void every_minute();
     void queue_run();
     void look_into(uint8_t writer);              // its directory, for mail that nobody announced
     void compact_if_due();

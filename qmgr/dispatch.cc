@@ -121,6 +121,7 @@ bool Scheduler::try_to_park(Mail& mail)
     }
     record_outcomes(mail);
     Entry& entry = *catalog_.find(mail.number);
+    catalog_.summarize(entry, mail.layout, mail.envelope);
     close(mail);
     park(entry, *where);
     return true;

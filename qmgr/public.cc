@@ -100,6 +100,7 @@ struct Public::Client {
     bool busy = false;                 // with a question that waits or is being answered
     std::unique_ptr<ipc::Channel> channel;
     std::unique_ptr<Timer> idle;
+    std::shared_ptr<Share> share = std::make_shared<Share>();     // of its listing
 };
 
 Public::Public(Loop& loop, Core& core, Rights rights, std::chrono::milliseconds idle)
@@ -186,8 +187,9 @@ bool Public::may_start(const Caller& caller) const
 void Public::start(uint64_t number, const ipc::Message& message)
 {
     const Caller caller = clients_.at(number)->caller;
+    const std::shared_ptr<Share> share = clients_.at(number)->share;
     if (!caller.admin) ++open_[caller.uid];
-    ask(caller, message, [this, number, caller, alive = alive_, request = message.request, type = message.type](std::string body, Fd file) {
+    ask(caller, message, share, [this, number, caller, alive = alive_, request = message.request, type = message.type](std::string body, Fd file) {
         if (!*alive) return;
         if (!caller.admin && --open_[caller.uid] == 0) open_.erase(caller.uid);
         if (const auto to = clients_.find(number); to != clients_.end()) {
@@ -220,7 +222,7 @@ void Public::start_waiting()
     });
 }
 
-void Public::ask(const Caller& caller, const ipc::Message& message, std::function<void(std::string, Fd)> answer)
+void Public::ask(const Caller& caller, const ipc::Message& message, const std::shared_ptr<Share>& share, std::function<void(std::string, Fd)> answer)
 {
     using ipc::QueueType;
     const auto refuse = [&](const std::string& why) {
@@ -231,7 +233,7 @@ void Public::ask(const Caller& caller, const ipc::Message& message, std::functio
     case QueueType::list: {
         const auto request = ipc::ListRequest::decode(message.body);
         if (!request) return refuse(request.error().text);
-        return list(caller, *request, std::move(answer));
+        return list(caller, *request, share, std::move(answer));
     }
     case QueueType::act: {
         const auto request = ipc::ActRequest::decode(message.body);
@@ -250,7 +252,7 @@ void Public::ask(const Caller& caller, const ipc::Message& message, std::functio
     refuse(cat("a message of type ", message.type));
 }
 
-void Public::list(const Caller& caller, const ipc::ListRequest& request, std::function<void(std::string, Fd)> answer)
+void Public::list(const Caller& caller, const ipc::ListRequest& request, const std::shared_ptr<Share>& share, std::function<void(std::string, Fd)> answer)
 {
     auto reply = std::make_shared<ipc::ListReply>();
     auto bytes = std::make_shared<std::size_t>(0);
@@ -263,7 +265,7 @@ void Public::list(const Caller& caller, const ipc::ListRequest& request, std::fu
         reply->mails.push_back(std::move(mail.listed));
         return true;
     };
-    Query::run(core_, request.filter, request.after, true, seen, [reply, answer = std::move(answer)](bool more) {
+    Query::run(core_, request.filter, request.after, true, share, seen, [reply, answer = std::move(answer)](bool more) {
         reply->more = more;
         answer(reply->encode(), Fd());
     });
@@ -303,7 +305,7 @@ void Public::act(const Caller& caller, const ipc::ActRequest& request, std::func
         if (ids->size() >= acts_at_once) apply();
         return true;
     };
-    Query::run(core_, f, "", false, seen, [apply, count, say, answer = std::move(answer)](bool) {
+    Query::run(core_, f, "", false, nullptr, seen, [apply, count, say, answer = std::move(answer)](bool) {
         apply();
         answer(say(ipc::Code::ok, *count, ""), Fd());
     });

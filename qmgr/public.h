@@ -34,6 +34,8 @@ struct Caller {
     static Caller from_socket(int fd, const Rights& rights);
 };
 
+struct Share;
+
 class Public {
 public:
     Public(Loop& loop, Core& core, Rights rights, std::chrono::milliseconds idle = std::chrono::seconds(30));
@@ -42,8 +44,8 @@ public:
     // that nobody shuts others out or makes us grow; admins have places of their own and never wait.
     void client(Fd fd);
     std::size_t clients() const { return clients_.size(); }
-    // One question of one caller; the answer's type is the question's. Tests come in here.
-    void ask(const Caller& caller, const ipc::Message& message, std::function<void(std::string body, Fd fd)> answer);
+    // One question of one caller; the answer's type is the question's. `share`: of his listing, or null. Tests come in here.
+    void ask(const Caller& caller, const ipc::Message& message, const std::shared_ptr<Share>& share, std::function<void(std::string body, Fd fd)> answer);
 
 private:
     struct Client;
@@ -58,7 +60,7 @@ private:
     void start_waiting();
     void idle(uint64_t number);
     void warn(const std::string& text);
-    void list(const Caller& caller, const ipc::ListRequest& request, std::function<void(std::string, Fd)> answer);
+    void list(const Caller& caller, const ipc::ListRequest& request, const std::shared_ptr<Share>& share, std::function<void(std::string, Fd)> answer);
     void act(const Caller& caller, const ipc::ActRequest& request, std::function<void(std::string, Fd)> answer);
     void content(const Caller& caller, const std::string& id, std::function<void(std::string, Fd)> answer);
     std::string status();

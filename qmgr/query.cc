@@ -9,7 +9,9 @@ namespace veredus::qmgr {
 namespace {
 constexpr std::size_t batch_size = 100;
 constexpr int tries_while_moving = 5;
-constexpr std::size_t share_size = 2000;      // IDs of a listing that are put in order at once: more than a page holds
+constexpr unsigned batches_at_once = 10;
+// IDs of a listing that are put in order at once: more than a page holds, and of a very long queue so many that it is gone through few times.
+constexpr std::size_t share_size = 2000, shares = 16;
 
 std::string_view stage_name(const Entry& e)
 {
@@ -38,14 +40,16 @@ bool address_matches(std::string_view pattern, std::string_view address)
     return pattern.starts_with('@') ? iends_with(address, pattern) : iequals(address, pattern);
 }
 
-void Query::run(Core& core, ipc::Filter filter, std::string after, bool details, std::function<bool(Seen&)> seen, std::function<void(bool)> end)
+void Query::run(Core& core, ipc::Filter filter, const std::string& after, bool details, std::shared_ptr<Share> share,
+                std::function<bool(Seen&)> seen, std::function<void(bool)> end)
 {
-    const std::shared_ptr<Query> query(new Query(core, std::move(filter), details));
+    if (!share) share = std::make_shared<Share>();
+    const std::shared_ptr<Query> query(new Query(core, std::move(filter), details, std::move(share)));
     query->seen_ = std::move(seen);
     query->end_ = std::move(end);
     if (!query->filter_.site.empty())
         for (const char* transport : {"smtp", "relay", "lmtp"}) query->sites_.push_back(destination_hash(destination_key(transport, query->filter_.site)));
-    query->gather(queue::is_queue_id(after) ? id_number(after) : 0);
+    query->go_on_after(queue::is_queue_id(after) ? id_number(after) : 0);
     query->next();
 }
 
@@ -61,50 +65,79 @@ bool Query::may_mean(const Entry& e) const
     return filter_.younger_than_s <= 0 || age_s <= filter_.younger_than_s;
 }
 
+void Query::go_on_after(uint64_t id)
+{
+    std::string filter = ipc::ListRequest{filter_, ""}.encode();
+    const auto& ids = share_->ids;
+    const auto last = std::lower_bound(ids.begin(), ids.end(), id);
+    const bool known = id != 0 && share_->filter == filter && last != ids.end() && *last == id;
+    share_->filter = std::move(filter);
+    if (!known) return gather(id);
+    at_ = static_cast<std::size_t>(last - ids.begin()) + 1;
+}
+
 // A listing is asked for page by page, so of a long queue only the next share is put in order; what acts on mails takes all
 // that there are now, and none that come meanwhile.
 void Query::gather(uint64_t beyond)
 {
-    ids_.clear();
+    std::vector<uint64_t>& ids = share_->ids;
+    Catalog& catalog = core_.scheduler().catalog();
+    ids.clear();
     at_ = 0;
     const auto take_if = [&](const Entry& e) {
-        if (e.id > beyond && may_mean(e)) ids_.push_back(e.id);
+        if (e.id > beyond && may_mean(e)) ids.push_back(e.id);
     };
     if (filter_.ids.empty()) {
-        core_.scheduler().catalog().each(take_if);
+        catalog.each(take_if);
     } else {
         for (const std::string& id : filter_.ids)
             if (queue::is_queue_id(id))
-                if (const Entry* e = core_.scheduler().catalog().find(id_number(id))) take_if(*e);
+                if (const Entry* e = catalog.find(id_number(id))) take_if(*e);
     }
-    more_ = details_ && ids_.size() > share_size;
-    if (more_) {
-        std::nth_element(ids_.begin(), ids_.begin() + share_size, ids_.end());
-        ids_.resize(share_size);
+    const std::size_t most = std::max(share_size, catalog.size() / shares);
+    share_->more = details_ && ids.size() > most;
+    if (share_->more) {
+        std::nth_element(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(most), ids.end());
+        ids.resize(most);
+        ids.shrink_to_fit();
     }
-    std::sort(ids_.begin(), ids_.end());
-    ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
+// What was summarized is there at once; for the rest the pool reads files.
 void Query::next()
 {
-    auto batch = std::make_shared<std::vector<Candidate>>();
-    for (; at_ < ids_.size() && batch->size() < batch_size; ++at_) {
-        const Entry* e = core_.scheduler().catalog().find(ids_[at_]);
-        if (!e) continue;
-        batch->emplace_back();
-        batch->back().id = e->id;
-        batch->back().place = e->place();
+    for (unsigned batches = 0; batches < batches_at_once; ++batches) {
+        auto batch = next_batch();
+        const bool all_known = std::all_of(batch->begin(), batch->end(), [](const Candidate& c) { return c.read; });
+        if (!all_known && needs_files()) return read(std::move(batch), 0);
+        if (!take(*batch)) return;
     }
-    read(std::move(batch), 0);
+    core_.pool().run([] {}, [self = shared_from_this()] { self->next(); });    // others have their turn
 }
+
+std::shared_ptr<std::vector<Query::Candidate>> Query::next_batch()
+{
+    auto batch = std::make_shared<std::vector<Candidate>>();
+    const std::vector<uint64_t>& ids = share_->ids;
+    for (; at_ < ids.size() && batch->size() < batch_size; ++at_) {
+        const Entry* e = core_.scheduler().catalog().find(ids[at_]);
+        if (!e) continue;
+        Candidate& c = batch->emplace_back();
+        c.id = e->id;
+        c.place = e->place();
+        if (!e->summary || !needs_files()) continue;
+        c.file = e->summary.mail();
+        c.read = true;
+    }
+    return batch;
+}
+
+bool Query::needs_files() const { return details_ || !filter_.sender.empty() || !filter_.recipient.empty() || !filter_.reason.empty(); }
 
 void Query::read(std::shared_ptr<std::vector<Candidate>> batch, int tries)
 {
-    if (!details_ && filter_.sender.empty() && filter_.recipient.empty() && filter_.reason.empty()) {
-        core_.pool().run([] {}, [self = shared_from_this(), batch] { self->take(*batch); });
-        return;
-    }
     auto work = [batch, &spool = core_.spool()] {
         for (Candidate& c : *batch) {
             const auto fd = c.read ? Result<Fd>(fail("")) : spool.open_mail(id_text(c.id), c.place);
@@ -117,7 +150,7 @@ void Query::read(std::shared_ptr<std::vector<Candidate>> batch, int tries)
     };
     core_.pool().run(std::move(work), [self = shared_from_this(), batch, tries] {
         if (tries < tries_while_moving && self->moved(*batch)) return self->read(batch, tries + 1);
-        self->take(*batch);
+        if (self->take(*batch)) self->next();
     });
 }
 
@@ -134,19 +167,24 @@ bool Query::moved(std::vector<Candidate>& batch) const
     return any;
 }
 
-void Query::take(std::vector<Candidate>& batch)
+bool Query::take(std::vector<Candidate>& batch)
 {
+    Catalog& catalog = core_.scheduler().catalog();
     for (Candidate& c : batch) {
-        Entry* const entry = core_.scheduler().catalog().find(c.id);
+        Entry* const entry = catalog.find(c.id);
         if (!entry || entry->stage == Stage::leaving) continue;     // gone since
+        if (c.read) catalog.summarize(*entry, c.file.layout, c.file.envelope);
         Seen seen;
         describe(*entry, c, seen);
         if (!means(seen)) continue;
-        if (!seen_(seen)) return end_(true);
+        if (seen_(seen)) continue;
+        end_(true);
+        return false;
     }
-    if (at_ == ids_.size() && more_) gather(ids_.back());
-    if (at_ < ids_.size()) return next();
+    if (at_ == share_->ids.size() && share_->more) gather(share_->ids.back());
+    if (at_ < share_->ids.size()) return true;
     end_(false);
+    return false;
 }
 
 void Query::describe(Entry& e, const Candidate& c, Seen& seen) const

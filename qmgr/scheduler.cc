@@ -324,6 +324,7 @@ void Scheduler::postpone(Mail& mail, int64_t delay_us)
     record_outcomes(mail);
     Entry& entry = *catalog_.find(mail.number);
     catalog_.schedule(entry, world_.now().mono_us + delay_us);
+    catalog_.summarize(entry, mail.layout, mail.envelope);
     close(mail);
 }
 

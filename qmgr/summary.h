@@ -1,0 +1,26 @@
+// What a listing shows of a mail that waits, in few bytes, so that mailq and filters open no mail file that was read before.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "lib/queue/file.h"
+
+namespace veredus::qmgr {
+
+class Summary {
+public:
+    Summary() = default;
+    // Empty when it would take too much: such a mail is read again.
+    static Summary of(const queue::Layout& layout, const mail::Envelope& envelope);
+    explicit operator bool() const { return bytes_ != nullptr; }
+    std::size_t size() const { return size_; }
+    // As it was read, as far as listings are concerned: content size, arrival, user, sender, recipients.
+    queue::MailFile mail() const;
+
+private:
+    std::unique_ptr<char[]> bytes_;
+    uint16_t size_ = 0;
+};
+
+}  // namespace veredus::qmgr
