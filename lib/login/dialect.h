@@ -83,6 +83,7 @@ public:
     // Says why the client went away without a login, for the log, when the dialect knows better than the stage: "no
     // auth attempts" …
     virtual bool said_goodbye() const = 0; // QUIT, LOGOUT
+    virtual bool tried_in_clear() const { return false; } // a password, where none may come over this connection
 };
 
 using MakeDialect = std::function<std::unique_ptr<Dialect>()>;

@@ -1,3 +1,4 @@
+// From accept to the greeting, the talk before the login, and the relay under TLS.
 #include "lib/login/guest.h"
 
 #include <sys/socket.h>
@@ -9,7 +10,6 @@
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/login/guests.h"
-#include "lib/tls/digest.h"
 
 namespace veredus::login {
 
@@ -18,17 +18,11 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr std::size_t relay_buffer = 64 * 1024; // of each direction; then its reader waits
-constexpr milliseconds farewell_time{30'000};   // for the last bytes of a connection that has ended on one side
 // A stranger who asks and does not read the answers is not read from either. Commands are looked at in pieces, because
 // the answer may be many times as long as the question.
 constexpr std::size_t most_unsent = 16 * 1024, piece_size = 512;
 constexpr milliseconds short_patience{30'000}; // for a login while three quarters of the places are taken
 constexpr std::size_t peek_size = ProxyHeader::longest;
-
-bool in_clear(std::string_view mechanism)
-{
-    return iequals(mechanism, "PLAIN") || iequals(mechanism, "LOGIN");
-}
 
 bool listed(const table::MatchList& networks, const net::Address& client)
 {
@@ -37,38 +31,7 @@ bool listed(const table::MatchList& networks, const net::Address& client)
     return matches && *matches;
 }
 
-// A client's own words are one word in the log, and end no bracket: nothing in them can look like another one's
-// address.
-std::string word_for_log(std::string word)
-{
-    for (char& c : word)
-        if (is_space(c) || c == '<' || c == '>' || c == ',') c = '_';
-    return word;
-}
-
-Refusal refusal_of(ipc::AuthFailure why)
-{
-    switch (why) {
-    case ipc::AuthFailure::unknown_user:
-    case ipc::AuthFailure::password_mismatch: return Refusal::password;
-    case ipc::AuthFailure::locked: return Refusal::locked;
-    case ipc::AuthFailure::expired: return Refusal::expired;
-    case ipc::AuthFailure::malformed: return Refusal::malformed;
-    case ipc::AuthFailure::no_mechanism: return Refusal::no_mechanism;
-    case ipc::AuthFailure::throttled: return Refusal::throttled;
-    case ipc::AuthFailure::none:
-    case ipc::AuthFailure::internal: break;
-    }
-    return Refusal::unavailable;
-}
-
 } // namespace
-
-struct Guest::Knock {
-    Fd client;
-    ProxyHeader header;
-    std::unique_ptr<Watch> watch;
-};
 
 void Guest::Inner::on_drained()
 {
@@ -180,6 +143,12 @@ void Guest::turn_away()
     part(Parting::crowded);
 }
 
+// A mechanism that sends the password itself.
+bool Guest::in_clear(std::string_view mechanism)
+{
+    return iequals(mechanism, "PLAIN") || iequals(mechanism, "LOGIN");
+}
+
 Circumstances Guest::circumstances() const
 {
     const tls::Session* tls = stream_ ? stream_->tls() : nullptr;
@@ -213,45 +182,6 @@ void Guest::say_greeting()
     dialect_->greet(out);
     stream_->write(out);
     stream_->pause_reading(false);
-}
-
-// True: the greeting waits for it. The timestamp is authd's, good for one answer to it over this connection: a login stage
-// that has seen an answer can use it nowhere.
-bool Guest::wants_timestamp()
-{
-    if (!house_.parts_.timestamps || timestamped_ || !house_.parts_.logins.offers("APOP", nullptr)) return false;
-    if (std::exchange(asked_timestamp_, true)) return state_ == State::waiting && timestamp_.empty();
-    const auto heard = [self = std::weak_ptr(house_.self_), number = number_](const Result<ipc::AuthReply>& reply) {
-        const auto house = self.lock();
-        if (!house) return;
-        const bool given = reply && reply->kind == ipc::AuthReply::Kind::challenge;
-        Guest* guest = (*house)->find(number);
-        if (!guest || guest->dialect_ || guest->state_ != State::waiting) {
-            if (given) (*house)->parts_.logins.cancel(reply->exchange);
-            return;
-        }
-        if (given) {
-            guest->timestamped_ = reply->exchange;
-            guest->timestamp_ = printable(reply->data, 200);
-        }
-        guest->say_greeting();
-    };
-    house_.parts_.logins.begin("APOP", std::nullopt, remote_, stream_->tls(), heard, number_);
-    return true;
-}
-
-void Guest::drop_timestamp()
-{
-    if (timestamped_) house_.parts_.logins.cancel(std::exchange(timestamped_, 0));
-}
-
-void Guest::answer_timestamp(std::string response)
-{
-    if (!timestamped_) return refuse(Refusal::no_mechanism);
-    if (!reception::Logins::fits(response)) return refuse(Refusal::malformed);
-    state_ = State::asking;
-    stream_->pause_reading(true);
-    house_.parts_.logins.step(std::exchange(timestamped_, 0), std::move(response), answer());
 }
 
 void Guest::offers_changed()
@@ -339,183 +269,6 @@ void Guest::start_tls()
     leave();
 }
 
-reception::Logins::Done Guest::answer()
-{
-    return [self = std::weak_ptr(house_.self_), number = number_,
-            question = ++question_](const Result<ipc::AuthReply>& reply) {
-        const auto house = self.lock();
-        if (!house) return;
-        Guest* guest = (*house)->find(number);
-        if (guest && guest->state_ == State::asking && guest->question_ == question) return guest->answered(reply);
-        if (reply && reply->kind == ipc::AuthReply::Kind::challenge) (*house)->parts_.logins.cancel(reply->exchange);
-    };
-}
-
-void Guest::begin_exchange()
-{
-    Dialect::Asked asked = std::move(dialect_->asked());
-    method_ = word_for_log(upper(printable(asked.mechanism, 32)));
-    if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();
-    if (method_ == "APOP") return answer_timestamp(std::move(asked.initial).value_or(""));
-    const auto now = circumstances();
-    const bool allowed = std::any_of(now.mechanisms.begin(), now.mechanisms.end(),
-                                     [&](const std::string& m) { return iequals(m, asked.mechanism); });
-    if (!allowed) {
-        if (asked.initial) tls::wipe(*asked.initial);
-        disallowed_ = disallowed_ || (in_clear(asked.mechanism) && !now.passwords);
-        return refuse(Refusal::no_mechanism);
-    }
-    if (asked.initial && !reception::Logins::fits(*asked.initial)) {
-        tls::wipe(*asked.initial);
-        return refuse(Refusal::malformed);
-    }
-    state_ = State::asking;
-    stream_->pause_reading(true);
-    house_.parts_.logins.begin(asked.mechanism, std::move(asked.initial), remote_, stream_->tls(), answer(), number_);
-}
-
-void Guest::send_step()
-{
-    std::string response = std::move(dialect_->asked().response);
-    if (!reception::Logins::fits(response)) {
-        tls::wipe(response);
-        house_.parts_.logins.cancel(std::exchange(exchange_, 0));
-        return refuse(Refusal::malformed);
-    }
-    state_ = State::asking;
-    stream_->pause_reading(true);
-    house_.parts_.logins.step(std::exchange(exchange_, 0), std::move(response), answer());
-}
-
-void Guest::cancel_exchange()
-{
-    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
-    count_failure(Refusal::malformed);
-    if (tries_ >= rules_->failures) return part(Parting::too_many_failures);
-    std::string out;
-    const auto wants = dialect_->feed("", out);
-    act(wants, out);
-}
-
-void Guest::answered(const Result<ipc::AuthReply>& reply)
-{
-    state_ = State::talking;
-    if (!reply) {
-        log::warning("authd: ", reply.error().text);
-        return refuse(Refusal::unavailable);
-    }
-    if (!reply->login.empty()) user_ = reply->login;
-    switch (reply->kind) {
-    case ipc::AuthReply::Kind::failed: return refuse(refusal_of(reply->why));
-    case ipc::AuthReply::Kind::challenge: {
-        exchange_ = reply->exchange;
-        std::string out;
-        const auto wants = dialect_->challenge(reply->data, out);
-        return act(wants, out);
-    }
-    case ipc::AuthReply::Kind::ok: break;
-    }
-    if (reply->ticket.empty()) return refuse(Refusal::unavailable);
-    login_ = reply->login;
-    user_ = reply->user;
-    ticket_ = reply->ticket;
-    state_ = State::entering;
-    house_.strangers_.erase(number_);
-    drop_timestamp();
-    stream_->pause_reading(true);
-    if (stream_->pending() == 0) enter();
-}
-
-// What is ours, or says nothing about a password, must not look like a guess to those who ban guessers.
-void Guest::count_failure(Refusal why)
-{
-    ++tries_;
-    switch (why) {
-    case Refusal::password:
-    case Refusal::locked:
-    case Refusal::expired:
-    case Refusal::malformed: ++guesses_; return;
-    case Refusal::no_mechanism: other_failure_ = "auth mechanism not offered"; return;
-    case Refusal::throttled: other_failure_ = "auth refused for a while after many failures"; return;
-    case Refusal::unavailable:
-    case Refusal::not_admitted: other_failure_ = "auth service unavailable"; return;
-    }
-}
-
-void Guest::refuse(Refusal why)
-{
-    count_failure(why);
-    std::string out;
-    const auto wants = dialect_->refused(why, out);
-    if (tries_ < rules_->failures) return act(wants, out);
-    stream_->write(out);
-    part(Parting::too_many_failures);
-}
-
-// Everything that was said has left; what comes next the session says.
-void Guest::enter()
-{
-    Dialect::HandOver rest = dialect_->hand_over();
-    ipc::Enter enter;
-    enter.ticket = std::exchange(ticket_, {});
-    ipc::Arrival& a = enter.arrival;
-    a.connection = number_;
-    a.login = printable(login_, 255);
-    a.method = method_;
-    a.remote = remote_.ip();
-    a.local = local_.ip();
-    a.remote_port = remote_.port();
-    a.local_port = local_.port();
-    if (const tls::Session* tls = stream_->tls())
-        a.tls = printable(cat(tls->protocol(), " with cipher ", tls->cipher()), 400);
-    a.session = session_;
-    a.hand_over = std::move(rest.text);
-    a.input = std::move(rest.input);
-    a.input += std::string_view(unread_).substr(unread_at_);
-    unread_.clear();
-    unread_at_ = 0;
-    if (a.input.size() > ipc::max_unread) { // more than a message holds: we relay, and it goes first
-        overflow_ = a.input.substr(ipc::max_unread);
-        a.input.resize(ipc::max_unread);
-    }
-    Fd theirs;
-    if (stream_->tls() || !overflow_.empty()) {
-        auto pair = socket_pair(SOCK_STREAM);
-        if (!pair) return entered(ipc::Code::unavailable, pair.error().text);
-        for_relay_ = std::move(pair->first);
-        theirs = std::move(pair->second);
-    }
-    house_.parts_.enter(
-        enter.encode(), theirs ? theirs.get() : stream_->fd(),
-        [self = std::weak_ptr(house_.self_), number = number_](ipc::Code code, const std::string& text) {
-            const auto house = self.lock();
-            Guest* guest = house ? (*house)->find(number) : nullptr;
-            if (guest && guest->state_ == State::entering) guest->entered(code, text);
-        });
-}
-
-void Guest::entered(ipc::Code code, const std::string& text)
-{
-    if (code != ipc::Code::ok) {
-        log::warning("no session for user=<", printable(user_, 255), ">: ", printable(text));
-        said_ = true;
-        std::string out;
-        (void)dialect_->refused(Refusal::not_admitted, out);
-        stream_->write(out);
-        return close();
-    }
-    log::info("Login: ", describe());
-    said_ = true;
-    if (!for_relay_) return leave(); // the session has the socket
-    patience_.stop();
-    state_ = State::relaying;
-    dialect_.reset();
-    inner_ = std::make_unique<Inner>(*this);
-    inner_->stream = std::make_unique<net::Stream>(house_.parts_.loop, std::move(for_relay_), *inner_);
-    inner_->stream->write(std::exchange(overflow_, {}));
-    stream_->pause_reading(false);
-}
-
 void Guest::from_session(std::string_view bytes)
 {
     if (!stream_) return;
@@ -535,127 +288,6 @@ void Guest::session_ended()
 {
     if (state_ == State::closing) return leave();
     close();
-}
-
-// What was written leaves; then on_end.
-void Guest::close()
-{
-    state_ = State::closing;
-    patience_.start(farewell_time);
-    stream_->close_after_flush();
-}
-
-void Guest::part(Parting why)
-{
-    if (state_ == State::relaying || state_ == State::closing) return;
-    if (why == Parting::idle) ended_ = ": Inactivity";
-    if (why == Parting::too_many_failures) ended_ = ": Too many failures";
-    if (why == Parting::stopping) ended_ = ": Shutting down";
-    if (!stream_) {
-        said_ = true;
-        return leave();
-    }
-    if (dialect_ && !wants_tls_ && !handshaking()) {
-        std::string out;
-        dialect_->part(why, out);
-        stream_->write(out);
-        return close();
-    }
-    say_ended("Disconnected", "");
-    leave();
-}
-
-void Guest::shed()
-{
-    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
-    ended_ = ": Too many connections";
-    if (dialect_ && state_ != State::closing && !wants_tls_ && !handshaking()) {
-        std::string out;
-        dialect_->part(Parting::crowded, out);
-        stream_->write(out);
-    }
-    if (stream_) say_ended("Disconnected", "");
-    // Nothing more is to come of it in what is left of this turn.
-    if (knock_) knock_->watch.reset();
-    wants_tls_ = false;
-    leave();
-}
-
-bool Guest::handshaking() const
-{
-    return stream_ && state_ == State::waiting && (stream_->tls() || wants_tls_) && !secure_;
-}
-
-void Guest::out_of_patience()
-{
-    if (state_ == State::proxy) {
-        log::warning("haproxy(", remote_.ip(), "): no PROXY header within haproxy_timeout");
-        said_ = true;
-        return leave();
-    }
-    if (state_ == State::entering) {
-        ended_ = ": Inactivity";
-        say_ended("Disconnected", "");
-    }
-    if (state_ == State::closing || state_ == State::entering) return leave();
-    part(Parting::idle);
-}
-
-void Guest::on_end(net::End end, const std::string& why)
-{
-    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
-    if (state_ == State::relaying) {
-        state_ = State::closing;
-        patience_.start(farewell_time);
-        return inner_->stream->close_after_flush();
-    }
-    const bool bye = dialect_ && dialect_->said_goodbye();
-    const bool shaking = end == net::End::tls_failed;
-    say_ended(bye ? "Aborted login" : "Disconnected",
-              shaking ? cat("TLS handshaking: ", printable(why)) : std::string());
-    leave();
-}
-
-void Guest::say_ended(std::string_view how, const std::string& trouble)
-{
-    if (std::exchange(said_, true)) return;
-    const int64_t now = house_.parts_.loop.now_us();
-    std::string what;
-    if (state_ == State::entering)
-        what = cat("password right, no session in ", (now - tried_us_) / us_per_second, " secs");
-    else if (disallowed_)
-        what = "tried to use disallowed plaintext auth";
-    else if (guesses_ > 0)
-        what = cat("auth failed, ", guesses_, " attempts in ", (now - tried_us_) / us_per_second, " secs");
-    else if (other_failure_)
-        what = cat(other_failure_, ", ", tries_, " attempts in ", (now - tried_us_) / us_per_second, " secs");
-    else
-        what = cat("no auth attempts in ", (now - began_us_) / us_per_second, " secs");
-    log::info(how, ended_, " (", what, "): ", describe(trouble));
-}
-
-// Dovecot's words, for those who read them.
-std::string Guest::describe(const std::string& trouble) const
-{
-    std::string out = cat("user=<", word_for_log(printable(user_, 255)), ">, ");
-    if (!method_.empty()) append(out, "method=", method_, ", ");
-    append(out, "rip=", remote_.is_ip() ? remote_.ip() : "unix", ", lip=", local_.is_ip() ? local_.ip() : "unix");
-    if (!trouble.empty())
-        append(out, ", ", trouble);
-    else if (stream_ && stream_->tls())
-        append(out, ", TLS");
-    else if (remote_.same_ip(local_))
-        append(out, ", secured");
-    append(out, ", session=<", session_, ">");
-    return out;
-}
-
-void Guest::leave()
-{
-    state_ = State::closing;
-    patience_.stop();
-    drop_timestamp();
-    house_.forget(number_);
 }
 
 } // namespace veredus::login

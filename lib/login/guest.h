@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "lib/ipc/auth.h"
 #include "lib/ipc/login.h"
@@ -53,7 +54,11 @@ private:
         Guest& guest;
         std::unique_ptr<net::Stream> stream;
     };
-    struct Knock; // the socket, until the PROXY header has come
+    struct Knock { // until the PROXY header has come
+        Fd client;
+        ProxyHeader header;
+        std::unique_ptr<Watch> watch;
+    };
     void read_proxy_header();
     void introduce();
     void count();
@@ -64,6 +69,8 @@ private:
     bool wants_timestamp();
     void drop_timestamp();
     void answer_timestamp(std::string response);
+    static bool in_clear(std::string_view mechanism);
+    static std::string word_for_log(std::string word);
     Circumstances circumstances() const;
     void act(Dialect::Wants wants, std::string& out);
     void listen();

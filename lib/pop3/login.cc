@@ -137,6 +137,7 @@ void Login::secured()
 Wants Login::user(std::string_view name, std::string& out)
 {
     if (!now_.passwords) {
+        tried_in_clear_ = true;
         append(out, in_clear);
         return Wants::input;
     }
@@ -150,6 +151,7 @@ Wants Login::user(std::string_view name, std::string& out)
 Wants Login::pass(std::string_view password, std::string& out)
 {
     if (!now_.passwords) {
+        tried_in_clear_ = true;
         append(out, in_clear);
         return Wants::input;
     }

@@ -26,6 +26,7 @@ public:
     HandOver hand_over() override;
     void part(login::Parting why, std::string& out) override;
     bool said_goodbye() const override { return goodbye_; }
+    bool tried_in_clear() const override { return tried_in_clear_; }
 
     static constexpr std::size_t longest_line = 16'384; // of a SASL response; other lines are shorter
 
@@ -47,7 +48,7 @@ private:
     Asked asked_;
     std::size_t taken_ = 0; // of input_: lines that were answered, cut off when more comes
     unsigned errors_ = 0;
-    bool in_exchange_ = false, skipping_ = false, goodbye_ = false, utf8_ = false;
+    bool in_exchange_ = false, skipping_ = false, goodbye_ = false, utf8_ = false, tried_in_clear_ = false;
 };
 
 } // namespace veredus::pop3

@@ -308,15 +308,16 @@ std::string_view Transaction::cut_top(std::string_view bytes)
 // Dots at line starts doubled (RFC 1939 §3).
 void Transaction::give(std::string_view content, std::string& out)
 {
+    const std::size_t begin = out.size();
     while (!content.empty()) {
         if (sending_.line_start && content.front() == '.') out += '.';
-        const std::size_t end = std::min(content.find('\n'), content.size() - 1) + 1;
-        const std::size_t at = out.size();
+        const std::size_t next = content.find("\n.");
+        const std::size_t end = next == std::string_view::npos ? content.size() : next + 1;
         out.append(content.substr(0, end));
-        if (options_.no_nuls) std::replace(out.begin() + static_cast<std::ptrdiff_t>(at), out.end(), '\0', '\x80');
         sending_.line_start = content[end - 1] == '\n';
         content.remove_prefix(end);
     }
+    if (options_.no_nuls) std::replace(out.begin() + static_cast<std::ptrdiff_t>(begin), out.end(), '\0', '\x80');
 }
 
 // False: the message cannot be read to its end.

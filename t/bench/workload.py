@@ -495,7 +495,7 @@ def pop_poll(server, tls, polls):
     return {"polls_per_second": polls / f["seconds"], "cpu_ms_per_poll": 1e3 * (cpu() - c0) / polls}
 
 
-def pop_fetch(server, mails=500, sessions=10):
+def pop_fetch(server, mails=500, sessions=40):
     """UIDL and RETR of all."""
     pop_users(server, 1, mails)
     pop_load("fetch", 1, 1, 1)
