@@ -44,6 +44,15 @@ void start_writing(const Fd& file)
 #endif
 }
 
+void write_out(const Fd& file)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    (void)::sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+#else
+    (void)file;
+#endif
+}
+
 ParallelSync::ParallelSync(unsigned threads) : threads_(std::max(threads, 1U)), pool_(threads_, [](const std::function<void()>&) {}) {}
 
 std::vector<Result<void>> ParallelSync::sync(Disk& disk, const std::vector<const Fd*>& files)

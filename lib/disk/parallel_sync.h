@@ -12,6 +12,9 @@ namespace veredus::disk {
 
 // Tells the kernel to begin writing what the file holds. Promises nothing: only sync() makes it durable.
 void start_writing(const Fd& file);
+// Waits until the device was given what the file holds. Promises nothing either, but a journalling file system that writes data before the
+// journal speaks of it (ext4 data=ordered, xfs) then keeps no name given later without these bytes.
+void write_out(const Fd& file);
 
 class ParallelSync {
 public:

@@ -13,6 +13,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
+#include "lib/disk/parallel_sync.h"
 
 namespace veredus::queue {
 
@@ -211,15 +212,19 @@ struct Intake::Shared::Commit {
 };
 
 // File and name are durable before anybody hears of it, in either order. Renamed first, both lie in one commit of the file system's
-// journal, and the sync of the directory finds it done: half the time. A power cut between the two may leave a name without
-// its bytes; qmgr finds that by the checksum, and nobody was told that this mail is queued. But where somebody takes the name
-// for the proof that an earlier try of the same mail succeeded (maildrop, notifications), the bytes come first.
+// journal, and the sync of the directory finds it done: half the time. The bytes are given to the device before the name is given,
+// so that ext4 and xfs keep no name without them; where a file system does, after a power cut, qmgr finds it by the checksum,
+// and nobody was told that this mail is queued. But where somebody takes the name for the proof that an earlier try of the
+// same mail succeeded (maildrop, notifications), the file is synced first.
 Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_view tail)
 {
     if (std::exchange(draft.sealed, false)) TRY(disk.truncate(draft.file, file_start_size + draft.size));
     draft.buffer.append(tail);
     TRY(draft.spill());
-    if (!draft.own_id) TRY(disk.sync(draft.file));
+    if (draft.own_id)
+        disk::write_out(draft.file);
+    else
+        TRY(disk.sync(draft.file));
     TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
     draft.named = false;
     if (!draft.own_id) return {};
