@@ -3,7 +3,7 @@
 #   make deps       install the Debian packages that are missing
 #   make try        a private instance on high ports, with a first mail
 #   make check      every test;  make check-unit: those that need no root and no network
-#   make install | uninstall | format | bench | fuzz | clean
+#   make install | uninstall | format | bench | fuzz | soak | clean
 #   BUILD=dir       another build folder;  SANITIZE=address,undefined: with sanitizers (its own folder)
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -141,7 +141,7 @@ build/t/unit/%.o: t/unit/%.cc
 $(BUILD)/unit: $(plain_unit_objects) $(rooms_archive) $(archive)
 	$(LINK_ALL) -Wl,--whole-archive $(rooms_archive) $(archive) -Wl,--no-whole-archive $(plain_unit_objects) $(LIBS) -o $@
 endif
-.PHONY: unit check-unit check try bench fuzz deps install uninstall format clean distclean
+.PHONY: unit check-unit check try soak bench fuzz deps install uninstall format clean distclean
 unit: $(BUILD)/unit
 check-unit: $(BUILD)/unit
 	t/layering
@@ -173,13 +173,18 @@ check-sanitize:
 	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
 stage: all
-	@t/peers postfix bsd-mailx pflogsumm fail2ban maildrop exim4-daemon-light postgrey
+	@t/peers postfix bsd-mailx pflogsumm fail2ban maildrop exim4-daemon-light postgrey npm:imapflow@1.0.171
 	@rm -rf $(BUILD)/stage
 	@$(MAKE) --no-print-directory -s install DESTDIR=$(abspath $(BUILD)/stage) STRIP=-s
 try:
 	$(MAKE) deps DEPS=build
 	$(MAKE) -j2 all
 	t/try
+# imapd under many clients for SOAK_MINUTES, beside `make check`: with IMAPTEST=path the public imaptest, else our own clients (t/soak).
+soak:
+	$(MAKE) deps DEPS=build
+	$(MAKE) -j2 all
+	t/soak
 bench:
 	$(MAKE) deps
 	$(MAKE) -j2 all

@@ -13,6 +13,7 @@ namespace veredus::imapd {
 
 namespace {
 constexpr std::chrono::milliseconds tidy_after{2000};  // of silence: flags go into file names
+constexpr std::chrono::milliseconds tidy_more{20};    // after a piece of that
 constexpr std::chrono::milliseconds retry_after{300}; // another program has an mbox locked
 }
 
@@ -31,7 +32,7 @@ House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings
     : loop_(loop), host_(host), values_(std::move(values)), settings_(std::move(settings)),
       poll_(loop, [this] { poll(); }), tidy_(loop,
                                              [this] {
-                                                 if (account_) account_->tidy(false);
+                                                 if (account_ && account_->tidy(false)) tidy_.start(tidy_more);
                                                  note_busy();
                                                  spread();
                                              }),
@@ -213,7 +214,7 @@ void House::idle()
     notify_.stop();
     retry_.stop();
     tidy_.stop();
-    if (account_) account_->tidy(true);
+    if (account_) (void)account_->tidy(true);
     watch_folders();
 }
 

@@ -10,6 +10,7 @@
 #include "lib/log/log.h"
 #include "lib/login/place.h"
 #include "lib/store/dovecot.h"
+#include "lib/store/pieces.h"
 #include "pop3d/session.h"
 
 namespace veredus::pop3d {
@@ -126,7 +127,7 @@ void House::stop()
 void House::idle()
 {
     if (!inbox_ || !inbox_->wants_apply()) return;
-    if (auto applied = inbox_->apply(); !applied) log::warning("INBOX: ", printable(applied.error().text));
+    if (auto applied = store::apply_all(*inbox_); !applied) log::warning("INBOX: ", printable(applied.error().text));
 }
 
 } // namespace veredus::pop3d

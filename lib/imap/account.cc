@@ -6,6 +6,7 @@
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/store/pieces.h"
 
 namespace veredus::imap {
 
@@ -188,19 +189,23 @@ bool Account::is_trash(std::string_view name)
     return std::any_of(words.begin(), words.end(), [](std::string_view w) { return iequals(w, "\\Trash"); });
 }
 
-void Account::tidy(bool close)
+bool Account::tidy(bool close)
 {
+    bool more = false;
     for (auto i = folders_.begin(); i != folders_.end();) {
         OpenFolder& folder = *i->second;
         folder.forget_keys();
-        if (folder.wants_apply() && !folder.lost())
-            if (auto done = folder.use([](store::Folder& f) { return f.apply(); }); !done)
-                log::warning("mailbox ", printable(folder.name()), ": ", printable(done.error().text));
+        if (folder.wants_apply() && !folder.lost()) {
+            auto done = folder.use([&](store::Folder& f) { return close ? store::apply_all(f) : f.apply(); });
+            if (!done) log::warning("mailbox ", printable(folder.name()), ": ", printable(done.error().text));
+            more = more || (done && folder.wants_apply() && !folder.is_busy());
+        }
         if (close && folder.visitors() == 0 && i->second.use_count() == 1)
             i = folders_.erase(i);
         else
             ++i;
     }
+    return more;
 }
 
 } // namespace veredus::imap

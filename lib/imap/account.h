@@ -82,7 +82,8 @@ public:
     bool is_trash(std::string_view name);
 
     // Flags go where other programs see them; folders nobody has selected are closed when `close`. Errors are logged.
-    void tidy(bool close);
+    // True: a piece is done, and there is more of it.
+    bool tidy(bool close);
     const std::map<std::string, std::shared_ptr<OpenFolder>>& open_folders() const { return folders_; }
     static std::string canonical(std::string_view name); // INBOX in its one spelling
 

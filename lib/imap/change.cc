@@ -7,6 +7,7 @@
 #include "lib/imap/session.h"
 #include "lib/log/log.h"
 #include "lib/store/folder.h"
+#include "lib/store/pieces.h"
 
 namespace veredus::imap {
 
@@ -75,9 +76,9 @@ void Session::run_store(const std::string& tag, Store store)
     } else if (ghosts > 0 && !store.uid) {
         text += "[EXPUNGEISSUED] "; // RFC 5530 §3: all others have them
     }
-    text += done->keyword_refused        ? "no room for another keyword in this mailbox"
-            : ghosts > 0 && !store.uid   ? "some of the messages are gone"
-                                         : "done";
+    text += done->keyword_refused      ? "no room for another keyword in this mailbox"
+            : ghosts > 0 && !store.uid ? "some of the messages are gone"
+                                       : "done";
     // RFC 7162 §3.1.3: .SILENT keeps the flags back, but not the new mod-sequences.
     std::vector<uint32_t> told;
     if (!store.silent)
@@ -101,6 +102,102 @@ Result<store::Moved> only_copied(Result<std::vector<store::Copied>> copied)
 
 } // namespace
 
+// In pieces, so that the user's other connections have their turns. A COPY that fails takes back what it had copied
+// (RFC 9051 §6.4.7); a MOVE is one of each message (RFC 6851 §3.3).
+class Session::CopyTask final : public Task {
+public:
+    CopyTask(Session& session, std::string tag, bool move, std::shared_ptr<OpenFolder> target,
+             std::vector<uint32_t> uids)
+        : session_(session), tag_(std::move(tag)), move_(move), target_(std::move(target)), uids_(std::move(uids)),
+          piece_(store::piece_of_copy(session.selected().folder->raw(), target_->raw(), move))
+    {}
+    ~CopyTask() override
+    {
+        if (!ended_) undo(); // the client has gone in the midst
+    }
+    bool step(std::string& out) override
+    {
+        OpenFolder& source = *session_.selected().folder;
+        if (source.lost()) return undo(), session_.lost();
+        if (target_->lost()) return refuse(out, Error{ENOENT, "the mailbox was removed"});
+        const auto from = uids_.begin() + static_cast<std::ptrdiff_t>(at_);
+        at_ = piece_ < uids_.size() - at_ ? at_ + piece_ : uids_.size();
+        const std::vector<uint32_t> piece(from, uids_.begin() + static_cast<std::ptrdiff_t>(at_));
+        store::Folder& to = target_->raw();
+        auto done = source.use([&](store::Folder& f) {
+            // MOVE to the mailbox they are in already: RFC 6851 does not forbid it, and clients do it. New UIDs, at the
+            // end.
+            return move_ ? f.move(piece, to) : only_copied(f.copy(piece, to));
+        });
+        target_->settle();
+        if (!done) return refuse(out, done.error());
+        copied_.insert(copied_.end(), done->moved.begin(), done->moved.end());
+        if (!done->trouble.text.empty()) return refuse(out, done->trouble);
+        return at_ == uids_.size() && end(out);
+    }
+
+private:
+    std::string_view word() const { return move_ ? "MOVE" : "COPY"; }
+    bool end(std::string& out)
+    {
+        const std::string code = note_copied();
+        if (copied_.empty())
+            session_.finish(tag_, "NO [EXPUNGEISSUED] the messages are gone", true);
+        else if (!move_)
+            session_.finish(tag_, cat("OK ", code, " copied"), true);
+        else {
+            append(out, "* OK ", code, " moved\r\n"); // RFC 6851 §4.3: before the EXPUNGEs
+            session_.finish(tag_, cat("OK ", session_.new_modseq(), "done"), true);
+        }
+        return true;
+    }
+    // Of a MOVE some are where they were, or in both places: a NO (RFC 6851 §3.3).
+    bool refuse(std::string& out, const Error& error)
+    {
+        if (!move_)
+            undo();
+        else if (const std::string code = note_copied(); !copied_.empty())
+            append(out, "* OK ", code, " moved\r\n");
+        session_.finish(tag_, session_.refusal(error, word()), true);
+        return ended_ = true;
+    }
+    std::string note_copied()
+    {
+        ended_ = true;
+        if (session_.account_.is_trash(target_->name())) session_.tally_.trashed += copied_.size();
+        if (move_) session_.tally_.expunged += copied_.size();
+        std::vector<store::UidRange> from_ranges, to_ranges;
+        for (const auto& c : copied_) {
+            add_to_ranges(from_ranges, c.from);
+            add_to_ranges(to_ranges, c.to);
+        }
+        std::string code = cat("[COPYUID ", target_->table().uidvalidity(), ' ');
+        put_ranges(code, from_ranges);
+        code += ' ';
+        put_ranges(code, to_ranges);
+        code += ']';
+        return code;
+    }
+    void undo()
+    {
+        ended_ = true;
+        if (move_ || copied_.empty() || target_->lost()) return;
+        std::vector<uint32_t> made;
+        for (const auto& c : copied_) made.push_back(c.to);
+        const auto done = target_->use([&](store::Folder& f) { return f.expunge(made); });
+        const Error* trouble = !done ? &done.error() : !done->trouble.text.empty() ? &done->trouble : nullptr;
+        if (trouble) log::warning("COPY: what was copied stays: ", printable(trouble->text));
+    }
+
+    Session& session_;
+    std::string tag_;
+    bool move_, ended_ = false;
+    std::shared_ptr<OpenFolder> target_; // shared with the account
+    std::vector<uint32_t> uids_;
+    std::size_t piece_, at_ = 0;
+    std::vector<store::Copied> copied_;
+};
+
 void Session::run_copy(const std::string& tag, Copy copy)
 {
     const std::string_view word = copy.move ? "MOVE" : "COPY";
@@ -111,38 +208,13 @@ void Session::run_copy(const std::string& tag, Copy copy)
         return;
     }
     std::size_t ghosts = 0;
-    const auto uids = selected_->view.uids(*numbers, &ghosts);
+    auto uids = selected_->view.uids(*numbers, &ghosts);
     if (ghosts > 0 && !copy.uid) return finish(tag, "NO [EXPUNGEISSUED] some of the messages are gone", false);
     auto target = account_.open(copy.mailbox);
     if (!target && target.error().code == ENOENT) return finish(tag, "NO [TRYCREATE] no such mailbox", true);
     if (!target) return finish(tag, refusal(target.error(), word), true);
     if (uids.empty()) return finish(tag, "OK nothing to do", true);
-    store::Folder& to = (*target)->raw();
-    auto done = selected_->folder->use([&](store::Folder& from) {
-        // MOVE to the mailbox they are in already: RFC 6851 does not forbid it, and clients do it. New UIDs, at the end.
-        return copy.move ? from.move(uids, to) : only_copied(from.copy(uids, to));
-    });
-    (*target)->settle();
-    if (!done) return finish(tag, refusal(done.error(), word), true);
-    const std::vector<store::Copied>* copied = &done->moved;
-    if (account_.is_trash((*target)->name())) tally_.trashed += copied->size();
-    if (copy.move) tally_.expunged += copied->size();
-    std::vector<store::UidRange> from_ranges, to_ranges;
-    for (const auto& c : *copied) {
-        add_to_ranges(from_ranges, c.from);
-        add_to_ranges(to_ranges, c.to);
-    }
-    if (copied->empty()) return finish(tag, "NO [EXPUNGEISSUED] the messages are gone", true);
-    std::string code = cat("[COPYUID ", (*target)->table().uidvalidity(), ' ');
-    put_ranges(code, from_ranges);
-    code += ' ';
-    put_ranges(code, to_ranges);
-    code += ']';
-    if (!copy.move) return finish(tag, cat("OK ", code, " copied"), true);
-    append(*out_, "* OK ", code, " moved\r\n"); // RFC 6851 §4.3: before the EXPUNGEs
-    // Some are where they were, or in both places: a NO (RFC 6851 §3.3).
-    if (!done->trouble.text.empty()) return finish(tag, refusal(done->trouble, word), true);
-    finish(tag, cat("OK ", new_modseq(), "done"), true);
+    task_ = std::make_unique<CopyTask>(*this, tag, copy.move, std::move(*target), std::move(uids));
 }
 
 // --- EXPUNGE

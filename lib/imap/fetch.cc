@@ -34,27 +34,18 @@ void Session::run_fetch(const std::string& tag, Fetch fetch)
         append(*out_, tag, " BAD no such message\r\n");
         return;
     }
-    if (fetch.vanished) { // RFC 7162 §3.2.6
+    VanishedLines vanished;
+    if (fetch.vanished) { // RFC 7162 §3.2.6; "$" has nothing that vanished (RFC 5182 §2.1)
         const store::UidTable& table = selected_->view.table();
         const auto asked = plain_ranges(fetch.set, std::max(table.uidnext() - 1, 1u));
-        std::vector<store::UidRange> gone;
-        auto k = asked.begin();
-        for (const auto& r : table.vanished_since(*fetch.changed_since)) {
-            while (k != asked.end() && k->last < r.first) ++k;
-            for (auto i = k; i != asked.end() && i->first <= r.last; ++i)
-                gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
-        }
-        if (!gone.empty()) {
-            *out_ += "* VANISHED (EARLIER) ";
-            put_ranges(*out_, gone);
-            *out_ += "\r\n";
-        }
+        vanished = VanishedLines(common_ranges(table.vanished_since(*fetch.changed_since), asked), true);
     }
-    task_ = std::make_unique<FetchTask>(*this, tag, std::move(fetch), std::move(*numbers));
+    task_ = std::make_unique<FetchTask>(*this, tag, std::move(fetch), std::move(*numbers), std::move(vanished));
 }
 
-FetchTask::FetchTask(Session& session, std::string tag, Fetch fetch, View::Ranges numbers)
-    : session_(session), tag_(std::move(tag)), fetch_(std::move(fetch)), numbers_(std::move(numbers))
+FetchTask::FetchTask(Session& session, std::string tag, Fetch fetch, View::Ranges numbers, VanishedLines vanished)
+    : session_(session), tag_(std::move(tag)), fetch_(std::move(fetch)), numbers_(std::move(numbers)),
+      vanished_(std::move(vanished))
 {
     for (const auto& item : fetch_.items) {
         sets_seen_ = sets_seen_ || (!item.peek && (item.what == What::section || item.what == What::binary ||
@@ -67,6 +58,7 @@ FetchTask::FetchTask(Session& session, std::string tag, Fetch fetch, View::Range
 
 bool FetchTask::step(std::string& out)
 {
+    if (!vanished_.step(out, Session::high_water)) return false;
     read_ = 0;
     const int64_t until = session_.clock().mono_us() + Session::turn_us;
     bool worked = false;

@@ -8,13 +8,15 @@
 #include <vector>
 
 #include "lib/imap/content.h"
+#include "lib/imap/respond.h"
 #include "lib/imap/session.h"
 
 namespace veredus::imap {
 
 class FetchTask final : public Task {
 public:
-    FetchTask(Session& session, std::string tag, Fetch fetch, View::Ranges numbers);
+    FetchTask(Session& session, std::string tag, Fetch fetch, View::Ranges numbers,
+              VanishedLines vanished); // said first
     bool step(std::string& out) override;
 
 private:
@@ -40,6 +42,7 @@ private:
     std::string tag_;
     Fetch fetch_;
     View::Ranges numbers_;
+    VanishedLines vanished_;
     std::size_t range_ = 0;
     uint32_t number_ = 0;                       // of the message in hand
     store::Message message_;                    // a copy: reading may move the table's

@@ -115,6 +115,21 @@ void put_ranges(std::string& out, const std::vector<store::UidRange>& ranges)
     }
 }
 
+bool VanishedLines::step(std::string& out, std::size_t most)
+{
+    constexpr std::size_t per_line = 500;
+    while (at_ < uids_.size()) {
+        if (out.size() >= most) return false;
+        const std::size_t count = std::min(per_line, uids_.size() - at_);
+        const auto from = uids_.begin() + static_cast<std::ptrdiff_t>(at_);
+        out += earlier_ ? "* VANISHED (EARLIER) " : "* VANISHED ";
+        put_ranges(out, {from, from + static_cast<std::ptrdiff_t>(count)});
+        out += "\r\n";
+        at_ += count;
+    }
+    return true;
+}
+
 void put_date_time(std::string& out, int64_t seconds)
 {
     static constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/store/uid_table.h"
@@ -19,6 +20,17 @@ void put_mailbox(std::string& out, std::string_view name, bool utf8);
 void put_flags(std::string& out, uint8_t flags, uint64_t keywords, const std::vector<std::string>& words, bool recent);
 // "1:3,7"; nothing for no ranges.
 void put_ranges(std::string& out, const std::vector<store::UidRange>& ranges);
+// "* VANISHED (EARLIER) 1:3,7" (RFC 7162 §3.2.10) in lines of bounded length.
+class VanishedLines {
+public:
+    VanishedLines() = default;
+    VanishedLines(std::vector<store::UidRange> uids, bool earlier) : uids_(std::move(uids)), earlier_(earlier) {}
+    bool step(std::string& out, std::size_t most); // until `out` has `most` bytes; true: all of it is said
+private:
+    std::vector<store::UidRange> uids_;
+    std::size_t at_ = 0;
+    bool earlier_ = false;
+};
 // "17-Jul-1996 02:44:25 -0700", quoted, in local time.
 void put_date_time(std::string& out, int64_t seconds);
 void put_number(std::string& out, uint64_t number);

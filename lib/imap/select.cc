@@ -9,6 +9,74 @@
 
 namespace veredus::imap {
 
+namespace {
+
+// The last UID up to which the mailbox is as the client knows it: of its pairs of message numbers and UIDs (RFC 7162
+// §3.2.5.2) the highest one that is still so. Nothing before it can have vanished. 0: none.
+uint32_t unchanged_up_to(const SequenceSet& numbers, const SequenceSet& uids, const View& view)
+{
+    uint32_t out = 0, told = 0;
+    std::size_t j = 0;
+    uint64_t uid = uids.ranges.empty() ? 0 : std::min(uids.ranges[0].first, uids.ranges[0].last);
+    for (const auto& range : numbers.ranges) {
+        const uint32_t first = std::min(range.first, range.last), last = std::max(range.first, range.last);
+        if (first <= told) return out; // pairs ascend: each number costs one look
+        told = last;
+        for (uint64_t number = first; number <= last; ++number) {
+            if (j >= uids.ranges.size() || number > view.exists()) return out;
+            if (view.at(static_cast<uint32_t>(number)).uid == uid) out = std::max(out, static_cast<uint32_t>(uid));
+            if (uid++ >= std::max(uids.ranges[j].first, uids.ranges[j].last))
+                if (++j < uids.ranges.size()) uid = std::min(uids.ranges[j].first, uids.ranges[j].last);
+        }
+    }
+    return out;
+}
+
+} // namespace
+
+// RFC 7162 §3.2.5: what vanished and changed since the client was there.
+class Session::ResyncTask final : public Task {
+public:
+    ResyncTask(Session& session, std::string tag, std::string text, const Qresync& resync)
+        : session_(session), tag_(std::move(tag)), text_(std::move(text)), since_(resync.modseq)
+    {
+        const View& view = session_.selected().view;
+        const store::UidTable& table = view.table();
+        if (resync.known_uids)
+            known_ = plain_ranges(*resync.known_uids, table.uidnext() - 1);
+        else
+            known_ = {{1, UINT32_MAX}};
+        auto asked = known_;
+        // Where we have forgotten what vanished, the pairs make the guess shorter.
+        if (resync.match && !table.remembers(since_))
+            asked = common_ranges(asked,
+                                  {{unchanged_up_to(resync.match->first, resync.match->second, view) + 1, UINT32_MAX}});
+        vanished_ = VanishedLines(common_ranges(table.vanished_since(since_), asked), true);
+    }
+    bool step(std::string& out) override
+    {
+        if (!vanished_.step(out, high_water)) return false;
+        const View& view = session_.selected().view;
+        const auto count = static_cast<uint32_t>(view.exists());
+        for (; number_ <= count; ++number_) {
+            if (out.size() >= high_water) return false;
+            const auto place = view.at(number_);
+            if (place.message && place.message->modseq > since_ && in_ranges(known_, place.uid))
+                session_.put_flag_update(out, number_, *place.message, true);
+        }
+        session_.finish(tag_, std::move(text_), false);
+        return true;
+    }
+
+private:
+    Session& session_;
+    std::string tag_, text_;
+    uint64_t since_;
+    std::vector<store::UidRange> known_;
+    VanishedLines vanished_;
+    uint32_t number_ = 1;
+};
+
 void Session::leave_selected()
 {
     if (!selected_) return;
@@ -36,8 +104,14 @@ void Session::run_select(const std::string& tag, const Select& select)
     if (select.condstore) condstore_ = true;
     selected_ = std::make_unique<Selected>(std::move(*folder), select.examine);
     put_selected(select);
-    if (select.qresync) put_resync(*select.qresync);
-    finish(tag, cat(select.examine ? "OK [READ-ONLY] " : "OK [READ-WRITE] ", word, " done"), false);
+    std::string text = cat(select.examine ? "OK [READ-ONLY] " : "OK [READ-WRITE] ", word, " done");
+    const store::UidTable& table = selected_->view.table();
+    // RFC 7162 §3.2.5: only what the client knows of, and only if it knows this mailbox and no other of its name.
+    if (select.qresync && select.qresync->uidvalidity == table.uidvalidity() &&
+        select.qresync->modseq <= table.highest_modseq())
+        task_ = std::make_unique<ResyncTask>(*this, tag, std::move(text), *select.qresync);
+    else
+        finish(tag, std::move(text), false);
 }
 
 void Session::put_selected(const Select& select)
@@ -50,6 +124,8 @@ void Session::put_selected(const Select& select)
     out += "\r\n* OK [PERMANENTFLAGS ";
     if (s.read_only) {
         out += "()";
+    } else if (!table.has_room_for_keyword()) { // RFC 9051 §7.1: no "\\*" where no new ones can be made
+        put_flags(out, store::all_flags, ~uint64_t{0}, table.keywords(), false);
     } else {
         put_flags(out, store::all_flags, ~uint64_t{0}, table.keywords(), false);
         out.pop_back();
@@ -79,36 +155,6 @@ void Session::put_selected(const Select& select)
         put_mailbox(out, Account::canonical(select.mailbox), utf8_);
         out += "\r\n";
     }
-}
-
-// RFC 7162 §3.2.5: only what the client knows of, and only if it knows this mailbox and no other of its name. The pairs
-// of numbers and UIDs it may have sent would only make VANISHED (EARLIER) shorter where we have forgotten, which we
-// seldom have.
-void Session::put_resync(const Qresync& resync)
-{
-    std::string& out = *out_;
-    const View& view = selected_->view;
-    const store::UidTable& table = view.table();
-    if (resync.uidvalidity != table.uidvalidity() || resync.modseq > table.highest_modseq()) return;
-    const uint32_t last = table.uidnext() - 1;
-    const auto known =
-        resync.known_uids ? plain_ranges(*resync.known_uids, last) : std::vector<store::UidRange>{{1, UINT32_MAX}};
-    std::vector<store::UidRange> gone;
-    auto k = known.begin();
-    for (const auto& r : table.vanished_since(resync.modseq)) {
-        while (k != known.end() && k->last < r.first) ++k;
-        for (auto i = k; i != known.end() && i->first <= r.last; ++i)
-            gone.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
-    }
-    if (!gone.empty()) {
-        out += "* VANISHED (EARLIER) ";
-        put_ranges(out, gone);
-        out += "\r\n";
-    }
-    const auto& all = table.messages();
-    for (std::size_t i = 0; i < all.size(); ++i)
-        if (all[i].modseq > resync.modseq && in_ranges(known, all[i].uid))
-            put_flag_update(out, static_cast<uint32_t>(i + 1), all[i], true);
 }
 
 } // namespace veredus::imap

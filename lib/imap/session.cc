@@ -14,13 +14,14 @@ namespace veredus::imap {
 
 namespace {
 
-constexpr std::size_t ranges_per_line = 500; // of VANISHED
+constexpr std::size_t buried_at_a_time = 2'000;
 
 // RFC 5530, RFC 9051 §7.1
 std::string_view code_of(int error)
 {
     switch (error) {
     case EDQUOT: return "[OVERQUOTA] ";
+    case ENOBUFS: return "[LIMIT] ";
     case ENOENT: return "[NONEXISTENT] ";
     case EEXIST: return "[ALREADYEXISTS] ";
     case EINVAL:
@@ -45,6 +46,7 @@ std::string_view words_for(int error)
 {
     switch (error) {
     case EDQUOT: return "the quota is used up";
+    case ENOBUFS: return "no room for another keyword in that mailbox";
     case ENOENT: return "no such mailbox";
     case EEXIST: return "there is one of that name";
     case EINVAL: return "not a mailbox name here";
@@ -61,7 +63,8 @@ std::string_view words_for(int error)
 
 bool is_answer(int error)
 {
-    return error == ENOENT || error == EEXIST || error == EINVAL || error == ENAMETOOLONG || error == ENOTEMPTY;
+    return error == ENOENT || error == EEXIST || error == EINVAL || error == ENAMETOOLONG || error == ENOTEMPTY ||
+           error == ENOBUFS;
 }
 
 } // namespace
@@ -263,17 +266,10 @@ bool Session::step_ending()
     if (e.at == Ending::At::expunges) {
         View& view = selected_->view;
         if (e.expunges && !view.ghosts().empty()) {
-            if (qresync_) {
-                auto ranges = store::to_ranges(view.ghosts());
-                for (std::size_t i = 0; i < ranges.size(); i += ranges_per_line) {
-                    out += "* VANISHED ";
-                    put_ranges(out, {ranges.begin() + static_cast<std::ptrdiff_t>(i),
-                                     ranges.begin() +
-                                         static_cast<std::ptrdiff_t>(std::min(ranges.size(), i + ranges_per_line))});
-                    out += "\r\n";
-                }
-                view.bury();
-            }
+            // UIDs, so the order does not matter; the last ones first, as with EXPUNGE.
+            while (qresync_ && !view.ghosts().empty() && out.size() < most_)
+                VanishedLines(store::to_ranges(view.bury_last(buried_at_a_time)), false).step(out, SIZE_MAX);
+            if (qresync_ && !view.ghosts().empty()) return false;
             while (!view.ghosts().empty() && out.size() < most_) append(out, "* ", view.bury_last(), " EXPUNGE\r\n");
             if (!view.ghosts().empty()) return false;
         }

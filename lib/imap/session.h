@@ -152,7 +152,7 @@ private:
     void run_enable(const std::string& tag, const Enable& enable);
     void run_select(const std::string& tag, const Select& select);
     void put_selected(const Select& select);
-    void put_resync(const Qresync& resync);
+    class ResyncTask;
     void leave_selected();
     void run_create(const std::string& tag, const Create& create);
     void run_delete(const std::string& tag, const Delete& remove);

@@ -25,6 +25,18 @@ bool in_ranges(const std::vector<store::UidRange>& ranges, uint32_t number)
     return after != ranges.begin() && std::prev(after)->last >= number;
 }
 
+std::vector<store::UidRange> common_ranges(const std::vector<store::UidRange>& a, const std::vector<store::UidRange>& b)
+{
+    std::vector<store::UidRange> out;
+    auto k = b.begin();
+    for (const auto& r : a) {
+        while (k != b.end() && k->last < r.first) ++k;
+        for (auto i = k; i != b.end() && i->first <= r.last; ++i)
+            out.push_back({std::max(i->first, r.first), std::min(i->last, r.last)});
+    }
+    return out;
+}
+
 std::vector<store::UidRange> plain_ranges(const SequenceSet& set, uint32_t last)
 {
     std::vector<store::UidRange> out;
@@ -143,11 +155,20 @@ std::vector<uint32_t> View::uids(const Ranges& numbers, std::size_t* ghosts) con
     return out;
 }
 
+std::vector<uint32_t> View::bury_last(std::size_t most)
+{
+    const auto from = ghosts_.end() - static_cast<std::ptrdiff_t>(std::min(most, ghosts_.size()));
+    std::vector<uint32_t> out(from, ghosts_.end());
+    ghosts_.erase(from, ghosts_.end());
+    if (ghosts_.empty()) std::vector<uint32_t>().swap(ghosts_);
+    return out;
+}
+
 uint32_t View::bury_last()
 {
     const uint32_t number = number_of_ghost(ghosts_.size() - 1);
     ghosts_.pop_back();
-    if (ghosts_.empty()) bury();
+    if (ghosts_.empty()) std::vector<uint32_t>().swap(ghosts_);
     return number;
 }
 

@@ -41,8 +41,8 @@ public:
     // With ghosts: what the client may take for the mailbox's mod-sequence until their EXPUNGE (RFC 7162 §3.2).
     uint64_t modseq_before_ghosts() const { return before_ghosts_; }
     const std::vector<uint32_t>& ghosts() const { return ghosts_; }
-    void bury() { std::vector<uint32_t>().swap(ghosts_); } // VANISHED was said of all
-    uint32_t bury_last();                                  // its EXPUNGE is said now: the number it had
+    std::vector<uint32_t> bury_last(std::size_t most); // VANISHED is said now: their UIDs, ascending
+    uint32_t bury_last();                              // its EXPUNGE is said now: the number it had
     bool has_new() const { return !table_->messages().empty() && table_->messages().back().uid > last_told_; }
     void take_new(); // EXISTS was said
     uint32_t last_told() const { return last_told_; }
@@ -62,6 +62,9 @@ private:
 // Sorts and merges.
 void merge_ranges(std::vector<store::UidRange>& ranges);
 bool in_ranges(const std::vector<store::UidRange>& ranges, uint32_t number);
+// What is in both; each ascending and merged.
+std::vector<store::UidRange> common_ranges(const std::vector<store::UidRange>& a,
+                                           const std::vector<store::UidRange>& b);
 // The UIDs or numbers that a set names up to `last`, which is "*"; ascending and merged.
 std::vector<store::UidRange> plain_ranges(const SequenceSet& set, uint32_t last);
 

@@ -69,6 +69,15 @@ Result<disk::Directory> make_beneath(const disk::Directory& base, const std::str
     return open_beneath(base, name);
 }
 
+Result<void> reopen_if_removed(disk::Directory& dir, const disk::Directory& base, const std::string& name)
+{
+    struct stat st {};
+    if (::fstat(dir.fd.get(), &st) != 0) return fail_errno(cat("look at ", dir.path));
+    if (st.st_nlink > 0) return {};
+    dir = TRY(make_beneath(base, name));
+    return {};
+}
+
 Result<bool> is_directory(const disk::Directory& base, const std::string& name)
 {
     struct stat st {};

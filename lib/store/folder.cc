@@ -13,6 +13,7 @@ namespace veredus::store {
 namespace {
 
 constexpr std::size_t copy_block = 256 * 1024;
+constexpr std::size_t copied_at_a_time = 100;
 
 Result<std::unique_ptr<Draft>> read_into_draft(Folder& from, uint32_t uid, Folder& to)
 {
@@ -27,6 +28,8 @@ Result<std::unique_ptr<Draft>> read_into_draft(Folder& from, uint32_t uid, Folde
 }
 
 }  // namespace
+
+Unexpected no_room_for_keyword(std::string_view word) { return fail_errno(cat("no room for the keyword ", printable(word)), ENOBUFS); }
 
 std::vector<std::string> keywords_of(const UidTable& table, const Message& m)
 {
@@ -103,7 +106,10 @@ Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t
     return out;
 }
 
-Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint32_t>& uids, Folder& to)
+namespace {
+
+// Some of them, all or none; those that are gone by now are passed over.
+Result<std::vector<Copied>> copy_some(Folder& from, const std::vector<uint32_t>& uids, Folder& to)
 {
     std::vector<Incoming> mails;
     std::vector<Copied> out;
@@ -115,7 +121,7 @@ Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint
         mail.keywords = keywords_of(from.table(), *m);
         mail.id = m->id;
         const auto received = from.received(uid);
-        if (!received && received.error().code == ENOENT) continue;     // gone by now
+        if (!received && received.error().code == ENOENT) continue;
         if (!received) return unexpected(received.error());
         mail.received = *received;
         auto draft = read_into_draft(from, uid, to);
@@ -127,6 +133,29 @@ Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint
     }
     const std::vector<uint32_t> made = TRY(to.append(std::move(mails)));
     for (std::size_t i = 0; i < out.size(); ++i) out[i].to = made[i];
+    return out;
+}
+
+}  // namespace
+
+// So many at a time, as drafts have descriptors; after an error those that were made go again.
+Result<std::vector<Copied>> copy_by_reading(Folder& from, const std::vector<uint32_t>& uids, Folder& to)
+{
+    std::vector<Copied> out;
+    for (std::size_t at = 0; at < uids.size(); at += copied_at_a_time) {
+        const auto first = uids.begin() + static_cast<std::ptrdiff_t>(at);
+        const std::vector<uint32_t> some(first, first + static_cast<std::ptrdiff_t>(std::min(copied_at_a_time, uids.size() - at)));
+        auto copied = copy_some(from, some, to);
+        if (copied) {
+            out.insert(out.end(), copied->begin(), copied->end());
+            continue;
+        }
+        std::vector<uint32_t> made;
+        for (const Copied& c : out) made.push_back(c.to);
+        if (!made.empty())
+            if (auto undone = to.expunge(made); !undone || !undone->trouble.text.empty()) append(copied.error().text, "; and what was copied stays");
+        return copied;
+    }
     return out;
 }
 

@@ -109,6 +109,8 @@ struct Counts {
 };
 Counts counts_of(const UidTable& table);
 Result<uint64_t> total_size(Folder& folder);          // of those that are still there
+// What append, copy and move answer (ENOBUFS) when a message has a keyword that the folder has no bit for: none is dropped silently.
+Unexpected no_room_for_keyword(std::string_view word);
 // The keywords of a message by name.
 std::vector<std::string> keywords_of(const UidTable& table, const Message& m);
 

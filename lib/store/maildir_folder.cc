@@ -89,16 +89,29 @@ MaildirFlags flags_of(const Message& m, const UidTable& table)
     return out;
 }
 
+}  // namespace
+
+// The directory of the drafts, and those of them that have their file open: few, however many a command has.
+struct MaildirFolder::Drafts {
+    explicit Drafts(disk::Directory directory) : tmp(std::move(directory)) {}
+    static constexpr std::size_t most_open = 8;
+    disk::Directory tmp;
+    std::vector<MaildirDraft*> open;           // borrowed: each takes itself out
+};
+
 // A mail being written to tmp/, with Unix line ends.
 class MaildirDraft final : public Draft {
 public:
-    MaildirDraft(std::shared_ptr<const disk::Directory> tmp, MaildirName name, std::string file_name, Fd file)
-        : tmp_(std::move(tmp)), name_(std::move(name)), file_name_(std::move(file_name)), file_(std::move(file))
+    using Drafts = MaildirFolder::Drafts;
+    MaildirDraft(std::shared_ptr<Drafts> drafts, MaildirName name, std::string file_name, Fd file)
+        : drafts_(std::move(drafts)), name_(std::move(name)), file_name_(std::move(file_name)), file_(std::move(file))
     {
+        note_open();
     }
     ~MaildirDraft() override
     {
-        if (!file_name_.empty()) (void)disk().unlink(*tmp_, file_name_);
+        std::erase(drafts_->open, this);
+        if (!file_name_.empty()) (void)disk().unlink(drafts_->tmp, file_name_);
     }
     MaildirDraft(const MaildirDraft&) = delete;
     Result<void> write(std::string_view wire) override
@@ -111,12 +124,13 @@ public:
     const Facts& facts() const { return maker_.facts(); }
     Result<void> finish(int64_t received)
     {
+        TRY(reopen());
         out_.clear();
         ends_.finish(out_);
         TRY(put_out());
         maker_.finish();
         struct stat st {};
-        if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", tmp_->path, '/', file_name_));
+        if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", drafts_->tmp.path, '/', file_name_));
         name_.device = st.st_dev;
         name_.inode = st.st_ino;
         // Other programs take the file's time for INTERNALDATE.
@@ -126,12 +140,30 @@ public:
     }
     std::string final_name() const { return name_.full(sizes_); }
     const std::string& file_name() const { return file_name_; }
-    const disk::Directory& directory() const { return *tmp_; }
+    const disk::Directory& directory() const { return drafts_->tmp; }
     void published() { file_name_.clear(); }
 
 private:
+    void note_open()
+    {
+        if (drafts_->open.size() >= Drafts::most_open) {
+            drafts_->open.front()->file_.reset();
+            drafts_->open.erase(drafts_->open.begin());
+        }
+        drafts_->open.push_back(this);
+    }
+    Result<void> reopen()
+    {
+        if (file_) return {};
+        file_ = TRY(disk().open_append(drafts_->tmp, file_name_, 0600));
+        note_open();
+        // Another program may have swept tmp/.
+        if (TRY(disk().size(file_)) != sizes_.stored) return fail_errno(cat("a draft in ", drafts_->tmp.path), ENOENT);
+        return {};
+    }
     Result<void> put_out()
     {
+        TRY(reopen());
         sizes_.stored += out_.size();
         bool cr = last_cr_;
         wire_.clear();
@@ -141,7 +173,7 @@ private:
         maker_.feed(out_);
         return disk().write(file_, out_);
     }
-    std::shared_ptr<const disk::Directory> tmp_;      // a rename of the folder makes another MaildirFolder of it meanwhile
+    std::shared_ptr<Drafts> drafts_;      // shared: a rename of the folder makes another MaildirFolder of it meanwhile
     MaildirName name_;
     std::string file_name_, out_, wire_;
     Fd file_;
@@ -150,8 +182,6 @@ private:
     Sizes sizes_;
     bool last_cr_ = false;
 };
-
-}  // namespace
 
 // One mail that gets a name in cur/: from a draft by rename, or from another folder by link.
 struct MaildirFolder::Publishing {
@@ -163,7 +193,7 @@ struct MaildirFolder::Publishing {
 };
 
 MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index)
-    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), index_(std::move(index)), tmp_(std::make_shared<const disk::Directory>(std::move(tmp)))
+    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), index_(std::move(index)), drafts_(std::make_shared<Drafts>(std::move(tmp)))
 {
 }
 
@@ -508,8 +538,8 @@ Result<std::unique_ptr<Draft>> MaildirFolder::draft()
 {
     MaildirName name = unique_name();
     std::string file_name = name.base();
-    Fd file = TRY(disk().create(*tmp_, file_name, 0600));
-    std::unique_ptr<Draft> draft = std::make_unique<MaildirDraft>(tmp_, std::move(name), std::move(file_name), std::move(file));
+    Fd file = TRY(disk().create(drafts_->tmp, file_name, 0600));
+    std::unique_ptr<Draft> draft = std::make_unique<MaildirDraft>(drafts_, std::move(name), std::move(file_name), std::move(file));
     return draft;
 }
 
@@ -519,14 +549,18 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
 {
     auto change = TRY(begin());
     std::vector<uint32_t> uids;
+    for (std::size_t i = 0; i < mails.size(); ++i)
+        for (const auto& word : keywords[i]) {
+            const auto bit = change.keyword(word);
+            if (!bit) return no_room_for_keyword(word);
+            mails[i].message.keywords |= uint64_t{1} << *bit;
+        }
     const auto all = [&]() -> Result<void> {
         for (std::size_t i = 0; i < mails.size(); ++i) {
             Publishing& p = mails[i];
             TRY(p.draft ? disk().rename_new(*p.from, p.from_name, cur_, p.message.name) : disk().link(*p.from, p.from_name, cur_, p.message.name));
             p.done = true;
             if (p.draft) p.draft->published();
-            for (const auto& word : keywords[i])
-                if (const auto bit = change.keyword(word)) p.message.keywords |= uint64_t{1} << *bit;
             uids.push_back(change.add(p.message));
             if (uids.back() == 0) return fail_errno(cat(dir_.path, ": all UIDs are used up"), EOVERFLOW);
         }
@@ -725,13 +759,15 @@ Result<void> MaildirFolder::apply()
     auto change = TRY(begin());
     TRY(write_keywords());
     std::vector<std::string> out_of_new;
-    bool changed = false;
+    std::size_t changed = 0;
+    bool more = false;
     Error trouble;
     pending_ = false;
     for (const Message& m : table().messages()) {
         const std::string_view name = table().name(m);
         const std::string wanted = wanted_name(m);
         if (!m.fresh && wanted == name) continue;
+        if ((more = changed >= applied_at_a_time)) break;
         if (wanted.size() > NAME_MAX) continue;           // too long with all its letters: the log has them safe
         auto done = m.fresh ? disk().link(new_, std::string(name), cur_, wanted) : disk().rename(cur_, std::string(name), cur_, wanted);
         if (!done && done.error().code == ENOENT) continue;    // another program was at it: the next refresh tells
@@ -743,17 +779,17 @@ Result<void> MaildirFolder::apply()
         }
         if (m.fresh) out_of_new.emplace_back(name);
         change.rename(m.uid, false, wanted);
-        changed = true;
+        ++changed;
     }
-    pending_ = changed || !trouble.text.empty();
-    if (!changed) return trouble.text.empty() ? Result<void>() : unexpected(std::move(trouble));
+    pending_ = changed > 0 || !trouble.text.empty();
+    if (changed == 0) return trouble.text.empty() ? Result<void>() : unexpected(std::move(trouble));
     // Also when others failed: a name that the log does not know counts as another program's, and its flags would come back.
     TRY(disk().sync(cur_));
     for (const auto& name : out_of_new) (void)disk().unlink(new_, name);
     TRY(change.commit());
-    pending_ = !trouble.text.empty();
-    if (pending_) return unexpected(std::move(trouble));
-    if (log_->wants_compaction()) {
+    pending_ = more || !trouble.text.empty();
+    if (!trouble.text.empty()) return unexpected(std::move(trouble));
+    if (!more && log_->wants_compaction()) {
         { const auto done = std::move(change); }
         return log_->compact();
     }

@@ -14,8 +14,11 @@
 
 namespace veredus::store {
 
+class MaildirDraft;
+
 class MaildirFolder final : public Folder {
 public:
+    static constexpr std::size_t applied_at_a_time = 2'000;    // files that one apply() renames
     // A number no folder of this mailbox had before, durable when it returns.
     using NewUidvalidity = std::function<Result<uint32_t>()>;
     // `dir` holds cur, new and tmp. A first contact takes over dovecot-uidlist and dovecot-keywords. Call refresh() next.
@@ -39,6 +42,8 @@ public:
     bool healed() const override { return log_->healed(); }
 
 private:
+    friend class MaildirDraft;
+    struct Drafts;
     struct Entry {
         std::string name;
         bool fresh = false;
@@ -68,7 +73,7 @@ private:
     Result<UidLog::Change> begin();
 
     disk::Directory dir_, cur_, new_, index_;
-    std::shared_ptr<const disk::Directory> tmp_;          // with the drafts in it
+    std::shared_ptr<Drafts> drafts_;                      // shared with the drafts, which may outlive this
     std::unique_ptr<UidLog> log_;
     std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell

@@ -76,7 +76,11 @@ public:
     MaildirTree(disk::Directory root, disk::Directory index) : root_(std::move(root)), index_(std::move(index)) {}
 
     char separator() const override { return separator_char; }
-    const disk::Directory& index() const override { return index_; }
+    const disk::Directory& index() const override
+    {
+        (void)reopen_if_removed(index_, root_, index_name);    // if that fails, so does what it is wanted for
+        return index_;
+    }
 
     bool is_name(std::string_view name) const override { return iequals(name, "INBOX") || directory_of(name).has_value(); }
 
@@ -116,7 +120,7 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);
         const auto directory = directory_of(name);
         if (!directory) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
         if (TRY(is_folder(*directory))) return fail_errno(cat("folder ", printable(name)), EEXIST);
         // Whole before it has its name: nobody sees a folder without its parts, nor one of a crash.
         const std::string draft = cat("new.", hex_upper(random_u64(), 16));
@@ -138,7 +142,7 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("INBOX cannot be removed", EPERM);
         const auto directory = directory_of(name);
         if (!directory) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
         if (!TRY(is_folder(*directory))) return no_folder(name);
         // Gone at once, whole; what a crash leaves of it is swept at the next start.
         const std::string grave = cat("gone.", hex_upper(random_u64(), 16));
@@ -156,7 +160,7 @@ public:
         if (!source) return fail_errno(cat("folder name ", printable(from)), EINVAL);
         if (cat(*target, separator_char).starts_with(cat(*source, separator_char)))
             return fail_errno(cat("folder ", printable(from), " into itself"), *target == *source ? EEXIST : EINVAL);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
         const std::vector<std::string> directories = TRY(dot_directories(root_));
         std::vector<std::pair<std::string, std::string>> moves;
         for (const auto& directory : directories) {
@@ -191,7 +195,7 @@ public:
     Result<void> subscribe(std::string_view name, bool on) override
     {
         if (!is_name(name)) return fail_errno(cat("folder name ", printable(name)), EINVAL);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
         const std::vector<std::string> before = TRY(subscriptions());
         std::set<std::string> names(before.begin(), before.end());
         const std::string own = iequals(name, "INBOX") ? "INBOX" : std::string(name);
@@ -227,7 +231,7 @@ public:
         if (!names) return;
         const bool any = std::any_of(names->begin(), names->end(), [](const auto& n) { return n.starts_with("new.") || n.starts_with("gone."); });
         if (!any) return;
-        const auto lock = IndexLock::take(index_);
+        const auto lock = IndexLock::take(index());
         if (!lock) return;
         for (const auto& name : *names)
             if (name.starts_with("new.") || name.starts_with("gone.")) (void)remove_tree(index_, name);
@@ -282,8 +286,8 @@ private:
     {
         auto dir = TRY(open_directory(name));
         // The folder may outlive this tree: shared among the copies of the function alone.
-        auto index = std::make_shared<disk::Directory>(TRY(open_beneath(index_, ".")));
-        return MaildirFolder::open(std::move(dir), [index] { return new_uidvalidity(*index); });
+        auto numbers = std::make_shared<disk::Directory>(TRY(open_beneath(index(), ".")));
+        return MaildirFolder::open(std::move(dir), [numbers] { return new_uidvalidity(*numbers); });
     }
 
     Result<void> move_inbox(std::string_view to)
@@ -299,7 +303,8 @@ private:
         return {};
     }
 
-    disk::Directory root_, index_;
+    disk::Directory root_;
+    mutable disk::Directory index_;                   // index() gives it
 };
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace veredus::store {
 
 namespace {
 
+constexpr std::size_t most_in_memory = 64 * 1024;
 constexpr std::size_t max_head = 1u << 20;               // of an appended mail whose header lines are looked at
 
 }  // namespace
@@ -36,23 +37,51 @@ Result<void> MboxDraft::write(std::string_view wire)
 {
     out_.clear();
     ends_.feed(wire, out_);
-    size_ += out_.size();
-    return write_all(file_.get(), out_);
+    return keep(out_);
 }
 
 Result<void> MboxDraft::finish()
 {
     out_.clear();
     ends_.finish(out_);
-    size_ += out_.size();
-    return write_all(file_.get(), out_);
+    return keep(out_);
+}
+
+// Small ones need no descriptor: a command may have hundreds of them.
+Result<void> MboxDraft::keep(std::string_view bytes)
+{
+    size_ += bytes.size();
+    if (!file_ && size_ <= most_in_memory) {
+        small_ += bytes;
+        return {};
+    }
+    if (!file_) {
+        file_ = TRY(nameless_file(*dir_));
+        TRY(write_all(file_.get(), small_));
+        std::string().swap(small_);
+    }
+    return write_all(file_.get(), bytes);
+}
+
+Result<std::string> MboxDraft::first_bytes(std::size_t most) const
+{
+    const auto n = static_cast<std::size_t>(std::min<uint64_t>(size_, most));
+    if (!file_) return small_.substr(0, n);
+    return pread_exact(file_.get(), 0, n);
+}
+
+Result<void> MboxDraft::rest(std::size_t from, const Sink& sink) const
+{
+    if (file_) return each_block(file_.get(), from, size_ - from, sink);
+    if (from >= small_.size()) return {};
+    return sink(std::string_view(small_).substr(from));
 }
 
 Result<void> MboxDraft::stream(const std::string& from_line, const MboxStatus& status, const Sink& sink) const
 {
-    const auto read = pread_exact(file_.get(), 0, static_cast<std::size_t>(std::min<uint64_t>(size_, max_head)));
-    if (!read) return unexpected(read.error());
-    const std::string& start = *read;
+    const auto begin = first_bytes(max_head);
+    if (!begin) return unexpected(begin.error());
+    const std::string& start = *begin;
     const std::size_t blank = start.starts_with('\n') ? 0 : start.find("\n\n");
     std::size_t head = blank == std::string::npos ? 0 : blank == 0 && start.starts_with('\n') ? 0 : blank + 1;
     bool blank_follows = blank != std::string::npos;
@@ -75,7 +104,7 @@ Result<void> MboxDraft::stream(const std::string& from_line, const MboxStatus& s
         last = bytes.back();
         return sink(out);
     };
-    TRY(each_block(file_.get(), head, size_ - head, quote));
+    TRY(rest(head, quote));
     out.clear();
     body_quoter.finish(out);
     out += last == '\n' ? "\n" : "\n\n";

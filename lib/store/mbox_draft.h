@@ -1,6 +1,7 @@
-// A mail on its way into an mbox: kept in a file without a name until its place in the mailbox is known.
+// A mail on its way into an mbox: kept in memory or in a file without a name until its place in the mailbox is known.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -17,13 +18,18 @@ Result<Fd> nameless_file(const disk::Directory& dir);
 
 class MboxDraft final : public Draft {
 public:
-    explicit MboxDraft(Fd file) : file_(std::move(file)) {}
+    explicit MboxDraft(std::shared_ptr<const disk::Directory> dir) : dir_(std::move(dir)) {}
     Result<void> write(std::string_view wire) override;
     Result<void> finish();
     // "From_, header, status, blank line, body, blank line" through `sink`.
     Result<void> stream(const std::string& from_line, const MboxStatus& status, const Sink& sink) const;
 
 private:
+    Result<void> keep(std::string_view bytes);
+    Result<std::string> first_bytes(std::size_t most) const;
+    Result<void> rest(std::size_t from, const Sink& sink) const;
+    std::shared_ptr<const disk::Directory> dir_;      // shared: the folder may go before its drafts
+    std::string small_;                               // all of it, until it is large
     Fd file_;
     LineEnds ends_;
     std::string out_;

@@ -49,6 +49,7 @@ Result<std::unique_ptr<MboxFolder>> MboxFolder::open(MboxPlace place, disk::Dire
     disk::Directory log_dir{std::move(again), index.path};
     std::unique_ptr<MboxFolder> folder(new MboxFolder(std::move(place), std::move(index)));
     auto cache_dir = TRY(open_beneath(folder->index_, "."));
+    folder->spool_ = std::make_shared<const disk::Directory>(TRY(open_beneath(folder->index_, ".")));
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), folder->place_.log_name + ".cache");
     MboxFolder* self = folder.get();
     folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), folder->place_.log_name, [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
@@ -392,7 +393,7 @@ Result<void> MboxFolder::record_gone(Locked& file, const std::vector<uint32_t>& 
 
 Result<std::unique_ptr<Draft>> MboxFolder::draft()
 {
-    std::unique_ptr<Draft> out = std::make_unique<MboxDraft>(TRY(nameless_file(index_)));
+    std::unique_ptr<Draft> out = std::make_unique<MboxDraft>(spool_);
     return out;
 }
 
@@ -403,21 +404,15 @@ Result<std::vector<uint32_t>> MboxFolder::append(std::vector<Incoming> mails)
     Locked file = TRY(Locked::take(place_, Locked::For::writing));
     (void)TRY(synchronize(file));
     const Stamp before = TRY(stamp_of(file.fd()));
-    uint64_t end = before.size;
-    const Sink sink = [&](std::string_view bytes) -> Result<void> {
-        TRY(write_at(file.fd(), end, bytes));
-        end += bytes.size();
-        return {};
-    };
     const int64_t now = system_clock().wall_us() / us_per_second;
-    uint64_t first = 0;
-    const auto all = [&]() -> Result<void> {
+    uint64_t first = before.size;
+    const auto all = [&](const Sink& sink) -> Result<void> {
         if (before.size > 0) {                           // a mail before ours ends with an empty line
             const std::string last = TRY(pread_exact(file.fd(), static_cast<off_t>(before.size - std::min<uint64_t>(before.size, 2)), static_cast<std::size_t>(std::min<uint64_t>(before.size, 2))));
-            if (!last.ends_with('\n')) TRY(sink("\n\n"));
-            else if (last != "\n\n") TRY(sink("\n"));
+            const std::string_view gap = !last.ends_with('\n') ? "\n\n" : last != "\n\n" ? "\n" : "";
+            first += gap.size();
+            if (!gap.empty()) TRY(sink(gap));
         }
-        first = end;
         for (Incoming& mail : mails) {
             auto* draft = dynamic_cast<MboxDraft*>(mail.draft.get());
             if (!draft) return fail("append: not a draft of this folder");
@@ -429,16 +424,15 @@ Result<std::vector<uint32_t>> MboxFolder::append(std::vector<Incoming> mails)
             const int64_t received = mail.received == unknown_time ? now : mail.received;
             TRY(draft->stream(cat("From MAILER-DAEMON ", mail::date_asctime(received * us_per_second), '\n'), status, sink));
         }
-        return disk().sync(file.file());
+        return {};
     };
-    auto done = all();
+    TRY(append_tail(file, all));
+    Result<void> done;
     std::vector<MboxMail> made;
-    if (done) {
-        auto reader = parse(file.fd(), first);
-        if (reader) made = reader->take_mails();
-        else done = unexpected(std::move(reader).error());
-        if (done && made.size() != mails.size()) done = fail(cat("append to ", place_.path, ": it did not come out as it went in"));
-    }
+    auto reader = parse(file.fd(), first);
+    if (reader) made = reader->take_mails();
+    else done = unexpected(std::move(reader).error());
+    if (done && made.size() != mails.size()) done = fail(cat("append to ", place_.path, ": it did not come out as it went in"));
     if (done) done = number(made, mails, uids);
     if (!done) {
         if (::ftruncate(file.fd(), static_cast<off_t>(before.size)) != 0) veredus::append(done.error().text, "; and it could not be cut back");
@@ -459,8 +453,11 @@ Result<void> MboxFolder::number(std::vector<MboxMail>& made, const std::vector<I
         NewMessage m;
         m.name = name_of(made[i], made[i].status);
         m.flags = made[i].status.flags;
-        for (const auto& word : made[i].status.keywords)
-            if (const auto bit = begun->keyword(word)) m.keywords |= uint64_t{1} << *bit;
+        for (const auto& word : mails[i].keywords) {
+            const auto bit = begun->keyword(word);
+            if (!bit) return no_room_for_keyword(word);
+            m.keywords |= uint64_t{1} << *bit;
+        }
         m.received = mails[i].received == unknown_time ? now : mails[i].received;
         m.saved = now;
         m.id = mails[i].id;

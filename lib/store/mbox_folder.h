@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/disk/disk.h"
+#include "lib/store/content.h"
 #include "lib/store/folder.h"
 #include "lib/store/folder_facts.h"
 #include "lib/store/mbox.h"
@@ -71,6 +72,11 @@ private:
     MboxStatus wanted_status(const Message& m) const;
     void add_pieces(std::vector<Piece>& out, const MboxMail& mail, const MboxStatus& status) const;
     Result<void> rewrite(Locked& file, const std::vector<Piece>& pieces);
+    // What `produce` makes, behind the end of the file: all of it, or after an error nothing.
+    Result<void> append_tail(Locked& file, const std::function<Result<void>(const Sink&)>& produce);
+    Result<void> begin_journal(Fd& journal) const;
+    Result<void> publish_journal(const Fd& journal) const;
+    Result<void> forget_journal() const;
     Result<void> record_gone(Locked& file, const std::vector<uint32_t>& gone);
     Result<void> recover(Locked& file);                // what a crash left of a rewrite
     Result<void> write_tail(int file, uint64_t from, uint64_t old_size, int journal, uint64_t tail);
@@ -79,6 +85,7 @@ private:
 
     MboxPlace place_;
     disk::Directory index_;
+    std::shared_ptr<const disk::Directory> spool_;     // of large drafts, shared with them
     std::unique_ptr<UidLog> log_;
     std::unique_ptr<FolderFacts> facts_;
     Stamp stamp_;                                      // inode 0: nothing was read yet

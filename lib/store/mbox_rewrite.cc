@@ -80,18 +80,62 @@ Result<void> MboxFolder::rewrite(Locked& file, const std::vector<Piece>& pieces)
     for (std::size_t i = first; i < pieces.size(); ++i) head.tail += pieces[i].size();
     if (first == pieces.size() && head.from == head.old_size) return {};
     head.beyond = TRY(checksum(file.fd(), head.new_size(), head.old_size));
-    const std::string draft = journal_name() + ".new";
-    if (auto old = disk().unlink(index_, draft); !old && old.error().code != ENOENT) return old;
-    const Fd journal = TRY(disk().create(index_, draft, 0600));
+    Fd journal;
+    TRY(begin_journal(journal));
     TRY(disk().write(journal, head.encode()));
     for (std::size_t i = first; i < pieces.size(); ++i) {
         if (!pieces[i].text.empty()) TRY(disk().write(journal, pieces[i].text));
         else TRY(each_block(file.fd(), pieces[i].extent.offset, pieces[i].extent.size, [&](std::string_view bytes) { return disk().write(journal, bytes); }));
     }
-    TRY(disk().sync(journal));
-    TRY(disk().rename(index_, draft, index_, journal_name()));
-    TRY(disk().sync(index_));
+    TRY(publish_journal(journal));
     return write_tail(file.fd(), head.from, head.old_size, journal.get(), head.tail);
+}
+
+// The same way for what is added: without it a crash would leave half a mail, which the next program's mail joins.
+Result<void> MboxFolder::append_tail(Locked& file, const std::function<Result<void>(const Sink&)>& produce)
+{
+    const Stamp stamp = TRY(stamp_of(file.fd()));
+    TailHead head;
+    head.inode = stamp.inode;
+    head.from = head.old_size = stamp.size;
+    Fd journal;
+    TRY(begin_journal(journal));
+    TRY(disk().write(journal, std::string(tail_head_size, '\0')));
+    TRY(produce([&](std::string_view bytes) {
+        head.tail += bytes.size();
+        return disk().write(journal, bytes);
+    }));
+    TRY(write_at(journal.get(), 0, head.encode()));
+    TRY(publish_journal(journal));
+    auto done = write_tail(file.fd(), head.from, head.old_size, journal.get(), head.tail);
+    if (done) return done;
+    // The client is told that it failed: nothing of it may come later.
+    const bool cut = ::ftruncate(file.fd(), static_cast<off_t>(head.old_size)) == 0 && ::fdatasync(file.fd()) == 0;
+    const auto forgotten = cut ? forget_journal() : Result<void>();
+    if (!cut || (!forgotten && forgotten.error().code != ENOENT)) veredus::append(done.error().text, "; and it could not be cut back");
+    return done;
+}
+
+Result<void> MboxFolder::begin_journal(Fd& journal) const
+{
+    const std::string draft = journal_name() + ".new";
+    if (auto old = disk().unlink(index_, draft); !old && old.error().code != ENOENT) return old;
+    journal = TRY(disk().create(index_, draft, 0600));
+    return {};
+}
+
+// From here on a crash does not undo it.
+Result<void> MboxFolder::publish_journal(const Fd& journal) const
+{
+    TRY(disk().sync(journal));
+    TRY(disk().rename(index_, journal_name() + ".new", index_, journal_name()));
+    return disk().sync(index_);
+}
+
+Result<void> MboxFolder::forget_journal() const
+{
+    TRY(disk().unlink(index_, journal_name()));
+    return disk().sync(index_);
 }
 
 Result<void> MboxFolder::write_tail(int file, uint64_t from, uint64_t old_size, int journal, uint64_t tail)
@@ -114,8 +158,10 @@ Result<void> MboxFolder::write_tail(int file, uint64_t from, uint64_t old_size, 
         return {};
     };
     TRY(each_block(journal, tail_head_size, tail, put_there));
-    if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
-    if (::ftruncate(file, static_cast<off_t>(from + tail)) != 0) return fail_errno(cat("truncate ", place_.path));
+    if (from + tail < old_size) {                        // what moved is safe before its old place goes
+        if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
+        if (::ftruncate(file, static_cast<off_t>(from + tail)) != 0) return fail_errno(cat("truncate ", place_.path));
+    }
     // "Changed after it was read" means new mail to every shell and biff; this was none.
     struct stat st {};
     if (::fstat(file, &st) == 0 && before.st_atim.tv_sec >= before.st_mtim.tv_sec) {
@@ -123,8 +169,7 @@ Result<void> MboxFolder::write_tail(int file, uint64_t from, uint64_t old_size, 
         (void)::futimens(file, times);
     }
     if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));
-    TRY(disk().unlink(index_, journal_name()));
-    return disk().sync(index_);
+    return forget_journal();
 }
 
 // A crash in write_tail. Deliveries may have come since, behind the old end or the new one: they stay.
@@ -138,11 +183,7 @@ Result<void> MboxFolder::recover(Locked& file)
     const auto head = TailHead::decode(start);
     const Stamp stamp = TRY(stamp_of(file.fd()));
     const uint64_t journal_size = TRY(disk().size(journal));
-    const auto forget = [&]() -> Result<void> {
-        TRY(disk().unlink(index_, journal_name()));
-        return disk().sync(index_);
-    };
-    if (!head || head->inode != stamp.inode || journal_size != tail_head_size + head->tail || stamp.size < std::min(head->old_size, head->new_size())) return forget();
+    if (!head || head->inode != stamp.inode || journal_size != tail_head_size + head->tail || stamp.size < std::min(head->old_size, head->new_size())) return forget_journal();
     uint64_t appended_at = head->new_size();
     if (head->new_size() <= head->old_size) {
         const bool cut_already = stamp.size < head->old_size || TRY(checksum(file.fd(), head->new_size(), head->old_size)) != head->beyond;
@@ -175,16 +216,13 @@ Result<void> MboxFolder::recover(Locked& file)
     more.old_size = stamp.size;
     more.tail = head->tail + (stamp.size - appended_at);
     more.beyond = TRY(checksum(file.fd(), more.new_size(), more.old_size));
-    const std::string draft = journal_name() + ".new";
-    if (auto old = disk().unlink(index_, draft); !old && old.error().code != ENOENT) return old;
-    const Fd next = TRY(disk().create(index_, draft, 0600));
+    Fd next;
+    TRY(begin_journal(next));
     TRY(disk().write(next, more.encode()));
     const auto copy = [&](std::string_view bytes) { return disk().write(next, bytes); };
     TRY(each_block(journal.get(), tail_head_size, head->tail, copy));
     TRY(each_block(file.fd(), appended_at, stamp.size - appended_at, copy));
-    TRY(disk().sync(next));
-    TRY(disk().rename(index_, draft, index_, journal_name()));
-    TRY(disk().sync(index_));
+    TRY(publish_journal(next));
     return write_tail(file.fd(), more.from, more.old_size, next.get(), more.tail);
 }
 

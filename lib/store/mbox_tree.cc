@@ -24,8 +24,11 @@ constexpr char separator_char = '/';
 constexpr std::size_t max_folders = 100'000;
 constexpr int max_depth = 20;
 constexpr std::size_t max_subscriptions_file = 1u << 24;
+constexpr std::size_t max_renaming = 4096;
 constexpr char subscriptions_name[] = ".subscriptions";      // Dovecot's name for it here
 constexpr char inbox_log[] = "inbox";
+constexpr char index_name[] = ".veredus";
+constexpr char renaming_name[] = "renaming";                 // a RENAME that is under way
 
 disk::Disk& disk() { return disk::posix_disk(); }
 Unexpected bad_name(std::string_view name) { return fail_errno(cat("folder name ", printable(name)), EINVAL); }
@@ -44,10 +47,14 @@ std::string log_of(std::string_view path)
 
 class MboxTree final : public Mailbox {
 public:
-    MboxTree(MboxPlaces places, disk::Directory index) : places_(std::move(places)), index_(std::move(index)) {}
+    MboxTree(MboxPlaces places, disk::Directory home, disk::Directory index) : places_(std::move(places)), home_(std::move(home)), index_(std::move(index)) {}
 
     char separator() const override { return separator_char; }
-    const disk::Directory& index() const override { return index_; }
+    const disk::Directory& index() const override
+    {
+        (void)reopen_if_removed(index_, home_, index_name);    // if that fails, so does what it is wanted for
+        return index_;
+    }
     bool is_name(std::string_view name) const override { return iequals(name, "INBOX") || path_of(name).has_value(); }
 
     Result<std::vector<Listed>> list() override
@@ -66,6 +73,7 @@ public:
 
     Result<std::unique_ptr<Folder>> open(std::string_view name) override
     {
+        TRY(finish_renaming());
         MboxPlace place;
         if (iequals(name, "INBOX")) {
             place.path = places_.inbox;
@@ -79,9 +87,9 @@ public:
             place.log_name = log_of(*path);
         }
         if (!place.keeper) place.keeper = std::make_shared<OwnKeeper>(place.path);
-        auto index = TRY(open_beneath(index_, "."));
-        auto numbers = std::make_shared<disk::Directory>(TRY(open_beneath(index_, ".")));    // shared by the copies of the function
-        std::unique_ptr<Folder> folder = TRY(MboxFolder::open(std::move(place), std::move(index), [numbers] { return new_uidvalidity(*numbers); }));
+        auto log_dir = TRY(open_beneath(index(), "."));
+        auto numbers = std::make_shared<disk::Directory>(TRY(open_beneath(index(), ".")));    // shared by the copies of the function
+        std::unique_ptr<Folder> folder = TRY(MboxFolder::open(std::move(place), std::move(log_dir), [numbers] { return new_uidvalidity(*numbers); }));
         TRY(folder->refresh());
         return folder;
     }
@@ -91,7 +99,8 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);
         const auto path = path_of(name);
         if (!path) return bad_name(name);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
+        TRY(finish_renaming(lock));
         if (TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), EEXIST);
         const auto [dir, leaf] = TRY(parent_of(*path, true));
         TRY(forget_log(*path));                        // of a folder that others removed
@@ -105,7 +114,8 @@ public:
         if (iequals(name, "INBOX")) return fail_errno("INBOX cannot be removed", EPERM);
         const auto path = path_of(name);
         if (!path) return bad_name(name);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
+        TRY(finish_renaming(lock));
         if (!TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), ENOENT);
         const auto [dir, leaf] = TRY(parent_of(*path, false));
         TRY(disk().unlink(dir, leaf));
@@ -123,13 +133,24 @@ public:
         if (!source) return bad_name(from);
         if (*source == *target) return fail_errno(cat("folder ", printable(to)), EEXIST);
         if (target->starts_with(*source + '/')) return fail_errno(cat("folder ", printable(from), " into itself"), EINVAL);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
+        TRY(finish_renaming(lock));
         const auto [from_dir, from_leaf] = TRY(parent_of(*source, false));
         const auto [to_dir, to_leaf] = TRY(parent_of(*target, true));
-        TRY(disk().rename_new(from_dir, from_leaf, to_dir, to_leaf));
+        const auto what = disk().stat(from_dir, from_leaf);
+        if (!what) return unexpected(what.error());
+        if (const auto there = disk().stat(to_dir, to_leaf); there) return fail_errno(cat("folder ", printable(to)), EEXIST);
+        TRY(forget_log(*target));                      // of a folder that others removed
+        TRY(replace_file(index(), renaming_name, cat(what->file, '\n', *source, '\n', *target, '\n')));
+        auto renamed = disk().rename_new(from_dir, from_leaf, to_dir, to_leaf);
+        if (!renamed) {
+            (void)disk().unlink(index(), renaming_name);
+            return renamed;
+        }
         TRY(disk().sync(to_dir));
         TRY(disk().sync(from_dir));
-        return rename_logs(*source, *target);
+        TRY(rename_logs(*source, *target));
+        return end_renaming();
     }
 
     Result<std::vector<std::string>> subscriptions() override
@@ -150,7 +171,7 @@ public:
     Result<void> subscribe(std::string_view name, bool on) override
     {
         if (!is_name(name)) return bad_name(name);
-        const IndexLock lock = TRY(IndexLock::take(index_));
+        const IndexLock lock = TRY(IndexLock::take(index()));
         const std::vector<std::string> before = TRY(subscriptions());
         std::set<std::string> names(before.begin(), before.end());
         const std::string own = iequals(name, "INBOX") ? "INBOX" : std::string(name);
@@ -248,21 +269,51 @@ private:
     Result<void> forget(const std::string& log)
     {
         for (const char* tail : {"", ".tail", ".cache"})
-            if (auto done = disk().unlink(index_, log + tail); !done && done.error().code != ENOENT) return done;
-        return disk().sync(index_);
+            if (auto done = disk().unlink(index(), log + tail); !done && done.error().code != ENOENT) return done;
+        return disk().sync(index());
     }
     Result<void> forget_log(const std::string& path) { return forget(log_of(path)); }
 
-    Result<void> rename_logs(const std::string& from, const std::string& to)
+    Result<void> rename_logs(const std::string& from, const std::string& to) const
     {
-        const std::vector<std::string> names = TRY(disk().list(index_));
+        const std::vector<std::string> names = TRY(disk().list(index()));
         const std::string source = log_of(from), target = log_of(to);
         for (const auto& name : names) {
             const bool own = name == source || name == source + ".tail" || name == source + ".cache";
             if (!own && !name.starts_with(source + "%2F")) continue;
-            TRY(disk().rename(index_, name, index_, target + name.substr(source.size())));
+            TRY(disk().rename(index(), name, index(), target + name.substr(source.size())));
         }
-        return disk().sync(index_);
+        return disk().sync(index());
+    }
+
+    // A crash between the file's new name and its log's: flags that only the log has, and the numbers, follow.
+    Result<void> finish_renaming() const
+    {
+        const auto left = disk().stat(index(), renaming_name);
+        if (!left && left.error().code == ENOENT) return {};
+        const IndexLock lock = TRY(IndexLock::take(index()));    // perhaps it is at work now
+        return finish_renaming(lock);
+    }
+    Result<void> finish_renaming(const IndexLock&) const
+    {
+        const auto text = TRY(read_small(index(), renaming_name, max_renaming));
+        if (!text) return {};
+        const auto lines = split_on(*text, '\n');
+        const auto file = lines.empty() ? std::nullopt : parse_number<uint64_t>(lines[0], UINT64_MAX);
+        if (file && lines.size() >= 3) {
+            const std::string source(lines[1]), target(lines[2]);
+            auto parent = parent_of(target, false);
+            if (!parent && parent.error().code != ENOENT && parent.error().code != ENOTDIR) return unexpected(std::move(parent).error());
+            const auto now = parent ? disk().stat(parent->first, parent->second) : Result<disk::FileInfo>(fail_errno("", ENOENT));
+            if (!now && now.error().code != ENOENT) return unexpected(now.error());
+            if (now && now->file == *file) TRY(rename_logs(source, target));
+        }
+        return end_renaming();
+    }
+    Result<void> end_renaming() const
+    {
+        TRY(disk().unlink(index(), renaming_name));
+        return disk().sync(index());
     }
 
     Result<void> move_inbox(std::string_view to)
@@ -279,16 +330,17 @@ private:
     }
 
     MboxPlaces places_;
-    disk::Directory index_;
+    disk::Directory home_;
+    mutable disk::Directory index_;                    // index() gives it
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Mailbox>> open_mbox(MboxPlaces places)
 {
-    const disk::Directory home = TRY(disk().open_directory(nullptr, places.home));
-    auto index = TRY(make_beneath(home, ".veredus"));
-    std::unique_ptr<Mailbox> out = std::make_unique<MboxTree>(std::move(places), std::move(index));
+    disk::Directory home = TRY(disk().open_directory(nullptr, places.home));
+    auto index = TRY(make_beneath(home, index_name));
+    std::unique_ptr<Mailbox> out = std::make_unique<MboxTree>(std::move(places), std::move(home), std::move(index));
     return out;
 }
 

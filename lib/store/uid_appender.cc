@@ -112,7 +112,13 @@ Result<void> UidAppender::commit()
 {
     if (records_.empty()) return {};
     auto written = disk_->write(file_, records_);
-    if (!written) (void)disk_->truncate(file_, size_);
+    if (!written) {                                      // as UidLog::Change: what others may have read stays
+        const auto size = disk_->size(file_);
+        const std::size_t there = size && *size > size_ ? static_cast<std::size_t>(std::min<uint64_t>(*size - size_, records_.size())) : 0;
+        std::size_t whole = 0;
+        while (next_record(std::string_view(records_).substr(0, there), whole)) {}
+        (void)disk_->truncate(file_, size_ + whole);
+    }
     if (written) size_ += records_.size();
     records_.clear();
     return written;

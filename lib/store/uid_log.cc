@@ -358,9 +358,8 @@ Result<void> UidLog::Change::commit()
 {
     if (records_.empty()) return {};
     UidLog& log = *log_;
-    const uint64_t before = log.read_to_;
     if (auto written = log.disk_.write(log.file_, records_); !written) {
-        if (!log.disk_.truncate(log.file_, before)) log.broken_ = true;
+        keep_whole_records();
         return fail_errno(cat("write ", log.where(), ": ", written.error().text), written.error().code);
     }
     log.table_.apply(records_);
@@ -369,6 +368,29 @@ Result<void> UidLog::Change::commit()
     records_.clear();
     modseq_ = log.table_.highest_modseq() + 1;
     return {};
+}
+
+// Others read without the lock: what stood there whole for a moment may have been told to a client, so it stays. Of mails the next look
+// at the mailbox says what became of them; what is half a record nobody has taken.
+void UidLog::Change::keep_whole_records()
+{
+    UidLog& log = *log_;
+    const uint64_t before = log.read_to_;
+    const auto size = log.disk_.size(log.file_);
+    const std::size_t there = size && *size > before ? static_cast<std::size_t>(std::min<uint64_t>(*size - before, records_.size())) : 0;
+    std::size_t whole = 0;
+    const std::string written = std::exchange(records_, {}).substr(0, there);
+    while (next_record(written, whole)) {}
+    if (!log.disk_.truncate(log.file_, before + whole)) {
+        log.broken_ = true;
+        return;
+    }
+    if (whole == 0) return;
+    log.table_.apply(std::string_view(written).substr(0, whole));
+    log.read_to_ += whole;
+    log.unsynced_ = true;
+    modseq_ = log.table_.highest_modseq() + 1;
+    next_uid_ = log.table_.uidnext();
 }
 
 }  // namespace veredus::store

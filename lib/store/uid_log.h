@@ -53,12 +53,14 @@ public:
         std::optional<unsigned> keyword(std::string_view keyword);
         void note_state(std::string_view state);
         bool empty() const { return records_.empty(); }
-        // Written, not synced: promise nothing to a client before UidLog::sync(). After an error nothing changed.
+        // Written, not synced: promise nothing to a client before UidLog::sync(). After an error nothing changed, or, on a disk that filled
+        // up, a first part of it: what other processes may have read is not taken back.
         Result<void> commit();
 
     private:
         friend class UidLog;
         explicit Change(UidLog& log);
+        void keep_whole_records();
         UidLog* log_;
         std::string records_;
         uint64_t modseq_;

@@ -206,6 +206,17 @@ std::optional<unsigned> UidTable::keyword_bit(std::string_view keyword) const
     return std::nullopt;
 }
 
+bool UidTable::has_room_for_keyword() const
+{
+    uint64_t used = 0;
+    for (unsigned i = 0; i < keywords_.size(); ++i)
+        if (!keywords_[i].empty()) used |= uint64_t{1} << i;
+    if (~used != 0) return true;
+    used = 0;
+    for (const Message& m : messages_) used |= m.keywords;
+    return ~used != 0;
+}
+
 std::vector<UidRange> UidTable::vanished_since(uint64_t modseq) const
 {
     std::vector<UidRange> out;

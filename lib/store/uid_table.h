@@ -78,10 +78,12 @@ public:
     std::string_view name(const Message& m) const { return std::string_view(names_).substr(m.name_at, m.name_size); }
     const std::vector<std::string>& keywords() const { return keywords_; } // an empty one: its bit is free
     std::optional<unsigned> keyword_bit(std::string_view keyword) const;   // ASCII case does not matter
+    bool has_room_for_keyword() const;                                     // a bit is free, or no message has it any more
     const std::string& state() const { return state_; }                    // what the folder noted about the files
     // UIDs that vanished after `modseq` (RFC 7162 §3.2.6), ascending, merged. When that is further back than is remembered:
     // every UID below UIDNEXT that is not there.
     std::vector<UidRange> vanished_since(uint64_t modseq) const;
+    bool remembers(uint64_t modseq) const { return modseq >= vanished_floor_; }    // vanished_since() knows, and need not guess
 
     // A Change's bytes, in order: `encode_*` below. What contradicts the table is dropped, and counted as damage.
     void apply(std::string_view records);

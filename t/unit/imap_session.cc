@@ -8,6 +8,7 @@
 #include "lib/imap/pattern.h"
 #include "lib/imap/respond.h"
 #include "lib/imap/view.h"
+#include "lib/store/uid_log.h"
 
 using namespace imap_test;
 
@@ -451,6 +452,164 @@ TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3
     CHECK(c.session.tally().expunged == 4);
 }
 
+namespace {
+
+// Mails that another program put there.
+void put_files(const Home& home, unsigned count)
+{
+    for (unsigned i = 1; i <= count; ++i) {
+        const Fd file(::open(cat(home.path, "/Maildir/cur/", i, ".M", i, ".host:2,").c_str(),
+                             O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(write_all(file.get(), "Subject: x\n\n"));
+    }
+}
+
+std::size_t open_files()
+{
+    std::size_t out = 0;
+    for (int fd = 0; fd < 1024; ++fd) out += ::fcntl(fd, F_GETFD) >= 0;
+    return out;
+}
+
+} // namespace
+
+TEST_CASE("a keyword that there is no room for is refused, never dropped", "[imap][imap-session][rfc9051-7.1]")
+{
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home home(mbox);
+        Client a(home);
+        fill(a, 1);
+        fill(a, 1, "Sent");
+        std::string all;
+        for (int i = 0; i < 64; ++i) append(all, i ? " " : "", "k", i);
+        CHECK(a.say(cat("a SELECT Sent\r\nb STORE 1 FLAGS.SILENT (", all, ")\r\n")).find("b OK") != std::string::npos);
+        CHECK(a.say("c SELECT INBOX\r\n").find(" \\*)]") != std::string::npos);
+        const auto full = a.say("d SELECT Sent\r\n");
+        CHECK(full.find("k63)]") != std::string::npos);
+        CHECK(full.find("\\*") == std::string::npos);
+        const auto refused = a.say(append_command("e", "Sent", simple_mail, "(k7 new)"));
+        CHECK(refused.find("e NO [LIMIT] ") != std::string::npos);
+        play(a, "1C: f STATUS Sent (MESSAGES)\n"
+                "1S: * STATUS Sent (MESSAGES 1)\n"
+                "1S: f OK done\n");
+        CHECK(a.say(append_command("g", "Sent", simple_mail, "(K7)")).find("g OK") != std::string::npos);
+        CHECK(a.say("h SELECT INBOX\r\ni STORE 1 FLAGS.SILENT (other)\r\n").find("i OK") != std::string::npos);
+        play(a, "1C: j COPY 1 Sent\n"
+                "1S: j NO [LIMIT] @\n"
+                "1C: k MOVE 1 Sent\n"
+                "1S: k NO [LIMIT] @\n"
+                "1C: l STATUS Sent (MESSAGES)\n"
+                "1S: * STATUS Sent (MESSAGES 2)\n"
+                "1S: l OK done\n"
+                "1C: m STATUS INBOX (MESSAGES)\n"
+                "1S: * STATUS INBOX (MESSAGES 1)\n"
+                "1S: m OK done\n");
+    }
+}
+
+TEST_CASE("COPY and MOVE of many go in pieces; a COPY that breaks off leaves nothing",
+          "[imap][imap-session][rfc9051-6.4.7][rfc6851-3.3]")
+{
+    Home home;
+    put_files(home, 2'100);
+    Client b(home);
+    {
+        Client a(home);
+        a.say("a SELECT INBOX\r\n");
+        std::string out;
+        CHECK(a.session.feed("b COPY 1:* Sent\r\n", out) == imap::Session::Wants::drain);
+        CHECK(out.empty());
+        play(b, "1C: a STATUS INBOX (MESSAGES)\n" // its turn
+                "1S: * STATUS INBOX (MESSAGES 2100)\n"
+                "1S: a OK done\n");
+        CHECK(b.say("b STATUS Sent (MESSAGES)\r\n").find("MESSAGES 2000") != std::string::npos);
+    } // the client goes
+    CHECK(b.say("c STATUS Sent (MESSAGES)\r\n").find("MESSAGES 0)") != std::string::npos);
+    const auto copied = b.say("d SELECT INBOX\r\ne COPY 1:* Sent\r\n");
+    CHECK(fits("e OK [COPYUID @ 1:2100 2001:4100] copied", lines_of(copied).back()));
+    const auto moved = b.say("f UID MOVE 1:* Trash\r\n");
+    CHECK(fits("* OK [COPYUID @ 1:2100 1:2100] moved", lines_of(moved).front()));
+    CHECK(lines_of(moved).size() == 2'102);
+    CHECK(b.say("g STATUS INBOX (MESSAGES)\r\n").find("MESSAGES 0)") != std::string::npos);
+    // Their names get their flags in pieces, too.
+    CHECK(b.say("h SELECT Trash\r\ni STORE 1:* +FLAGS.SILENT (\\Flagged)\r\n").find("i OK") != std::string::npos);
+    CHECK(home.account->tidy(false));
+    CHECK_FALSE(home.account->tidy(false));
+}
+
+TEST_CASE("messages of one APPEND hold few descriptors", "[imap][imap-session][rfc3502]")
+{
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home home(mbox);
+        Client a(home);
+        fill(a, 1);
+        const std::size_t before = open_files();
+        std::string command = "b APPEND INBOX";
+        for (int i = 0; i < 100; ++i) append(command, " {", simple_mail.size(), "+}\r\n", simple_mail);
+        CHECK(a.say(command).empty());
+        CHECK(open_files() <= before + 12);
+        CHECK(a.say("\r\n").find("b OK [APPENDUID ") != std::string::npos);
+        const auto text = a.say("c SELECT INBOX\r\nd FETCH 2,101 RFC822\r\n");
+        CHECK(text.find("* 101 FETCH (RFC822 {" + std::to_string(simple_mail.size()) + "}\r\n" +
+                        std::string(simple_mail)) != std::string::npos);
+        CHECK(a.say("e COPY 1:* Sent\r\n").find("e OK [COPYUID") != std::string::npos);
+        CHECK(open_files() <= before + 24);
+    }
+}
+
+TEST_CASE("QRESYNC's pairs shorten what is not remembered, and nothing of a saved result vanished",
+          "[imap][imap-session][rfc7162-3.2.5.2][rfc7162-3.2.6][rfc5182-2.1]")
+{
+    Home home;
+    std::string validity;
+    {
+        Client a(home);
+        fill(a, 3);
+        a.say("a SELECT INBOX\r\nb STORE 2 +FLAGS.SILENT (\\Deleted)\r\nc EXPUNGE\r\n");
+        validity = std::to_string(a.session.open_folder()->table().uidvalidity());
+    }
+    home.account.reset();
+    {
+        // More holes than are remembered.
+        auto dir = disk::posix_disk().open_directory(nullptr, home.path + "/Maildir/.veredus");
+        REQUIRE(dir);
+        auto log = store::UidLog::open(disk::posix_disk(), std::move(*dir), "uidlog",
+                                       [](auto) -> Result<store::Seed> { return fail("no"); });
+        REQUIRE(log);
+        auto change = (*log)->begin();
+        REQUIRE((change && *change));
+        std::vector<store::UidRange> holes;
+        for (uint32_t uid = 11; holes.size() <= store::max_vanished; uid += 2) holes.push_back({uid, uid});
+        (*change)->vanish(holes);
+        REQUIRE((*change)->commit());
+    }
+    home.reopen();
+    Client a(home);
+    a.say("a ENABLE QRESYNC\r\n");
+    const auto vanished = [&](std::string_view more) {
+        const auto said = a.say(cat("b SELECT INBOX (QRESYNC (", validity, " 1", more, "))\r\n"));
+        std::string out;
+        for (const auto& line : lines_of(said))
+            if (line.starts_with("* VANISHED")) append(out, line.substr(2), '|');
+        INFO(said);
+        CHECK(said.find("\r\nb OK") != std::string::npos);
+        return out;
+    };
+    CHECK(vanished("") == "VANISHED (EARLIER) 2,4:65547|");
+    CHECK(vanished(" 1:3000 (1:2 1,3)") == "VANISHED (EARLIER) 4:3000|");
+    CHECK(vanished(" (2 3)") == "VANISHED (EARLIER) 4:65547|");
+    CHECK(vanished(" (1:2 1:2)") == "VANISHED (EARLIER) 2,4:65547|"); // number 2 was UID 2: only 1 is as it was
+    CHECK(vanished(" (1,1:4294967295 1:4294967295)") == "VANISHED (EARLIER) 2,4:65547|");
+    // A message that goes leaves "$" (RFC 5182 §2.1).
+    a.say(
+        "c SELECT INBOX\r\nd UID SEARCH RETURN (SAVE) UID 1:3\r\ne STORE 1 +FLAGS.SILENT (\\Deleted)\r\nf EXPUNGE\r\n");
+    const auto saved = a.say("g UID FETCH $ (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n");
+    CHECK(saved.starts_with("* 1 FETCH (FLAGS () UID 3 "));
+    CHECK(a.say("h UID FETCH 1:3 (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n").starts_with("* VANISHED (EARLIER) 1:2\r\n"));
+}
+
 TEST_CASE("SEARCH, ESEARCH and the saved result", "[imap][imap-session][rfc4731-3.1][rfc5182-2.1]")
 {
     Home home;
@@ -564,7 +723,7 @@ TEST_CASE("what was acknowledged is there for the next process", "[imap][imap-se
 
 TEST_CASE("what must look at each mail gives the other sessions their turns", "[imap][imap-session]")
 {
-    struct SlowClock final : Clock {     // each look at it takes 30 ms
+    struct SlowClock final : Clock { // each look at it takes 30 ms
         mutable int64_t now = 1'800'000'000LL * us_per_second;
         int64_t wall_us() const override { return now; }
         int64_t mono_us() const override { return now += 30'000; }
@@ -580,7 +739,8 @@ TEST_CASE("what must look at each mail gives the other sessions their turns", "[
     const auto turns_of = [&](std::string_view line) {
         std::string out;
         unsigned turns = 0;
-        for (auto wants = session.feed(line, out); wants == imap::Session::Wants::drain; wants = session.more(out)) ++turns;
+        for (auto wants = session.feed(line, out); wants == imap::Session::Wants::drain; wants = session.more(out))
+            ++turns;
         INFO(out);
         CHECK(out.find(" OK ") != std::string::npos);
         return turns;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -263,6 +264,104 @@ TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]"
     REQUIRE(::symlink("/etc", (h.path + "/mail/out").c_str()) == 0);
     CHECK_FALSE(h.box->open("out/passwd"));
     CHECK(code(h.box->create("out/x")) != 0);
+}
+
+TEST_CASE("a rename of an mbox that was killed anywhere loses no flag and no number", "[store][mailbox][mbox][crash]")
+{
+    Home h;
+    const auto open = [&] {
+        MboxPlaces places;
+        places.inbox = h.path + "/inbox";
+        places.folders = h.path + "/mail";
+        places.home = h.path;
+        auto box = open_mbox(std::move(places));
+        REQUIRE(box);
+        return std::move(*box);
+    };
+    uint32_t validity = 0;
+    {
+        auto box = open();
+        REQUIRE(box->create("a/x"));
+        auto f = box->open("a/x");
+        REQUIRE(f);
+        append_to(**f, "Subject: x\r\n\r\nbody\r\n");
+        append_to(**f, "Subject: y\r\n\r\nbody\r\n");
+        REQUIRE((*f)->change_flags({2}, {FlagChange::How::add, flagged, {"Kept"}, {}}));    // in the log alone
+        validity = (*f)->table().uidvalidity();
+    }
+    const auto is_whole = [&](const std::string& name) {
+        auto f = open()->open(name);
+        INFO((f ? "" : f.error().text));
+        REQUIRE(f);
+        CHECK((*f)->table().uidvalidity() == validity);
+        const Message* m = (*f)->table().find(2);
+        REQUIRE(m);
+        CHECK(m->flags == flagged);
+        CHECK(keywords_of((*f)->table(), *m) == std::vector<std::string>{"Kept"});
+    };
+    // The two steps of a crash, and a log that somebody's rm left at the new name.
+    REQUIRE(open()->create("b"));
+    { auto stale = open()->open("b"); }
+    REQUIRE(::unlink((h.path + "/mail/b").c_str()) == 0);
+    REQUIRE(open()->rename("a/x", "b"));
+    is_whole("b");
+    struct stat st {};
+    REQUIRE(::stat((h.path + "/mail/b").c_str(), &st) == 0);
+    const Fd note(::open((h.path + "/.veredus/renaming").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(write_all(note.get(), cat(st.st_ino, "\nb\nc\n")));
+    is_whole("b");                                       // not begun
+    const Fd again(::open((h.path + "/.veredus/renaming").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(write_all(again.get(), cat(st.st_ino, "\nb\nc\n")));
+    REQUIRE(::rename((h.path + "/mail/b").c_str(), (h.path + "/mail/c").c_str()) == 0);
+    is_whole("c");                                       // half done
+    for (int round = 0; round < 15; ++round) {
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            auto box = open();
+            for (;;) {
+                (void)box->rename("c", "d");
+                (void)box->rename("d", "c");
+            }
+        }
+        ::usleep(5'000 + static_cast<useconds_t>(round) * 700);
+        ::kill(pid, SIGKILL);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        is_whole(::stat((h.path + "/mail/c").c_str(), &st) == 0 ? "c" : "d");
+    }
+}
+
+TEST_CASE("an index directory that is removed while the mailbox is open is made anew", "[store][mailbox]")
+{
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home h;
+        if (mbox) {
+            MboxPlaces places;
+            places.inbox = h.path + "/inbox";
+            places.folders = h.path + "/mail";
+            places.home = h.path;
+            auto box = open_mbox(std::move(places));
+            REQUIRE(box);
+            h.box = std::move(*box);
+        }
+        auto f = h.box->open("INBOX");
+        REQUIRE(f);
+        append_to(**f, "Subject: x\r\n\r\nbody\r\n");
+        REQUIRE(std::system(cat("rm -rf ", h.path, mbox ? "/.veredus" : "/Maildir/.veredus").c_str()) == 0);
+        const auto news = (*f)->refresh();
+        REQUIRE_FALSE(news);
+        CHECK(news.error().code == ENOENT);              // what imapd says BYE for
+        auto again = h.box->open("INBOX");
+        INFO((again ? "" : again.error().text));
+        REQUIRE(again);
+        CHECK((*again)->table().messages().size() == 1);
+        append_to(**again, "Subject: y\r\n\r\nbody\r\n");
+        REQUIRE(h.box->create("New"));
+        REQUIRE(h.box->subscribe("New", true));
+        REQUIRE(h.box->rename("New", "Newer"));
+        CHECK((*h.box->open("INBOX"))->table().messages().size() == 2);
+    }
 }
 
 TEST_CASE("mails move between a Maildir and an mbox and keep what they are", "[store][mailbox][mbox]")

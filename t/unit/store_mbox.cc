@@ -380,6 +380,67 @@ TEST_CASE("a rewrite that was killed anywhere is made good, and deliveries since
     CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 20));
 }
 
+TEST_CASE("an append that was killed anywhere leaves whole mails only, and those that were acknowledged", "[store][mbox][crash]")
+{
+    Spool s;
+    s.write(cat(from_line, "Subject: first\n\nhello\n"));
+    const std::string body(300'000, 'y');
+    int acknowledged = 0, delivered = 0;
+    std::size_t half = 0;
+    for (int round = 0; round < 20; ++round) {
+        int pipe[2];
+        REQUIRE(::pipe(pipe) == 0);
+        const Fd in(pipe[0]);
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            auto f = s.open();
+            for (int i = 0;; ++i) {
+                append(*f, cat("Subject: round ", round, ' ', i, "\r\n\r\n"));
+                std::vector<Incoming> mails(2);
+                for (auto& mail : mails) {
+                    auto draft = f->draft();
+                    if (!draft || !(*draft)->write(cat("Subject: big ", round, ' ', i, "\r\n\r\n", body, "\r\nend\r\n"))) ::_exit(1);
+                    mail.draft = std::move(*draft);
+                }
+                if (!f->append(std::move(mails))) ::_exit(2);
+                if (::write(pipe[1], "3", 1) != 1) ::_exit(3);
+            }
+        }
+        ::close(pipe[1]);
+        char byte = 0;
+        REQUIRE(::read(in.get(), &byte, 1) == 1);        // it is at work now
+        ++acknowledged;
+        ::usleep(static_cast<useconds_t>(random_below(15'000)));
+        ::kill(pid, SIGKILL);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        REQUIRE(WIFSIGNALED(status));
+        while (::read(in.get(), &byte, 1) == 1) ++acknowledged;
+        half += read_file(s.dir + "/index/uidlog.tail", 1u << 26).has_value();
+        if (round % 2) s.write(cat("\n", from_line, "Subject: delivery ", delivered++, "\n\nnew\n"), O_APPEND);
+    }
+    CHECK(half > 0);                                     // some were killed in the midst
+    auto f = s.open();
+    std::size_t big = 0, others = 0;
+    for (const Message& m : f->table().messages()) {
+        const std::string mail = wire(*f, m.uid);
+        if (mail.starts_with("Subject: big ")) {
+            ++big;
+            CHECK(mail.size() > body.size());
+            CHECK(mail.ends_with("\r\nend\r\n"));
+        } else if (mail.starts_with("Subject: delivery ")) {
+            ++others;
+            CHECK(mail.ends_with("\r\n\r\nnew\r\n"));
+        } else {
+            CHECK((mail.starts_with("Subject: round ") || mail.starts_with("Subject: first")));
+        }
+        CHECK(mail.find('\0') == std::string::npos);
+    }
+    CHECK(others == static_cast<std::size_t>(delivered));
+    CHECK(big >= 2 * static_cast<std::size_t>(acknowledged));
+    CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 26));
+}
+
 TEST_CASE("an mbox that did not change is not read again, and its facts are kept", "[store][mbox][facts]")
 {
     Spool spool;

@@ -310,6 +310,42 @@ TEST_CASE("a full disk changes nothing, and the next change works", "[store][uid
     CHECK(shape(w.open()->table()) == "7 3: 1=a/0/0 2=c/0/0");
 }
 
+TEST_CASE("of a write that filled the disk, whole records stay: others may have read them", "[store][uidlog][rfc9051-2.3.1.1]")
+{
+    World w;
+    auto log = w.open(), other = w.open();
+    add(*log, "a");
+    w.disk.fail_write(1, ENOSPC);                        // half of it gets there: one record and a half
+    {
+        auto change = log->begin();
+        REQUIRE((change && *change));
+        for (const char* name : {"b", "c", "d"}) (*change)->add(named(name));
+        const auto done = (*change)->commit();
+        REQUIRE_FALSE(done);
+        CHECK(done.error().code == ENOSPC);
+        REQUIRE(other->refresh());
+        CHECK(shape(other->table()) == "7 3: 1=a/0/0 2=b/0/0");
+        CHECK(shape(log->table()) == shape(other->table()));
+        CHECK((*change)->add(named("e")) == 3);          // what was not written was nobody's
+        REQUIRE((*change)->commit());
+    }
+    CHECK(shape(w.open()->table()) == "7 4: 1=a/0/0 2=b/0/0 3=e/0/0");
+    // The same of a delivery's hand.
+    REQUIRE(log->sync());
+    w.disk.fail_write(1, ENOSPC);
+    auto dir = w.disk.open_directory(nullptr, "/m");
+    REQUIRE(dir);
+    {
+        auto hand = UidAppender::try_begin(w.disk, *dir, "uidlog");
+        REQUIRE((hand && *hand));
+        for (const char* name : {"f", "g", "h"}) (*hand)->add(named(name));
+        CHECK_FALSE((*hand)->commit());
+    }
+    REQUIRE(other->refresh());
+    CHECK(shape(other->table()) == "7 5: 1=a/0/0 2=b/0/0 3=e/0/0 4=f/0/0");
+    CHECK(add(*log, "i") == 5);
+}
+
 TEST_CASE("after a failed sync the log is written anew before anything is promised", "[store][uidlog]")
 {
     World w;
