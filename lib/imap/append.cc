@@ -61,18 +61,33 @@ std::unique_ptr<Refusal> Session::append_message(const AppendMessage& message)
     incoming.keywords = message.flags.keywords;
     if (message.received) incoming.received = *message.received;
     appending_->messages.push_back(std::move(incoming));
+    if (message.literal8 && !message.utf8)
+        appending_->binary = std::make_unique<mail::SevenBit>(false, mail::SevenBit::Care::store);
     return nullptr;
 }
 
 std::unique_ptr<Refusal> Session::append_content(std::string_view bytes)
 {
-    if (auto done = appending_->messages.back().draft->write(bytes); !done)
-        return no(refusal(done.error(), "APPEND").substr(3));
-    return nullptr;
+    std::string converted;
+    if (appending_->binary) {
+        appending_->binary->feed(bytes, converted);
+        bytes = converted;
+    }
+    return keep_content(bytes);
 }
 
 std::unique_ptr<Refusal> Session::append_content_end()
 {
+    if (!appending_->binary) return nullptr;
+    std::string rest;
+    std::exchange(appending_->binary, nullptr)->finish(rest);
+    return keep_content(rest);
+}
+
+std::unique_ptr<Refusal> Session::keep_content(std::string_view wire)
+{
+    if (auto done = appending_->messages.back().draft->write(wire); !done)
+        return no(refusal(done.error(), "APPEND").substr(3));
     return nullptr;
 }
 

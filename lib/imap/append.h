@@ -9,6 +9,7 @@
 
 #include "lib/imap/account.h"
 #include "lib/imap/session.h"
+#include "lib/mail/seven_bit.h"
 #include "lib/store/folder.h"
 
 namespace veredus::imap {
@@ -17,6 +18,9 @@ struct Session::Appending {
     std::shared_ptr<OpenFolder> target; // shared with the account; declared before the drafts, which are its
     std::vector<store::Incoming> messages;
     std::optional<uint32_t> replaced; // UID in the selected mailbox
+    // Of the message that is coming, when it is a literal8: what is binary in it becomes base64, for a mailbox keeps
+    // lines and not their ends (RFC 3516 §4.4).
+    std::unique_ptr<mail::SevenBit> binary;
 };
 
 } // namespace veredus::imap

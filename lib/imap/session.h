@@ -137,6 +137,7 @@ private:
     std::unique_ptr<Refusal> append_message(const AppendMessage& message) override;
     std::unique_ptr<Refusal> append_content(std::string_view bytes) override;
     std::unique_ptr<Refusal> append_content_end() override;
+    std::unique_ptr<Refusal> keep_content(std::string_view wire);
     bool append_end(const std::string& tag) override;
     void append_aborted(const std::string& tag, const Refusal& refusal) override;
 

@@ -66,8 +66,9 @@ void SevenBit::field(const MimePart&, const MimeField& field)
 
 SevenBit::Way SevenBit::way_of(const MimePart& part) const
 {
-    const bool marked = part.encoding == Encoding::eight_bit || part.encoding == Encoding::binary;
-    if (care_ != Care::text && signed_ != 0 && part.index + 1 != signed_) return Way::keep;
+    const bool marked =
+        part.encoding == Encoding::binary || (part.encoding == Encoding::eight_bit && care_ != Care::store);
+    if (care_ != Care::text && care_ != Care::store && signed_ != 0 && part.index + 1 != signed_) return Way::keep;
     if (part.multipart || part.holds_message) return marked ? Way::composite : Way::keep;
     if (part.type == "multipart" || part.type == "message") return Way::keep; // too deep to be taken apart, or broken
     if (care_ == Care::all_parts && is_identity(part.encoding)) return Way::base64;
@@ -91,7 +92,7 @@ void SevenBit::headers_end(const MimePart& part)
 void SevenBit::write_header(const MimePart& part)
 {
     const bool encoded = way_ == Way::quoted || way_ == Way::base64;
-    if (way_ == Way::composite) encoding_ = "Content-Transfer-Encoding: 7bit\r\n";
+    if (way_ == Way::composite) encoding_ = cat("Content-Transfer-Encoding: ", care_ == Care::store ? "8bit" : "7bit", "\r\n");
     if (encoded)
         encoding_ = cat("Content-Transfer-Encoding: ", way_ == Way::quoted ? "quoted-printable" : "base64", "\r\n");
     if (encoded && part.kind == MimePart::Kind::message) {

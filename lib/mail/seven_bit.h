@@ -22,6 +22,8 @@ public:
         text,      // content in lines
         binary,    // what stands in a multipart/signed stays as it is: encoded, its signature would be wrong
         all_parts, // and what claims to be text in 7 or 8 bits is taken for binary too
+        store,     // for a store of lines that takes 8 bits: only what is marked as binary is encoded, as base64, and
+                   // what holds such parts says 8bit (RFC 3516 §4.4)
     };
     explicit SevenBit(bool unmarked, Care care = Care::text);
     SevenBit(const SevenBit&) = delete;

@@ -491,7 +491,7 @@ TEST_CASE("a keyword that there is no room for is refused, never dropped", "[ima
         const auto refused = a.say(append_command("e", "Sent", simple_mail, "(k7 new)"));
         CHECK(refused.find("e NO [LIMIT] ") != std::string::npos);
         play(a, "1C: f STATUS Sent (MESSAGES)\n"
-                "1S: * STATUS Sent (MESSAGES 1)\n"
+                "1S: * STATUS \"Sent\" (MESSAGES 1)\n"
                 "1S: f OK done\n");
         CHECK(a.say(append_command("g", "Sent", simple_mail, "(K7)")).find("g OK") != std::string::npos);
         CHECK(a.say("h SELECT INBOX\r\ni STORE 1 FLAGS.SILENT (other)\r\n").find("i OK") != std::string::npos);
@@ -500,10 +500,10 @@ TEST_CASE("a keyword that there is no room for is refused, never dropped", "[ima
                 "1C: k MOVE 1 Sent\n"
                 "1S: k NO [LIMIT] @\n"
                 "1C: l STATUS Sent (MESSAGES)\n"
-                "1S: * STATUS Sent (MESSAGES 2)\n"
+                "1S: * STATUS \"Sent\" (MESSAGES 2)\n"
                 "1S: l OK done\n"
                 "1C: m STATUS INBOX (MESSAGES)\n"
-                "1S: * STATUS INBOX (MESSAGES 1)\n"
+                "1S: * STATUS \"INBOX\" (MESSAGES 1)\n"
                 "1S: m OK done\n");
     }
 }
@@ -521,7 +521,7 @@ TEST_CASE("COPY and MOVE of many go in pieces; a COPY that breaks off leaves not
         CHECK(a.session.feed("b COPY 1:* Sent\r\n", out) == imap::Session::Wants::drain);
         CHECK(out.empty());
         play(b, "1C: a STATUS INBOX (MESSAGES)\n" // its turn
-                "1S: * STATUS INBOX (MESSAGES 2100)\n"
+                "1S: * STATUS \"INBOX\" (MESSAGES 2100)\n"
                 "1S: a OK done\n");
         CHECK(b.say("b STATUS Sent (MESSAGES)\r\n").find("MESSAGES 2000") != std::string::npos);
     } // the client goes
@@ -536,6 +536,38 @@ TEST_CASE("COPY and MOVE of many go in pieces; a COPY that breaks off leaves not
     CHECK(b.say("h SELECT Trash\r\ni STORE 1:* +FLAGS.SILENT (\\Flagged)\r\n").find("i OK") != std::string::npos);
     CHECK(home.account->tidy(false));
     CHECK_FALSE(home.account->tidy(false));
+}
+
+TEST_CASE("binary parts of a literal8 are kept byte by byte, as base64", "[imap][imap-session][rfc3516-4.4]")
+{
+    using namespace std::string_literals;
+    const std::string body = "\0-\xe4\n\r\n\nx\r\r\n"s;
+    const std::string parts = cat("From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: binary\r\n"
+                                  "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nplain\r\n--b\r\n"
+                                  "Content-Transfer-Encoding: binary\r\nContent-Type: text/plain\r\n\r\n",
+                                  body, "\r\n--b--\r\n");
+    const std::string single =
+        cat("MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n",
+            body);
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home home(mbox);
+        Client a(home);
+        CHECK(a.say(cat("a APPEND INBOX ~{", parts.size(), "+}\r\n", parts, " ~{", single.size(), "+}\r\n", single,
+                        "\r\n"))
+                  .find("a OK [APPENDUID ") != std::string::npos);
+        const auto said =
+            a.say("b SELECT INBOX\r\nc FETCH 1:2 (BINARY.SIZE[1] BINARY.SIZE[2] BINARY.PEEK[2] BINARY.PEEK[1])\r\n");
+        INFO(printable(said, 4000));
+        CHECK(said.find(cat("* 1 FETCH (BINARY.SIZE[1] 5 BINARY.SIZE[2] ", body.size(), " BINARY[2] ~{", body.size(),
+                            "}\r\n", body, " BINARY[1] {5}\r\nplain)")) != std::string::npos);
+        CHECK(said.find(cat("* 2 FETCH (BINARY.SIZE[1] ", body.size(), " ")) != std::string::npos);
+        CHECK(said.find(cat(" BINARY[1] ~{", body.size(), "}\r\n", body, ")\r\n")) != std::string::npos);
+        const auto stored = a.say("d FETCH 1 BODY.PEEK[]\r\n");
+        CHECK(stored.find("\r\nContent-Transfer-Encoding: 8bit\r\n") != std::string::npos);
+        CHECK(stored.find("\r\nContent-Transfer-Encoding: base64\r\n") != std::string::npos);
+        CHECK(stored.find('\0') == std::string::npos);
+    }
 }
 
 TEST_CASE("messages of one APPEND hold few descriptors", "[imap][imap-session][rfc3502]")

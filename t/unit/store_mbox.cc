@@ -417,7 +417,11 @@ TEST_CASE("an append that was killed anywhere leaves whole mails only, and those
         REQUIRE(WIFSIGNALED(status));
         while (::read(in.get(), &byte, 1) == 1) ++acknowledged;
         half += read_file(s.dir + "/index/uidlog.tail", 1u << 26).has_value();
-        if (round % 2) s.write(cat("\n", from_line, "Subject: delivery ", delivered++, "\n\nnew\n"), O_APPEND);
+        if (round % 2) {
+            const std::string now = s.text();
+            const char* gap = now.ends_with("\n\n") ? "" : now.ends_with('\n') ? "\n" : "\n\n";
+            s.write(cat(gap, from_line, "Subject: delivery ", delivered++, "\n\nnew\n"), O_APPEND);
+        }
     }
     CHECK(half > 0);                                     // some were killed in the midst
     auto f = s.open();
