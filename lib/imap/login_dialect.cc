@@ -1,5 +1,7 @@
 #include "lib/imap/login_dialect.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -130,7 +132,11 @@ bool LoginDialect::command(std::string tag, Command command)
 {
     tag_ = std::move(tag);
     if (const auto* c = std::get_if<Simple>(&command)) return simple(c->verb);
-    if (auto* c = std::get_if<Login>(&command)) return ask("PLAIN", cat('\0', c->user, '\0', c->password));
+    if (auto* c = std::get_if<Login>(&command)) {
+        std::string response = cat('\0', c->user, '\0', c->password);
+        ::explicit_bzero(c->password.data(), c->password.size());
+        return ask("PLAIN", std::move(response));
+    }
     if (auto* c = std::get_if<Authenticate>(&command)) return ask(std::move(c->mechanism), std::move(c->initial));
     if (const auto* c = std::get_if<Id>(&command)) return identify(*c);
     return erred(tag_, "BAD Log in first.");

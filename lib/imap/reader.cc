@@ -2,6 +2,8 @@
 // where it lies.
 #include "lib/imap/reader.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <type_traits>
 
@@ -15,8 +17,10 @@ constexpr std::size_t kept_capacity = 1024; // of an idle session's buffers
 constexpr std::size_t mark_length = 64;     // of a line's end that can hold a literal's mark: "~{" 20 digits "+}" CR
 constexpr std::size_t endless = 16;         // a line that is dropped ends the session at this many limits
 
+// A password may have been in it.
 void clear(std::string& buffer)
 {
+    ::explicit_bzero(buffer.data(), buffer.size());
     if (buffer.capacity() > kept_capacity)
         std::string().swap(buffer);
     else
@@ -115,6 +119,7 @@ struct Reader::Private {
             std::string text = std::move(command); // what is called from here on may need the buffer
             command.clear();
             line_ended(text.size() > line_at ? without_cr(text) : text, out);
+            ::explicit_bzero(text.data(), text.size());
         }
         return lf + 1;
     }

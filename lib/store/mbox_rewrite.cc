@@ -211,6 +211,11 @@ Result<void> MboxFolder::recover(Locked& file)
         if (!grown) appended_at = head->old_size;
     }
     if (stamp.size <= appended_at) return write_tail(file.fd(), head->from, std::min(stamp.size, appended_at), journal.get(), head->tail);
+    // A delivery ends what is in front of it with a blank line; what it took for an unfinished mail has one of its own.
+    if (head->tail >= 2 && TRY(pread_exact(journal.get(), static_cast<off_t>(journal_size - 2), 2)) == "\n\n") {
+        const std::string gap = TRY(pread_exact(file.fd(), static_cast<off_t>(appended_at), static_cast<std::size_t>(std::min<uint64_t>(2, stamp.size - appended_at))));
+        appended_at += std::min(gap.find_first_not_of('\n'), gap.size());
+    }
     // The same rewrite once more, with what was appended behind it.
     TailHead more = *head;
     more.old_size = stamp.size;
