@@ -78,6 +78,8 @@ Result<void> reopen_if_removed(disk::Directory& dir, const disk::Directory& base
     return {};
 }
 
+bool is_forbidden(const Error& error) { return error.code == EACCES || error.code == EPERM || error.code == ELOOP || error.code == EXDEV; }
+
 Result<bool> is_directory(const disk::Directory& base, const std::string& name)
 {
     struct stat st {};

@@ -18,6 +18,8 @@ Result<disk::Directory> make_beneath(const disk::Directory& base, const std::str
 // `dir`, `name` in `base`, was removed while it was open: it is made and opened anew. An error leaves it as it is.
 Result<void> reopen_if_removed(disk::Directory& dir, const disk::Directory& base, const std::string& name);
 Result<bool> is_directory(const disk::Directory& base, const std::string& name);    // links are not followed
+// It is another's, or leads elsewhere: of a list it is left out, and the rest is told.
+bool is_forbidden(const Error& error);
 // A file of ours in `dir` is replaced as a whole, durably: text files that others read.
 Result<void> replace_file(const disk::Directory& dir, const std::string& name, std::string_view content);
 // A regular file's content; nothing: it is not there.

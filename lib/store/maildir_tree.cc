@@ -88,8 +88,13 @@ public:
     {
         std::set<std::string> there;
         const std::vector<std::string> directories = TRY(dot_directories(root_));
-        for (const auto& directory : directories)
-            if (const auto name = name_of(directory); name && TRY(is_folder(directory))) there.insert(*name);
+        for (const auto& directory : directories) {
+            const auto name = name_of(directory);
+            if (!name) continue;
+            const auto folder = is_folder(directory);
+            if (!folder && !is_forbidden(folder.error())) return unexpected(folder.error());
+            if (folder && *folder) there.insert(*name);
+        }
         std::vector<Listed> out{{"INBOX", true, false, "", true}};
         std::set<std::string> parents;
         for (const auto& name : there)

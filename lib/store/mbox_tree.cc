@@ -256,11 +256,16 @@ private:
                 out.push_back({name, true, false, "", true});
                 continue;
             }
-            if (depth >= max_depth || !TRY(is_directory(dir, file))) continue;
-            const disk::Directory below = TRY(open_beneath(dir, file));
+            if (depth >= max_depth) continue;
+            const auto directory = is_directory(dir, file);
+            if (!directory && !is_forbidden(directory.error())) return unexpected(directory.error());
+            if (!directory || !*directory) continue;
+            const auto below = open_beneath(dir, file);
+            if (!below && is_forbidden(below.error())) continue;
+            if (!below) return unexpected(below.error());
             const std::size_t before = out.size();
             out.push_back({name, false, false, "", true});
-            TRY(walk(below, name + separator_char, out, depth + 1));
+            TRY(walk(*below, name + separator_char, out, depth + 1));
             out[before].children = out.size() > before + 1;
         }
         return {};
