@@ -23,6 +23,7 @@ queue::InspectSettings read_inspect_settings(const conf::Values& values)
     queue::InspectSettings out;
     out.myhostname = values.text("myhostname");
     out.myorigin = values.text("myorigin");
+    out.header_count_limit = static_cast<std::size_t>(values.number("header_count_limit"));
     out.hopcount_limit = static_cast<unsigned>(values.number("hopcount_limit"));
     return out;
 }

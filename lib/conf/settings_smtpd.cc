@@ -102,6 +102,7 @@ constexpr Setting rows[] = {
     {"body_checks_size_limit", Type::size, "51200", Who(smtpd | submission | smtp_client), "bytes of each part of a mail that body_checks look at", 0, 1000000000},
     {"mime_nesting_limit", Type::number, "100", Who(smtpd | submission | smtp_client), "parts within parts that checks look into", 1, 1000},
     {"header_size_limit", Type::size, "102400", Who(smtpd | submission), "bytes of a header field; all of them may have four times as much", 1024, 100000000},
+    {"header_count_limit", Type::number, "1000", Who(smtpd | submission), "fields that the header of a mail may have", 50, 100000},
 };
 }  // namespace
 

@@ -43,6 +43,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     int64_t last_us = 0;                     // when the last byte moved
     bool handshaking = false, paused = false, closing = false, ended = false, in_flush = false;
     bool read_wants_write = false, write_wants_read = false;
+    bool disturbed = false;                  // bytes came while paused: the event is off until we read again
 
     void end(End how, const std::string& why)
     {
@@ -68,7 +69,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
         if (handshaking) {
             interest = read_wants_write ? writable : readable;
         } else {
-            if ((!paused && !closing) || write_wants_read) interest |= readable;
+            if ((!closing && !(paused && disturbed)) || write_wants_read) interest |= readable;
             if ((!out.empty() && !write_wants_read) || read_wants_write) interest |= writable;
             if (closing && out.empty()) interest = 0;
         }
@@ -93,6 +94,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
         const auto self = shared_from_this();
         if (handshaking) return do_handshake();
         if ((ready & writable) || (write_wants_read && (ready & readable))) flush(true);
+        if (!ended && paused && (ready & readable)) disturbed = true;      // a pause is mostly over before: then it costs no call
         if (!ended && ((ready & readable) || (read_wants_write && (ready & writable)))) do_read();
         if (!ended) update();
     }
@@ -139,10 +141,15 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
                 got = static_cast<std::size_t>(n);
             }
             touch();
-            const bool full = got == sizeof shared_buffer || session;
+            const bool full = got == sizeof shared_buffer;
             if (user) user->on_data(std::string_view(shared_buffer, got));
-            if (!full) return;               // the socket is dry: spare the EAGAIN
+            if (ended || !(session ? session->has_unread() : full)) return;               // the socket is dry: spare the EAGAIN
         }
+        if (ended || paused || closing || handshaking || !session || !session->has_unread()) return;
+        loop.defer([keep = shared_from_this()] {      // others had their turn; no event tells of these bytes
+            if (!keep->ended) keep->do_read();
+            if (!keep->ended) keep->update();
+        });
     }
 
     // Writes what it can; false: the stream ended.
@@ -314,6 +321,7 @@ void Stream::pause_reading(bool paused)
     Private& p = *private_;
     if (p.paused == paused) return;
     p.paused = paused;
+    p.disturbed = false;
     p.update();
     if (!paused && p.session && !p.ended && !p.handshaking) {
         // What OpenSSL has decrypted already makes no fd readable.

@@ -14,15 +14,17 @@ namespace {
 
 class HopCount final : public Inspector {
 public:
-    explicit HopCount(unsigned limit) : limit_(limit) {}
+    HopCount(unsigned limit, std::size_t fields) : limit_(limit), fields_(fields) {}
     Decision finish(mail::HeaderBlock& header, mail::Envelope&) override
     {
+        if (header.fields().size() > fields_) return {Decision::Kind::reject, 552, "5.3.4", "Error: message header has too many fields"};
         if (header.count("Received") <= limit_) return {};
         return {Decision::Kind::reject, 554, "5.4.0", "Error: too many hops"};    // RFC 5321 §6.3; Postfix's text
     }
 
 private:
     unsigned limit_;
+    std::size_t fields_;
 };
 
 std::string gmt_digits(int64_t wall_us)
@@ -77,7 +79,7 @@ Decision Mender::finish(mail::HeaderBlock& header, mail::Envelope& envelope)
 
 }  // namespace
 
-std::unique_ptr<Inspector> hop_count(const InspectSettings& settings) { return std::make_unique<HopCount>(settings.hopcount_limit); }
+std::unique_ptr<Inspector> hop_count(const InspectSettings& settings) { return std::make_unique<HopCount>(settings.hopcount_limit, settings.header_count_limit); }
 
 std::unique_ptr<Inspector> mender(const InspectSettings& settings, std::string queue_id)
 {

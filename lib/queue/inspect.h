@@ -30,10 +30,11 @@ public:
 struct InspectSettings {
     std::size_t header_size_limit = 102'400;
     unsigned hopcount_limit = 50;
+    std::size_t header_count_limit = 1000;
     std::string myhostname, myorigin;
 };
 
-// Loops: more than hopcount_limit Received fields -> 554 5.4.0 (RFC 5321 §6.3).
+// Loops: more than hopcount_limit Received fields -> 554 5.4.0 (RFC 5321 §6.3). More fields than header_count_limit -> 552 5.3.4.
 std::unique_ptr<Inspector> hop_count(const InspectSettings& settings);
 // Adds From, Date, Message-ID when missing and the origin is ours (RFC 6409 §8); never for strangers' mail, save that
 // Postfix's always_add_missing_headers = no rule is kept: only local and authenticated origins are mended.

@@ -38,7 +38,7 @@ struct Settings {
     std::chrono::seconds timeout{300};
     std::chrono::seconds stress_timeout{10};     // for strangers while the process is nearly full
     std::chrono::milliseconds error_sleep{1000};
-    std::size_t header_size = 102'400;
+    std::size_t header_size = 102'400, header_count = 1000;     // of one field; fields
     unsigned hops = 50;
     uint64_t min_free = 0;                       // bytes that the spool keeps
     unsigned connections_per_client = 50;        // of one client_network() at a time; 0: no limit

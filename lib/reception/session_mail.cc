@@ -114,6 +114,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
     queue::InspectSettings inspect_settings;
     inspect_settings.hopcount_limit = settings_->hops;
+    inspect_settings.header_count_limit = settings_->header_count;
     inspect_settings.myhostname = settings_->limits.hostname;
     inspect_settings.myorigin = settings_->myorigin;
     auto chain = house_.parts_.policy.inspectors(*this, id);

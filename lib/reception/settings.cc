@@ -80,6 +80,7 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     out.stress_timeout = std::min(out.timeout, std::chrono::seconds(values.seconds(own("_stress_timeout"))));
     out.error_sleep = std::chrono::seconds(values.seconds(own("_error_sleep_time")));
     out.header_size = static_cast<std::size_t>(values.number("header_size_limit"));
+    out.header_count = static_cast<std::size_t>(values.number("header_count_limit"));
     out.hops = count("hopcount_limit");
     const auto min_free = static_cast<uint64_t>(values.number("queue_minfree"));
     out.min_free = min_free ? min_free : limits.message_size + limits.message_size / 2;

@@ -53,6 +53,7 @@ public:
     }
     Step handshake() override;
     Step read(char* buffer, std::size_t size, std::size_t& got) override;
+    bool has_unread() const override { return SSL_has_pending(ssl_.get()) == 1; }
     Step write(std::string_view bytes, std::size_t& taken) override;
     bool sends_files() const override;
     Step send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken) override;

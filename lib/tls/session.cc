@@ -35,6 +35,7 @@ Result<CtxPtr> make_context(const SSL_METHOD* method, bool kernel)
                         SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                             // SMTP and IMAP peers often close without a word; their own end marks tell cut content.
                             SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_read_ahead(ctx.get(), 1);    // one read for a record and what comes with it
     if (kernel) SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_mode(ctx.get(),
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);

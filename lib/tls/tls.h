@@ -30,6 +30,7 @@ public:
     virtual ~Session() = default;
     virtual Step handshake() = 0;
     virtual Step read(char* buffer, std::size_t size, std::size_t& got) = 0;     // done: got > 0
+    virtual bool has_unread() const = 0;                                         // bytes are here that no event of the fd will tell of
     virtual Step write(std::string_view bytes, std::size_t& taken) = 0;          // done: taken > 0; want_*: call again with the same bytes
     // After the handshake: whether the kernel encrypts what is sent here, so that bytes of a file need not pass through us.
     virtual bool sends_files() const = 0;

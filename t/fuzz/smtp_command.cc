@@ -38,7 +38,7 @@ std::string run(std::string_view in, bool lmtp, std::size_t piece, std::string& 
     limits.hostname = limits.banner = "mx";
     limits.strict_groups = false;
     limits.lmtp = lmtp;
-    limits.dsn = limits.smtputf8 = limits.chunking = limits.auth = limits.auth_in_clear = true;
+    limits.dsn = limits.smtputf8 = limits.chunking = limits.binary = limits.auth = limits.auth_in_clear = true;
     limits.auth_mechanisms = "PLAIN LOGIN";
     Policy policy;
     smtp::Server server(policy, limits);

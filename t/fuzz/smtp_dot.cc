@@ -26,5 +26,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size)
         writer.finish(wire);
         if (again.feed(wire, c) != wire.size() || !again.ended() || c != a) std::abort();
     }
+    DotReader binary(DotReader::Dots::binary);      // of BINARYMIME nothing changes
+    std::string same;
+    if (binary.feed(in, same) != size || binary.size() != size) std::abort();
+    binary.finish(same);
+    if (same != in || binary.saw_bare()) std::abort();
     return 0;
 }

@@ -177,6 +177,45 @@ TEST_CASE("a file extent under TLS is whole, whether the kernel could encrypt it
     }
 }
 
+TEST_CASE("many small TLS records that came at once are all read, also after a pause", "[net][tls]")
+{
+    const auto pems = tls::make_self_signed("mail.example.org");
+    REQUIRE(pems);
+    const auto context = tls::ServerContext::create();
+    REQUIRE(context->use({{{"own", cat(pems->key, pems->certificate), false}}, {}, false, {}}));
+    const auto client = *tls::ClientContext::create(tls::ClientContext::Files());
+    for (const bool pause : {false, true}) {
+        auto loop = Loop::create();
+        auto pair = socket_pair(SOCK_STREAM);
+        REQUIRE(set_nonblocking(pair->second.get(), true));
+        Sink a;
+        net::Stream stream(**loop, std::move(pair->first), a);
+        REQUIRE(stream.start_tls_server(*context));
+        const auto peer = *client->session(pair->second.get(), "mail.example.org", "");
+        turn_until(**loop, [&] { return peer->handshake() == tls::Session::Step::done && a.secured; });
+        if (pause) {
+            stream.pause_reading(true);
+            stream.pause_reading(false);
+            stream.pause_reading(true);
+        }
+        std::string sent;
+        for (int i = 0; i < 100; ++i) {
+            std::size_t taken = 0;
+            const char byte = static_cast<char>('a' + i % 26);
+            REQUIRE(peer->write(std::string_view(&byte, 1), taken) == tls::Session::Step::done);
+            sent += byte;
+        }
+        for (int i = 0; i < 5; ++i) (*loop)->run_once(1ms);
+        if (pause) CHECK(a.got.empty());
+        if (pause) stream.pause_reading(false);
+        turn_until(**loop, [&] { return a.got.size() == sent.size(); });
+        CHECK(a.got == sent);
+        std::size_t taken = 0;
+        REQUIRE(peer->write("more", taken) == tls::Session::Step::done);      // events tell again
+        turn_until(**loop, [&] { return a.got.size() == sent.size() + 4; });
+    }
+}
+
 TEST_CASE("a file shorter than promised ends the stream", "[net]")
 {
     auto loop = Loop::create();

@@ -806,6 +806,7 @@ TEST_CASE("each setting of the servers rules what it says, for smtpd and for sub
         {"_stress_timeout", "3s", [](const Settings& s) { return s.stress_timeout == seconds(3); }},
         {"_error_sleep_time", "9s", [](const Settings& s) { return s.error_sleep == seconds(9); }},
         {"header_size_limit", "5000", [](const Settings& s) { return s.header_size == 5000; }},
+        {"header_count_limit", "60", [](const Settings& s) { return s.header_count == 60; }},
         {"hopcount_limit", "8", [](const Settings& s) { return s.hops == 8; }},
         {"queue_minfree", "99", [](const Settings& s) { return s.min_free == 99; }},
         {"_client_connection_count_limit", "6", [](const Settings& s) { return s.connections_per_client == 6; }},
@@ -894,6 +895,37 @@ TEST_CASE("content checks: each kind of rule has its own table, and mime and nes
     CHECK(verdicts({{"header_checks", "regexp:/h"}}) == "/h /h /h - 51200 100");
     CHECK(verdicts({{"header_checks", "regexp:/h"}, {"mime_header_checks", "pcre:/m"}, {"nested_header_checks", "regexp:/n"}, {"body_checks", "pcre:/b"}}) == "/h /m /n /b 51200 100");
     CHECK(verdicts({{"body_checks", "regexp:/b"}, {"body_checks_size_limit", "7"}, {"mime_nesting_limit", "9"}}) == "- - - /b 7 9");
+}
+
+TEST_CASE("a header with more fields than may be is refused, and the next mail is taken", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->header_count = 60;
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO h\r\n", 1);
+    for (const unsigned fields : {61u, 60u}) {
+        peer.talk(envelope, 3);
+        std::string content;
+        for (unsigned i = 0; i < fields; ++i) append(content, "X-", i, ": 1\r\n");
+        const std::string said = peer.talk(content + "\r\nbody\r\n.\r\n", 1);
+        CHECK(said.starts_with(fields == 60 ? "250 2.0.0 Ok: queued" : "552 5.3.4 Error: message header has too many fields\r\n"));
+    }
+    CHECK(desk.queued.size() == 1);
+}
+
+TEST_CASE("client, HELO and sender are judged at the recipient, or at once when smtpd_delay_reject = no", "[smtpd][restrictions]")
+{
+    for (const bool delay : {true, false}) {
+        Desk desk;
+        desk.restrict({{"smtpd_delay_reject", delay ? "yes" : "no"}, {"smtpd_helo_restrictions", "reject_invalid_helo_hostname"}, {"smtpd_sender_restrictions", "reject_non_fqdn_sender"}});
+        Peer peer(desk);
+        peer.talk("", 1);
+        CHECK(codes(peer.talk("HELO -x-\r\n", 1)) == (delay ? "250" : "501"));
+        CHECK(codes(peer.talk("HELO out.example.org\r\n", 1)) == "250");
+        CHECK(codes(peer.talk("MAIL FROM:<a@x>\r\n", 1)) == (delay ? "250" : "504"));
+        CHECK(codes(peer.talk("RCPT TO:<u@here.example>\r\n", 1)) == (delay ? "504" : "503"));
+    }
 }
 
 TEST_CASE("refusals end in the administrator's footer, from its table or the common one", "[smtpd]")

@@ -321,6 +321,17 @@ TEST_CASE("a mail that went round too often is put on hold: not lost, and not se
     CHECK(b.log.says("placed on hold: 5.4.0 "));
 }
 
+TEST_CASE("a header with too many fields is put on hold", "[submission]")
+{
+    Bench b;
+    std::string content = "To: root\r\n";
+    for (int i = 0; i < 1001; ++i) append(content, "X: ", i, "\r\n");
+    b.put(id_one, drop_file(content + "\r\nhello\r\n"));
+    b.run();
+    CHECK(b.mail(id_one).file.envelope.hold);
+    CHECK(b.log.says("placed on hold: 5.3.4 Error: message header has too many fields"));
+}
+
 TEST_CASE("too little room leaves the maildrop as it is until there is more", "[submission][durability]")
 {
     Bench b;
