@@ -383,7 +383,7 @@ class Sink:
         self.process.wait()
 
 
-def relay_to(server, domains, mails, size=8192, connections=20, recipients=1, settings="", warm=100):
+def relay_to(server, domains, mails, size=8192, connections=40, recipients=1, settings="", warm=100):
     """Mail for so many domains, each with a host of its own, from the first connection until the log says that the last recipient is served."""
     users(1)
     os.makedirs(f"/etc/{server.name}", exist_ok=True)
@@ -406,7 +406,7 @@ def relay_to(server, domains, mails, size=8192, connections=20, recipients=1, se
             done = pool.submit(lambda: (push(mails, size, recipients), sink.wait(warm + mails * recipients)))
             while not done.done():
                 peak = max(peak, pss(server.pids()))
-                time.sleep(0.1)
+                time.sleep(0.4)
             done.result()
     else:
         push(mails, size, recipients)
