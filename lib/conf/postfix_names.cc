@@ -34,13 +34,33 @@ constexpr Group groups[] = {
      "smtpd_tls_session_cache_database smtpd_tls_session_cache_timeout stress tls_preempt_cipherlist "
      "tls_random_bytes tls_random_exchange_name tls_random_prng_update_period tls_random_reseed_period "
      "tls_random_source tls_ssl_options"},
-    {"SASL is not spoken here yet; the line has no effect",
-     "send_cyrus_sasl_authzid smtp_sasl_auth_cache_name smtp_sasl_auth_cache_time smtp_sasl_auth_enable "
-     "smtp_sasl_auth_soft_bounce smtp_sasl_mechanism_filter smtp_sasl_password_maps smtp_sasl_security_options "
-     "smtp_sasl_tls_security_options smtp_sasl_tls_verified_security_options smtp_sasl_type "
+    {"logins at servers are as smtp_sasl_auth_enable and smtp_sasl_password_maps say; a refused one makes the mail wait",
+     "smtp_sasl_auth_cache_name smtp_sasl_auth_cache_time smtp_sasl_auth_soft_bounce smtp_sasl_type "
+     "send_cyrus_sasl_authzid"},
+    {"users log in on the ports of submission_listen, with what auth_mechanisms says; there are no logins on port 25",
      "smtpd_sasl_auth_enable smtpd_sasl_authenticated_header smtpd_sasl_exceptions_networks "
      "smtpd_sasl_local_domain smtpd_sasl_mechanism_filter smtpd_sasl_response_limit smtpd_sasl_security_options "
      "smtpd_sasl_tls_security_options"},
+    {"smtp_tls_security_level says it: may (the default) uses TLS where it is offered, encrypt demands it, verify and secure demand a name too",
+     "smtp_use_tls smtp_enforce_tls smtp_tls_enforce_peername smtp_tls_per_site"},
+    {"the one certificate that servers are shown is smtp_tls_cert_file, with smtp_tls_key_file",
+     "smtp_tls_chain_files smtp_tls_dcert_file smtp_tls_dkey_file smtp_tls_eccert_file smtp_tls_eckey_file "
+     "smtp_tls_enable_rpk"},
+    {"connections are used again with TLS as without, for every destination, as smtp_connection_cache_on_demand says",
+     "smtp_tls_connection_reuse smtp_connection_cache_destinations"},
+    {"QUIT is said, and its answer not waited for",
+     "smtp_quit_timeout smtp_skip_quit_response"},
+    {"EHLO is always said, and HELO to servers that do not know it",
+     "smtp_always_send_ehlo smtp_never_send_ehlo"},
+    {"each stage has its time-out, and what a server drips without end is given up after an hour",
+     "smtp_per_request_deadline smtp_min_data_rate"},
+    {"a line of any length goes out as it is",
+     "smtp_line_length_limit"},
+    {"nothing is done for firewalls that break SMTP; smtp_discard_ehlo_keywords hides an extension of servers",
+     "smtp_pix_workaround_delay_time smtp_pix_workaround_maps smtp_pix_workaround_threshold_time "
+     "smtp_pix_workarounds"},
+    {"what a reply means is as its code says",
+     "smtp_reply_filter smtp_delivery_status_filter"},
     {"TLS is spoken by each daemon itself; there is no TLS proxy",
      "tlsproxy_client_CAfile tlsproxy_client_CApath tlsproxy_client_cert_file tlsproxy_client_chain_files "
      "tlsproxy_client_dcert_file tlsproxy_client_dkey_file tlsproxy_client_eccert_file tlsproxy_client_eckey_file "
@@ -109,16 +129,15 @@ constexpr Group groups[] = {
      "recipient_delimiter relay_domains relay_recipient_maps relayhost relocated_maps "
      "sender_dependent_default_transport_maps "
      "smtp_bind_address smtp_bind_address6 smtp_connect_timeout smtp_data_done_timeout "
-     "smtp_dns_support_level smtp_enforce_tls smtp_helo_timeout smtp_host_lookup "
+     "smtp_dns_support_level smtp_helo_timeout smtp_host_lookup "
      "smtp_send_xforward_command smtp_starttls_timeout "
-     "smtp_tls_CAfile smtp_tls_CApath smtp_tls_block_early_mail_reply smtp_tls_cert_file smtp_tls_chain_files "
-     "smtp_tls_connection_reuse smtp_tls_dane_insecure_mx_policy smtp_tls_dcert_file smtp_tls_dkey_file "
-     "smtp_tls_eccert_file smtp_tls_eckey_file smtp_tls_enable_rpk smtp_tls_enforce_peername "
+     "smtp_tls_CAfile smtp_tls_CApath smtp_tls_block_early_mail_reply smtp_tls_cert_file "
+     "smtp_tls_dane_insecure_mx_policy "
      "smtp_tls_force_insecure_host_tlsa_lookup smtp_tls_key_file smtp_tls_loglevel smtp_tls_mandatory_protocols "
-     "smtp_tls_per_site smtp_tls_policy_maps smtp_tls_protocols smtp_tls_scert_verifydepth "
+     "smtp_tls_policy_maps smtp_tls_protocols smtp_tls_scert_verifydepth "
      "smtp_tls_secure_cert_match smtp_tls_security_level smtp_tls_servername smtp_tls_trust_anchor_file "
      "smtp_tls_verify_cert_match smtp_tls_wrappermode smtp_tlsrpt_enable smtp_tlsrpt_skip_reused_handshakes "
-     "smtp_tlsrpt_socket_name smtp_use_tls smtpd_authorized_xforward_hosts smtpd_banner "
+     "smtp_tlsrpt_socket_name smtpd_authorized_xforward_hosts smtpd_banner "
      "smtpd_client_auth_rate_limit smtpd_client_connection_count_limit smtpd_client_connection_rate_limit "
      "smtpd_client_event_limit_exceptions smtpd_client_message_rate_limit smtpd_client_new_tls_session_rate_limit "
      "smtpd_client_port_logging smtpd_client_recipient_rate_limit smtpd_client_restrictions "
@@ -212,17 +231,16 @@ constexpr Group groups[] = {
      "rbl_reply_maps reject_tempfail_action relay_transport remote_header_rewrite_domain "
      "reset_owner_alias resolve_dequoted_address resolve_null_domain resolve_numeric_domain respectful_logging "
      "sender_dependent_relayhost_maps sendmail_fix_line_endings smtp_address_preference "
-     "smtp_address_verify_target smtp_always_send_ehlo smtp_balance_inet_protocols smtp_bind_address_enforce "
-     "smtp_cname_overrides_servername smtp_connection_cache_destinations smtp_connection_cache_on_demand "
+     "smtp_address_verify_target smtp_balance_inet_protocols smtp_bind_address_enforce "
+     "smtp_cname_overrides_servername smtp_connection_cache_on_demand "
      "smtp_connection_cache_time_limit smtp_connection_reuse_count_limit smtp_connection_reuse_time_limit "
-     "smtp_data_init_timeout smtp_data_xfer_timeout smtp_defer_if_no_mx_address_found smtp_delivery_status_filter "
+     "smtp_data_init_timeout smtp_data_xfer_timeout smtp_defer_if_no_mx_address_found "
      "smtp_discard_ehlo_keyword_address_maps smtp_discard_ehlo_keywords smtp_dns_reply_filter "
-     "smtp_dns_resolver_options smtp_fallback_relay smtp_helo_name smtp_line_length_limit "
-     "smtp_mail_timeout smtp_min_data_rate smtp_mx_address_limit smtp_mx_session_limit smtp_never_send_ehlo "
-     "smtp_per_request_deadline smtp_pix_workaround_delay_time smtp_pix_workaround_maps "
-     "smtp_pix_workaround_threshold_time smtp_pix_workarounds smtp_quit_timeout smtp_quote_rfc821_envelope "
-     "smtp_randomize_addresses smtp_rcpt_timeout smtp_reply_filter smtp_rset_timeout smtp_send_dummy_mail_auth "
-     "smtp_sender_dependent_authentication smtp_skip_5xx_greeting smtp_skip_quit_response smtp_tcp_port "
+     "smtp_dns_resolver_options smtp_fallback_relay smtp_helo_name "
+     "smtp_mail_timeout smtp_mx_address_limit smtp_mx_session_limit "
+     "smtp_quote_rfc821_envelope "
+     "smtp_randomize_addresses smtp_rcpt_timeout smtp_rset_timeout smtp_send_dummy_mail_auth "
+     "smtp_sender_dependent_authentication smtp_skip_5xx_greeting smtp_tcp_port "
      "smtp_xforward_timeout smtpd_authorized_verp_clients smtpd_authorized_xclient_hosts smtpd_command_filter "
      "smtpd_delay_open_until_valid_rcpt smtpd_dns_reply_filter "
      "smtpd_expansion_filter smtpd_forbidden_commands smtpd_hide_client_session smtpd_history_flush_threshold "
