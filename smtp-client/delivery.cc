@@ -289,12 +289,22 @@ void Delivery::heard(Found found)
         // The host of a connection from the pool has had its say.
         if (said_no_) std::erase_if(endpoints_, [&](const Endpoint& e) { return e.address.same_ip(*said_no_); });
         said_no_.reset();
+        put_silent_last();
         return next_endpoint();
     }
     failure_ = std::move(found.failure);
     failure_relay_ = "none";
     failure_mta_.clear();
     next_hop();
+}
+
+// An address that nobody answered at a moment ago comes after the others that are as good: where one family leads nowhere, one mail stalls
+// and not each.
+void Delivery::put_silent_last()
+{
+    if (world_.silent.size() == 0) return;
+    const auto rank = [this, now = world_.clock.mono_us()](const Endpoint& e) { return std::pair(e.preference, world_.silent.has(e.address.ip(), now)); };
+    std::stable_sort(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& a, const Endpoint& b) { return rank(a) < rank(b); });
 }
 
 void Delivery::next_endpoint()
@@ -511,6 +521,7 @@ void Delivery::on_broken(const Broken& broken)
         return next_endpoint();
     }
     if (broken.when == When::connecting) log::info(broken.failure.text);
+    if (broken.no_answer) world_.silent.remember(endpoint.address.ip(), world_.clock.mono_us());
     failure_ = broken.failure;
     failure_relay_ = broken.when == When::connecting ? "none" : endpoint.relay();
     failure_mta_ = broken.remote_mta;

@@ -26,6 +26,7 @@ struct World {
     std::function<std::vector<net::Address>()> own_addresses;
     std::shared_ptr<const Settings> lmtp; // of transport lmtp; shared as above
     std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
+    HostMemory silent{1000, 600 * us_per_second};     // addresses that let a connection wait in vain
     HostMemory no_bdat{1000, 3600 * us_per_second}; // those that announce CHUNKING and do not know BDAT, as Endpoint::relay()
 };
 
@@ -69,6 +70,7 @@ private:
     void next_hop();
     void find();
     void heard(Found found);
+    void put_silent_last();
     void next_endpoint();
     bool settle_terms(const NextHop& hop);
     bool requires_tls() const;

@@ -87,7 +87,7 @@ void Session::connected(Result<Fd> fd)
     if (!user_) return;
     if (!fd)
         return broken(Broken::When::connecting,
-                      {false, "4.4.1", cat("connect to ", endpoint_.relay(), ": ", connect_error(fd.error()))});
+                      {false, "4.4.1", cat("connect to ", endpoint_.relay(), ": ", connect_error(fd.error()))}, {}, fd.error().code == ETIMEDOUT);
     stream_ = std::make_unique<net::Stream>(loop_, std::move(*fd), *this);
     total_timer_->start(max_dialogue);
     arm();
@@ -426,7 +426,7 @@ void Session::content_queued()
     handle(wants, std::move(out));
 }
 
-void Session::broken(Broken::When when, Failure failure, std::string remote_mta)
+void Session::broken(Broken::When when, Failure failure, std::string remote_mta, bool no_answer)
 {
     connector_.reset();
     stream_.reset();
@@ -434,7 +434,7 @@ void Session::broken(Broken::When when, Failure failure, std::string remote_mta)
     total_timer_->stop();
     sender_.reset();
     lose_follower();
-    if (user_) std::exchange(user_, nullptr)->on_broken({when, std::move(failure), std::move(remote_mta)});
+    if (user_) std::exchange(user_, nullptr)->on_broken({when, std::move(failure), std::move(remote_mta), no_answer});
 }
 
 void Session::idle(std::function<void()> gone)

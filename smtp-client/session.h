@@ -28,6 +28,7 @@ struct Broken {
     } when = When::connecting;
     Failure failure;
     std::string remote_mta; // who said it; empty when nobody did
+    bool no_answer = false; // connecting: not even a refusal came
 };
 
 // What a connection must be before mail goes over it.
@@ -117,7 +118,7 @@ private:
     void arm(); // the time-out of the stage we are in
     Settings::Time stage_time() const;
     void log_tls() const;
-    void broken(Broken::When when, Failure failure, std::string remote_mta = {});
+    void broken(Broken::When when, Failure failure, std::string remote_mta = {}, bool no_answer = false);
     void lost(bool timeout);
     void handshake_failed(const std::string& why);
     Loop& loop_;

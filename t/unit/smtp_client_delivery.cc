@@ -434,6 +434,40 @@ TEST_CASE("MX hosts are tried in order until one takes the mail", "[smtp-client]
                        "RCPT TO command)"));
 }
 
+TEST_CASE("an address that does not answer stalls one mail, not each", "[smtp-client]")
+{
+    Bench b;
+    b.settings.connect = std::chrono::milliseconds(300);
+    b.settings.cache_connections = false;
+    Peer peer(*b.loop, local("127.0.0.3"));
+    // Whose queue is full: the kernel drops what comes.
+    auto deaf = net::listen_on(local("127.0.0.2", peer.address().port()), 0);
+    REQUIRE(deaf);
+    std::vector<Fd> fill;
+    for (int i = 0; i < 4; ++i) {
+        fill.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+        const auto to = local("127.0.0.2", peer.address().port());
+        (void)::connect(fill.back().get(), to.raw(), to.raw_size());
+    }
+    b.zone.mx("dest.example", 10, "one.dest.example");
+    b.zone.mx("dest.example", 20, "two.dest.example");
+    b.zone.a("one.dest.example", "127.0.0.2");
+    b.zone.a("one.dest.example", "127.0.0.3");
+    b.zone.a("two.dest.example", "127.0.0.2");
+    Mail mail;
+    mail.nexthop = cat("dest.example:", peer.address().port());
+    const auto stalls = [&b] {
+        std::size_t count = 0;
+        for (std::size_t at = 0; (at = b.logged.find("Connection timed out", at)) != std::string::npos; ++at) ++count;
+        return count;
+    };
+    CHECK(b.deliver_one(mail).outcome == sent);
+    CHECK(stalls() == 1);
+    for (int i = 0; i < 3; ++i) CHECK(b.deliver_one(mail).outcome == sent);
+    CHECK(stalls() == 1);
+    CHECK(b.world.silent.size() == 1);
+}
+
 TEST_CASE("a greeting that refuses sends the mail to the next host", "[smtp-client]")
 {
     for (const bool skip : {true, false}) {
