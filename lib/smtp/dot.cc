@@ -2,28 +2,15 @@
 #include "lib/smtp/dot.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
+
+#include "lib/base/text.h"
 
 namespace veredus::smtp {
 
 namespace {
 
 constexpr std::size_t npos = std::string_view::npos;
-
-bool has_high_bit(std::string_view s)
-{
-    const char* p = s.data();
-    std::size_t n = s.size();
-    uint64_t seen = 0;
-    for (; n >= 32; p += 32, n -= 32) {
-        uint64_t w[4];
-        std::memcpy(w, p, 32);
-        seen |= w[0] | w[1] | w[2] | w[3];
-    }
-    for (; n > 0; ++p, --n) seen |= static_cast<unsigned char>(*p);
-    return (seen & 0x8080808080808080u) != 0;
-}
 
 }  // namespace
 
@@ -199,7 +186,7 @@ std::size_t DotReader::feed(std::string_view bytes, std::string& out)
     const std::string_view fresh = std::string_view(out).substr(before);
     size_ += fresh.size();
     longest_ = std::max(longest_, line_size_);
-    saw_8bit_ = saw_8bit_ || has_high_bit(fresh);
+    saw_8bit_ = saw_8bit_ || !is_ascii(fresh);
     saw_nul_ = saw_nul_ || (!fresh.empty() && std::memchr(fresh.data(), 0, fresh.size()));
     return taken;
 }

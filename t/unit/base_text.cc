@@ -72,3 +72,17 @@ TEST_CASE("TRY passes the value on or returns the error", "[base]")
     REQUIRE_FALSE(quarter(6));
     CHECK(quarter(6).error().text == "odd");
 }
+
+TEST_CASE("one high byte anywhere is seen, whatever the length", "[base]")
+{
+    for (std::size_t size = 0; size <= 70; ++size) {
+        std::string text(size, '\x7f');
+        CHECK(is_ascii(text));
+        for (std::size_t at = 0; at < size; ++at) {
+            text[at] = '\x80';
+            CHECK_FALSE(is_ascii(text));
+            text[at] = '\x7f';
+        }
+        CHECK(is_ascii(std::string_view(text + "\xff").substr(0, size)));
+    }
+}
