@@ -29,6 +29,7 @@ using Kind = queue::Child::Kind;
 using store::Problem;
 
 constexpr std::size_t max_batch = 100;
+constexpr std::size_t max_maildirs = 100;      // kept open between batches: two descriptors each
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 {
@@ -308,25 +309,53 @@ void Worker::deliver_groups()
             deliver_mbox(path, group.items, group.spool, group.text);
         flush();
     }
+    deliver_maildirs();
     groups_.clear();
 }
 
-void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text)
+void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text) { filled_.push_back({path, text, items}); }
+
+// All Maildirs of the batch together: where one account keeps the mail of many virtual users, most have but one mail each.
+void Worker::deliver_maildirs()
 {
-    auto& kept = maildirs_[path];
-    if (kept && !kept->still_there()) kept.reset();
-    if (!kept) {
-        auto opened = store::Maildir::open(disk_, path);
-        if (!opened) {
-            const Problem problem = store::problem_of(opened.error());
-            for (const Item& item : items) answer(item, verdict_of(problem));
-            return;
-        }
-        kept = std::move(*opened);
+    if (filled_.empty()) return;
+    open_maildirs();
+    std::vector<store::Maildir::Load> loads;
+    for (const Filled& filled : filled_) {
+        store::Maildir::Load load;
+        load.maildir = maildirs_.at(filled.path).get();
+        for (const Item& item : filled.items) load.mails.push_back(content(item));
+        loads.push_back(std::move(load));
     }
-    std::vector<store::Content> mails;
-    for (const Item& item : items) mails.push_back(content(item));
-    answer_all(items, kept->deliver(mails), text);
+    store::Maildir::deliver(loads, syncs_);
+    for (std::size_t i = 0; i < filled_.size(); ++i) answer_all(filled_[i].items, loads[i].answers, filled_[i].text);
+    filled_.clear();
+    flush();
+    if (maildirs_.size() > max_maildirs) maildirs_.clear();
+}
+
+// Who cannot be opened leaves filled_, with answers.
+void Worker::open_maildirs()
+{
+    std::vector<store::Maildir::Opening> openings;
+    std::vector<const Filled*> closed;
+    for (const Filled& filled : filled_) {
+        auto& kept = maildirs_[filled.path];
+        if (kept && !kept->still_there()) kept.reset();
+        if (kept) continue;
+        openings.emplace_back(filled.path);
+        closed.push_back(&filled);
+    }
+    store::Maildir::open_all(disk_, openings, syncs_);
+    for (std::size_t i = 0; i < closed.size(); ++i) {
+        if (openings[i].result) {
+            maildirs_[closed[i]->path] = std::move(openings[i].maildir);
+            continue;
+        }
+        maildirs_.erase(closed[i]->path);
+        for (const Item& item : closed[i]->items) answer(item, verdict_of(store::problem_of(openings[i].result.error())));
+    }
+    std::erase_if(filled_, [&](const Filled& filled) { return !maildirs_.contains(filled.path); });
 }
 
 void Worker::deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text)

@@ -65,6 +65,8 @@ private:
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
+    void deliver_maildirs();
+    void open_maildirs();
     void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
     void answer_all(const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);
@@ -85,7 +87,13 @@ private:
     Fd channel_;
     std::map<std::string, Group> groups_;              // of this batch, by path
     std::map<std::string, ForwardFile> forwards_;      // of this batch, by extension and domain
+    struct Filled {                                    // a Maildir that gets mail in this batch
+        std::string path, text;
+        Batch items;
+    };
+    std::vector<Filled> filled_;
     std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
+    disk::ParallelSync syncs_{store::delivery_sync_threads};
     std::unique_ptr<daemon::SpoolKeeper> keeper_;
     std::map<uint64_t, std::vector<ipc::Verdict>> ready_;
 };

@@ -6,27 +6,27 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 namespace veredus::disk {
 
 namespace {
 
 struct Batch {
-    Batch(Disk& disk_, const std::vector<const Fd*>& files_) : disk(disk_), files(files_), results(files_.size()) {}
+    Batch(std::size_t count, const std::function<Result<void>(std::size_t)>& step_) : step(step_), results(count) {}
     void work()
     {
         std::unique_lock lock(mutex);
-        while (next < files.size()) {
+        while (next < results.size()) {
             const std::size_t mine = next++;
             lock.unlock();
-            auto result = disk.sync(*files[mine]);
+            auto result = step(mine);
             lock.lock();
             results[mine] = std::move(result);
-            if (++done == files.size()) all_done.notify_one();
+            if (++done == results.size()) all_done.notify_one();
         }
     }
-    Disk& disk;
-    const std::vector<const Fd*> files;
+    const std::function<Result<void>(std::size_t)>& step;    // the caller's, who waits for all of them
     std::mutex mutex;
     std::condition_variable all_done;
     std::vector<Result<void>> results;
@@ -57,15 +57,20 @@ ParallelSync::ParallelSync(unsigned threads) : threads_(std::max(threads, 1U)), 
 
 std::vector<Result<void>> ParallelSync::sync(Disk& disk, const std::vector<const Fd*>& files)
 {
-    if (files.empty()) return {};
+    return run(files.size(), [&](std::size_t i) { return disk.sync(*files[i]); });
+}
+
+std::vector<Result<void>> ParallelSync::run(std::size_t count, const std::function<Result<void>(std::size_t)>& step)
+{
+    if (count == 0) return {};
     // shared_ptr: a thread that comes when all is done still looks at it.
-    const auto batch = std::make_shared<Batch>(disk, files);
-    const std::size_t helpers = std::min<std::size_t>(threads_, files.size()) - 1;
+    const auto batch = std::make_shared<Batch>(count, step);
+    const std::size_t helpers = std::min<std::size_t>(threads_, count) - 1;
     for (std::size_t i = 0; i < helpers; ++i) pool_.run([batch] { batch->work(); }, nullptr);
     batch->work();
     std::unique_lock lock(batch->mutex);
-    batch->all_done.wait(lock, [&] { return batch->done == batch->files.size(); });
-    return std::move(batch->results);
+    batch->all_done.wait(lock, [&] { return batch->done == count; });
+    return std::exchange(batch->results, {});
 }
 
 }  // namespace veredus::disk

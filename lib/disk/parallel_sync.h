@@ -2,6 +2,7 @@
 // threads wait, so that one commit of the file system's journal serves most of them.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,8 @@ public:
     explicit ParallelSync(unsigned threads);
     // Syncs all, and returns when the last one is done: one result for each file, in order. The disk must bear calls of several threads.
     std::vector<Result<void>> sync(Disk& disk, const std::vector<const Fd*>& files);
+    // The same for steps of any kind, numbered from 0; each number is called once.
+    std::vector<Result<void>> run(std::size_t count, const std::function<Result<void>(std::size_t)>& step);
 
 private:
     unsigned threads_;

@@ -1,4 +1,5 @@
-// Delivery into a Maildir: written in tmp, synced, renamed into new, the directory synced; several mails share that last step. Where
+// Delivery into a Maildir: written in tmp, synced, renamed into new, the directory synced; many mails, of several Maildirs
+// too, share the waits for the disk. Where
 // there is an index, the mails get their UIDs and their place in the cache with it, unless somebody else is just at it.
 #pragma once
 
@@ -6,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/disk/disk.h"
@@ -32,14 +34,31 @@ class Maildir {
 public:
     // Makes it, and what is missing of the path to it, on first delivery: 0700, durably.
     static Result<std::unique_ptr<Maildir>> open(disk::Disk& disk, const std::string& path);
+    // Many at once: what is missing of all is made before the first directory is synced.
+    struct Opening {
+        explicit Opening(std::string path_) : path(std::move(path_)) {}
+        std::string path;
+        std::unique_ptr<Maildir> maildir;        // filled in,
+        Result<void> result;                     // or why not
+    };
+    static void open_all(disk::Disk& disk, std::vector<Opening>& openings, disk::ParallelSync& syncs);
     // With directories that are open already (tests, other stores).
     Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh);
     bool still_there() const;                // the user may move it away while we hold its directories
-    // One answer for each mail, in order. Nothing of a mail that failed is left behind.
-    std::vector<Delivered> deliver(const std::vector<Content>& mails);
+    // Mails for one Maildir, and an answer for each, in order.
+    struct Load {
+        Maildir* maildir = nullptr;
+        std::vector<Content> mails;
+        std::vector<Delivered> answers;          // filled in
+    };
+    // All that is to be delivered now, each Maildir at most once: the files of all are synced together, and so are the directories.
+    // Nothing of a mail that failed is left behind.
+    static void deliver(std::vector<Load>& loads, disk::ParallelSync& syncs);
+    std::vector<Delivered> deliver(const std::vector<Content>& mails);       // one load by itself
 
 private:
     struct Index;
+    class Batch;
     struct Draft {
         Fd file;
         MaildirName name;
@@ -54,7 +73,9 @@ private:
     disk::Disk& disk_;
     std::string path_, host_;
     disk::Directory tmp_, new_;
-    disk::ParallelSync syncs_;
 };
+
+// Threads that pay: measured on ext4, a batch of 100 small mails: 4,700 a second with 16 threads, 2,700 with 8, 380 with one.
+constexpr unsigned delivery_sync_threads = 16;
 
 }  // namespace veredus::store

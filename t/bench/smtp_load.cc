@@ -1,7 +1,7 @@
 // smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
-// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | DOMAINSxRECIPIENTS]]: recipients user0@DOMAIN … round robin;
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | lmtp | DOMAINSxRECIPIENTS]]: recipients user0@DOMAIN … round robin;
 // a # in DOMAIN counts from 0 to DOMAINS - 1 (99), from mail to mail and among the RECIPIENTS of one. login: STARTTLS with a full handshake,
-// AUTH PLAIN with "secret", and the mail is from that user.
+// AUTH PLAIN with "secret", and the mail is from that user. lmtp: the server speaks LMTP (RFC 2033).
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
@@ -29,6 +29,7 @@ struct Plan {
     int port;
     int domains = 100, recipients = 1;
     SSL_CTX* tls = nullptr;
+    bool lmtp = false;
 } plan;
 
 std::atomic<int> next_mail{0}, failures{0};
@@ -48,7 +49,9 @@ public:
         inet_pton(AF_INET, plan.host.c_str(), &a.sin_addr);
         const int on = 1;
         setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || !answer('2') || !say("EHLO bench.example.net\r\n", '2')) return false;
+        if (::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || !answer('2') ||
+            !say(plan.lmtp ? "LHLO bench.example.net\r\n" : "EHLO bench.example.net\r\n", '2'))
+            return false;
         return !plan.tls || log_in(user);
     }
     ~Session()
@@ -149,12 +152,13 @@ void work()
 int main(int argc, char** argv)
 {
     if (argc < 8) {
-        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | DOMAINSxRECIPIENTS]]\n");
+        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | lmtp | DOMAINSxRECIPIENTS]]\n");
         return 64;
     }
     plan = {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), argv[6],
             argc > 8 ? argv[8] : "example.org", std::atoi(argv[7])};
-    if (argc > 9 && std::sscanf(argv[9], "%dx%d", &plan.domains, &plan.recipients) != 2) plan.tls = SSL_CTX_new(TLS_client_method());
+    plan.lmtp = argc > 9 && std::string(argv[9]) == "lmtp";
+    if (argc > 9 && !plan.lmtp && std::sscanf(argv[9], "%dx%d", &plan.domains, &plan.recipients) != 2) plan.tls = SSL_CTX_new(TLS_client_method());
     const auto begin = Clock::now();
     std::vector<std::thread> threads;
     for (int i = 0; i < plan.connections; ++i) threads.emplace_back(work);

@@ -527,8 +527,10 @@ BENCHES = {"pop_poll": lambda s: pop_poll(s, False, 4000), "pop_poll_tls": lambd
            **imap_rows.Rows(sys.modules[__name__]).benches()}
 
 if __name__ == "__main__":
-    import queue_rows                # they take their tools from here
+    import local_rows                # they take their tools from here
+    import queue_rows
     import submission_rows
+    BENCHES.update(local_rows.BENCHES)
     BENCHES.update(queue_rows.BENCHES)
     BENCHES.update(submission_rows.BENCHES)
     protocol = "imap" if sys.argv[2].startswith("imap_") else "pop3"

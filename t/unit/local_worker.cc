@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "lib/base/clock.h"
@@ -452,6 +453,35 @@ TEST_CASE("a virtual user's mailbox is made where the dispatcher says, whatever 
     t.run_as = home.path + "/absent/box";
     CHECK(worker.deliver(mail, t).outcome == Outcome::deferred);
     CHECK(worker.deliver(queued("Delivered-To: BOB+x@v.example\r\n", "x\r\n"), t).dsn == "5.4.6");
+}
+
+TEST_CASE("Maildirs of many users of one account fill together, and one that cannot be opened delays no other", "[local][worker]")
+{
+    TempHome home;
+    home.write("taken", "a file where a Maildir should be\n");
+    RunningWorker worker(worker_rules(home), home, "vmail");
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    // More than are kept open, in several messages, twice: the second time they are there.
+    constexpr uint32_t boxes = 130;
+    for (std::size_t round = 1; round <= 2; ++round) {
+        for (uint32_t i = 0; i < boxes; i += 10) {
+            std::vector<ipc::Target> targets;
+            for (uint32_t n = i; n < i + 10; ++n) {
+                auto t = target(n, Kind::mailbox, cat("u", n, "@v.example"));
+                t.run_as = n == 77 ? home.path + "/taken/" : cat(home.path, "/v/u", n, "/");
+                targets.push_back(std::move(t));
+            }
+            worker.send(attempt(i + 1, mail, std::move(targets)), mail);
+        }
+        std::set<uint32_t> answered;
+        for (const auto& v : worker.verdicts(boxes)) {
+            INFO(v.index << ": " << v.text);
+            CHECK(answered.insert(v.index).second);
+            CHECK(v.outcome == (v.index == 77 ? Outcome::deferred : Outcome::delivered));
+        }
+        for (uint32_t n = 0; n < boxes; ++n)
+            if (n != 77) CHECK(home.names(cat("v/u", n, "/new")).size() == round);
+    }
 }
 
 TEST_CASE("user+folder goes into a folder that exists, and nowhere else", "[local][worker]")
