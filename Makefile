@@ -126,6 +126,8 @@ endef
 $(foreach p,$(ready_programs),$(eval $(call program,$p)))
 # The two that every cron mail starts: no shared object but libc (veredus-drop: none at all).
 $(BUILD)/bin/sendmail: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
+# Each user's process is forked from it and pays for every mapping, when it begins and when it ends.
+$(BUILD)/bin/local: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
 $(BUILD)/bin/veredus-drop: LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -Wl,--gc-sections,-z,relro,-z,now $(if $(SANITIZE),,-static-pie)
 $(BUILD)/bin/veredus-drop: LIBS =
 

@@ -1,0 +1,317 @@
+// Lanes: the processes of users, how they come and go, and what each is given.
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "local/dispatcher.h"
+#include "local/dispatcher_parts.h"
+#include "local/forward.h"
+
+namespace veredus::local {
+
+using ipc::Outcome;
+using ipc::Target;
+using ipc::Verdict;
+using Kind = queue::Child::Kind;
+using std::chrono::milliseconds;
+
+namespace {
+
+// Two processes may run commands of one user at a time, beside the one that fills his mailbox.
+constexpr int command_lanes = 2;
+
+constexpr milliseconds pause_of_starts{100};    // between two questions for a process that did not come to be
+
+// Of a user whose mailbox is elsewhere: where his .forward says "mailbox", he stands himself, past aliases and .forward. Which transport
+// takes him is asked at each attempt: settings may change while the mail waits.
+std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Target& target, std::string_view user)
+{
+    if (!is_addressed(target) || !target.run_as.starts_with(transport_mark)) return children;
+    const bool alone = children.size() == 1;    // nothing has to be kept
+    for (queue::Child& child : children)
+        if (child.kind == Kind::mailbox && child.text == final_mailbox(user))
+            child = {Kind::address, target.address, alone ? target.run_as.substr(1) : std::string(queue::by_place), child.sender};
+    return children;
+}
+
+}  // namespace
+
+void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector<Target> targets, bool command)
+{
+    Lane& lane = lane_for(user, command);
+    const uint64_t number = ++last_number_;
+    Job& job = jobs_[number];
+    job.flight = flight;
+    job.user = user;
+    for (Target& target : targets) job.open[target.index] = std::move(target);
+    lane.waiting.push_back(number);
+    lane.idle.stop();
+    if (lane.state == Lane::State::running) return send_waiting(lane);
+    if (lane.state == Lane::State::waiting) start_waiting();
+}
+
+Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
+{
+    std::string best = cat(user, "/mail/", age_);
+    if (command) {
+        std::size_t least = SIZE_MAX;
+        for (int i = 0; i < command_lanes; ++i) {
+            const std::string key = cat(user, "/command", i, '/', age_);
+            const auto it = lanes_.find(key);
+            const std::size_t load = it == lanes_.end() ? (i == 0 ? 0 : 1) : it->second->load() * 2;
+            if (load < least) least = load, best = key;
+        }
+    }
+    auto& lane = lanes_[best];
+    if (!lane) {
+        lane = std::make_unique<Lane>(loop_, best, user, age_, command, [this, best] { retire(best); },
+                                      [this, best] { lose_later(best, Loss::hangs); },
+                                      [this, best] {
+                                          if (const auto it = lanes_.find(best); it != lanes_.end()) ask_master(*it->second);
+                                      });
+        waiting_lanes_.push_back(best);
+    }
+    return *lane;
+}
+
+// Starts lanes while there may be more processes; an idle one makes room.
+void Dispatcher::start_waiting()
+{
+    while (!waiting_lanes_.empty()) {
+        if (processes_ >= rules_.workers) {
+            const auto idle = std::find_if(lanes_.begin(), lanes_.end(), [](const auto& entry) { return entry.second->state == Lane::State::running && entry.second->load() == 0; });
+            if (idle == lanes_.end()) return;
+            const std::string key = idle->first;
+            --processes_;
+            lanes_.erase(idle);
+        }
+        const std::string key = waiting_lanes_.front();
+        waiting_lanes_.pop_front();
+        if (const auto it = lanes_.find(key); it != lanes_.end() && it->second->state == Lane::State::waiting) start(*it->second);
+    }
+}
+
+void Dispatcher::start(Lane& lane)
+{
+    ++processes_;
+    lane.state = Lane::State::starting;
+    lane.asked_us = system_clock().mono_us();
+    ask_master(lane);
+}
+
+// Processes of this user end as soon as they begin: master and its zygote get a rest between two of them.
+void Dispatcher::start_later(Lane& lane)
+{
+    if (processes_ >= rules_.workers) return;    // waits for a free process anyway
+    ++processes_;
+    lane.state = Lane::State::starting;
+    lane.asked_us = system_clock().mono_us();
+    lane.again.start(pause_of_starts);
+}
+
+// A process ended before it got the job: once that is chance; then it is tried as long as patience with master lasts.
+bool Dispatcher::may_wait_on(Job& job) const
+{
+    const int64_t now = system_clock().mono_us();
+    if (job.missed_us != 0) return now - job.missed_us < rules_.patience.count() * 1000;
+    job.missed_us = now;
+    return true;
+}
+
+void Dispatcher::ask_master(Lane& lane)
+{
+    lane.life = ++last_number_;
+    source_(lane.user, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
+        if (*alive) started(key, life, code, text, std::move(channel));
+    });
+}
+
+void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, const std::string& text, Fd channel)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end() || it->second->life != life || it->second->state != Lane::State::starting) return;
+    Lane& lane = *it->second;
+    if (code == ipc::Code::ok) {
+        lane.state = Lane::State::running;
+        ipc::Channel::User user{[this, key](ipc::Message m) { on_worker_message(key, std::move(m)); },
+                                [this, key](const std::string&) { lose_later(key, Loss::died); }};
+        lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
+        return send_waiting(lane);
+    }
+    if (code == ipc::Code::unavailable && system_clock().mono_us() - lane.asked_us < rules_.patience.count() * 1000) return lane.again.start(pause_of_starts);
+    const std::deque<uint64_t> jobs = std::move(lane.waiting);
+    const std::string user = lane.user;
+    --processes_;
+    lanes_.erase(it);
+    for (const uint64_t job : jobs) {
+        if (user == rules_.root_mailbox_user && code != ipc::Code::unavailable)
+            refuse(job, Outcome::deferred, "4.3.5", cat("root has no alias and there is no user ", user, " to keep root's mailbox: add \"root: you\" to the aliases"));
+        else if (user == rules_.default_privs && code != ipc::Code::unavailable)
+            refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
+        else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
+            refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
+        else if (code != ipc::Code::unavailable && is_virtual(job) && !jobs_.at(job).open.begin()->second.run_as.empty())
+            refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
+        else if (code == ipc::Code::unknown || code == ipc::Code::invalid)    // invalid: no account can have such a name
+            unknown_user(job, user);
+        else if (code == ipc::Code::refused)
+            refused_user(job, user, text);
+        else
+            refuse(job, Outcome::deferred, "4.3.0", cat("no process for user \"", user, "\": ", text));
+    }
+    start_waiting();
+}
+
+void Dispatcher::send_waiting(Lane& lane)
+{
+    while (!lane.waiting.empty()) {
+        const uint64_t job = lane.waiting.front();
+        if (!send(lane, job)) return;          // lose() comes, and takes what waits along
+        lane.waiting.pop_front();
+    }
+    rest(lane);
+}
+
+// False: the process is dead, though the channel has not told yet.
+bool Dispatcher::send(Lane& lane, uint64_t number)
+{
+    if (!lane.channel->open()) return false;
+    Job& job = jobs_.at(number);
+    const Flight& flight = *flights_.at(job.flight);
+    ipc::Attempt attempt = flight.attempt;
+    attempt.attempt = number;
+    for (const auto& [index, target] : job.open) attempt.targets.push_back(target);
+    job.handed_us = system_clock().mono_us();
+    const int fd = flight.mail.get();
+    lane.sent.insert(number);
+    if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
+        lane.sent.erase(number);
+        if (sent.error().code == EPIPE || sent.error().code == ECONNRESET) return false;
+        refuse(number, Outcome::deferred, "4.3.0", cat("process of user \"", lane.user, "\": ", sent.error().text));
+    }
+    return true;
+}
+
+// After a change in what a lane has to do: which clock runs.
+void Dispatcher::rest(Lane& lane)
+{
+    if (lane.sent.empty()) {
+        lane.late.stop();
+        if (lane.waiting.empty()) lane.idle.start(lane.age == age_ ? rules_.idle : milliseconds(0));
+    } else {
+        lane.late.start(rules_.timeout + (lane.command ? rules_.command_time : milliseconds(0)));
+    }
+}
+
+void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    Lane& lane = *it->second;
+    if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("process of user ", lane.user, ": message ", message.type, " is not for us");
+    auto verdicts = ipc::Verdicts::decode(message.body);
+    if (!verdicts) return log::warning("process of user ", lane.user, ": ", verdicts.error().text);
+    if (!lane.sent.count(verdicts->attempt)) return log::warning("process of user ", lane.user, ": a verdict about a mail that it was not given");
+    for (Verdict& v : verdicts->verdicts) take_verdict(lane, verdicts->attempt, std::move(v));
+    if (const auto job = jobs_.find(verdicts->attempt); job == jobs_.end() || job->second.open.empty()) {
+        if (job != jobs_.end()) jobs_.erase(job);
+        lane.sent.erase(verdicts->attempt);
+    }
+    rest(lane);
+    // Not from within a lane's own channel: it may be the one that makes room.
+    if (lane.load() == 0 && !waiting_lanes_.empty()) loop_.defer([this, alive = alive_] {
+        if (*alive) start_waiting();
+    });
+}
+
+void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
+{
+    Job& job = jobs_.at(number);
+    const auto target = job.open.find(v.index);
+    if (target == job.open.end()) return log::warning("process of user ", lane.user, ": a verdict about a recipient that it was not given");
+    const uint32_t index = v.index;
+    const bool expands = v.outcome == Outcome::expanded;
+    auto good = vouch(std::move(v), target->second.kind, lane.user);
+    auto& children = job.gathered[index];
+    if (good && expands && !pipe_of(number).empty()) good = fail("an expansion of what a command takes");
+    if (good && children.size() + good->children.size() > max_children) good = fail("too many children");
+    if (!good) {
+        log::warning("process of user ", lane.user, ": ", good.error().text);
+        good = verdict(Outcome::deferred, "4.3.0", cat("the process of user \"", lane.user, "\" answered nonsense"));
+        good->index = index;
+    }
+    children.insert(children.end(), std::make_move_iterator(good->children.begin()), std::make_move_iterator(good->children.end()));
+    if (good->outcome == Outcome::expanded && good->more) return;
+    if (good->outcome == Outcome::expanded) good->children = passed_on(std::move(children), target->second, lane.user);
+    job.gathered.erase(index);
+    job.open.erase(target);
+    finish(job.flight, index, std::move(*good), job.handed_us);
+}
+
+// Not inside the lane's own channel or timer.
+void Dispatcher::lose_later(const std::string& key, Loss loss)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    loop_.defer([this, key, loss, life = it->second->life, alive = alive_] {
+        if (!*alive) return;
+        const auto now = lanes_.find(key);
+        if (now != lanes_.end() && now->second->life == life) lose(key, loss);
+    });
+}
+
+// The process died or hangs: what it had not got yet goes to its successor, and so does what it died with, once. What it hangs
+// with, or what its successor died with too, waits for another time.
+void Dispatcher::lose(const std::string& key, Loss loss)
+{
+    const char* const why = loss == Loss::died ? "ended unexpectedly" : "does not answer";
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end()) return;
+    const std::string user = it->second->user;
+    const bool command = it->second->command;
+    const std::set<uint64_t> sent = std::move(it->second->sent);
+    const std::deque<uint64_t> waiting = std::move(it->second->waiting);
+    --processes_;
+    lanes_.erase(it);
+    if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; it had ", sent.size(), " deliveries");
+    std::deque<uint64_t> next;
+    for (const uint64_t number : sent) {
+        Job& job = jobs_.at(number);
+        job.gathered.clear();
+        if (loss == Loss::died && !std::exchange(job.survived_one, true)) next.push_back(number);
+        else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
+    }
+    bool again = false;
+    for (const uint64_t number : waiting) {
+        Job& job = jobs_.at(number);
+        again = again || job.missed_us != 0;
+        if (may_wait_on(job)) next.push_back(number);
+        else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery processes of user \"", user, "\" end before they take mail"));
+    }
+    if (!next.empty()) {
+        Lane& lane = lane_for(user, command);
+        lane.waiting.insert(lane.waiting.end(), next.begin(), next.end());
+        lane.idle.stop();
+        if (lane.state == Lane::State::running) send_waiting(lane);    // the other one for commands
+        else if (lane.state == Lane::State::waiting && again) start_later(lane);
+    }
+    start_waiting();
+}
+
+void Dispatcher::retire(const std::string& key)
+{
+    const auto it = lanes_.find(key);
+    if (it == lanes_.end() || it->second->load() != 0) return;
+    loop_.defer([this, key, life = it->second->life, alive = alive_] {    // not inside its own timer
+        if (!*alive) return;
+        const auto lane = lanes_.find(key);
+        if (lane == lanes_.end() || lane->second->life != life || lane->second->load() != 0) return;
+        --processes_;
+        lanes_.erase(lane);
+        start_waiting();
+    });
+}
+
+}  // namespace veredus::local

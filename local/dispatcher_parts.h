@@ -1,0 +1,62 @@
+// What the files of the dispatcher share, and nobody else.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/base/text.h"
+#include "local/dispatcher.h"
+
+namespace veredus::local {
+
+constexpr std::size_t max_text = 900;    // of a verdict
+
+inline ipc::Verdict verdict(ipc::Outcome outcome, std::string dsn, std::string text)
+{
+    ipc::Verdict v;
+    v.outcome = outcome;
+    v.dsn = std::move(dsn);
+    v.text = printable(text, max_text);
+    v.relay = "local";
+    return v;
+}
+
+inline bool is_addressed(const ipc::Target& target) { return target.kind == queue::Child::Kind::address || target.kind == queue::Child::Kind::mailbox; }
+
+struct Dispatcher::Flight {
+    uint64_t peer = 0;
+    ipc::Attempt attempt;
+    Fd mail;
+    int64_t taken_wall_us = 0, taken_us = 0;
+    bool lmtp = false;                               // of lmtpd
+    std::map<uint32_t, ipc::Target> open;                 // as qmgr sent them, by index
+    std::vector<ipc::Verdict> ready;
+};
+
+struct Dispatcher::Lane {
+    Lane(Loop& loop, std::string k, std::string u, uint64_t a, bool c, std::function<void()> on_idle, std::function<void()> on_late,
+         std::function<void()> on_again)
+        : key(std::move(k)), user(std::move(u)), age(a), command(c), idle(loop, std::move(on_idle)), late(loop, std::move(on_late)), again(loop, std::move(on_again))
+    {
+    }
+    std::string key, user;
+    uint64_t age;
+    bool command;
+    enum class State : uint8_t { waiting, starting, running } state = State::waiting;
+    uint64_t life = 0;
+    std::deque<uint64_t> waiting;                    // jobs that it has not got yet
+    std::set<uint64_t> sent;
+    std::unique_ptr<ipc::Channel> channel;
+    int64_t asked_us = 0;                            // master, for the first time
+    Timer idle, late, again;
+    std::size_t load() const { return waiting.size() + sent.size(); }
+};
+
+}  // namespace veredus::local
