@@ -53,8 +53,10 @@ void Logins::begin(std::string_view mechanism, std::optional<std::string> initia
     begin.service = service_;
     begin.client = client.ip();
     begin.tls = tls != nullptr;
-    begin.tls_exporter = binding(tls, "tls-exporter");
-    begin.tls_unique = binding(tls, "tls-unique");
+    if (istarts_with(mechanism, "SCRAM-")) {     // to the others it says nothing
+        begin.tls_exporter = binding(tls, "tls-exporter");
+        begin.tls_unique = binding(tls, "tls-unique");
+    }
     begin.plus_offered = std::any_of(offered_.begin(), offered_.end(), [&](const std::string& m) { return wants_binding(m) && usable(m, tls); });
     call(ipc::AuthType::begin, begin.encode(), std::move(done));
 }

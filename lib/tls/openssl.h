@@ -78,6 +78,7 @@ private:
     bool has_name(const std::string& name) const;
     ClientPolicy policy_; // empty on the server side
     std::string error_;
+    mutable std::string exporter_; // channel_binding("tls-exporter"), which is the same all the time; empty: not asked for yet
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };
 

@@ -335,8 +335,9 @@ std::optional<std::string> SslSession::channel_binding(std::string_view type) co
         static constexpr std::string_view label = "EXPORTER-Channel-Binding";
         unsigned char value[32];
         static constexpr unsigned char nothing[1] = {};
+        if (!exporter_.empty()) return exporter_; // it is asked for at each EHLO, and costs as much as a packet
         if (SSL_export_keying_material(ssl, value, sizeof value, label.data(), label.size(), nothing, 0, 1) != 1) return std::nullopt;
-        return std::string(reinterpret_cast<const char*>(value), sizeof value);
+        return exporter_.assign(reinterpret_cast<const char*>(value), sizeof value);
     }
     if (type != "tls-unique" || current) return std::nullopt;
     // RFC 5929 §3.1: the first Finished message: the client's in a full handshake, the server's in a resumed one.
