@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -65,7 +66,8 @@ struct Home {
     ~Home()
     {
         account.reset();
-        (void)std::system(cat("rm -rf ", path).c_str());
+        std::error_code ignored;
+        std::filesystem::remove_all(path, ignored);
     }
 };
 

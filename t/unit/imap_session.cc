@@ -642,6 +642,96 @@ TEST_CASE("QRESYNC's pairs shorten what is not remembered, and nothing of a save
     CHECK(a.say("h UID FETCH 1:3 (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n").starts_with("* VANISHED (EARLIER) 1:2\r\n"));
 }
 
+TEST_CASE("small extensions say what their RFCs have them say",
+          "[imap][imap-session][rfc2971-3.2][rfc5161-3.2][rfc3691-2][rfc7889-3.1][rfc8474-5.1][rfc8474-5.2][rfc8514-4."
+          "3][rfc5032-3]"
+          "[rfc9755-4]")
+{
+    Home home;
+    Client c(home);
+    const auto announced = c.say("a CAPABILITY\r\n");
+    for (const char* word :
+         {" APPENDLIMIT=1000000 ", " I18NLEVEL=1 ", " OBJECTID ", " SAVEDATE ", " WITHIN ", " UTF8=ACCEPT "})
+        CHECK(announced.find(word) != std::string::npos);
+    for (const char* word : {"LANGUAGE", "I18NLEVEL=2", "NOTIFY", "CATENATE", "URLAUTH", "QUOTA"})
+        CHECK(announced.find(word) == std::string::npos);
+    play(c, "1C: a ID (\"name\" \"x\" \"version\" NIL)\n"
+            "1S: * ID (\"name\" \"veredus\")\n"
+            "1S: a OK done\n"
+            "1C: b ID NIL\n"
+            "1S: * ID (\"name\" \"veredus\")\n"
+            "1S: b OK done\n"
+            "1C: c ENABLE X-UNKNOWN CONDSTORE IDLE\n"
+            "1S: * ENABLED CONDSTORE\n"
+            "1S: c OK done\n"
+            // what is not announced is no command
+            "1C: d LANGUAGE DE\n"
+            "1S: d BAD @\n"
+            "1C: e COMPARATOR\n"
+            "1S: e BAD @\n"
+            "1C: f NOTIFY NONE\n"
+            "1S: f BAD @\n"
+            "1C: g STATUS INBOX (APPENDLIMIT)\n"
+            "1S: * STATUS \"INBOX\" (APPENDLIMIT 1000000)\n"
+            "1S: g OK done\n");
+    fill(c, 1); // of 1996
+    CHECK(
+        c.say(cat("a APPEND INBOX \"15-Jan-2027 07:59:00 +0000\" {", simple_mail.size(), "+}\r\n", simple_mail, "\r\n"))
+            .find("a OK") != std::string::npos); // a minute before the clock's now
+    CHECK(c.say("b SELECT INBOX\r\n").find("b OK") != std::string::npos);
+    play(c, "1C: a SEARCH YOUNGER 100\n"
+            "1S: * SEARCH 2\n"
+            "1S: a OK done\n"
+            "1C: b SEARCH OLDER 100\n"
+            "1S: * SEARCH 1\n"
+            "1S: b OK done\n"
+            "1C: c SEARCH OLDER 0\n"
+            "1S: c BAD @\n"
+            "1C: d SEARCH SAVEDATESUPPORTED SAVEDSINCE 1-Jan-2020 SENTBEFORE 1-Jan-2020\n"
+            "1S: * SEARCH 1 2\n"
+            "1S: d OK done\n"
+            "1C: e SEARCH SAVEDBEFORE 1-Jan-2020\n"
+            "1S: * SEARCH\n"
+            "1S: e OK done\n"
+            "1C: f FETCH 1 (SAVEDATE INTERNALDATE THREADID)\n"
+            "1S: * 1 FETCH (SAVEDATE \"@-20@\" INTERNALDATE \"17-Jul-1996 02:44:25 +0000\" THREADID NIL)\n"
+            "1S: f OK done\n"
+            "1C: g STORE 1 +FLAGS.SILENT (\\Deleted)\n"
+            "1S: * 1 FETCH (MODSEQ (@))\n"
+            "1S: g OK done\n"
+            "1C: h COPY 1 Sent\n"
+            "1S: h OK [COPYUID @ 1 1] copied\n");
+    const auto id_in = [](const std::string& said) {
+        const auto at = said.find("EMAILID (");
+        REQUIRE(at != std::string::npos);
+        return said.substr(at, said.find(')', at) - at);
+    };
+    const auto id = id_in(c.say("a FETCH 1 EMAILID\r\n"));
+    CHECK(id_in(c.say("b FETCH 2 EMAILID\r\n")) != id);
+    play(c, cat("1C: c SEARCH EMAILID ", id.substr(9), "\n",
+                "1S: * SEARCH 1\n"
+                "1S: c OK done\n"
+                "1C: d UNSELECT\n" // and nothing goes
+                "1S: d OK closed\n"
+                "1C: e STATUS INBOX (MESSAGES DELETED)\n"
+                "1S: * STATUS \"INBOX\" (MESSAGES 2 DELETED 1)\n"
+                "1S: e OK done\n"
+                "1C: f UNSELECT\n"
+                "1S: f BAD @\n"));
+    CHECK(c.say("a SELECT Sent\r\n").find("a OK") != std::string::npos);
+    CHECK(id_in(c.say("b FETCH 1 EMAILID\r\n")) == id); // a copy is the same message
+    const std::string utf8 = "Subject: Gr\xc3\xbc\xc3\x9f"
+                             "e\r\n\r\nx\r\n";
+    play(c, "1C: c ENABLE UTF8=ACCEPT\n"
+            "1S: * ENABLED UTF8=ACCEPT\n"
+            "1S: c OK done\n");
+    CHECK(c.say(cat("d APPEND Sent UTF8 (~{", utf8.size(), "+}\r\n", utf8, ")\r\n")).find("d OK [APPENDUID ") !=
+          std::string::npos);
+    CHECK(c.say("e FETCH 2 ENVELOPE\r\n")
+              .find("Gr\xc3\xbc\xc3\x9f"
+                    "e") != std::string::npos);
+}
+
 TEST_CASE("SEARCH, ESEARCH and the saved result", "[imap][imap-session][rfc4731-3.1][rfc5182-2.1]")
 {
     Home home;
