@@ -22,8 +22,14 @@ void Session::run_create(const std::string& tag, const Create& create)
 {
     std::string name = create.mailbox;
     const char separator = account_.mailbox().separator();
-    // RFC 9051 §6.3.4: with the separator at its end it shall have children; any of ours may.
-    if (name.size() > 1 && name.back() == separator) name.pop_back();
+    // RFC 9051 §6.3.4: with the separator at its end it shall have children; of mboxes that is a name without messages,
+    // any folder of a Maildir may (EINVAL: no name there).
+    if (name.size() > 1 && name.back() == separator) {
+        const auto made = create.special_use.empty() ? account_.create(name) : fail_errno("a use", EINVAL);
+        if (made) return finish(tag, "OK created", true);
+        if (made.error().code != EINVAL) return finish(tag, refusal(made.error(), "CREATE"), true);
+        name.pop_back();
+    }
     std::string uses;
     for (const auto& use : create.special_use) {
         if (!is_special_use(use)) return finish(tag, "NO [USEATTR] no such use", true);

@@ -25,6 +25,7 @@ std::string_view code_of(int error)
     case ENOENT: return "[NONEXISTENT] ";
     case EEXIST: return "[ALREADYEXISTS] ";
     case EINVAL:
+    case ENOTDIR:
     case ENAMETOOLONG: return "[CANNOT] ";
     case ENOTEMPTY: return "[HASCHILDREN] ";
     case EACCES:
@@ -50,6 +51,7 @@ std::string_view words_for(int error)
     case ENOENT: return "no such mailbox";
     case EEXIST: return "there is one of that name";
     case EINVAL: return "not a mailbox name here";
+    case ENOTDIR: return "a mailbox here has either messages or mailboxes below it";
     case ENAMETOOLONG: return "the name is too long";
     case ENOTEMPTY: return "it has children";
     case EACCES:
@@ -64,7 +66,7 @@ std::string_view words_for(int error)
 bool is_answer(int error)
 {
     return error == ENOENT || error == EEXIST || error == EINVAL || error == ENAMETOOLONG || error == ENOTEMPTY ||
-           error == ENOBUFS;
+           error == ENOTDIR || error == ENOBUFS;
 }
 
 } // namespace

@@ -97,12 +97,19 @@ public:
     Result<void> create(std::string_view name) override
     {
         if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);
+        const bool parent = name.ends_with(separator_char);    // RFC 9051 §6.3.4: an mbox has nothing below it, a directory does
+        if (parent) name.remove_suffix(1);
         const auto path = path_of(name);
         if (!path) return bad_name(name);
         const IndexLock lock = TRY(IndexLock::take(index()));
         TRY(finish_renaming(lock));
-        if (TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), EEXIST);
         const auto [dir, leaf] = TRY(parent_of(*path, true));
+        const auto there = disk().stat(dir, leaf);
+        if (parent && !there && there.error().code == ENOENT) {
+            auto made = make_beneath(dir, leaf);
+            return made ? Result<void>() : unexpected(std::move(made).error());
+        }
+        if (there && (parent || !remove_empty(dir, leaf))) return fail_errno(cat("folder ", printable(name)), EEXIST);
         TRY(forget_log(*path));                        // of a folder that others removed
         auto made = disk().create(dir, leaf, 0600);
         if (!made) return unexpected(std::move(made).error());
@@ -116,8 +123,14 @@ public:
         if (!path) return bad_name(name);
         const IndexLock lock = TRY(IndexLock::take(index()));
         TRY(finish_renaming(lock));
-        if (!TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), ENOENT);
-        const auto [dir, leaf] = TRY(parent_of(*path, false));
+        auto parent = parent_of(*path, false);
+        if (!parent && (parent.error().code == ENOENT || parent.error().code == ENOTDIR)) return fail_errno(cat("folder ", printable(name)), ENOENT);
+        if (!parent) return unexpected(std::move(parent).error());
+        const auto& [dir, leaf] = *parent;
+        if (!TRY(is_file(*path))) {
+            if (remove_empty(dir, leaf)) return disk().sync(dir);
+            return fail_errno(cat("folder ", printable(name)), TRY(is_directory(dir, leaf)) ? ENOTEMPTY : ENOENT);
+        }
         TRY(disk().unlink(dir, leaf));
         TRY(disk().sync(dir));
         return forget_log(*path);
@@ -231,6 +244,9 @@ private:
         }
         return std::pair<disk::Directory, std::string>(std::move(dir), std::string(parts.back()));
     }
+
+    // A directory without anything in it.
+    static bool remove_empty(const disk::Directory& dir, const std::string& leaf) { return ::unlinkat(dir.fd.get(), leaf.c_str(), AT_REMOVEDIR) == 0; }
 
     Result<bool> is_file(const std::string& path) const
     {

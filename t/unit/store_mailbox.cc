@@ -248,6 +248,22 @@ TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]"
     CHECK(code(h.box->rename("INBOX", "Old")) == 0);
     CHECK((*h.box->open("INBOX"))->table().messages().empty());
     CHECK((*h.box->open("Old"))->table().messages().size() == 1);
+    // An mbox has nothing below it; a name that shall have is a directory, which goes when it is empty.
+    CHECK(code(h.box->create("Old/x")) == ENOTDIR);
+    CHECK(code(h.box->create("Tree/")) == 0);
+    CHECK(code(h.box->create("Tree/")) == EEXIST);
+    CHECK(h.names() == "INBOX Old Play!+ Play/Entwürfe Sent Tree! ");
+    CHECK(code(h.box->create("Tree/leaf")) == 0);
+    CHECK(code(h.box->create("Tree")) == EEXIST);
+    CHECK(code(h.box->remove("Tree")) == ENOTEMPTY);
+    CHECK(code(h.box->remove("Tree/leaf")) == 0);
+    CHECK(code(h.box->remove("Tree")) == 0);
+    CHECK(code(h.box->remove("Tree")) == ENOENT);
+    CHECK(code(h.box->create("Tree/")) == 0);
+    CHECK(code(h.box->create("Tree")) == 0);             // an empty one stands in nobody's way
+    CHECK(h.names() == "INBOX Old Play!+ Play/Entwürfe Sent Tree ");
+    CHECK(code(h.box->remove("Tree")) == 0);
+    CHECK(code(h.box->remove("Tree/x")) == ENOENT);
     CHECK(code(h.box->remove("Old")) == 0);
     CHECK(code(h.box->remove("Old")) == ENOENT);
     REQUIRE(h.box->create("Old"));
