@@ -3,7 +3,7 @@
 
 Each mail taken becomes DIRECTORY/N.eml with its envelope in DIRECTORY/N.json. DIRECTORY/rules.json, read anew for every command, is a list
 of rules; the first that fits decides: {"at": "connect|EHLO|STARTTLS|MAIL|RCPT|DATA|end|QUIT", "match": "regexp on the line",
-"reply": "450 4.7.1 later", "then": "close|hang|garbage|drop", "times": 2}. "capabilities" in DIRECTORY/capabilities.json replaces what EHLO says."""
+"reply": "450 4.7.1 later", "then": "close|hang|drip|flood|garbage|drop", "times": 2}. "capabilities" in DIRECTORY/capabilities.json replaces what EHLO says."""
 import asyncio
 import json
 import os
@@ -64,6 +64,10 @@ async def serve(reader, writer):
         then = rule.get("then")
         if then == "hang":
             await asyncio.sleep(3600)
+        while then in ("drip", "flood"):      # a byte at a time and never a line; lines and never the last
+            writer.write(b"2" if then == "drip" else b"250-and more\r\n" * 100)
+            await writer.drain()
+            await asyncio.sleep(0.1 if then == "drip" else 0)
         if then == "garbage":
             writer.write(b"\x00\xff\xfe no reply at all \x07\r\n" * 3)
             await writer.drain()
