@@ -227,7 +227,7 @@ bool Delivery::settle_terms(const NextHop& hop)
     const bool lowers = attempt_.tls == mail::TlsNeed::waived && !settings_->sasl.enabled && !settings_->lmtp;
     const auto need = requires_tls() ? mail::TlsNeed::required : lowers ? mail::TlsNeed::waived : mail::TlsNeed::unset;
     auto policy = tls_policy(settings_->tls, hop, need);
-    if (policy && mandatory(policy->level) && !world_.tls) policy = fail(cat("TLS policy for ", hop.text, ": TLS is not to be had here"));
+    if (policy && mandatory(policy->level) && !tls()) policy = fail(cat("TLS policy for ", hop.text, ": TLS is not to be had here"));
     if (!policy) {
         log::warning(policy.error().text);
         failure_ = {false, "4.7.5", cat("client TLS configuration problem: ", policy.error().text)};
@@ -236,7 +236,7 @@ bool Delivery::settle_terms(const NextHop& hop)
         return false;
     }
     policy_ = std::move(*policy);
-    if (!world_.tls) policy_.level = TlsLevel::none;
+    if (!tls()) policy_.level = TlsLevel::none;
     terms_ = cat(settings_->lmtp ? "lmtp " : "", policy_.text);
     if (settings_->sasl.enabled) append(terms_, '\n', hop.text, '\n', settings_->sasl.by_sender ? attempt_.sender : std::string());
     return true;
@@ -332,7 +332,7 @@ void Delivery::connect(const Endpoint& endpoint, bool in_clear)
         failure_mta_.clear();
         return next_hop();
     }
-    session_ = std::make_unique<Session>(world_.loop, settings_, world_.tls, endpoint, std::move(*terms), *this);
+    session_ = std::make_unique<Session>(world_.loop, settings_, tls(), endpoint, std::move(*terms), *this);
 }
 
 // Whether nothing else could be tried after the place being tried now.

@@ -26,6 +26,7 @@ struct World {
     std::function<std::vector<net::Address>()> own_addresses;
     std::shared_ptr<const Settings> lmtp; // of transport lmtp; shared as above
     std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
+    std::shared_ptr<tls::ClientContext> lmtp_tls = nullptr; // of transport lmtp; null: that of the others
     HostMemory silent{1000, 600 * us_per_second};     // addresses that let a connection wait in vain
     HostMemory no_bdat{1000, 3600 * us_per_second}; // those that announce CHUNKING and do not know BDAT, as Endpoint::relay()
 };
@@ -74,6 +75,7 @@ private:
     void next_endpoint();
     bool settle_terms(const NextHop& hop);
     bool requires_tls() const;
+    const std::shared_ptr<tls::ClientContext>& tls() const { return settings_->lmtp && world_.lmtp_tls ? world_.lmtp_tls : world_.tls; }
     bool lacks_tls(const Broken& broken, const Endpoint& endpoint);
     Result<Terms> terms_for(const Endpoint& endpoint, bool in_clear) const;
     void reuse(std::unique_ptr<Session> session, Reuse how);

@@ -103,7 +103,8 @@ public:
         });
         world_.reset(
             new World{loop, system_clock(), *resolver_, *pool_, settings_, tls_, [this] { return own_.get(); }, lmtp_,
-                      [](const std::string& path, std::function<void(Result<Fd>)> done) { daemon::context().unix_socket(path, std::move(done)); }});
+                      [](const std::string& path, std::function<void(Result<Fd>)> done) { daemon::context().unix_socket(path, std::move(done)); },
+                      lmtp_tls_});
         return {};
     }
 
@@ -173,14 +174,10 @@ private:
         return found->second;
     }
 
-    // Settings and TLS from values_ and the files. An error leaves the old ones in force.
-    Result<void> put_into_force()
+    // The key may stand in the certificate's file, or is named.
+    Result<std::shared_ptr<tls::ClientContext>> tls_of(const std::string& ca, const std::string& certificate, const std::string& key) const
     {
-        const auto read = [this](const std::string& path) { return text_of(path); };
-        auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, read)));
-        auto lmtp = std::make_shared<const Settings>(TRY(read_settings(values_, read, true)));
         tls::ClientContext::Files files;
-        const std::string ca(values_.text("smtp_tls_CAfile")), certificate(values_.text("smtp_tls_cert_file")), key(values_.text("smtp_tls_key_file"));
         if (!ca.empty()) files.ca_text = TRY(text_of(ca));
         if (!authorities_.empty()) append(files.ca_text, '\n', authorities_);
         if (!certificate.empty()) {
@@ -188,7 +185,19 @@ private:
             if (!key.empty() && key != certificate) append(files.own.pem, '\n', TRY(text_of(key)));
         }
         files.kernel = values_.flag("tls_ktls");
-        std::shared_ptr<tls::ClientContext> context = TRY(tls::ClientContext::create(files));
+        return std::shared_ptr<tls::ClientContext>(TRY(tls::ClientContext::create(files)));
+    }
+
+    // Settings and TLS from values_ and the files. An error leaves the old ones in force.
+    Result<void> put_into_force()
+    {
+        const auto read = [this](const std::string& path) { return text_of(path); };
+        auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, read)));
+        auto lmtp = std::make_shared<const Settings>(TRY(read_settings(values_, read, true)));
+        const std::string certificate(values_.text("smtp_tls_cert_file")), key(values_.text("smtp_tls_key_file"));
+        const std::string of_lmtp(values_.text("lmtp_tls_cert_file")), lmtp_key(values_.text("lmtp_tls_key_file"));
+        auto context = TRY(tls_of(std::string(values_.text("smtp_tls_CAfile")), certificate, key));
+        auto lmtp_context = TRY(tls_of(std::string(values_.text("lmtp_tls_CAfile")), of_lmtp, lmtp_key.empty() && of_lmtp == certificate ? key : lmtp_key));
         if (speaks_)
             for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()})
                 if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
@@ -198,12 +207,14 @@ private:
         settings_ = std::move(settings);
         lmtp_ = std::move(lmtp);
         tls_ = std::move(context);
+        lmtp_tls_ = std::move(lmtp_context);
         for (const std::string& path : std::exchange(changed_, {}))
             if (speaks_) log::info(path, " was read again");
         if (!world_) return {};
         world_->settings = settings_;
         world_->lmtp = lmtp_;
         world_->tls = tls_;
+        world_->lmtp_tls = lmtp_tls_;
         pool_->clear();
         return {};
     }
@@ -225,7 +236,7 @@ private:
     std::string authorities_;                  // of smtp_tls_CApath
     std::unique_ptr<Timer> settle_;
     std::shared_ptr<const Settings> settings_, lmtp_; // shared with the deliveries that began under them
-    std::shared_ptr<tls::ClientContext> tls_;
+    std::shared_ptr<tls::ClientContext> tls_, lmtp_tls_;
     dns::Config dns_config_;
     OwnAddresses own_{system_clock()};
     std::unique_ptr<dns::Resolver> resolver_;

@@ -75,7 +75,6 @@ Result<NextHop> parse_lmtp_nexthop(std::string_view text, uint16_t default_port)
     if (!text.starts_with("unix:")) {
         NextHop hop = TRY(parse_nexthop(text.substr(text.starts_with("inet:") ? 5 : 0), default_port));
         hop.use_mx = false;
-        hop.text = text;
         return hop;
     }
     const std::string path(text.substr(5));

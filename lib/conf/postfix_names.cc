@@ -102,10 +102,10 @@ constexpr Group groups[] = {
      "lmtp_sasl_password_maps lmtp_sasl_security_options lmtp_sasl_tls_security_options "
      "lmtp_sasl_tls_verified_security_options lmtp_sasl_type lmtp_send_dummy_mail_auth lmtp_send_xforward_command "
      "lmtp_sender_dependent_authentication lmtp_skip_5xx_greeting lmtp_skip_quit_response lmtp_starttls_timeout "
-     "lmtp_tcp_port lmtp_tls_CAfile lmtp_tls_CApath lmtp_tls_block_early_mail_reply lmtp_tls_cert_file "
+     "lmtp_tcp_port lmtp_tls_CApath lmtp_tls_block_early_mail_reply "
      "lmtp_tls_chain_files lmtp_tls_connection_reuse lmtp_tls_dcert_file lmtp_tls_dkey_file lmtp_tls_eccert_file "
      "lmtp_tls_eckey_file lmtp_tls_enable_rpk lmtp_tls_enforce_peername lmtp_tls_force_insecure_host_tlsa_lookup "
-     "lmtp_tls_key_file lmtp_tls_loglevel lmtp_tls_note_starttls_offer lmtp_tls_per_site lmtp_tls_policy_maps "
+     "lmtp_tls_loglevel lmtp_tls_note_starttls_offer lmtp_tls_per_site lmtp_tls_policy_maps "
      "lmtp_tls_scert_verifydepth lmtp_tls_secure_cert_match lmtp_tls_security_level lmtp_tls_servername "
      "lmtp_tls_trust_anchor_file lmtp_tls_verify_cert_match lmtp_tls_wrappermode lmtp_use_tls "
      "lmtp_xforward_timeout"},

@@ -16,7 +16,7 @@ std::vector<std::string> client_files(const conf::Values& values)
                                 "lmtp_generic_maps", "lmtp_header_checks", "lmtp_mime_header_checks", "lmtp_nested_header_checks", "lmtp_body_checks"})
         for (const std::string& spec : values.list(setting))
             for (std::string& path : table::files_of(spec)) paths.insert(std::move(path));
-    for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file"}) paths.emplace(values.text(setting));
+    for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file", "lmtp_tls_CAfile", "lmtp_tls_cert_file", "lmtp_tls_key_file"}) paths.emplace(values.text(setting));
     // hosts(5), where smtp_host_lookup and its kin look at it.
     const auto has_native = [&values](const char* setting) {
         const auto words = values.list(setting);

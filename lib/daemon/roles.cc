@@ -34,7 +34,7 @@ constexpr Role table[] = {
     {"submission", "submission", nullptr, "veredus-submission", "veredus-submission", "veredus-drop", Jail::incoming, Phase::intake, conf::submission, "submission",
      "submission_processes", "submission_listen", nullptr, 64, "router qmgr authd anvil", "resolv.conf tls tables", false},
     {"lmtpd", "lmtpd", nullptr, "veredus-lmtp", "veredus-lmtp", "", Jail::incoming, Phase::intake, conf::smtpd, "lmtpd",    // the rows of smtpd: it is one more way in
-     nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "", false, "lmtp_listen"},
+     nullptr, "lmtp_listen", nullptr, 96, "router qmgr local", "tls", false, "lmtp_listen"},
     {"smtpd", "smtpd", nullptr, "veredus-smtpd", "veredus-smtpd", "", Jail::incoming, Phase::intake, conf::smtpd, "smtpd",
      "smtpd_processes", "smtpd_listen", nullptr, 0, "router qmgr anvil", "resolv.conf tls tables", false, "smtpd_listen"},
     {"pop3-session", "pop3d", "--session", "root", "root", "", Jail::none, Phase::agents, conf::pop3_session, "pop3",

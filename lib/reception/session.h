@@ -53,6 +53,7 @@ struct Settings {
     std::shared_ptr<const ClientRules> client_rules;   // null: all clients are treated alike
     std::shared_ptr<const Footer> footer;        // of refusals; null: none
     bool tls_offered = true;                     // by smtpd_tls_security_level; whether there is a certificate is another matter
+    bool tls_on_sockets = true;                  // a Unix socket, which nobody listens in on, gets STARTTLS too
     bool tls_logged = true, tls_in_received = false;
     bool ask_certificate = false;                // of clients; its fingerprints are in Session::client()
     std::string fingerprint_digest = "sha256";
@@ -254,7 +255,7 @@ private:
     Session* find(uint64_t number);
 
     Parts parts_;
-    std::shared_ptr<const Settings> settings_, stress_settings_;
+    std::shared_ptr<const Settings> settings_, stress_settings_, socket_settings_;
     Variants variants_;
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
     std::list<Session*> order_;                                // longest silent first

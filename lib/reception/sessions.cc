@@ -51,10 +51,14 @@ void Sessions::set_settings(std::shared_ptr<const Settings> settings)
     stress->limits.soft_errors = std::min(stress->limits.soft_errors, stress->limits.hard_errors);
     stress->limits.junk_commands = std::min(stress->limits.junk_commands, stress->stress_junk_commands);
     stress_settings_ = std::move(stress);
+    auto socket = std::make_shared<Settings>(*settings_);
+    if (!socket->tls_on_sockets) socket->limits.starttls = socket->limits.require_tls = false;
+    socket_settings_ = std::move(socket);
 }
 
 std::shared_ptr<const Settings> Sessions::settings_for(const net::Address& client)
 {
+    if (!client.is_ip()) return variants_.find(socket_settings_, client);
     const bool stranger = parts_.policy.origin(client) == mail::Origin::stranger;
     return variants_.find(stranger && stressed() ? stress_settings_ : settings_, client);
 }

@@ -1,5 +1,6 @@
 // lmtpd: other mail servers hand in mail for mailboxes here (RFC 2033).  Manual: man/lmtpd.8
 #include "lib/base/text.h"
+#include "lib/daemon/server_tls.h"
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
@@ -29,6 +30,8 @@ reception::Settings read_settings(const conf::Values& values)
     limits.helo_required = true;
     limits.strict_envelopes = values.flag("strict_rfc821_envelopes");
     limits.chunking = limits.binary = limits.smtputf8 = true;
+    const std::string level = lower(values.text("lmtpd_tls_security_level"));
+    limits.require_tls = level == "encrypt";
     out.timeout = std::chrono::seconds(values.seconds("lmtpd_timeout"));
     out.stress_timeout = out.timeout;
     out.header_size = static_cast<std::size_t>(values.number("header_size_limit"));
@@ -38,7 +41,12 @@ reception::Settings read_settings(const conf::Values& values)
     out.connections_per_client = 0;
     out.look_up_names = false;
     out.myorigin = values.text("myorigin");
-    out.tls_offered = false;
+    out.tls_offered = level != "none";
+    out.tls_on_sockets = false;
+    out.tls_logged = values.number("lmtpd_tls_loglevel") > 0;
+    out.tls_in_received = values.flag("lmtpd_tls_received_header");
+    out.ask_certificate = values.flag("lmtpd_tls_ask_ccert");
+    out.fingerprint_digest = lower(values.text("smtpd_tls_fingerprint_digest"));
     return out;
 }
 
@@ -49,6 +57,7 @@ public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
         slot_ = place.slot;
+        tls_.before_jail(values, place);
         return take_settings(values);
     }
 
@@ -79,20 +88,25 @@ public:
         policy_ = std::make_unique<Policy>(trusted_, *recipients_);
         reception::Sessions::Parts parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit()};
         parts.service = "lmtp";
+        parts.tls = &tls_.context();
         parts.hand_over = [this](reception::Handed mail, Handover::Done done) { handover_->begin(std::move(mail), std::move(done)); };
-        sessions_ = std::make_unique<reception::Sessions>(std::move(parts), settings_);
+        sessions_ = std::make_unique<reception::Sessions>(std::move(parts), settings_now());
+        tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
         for (daemon::Link* link : {router_.get(), qmgr_.get(), local_.get()}) link->start();
         return {};
     }
 
-    void on_client(const std::string&, Fd client, net::Address peer) override { sessions_->accept(std::move(client), std::move(peer)); }
+    void on_client(const std::string& listener, Fd client, net::Address peer) override { sessions_->accept(std::move(client), std::move(peer), listener.ends_with("/tls")); }
+
+    void on_file(const std::string& name, Fd fd) override { (void)tls_.on_file(name, fd); }
 
     // Sessions keep the settings that they began with.
     Result<void> reload(const conf::Values& values) override
     {
         TRY(take_settings(values));
         policy_->set_trusted(trusted_);
-        sessions_->set_settings(settings_);
+        tls_.reload(values);
+        sessions_->set_settings(settings_now());
         return {};
     }
 
@@ -105,8 +119,16 @@ private:
     Result<void> take_settings(const conf::Values& values)
     {
         trusted_ = std::make_shared<const table::MatchList>(TRY(table::MatchList::networks(values.list("lmtp_trusted_networks"))));
-        settings_ = std::make_shared<const reception::Settings>(read_settings(values));
+        settings_ = read_settings(values);
         return {};
+    }
+
+    // STARTTLS is offered while there is a certificate.
+    std::shared_ptr<const reception::Settings> settings_now() const
+    {
+        auto now = std::make_shared<reception::Settings>(settings_);
+        now->limits.starttls = now->tls_offered && tls_.ready();
+        return now;
     }
 
     void ask_router(std::string body, std::function<void(Result<ipc::Message>)> done)
@@ -139,7 +161,8 @@ private:
 
     unsigned slot_ = 0;
     std::shared_ptr<const table::MatchList> trusted_;         // shared_ptr: see Policy
-    std::shared_ptr<const reception::Settings> settings_;     // shared_ptr: sessions keep theirs
+    reception::Settings settings_;
+    daemon::ServerTls tls_{"lmtpd"};                          // outlives the sessions
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<Handover> handover_;                      // its mails are what the pool works on
     std::unique_ptr<disk::Pool> pool_;                        // dies before both
