@@ -35,6 +35,12 @@ public:
         const bool changed = maps_.refresh(trouble);
         tell(std::move(trouble), changed);
     }
+    // Somebody is writing a file of them: what is not in it may still come.
+    bool restless() const
+    {
+        const std::lock_guard guard(mutex_);
+        return maps_.restless();
+    }
     Result<bool> has(std::string_view name) const
     {
         const std::lock_guard guard(mutex_);

@@ -67,8 +67,9 @@ Result<Verdict> vouch(Verdict v, Kind kind, std::string_view user)
         if (!v.children.empty() || v.more) return fail("children without an expansion");
         return v;
     }
-    if (kind != Kind::address) return fail("an expansion of what cannot expand");
+    if (kind != Kind::address && kind != Kind::mailbox) return fail("an expansion of what cannot expand");
     for (queue::Child& child : v.children) {
+        if (kind == Kind::mailbox && child.kind != Kind::address && child.kind != Kind::file) return fail("an expansion of a mailbox that leads back to it");
         // A user's word binds nobody but himself: commands and files are his own, the sender stays who it was.
         child.run_as = child.kind == Kind::command || child.kind == Kind::file ? std::string(user) : std::string();
         child.sender = "-";
@@ -104,7 +105,7 @@ Result<Addressee> addressee(const Target& target, const Policy& policy)
 
 Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source)
     : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), alive_(std::make_shared<bool>(true)),
-      pool_(std::make_unique<disk::Pool>(1, [&loop](std::function<void()> work) { loop.post(std::move(work)); }))
+      lookups_(std::make_unique<Lookups>(loop))
 {
 }
 
@@ -220,7 +221,7 @@ void Dispatcher::find_places(uint64_t number, ByUser by_user)
         work();
         return hand_out(number, std::move(by_user), *places);
     }
-    pool_->run(std::move(work), [this, number, by_user = std::move(by_user), places, alive = alive_] {
+    lookups_->run(std::move(work), [this, number, by_user = std::move(by_user), places, alive = alive_] {
         if (*alive) hand_out(number, by_user, *places);
     });
 }
@@ -274,25 +275,33 @@ void Dispatcher::route(uint64_t flight, const Target& target, std::map<std::stri
     if (!to) return finish(flight, target.index, verdict(Outcome::failed, "5.1.3", to.error().text), 0);
     if (target.run_as == queue::by_place) to->aliases = to->forward = false;
     if (!to->aliases) return to_user(flight, target, *to, by_user);
-    // Only a look here whether there is an alias; what it holds may have to be read from lists, elsewhere.
+    // Only a look here whether there is an alias; what it holds may have to be read from lists, or asked of a server, elsewhere.
+    table::Questions questions;
+    const table::Questions::Scope scope(questions);
     for (const std::string& name : {lower(to->local), to->user}) {
         const auto found = aliases_.has(name);
+        if (!questions.take_open().empty()) return expand(flight, target, *to);
         if (!found) return finish(flight, target.index, verdict(Outcome::deferred, "4.3.0", found.error().text), 0);
         if (*found) return expand(flight, target, *to);
     }
-    if (const char* name = built_in_alias(to->user)) {
-        Expansion expansion{Expansion::Kind::expanded, {}, "2.0.0", {}};
-        expansion.children.push_back({Kind::address, mail::Address{name, to->domain}.text(), "", "-"});
-        return expanded(flight, target, std::move(expansion));
-    }
-    to_user(flight, target, *to, by_user);
+    without_alias(flight, target, *to, by_user);
 }
 
-// A user of a virtual domain is not the account of that name: no alias, no .forward. On the pool's thread, all at once.
+void Dispatcher::without_alias(uint64_t flight, const Target& target, const Addressee& to, ByUser& by_user)
+{
+    const char* const name = built_in_alias(to.user);
+    if (!name) return to_user(flight, target, to, by_user);
+    Expansion expansion{Expansion::Kind::expanded, {}, "2.0.0", {}};
+    expansion.children.push_back({Kind::address, mail::Address{name, to.domain}.text(), "", "-"});
+    expanded(flight, target, to, std::move(expansion));
+}
+
+// A user of a virtual domain is not the account of that name: no alias, no .forward.
 void Dispatcher::route_virtual(uint64_t number, std::vector<Target> targets)
 {
     auto found = std::make_shared<std::vector<VirtualMailbox>>();    // shared_ptr: std::function wants to be copied
     auto work = [found, targets, maps = rules_.virtual_mailboxes] {
+        found->clear();
         if (maps) maps->refresh();
         for (const Target& target : targets) {
             const auto address = mail::parse_address(target.address);
@@ -304,7 +313,7 @@ void Dispatcher::route_virtual(uint64_t number, std::vector<Target> targets)
                 found->push_back(maps->find(*address));
         }
     };
-    pool_->run(std::move(work), [this, number, targets, found, alive = alive_] {
+    lookups_->run(std::move(work), [this, number, targets, found, alive = alive_] {
         if (*alive) virtual_found(number, targets, *found);
     });
 }
@@ -327,7 +336,7 @@ void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targe
     for (auto& [user, list] : by_user) hand_over(flight, user, std::move(list), false);
 }
 
-// On the pool's thread: lists may be long or on a slow disk, and the header must be looked at for a loop.
+// Beside the loop: lists may be long or on a slow disk, and the header must be looked at for a loop.
 void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to)
 {
     const Flight& flight = *flights_.at(number);
@@ -335,6 +344,11 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
     auto result = std::make_shared<Expansion>();
     const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
     auto work = [mail, result, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
+        Sources sources;
+        sources.alias = [&aliases](std::string_view name) { return aliases.find(name); };
+        sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
+        *result = expand_alias(policy, sources, to.local, to.domain, null_sender);
+        if (result->kind != Expansion::Kind::expanded) return;
         const auto header = queue::read_header(*mail, layout, queue::max_header_size);
         if (!header) {
             *result = {Expansion::Kind::deferred, {}, "4.3.0", header.error().text};
@@ -345,19 +359,19 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
             *result = {Expansion::Kind::failed, {}, "5.4.6", cat("mail forwarding loop for ", to.full)};
             return;
         }
-        Sources sources;
-        sources.alias = [&aliases](std::string_view name) { return aliases.find(name); };
-        sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
-        *result = expand_alias(policy, sources, to.local, to.domain, null_sender);
-        if (result->kind == Expansion::Kind::none) *result = {Expansion::Kind::deferred, {}, "4.3.0", "the alias vanished while it was read"};
     };
-    pool_->run(std::move(work), [this, number, target, result, alive = alive_] {
-        if (*alive) expanded(number, target, std::move(*result));
+    lookups_->run(std::move(work), [this, number, target, to, result, alive = alive_] {
+        if (*alive) expanded(number, target, to, std::move(*result));
     });
 }
 
-void Dispatcher::expanded(uint64_t flight, const Target& target, Expansion expansion)
+void Dispatcher::expanded(uint64_t flight, const Target& target, const Addressee& to, Expansion expansion)
 {
+    if (expansion.kind == Expansion::Kind::none) {
+        ByUser by_user;
+        without_alias(flight, target, to, by_user);
+        return find_places(flight, std::move(by_user));
+    }
     if (expansion.kind == Expansion::Kind::deferred) return finish(flight, target.index, verdict(Outcome::deferred, expansion.dsn, expansion.text), 0);
     if (expansion.kind == Expansion::Kind::failed) return finish(flight, target.index, verdict(Outcome::failed, expansion.dsn, expansion.text), 0);
     Verdict v = verdict(Outcome::expanded, "2.0.0", "");
@@ -408,7 +422,7 @@ void Dispatcher::unknown_user(uint64_t number, const std::string& user)
         places->refresh();
         *place = places->of_unknown(user);
     };
-    pool_->run(std::move(work), [this, place, job, user, alive = alive_] {
+    lookups_->run(std::move(work), [this, place, job, user, alive = alive_] {
         if (*alive) relay_unknown(job, user, *place);
     });
 }
@@ -430,7 +444,7 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
         if (addressed && place.kind == Place::Kind::deferred) {
             v = verdict(Outcome::deferred, "4.3.5", place.value);
         } else if (const auto to = addressee(target, rules_.policy); addressed && to && !rules_.luser_relay.empty()) {
-            const ForwardNames names{"", to->user, "", to->extension, to->domain, to->local, to->full, rules_.policy.delimiters.substr(0, 1)};
+            const ForwardNames names{"", to->user, "", to->extension, to->domain, to->local, to->full, delimiter_in(to->local, rules_.policy.delimiters)};
             auto relay = mail::parse_address(expand_names(rules_.luser_relay, names).value_or(""));
             if (relay && relay->domain.empty()) relay->domain = rules_.policy.origin;
             if (!relay || relay->local.empty()) {
@@ -440,6 +454,9 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
                 v.children.push_back({Kind::address, relay->text(), "", "-"});
             }
         }
+        // An alias of that name may be about to be written; who comes out of an alias has none.
+        const auto sent = flights_.at(job.flight)->open.find(index);
+        if (v.outcome == Outcome::failed && sent != flights_.at(job.flight)->open.end() && sent->second.kind == Kind::address && aliases_.restless()) v = verdict(Outcome::deferred, "4.3.0", "alias_maps is being changed");
         finish(job.flight, index, std::move(v), job.handed_us);
     }
 }

@@ -12,13 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "lib/disk/pool.h"
 #include "lib/ipc/agent.h"
 #include "lib/ipc/channel.h"
 #include "lib/ipc/control.h"
 #include "lib/loop/loop.h"
 #include "local/alias_maps.h"
 #include "local/expand.h"
+#include "local/lookups.h"
 #include "local/places.h"
 #include "lib/table/virtual_mailboxes.h"
 
@@ -86,12 +86,14 @@ private:
 
     void on_peer_message(uint64_t peer, ipc::Message message);
     void begin(uint64_t peer, ipc::Attempt attempt, Fd mail);
-    void route(uint64_t flight, const ipc::Target& target, std::map<std::string, std::vector<ipc::Target>>& by_user);
+    using ByUser = std::map<std::string, std::vector<ipc::Target>>;
+    void route(uint64_t flight, const ipc::Target& target, ByUser& by_user);
     void route_virtual(uint64_t flight, std::vector<ipc::Target> targets);
     void virtual_found(uint64_t flight, const std::vector<ipc::Target>& targets, const std::vector<VirtualMailbox>& mailboxes);
     void expand(uint64_t flight, const ipc::Target& target, const Addressee& to);
-    void expanded(uint64_t flight, const ipc::Target& target, Expansion expansion);
-    void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, std::map<std::string, std::vector<ipc::Target>>& by_user);
+    void expanded(uint64_t flight, const ipc::Target& target, const Addressee& to, Expansion expansion);
+    void without_alias(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
+    void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
     void start(Lane& lane);
@@ -102,7 +104,6 @@ private:
     bool is_virtual(uint64_t job) const;
     void to_pipe(uint64_t flight, const std::vector<ipc::Target>& targets);
     std::string pipe_of(uint64_t job) const;         // the transport of a job that is one; else empty
-    using ByUser = std::map<std::string, std::vector<ipc::Target>>;
     void find_places(uint64_t flight, ByUser by_user);
     void hand_out(uint64_t flight, ByUser by_user, const std::map<std::string, Place>& places);
     void pass_on(uint64_t flight, const ipc::Target& target, const std::string& transport, int64_t handed_us);
@@ -141,7 +142,7 @@ private:
     std::set<uint64_t> ready_;                       // flights with verdicts to send
     bool flush_scheduled_ = false;
     std::function<void()> stopped_;
-    std::unique_ptr<disk::Pool> pool_;               // lists and headers are read there; last: it ends first
+    std::unique_ptr<Lookups> lookups_;               // tables, lists and headers are read there; last: it ends first
 };
 
 }  // namespace veredus::local

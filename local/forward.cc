@@ -10,6 +10,7 @@
 
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
+#include "lib/mail/address.h"
 
 namespace veredus::local {
 
@@ -87,6 +88,12 @@ static Values values_of(const ForwardNames& names)
 }
 
 std::optional<std::string> expand_names(std::string_view setting, const ForwardNames& names) { return expand(setting, values_of(names)); }
+
+std::string delimiter_in(std::string_view local, std::string_view delimiters)
+{
+    const auto split = mail::split_extension(local, delimiters);
+    return std::string(split.extension ? local.substr(split.user.size(), 1) : delimiters.substr(0, 1));
+}
 
 std::vector<std::string> forward_paths(std::string_view setting, const ForwardNames& names)
 {

@@ -22,6 +22,9 @@ std::vector<std::string> forward_paths(std::string_view setting, const ForwardNa
 // The setting with its names replaced; nothing when one without a value is used.
 std::optional<std::string> expand_names(std::string_view setting, const ForwardNames& names);
 
+// $recipient_delimiter of a local part: the one of `delimiters` that it has, else the first of them.
+std::string delimiter_in(std::string_view local, std::string_view delimiters);
+
 struct ForwardFile {
     enum class Kind : uint8_t { none, found, deferred } kind = Kind::none;
     Targets targets;

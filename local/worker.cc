@@ -30,6 +30,7 @@ using store::Problem;
 
 constexpr std::size_t max_batch = 100;
 constexpr std::size_t max_maildirs = 100;      // kept open between batches: two descriptors each
+constexpr std::size_t most_brought = 1000;
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 {
@@ -77,9 +78,11 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     return rules;
 }
 
-Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, disk::Disk& disk)
-    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(disk)
+Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams)
+    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), placement_(std::move(seams.placement)), quota_(std::move(seams.quota))
 {
+    if (!placement_) placement_ = std::make_unique<OwnMailbox>(rules_.plus_folders);
+    if (!quota_) quota_ = std::make_unique<KernelQuota>();
     rules_.mbox.owner = uid;
     rules_.command.directory = person_.home;
     keeper_ = std::make_unique<daemon::SpoolKeeper>(rules_.lock_socket, mailbox_name());
@@ -168,7 +171,7 @@ void Worker::decide(const Item& item)
     if (target.kind == Kind::command) return to_command(item, target.address);
     if (target.kind == Kind::file) {
         if (target.address == "/dev/null") return answer(item, verdict(Outcome::delivered, "2.0.0", "delivered to file: /dev/null"));
-        return to_path(item, target.address, false, "file: ");
+        return to_path(item, target.address, target.address == cat(rules_.spool, '/', mailbox_name()), "file: ");
     }
     const auto same = [&](const std::string& earlier) { return iequals(earlier, target.address); };
     if (std::any_of(item.job->delivered_to.begin(), item.job->delivered_to.end(), same))
@@ -184,7 +187,7 @@ bool Worker::forward(const Item& item)
     if (fresh) {
         const auto at = item.target->address.rfind('@');
         const std::string local = item.target->address.substr(0, at);
-        const ForwardNames names{person_.home, person_.user, person_.shell, item.extension, item.domain, local, item.target->address, rules_.policy.delimiters.substr(0, 1)};
+        const ForwardNames names{person_.home, person_.user, person_.shell, item.extension, item.domain, local, item.target->address, delimiter_in(local, rules_.policy.delimiters)};
         found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_);
         if (!found->second.ignored.empty()) log::warning(item.job->attempt.queue_id, ": ", printable(found->second.ignored));
     }
@@ -227,15 +230,31 @@ void Worker::to_mailbox(const Item& item)
     if (const std::string& place = item.target->run_as; !place.empty()) {
         if (place[0] == command_mark) return to_command(item, place.substr(1));
         if (place[0] == transport_mark) return to_transport(item);
-        return to_path(item, place, false, "mailbox");
+        return to_own(item, place, false);
     }
     // Who keeps root's mailbox has no home and reads nothing by himself.
     const bool for_root = mailbox_name() != person_.user;
     // A virtual user of a passwd-file has a home and no place in the spool.
     const bool is_virtual = person_.user.find('@') != std::string::npos;
-    if (is_virtual && rules_.home_mailbox.empty()) return to_path(item, cat(person_.home, "/Maildir/"), false, "mailbox");
-    if (rules_.home_mailbox.empty() || for_root) return to_path(item, cat(rules_.spool, '/', mailbox_name()), true, "mailbox");
-    to_path(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false, "mailbox");
+    if (is_virtual && rules_.home_mailbox.empty()) return to_own(item, cat(person_.home, "/Maildir/"), false);
+    if (rules_.home_mailbox.empty() || for_root) return to_own(item, cat(rules_.spool, '/', mailbox_name()), true);
+    to_own(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false);
+}
+
+// One mailbox gets the mail here and now; more than that becomes children, so that a copy that fails repeats no other.
+void Worker::to_own(const Item& item, const std::string& mailbox, bool spool)
+{
+    const ipc::Attempt& attempt = item.job->attempt;
+    const Letter letter{attempt.sender, item.job->head, item.job->mail.get(), attempt.layout.body_offset, attempt.layout.body_size};
+    auto plan = placement_->place(letter, {item.target->address, item.extension, mailbox});
+    if (!plan) return answer(item, verdict(Outcome::deferred, "4.3.0", plan.error().text));
+    if (!plan->refusal.empty()) return answer(item, verdict(Outcome::failed, "5.7.1", plan->refusal));
+    if (plan->mailboxes.empty() && plan->redirects.empty()) return answer(item, verdict(Outcome::delivered, "2.0.0", "discarded"));
+    if (plan->mailboxes.size() == 1 && plan->redirects.empty()) return to_path(item, plan->mailboxes[0], spool && plan->mailboxes[0] == mailbox, "mailbox");
+    ipc::Verdict v = verdict(Outcome::expanded, "2.0.0", "");
+    for (std::string& path : plan->mailboxes) v.children.push_back({Kind::file, std::move(path), "", "-"});
+    for (std::string& address : plan->redirects) v.children.push_back({Kind::address, std::move(address), "", "-"});
+    answer(item, std::move(v));
 }
 
 // His .forward left it to his mailbox, and that is elsewhere: the dispatcher knows where.
@@ -246,14 +265,27 @@ void Worker::to_transport(const Item& item)
     answer(item, std::move(v));
 }
 
-void Worker::to_path(const Item& item, const std::string& mailbox, bool spool, const char* what)
+// "\alice, alice" in an alias is one copy, as Postfix has it; two recipients of the mail itself are two. Empty: it is none of an alias.
+std::string Worker::key_of(const Item& item, const std::string& path)
 {
-    const bool own = item.target->kind != Kind::file;
-    const std::string path = own && rules_.plus_folders ? plus_folder(mailbox, item.extension) : mailbox;
+    const ipc::Target& target = *item.target;
+    if (target.kind == Kind::file || target.original.empty() || target.original == target.address) return {};
+    return cat(item.job->attempt.queue_id, '\0', target.original, '\0', target.address, '\0', path);
+}
+
+bool Worker::is_brought(const std::string& key) const { return std::find(brought_.begin(), brought_.end(), key) != brought_.end(); }
+
+void Worker::to_path(const Item& item, const std::string& path, bool spool, const char* what)
+{
     Group& group = groups_[path];
     group.spool = spool;
     const bool file = item.target->kind == Kind::file;
     group.text = cat("delivered to ", path.ends_with('/') ? "maildir" : file ? cat(what, path) : std::string(what));
+    if (const std::string key = key_of(item, path); !key.empty()) {
+        const auto same = [&](const Item& earlier) { return key_of(earlier, path) == key; };
+        const bool waits = std::any_of(group.items.begin(), group.items.end(), same);
+        if (waits || is_brought(key)) return group.doubles.push_back(item);
+    }
     group.items.push_back(item);
 }
 
@@ -303,14 +335,37 @@ store::Content Worker::content(const Item& item) const
 void Worker::deliver_groups()
 {
     for (auto& [path, group] : groups_) {
-        if (path.ends_with('/'))
-            deliver_maildir(path, group.items, group.text);
-        else
-            deliver_mbox(path, group.items, group.spool, group.text);
+        deliver_group(path, group.items, group.spool, group.text);
         flush();
     }
     deliver_maildirs();
+    for (const auto& [path, group] : groups_)
+        for (const Item& item : group.doubles)
+            answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", group.text)
+                                                        : verdict(Outcome::deferred, "4.2.0", "the same alias names this mailbox twice, and the first copy was not delivered"));
     groups_.clear();
+}
+
+void Worker::deliver_group(const std::string& path, const Batch& wanted, bool spool, const std::string& text)
+{
+    const Batch items = admitted(path, wanted);
+    if (items.empty()) return;
+    if (path.ends_with('/')) deliver_maildir(path, items, text);
+    else deliver_mbox(path, items, spool, text);
+}
+
+// What the quota lets in; the others have their answer.
+Worker::Batch Worker::admitted(const std::string& path, const Batch& items)
+{
+    std::vector<uint64_t> sizes;
+    for (const Item& item : items) sizes.push_back(item.job->head.size() + item.job->attempt.layout.body_size);
+    const auto answers = quota_->admit(path, sizes);
+    Batch in;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        if (answers[i]) answer(items[i], verdict_of(*answers[i]));
+        else in.push_back(items[i]);
+    }
+    return in;
 }
 
 void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text) { filled_.push_back({path, text, items}); }
@@ -328,7 +383,7 @@ void Worker::deliver_maildirs()
         loads.push_back(std::move(load));
     }
     store::Maildir::deliver(loads, syncs_);
-    for (std::size_t i = 0; i < filled_.size(); ++i) answer_all(filled_[i].items, loads[i].answers, filled_[i].text);
+    for (std::size_t i = 0; i < filled_.size(); ++i) answer_all(filled_[i].path, filled_[i].items, loads[i].answers, filled_[i].text);
     filled_.clear();
     flush();
     if (maildirs_.size() > max_maildirs) maildirs_.clear();
@@ -364,19 +419,23 @@ void Worker::deliver_mbox(const std::string& path, const Batch& items, bool spoo
     for (const Item& item : items) mails.push_back(content(item));
     store::OwnKeeper own(path);
     store::MboxKeeper& keeper = spool ? static_cast<store::MboxKeeper&>(*keeper_) : own;
-    answer_all(items, store::deliver_mbox(disk_, path, keeper, rules_.mbox, mails), text);
+    answer_all(path, items, store::deliver_mbox(disk_, path, keeper, rules_.mbox, mails), text);
 }
 
-void Worker::answer_all(const Batch& items, const std::vector<store::Delivered>& results, const std::string& text)
+void Worker::answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text)
 {
-    for (std::size_t i = 0; i < items.size(); ++i) answer(items[i], results[i] ? verdict_of(*results[i]) : verdict(Outcome::delivered, "2.0.0", text));
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        answer(items[i], results[i] ? verdict_of(*results[i]) : verdict(Outcome::delivered, "2.0.0", text));
+        if (std::string key = key_of(items[i], path); !results[i] && !key.empty()) brought_.push_back(std::move(key));
+    }
+    while (brought_.size() > most_brought) brought_.pop_front();
 }
 
 void Worker::answer(const Item& item, ipc::Verdict v)
 {
-    v.index = item.target->index;
     v.relay = "local";
     auto& list = ready_[item.job->attempt.attempt];
+    v.index = item.target->index;
     for (auto& page : in_pages(std::move(v))) list.push_back(std::move(page));
 }
 
@@ -415,17 +474,6 @@ std::string trace_lines(std::string_view sender, std::string_view original, std:
     if (!original.empty()) append(out, "X-Original-To: ", one_line(original), '\n');
     if (!delivered.empty()) append(out, "Delivered-To: ", one_line(delivered), '\n');
     return out;
-}
-
-std::string plus_folder(const std::string& maildir, std::string_view extension)
-{
-    if (!maildir.ends_with('/') || extension.empty() || extension.size() > 200) return maildir;
-    for (const char c : extension)
-        if (!is_alnum(c) && std::string_view("-_.+=").find(c) == std::string_view::npos) return maildir;
-    if (extension.front() == '.' || extension.back() == '.' || extension.find("..") != std::string_view::npos) return maildir;
-    std::string folder = cat(maildir, '.', extension, '/');
-    struct stat st {};
-    return ::stat(cat(folder, "cur").c_str(), &st) == 0 && S_ISDIR(st.st_mode) ? folder : maildir;
 }
 
 std::string from_line(std::string_view sender, int64_t now_us)

@@ -1,6 +1,7 @@
 // One user's process: takes his mails in batches and puts them where he wants them, with his rights and no other.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 #include "local/command.h"
 #include "local/expand.h"
 #include "local/forward.h"
+#include "local/placement.h"
 
 namespace veredus::local {
 
@@ -33,7 +35,13 @@ struct WorkerRules {
 
 class Worker {
 public:
-    Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, disk::Disk& disk = disk::posix_disk());
+    struct Seams {
+        disk::Disk& disk = disk::posix_disk();
+        std::unique_ptr<Placement> placement = nullptr;    // null: OwnMailbox
+        std::unique_ptr<Quota> quota = nullptr;            // null: KernelQuota
+    };
+    Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid) : Worker(std::move(rules), std::move(person), uid, gid, Seams()) {}
+    Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams);
     int serve(Fd channel);                // until the dispatcher closes it
 
 private:
@@ -62,13 +70,18 @@ private:
     void to_transport(const Item& item);
     void to_pipe(const Item& item, const conf::PipeTransport& pipe);
     Facts facts_of(const Item& item) const;
+    void to_own(const Item& item, const std::string& mailbox, bool spool);
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
+    void deliver_group(const std::string& path, const Batch& items, bool spool, const std::string& text);
+    static std::string key_of(const Item& item, const std::string& path);
+    bool is_brought(const std::string& key) const;
+    Batch admitted(const std::string& path, const Batch& items);
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
     void deliver_maildirs();
     void open_maildirs();
     void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
-    void answer_all(const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
+    void answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);
     void flush();
     store::Content content(const Item& item) const;
@@ -76,6 +89,7 @@ private:
 
     struct Group {
         Batch items;
+        Batch doubles;                                 // whom an item is a copy for, too
         bool spool = false;
         std::string text;
     };
@@ -84,8 +98,11 @@ private:
     uid_t uid_;
     gid_t gid_;
     disk::Disk& disk_;
+    std::unique_ptr<Placement> placement_;
+    std::unique_ptr<Quota> quota_;
     Fd channel_;
     std::map<std::string, Group> groups_;              // of this batch, by path
+    std::deque<std::string> brought_;                  // key_of() what an alias brought into mailboxes lately
     std::map<std::string, ForwardFile> forwards_;      // of this batch, by extension and domain
     struct Filled {                                    // a Maildir that gets mail in this batch
         std::string path, text;
@@ -107,9 +124,6 @@ struct StoredHeader {
 StoredHeader stored_header(std::string_view wire);
 // "Return-Path", "X-Original-To", "Delivered-To" lines that a delivery puts on top.
 std::string trace_lines(std::string_view sender, std::string_view original, std::string_view delivered);
-// local_plus_folders: the Maildir++ folder that an extension names, when the Maildir has it; else the Maildir. Letters, digits and a
-// few marks only, dots between levels.
-std::string plus_folder(const std::string& maildir, std::string_view extension);
 std::string from_line(std::string_view sender, int64_t now_us);
 
 // Splits the children of long expansions over verdicts that fit a message.

@@ -58,7 +58,7 @@ Result<std::optional<std::string>> VirtualMailboxes::look_up(const Maps& maps, c
 
 VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
 {
-    const std::lock_guard guard(mutex_);
+    std::unique_lock tables(mutex_);
     const std::string own = lower(cat(mail::split_extension(recipient.local, settings_.delimiters).user, '@', recipient.domain));
     const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"'), 0, 0};
     if (settings_.mailboxes.empty()) return unknown;
@@ -70,10 +70,11 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
     }
     auto path = virtual_path(settings_.base, std::string(trim(**value)));
     if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));
-    return with_keeper(recipient, std::move(*path));
+    return with_keeper(recipient, std::move(*path), tables);
 }
 
-VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string path) const
+// The accounts are asked without the lock: they may take their time.
+VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string path, std::unique_lock<std::mutex>& tables) const
 {
     const auto number = [&](const Maps& maps, const char* what) -> Result<uint32_t> {
         const auto value = TRY(look_up(maps, recipient));
@@ -86,11 +87,12 @@ VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std
     const auto uid = number(uids_, "virtual_uid_maps");
     if (!uid) return not_now(dsn_of(uid.error()), uid.error().text);
     if (int64_t{*uid} < settings_.minimum_uid) return not_now("4.3.5", cat("virtual_uid_maps: uid ", *uid, " is below virtual_minimum_uid (", settings_.minimum_uid, ')'));
+    const auto gid = settings_.gids.empty() ? Result<uint32_t>(0) : number(gids_, "virtual_gid_maps");
+    tables.unlock();
     const auto account = accounts_(*uid);
     if (!account) return not_now("4.3.0", account.error().text);
     if (!*account) return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, "; make one, like vmail"));
     if (!settings_.gids.empty()) {
-        const auto gid = number(gids_, "virtual_gid_maps");
         if (!gid) return not_now(dsn_of(gid.error()), gid.error().text);
         if (*gid != (*account)->gid)
             return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": a process has its user's own group"));

@@ -53,7 +53,7 @@ public:
 private:
     using Maps = Held<Chain>;
     Result<std::optional<std::string>> look_up(const Maps& maps, const mail::Address& recipient) const;
-    VirtualMailbox with_keeper(const mail::Address& recipient, std::string path) const;
+    VirtualMailbox with_keeper(const mail::Address& recipient, std::string path, std::unique_lock<std::mutex>& tables) const;
     VirtualSettings settings_;
     Accounts accounts_;
     mutable std::mutex mutex_;

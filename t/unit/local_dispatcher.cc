@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -901,4 +902,153 @@ TEST_CASE("lmtpd names recipients and nothing else", "[local][dispatcher][lmtpd]
         CHECK(s.asked.empty());
         CHECK(s.dispatcher->in_flight() == 0);
     }
+}
+
+namespace {
+
+// A server of tables that takes questions and says nothing until it is told to.
+class SilentServer {
+public:
+    SilentServer()
+    {
+        REQUIRE(::mkdtemp(folder_));
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        const std::string path = cat(std::string_view(folder_), "/s");
+        std::copy(path.begin(), path.end(), address.sun_path);
+        listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        REQUIRE(::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(::listen(listener_.get(), 16) == 0);
+    }
+    ~SilentServer()
+    {
+        ::unlink(cat(std::string_view(folder_), "/s").c_str());
+        ::rmdir(folder_);
+    }
+    std::string spec() const { return cat("socketmap:unix:", std::string_view(folder_), "/s:map"); }
+    // What was asked since; to be called until it is all there.
+    std::vector<std::string> questions()
+    {
+        for (Fd client; (client = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)));) clients_.push_back({std::move(client), false});
+        for (auto& [client, waits] : clients_) {
+            char buffer[4096];
+            const ssize_t n = ::read(client.get(), buffer, sizeof buffer);
+            if (n <= 0) continue;
+            waits = true;
+            asked_.emplace_back(buffer, static_cast<std::size_t>(n));
+        }
+        return asked_;
+    }
+    void answer(const std::string& reply)
+    {
+        for (auto& [client, waits] : clients_)
+            if (std::exchange(waits, false)) REQUIRE(write_all(client.get(), cat(reply.size(), ':', reply, ',')));
+    }
+
+private:
+    char folder_[32] = "/tmp/veredus-silent.XXXXXX";
+    Fd listener_;
+    std::vector<std::pair<Fd, bool>> clients_;
+    std::vector<std::string> asked_;
+};
+
+}  // namespace
+
+TEST_CASE("a server of tables that hangs delays only the mail that needs it", "[local][dispatcher][places][virtual]")
+{
+    SilentServer server;
+    Stage s;
+    const auto served = [&](const char* address) {
+        // another recipient, whom no server is asked for, meanwhile
+        const std::size_t before = s.asked.size();
+        s.attempt(2, {to(0, "bob@example.org")});
+        const Fd worker = s.serve(before);
+        CHECK(s.asked[before].user == "bob");
+        s.say(worker, s.job(worker).attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+        CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+        CHECK(s.dispatcher->in_flight() == 1);
+        CHECK_FALSE(server.questions().empty());
+        CHECK(s.log.find(address) == std::string::npos);
+    };
+    const auto asked = [&](const char* question) {
+        s.until([&] { return !server.questions().empty(); });
+        CHECK(server.questions()[0] == question);
+    };
+    SECTION("places of mailboxes")
+    {
+        PlaceSettings settings;
+        settings.command_maps = {"inline:{{bob=/bin/cat}}", server.spec()};
+        s.rules.places = *Places::create(settings);
+        s.start();
+        s.attempt(1, {to(0, "alice@example.org")});
+        asked("9:map alice,");
+        served("to=<alice");
+        server.answer("OK /bin/true");
+        const Fd worker = s.serve(1);
+        CHECK(s.job(worker).targets.at(0).run_as == "|/bin/true");
+    }
+    SECTION("aliases, of which a chain asks one after the other")
+    {
+        s.aliases.configure({"inline:{{bob=\\bob}, {owner-bob=bob}}", server.spec()});
+        s.start();
+        s.attempt(1, {to(0, "alice@example.org")});
+        asked("9:map alice,");
+        s.attempt(2, {to(0, "bob@example.org")});
+        const auto bob = s.verdicts(1);
+        CHECK(bob[0].children.at(0).text == "\\bob");
+        server.answer("OK carol, x@elsewhere.example.net");
+        // owner-alice, carol
+        while (s.dispatcher->in_flight() > 0) {
+            server.questions();
+            server.answer("NOTFOUND ");
+            s.loop->run_once(blink);
+        }
+        const auto v = s.verdicts(1);
+        REQUIRE(v[0].children.size() == 2);
+        CHECK(v[0].children[0].text == "carol@example.org");
+    }
+    SECTION("aliases that are none")
+    {
+        s.aliases.configure({server.spec()});
+        s.start();
+        s.attempt(1, {to(0, "alice@example.org"), to(1, "postmaster@example.org")});
+        while (s.asked.empty() || s.dispatcher->in_flight() == 0) {
+            server.questions();
+            server.answer("NOTFOUND ");
+            s.loop->run_once(blink);
+        }
+        CHECK(s.asked[0].user == "alice");
+        const auto v = s.verdicts(1);
+        CHECK(v[0].children.at(0).text == "root@example.org");
+    }
+    SECTION("mailboxes of virtual users")
+    {
+        table::VirtualSettings settings;
+        settings.mailboxes = {"inline:{bob@v.example=b/}", server.spec()};
+        settings.uids = {"static:5000"};
+        settings.base = "/srv/mail";
+        s.rules.virtual_mailboxes = std::make_shared<table::VirtualMailboxes>(settings, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5000}); });
+        s.start();
+        s.attempt(1, {to(0, "alice@v.example")}, "Subject: x\r\n", "virtual");
+        asked("19:map alice@v.example,");
+        s.attempt(2, {to(0, "bob@v.example")}, "Subject: x\r\n", "virtual");
+        const Fd worker = s.serve();
+        const auto job = s.job(worker);
+        CHECK(job.targets.at(0).run_as == "/srv/mail/b/");
+        server.answer("OK a/");
+        CHECK(s.job(worker).targets.at(0).run_as == "/srv/mail/a/");
+    }
+}
+
+TEST_CASE("nobody is unknown while the file that may hold his alias is being written", "[local][dispatcher][alias]")
+{
+    Stage s;
+    s.aliases_are("oth");
+    s.start();
+    s.attempt(1, {to(0, "list@example.org")});
+    s.until([&] { return !s.asked.empty(); });
+    s.asked[0].done(Code::unknown, "no such user", Fd());
+    const auto v = s.verdicts(1);
+    CHECK(v[0].outcome == Outcome::deferred);
+    CHECK(v[0].text == "alias_maps is being changed");
 }

@@ -224,6 +224,10 @@ TEST_CASE("forward_path: the extension's file first, never another directory", "
     names.extension.clear();
     CHECK(forward_paths("/a/$user ${extension?/b} ${extension:/c}", names) == std::vector<std::string>{"/a/alice", "/c"});
     CHECK(forward_paths("$home/$nonsense relative/$user ${unclosed", names).empty());
+    CHECK(delimiter_in("alice-list+x", "+-") == "-");        // of several, the one that the address has
+    CHECK(delimiter_in("alice+list", "+-") == "+");
+    CHECK(delimiter_in("alice", "-+") == "-");
+    CHECK(delimiter_in("alice-x", "").empty());
 }
 
 TEST_CASE("a .forward is believed when it is its user's alone", "[local][forward]")

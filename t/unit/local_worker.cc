@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -11,9 +12,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <set>
 #include <thread>
 
@@ -126,13 +129,13 @@ WorkerRules worker_rules(const TempHome& home)
 // A worker on a thread of its own; the test plays the dispatcher.
 class RunningWorker {
 public:
-    RunningWorker(WorkerRules rules, const TempHome& home, const char* name = "alice")
+    RunningWorker(WorkerRules rules, const TempHome& home, const char* name = "alice", std::function<Worker::Seams()> seams = [] { return Worker::Seams(); })
     {
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
         ours_ = std::move(pair->first);
-        thread_ = std::thread([r = std::move(rules), path = home.path, user = std::string(name), fd = pair->second.release()]() mutable {
-            Worker(std::move(r), Person{user, path, "/bin/sh"}, ::getuid(), ::getgid()).serve(Fd(fd));
+        thread_ = std::thread([r = std::move(rules), path = home.path, user = std::string(name), fd = pair->second.release(), make = std::move(seams)]() mutable {
+            Worker(std::move(r), Person{user, path, "/bin/sh"}, ::getuid(), ::getgid(), make()).serve(Fd(fd));
         });
     }
     ~RunningWorker()
@@ -147,6 +150,11 @@ public:
         m.body = a.encode();
         m.fds.push_back(Fd(::dup(mail.fd.get())));
         REQUIRE(ipc::send_blocking(ours_.get(), m, 10'000));
+    }
+    bool silent() const
+    {
+        pollfd p{ours_.get(), POLLIN, 0};
+        return ::poll(&p, 1, 0) == 0;
     }
     std::vector<ipc::Verdict> verdicts(std::size_t count)
     {
@@ -340,9 +348,13 @@ TEST_CASE("a worker puts mail into a Maildir with its trace", "[local][worker]")
     CHECK(home.file("Maildir/new/" + names[0]) ==
           "Return-Path: <sender@example.net>\nX-Original-To: postmaster@example.org\nDelivered-To: alice@example.org\nSubject: hi\n\nline\n");
     CHECK(home.names("Maildir/tmp").empty());
-    // again, into directories that are open already, and after the user moved them away
+    // what an alias brings once more is there; another recipient's mail goes into directories that are open already, also after the user moved them away
+    CHECK(worker.deliver(mail, t).text == "delivered to maildir");
+    CHECK(home.names("Maildir/new").size() == 1);
+    t.original = "webmaster@example.org";
     CHECK(worker.deliver(mail, t).outcome == Outcome::delivered);
     REQUIRE(::rename((home.path + "/Maildir").c_str(), (home.path + "/Old").c_str()) == 0);
+    t.original.clear();
     CHECK(worker.deliver(mail, t).outcome == Outcome::delivered);
     CHECK(home.names("Old/new").size() == 2);
     CHECK(home.names("Maildir/new").size() == 1);
@@ -362,6 +374,31 @@ TEST_CASE("a batch of mails has a verdict for each recipient", "[local][worker]"
     for (std::size_t at = 0; (at = box.find("From sender@example.net ", at)) != std::string::npos; ++at) ++mails;
     CHECK(mails == 40);
     CHECK(box.find("\n>From me\n") != std::string::npos);
+}
+
+TEST_CASE("what one alias names twice is one copy with two verdicts", "[local][worker]")
+{
+    for (const char* mailbox : {"Maildir/", "box"}) {
+        TempHome home;
+        WorkerRules rules = worker_rules(home);
+        rules.home_mailbox = mailbox;
+        RunningWorker worker(rules, home);
+        const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+        auto past = target(1, Kind::mailbox, "alice@example.org"), plain = target(2, Kind::address, "alice@example.org"), other = target(3, Kind::address, "alice@example.org");
+        past.original = plain.original = "jail@example.org";
+        other.original = "cell@example.org";
+        worker.send(attempt(1, mail, {past, plain, other, target(4, Kind::address, "alice@example.org")}), mail);
+        auto v = worker.verdicts(4);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        for (std::size_t i = 0; i < 4; ++i) {
+            CHECK(v[i].index == i + 1);
+            CHECK(v[i].outcome == Outcome::delivered);
+        }
+        const std::string text = home.file("box");
+        std::size_t mails = home.names("Maildir/new").size();
+        for (std::size_t at = 0; (at = text.find("Subject: hi", at)) != std::string::npos; ++at) ++mails;
+        CHECK(mails == 3);
+    }
 }
 
 TEST_CASE("a mail that was delivered to this address before is a loop", "[local][worker]")
@@ -844,4 +881,255 @@ TEST_CASE("whatever qmgr calls a recipient, its user and its way are clear", "[l
     }
     CHECK_FALSE(addressee(target(0, Kind::address, ""), policy));
     CHECK_FALSE(addressee(target(0, Kind::address, "@example.org"), policy));
+}
+
+namespace {
+
+// posix_disk whose writes and syncs fail, or wait, as the test says.
+class SickDisk final : public disk::Disk {
+public:
+    int write_code = 0, sync_code = 0;         // 0: it works
+    Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
+    Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
+    Result<Fd> open_read(const disk::Directory& d, const std::string& n) override { return real_.open_read(d, n); }
+    Result<Fd> open_append(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.open_append(d, n, m); }
+    Result<void> write(const Fd& f, std::string_view bytes) override
+    {
+        if (write_code == 0) return real_.write(f, bytes);
+        (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
+        return fail_errno("write", write_code);
+    }
+    Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
+    Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
+    Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
+    Result<void> sync(const Fd& f) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(f)); }
+    Result<void> sync(const disk::Directory& d) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(d)); }
+    Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
+    Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
+    Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
+    Result<void> unlink(const disk::Directory& d, const std::string& n) override { return real_.unlink(d, n); }
+    Result<std::vector<std::string>> list(const disk::Directory& d) override { return real_.list(d); }
+    Result<disk::FileInfo> stat(const disk::Directory& d, const std::string& n) override { return real_.stat(d, n); }
+    Result<uint64_t> free_bytes(const disk::Directory& d) override { return real_.free_bytes(d); }
+
+    void hold()
+    {
+        const std::lock_guard lock(mutex_);
+        held_ = true;
+    }
+    void release()
+    {
+        const std::lock_guard lock(mutex_);
+        held_ = false;
+        changed_.notify_all();
+    }
+    void wait_for_somebody()
+    {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return waiting_ > 0; });
+    }
+
+private:
+    Result<void> slow(Result<void> result)
+    {
+        std::unique_lock lock(mutex_);
+        ++waiting_;
+        changed_.notify_all();
+        changed_.wait(lock, [this] { return !held_; });
+        --waiting_;
+        return result;
+    }
+    disk::Disk& real_ = disk::posix_disk();
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool held_ = false;
+    int waiting_ = 0;
+};
+
+// What a filter language would say, by the mail's Subject.
+class Filter final : public Placement {
+public:
+    explicit Filter(std::string home) : home_(std::move(home)) {}
+    Result<Plan> place(const Letter& letter, const Addressed& to) override
+    {
+        const auto says = [&](const char* word) { return letter.head.find(cat("Subject: ", word, "\n")) != std::string_view::npos; };
+        Plan plan;
+        if (says("wait")) return fail("the script cannot be read");
+        if (says("junk")) return plan;
+        if (says("refuse")) return plan.refusal = "not wanted", plan;
+        if (says("list")) return plan.mailboxes.push_back(cat(home_, "/Maildir/.list/")), plan;
+        if (says("both")) plan.mailboxes.push_back(cat(home_, "/Maildir/.list/"));
+        if (says("both")) plan.redirects.push_back("bob@elsewhere.net");
+        plan.mailboxes.push_back(std::string(to.mailbox));
+        const auto body = pread_exact(letter.file, letter.body_offset, letter.body_size);
+        if (letter.sender != "sender@example.net" || !body || *body != "x\r\n") return fail("another mail");
+        if (says("who")) return fail(cat(to.recipient, ' ', to.extension, ' ', to.mailbox));
+        return plan;
+    }
+
+private:
+    std::string home_;
+};
+
+// Room for so many bytes and so many mails in each mailbox.
+class Bounds final : public Quota {
+public:
+    Bounds(uint64_t bytes, std::size_t mails) : bytes_(bytes), mails_(mails) {}
+    std::vector<store::Delivered> admit(const std::string& mailbox, std::span<const uint64_t> sizes) override
+    {
+        std::vector<store::Delivered> answers;
+        auto& [bytes, mails] = used_[mailbox];
+        for (const uint64_t size : sizes) {
+            const bool fits = bytes + size <= bytes_ && mails < mails_;
+            answers.push_back(fits ? store::Delivered() : store::Problem{"5.2.2", "over quota"});
+            if (fits) bytes += size, ++mails;
+        }
+        return answers;
+    }
+
+private:
+    uint64_t bytes_;
+    std::size_t mails_;
+    std::map<std::string, std::pair<uint64_t, std::size_t>> used_;
+};
+
+}  // namespace
+
+TEST_CASE("a filter decides what becomes of a mail, and a .forward comes before it", "[local][worker][placement]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home, "alice", [&] { return Worker::Seams{disk::posix_disk(), std::make_unique<Filter>(home.path)}; });
+    const auto deliver = [&](const char* subject, Kind kind = Kind::address, const char* to = "alice+x@example.org") {
+        return worker.deliver(queued(cat("Subject: ", std::string_view(subject), "\r\n"), "x\r\n"), target(0, kind, to));
+    };
+    CHECK(deliver("plain").text == "delivered to maildir");
+    CHECK(home.names("Maildir/new").size() == 1);
+    CHECK(deliver("list").text == "delivered to maildir");
+    CHECK(home.names("Maildir/.list/new").size() == 1);
+    auto v = deliver("junk");
+    CHECK(v.outcome == Outcome::delivered);
+    CHECK(v.text == "discarded");
+    v = deliver("refuse");
+    CHECK(v.outcome == Outcome::failed);
+    CHECK(v.dsn == "5.7.1");
+    CHECK(v.text == "not wanted");
+    v = deliver("wait");
+    CHECK(v.outcome == Outcome::deferred);
+    CHECK(v.dsn == "4.3.0");
+    CHECK(deliver("who").text == cat("alice+x@example.org x ", home.path, "/Maildir/"));
+    // copies are children of their own: one that fails repeats no other; also of what comes past .forward
+    for (const Kind kind : {Kind::address, Kind::mailbox}) {
+        v = deliver("both", kind);
+        CHECK(v.outcome == Outcome::expanded);
+        REQUIRE(v.children.size() == 3);
+        CHECK((v.children[0].kind == Kind::file && v.children[0].text == home.path + "/Maildir/.list/"));
+        CHECK((v.children[1].kind == Kind::file && v.children[1].text == home.path + "/Maildir/"));
+        CHECK((v.children[2].kind == Kind::address && v.children[2].text == "bob@elsewhere.net"));
+        REQUIRE(vouch(v, kind, "alice"));
+        CHECK(vouch(v, kind, "alice")->children[0].run_as == "alice");
+    }
+    v.children = {{Kind::mailbox, "\\alice", "", "-"}};
+    CHECK_FALSE(vouch(v, Kind::mailbox, "alice"));                // it would come back here for ever
+    // the children are files: no filter is asked again
+    CHECK(deliver("both", Kind::file, (home.path + "/Maildir/").c_str()).text == "delivered to maildir");
+    home.write(".forward", "carol@elsewhere.net\n");
+    v = deliver("junk");
+    REQUIRE(v.children.size() == 1);
+    CHECK(v.children[0].text == "carol@elsewhere.net");
+    CHECK(home.names("Maildir/new").size() == 2);
+}
+
+TEST_CASE("a quota is asked before mails are appended, and one that is over it costs the others nothing", "[local][worker][placement]")
+{
+    for (const char* mailbox : {"Maildir/", "box"}) {
+        INFO(mailbox);
+        TempHome home;
+        WorkerRules rules = worker_rules(home);
+        rules.home_mailbox = mailbox;
+        RunningWorker worker(rules, home, "alice", [] { return Worker::Seams{disk::posix_disk(), nullptr, std::make_unique<Bounds>(1000, 3)}; });
+        const MailInQueue small = queued("Subject: small\r\n", "x\r\n"), large = queued("Subject: large\r\n", std::string(2000, 'x') + "\r\n");
+        CHECK(worker.deliver(small, target(0, Kind::address, "alice@example.org")).outcome == Outcome::delivered);
+        const auto v = worker.deliver(large, target(0, Kind::address, "alice@example.org"));
+        CHECK(v.outcome == Outcome::failed);
+        CHECK(v.dsn == "5.2.2");
+        CHECK(v.text == "over quota");
+        CHECK(worker.deliver(small, target(0, Kind::address, "alice@example.org")).outcome == Outcome::delivered);
+        CHECK(worker.deliver(small, target(0, Kind::address, "alice@example.org")).outcome == Outcome::delivered);
+        CHECK(worker.deliver(small, target(0, Kind::address, "alice@example.org")).dsn == "5.2.2");    // a fourth mail
+        if (std::string_view(mailbox) == "box") CHECK(home.file("box").find("large") == std::string::npos);
+        else CHECK(home.names("Maildir/new").size() == 3);
+    }
+}
+
+TEST_CASE("a quota of the file system and a broken disk make the mail wait, whole and once", "[local][worker]")
+{
+    struct Case {
+        int write_code, sync_code;
+        const char* dsn;
+    };
+    const Case cases[] = {{EDQUOT, 0, "4.2.2"}, {ENOSPC, 0, "4.3.1"}, {EIO, 0, "4.3.0"}, {0, EIO, "4.3.0"}, {0, EDQUOT, "4.2.2"}};
+    for (const char* mailbox : {"Maildir/", "box"})
+        for (const Case& c : cases) {
+            INFO(mailbox << ' ' << c.write_code << ' ' << c.sync_code);
+            TempHome home;
+            WorkerRules rules = worker_rules(home);
+            rules.home_mailbox = mailbox;
+            SickDisk disk;
+            RunningWorker worker(rules, home, "alice", [&] { return Worker::Seams{disk}; });
+            const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+            const auto to = target(0, Kind::address, "alice@example.org");
+            const auto found = [&] {
+                if (std::string_view(mailbox) != "box") return home.names("Maildir/new").size() + home.names("Maildir/tmp").size();
+                const std::string text = home.file("box");
+                return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')) / 7;      // lines of a mail
+            };
+            CHECK(worker.deliver(mail, to).outcome == Outcome::delivered);
+            REQUIRE(found() == 1);
+            disk.write_code = c.write_code, disk.sync_code = c.sync_code;
+            const auto v = worker.deliver(mail, to);
+            CHECK(v.outcome == Outcome::deferred);
+            CHECK(v.dsn == c.dsn);
+            CHECK(found() == 1);
+            disk.write_code = disk.sync_code = 0;
+            CHECK(worker.deliver(mail, to).outcome == Outcome::delivered);
+            CHECK(found() == 2);
+        }
+}
+
+TEST_CASE("a slow disk: no word before the mail is on it, and then one", "[local][worker]")
+{
+    for (const char* mailbox : {"Maildir/", "box"}) {
+        INFO(mailbox);
+        TempHome home;
+        WorkerRules rules = worker_rules(home);
+        rules.home_mailbox = mailbox;
+        SickDisk disk;
+        RunningWorker worker(rules, home, "alice", [&] { return Worker::Seams{disk}; });
+        const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+        disk.hold();
+        worker.send(attempt(1, mail, {target(0, Kind::address, "alice@example.org")}), mail);
+        disk.wait_for_somebody();
+        CHECK(worker.silent());
+        disk.release();
+        CHECK(worker.verdicts(1)[0].outcome == Outcome::delivered);
+        CHECK(worker.silent());
+        CHECK(home.names("Maildir/tmp").empty());
+    }
+}
+
+TEST_CASE("a process that cannot be made is a deferral", "[local][command]")
+{
+    // As another user, whose processes are counted: root's are not.
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit none{0, 0};
+        if (::getuid() == 0 && (::setgid(54321) != 0 || ::setuid(54321) != 0)) ::_exit(2);
+        if (::setrlimit(RLIMIT_NPROC, &none) != 0) ::_exit(3);
+        const Ending e = run_command("cat", {}, {std::chrono::seconds(5), "/", ""}, store::Content());
+        const auto v = judge(e, "cat");
+        ::_exit(e.how == Ending::How::not_started && v.outcome == Outcome::deferred && v.dsn == "4.3.0" && v.text.find("Resource temporarily unavailable") != std::string::npos ? 0 : 1);
+    }
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    CHECK(status == 0);
 }

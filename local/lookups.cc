@@ -1,0 +1,79 @@
+// Decisions beside the loop.
+#include "local/lookups.h"
+
+#include <chrono>
+
+#include "lib/base/text.h"
+
+namespace veredus::local {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned decision_threads = 4;               // lists may lie on a slow disk, accounts on a slow directory server
+constexpr unsigned server_threads = 4;                 // for each socketmap: table
+constexpr std::size_t most_server_questions = 1000;    // that wait for one of them
+constexpr std::chrono::seconds patience{30};
+
+}  // namespace
+
+struct Lookups::Decision {
+    Step work, done;
+    table::Questions questions;
+    std::size_t open = 0;                              // questions without an answer
+    Clock::time_point until = Clock::now() + patience;
+};
+
+Lookups::Lookups(Loop& loop) : loop_(loop), pool_(decision_threads, [&loop](Step work) { loop.post(std::move(work)); }) {}
+
+Lookups::~Lookups() { *alive_ = false; }
+
+void Lookups::run(Step work, Step done)
+{
+    auto decision = std::make_shared<Decision>();      // shared_ptr: thread and loop have it in turns
+    decision->work = std::move(work);
+    decision->done = std::move(done);
+    turn(decision);
+}
+
+void Lookups::turn(const std::shared_ptr<Decision>& decision)
+{
+    auto work = [decision] {
+        const table::Questions::Scope scope(decision->questions);
+        decision->work();
+    };
+    pool_.run(std::move(work), [this, decision, alive = alive_] {
+        if (*alive) turned(decision);
+    });
+}
+
+void Lookups::turned(const std::shared_ptr<Decision>& decision)
+{
+    const auto questions = decision->questions.take_open(Clock::now() < decision->until);
+    if (questions.empty()) return decision->done();
+    decision->open = questions.size();
+    for (const auto& question : questions)
+        ask(question, [this, decision, question](table::Answer answer) {
+            decision->questions.answered(question, std::move(answer));
+            answered(decision);
+        });
+}
+
+void Lookups::answered(const std::shared_ptr<Decision>& decision)
+{
+    if (--decision->open == 0) turn(decision);
+}
+
+void Lookups::ask(const table::Questions::Question& question, std::function<void(table::Answer)> answer)
+{
+    auto& pool = servers_[question.server->spec()];
+    if (!pool) pool = std::make_unique<disk::Pool>(server_threads, [&loop = loop_](Step work) { loop.post(std::move(work)); });
+    if (pool->waiting() >= most_server_questions) return answer(fail(cat(question.server->spec(), ": too many questions wait for an answer")));
+    auto result = std::make_shared<table::Answer>(std::optional<std::string>());    // shared_ptr: made in one thread, read in another
+    pool->run([question, result] { *result = question.server->ask(question.key); }, [result, answer = std::move(answer), alive = alive_] {
+        if (*alive) answer(std::move(*result));
+    });
+}
+
+}  // namespace veredus::local

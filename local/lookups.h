@@ -1,0 +1,39 @@
+// Decisions that read tables, lists and headers, beside the loop. Where a socketmap: server has to be asked, that is done in threads of
+// this server's own: one that hangs delays the mail that needs it, and no other.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "lib/disk/pool.h"
+#include "lib/loop/loop.h"
+#include "lib/table/socketmap.h"
+
+namespace veredus::local {
+
+class Lookups {
+public:
+    using Step = std::function<void()>;
+    explicit Lookups(Loop& loop);
+    ~Lookups();
+    Lookups(const Lookups&) = delete;
+    // `work` on a thread, again after each round of answers of servers, so it has to begin anew each time: what has not been answered
+    // yet looks like a temporary failure to it. Then `done` on the loop. After 30 seconds that failure is the result.
+    void run(Step work, Step done);
+
+private:
+    struct Decision;
+    void turn(const std::shared_ptr<Decision>& decision);
+    void turned(const std::shared_ptr<Decision>& decision);
+    void answered(const std::shared_ptr<Decision>& decision);
+    void ask(const table::Questions::Question& question, std::function<void(table::Answer)> answer);
+
+    Loop& loop_;
+    std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);           // shared_ptr: completions that come late look at it first
+    std::map<std::string, std::unique_ptr<disk::Pool>> servers_;           // by spec; as many as the settings have named
+    disk::Pool pool_;                                                      // last: it ends first
+};
+
+}  // namespace veredus::local
