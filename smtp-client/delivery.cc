@@ -206,7 +206,7 @@ void Delivery::on_turn(std::unique_ptr<Session> session)
         for (Rcpt& r : rcpts_) r.tried = false;
         return begin_group();
     }
-    world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
+    if (is_current()) world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
     session_->go_on();
 }
 

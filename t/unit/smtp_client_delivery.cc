@@ -728,6 +728,32 @@ TEST_CASE("towards a prompt peer the envelope of the next mail goes out behind t
     }
 }
 
+TEST_CASE("nobody joins a connection that was made under settings of before", "[smtp-client]")
+{
+    Bench b;
+    b.settings.prompt = std::chrono::seconds(60);
+    unsigned contents = 0;
+    bool held = false;
+    Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+        if (line == "<content>" && ++contents == 2) return held = true, "";        // answered when the next MAIL comes
+        if (line == "<content>" && contents == 3) return "";                       // never
+        if (line.starts_with("MAIL") && std::exchange(held, false)) return "250 2.0.0 first\r\n250 2.1.0 Ok\r\n";
+        return Peer::usual(line);
+    });
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    Running first(b, b.to(peer), nullptr), second(b, b.to(peer), nullptr);
+    b.pool.clear();                                                                 // as a reload does
+    b.world.settings = std::make_shared<const Settings>(b.settings);
+    REQUIRE(b.until([&] { return contents == 3; }));
+    CHECK(first.done);
+    Running third(b, b.to(peer), nullptr);
+    REQUIRE(b.until([&] { return third.done; }));
+    CHECK(third.verdicts[0].outcome == sent);
+    CHECK_FALSE(second.done);
+    CHECK(peer.connections == 2);
+}
+
 TEST_CASE("behind a peer that takes its time for each mail, mails have connections of their own", "[smtp-client]")
 {
     Bench b;
