@@ -877,6 +877,26 @@ TEST_CASE("each setting of the servers rules what it says, for smtpd and for sub
         }
 }
 
+TEST_CASE("each setting of policy services rules what it says, unless a service has its own", "[smtpd][policy]")
+{
+    const auto none = [](const std::string& path) { return fail(path); };
+    const auto server = [&](const std::string& settings, const std::string& own = {}) {
+        const auto values = values_of(cat("smtpd_recipient_restrictions = check_policy_service ", own.empty() ? "inet:127.0.0.1:9" : own, '\n', settings));
+        const auto program = make_program(values, "smtpd", none);
+        REQUIRE(program);
+        return *(*program)->rules.list(Stage::recipient).at(0).server;
+    };
+    CHECK(server("smtpd_policy_service_timeout = 7s\n").timeout_s == 7);
+    CHECK(server("smtpd_policy_service_max_idle = 8s\n").max_idle_s == 8);
+    CHECK(server("smtpd_policy_service_max_ttl = 9s\n").max_ttl_s == 9);
+    CHECK(server("smtpd_policy_service_retry_delay = 10s\n").retry_delay_s == 10);
+    CHECK(server("smtpd_policy_service_try_limit = 3\n").try_limit == 3);
+    CHECK(server("smtpd_policy_service_request_limit = 12\n").request_limit == 12);
+    CHECK(server("smtpd_policy_service_default_action = DUNNO\n").default_action == "DUNNO");
+    CHECK(server("smtpd_policy_service_policy_context = inner\n").context == "inner");
+    CHECK(server("smtpd_policy_service_timeout = 7s\n", "{ inet:127.0.0.1:9, timeout=2s, default_action=DUNNO }").timeout_s == 2);
+}
+
 TEST_CASE("content checks: each kind of rule has its own table, and mime and nested ones are header_checks unless they are said", "[smtpd]")
 {
     const auto read = [](const std::string& path) { return Result<std::string>(cat("/./ WARN ", path, "\n")); };
