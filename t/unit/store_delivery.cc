@@ -408,6 +408,32 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
     }
 }
 
+TEST_CASE("an mbox of more than four gigabytes grows, and shrinks back, as any other", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    constexpr off_t huge = off_t{5} << 30;
+    const Fd box(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+    REQUIRE(::ftruncate(box.get(), huge) == 0);           // a hole: it takes no room
+    REQUIRE(::pwrite(box.get(), "\n\n", 2, huge - 2) == 2);
+    const auto end = [&] { return pread_exact(box.get(), static_cast<uint64_t>(huge - 2), static_cast<std::size_t>(::lseek(box.get(), 0, SEEK_END) - huge + 2)); };
+    const Fd body = memory("b\r\n");
+    OwnKeeper keeper(path);
+    REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
+    const std::string one = "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\nb\n\n";
+    CHECK(*end() == "\n\n" + one);
+    FaultyDisk disk;
+    disk.fail_write_at = 1;
+    CHECK(deliver_mbox(disk, path, keeper, rules(), {mail(body)})[0]);
+    CHECK(*end() == "\n\n" + one);
+    MboxRules small = rules();
+    small.size_limit = uint64_t{5} << 30;
+    const auto refused = deliver_mbox(disk::posix_disk(), path, keeper, small, {mail(body)})[0];
+    REQUIRE(refused);
+    CHECK(refused->dsn == "5.2.2");
+    CHECK(*end() == "\n\n" + one);
+}
+
 TEST_CASE("links, devices and other people's files are no mailbox", "[store][mbox]")
 {
     TempDir dir;
