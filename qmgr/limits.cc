@@ -4,6 +4,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/conf/check.h"
 #include "lib/conf/pipes.h"
 #include "lib/log/log.h"
 
@@ -50,6 +51,7 @@ Limits read_limits(const conf::Values& v)
             l.pipes.insert(pipe.name);
             TransportLimits& t = l.transports[pipe.name] = l.other;
             t.recipients = 1;
+            if (const auto pause = conf::parse_duration(v.extra(cat(pipe.name, "_destination_rate_delay")), 's')) t.rate_delay_us = *pause * us_per_second;
             if (const auto most = parse_number<unsigned>(v.extra(cat(pipe.name, "_destination_concurrency_limit"))); most && *most > 0) t.concurrency = *most;
         }
     } else {

@@ -1,6 +1,7 @@
 // qmgr: the scheduler, in simulated time.
 #include "t/unit/catch.h"
 
+#include "lib/conf/values.h"
 #include "t/unit/qmgr_world.h"
 
 using namespace veredus;
@@ -25,6 +26,57 @@ ipc::Verdict expanded(std::vector<std::string> members)
     return v;
 }
 }  // namespace
+
+TEST_CASE("what main.cf says reaches the scheduler, of a transport before the default", "[qmgr][main.cf.5]")
+{
+    const auto file = conf::File::parse(R"(default_destination_concurrency_limit = 7
+smtp_destination_concurrency_limit = 3
+default_destination_recipient_limit = 11
+relay_destination_recipient_limit = 4
+default_destination_rate_delay = 2s
+lmtp_destination_rate_delay = 0s
+initial_destination_concurrency = 2
+smtp_destination_concurrency_failed_cohort_limit = 6
+pipe_transports = {gate user=nobody argv=/bin/cat}
+gate_destination_concurrency_limit = 1
+gate_destination_rate_delay = 9s
+qmgr_message_active_limit = 123
+defer_transports = smtp, gate
+minimal_backoff_time = 10s
+maximal_backoff_time = 20s
+queue_run_delay = 30s
+maximal_queue_lifetime = 2d
+bounce_queue_lifetime = 1d
+delay_warning_time = 4h
+notify_classes = bounce, delay
+soft_bounce = yes
+)",
+                                      "main.cf");
+    const Limits l = read_limits(file.values());
+    CHECK(l.transport("smtp").concurrency == 3);
+    CHECK(l.transport("relay").concurrency == 7);
+    CHECK(l.transport("relay").recipients == 4);
+    CHECK(l.transport("smtp").recipients == 11);
+    CHECK(l.transport("smtp").rate_delay_us == 2 * second);
+    CHECK(l.transport("lmtp").rate_delay_us == 0);
+    CHECK(l.transport("lmtp").initial == 2);
+    CHECK(l.transport("smtp").cohorts == 6);
+    CHECK(l.transport("gate").concurrency == 1);
+    CHECK(l.transport("gate").rate_delay_us == 9 * second);
+    CHECK(l.transport("gate").recipients == 1);
+    CHECK(l.transport("another").concurrency == 7);
+    CHECK(l.active == 123);
+    CHECK(l.defer_transports == std::vector<std::string>{"smtp", "gate"});
+    CHECK(l.minimal_backoff_us == 10 * second);
+    CHECK(l.maximal_backoff_us == 20 * second);
+    CHECK(l.queue_run_us == 30 * second);
+    CHECK(l.lifetime_us == 48 * 3600 * second);
+    CHECK(l.bounce_lifetime_us == 24 * 3600 * second);
+    CHECK(l.delay_warning_us == 4 * 3600 * second);
+    CHECK_FALSE(l.bounce_copy_to.empty());
+    CHECK_FALSE(l.notify_postmaster);
+    CHECK(l.soft_bounce);
+}
 
 TEST_CASE("a mail that is delivered in one go costs one record and is unlinked after it", "[qmgr]")
 {
