@@ -215,6 +215,15 @@ void Scheduler::open(Entry& entry)
     Opened opened = world_.open(id, entry.place());
     const auto target = moving_.find(entry.id);
     if (opened.how == Opened::How::gone && target != moving_.end()) opened = world_.open(id, target->second);
+    // A move of many that failed at its end may have moved this one.
+    if (const auto twice = doubled_.find(entry.id); opened.how == Opened::How::gone && twice != doubled_.end()) {
+        opened = world_.open(id, twice->second);
+        if (opened.how != Opened::How::gone) {
+            entry.state = twice->second.state;
+            entry.writer = twice->second.writer;
+            doubled_.erase(twice);
+        }
+    }
     switch (opened.how) {
     case Opened::How::gone:
         // A fresh one may be named twice: by its writer and by a look into the directory. One that waited went by hand.

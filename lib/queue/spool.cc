@@ -100,7 +100,14 @@ struct Spool::Private {
     template <class Visit> void each_box(Visit visit);    // Visit(Box&, Place)
     Result<std::string> link_one(const std::string& id, Box& from, Box& to, State target);    // the name it got
     Result<std::string> link_aside(const std::string& id, Box& from);
-    Result<void> move_share(const std::vector<std::string>& ids, Box& from, Box& to, State target, bool sync_source);
+    // Of a move: what goes from one directory into another one.
+    struct Share {
+        Box *from, *to;
+        std::vector<std::string> ids;
+        std::vector<std::pair<std::string, std::string>> linked;    // ID, name in the target
+    };
+    Result<void> link_share(Share& share, State target);
+    void take_back(const std::vector<Share>& shares);
     Result<bool> heal(const std::string& id, Place kept, Place other);
 
     disk::Disk& disk;
@@ -181,53 +188,57 @@ Result<std::string> Spool::Private::link_aside(const std::string& id, Box& from)
     return fail(cat("corrupt holds a thousand files of ", id));
 }
 
-Result<void> Spool::Private::move_share(const std::vector<std::string>& ids, Box& from, Box& to, State target, bool sync_source)
+Result<void> Spool::Private::link_share(Share& share, State target)
 {
-    std::vector<std::pair<std::string, std::string>> done;    // ID, name in the target
-    Result<void> result;
-    bool renamed = false;
-    for (const std::string& id : ids) {
-        auto name = link_one(id, from, to, target);
+    for (const std::string& id : share.ids) {
+        auto name = link_one(id, *share.from, *share.to, target);
         // A foreign owner's file, which fs.protected_hardlinks lets nobody else link: nobody was promised anything of it.
-        if (!name && name.error().code == EPERM && target == State::corrupt && disk.rename_new(from.dir, id, to.dir, id)) {
-            renamed = true;
-            continue;
-        }
-        if (!name) {
-            result = unexpected(name.error());
-            break;
-        }
-        done.emplace_back(id, std::move(*name));
+        if (!name && name.error().code == EPERM && target == State::corrupt && disk.rename_new(share.from->dir, id, share.to->dir, id)) continue;
+        // Somebody took it away by hand: no reason to move none of the others.
+        if (!name && name.error().code == ENOENT)
+            if (const auto there = disk.stat(share.from->dir, id); !there && there.error().code == ENOENT) continue;
+        if (!name) return unexpected(name.error());
+        share.linked.emplace_back(id, std::move(*name));
     }
-    if (done.empty() && !renamed) return result;
-    if (auto synced = to.shared_sync.sync(); !synced) {
-        // None of them is known to last there; back to where they were.
-        for (const auto& [id, name] : done) [[maybe_unused]] const auto gone = disk.unlink(to.dir, name);
-        return synced;
-    }
-    for (const auto& [id, name] : done)
-        if (auto gone = disk.unlink(from.dir, id); !gone && result) result = gone;
-    if (sync_source && result) result = from.shared_sync.sync();
-    return result;
+    return {};
 }
 
+// None of the new names is known to last: all mails stay where they were.
+void Spool::Private::take_back(const std::vector<Share>& shares)
+{
+    for (const Share& share : shares)
+        for (const auto& [id, name] : share.linked) [[maybe_unused]] const auto gone = disk.unlink(share.to->dir, name);
+}
+
+// Each step for all before the next one: the first sync commits what the others then find done. Up to the syncs all of them are moved
+// or none.
 Result<void> Spool::move(const std::vector<std::string>& ids, Place from, Place to)
 {
     if (from == to) panic("a move from a state to itself");
-    struct Share {
-        Private::Box *from, *to;
-        std::vector<std::string> ids;
-    };
-    std::vector<Share> shares;    // by pair of directories: at most 16
+    std::vector<Private::Share> shares;    // by pair of directories: at most 16
     for (const std::string& id : ids) {
         if (!is_queue_id(id)) return fail(cat("not a queue ID: ", printable(id, 40)));
         Private::Box &source = private_->box(id, from), &target = private_->box(id, to);
-        auto share = std::find_if(shares.begin(), shares.end(), [&](const Share& s) { return s.from == &source && s.to == &target; });
-        if (share == shares.end()) share = shares.insert(shares.end(), {&source, &target, {}});
+        auto share = std::find_if(shares.begin(), shares.end(), [&](const Private::Share& s) { return s.from == &source && s.to == &target; });
+        if (share == shares.end()) share = shares.insert(shares.end(), {&source, &target, {}, {}});
         share->ids.push_back(id);
     }
-    for (const Share& share : shares) TRY(private_->move_share(share.ids, *share.from, *share.to, to.state, leaves_hold_or_corrupt(from, to)));
-    return {};
+    Result<void> result;
+    for (Private::Share& share : shares)
+        if (result) result = private_->link_share(share, to.state);
+    for (const Private::Share& share : shares)
+        if (result) result = share.to->shared_sync.sync();
+    if (!result) {
+        private_->take_back(shares);
+        return result;
+    }
+    for (const Private::Share& share : shares)
+        for (const auto& [id, name] : share.linked)
+            if (auto gone = private_->disk.unlink(share.from->dir, id); !gone && result) result = gone;
+    if (leaves_hold_or_corrupt(from, to))
+        for (const Private::Share& share : shares)
+            if (result) result = share.from->shared_sync.sync();
+    return result;
 }
 
 Result<void> Spool::remove(const std::string& id, Place place)

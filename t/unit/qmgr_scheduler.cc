@@ -1303,6 +1303,22 @@ TEST_CASE("100,000 waiting mails take less than 200 bytes each and start at once
     CHECK(w.scheduler->counts().deferred == 100'000);
 }
 
+TEST_CASE("a mail is found where a move that failed at its end has left it", "[qmgr][durability-2]")
+{
+    FakeWorld w;
+    w.moves_fail_at_their_end = true;
+    w.take("s@host.example", {"u@far.example"});
+    w.answer(greylisted);
+    w.run();
+    CHECK(w.said_has("I/O error"));
+    w.pass(3600 * second);
+    REQUIRE_FALSE(w.sent.empty());
+    w.answer(FakeWorld::delivered);
+    w.run();
+    CHECK(w.files.empty());
+    CHECK_FALSE(w.said_has("the mail file is gone"));
+}
+
 TEST_CASE("a mail that is done while it is moved leaves no second name behind", "[qmgr]")
 {
     for (const bool move_ends_first : {true, false}) {

@@ -249,6 +249,7 @@ public:
             if (moves_fail) return done(fail("disk full"));
             for (const auto& id : ids)
                 if (const auto f = files.find(id); f != files.end() && f->second.place == from) f->second.place = to;
+            if (moves_fail_at_their_end) return done(fail("unlink: I/O error"));
             done({});
         });
     }
@@ -303,7 +304,7 @@ public:
     std::set<std::string> corrupt, large, flipped, unreadable;
     std::set<std::size_t> away;
     std::set<uint64_t> cancelled;
-    bool woken = false, router_away = false, journal_fails = false, moves_fail = false, notices_fail = false, notices_crash = false;
+    bool woken = false, router_away = false, journal_fails = false, moves_fail = false, moves_fail_at_their_end = false, notices_fail = false, notices_crash = false;
     int crash_after_commits = 0;
     int ids_left = -1;               // IDs that can be reserved; negative: any number
     std::vector<std::size_t> commit_sizes;

@@ -449,6 +449,34 @@ TEST_CASE("names that are no mails are told and left alone; dot files are nobody
     CHECK(*b.spool->scan_writer(0) == std::vector<std::string>{id});
 }
 
+TEST_CASE("a move of many that fails before its end moves none, and loses none wherever it fails", "[queue][durability-2]")
+{
+    for (const bool sync : {false, true}) {
+        bool whole = false;
+        for (uint64_t nth = 1; !whole; ++nth) {
+            SpoolBench b;
+            std::vector<std::string> ids;
+            for (int i = 0; i < 20; ++i) ids.push_back(b.queue_one());
+            const uint64_t before = b.disk.steps();
+            if (sync) b.disk.fail_sync(nth, EIO);
+            else b.disk.fail_step(nth, ENOSPC);
+            const auto moved = b.spool->move(ids, in_smtpd, in_deferred);
+            INFO("the " << nth << "th, sync: " << sync << (moved ? "" : moved.error().text));
+            const auto still = b.queued();
+            if (moved) CHECK(still.empty());
+            else if (sync || b.disk.steps() - before < 20 + 16) CHECK(still.size() == 20);
+            whole = moved.has_value();
+            b.disk.power_cut(test::Cut::oldest);
+            CHECK(b.scan().size() == 20);
+        }
+    }
+    SpoolBench b;                                          // what somebody took away by hand keeps nobody back
+    std::vector<std::string> ids = {b.queue_one(), "6B05986085000001", b.queue_one()};
+    CHECK(b.spool->move(ids, in_smtpd, in_deferred));
+    CHECK(b.queued().empty());
+    CHECK(b.scan().size() == 2);
+}
+
 TEST_CASE("a second file under a known ID is put aside, and the known one stays", "[queue][security]")
 {
     SpoolBench b;
