@@ -2,13 +2,12 @@
 import glob
 import os
 import re
-import smtplib
 import socket
 import subprocess
 import sys
 import time
 
-from workload import LOAD, cpu, in_mbox, sh, step_aside, users
+from workload import LOAD, cpu, in_mbox, make_maildir, send_list, sh, step_aside, users
 
 VMAIL = 5000
 
@@ -93,6 +92,10 @@ def virtual(server, count):
     sh("useradd", "-u", str(VMAIL), "-g", "vmail", "-d", "/home/vmail", "-s", "/usr/sbin/nologin", "vmail")
     os.makedirs("/home/vmail")
     os.chown("/home/vmail", VMAIL, VMAIL)
+    for i in range(count):
+        os.mkdir(f"/home/vmail/user{i}", mode=0o700)
+        os.chown(f"/home/vmail/user{i}", VMAIL, VMAIL)
+        make_maildir(f"/home/vmail/user{i}/Maildir", VMAIL)
     with open("/etc/bench.mailboxes", "w") as f:
         f.writelines(f"user{i}@v.example.net user{i}/Maildir/\n" for i in range(count))
     users(1)
@@ -107,11 +110,7 @@ def virtual_list(server, recipients=1000):
     boxes = virtual(server, recipients)
     push(1, 5, 1, 8192, 1, 25, "v.example.net")
     boxes.wait(5)
-
-    def send():
-        with smtplib.SMTP("127.0.0.1") as client:
-            client.sendmail("bench@example.net", [f"user{i}@v.example.net" for i in range(recipients)], "Subject: list\r\n\r\n" + "A line of a newsletter.\r\n" * 300)
-    return measured(boxes, 5 + recipients, recipients, send, "delivery")
+    return measured(boxes, 5 + recipients, recipients, lambda: send_list([f"user{i}@v.example.net" for i in range(recipients)]), "delivery")
 
 
 def virtual_users(server, count=100, mails=10000):
