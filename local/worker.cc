@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,8 +30,16 @@ using Kind = queue::Child::Kind;
 using store::Problem;
 
 constexpr std::size_t max_batch = 100;
-constexpr std::size_t max_maildirs = 100;      // kept open between batches: two descriptors each
 constexpr std::size_t most_brought = 1000;
+
+// Mails at once. Each may take six descriptors: itself, its file, two for its Maildir, and two for one that is kept from the batch before.
+std::size_t batch_size()
+{
+    constexpr rlim_t others = 40;
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < others) return 1;
+    return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / 6, 1, max_batch));
+}
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 {
@@ -79,7 +88,7 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
 }
 
 Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams)
-    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), placement_(std::move(seams.placement)), quota_(std::move(seams.quota))
+    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), batch_(batch_size()), placement_(std::move(seams.placement)), quota_(std::move(seams.quota))
 {
     if (!placement_) placement_ = std::make_unique<OwnMailbox>(rules_.plus_folders);
     if (!quota_) quota_ = std::make_unique<KernelQuota>();
@@ -106,7 +115,7 @@ int Worker::serve(Fd channel)
 // Waits for one message, then takes what else is there: one lock and one directory sync then serve them all.
 bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
 {
-    for (bool first = true; jobs.size() < max_batch; first = false) {
+    for (bool first = true; jobs.size() < batch_; first = false) {
         pollfd p{channel_.get(), POLLIN, 0};
         if (!first && ::poll(&p, 1, 0) <= 0) break;
         auto message = ipc::recv_blocking(channel_.get(), -1);
@@ -370,31 +379,47 @@ Worker::Batch Worker::admitted(const std::string& path, const Batch& items)
 
 void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text) { filled_.push_back({path, text, items}); }
 
-// All Maildirs of the batch together: where one account keeps the mail of many virtual users, most have but one mail each.
+// Maildirs of a batch together: where one account keeps the mail of many virtual users, most have but one mail each.
 void Worker::deliver_maildirs()
 {
-    if (filled_.empty()) return;
-    open_maildirs();
-    std::vector<store::Maildir::Load> loads;
-    for (const Filled& filled : filled_) {
-        store::Maildir::Load load;
-        load.maildir = maildirs_.at(filled.path).get();
-        for (const Item& item : filled.items) load.mails.push_back(content(item));
-        loads.push_back(std::move(load));
+    while (!filled_.empty()) {
+        std::vector<Filled> some = next_maildirs();
+        open_maildirs(some);
+        std::vector<store::Maildir::Load> loads;
+        for (const Filled& filled : some) {
+            store::Maildir::Load load;
+            load.maildir = maildirs_.at(filled.path).get();
+            for (const Item& item : filled.items) load.mails.push_back(content(item));
+            loads.push_back(std::move(load));
+        }
+        store::Maildir::deliver(loads, syncs_);
+        for (std::size_t i = 0; i < some.size(); ++i) answer_all(some[i].path, some[i].items, loads[i].answers, some[i].text);
+        flush();
+        if (maildirs_.size() > batch_) maildirs_.clear();
     }
-    store::Maildir::deliver(loads, syncs_);
-    for (std::size_t i = 0; i < filled_.size(); ++i) answer_all(filled_[i].path, filled_[i].items, loads[i].answers, filled_[i].text);
-    filled_.clear();
-    flush();
-    if (maildirs_.size() > max_maildirs) maildirs_.clear();
 }
 
-// Who cannot be opened leaves filled_, with answers.
-void Worker::open_maildirs()
+// As many mails as there are descriptors for: one that lmtpd hands in may have many recipients.
+std::vector<Worker::Filled> Worker::next_maildirs()
+{
+    std::vector<Filled> some;
+    for (std::size_t room = batch_; room > 0 && !filled_.empty();) {
+        Filled& last = filled_.back();
+        const auto end = last.items.begin() + static_cast<std::ptrdiff_t>(std::min(room, last.items.size()));
+        some.push_back({last.path, last.text, Batch(last.items.begin(), end)});
+        room -= some.back().items.size();
+        last.items.erase(last.items.begin(), end);
+        if (last.items.empty()) filled_.pop_back();
+    }
+    return some;
+}
+
+// Who cannot be opened leaves the list, with answers.
+void Worker::open_maildirs(std::vector<Filled>& some)
 {
     std::vector<store::Maildir::Opening> openings;
     std::vector<const Filled*> closed;
-    for (const Filled& filled : filled_) {
+    for (const Filled& filled : some) {
         auto& kept = maildirs_[filled.path];
         if (kept && !kept->still_there()) kept.reset();
         if (kept) continue;
@@ -410,7 +435,7 @@ void Worker::open_maildirs()
         maildirs_.erase(closed[i]->path);
         for (const Item& item : closed[i]->items) answer(item, verdict_of(store::problem_of(openings[i].result.error())));
     }
-    std::erase_if(filled_, [&](const Filled& filled) { return !maildirs_.contains(filled.path); });
+    std::erase_if(some, [&](const Filled& filled) { return !maildirs_.contains(filled.path); });
 }
 
 void Worker::deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text)

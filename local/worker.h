@@ -79,7 +79,6 @@ private:
     Batch admitted(const std::string& path, const Batch& items);
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
     void deliver_maildirs();
-    void open_maildirs();
     void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
     void answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);
@@ -98,6 +97,7 @@ private:
     uid_t uid_;
     gid_t gid_;
     disk::Disk& disk_;
+    std::size_t batch_;                                // mails at once, and Maildirs that are kept open
     std::unique_ptr<Placement> placement_;
     std::unique_ptr<Quota> quota_;
     Fd channel_;
@@ -108,6 +108,8 @@ private:
         std::string path, text;
         Batch items;
     };
+    std::vector<Filled> next_maildirs();
+    void open_maildirs(std::vector<Filled>& some);
     std::vector<Filled> filled_;
     std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
     disk::ParallelSync syncs_{store::delivery_sync_threads};

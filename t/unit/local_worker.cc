@@ -496,6 +496,18 @@ TEST_CASE("Maildirs of many users of one account fill together, and one that can
 {
     TempHome home;
     home.write("taken", "a file where a Maildir should be\n");
+    // So few descriptors that they cannot all be open at once.
+    struct Few {
+        rlimit before{};
+        Few()
+        {
+            REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+            rlimit few = before;
+            few.rlim_cur = std::min<rlim_t>(200, few.rlim_max);
+            REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+        }
+        ~Few() { ::setrlimit(RLIMIT_NOFILE, &before); }
+    } few;
     RunningWorker worker(worker_rules(home), home, "vmail");
     const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
     // More than are kept open, in several messages, twice: the second time they are there.
