@@ -1,5 +1,7 @@
 #include "imapd/house.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -32,7 +34,10 @@ House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings
     : loop_(loop), host_(host), values_(std::move(values)), settings_(std::move(settings)),
       poll_(loop, [this] { poll(); }), tidy_(loop,
                                              [this] {
-                                                 if (account_ && account_->tidy(false)) tidy_.start(tidy_more);
+                                                 if (account_ && account_->tidy(false))
+                                                     tidy_.start(tidy_more);
+                                                 else
+                                                     ::malloc_trim(0); // what the last answers were made in
                                                  note_busy();
                                                  spread();
                                              }),
@@ -214,8 +219,9 @@ void House::idle()
     notify_.stop();
     retry_.stop();
     tidy_.stop();
-    if (account_) (void)account_->tidy(true);
+    while (account_ && account_->tidy(false)) {} // a client who comes back soon finds his folders open
     watch_folders();
+    ::malloc_trim(0);
 }
 
 } // namespace veredus::imapd

@@ -53,6 +53,40 @@ void OpenFolder::settle()
     for (View* view : views_) view->vanished(gone, before);
 }
 
+void OpenFolder::append_joined()
+{
+    const auto all = std::exchange(joining_, {});
+    std::vector<std::shared_ptr<Joining>> together;
+    for (const auto& one : all) {
+        // A keyword for which there is no room concerns its own APPEND only.
+        const bool keywords = std::any_of(one->messages.begin(), one->messages.end(), [](const auto& m) { return !m.keywords.empty(); });
+        if (keywords)
+            append_all({one});
+        else
+            together.push_back(one);
+    }
+    append_all(together);
+}
+
+void OpenFolder::append_all(const std::vector<std::shared_ptr<Joining>>& all)
+{
+    if (all.empty()) return;
+    std::vector<store::Incoming> mails;
+    for (const auto& one : all)
+        for (auto& mail : one->messages) mails.push_back(std::move(mail));
+    const auto uids = use([&](store::Folder& f) { return f.append(std::move(mails)); });
+    std::size_t at = 0;
+    for (const auto& one : all) {
+        if (!uids) {
+            one->done.emplace(unexpected(uids.error()));
+            continue;
+        }
+        const auto first = uids->begin() + static_cast<std::ptrdiff_t>(at);
+        at += one->messages.size();
+        one->done.emplace(std::vector<uint32_t>(first, uids->begin() + static_cast<std::ptrdiff_t>(at)));
+    }
+}
+
 std::shared_ptr<MessageKeys> OpenFolder::keys()
 {
     constexpr std::size_t most = 64u << 20;

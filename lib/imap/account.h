@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,12 @@
 namespace veredus::imap {
 
 // One folder that is open, and who looks at it.
+// Messages of one APPEND. Those of several sessions go in together, so that one wait for the disk serves all.
+struct Joining {
+    std::vector<store::Incoming> messages;
+    std::optional<Result<std::vector<uint32_t>>> done; // UIDs, in order; of an error nothing happened
+};
+
 class OpenFolder {
 public:
     OpenFolder(std::string name, std::unique_ptr<store::Folder> folder);
@@ -38,6 +45,9 @@ public:
     bool is_busy() const { return folder_->is_busy(); }
     std::vector<store::WatchPoint> watch_points() const { return folder_->watch_points(); }
     unsigned incarnation() const { return incarnation_; } // another one: other watch points
+    void join(std::shared_ptr<Joining> mine) { joining_.push_back(std::move(mine)); }
+    void leave(const std::shared_ptr<Joining>& mine) { std::erase(joining_, mine); }
+    void append_joined(); // what all have joined; each finds `done`
     store::Folder& raw() { return *folder_; }             // as a target of copy() and move(): call settle() afterwards
     void settle();
     // What SORT and THREAD took out of its messages; shared with the commands that run. It goes when nobody has asked
@@ -58,8 +68,10 @@ public:
     store::UidRange take_recent(bool peek);
 
 private:
+    void append_all(const std::vector<std::shared_ptr<Joining>>& all);
     std::string name_;
     std::unique_ptr<store::Folder> folder_;
+    std::vector<std::shared_ptr<Joining>> joining_; // shared with the sessions that wait for it
     std::vector<View*> views_;    // borrowed: enter() and leave()
     std::vector<uint32_t> known_; // UIDs of the table when it was looked at last
     std::shared_ptr<MessageKeys> keys_;

@@ -97,34 +97,59 @@ void Session::append_aborted(const std::string& tag, const Refusal& refusal)
     append(*out_, tag, refusal.bad ? " BAD " : " NO ", refusal.text, "\r\n");
 }
 
-// RFC 8508 §3.4: the new message first, then the old one goes.
+// Waits until all sessions that were heard in this turn of the loop have joined.
+class Session::AppendTask final : public Task {
+public:
+    AppendTask(Session& session, std::string tag, std::unique_ptr<Appending> appending)
+        : session_(session), tag_(std::move(tag)), appending_(std::move(appending)), mine_(std::make_shared<Joining>())
+    {
+        mine_->messages = std::move(appending_->messages);
+    }
+    ~AppendTask() override { appending_->target->leave(mine_); }
+    bool step(std::string&) override
+    {
+        if (!std::exchange(joined_, true)) {
+            appending_->target->join(mine_);
+            return false;
+        }
+        if (!mine_->done) appending_->target->append_joined();
+        session_.appended(tag_, *appending_, *mine_->done);
+        return true;
+    }
+
+private:
+    Session& session_;
+    std::string tag_;
+    std::unique_ptr<Appending> appending_;
+    std::shared_ptr<Joining> mine_; // shared with the folder
+    bool joined_ = false;
+};
+
 bool Session::append_end(const std::string& tag)
 {
-    const auto appending = std::move(appending_);
-    OpenFolder& target = *appending->target;
+    auto appending = std::move(appending_);
     if (lost()) return false;
-    auto uids = target.use([&](store::Folder& f) { return f.append(std::move(appending->messages)); });
-    if (!uids) {
-        finish(tag, refusal(uids.error(), "APPEND"), true);
-        return run();
-    }
+    task_ = std::make_unique<AppendTask>(*this, tag, std::move(appending));
+    return run();
+}
+
+// RFC 8508 §3.4: the new message first, then the old one goes.
+void Session::appended(const std::string& tag, const Appending& appending, const Result<std::vector<uint32_t>>& uids)
+{
+    if (!uids) return finish(tag, refusal(uids.error(), "APPEND"), true);
     std::vector<store::UidRange> ranges;
     for (const uint32_t uid : *uids) add_to_ranges(ranges, uid);
-    std::string code = cat("[APPENDUID ", target.table().uidvalidity(), ' ');
+    std::string code = cat("[APPENDUID ", appending.target->table().uidvalidity(), ' ');
     put_ranges(code, ranges);
     code += ']';
-    if (!appending->replaced) {
-        finish(tag, cat("OK ", code, " appended"), true);
-        return run();
-    }
+    if (!appending.replaced) return finish(tag, cat("OK ", code, " appended"), true);
     append(*out_, "* OK ", code, " appended\r\n");
-    const std::vector<uint32_t> old{*appending->replaced};
+    const std::vector<uint32_t> old{*appending.replaced};
     auto gone = selected_->folder->use([&](store::Folder& f) { return f.expunge(old); });
     if (gone) tally_.expunged += gone->gone.size();
     const Error* trouble = !gone ? &gone.error() : !gone->trouble.text.empty() ? &gone->trouble : nullptr;
     // Both are there now; the new one stays: nothing is lost.
     finish(tag, trouble ? refusal(*trouble, "REPLACE") : "OK replaced", true);
-    return run();
 }
 
 } // namespace veredus::imap

@@ -129,6 +129,7 @@ private:
     class Lister;
     class StoreTask;
     class CopyTask;
+    class AppendTask;
 
     bool command(std::string tag, Command command) override;
     bool refused(const std::string& tag, const Refusal& refusal) override;
@@ -140,6 +141,7 @@ private:
     std::unique_ptr<Refusal> keep_content(std::string_view wire);
     bool append_end(const std::string& tag) override;
     void append_aborted(const std::string& tag, const Refusal& refusal) override;
+    void appended(const std::string& tag, const Appending& appending, const Result<std::vector<uint32_t>>& uids);
 
     bool run(); // true: nothing is left to do
     Wants wants() const;

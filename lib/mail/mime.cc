@@ -47,13 +47,19 @@ std::string_view MimeLine::text() const
     return without_line_end(bytes);
 }
 
-MimeParser::MimeParser(MimeSink& sink, const MimeLimits& limits) : sink_(sink), limits_(limits) {}
+MimeParser::MimeParser(MimeSink& sink, const MimeLimits& limits)
+    : sink_(sink), wants_lines_(sink.wants_lines()), limits_(limits)
+{}
 
 void MimeParser::feed(std::string_view bytes)
 {
     if (finished_) return;
     fed_ += bytes.size();
     while (!bytes.empty()) {
+        if (!wants_lines_ && in_ == In::body && begins_ && pending_.empty()) {
+            bytes.remove_prefix(skip_lines(bytes));
+            if (bytes.empty()) break;
+        }
         // No further than a piece goes: the rest of a very long line is not looked through again for each piece of it.
         const std::string_view near = bytes.substr(0, mime_line_piece);
         const std::size_t line = std::min(near.find('\n'), near.size() - 1) + 1;
@@ -82,6 +88,24 @@ void MimeParser::finish()
     if (open_.empty()) push(MimePart::Kind::message, here_);
     while (in_ == In::header) end_header(here_, false);
     while (!open_.empty()) pop(false);
+}
+
+// Whole lines of a body that can be no boundary and that nobody wants: only counted. Their size.
+std::size_t MimeParser::skip_lines(std::string_view bytes)
+{
+    std::size_t at = 0;
+    unsigned end = last_end_;
+    while (boundaries_ == 0 || !bytes.substr(at).starts_with("--")) {
+        const std::size_t lf = bytes.find('\n', at);
+        if (lf == npos) break;
+        end = lf > at && bytes[lf - 1] == '\r' ? 2 : 1;
+        ++here_.lines;
+        here_.bare_lfs += end == 1;
+        at = lf + 1;
+    }
+    here_.offset += at;
+    last_end_ = end;
+    return at;
 }
 
 void MimeParser::take_piece(std::string_view bytes)

@@ -77,6 +77,8 @@ constexpr std::size_t mime_line_piece = 4096;
 class MimeSink {
 public:
     virtual ~MimeSink() = default;
+    // False, always: line() is not asked for, and bodies go by much faster.
+    virtual bool wants_lines() const { return true; }
     virtual void part_begins(const MimePart&) {}
     virtual void field(const MimePart&, const MimeField&) {}
     virtual void headers_end(const MimePart&) {}
@@ -93,6 +95,7 @@ public:
     void feed(std::string_view bytes);  // any cut; CRLF or LF line ends
     void finish();                      // the message is over: all that is open ends
     uint64_t offset() const { return fed_; }
+    uint64_t bare_lfs() const { return here_.bare_lfs; } // line ends without CR so far; all of them after finish()
 
 private:
     enum class In : uint8_t { header, body };
@@ -111,6 +114,7 @@ private:
         bool found = false, closes = false;
     };
     void take_piece(std::string_view bytes);
+    std::size_t skip_lines(std::string_view bytes);
     void header_piece(std::string_view bytes, bool ends);
     void body_piece(std::string_view bytes, bool ends);
     void emit(const Open& open, MimeLine::Where where, std::string_view bytes, bool ends);
@@ -125,6 +129,7 @@ private:
     bool has_room() const { return parts_ < limits_.parts && open_.size() <= limits_.depth; }
 
     MimeSink& sink_;
+    const bool wants_lines_;
     MimeLimits limits_;
     std::vector<Open> open_; // the message and what is open within it, innermost last
     std::string pending_;    // a piece whose end has not come

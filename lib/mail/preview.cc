@@ -146,7 +146,7 @@ PreviewMaker::~PreviewMaker() = default;
 bool PreviewMaker::feed(std::string_view bytes)
 {
     Private& p = *private_;
-    constexpr std::size_t slice = 8192; // so that a message that comes at once is left early too
+    constexpr std::size_t slice = 1024; // so that a message that comes at once is left early too
     for (; !bytes.empty() && !p.done; bytes.remove_prefix(std::min(slice, bytes.size()))) {
         const std::size_t left = most_looked_at - std::min<std::size_t>(p.parser.offset(), most_looked_at);
         if (left == 0) return false;

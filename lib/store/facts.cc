@@ -73,11 +73,10 @@ struct FactsMaker::State final : mail::MimeSink {
     mail::MimeParser parser{*this};
     mail::PreviewMaker preview_maker;
     std::string fields, envelope, body, body_structure, preview;
-    uint64_t bytes = 0, bare_lfs = 0;
-    char last = 0;
     bool whole = true, preview_wants_more = true;
     Facts facts;
 
+    bool wants_lines() const override { return false; }
     void part_begins(const mail::MimePart& part) override { structure.part_begins(part); }
     void field(const mail::MimePart& part, const mail::MimeField& field) override
     {
@@ -112,9 +111,6 @@ void FactsMaker::feed(std::string_view in)
 {
     if (in.empty()) return;
     State& s = *state_;
-    s.bytes += in.size();
-    for (auto lf = in.find('\n'); lf != std::string_view::npos; lf = in.find('\n', lf + 1)) s.bare_lfs += (lf == 0 ? s.last : in[lf - 1]) != '\r';
-    s.last = in.back();
     s.parser.feed(in);
     s.preview_wants_more = s.preview_wants_more && s.preview_maker.feed(in);
 }
@@ -128,7 +124,7 @@ void FactsMaker::finish()
     s.body_structure = s.structure.body_structure();
     s.preview = s.preview_maker.finish();
     s.facts.preview = s.preview;
-    s.facts.size = s.bytes + s.bare_lfs;
+    s.facts.size = s.parser.offset() + s.parser.bare_lfs();
     s.facts.envelope = s.envelope;
     s.facts.body = s.body;
     s.facts.body_structure = s.body_structure;

@@ -36,6 +36,7 @@ Cache* FolderFacts::cache(const UidTable& table)
     if (cache_ && cache_->uidvalidity() == validity) return cache_.get();
     if (useless_ && useless_validity_ == validity) return nullptr;
     cache_.reset();
+    changed();
     auto dir = open_beneath(index_, ".");
     auto opened = dir ? Cache::open(disk::posix_disk(), std::move(*dir), name_, validity) : Result<std::unique_ptr<Cache>>(unexpected(dir.error()));
     useless_ = !opened;
@@ -49,12 +50,17 @@ Cache* FolderFacts::cache(const UidTable& table)
 const Facts* FolderFacts::known(const UidTable& table, uint32_t uid)
 {
     const Message* m = table.find(uid);
-    Cache* kept = m ? cache(table) : nullptr;
+    if (!m || uid == missed_) return nullptr;
+    Cache* kept = cache(table);
     if (!kept) return nullptr;
+    if (uid == answered_ && m->id == answered_id_) return &facts_;
+    changed();
     const auto found = kept->get(uid, m->id);
     if (!found) return nullptr;
     facts_ = *found;
     if (m->received != unknown_time) facts_.received = m->received;
+    answered_ = uid;
+    answered_id_ = m->id;
     return &facts_;
 }
 
@@ -65,10 +71,14 @@ Result<const Facts*> FolderFacts::get(Folder& folder, uint32_t uid)
     auto maker = std::make_unique<FactsMaker>();
     TRY(read_facts(*reader, *maker));
     Facts facts = maker->facts();
-    facts.received = TRY(folder.received(uid));
+    missed_ = uid;
+    const auto received = folder.received(uid);
+    changed();
+    facts.received = TRY(received);
     put(folder.table(), uid, facts);
     maker_ = std::move(maker);
     facts_ = facts;
+    if (const Message* m = folder.table().find(uid)) answered_ = uid, answered_id_ = m->id;
     return static_cast<const Facts*>(&facts_);
 }
 
@@ -77,6 +87,7 @@ void FolderFacts::put(const UidTable& table, uint32_t uid, const Facts& facts)
     const Message* m = table.find(uid);
     Cache* kept = m ? cache(table) : nullptr;
     if (!kept) return;
+    changed();
     kept->put(uid, m->id, facts);
     if (kept->wants_flush()) (void)kept->flush();
 }
@@ -86,6 +97,7 @@ void FolderFacts::keep_preview(Folder& folder, uint32_t uid, std::string_view pr
     const Message* m = folder.table().find(uid);
     Cache* kept = m ? cache(folder.table()) : nullptr;
     if (!kept) return;
+    changed();
     kept->put_preview(uid, m->id, preview);
     if (kept->wants_flush()) (void)kept->flush();
 }
@@ -93,6 +105,7 @@ void FolderFacts::keep_preview(Folder& folder, uint32_t uid, std::string_view pr
 void FolderFacts::forget(const std::vector<uint32_t>& uids)
 {
     if (!cache_) return;
+    changed();
     for (const uint32_t uid : uids) cache_->forget(uid);
 }
 
@@ -100,6 +113,7 @@ void FolderFacts::flush()
 {
     maker_.reset();
     facts_ = Facts();
+    changed();
     if (cache_) (void)cache_->flush();
 }
 

@@ -32,11 +32,15 @@ public:
 
 private:
     Cache* cache(const UidTable& table);
+    void changed() { answered_ = missed_ = 0; }
     disk::Directory index_;
     std::string name_;
     std::unique_ptr<Cache> cache_;
     std::unique_ptr<FactsMaker> maker_;          // what facts_ looks into, if not the cache
     Facts facts_;
+    uint32_t answered_ = 0;                      // the UID that facts_ is of: the next item of the same FETCH asks for it again
+    uint64_t answered_id_ = 0;
+    uint32_t missed_ = 0;                        // the UID whose facts are being made: the cache need not be asked again
     bool useless_ = false;                       // it could not be opened
     uint32_t useless_validity_ = 0;
 };

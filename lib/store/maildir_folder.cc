@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/disk/pool.h"
 #include "lib/store/beneath.h"
 #include "lib/store/bytes.h"
 #include "lib/store/content.h"
@@ -33,6 +34,32 @@ constexpr char foreign_list[] = "dovecot-uidlist", taken_over[] = "dovecot-uidli
 constexpr char forwarded[] = "$Forwarded";         // what P in a name means
 
 disk::Disk& disk() { return disk::posix_disk(); }
+
+constexpr std::size_t most_threads = 16;
+
+// call(0) to call(count - 1), each in a thread of its own as far as these go, while `here` runs here. The first error.
+template <class Call, class Here> Result<void> at_once(std::size_t count, Call call, Here here)
+{
+    std::vector<Result<void>> results(count);
+    std::atomic<std::size_t> next{0};
+    const auto work = [&] {
+        for (std::size_t i; (i = next++) < count;) results[i] = call(i);
+    };
+    Result<void> mine;
+    {
+        std::vector<disk::Thread> threads;         // joined at the end of this block
+        for (std::size_t i = 0; i < std::min(count, most_threads); ++i) {
+            auto thread = disk::Thread::start(work);
+            if (!thread) break;                    // this one does it, later
+            threads.push_back(std::move(*thread));
+        }
+        mine = here();
+        work();
+    }
+    for (auto& result : results)
+        if (!result) return std::move(result);
+    return mine;
+}
 
 MaildirName unique_name()
 {
@@ -120,6 +147,8 @@ public:
         ends_.feed(wire, out_);
         return put_out();
     }
+    // After finish() of at most Drafts::most_open; any thread.
+    Result<void> sync() const { return disk().sync(file_); }
     // After finish(); without INTERNALDATE.
     const Facts& facts() const { return maker_.facts(); }
     Result<void> finish(int64_t received)
@@ -136,7 +165,7 @@ public:
         // Other programs take the file's time for INTERNALDATE.
         const timespec times[2] = {{0, UTIME_OMIT}, {static_cast<time_t>(received), 0}};
         (void)::futimens(file_.get(), times);
-        return disk().sync(file_);
+        return {};
     }
     std::string final_name() const { return name_.full(sizes_); }
     const std::string& file_name() const { return file_name_; }
@@ -154,7 +183,11 @@ private:
     }
     Result<void> reopen()
     {
-        if (file_) return {};
+        if (file_) {
+            std::erase(drafts_->open, this);              // the one used last is closed last
+            drafts_->open.push_back(this);
+            return {};
+        }
         file_ = TRY(disk().open_append(drafts_->tmp, file_name_, 0600));
         note_open();
         // Another program may have swept tmp/.
@@ -485,6 +518,8 @@ Result<std::unique_ptr<WireReader>> MaildirFolder::open(uint32_t uid)
     struct stat st {};
     if (::fstat(file.get(), &st) != 0) return fail_errno(cat("look at message ", uid, " of ", dir_.path));
     const auto stored = static_cast<uint64_t>(st.st_size);
+    opened_ = uid;
+    opened_date_ = st.st_mtim.tv_sec;
     auto reader = std::make_unique<WireReader>(std::move(file), std::vector<Extent>{{0, stored}});
     const Message* m = table().find(uid);
     const NamedSizes named = m ? named_sizes(table().name(*m)) : NamedSizes{};
@@ -513,6 +548,7 @@ Result<int64_t> MaildirFolder::received(uint32_t uid)
     if (m->received != unknown_time) return int64_t{m->received};
     if (const auto known = dates_.find(uid); known != dates_.end()) return int64_t{known->second};
     if (const Facts* known = facts_->known(table(), uid); known && known->received != unknown_time) return int64_t{known->received};
+    if (uid == opened_) return int64_t{opened_date_};
     auto info = disk().stat(folder_of(*m), std::string(table().name(*m)));
     if (!info && info.error().code == ENOENT) {
         const Fd file = TRY(open_file(uid));              // finds its new name
@@ -564,11 +600,14 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
             uids.push_back(change.add(p.message));
             if (uids.back() == 0) return fail_errno(cat(dir_.path, ": all UIDs are used up"), EOVERFLOW);
         }
-        TRY(disk().sync(cur_));
         return change.commit();
     };
     auto done = all();
-    if (done) done = log_->sync();
+    if (done) {
+        // Both at once: they share a commit of the file system's journal. A crash in between costs nobody anything: of what is
+        // in the log alone, and no name has, nobody was told.
+        done = at_once(1, [&](std::size_t) { return disk().sync(cur_); }, [&] { return log_->sync(); });
+    }
     if (!done) {             // what the log knows of them by now, the next scan will miss
         for (const Publishing& p : mails)
             if (p.done) (void)disk().unlink(cur_, p.message.name);
@@ -589,11 +628,19 @@ Result<std::vector<uint32_t>> MaildirFolder::append(std::vector<Incoming> mails)
     const int64_t now = system_clock().wall_us() / us_per_second;
     std::vector<Publishing> out;
     std::vector<std::vector<std::string>> keywords;
+    std::vector<const MaildirDraft*> finished;
     for (Incoming& mail : mails) {
         auto* draft = dynamic_cast<MaildirDraft*>(mail.draft.get());
         if (!draft) return fail("append: not a draft of this folder");
         const int64_t received = mail.received == unknown_time ? now : mail.received;
         TRY(draft->finish(received));
+        finished.push_back(draft);
+        if (finished.size() == Drafts::most_open || &mail == &mails.back()) {
+            // The last one here, the others at the same time.
+            const auto sync = [&](std::size_t i) { return finished[i]->sync(); };
+            TRY(at_once(finished.size() - 1, sync, [&] { return sync(finished.size() - 1); }));
+            finished.clear();
+        }
         Publishing p;
         p.from = &draft->directory();
         p.from_name = draft->file_name();

@@ -78,6 +78,8 @@ private:
     std::unique_ptr<FolderFacts> facts_;
     std::unordered_map<uint32_t, uint64_t> sizes_;        // of names that do not tell
     std::unordered_map<uint32_t, int64_t> dates_;
+    uint32_t opened_ = 0;                                 // the UID whose file was opened last, and that file's date
+    int64_t opened_date_ = 0;
     int64_t grain_us_ = 0;
     bool pending_ = true;                                 // some names do not say what the log says
     bool keywords_written_ = false;

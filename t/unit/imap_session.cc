@@ -384,6 +384,26 @@ TEST_CASE("a mailbox that is renamed or removed under who has it selected", "[im
     CHECK(a.wants == imap::Session::Wants::close);
 }
 
+TEST_CASE("APPENDs of several sessions that come at once go in together, in their order", "[imap][imap-session]")
+{
+    Home home;
+    Client a(home), b(home);
+    auto leaves = std::make_unique<Client>(home);
+    std::string out;
+    for (Client* c : {&a, leaves.get(), &b}) {
+        c->wants = c->session.feed("t APPEND INBOX {5+}\r\none\r\n (\\Flagged) {5+}\r\ntwo\r\n\r\n", out);
+        CHECK(c->wants == imap::Session::Wants::drain);
+        CHECK(out.empty());
+    }
+    leaves.reset();
+    CHECK(b.session.more(out) == imap::Session::Wants::input);
+    CHECK(fits("t OK [APPENDUID @ 3:4] appended", out.substr(0, out.find('\r'))));
+    out.clear();
+    CHECK(a.session.more(out) == imap::Session::Wants::input);
+    CHECK(fits("t OK [APPENDUID @ 1:2] appended", out.substr(0, out.find('\r'))));
+    CHECK(a.say("s STATUS INBOX (MESSAGES)\r\n").starts_with("* STATUS INBOX (MESSAGES 4)\r\n"));
+}
+
 TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3502][rfc8508][rfc6851][rfc4315]")
 {
     Home home;

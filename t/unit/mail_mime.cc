@@ -14,7 +14,8 @@ namespace {
 // One line per event, in the order they came.
 class Recorder final : public MimeSink {
 public:
-    explicit Recorder(std::string_view all) : all_(all) {}
+    explicit Recorder(std::string_view all, bool lines = true) : all_(all), lines_(lines) {}
+    bool wants_lines() const override { return lines_; }
     void part_begins(const MimePart& p) override
     {
         static const char* const kinds[] = {"message", "part", "nested"};
@@ -33,6 +34,7 @@ public:
     {
         static const char* const wheres[] = {"line", "outside", "boundary"};
         ok &= all_.substr(l.offset, l.bytes.size()) == l.bytes;
+        if (!lines_) return;
         std::string_view text = l.text();
         veredus::append(out, p.index, ' ', wheres[static_cast<int>(l.where)], l.begins ? "" : " more", l.ends ? "" : " open", ' ', text.size() > 30 ? cat(text.size()) : std::string(text), '\n');
     }
@@ -40,21 +42,30 @@ public:
     {
         bodies.push_back(std::string(all_.substr(p.body_offset, p.body_size)));
         veredus::append(out, "-", p.index, " header ", p.header_size, " body ", p.body_size, " lines ", p.body_lines, '\n');
+        veredus::append(ends, p.index, ' ', p.header_size, ' ', p.header_bare_lfs, ' ', p.body_offset, ' ', p.body_size, ' ', p.body_lines, ' ', p.body_bare_lfs, '\n');
     }
-    std::string out;
+    std::string out, ends;
     std::vector<std::string> bodies;   // in the order of ending
     bool ok = true;
 
 private:
     std::string_view all_;
+    bool lines_;
 };
 
 Recorder parse(std::string_view text, std::size_t piece = 1 << 20, const MimeLimits& limits = {})
 {
-    Recorder sink(text);
-    MimeParser parser(sink, limits);
-    for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size()))) parser.feed(rest.substr(0, piece));
-    parser.finish();
+    Recorder sink(text), without_lines(text, false);
+    for (Recorder* r : {&sink, &without_lines}) {
+        MimeParser parser(*r, limits);
+        for (std::string_view rest = text; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size()))) parser.feed(rest.substr(0, piece));
+        parser.finish();
+        std::size_t bare = 0;
+        for (std::size_t i = 0; i < text.size(); ++i) bare += text[i] == '\n' && (i == 0 || text[i - 1] != '\r');
+        CHECK(parser.bare_lfs() == bare);
+    }
+    CHECK(without_lines.ends == sink.ends);
+    CHECK(without_lines.ok);
     return sink;
 }
 
