@@ -33,7 +33,28 @@ MessageKeys::MessageKeys()
 std::size_t MessageKeys::memory() const
 {
     return rows_.capacity() * sizeof(Row) + places_.size() * 48 + texts_.capacity() + references_.capacity() * 4 +
+           (ranks_[0].size() + ranks_[1].size() + ranks_[2].size() + ranks_[3].size()) * 4 +
            (subjects_.size() + ids_.size()) * 48;
+}
+
+void MessageKeys::keep_order(unsigned text, const std::vector<uint32_t>& ascending)
+{
+    auto& ranks = ranks_[text];
+    ranks.assign(rows_.size(), 0);
+    const Text* before = nullptr;
+    uint32_t rank = 0;
+    for (const uint32_t row : ascending) {
+        const Text& mine = rows_[row].texts[text];
+        if (!before || before->first != mine.first || before->size != mine.size || rest(*before) != rest(mine)) ++rank;
+        ranks[row] = rank;
+        before = &mine;
+    }
+}
+
+bool MessageKeys::has_order(unsigned text, const std::vector<uint32_t>& rows) const
+{
+    const auto& ranks = ranks_[text];
+    return std::all_of(rows.begin(), rows.end(), [&](uint32_t row) { return row < ranks.size() && ranks[row] != 0; });
 }
 
 std::size_t MessageKeys::place(uint32_t uid)

@@ -41,6 +41,11 @@ public:
     {
         return text.size > 8 ? std::string_view(texts_).substr(text.rest_at, text.size - 8) : std::string_view();
     }
+    // The order of texts[text] of these rows, which a SORT found: for the next one numbers do. Rows as of place_of().
+    void keep_order(unsigned text, const std::vector<uint32_t>& ascending);
+    bool has_order(unsigned text, const std::vector<uint32_t>& rows) const; // of all of them
+    uint32_t rank(unsigned text, uint32_t row) const { return ranks_[text][row]; }
+    uint32_t place_of(const Row& row) const { return static_cast<uint32_t>(&row - rows_.data()); }
     const uint32_t* references(const Row& row) const { return references_.data() + row.references_at; } // oldest first
     std::size_t id_count() const { return ids_.size(); }
     std::size_t memory() const; // bytes, about
@@ -58,6 +63,7 @@ private:
     std::unordered_map<uint32_t, uint32_t> places_;
     std::size_t next_ = 0; // of rows_: commands go through a mailbox in one order
     std::string texts_;
+    std::vector<uint32_t> ranks_[4]; // of the rows' texts; 0: a row that came later, or was not in that SORT
     std::vector<uint32_t> references_;
     Interner subjects_, ids_;
     std::vector<std::string_view> bodies_; // scratch, and so are these

@@ -24,6 +24,28 @@ struct Sorter::Private {
         uint32_t number, uid;
     };
 
+    // Which of a row's texts decides alone; no_text: none does.
+    static constexpr unsigned no_text = 4;
+    unsigned lone_text() const
+    {
+        if (by.size() != 1) return no_text;
+        switch (by[0].by) {
+        case By::subject: return 0;
+        case By::from: return 1;
+        case By::to: return 2;
+        case By::cc: return 3;
+        default: return no_text;
+        }
+    }
+
+    Result<void> add_text(unsigned text, Candidate& candidate, Text& key)
+    {
+        const auto* row = TRY(known->row(candidate, static_cast<uint8_t>(MessageKeys::subject << text)));
+        key = row->texts[text];
+        if (by.size() == 1) rows.push_back(known->place_of(*row));
+        return {};
+    }
+
     Result<void> add_key(const SortCriterion& criterion, Candidate& candidate)
     {
         Text key; // most are decided by its first bytes, which are the other way round for REVERSE
@@ -31,10 +53,10 @@ struct Sorter::Private {
         case By::arrival: key.first = ordered(TRY(candidate.received())); break;
         case By::size: key.first = TRY(candidate.size()); break;
         case By::date: key.first = ordered(TRY(known->row(candidate, MessageKeys::sent))->sent_time); break;
-        case By::subject: key = TRY(known->row(candidate, MessageKeys::subject))->texts[0]; break;
-        case By::from: key = TRY(known->row(candidate, MessageKeys::from))->texts[1]; break;
-        case By::to: key = TRY(known->row(candidate, MessageKeys::to))->texts[2]; break;
-        case By::cc: key = TRY(known->row(candidate, MessageKeys::cc))->texts[3]; break;
+        case By::subject: TRY(add_text(0, candidate, key)); break;
+        case By::from: TRY(add_text(1, candidate, key)); break;
+        case By::to: TRY(add_text(2, candidate, key)); break;
+        case By::cc: TRY(add_text(3, candidate, key)); break;
         }
         if (criterion.reverse) key.first = ~key.first;
         keys.push_back(key);
@@ -65,6 +87,7 @@ struct Sorter::Private {
     std::shared_ptr<MessageKeys> known;
     std::vector<Message> messages;
     std::vector<Text> keys; // by.size() for each message
+    std::vector<uint32_t> rows; // of the messages in `known`, where a text decides alone
 };
 
 Sorter::Sorter(const std::vector<SortCriterion>& by, std::shared_ptr<MessageKeys> keys)
@@ -100,6 +123,13 @@ Result<void> Sorter::add(Candidate& candidate)
 std::vector<uint32_t> Sorter::finish(bool uid)
 {
     Private& p = *private_;
+    const unsigned text = p.lone_text();
+    const bool ordered_before = text != Private::no_text && p.known->has_order(text, p.rows);
+    if (ordered_before)
+        for (std::size_t i = 0; i < p.keys.size(); ++i) {
+            const uint64_t rank = p.known->rank(text, p.rows[i]);
+            p.keys[i] = {p.by[0].reverse ? ~rank : rank, 0, 0};
+        }
     // What decides most is kept beside the index: sorting touches nothing else then.
     struct Item {
         uint64_t first;
@@ -112,6 +142,12 @@ std::vector<uint32_t> Sorter::finish(bool uid)
     });
     std::vector<uint32_t> out;
     out.reserve(items.size());
+    if (text != Private::no_text && !ordered_before) {
+        for (const Item& item : items) out.push_back(p.rows[item.index]);
+        if (p.by[0].reverse) std::reverse(out.begin(), out.end());
+        p.known->keep_order(text, out);
+        out.clear();
+    }
     for (const Item& item : items) out.push_back(uid ? p.messages[item.index].uid : p.messages[item.index].number);
     return out;
 }

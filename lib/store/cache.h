@@ -43,6 +43,7 @@ private:
         uint64_t offset = 0;         // of the payload in the file; beyond pending_base: in pending_
         uint32_t size = 0;
         uint32_t sum = 0;
+        bool checked = false;        // its bytes had that sum when they were read before
     };
     using Places = std::unordered_map<uint32_t, Place>;
     Cache(disk::Disk& disk, disk::Directory dir, std::string name, uint32_t uidvalidity);

@@ -399,6 +399,10 @@ TEST_CASE("what SORT and THREAD took out of a message once they know", "[imap][s
     CHECK(threaded(Thread::Algorithm::ordered_subject, 1) == "(1 4)(2 5)(3 6)");
     CHECK(sorted(By::date, 2) == Numbers{2, 3, 4, 5, 6});
     CHECK(sorted(By::subject, 2) == Numbers{2, 5, 4, 3, 6});
+    Sorter backwards({{By::subject, true}}, keys);
+    for (Header& mail : mails) REQUIRE(backwards.add(mail));
+    CHECK(backwards.finish(false) == Numbers{3, 6, 1, 4, 2, 5}); // what was found before, the other way round
+    CHECK(sorted(By::subject, 2) == Numbers{2, 5, 4, 3, 6});
     CHECK(asked() == 0);
     mails[0].fails = "from";
     Sorter failing({{By::subject}, {By::from}}, keys);
