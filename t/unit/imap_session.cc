@@ -401,7 +401,7 @@ TEST_CASE("APPENDs of several sessions that come at once go in together, in thei
     out.clear();
     CHECK(a.session.more(out) == imap::Session::Wants::input);
     CHECK(fits("t OK [APPENDUID @ 1:2] appended", out.substr(0, out.find('\r'))));
-    CHECK(a.say("s STATUS INBOX (MESSAGES)\r\n").starts_with("* STATUS INBOX (MESSAGES 4)\r\n"));
+    CHECK(a.say("s STATUS INBOX (MESSAGES)\r\n").find(" (MESSAGES 4)\r\n") != std::string::npos);
 }
 
 TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3502][rfc8508][rfc6851][rfc4315]")
