@@ -290,7 +290,7 @@ void Core::check_body(const Mail& mail, std::function<void(Result<void>)> done)
 void Core::route(ipc::RouteRequest request, std::function<void(Result<std::vector<ipc::Route>>)> done)
 {
     ipc::Channel* const channel = neighbours_.router();
-    if (!channel) {
+    if (!channel || !channel->open()) {      // one whose end is noticed but not told yet would never answer
         loop_.defer([alive = alive_, done = std::move(done)] {
             if (*alive) done(fail("the router is away"));
         });

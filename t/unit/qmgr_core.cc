@@ -66,6 +66,20 @@ public:
         return true;
     }
     Loop& loop() { return *loop_; }
+    // The router dies and its successor comes; `meanwhile` is called when the end was noticed and before the owner has dropped the channel.
+    void new_router(std::function<void()> meanwhile)
+    {
+        auto pair = std::move(*socket_pair(SOCK_SEQPACKET));
+        auto closed = [this, meanwhile](const std::string&) {
+            CHECK_FALSE(router_ours_->open());
+            meanwhile();
+            connect(router_ours_, router_theirs_, [this](ipc::Message m) { answer_route(m); }, nullptr);
+            core->router_up();
+        };
+        router_ours_ = std::make_unique<ipc::Channel>(*loop_, std::move(pair.first), ipc::Channel::User{[](ipc::Message) {}, closed});
+        router_theirs_.reset();
+        pair.second.reset();
+    }
 
     std::unique_ptr<Core> core;
 
@@ -226,6 +240,26 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(rig.core->scheduler().flush_all() == 1);
     CHECK(rig.until([&] { return mails_left(disk) == 0; }));
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
+}
+
+TEST_CASE("a mail that is opened in the moment in which the router dies asks its successor", "[qmgr][durability-6]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    const std::string id = put(disk, "s@host.example", {"alice@host.example"});
+    bool asked = false;
+    rig.new_router([&] {
+        asked = true;
+        rig.core->scheduler().queued(id_number(id), 0);
+        rig.core->scheduler().pump();
+    });
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(asked);
+    CHECK(world.delivered["alice@host.example"] == 1);
 }
 
 TEST_CASE("a site's mail is tried when somebody asks for it, and not again at once", "[qmgr][rfc1985-5.1]")
