@@ -83,10 +83,32 @@ struct Sorter::Private {
         return messages[a].number < messages[b].number;
     }
 
+    // Ranks are small numbers without gaps: each message is put where those before it end.
+    std::vector<uint32_t> in_known_order(unsigned text, bool uid)
+    {
+        const auto lesser = [](const Message& a, const Message& b) { return a.number < b.number; };
+        std::vector<uint32_t> order(messages.size());
+        for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+        if (!std::is_sorted(messages.begin(), messages.end(), lesser))
+            std::sort(order.begin(), order.end(),
+                      [&](uint32_t a, uint32_t b) { return lesser(messages[a], messages[b]); });
+        uint32_t last = 0;
+        for (const uint32_t row : rows) last = std::max(last, known->rank(text, row));
+        const auto place = [&](uint32_t i) {
+            const uint32_t rank = known->rank(text, rows[i]);
+            return by[0].reverse ? last - rank : rank - 1;
+        };
+        std::vector<uint32_t> ends(last + std::size_t{1}), out(messages.size());
+        for (const uint32_t i : order) ++ends[place(i) + std::size_t{1}];
+        for (std::size_t r = 1; r < ends.size(); ++r) ends[r] += ends[r - 1];
+        for (const uint32_t i : order) out[ends[place(i)]++] = uid ? messages[i].uid : messages[i].number;
+        return out;
+    }
+
     std::vector<SortCriterion> by; // each once: a second time it decides nothing
     std::shared_ptr<MessageKeys> known;
     std::vector<Message> messages;
-    std::vector<Text> keys; // by.size() for each message
+    std::vector<Text> keys;     // by.size() for each message
     std::vector<uint32_t> rows; // of the messages in `known`, where a text decides alone
 };
 
@@ -124,12 +146,7 @@ std::vector<uint32_t> Sorter::finish(bool uid)
 {
     Private& p = *private_;
     const unsigned text = p.lone_text();
-    const bool ordered_before = text != Private::no_text && p.known->has_order(text, p.rows);
-    if (ordered_before)
-        for (std::size_t i = 0; i < p.keys.size(); ++i) {
-            const uint64_t rank = p.known->rank(text, p.rows[i]);
-            p.keys[i] = {p.by[0].reverse ? ~rank : rank, 0, 0};
-        }
+    if (text != Private::no_text && p.known->has_order(text, p.rows)) return p.in_known_order(text, uid);
     // What decides most is kept beside the index: sorting touches nothing else then.
     struct Item {
         uint64_t first;
@@ -142,7 +159,7 @@ std::vector<uint32_t> Sorter::finish(bool uid)
     });
     std::vector<uint32_t> out;
     out.reserve(items.size());
-    if (text != Private::no_text && !ordered_before) {
+    if (text != Private::no_text) {
         for (const Item& item : items) out.push_back(p.rows[item.index]);
         if (p.by[0].reverse) std::reverse(out.begin(), out.end());
         p.known->keep_order(text, out);
