@@ -180,6 +180,7 @@ std::string first_lines(std::string_view output)
         if (!text.empty()) text += ' ';
         text += trim(line);
     }
+    std::replace(text.begin(), text.end(), '\t', ' ');
     return printable(text, 400);
 }
 
@@ -276,19 +277,21 @@ ipc::Verdict judge(const Ending& ending, std::string_view command)
     case Ending::How::exited: break;
     }
     if (ending.status == 0) return told(Outcome::delivered, "2.0.0", cat("delivered to command: ", name));
+    // "5.7.1 not today": the command's own word comes before its exit status, as Postfix has it. One of success from a command that
+    // failed is none.
+    if (const auto coded = mail::cut_enhanced_code(output); !coded.code.empty() && coded.code[0] != '2') {
+        const std::string_view words = trim(coded.text);
+        ipc::Verdict v;
+        v.outcome = coded.code[0] == '4' ? Outcome::deferred : Outcome::failed;
+        v.dsn = coded.code;
+        v.text = words.empty() ? cat("Command died with status ", ending.status, ": \"", name, '"') : std::string(words);
+        return v;
+    }
     // 126 and 127 are the shell's "cannot execute" and "not found": a person can mend that, so the mail waits.
     if (ending.status == 126 || ending.status == 127) return told(Outcome::deferred, "4.3.5", cat("Command died with status ", ending.status, ": \"", name, '"'));
     std::string dsn = "5.3.0", text = cat("Command died with status ", ending.status, ": \"", name, '"');
     for (const SysExit& known : sys_exits)
         if (known.status == ending.status) dsn = known.dsn, text = known.text;
-    // "5.7.1 not today": the command's own words, as long as they do not contradict its exit status.
-    if (const auto coded = mail::cut_enhanced_code(output); !coded.code.empty() && coded.code[0] == dsn[0]) {
-        ipc::Verdict v;
-        v.outcome = dsn[0] == '5' ? Outcome::failed : Outcome::deferred;
-        v.dsn = coded.code;
-        v.text = trim(coded.text);
-        return v;
-    }
     return told(dsn[0] == '5' ? Outcome::failed : Outcome::deferred, dsn, text);
 }
 

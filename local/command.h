@@ -39,7 +39,7 @@ struct Ending {                   // how it ended
     int status = 0;               // exit status or signal
     std::string output;           // its first words on stdout and stderr
 };
-// sysexits(3) as Postfix reads them; an output that begins with "5.1.1 text" says it more exactly.
+// What failed: an output that begins with "5.1.1 text" or "4.2.2 text" decides, else sysexits(3) as Postfix reads them.
 ipc::Verdict judge(const Ending& ending, std::string_view command);
 
 struct CommandRules {

@@ -11,6 +11,7 @@
 #include "lib/log/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
+#include "lib/queue/child.h"
 #include "lib/queue/file.h"
 #include "lib/queue/id.h"
 #include "local/dispatcher_parts.h"
@@ -73,8 +74,7 @@ Result<Verdict> vouch(Verdict v, Kind kind, std::string_view user)
         // A user's word binds nobody but himself: commands and files are his own, the sender stays who it was.
         child.run_as = child.kind == Kind::command || child.kind == Kind::file ? std::string(user) : std::string();
         child.sender = "-";
-        if (child.text.empty() || child.text.size() > 8000) return fail("a child without a sane text");
-        if (child.text.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) return fail("a child with a line end");
+        if (const std::string why = queue::why_unfit(child); !why.empty()) return fail(cat("an expansion to ", why));
         if (child.kind == Kind::file && child.text[0] != '/') return fail("a file without its path");
         if (child.kind == Kind::address && !mail::parse_address(child.text)) return fail("a child that is no address");
     }
@@ -336,17 +336,24 @@ void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targe
     for (auto& [user, list] : by_user) hand_over(flight, user, std::move(list), false);
 }
 
-// Beside the loop: lists may be long or on a slow disk, and the header must be looked at for a loop.
-void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to)
+// Beside the loop: tables may be slow, and the header must be looked at for a loop. What has lists to read begins anew where lists are
+// read (`lists`): users write them, so these may be many, long, and on a slow disk.
+void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to, bool lists)
 {
     const Flight& flight = *flights_.at(number);
     auto mail = std::make_shared<Fd>(::dup(flight.mail.get()));    // shared_ptr: std::function wants to be copied
     auto result = std::make_shared<Expansion>();
     const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
-    auto work = [mail, result, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
+    auto has_lists = std::make_shared<bool>(false);
+    auto work = [mail, result, has_lists, lists, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
         Sources sources;
         sources.alias = [&aliases](std::string_view name) { return aliases.find(name); };
-        sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
+        *has_lists = false;
+        sources.include = [&has_lists = *has_lists, lists](const std::string& path) -> Result<Include> {
+            if (lists) return read_owned_include(path, max_list_size);
+            has_lists = true;
+            return fail("it is read elsewhere");
+        };
         *result = expand_alias(policy, sources, to.local, to.domain, null_sender);
         if (result->kind != Expansion::Kind::expanded) return;
         const auto header = queue::read_header(*mail, layout, queue::max_header_size);
@@ -360,9 +367,12 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
             return;
         }
     };
-    lookups_->run(std::move(work), [this, number, target, to, result, alive = alive_] {
-        if (*alive) expanded(number, target, to, std::move(*result));
-    });
+    auto done = [this, number, target, to, result, has_lists, alive = alive_] {
+        if (!*alive || !flights_.contains(number)) return;
+        if (*has_lists) return expand(number, target, to, true);
+        expanded(number, target, to, std::move(*result));
+    };
+    lookups_->run(std::move(work), std::move(done), lists ? Lookups::Threads::lists : Lookups::Threads::tables);
 }
 
 void Dispatcher::expanded(uint64_t flight, const Target& target, const Addressee& to, Expansion expansion)

@@ -90,7 +90,7 @@ private:
     void route(uint64_t flight, const ipc::Target& target, ByUser& by_user);
     void route_virtual(uint64_t flight, std::vector<ipc::Target> targets);
     void virtual_found(uint64_t flight, const std::vector<ipc::Target>& targets, const std::vector<VirtualMailbox>& mailboxes);
-    void expand(uint64_t flight, const ipc::Target& target, const Addressee& to);
+    void expand(uint64_t flight, const ipc::Target& target, const Addressee& to, bool lists = false);
     void expanded(uint64_t flight, const ipc::Target& target, const Addressee& to, Expansion expansion);
     void without_alias(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);

@@ -2,8 +2,9 @@
 #include "local/expand.h"
 
 #include <fcntl.h>
-#include <pwd.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/mail/address.h"
+#include "lib/queue/child.h"
 
 namespace veredus::local {
 
@@ -39,6 +41,7 @@ struct Place {
     std::string run_as;
     std::string sender = "-";
     std::vector<std::string> chain;
+    std::string where;          // the alias or the list, for who has to mend it; empty: the .forward, which the caller names
     std::string unmatched;      // "+ext" that the addresses here get
     int depth = 0;
 };
@@ -62,6 +65,7 @@ public:
             found = true;
             if (!visited_.insert(name).second) return std::nullopt;    // expanded already, in another branch
             place.chain.push_back(name);
+            place.where = cat("alias ", printable(name, 200));
             place.unmatched = policy_.propagate.alias && &name != &names.front() ? std::string(local.substr(split.user.size())) : std::string();
             if (auto stop = take_owner(name, domain, place)) return stop;
             return each(**targets, place);
@@ -71,7 +75,6 @@ public:
 
     Step each(const Targets& targets, const Place& place)
     {
-        if (place.depth > max_depth) return permanent("5.4.6", cat("alias or include nested deeper than ", max_depth, ": possible loop"));
         for (const AliasTarget& target : targets)
             if (auto stop = one(target, place)) return stop;
         return std::nullopt;
@@ -101,27 +104,35 @@ private:
 
     Step one(const AliasTarget& target, const Place& place)
     {
+        if (++targets_ > policy_.bounds.targets)
+            return temporary("4.3.5", cat(at(target, place), ": with all repeats more than ", policy_.bounds.targets, " targets in one expansion; make the lists shorter"));
         switch (target.kind) {
-        case Kind::include: return include(target.text, place);
+        case Kind::include: return include(target, place);
         case Kind::command:
-            if (!allows(policy_.commands, place.origin)) return permanent("5.7.1", cat("mail to command is restricted: ", target.text));
-            return add({ChildKind::command, target.text, place.run_as, place.sender});
+            if (!allows(policy_.commands, place.origin)) return permanent("5.7.1", cat("mail to command is restricted: ", shown(target, place)));
+            return add({ChildKind::command, target.text, place.run_as, place.sender}, target, place);
         case Kind::file:
-            if (!allows(policy_.files, place.origin)) return permanent("5.7.1", cat("mail to file is restricted: ", target.text));
-            if (!target.text.starts_with('/')) return temporary("4.3.5", cat("not an absolute path: ", target.text));
-            return add({ChildKind::file, target.text, place.run_as, place.sender});
+            if (!allows(policy_.files, place.origin)) return permanent("5.7.1", cat("mail to file is restricted: ", shown(target, place)));
+            if (!target.text.starts_with('/')) return temporary("4.3.5", cat(at(target, place), ": not an absolute path"));
+            return add({ChildKind::file, target.text, place.run_as, place.sender}, target, place);
         case Kind::address: return address(target, place);
         }
         return std::nullopt;
     }
 
-    Step include(const std::string& path, Place place)
+    Step include(const AliasTarget& target, Place place)
     {
+        const std::string& path = target.text;
+        if (!lists_.insert(cat(path, '\0', place.run_as)).second) return std::nullopt;
+        const std::string name = cat(":include:", printable(path, 300));
+        if (++place.depth > max_depth) return too_deep(name);
+        if (auto stop = too_much(name)) return stop;
         auto file = sources_.include(path);
         if (!file) return temporary("4.3.5", file.error().text);
-        if (++place.depth > max_depth) return permanent("5.4.6", cat(":include:", path, ": nested deeper than ", max_depth, ": possible loop"));
-        if (place.origin == Origin::alias) place.run_as = file->owner;    // of a .forward it stays that user
+        list_bytes_ += file->size;
+        if (place.run_as.empty()) place.run_as = file->owner;    // root may give it to a user, nobody else gives away what is his
         place.origin = Origin::include;
+        place.where = name;
         if (!policy_.propagate.include) place.unmatched.clear();
         return each(file->targets, place);
     }
@@ -129,31 +140,31 @@ private:
     Step address(const AliasTarget& target, const Place& place)
     {
         auto parsed = mail::parse_address(target.text);
-        if (!parsed || parsed->local.empty()) return temporary("4.3.5", cat("bad address in alias or .forward: ", printable(target.text, 200)));
+        if (!parsed || parsed->local.empty()) return temporary("4.3.5", cat(at(target, place), ": not an address"));
         mail::Address to = std::move(*parsed);
         if (to.domain.empty()) to.domain = policy_.origin;
         if (!target.final) to.local += place.unmatched;
         auto local = policy_.is_local(to.domain);
         if (!local) return temporary("4.3.0", local.error().text);
-        if (!*local) return add({ChildKind::address, to.text(), "", place.sender});
+        if (!*local) return add({ChildKind::address, to.text(), "", place.sender}, target, place);
         const auto split = mail::split_extension(to.local, policy_.delimiters);
-        if (target.final) return add({ChildKind::mailbox, final_mailbox(split.user), "", place.sender});
-        if (forward_user.empty()) return local_name(to, split, place);
+        if (target.final) return add({ChildKind::mailbox, final_mailbox(split.user), "", place.sender}, target, place);
+        if (forward_user.empty()) return local_name(to, split, target, place);
         // The user's own name in his .forward is his mailbox; all else is another recipient, with aliases of its own.
-        if (iequals(split.user, forward_user)) return add({ChildKind::mailbox, final_mailbox(forward_user), "", place.sender});
-        return add({ChildKind::address, to.text(), "", place.sender});
+        if (iequals(split.user, forward_user)) return add({ChildKind::mailbox, final_mailbox(forward_user), "", place.sender}, target, place);
+        return add({ChildKind::address, to.text(), "", place.sender}, target, place);
     }
 
-    Step local_name(const mail::Address& to, const mail::Split& split, Place place)
+    Step local_name(const mail::Address& to, const mail::Split& split, const AliasTarget& target, Place place)
     {
         const auto in_chain = [&](std::string_view name) { return std::find(place.chain.begin(), place.chain.end(), lower(name)) != place.chain.end(); };
         bool found = false;
         ++place.depth;
-        if (place.depth > max_depth) return permanent("5.4.6", cat("alias ", to.local, ": nested deeper than ", max_depth, ": possible loop"));
+        if (place.depth > max_depth) return too_deep(at(target, place));
         if (auto stop = alias(to.local, to.domain, place, found)) return stop;
         if (found) return std::nullopt;
-        if (in_chain(to.local) || in_chain(split.user)) return add({ChildKind::mailbox, split.user, "", place.sender});
-        return add({ChildKind::address, to.text(), "", place.sender});
+        if (in_chain(to.local) || in_chain(split.user)) return add({ChildKind::mailbox, split.user, "", place.sender}, target, place);
+        return add({ChildKind::address, to.text(), "", place.sender}, target, place);
     }
 
     static bool allows(const Allowed& allowed, Origin origin)
@@ -161,11 +172,33 @@ private:
         return origin == Origin::alias ? allowed.alias : origin == Origin::forward ? allowed.forward : allowed.include;
     }
 
-    Step add(queue::Child child)
+    // "alias staff", ":include:/lists/news, line 3", "line 2": what stands there is not for the strangers that a verdict goes to.
+    static std::string at(const AliasTarget& target, const Place& place)
+    {
+        const std::string line = target.line ? cat("line ", target.line) : std::string();
+        if (place.where.empty()) return line.empty() ? std::string(".forward") : line;
+        return line.empty() ? place.where : cat(place.where, ", ", line);
+    }
+    static std::string shown(const AliasTarget& target, const Place& place) { return place.origin == Origin::include ? at(target, place) : target.text; }
+
+    static Stop too_deep(const std::string& where) { return temporary("4.4.6", cat(where, ": nested deeper than ", max_depth, ": possible loop; name the members in fewer steps")); }
+
+    // Before one more list is read.
+    Step too_much(const std::string& name)
+    {
+        const ExpansionBounds& bounds = policy_.bounds;
+        if (lists_.size() > bounds.lists) return temporary("4.3.5", cat(name, ": more than ", bounds.lists, " lists in one expansion; join some of them"));
+        if (list_bytes_ > bounds.list_bytes) return temporary("4.3.5", cat(name, ": the lists of one expansion have more than ", bounds.list_bytes, " bytes; make them shorter"));
+        if (std::chrono::steady_clock::now() - began_ < bounds.list_time) return std::nullopt;
+        return temporary("4.3.5", cat(name, ": after ", bounds.list_time.count() / 1000, " seconds there are still lists to read in this expansion; join some of them, or put them on a faster disk"));
+    }
+
+    Step add(queue::Child child, const AliasTarget& target, const Place& place)
     {
         const std::string key = cat(static_cast<int>(child.kind), '\0', child.text, '\0', child.run_as);
         if (!seen_.insert(key).second) return std::nullopt;
-        if (children_.size() >= max_children) return permanent("5.3.5", cat("alias expands to more than ", max_children, " recipients"));
+        if (const std::string why = queue::why_unfit(child); !why.empty()) return temporary("4.3.5", cat(at(target, place), ": ", why));
+        if (children_.size() >= max_children) return temporary("4.3.5", cat(at(target, place), ": more than ", max_children, " recipients in one expansion; make several aliases of it"));
         children_.push_back(std::move(child));
         return std::nullopt;
     }
@@ -174,7 +207,9 @@ private:
     const Sources& sources_;
     bool null_sender_;
     std::vector<queue::Child> children_;
-    std::set<std::string> seen_, visited_;
+    std::set<std::string> seen_, visited_, lists_;
+    std::size_t targets_ = 0, list_bytes_ = 0;
+    const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 
 Expansion finish(const Step& stop, Expander& expander)
@@ -229,9 +264,22 @@ Expansion expand_forward(const Policy& policy, const Sources& sources, const Tar
     return finish(expander.each(targets, place), expander);
 }
 
+namespace {
+
+// Its files are made up by the kernel for whoever reads them, and tell of this process.
+bool is_of_kernel(int fd)
+{
+    struct statfs fs {};
+    if (::fstatfs(fd, &fs) != 0) return true;
+    constexpr unsigned long kinds[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC, SECURITYFS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
+    return std::find(std::begin(kinds), std::end(kinds), static_cast<unsigned long>(fs.f_type)) != std::end(kinds);
+}
+
+}  // namespace
+
 Result<Include> read_include(const std::string& path, std::size_t limit)
 {
-    const std::string what = cat(":include:", path);
+    const std::string what = cat(":include:", printable(path, 300));
     if (!path.starts_with('/')) return fail(cat(what, ": not an absolute path"));
     const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     struct stat st {};
@@ -240,15 +288,38 @@ Result<Include> read_include(const std::string& path, std::size_t limit)
     if (!file || ::fstat(file.get(), &st) < 0) return fail_errno(what);
     if (!S_ISREG(st.st_mode)) return fail(cat(what, ": not a regular file"));
     if (st.st_mode & S_IWOTH) return fail(cat(what, ": everyone may write to it; chmod o-w ", path));
-    const std::string text = TRY(read_all(file.get(), limit));
-    auto targets = table::parse_targets(text);
-    if (!targets) return fail(cat(what, ": ", targets.error().text));
-    Include include{std::move(*targets), {}};
-    if (st.st_uid == 0) return include;
-    char buffer[4096];
-    passwd entry{}, *found = nullptr;
-    if (::getpwuid_r(st.st_uid, &entry, buffer, sizeof buffer, &found) == 0 && found) include.owner = found->pw_name;
+    if (is_of_kernel(file.get())) return fail(cat(what, ": not a file on a disk"));
+    const auto text = read_all(file.get(), limit);
+    if (!text && text.error().code == EFBIG) return fail(cat(what, ": more than ", limit, " bytes; make several lists of it"));
+    if (!text) return fail_errno(what, text.error().code);
+    auto targets = table::parse_targets(*text);
+    if (!targets) return fail(cat(what, ", ", targets.error().text));
+    return Include{std::move(*targets), {}, st.st_uid, text->size()};
+}
+
+Result<Include> read_owned_include(const std::string& path, std::size_t limit)
+{
+    auto include = read_include(path, limit);
+    if (!include || include->uid == 0) return include;
+    auto owner = name_of_owner(include->uid, ::getpwuid_r);
+    if (!owner) return fail(cat(":include:", printable(path, 300), ": ", owner.error().text));
+    include->owner = std::move(*owner);
     return include;
+}
+
+Result<std::string> name_of_owner(uid_t uid, decltype(&::getpwuid_r) lookup)
+{
+    constexpr std::size_t most = 1u << 20;
+    constexpr int most_tries = 20;
+    std::vector<char> buffer(4096);
+    for (int tries = 0;; ++tries) {
+        passwd entry{}, *found = nullptr;
+        const int error = lookup(uid, &entry, buffer.data(), buffer.size(), &found);
+        if (error == ERANGE && buffer.size() < most) buffer.resize(buffer.size() * 4);
+        else if (error == 0 && found) return std::string(found->pw_name);
+        else if (error == 0) return fail(cat("its owner, uid ", uid, ", has no name; chown it to a user"));
+        else if (error != EINTR || tries >= most_tries) return fail_errno(cat("the name of its owner, uid ", uid), error);
+    }
 }
 
 }  // namespace veredus::local

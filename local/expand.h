@@ -1,6 +1,10 @@
 // What an alias expands to: chains, lists, owners, commands and files, decided without a loop or a process.
 #pragma once
 
+#include <pwd.h>
+#include <sys/types.h>
+
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -20,6 +24,15 @@ using Targets = std::vector<table::AliasTarget>;
 struct Include {
     Targets targets;
     std::string owner;
+    uid_t uid = 0;
+    std::size_t size = 0;         // bytes
+};
+
+// What one expansion may take; more defers. Users write lists, and the threads that read them are few.
+struct ExpansionBounds {
+    std::size_t lists = 500, list_bytes = 16u << 20;
+    std::size_t targets = 200'000;               // with all that are named again
+    std::chrono::milliseconds list_time{10'000}; // after that no further list is read
 };
 
 struct Allowed {                  // allow_mail_to_commands, allow_mail_to_files
@@ -35,6 +48,7 @@ struct Policy {
     bool owners = true;           // owner_request_special: owner-NAME, an alias, gets the bounces of NAME
     bool expand_owner = false;    // expand_owner_alias: the one address behind owner-NAME is the sender, not owner-NAME
     Allowed propagate{false, false, false};   // propagate_unmatched_extensions: where "+ext" goes on to the members
+    ExpansionBounds bounds;
     std::function<Result<bool>(std::string_view domain)> is_local;
 };
 
@@ -51,7 +65,8 @@ struct Expansion {
 
 // The alias of `local` (with its extension, then without). Names of other aliases are followed here and now, so that a chain that
 // comes back to a name means that user's mailbox, as Postfix has it, and never drops the mail. `null_sender`: a bounce
-// keeps its empty sender, whoever owns the list.
+// keeps its empty sender, whoever owns the list. A list is read once for each user whose rights it has, as Postfix has it: two that
+// include each other are both read and no loop. What a person has to mend defers, and names the alias or the list and its line.
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender);
 
 // A .forward file's targets: `user` is whose it is. The user's own name is his mailbox. `unmatched`: "+ext" of the address when the
@@ -61,9 +76,16 @@ Expansion expand_forward(const Policy& policy, const Sources& sources, const Tar
 // mailbox children: "\user" skips .forward as well as aliases, "user" only the aliases.
 std::string final_mailbox(std::string_view user);
 
-// Reads an include file: absolute path, regular, not writable by everyone, at most `limit` bytes.
+// Reads an include file: absolute path, regular, on a disk, not writable by everyone, at most `limit` bytes. No owner: a .forward's lists
+// have the rights of its user. Errors show nothing of what is in it.
 Result<Include> read_include(const std::string& path, std::size_t limit);
+// The same with its owner, for lists of aliases. Who cannot be named now makes the mail wait: taken for root's, its commands would run
+// as default_privs.
+Result<Include> read_owned_include(const std::string& path, std::size_t limit);
+// The user's name. `lookup` is getpwuid_r or what a test has in its place.
+Result<std::string> name_of_owner(uid_t uid, decltype(&::getpwuid_r) lookup);
 
+constexpr std::size_t max_list_size = 1u << 20;
 constexpr std::size_t max_children = 10'000;
 constexpr int max_depth = 50;
 

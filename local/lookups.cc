@@ -11,7 +11,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned decision_threads = 4;               // lists may lie on a slow disk, accounts on a slow directory server
+constexpr unsigned decision_threads = 4;               // tables may lie on a slow disk
+constexpr unsigned list_threads = 2;                   // lists too, and their owners' accounts on a slow directory server
 constexpr unsigned server_threads = 4;                 // for each socketmap: table
 constexpr std::size_t most_server_questions = 1000;    // that wait for one of them
 constexpr std::chrono::seconds patience{30};
@@ -20,20 +21,26 @@ constexpr std::chrono::seconds patience{30};
 
 struct Lookups::Decision {
     Step work, done;
+    disk::Pool* pool = nullptr;                        // where the work is done
     table::Questions questions;
     std::size_t open = 0;                              // questions without an answer
     Clock::time_point until = Clock::now() + patience;
 };
 
-Lookups::Lookups(Loop& loop) : loop_(loop), pool_(decision_threads, [&loop](Step work) { loop.post(std::move(work)); }) {}
+Lookups::Lookups(Loop& loop)
+    : loop_(loop), lists_(list_threads, [&loop](Step work) { loop.post(std::move(work)); }),
+      pool_(decision_threads, [&loop](Step work) { loop.post(std::move(work)); })
+{
+}
 
 Lookups::~Lookups() { *alive_ = false; }
 
-void Lookups::run(Step work, Step done)
+void Lookups::run(Step work, Step done, Threads threads)
 {
     auto decision = std::make_shared<Decision>();      // shared_ptr: thread and loop have it in turns
     decision->work = std::move(work);
     decision->done = std::move(done);
+    decision->pool = threads == Threads::lists ? &lists_ : &pool_;
     turn(decision);
 }
 
@@ -43,7 +50,7 @@ void Lookups::turn(const std::shared_ptr<Decision>& decision)
         const table::Questions::Scope scope(decision->questions);
         decision->work();
     };
-    pool_.run(std::move(work), [this, decision, alive = alive_] {
+    decision->pool->run(std::move(work), [this, decision, alive = alive_] {
         if (*alive) turned(decision);
     });
 }

@@ -2,6 +2,7 @@
 // this server's own: one that hangs delays the mail that needs it, and no other.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,7 +22,9 @@ public:
     Lookups(const Lookups&) = delete;
     // `work` on a thread, again after each round of answers of servers, so it has to begin anew each time: what has not been answered
     // yet looks like a temporary failure to it. Then `done` on the loop. After 30 seconds that failure is the result.
-    void run(Step work, Step done);
+    // `lists`: work that reads what users wrote has threads of its own, so that it never takes all from the others.
+    enum class Threads : uint8_t { tables, lists };
+    void run(Step work, Step done, Threads threads = Threads::tables);
 
 private:
     struct Decision;
@@ -33,7 +36,7 @@ private:
     Loop& loop_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);           // shared_ptr: completions that come late look at it first
     std::map<std::string, std::unique_ptr<disk::Pool>> servers_;           // by spec; as many as the settings have named
-    disk::Pool pool_;                                                      // last: it ends first
+    disk::Pool lists_, pool_;                                              // last: they end first
 };
 
 }  // namespace veredus::local

@@ -208,7 +208,7 @@ bool Worker::forward(const Item& item)
         return iequals(domain, policy.origin) || iequals(domain, item.domain) || iequals(domain, "localhost");
     };
     Sources sources;
-    sources.include = [](const std::string& path) { return read_include(path, 1 << 20); };
+    sources.include = [](const std::string& path) { return read_include(path, max_list_size); };
     auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path));
     if (expansion.kind == Expansion::Kind::failed) return answer(item, verdict(Outcome::failed, expansion.dsn, expansion.text)), true;
     if (expansion.kind == Expansion::Kind::deferred) return answer(item, verdict(Outcome::deferred, expansion.dsn, cat(file.path, ": ", expansion.text))), true;

@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/mail/dsn.h"
+#include "lib/queue/child.h"
 #include "qmgr/scheduler.h"
 
 namespace veredus::qmgr {
@@ -20,7 +21,7 @@ constexpr unsigned crashes_limit = 3;
 
 bool is_passed_on(const queue::Child& child)
 {
-    return child.kind == queue::Child::Kind::address && !child.run_as.empty() && child.run_as != queue::by_place && is_sane(child);
+    return child.kind == queue::Child::Kind::address && !child.run_as.empty() && child.run_as != queue::by_place && queue::why_unfit(child).empty();
 }
 
 bool fits(const std::string& dsn, char status_class) { return mail::is_enhanced_code(dsn) && dsn[0] == status_class; }

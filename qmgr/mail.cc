@@ -9,13 +9,6 @@
 namespace veredus::qmgr {
 
 namespace {
-constexpr std::size_t longest_text = 4096;      // of a child: a command line may be long
-constexpr std::size_t longest_address = 1000;
-
-bool has_control(std::string_view s)
-{
-    return std::any_of(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; });
-}
 // RFC 3461 §5.2.7.3 (c): the alias itself reports "expanded", its members no success. What is left of SUCCESS alone
 // wanted no failure told either.
 uint8_t without_success(uint8_t notify)
@@ -25,19 +18,6 @@ uint8_t without_success(uint8_t notify)
     return rest ? rest : uint8_t{mail::notify_never};
 }
 }  // namespace
-
-bool is_sane(const queue::Child& child)
-{
-    using Kind = queue::Child::Kind;
-    if (child.kind > Kind::file || child.text.empty()) return false;
-    const bool address = child.kind == Kind::address || child.kind == Kind::mailbox;
-    if (child.text.size() > (address ? longest_address : longest_text)) return false;
-    if (child.run_as.size() > 255 || child.sender.size() > longest_address) return false;
-    const bool tabs_may_be = child.kind == Kind::command;
-    for (const char c : child.text)
-        if ((static_cast<unsigned char>(c) < 32 && !(tabs_may_be && c == '\t')) || c == 127) return false;
-    return !has_control(child.run_as) && !has_control(child.sender);
-}
 
 Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
     : number(n), id(id_text(n)), descriptor(std::make_shared<const Fd>(std::move(f))), file(*descriptor), layout(l), envelope(std::move(e)), sender(envelope.sender.text())

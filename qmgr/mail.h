@@ -105,7 +105,4 @@ private:
     std::unordered_multimap<uint32_t, uint32_t> also_from_;   // a dropped double: kept one -> the parent that named it again
 };
 
-// A child as an agent or the router sent it: bounded, printable, of a known kind.
-bool is_sane(const queue::Child& child);
-
 }  // namespace veredus::qmgr

@@ -5,6 +5,7 @@
 #include "lib/log/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/dsn.h"
+#include "lib/queue/child.h"
 #include "qmgr/records.h"
 #include "qmgr/scheduler.h"
 
@@ -233,10 +234,16 @@ void Scheduler::expand(Mail& mail, uint32_t index, std::vector<queue::Child> chi
 {
     const auto failed = [&](const std::string& dsn, const std::string& text) { refuse(mail, index, dsn, text); };
     if (children.empty()) return failed("5.2.4", "the alias leads to nobody");
-    const std::size_t sent = children.size();
-    std::erase_if(children, [](const queue::Child& c) { return !is_sane(c); });
-    if (children.size() < sent) log::warning(mail.id, ": ", sent - children.size(), " children of an expansion are malformed and dropped");
-    if (children.empty()) return failed("5.1.3", "the alias has nothing but malformed members");
+    // Nobody of them gets it before all can: a member that is left out would have no copy, and its sender no word of it.
+    for (const queue::Child& child : children) {
+        const std::string why = queue::why_unfit(child);
+        if (why.empty()) continue;
+        const std::string text = cat("the alias expands to ", why);
+        log::warning(mail.id, ": ", printable(mail.recipients[index].address), ": ", text);
+        defer(mail, index, "4.3.5", text);
+        say(mail, index, ipc::Outcome::deferred, "4.3.5", text);
+        return;
+    }
     auto fresh = mail.expand(index, children, expansion_limits());
     if (!fresh) return failed("5.4.6", fresh.error().text);
     MailRecipient& r = mail.recipients[index];

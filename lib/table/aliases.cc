@@ -65,8 +65,12 @@ Result<Item> cut_item(std::string_view& text)
     return item;
 }
 
+// What an error may show.
+enum class Show : uint8_t { words, nothing };
+std::string shown(std::string_view text, Show show) { return show == Show::words ? cat('"', printable(text, 80), "\" is") : std::string("there is"); }
+
 // Addresses: what a To field takes (display names and all), or a quoted user@domain as sendmail's files have it.
-Result<void> add_addresses(const Item& item, std::vector<AliasTarget>& out)
+Result<void> add_addresses(const Item& item, Show show, std::vector<AliasTarget>& out)
 {
     if (item.all_quoted) {
         const auto address = mail::parse_address(item.plain);
@@ -74,12 +78,12 @@ Result<void> add_addresses(const Item& item, std::vector<AliasTarget>& out)
         return {};
     }
     const auto list = mail::parse_address_list(item.written, 1000);
-    if (!list || list->empty()) return fail(cat("\"", printable(item.written, 80), "\" is no address: are commas missing between several?"));
+    if (!list || list->empty()) return fail(cat(shown(item.written, show), " no address: are commas missing between several?"));
     for (const mail::Mailbox& box : *list) out.push_back({AliasTarget::Kind::address, box.address.text(), false});
     return {};
 }
 
-Result<void> add_target(const Item& item, std::vector<AliasTarget>& out)
+Result<void> add_target(const Item& item, Show show, std::vector<AliasTarget>& out)
 {
     using Kind = AliasTarget::Kind;
     const std::string& plain = item.plain;
@@ -96,19 +100,19 @@ Result<void> add_target(const Item& item, std::vector<AliasTarget>& out)
         out.push_back({Kind::include, std::string(path), false});
     } else if (plain.front() == '\\') {
         const auto address = mail::parse_address(trim(std::string_view(plain).substr(1)));
-        if (!address || address->empty()) return fail(cat("\"", printable(plain, 80), "\" is no user"));
+        if (!address || address->empty()) return fail(cat(shown(plain, show), " no user"));
         out.push_back({Kind::address, address->text(), true});
     } else {
-        return add_addresses(item, out);
+        return add_addresses(item, show, out);
     }
     return {};
 }
 
-Result<void> add_line(std::string_view line, std::size_t limit, std::vector<AliasTarget>& out)
+Result<void> add_line(std::string_view line, std::size_t limit, Show show, std::vector<AliasTarget>& out)
 {
     while (!line.empty()) {
         const Item item = TRY(cut_item(line));
-        TRY(add_target(item, out));
+        TRY(add_target(item, show, out));
         if (out.size() > limit) return fail(cat("more than ", limit, " targets"));
     }
     return {};
@@ -150,7 +154,9 @@ Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_
         const std::string_view visible = trim(line);
         if (visible.empty() || visible.front() == '#') continue;
         if (line.size() > max_line) return fail(cat("line ", number, ": longer than ", max_line, " bytes"));
-        if (auto added = add_line(visible, limit, out); !added) return fail(cat("line ", number, ": ", added.error().text));
+        const std::size_t before = out.size();
+        if (auto added = add_line(visible, limit, Show::nothing, out); !added) return fail(cat("line ", number, ": ", added.error().text));
+        for (std::size_t i = before; i < out.size(); ++i) out[i].line = number;
     }
     return out;
 }
@@ -173,7 +179,7 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
         }
         auto key = cut_key(rest);
         Entry entry{{}, number};
-        auto added = key ? add_line(rest, 10'000, entry.targets) : Result<void>(unexpected(key.error()));
+        auto added = key ? add_line(rest, 10'000, Show::words, entry.targets) : Result<void>(unexpected(key.error()));
         if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
         if (!added)
             problems.push_back({number, std::move(added).error().text});

@@ -16,11 +16,13 @@ struct AliasTarget {
     enum class Kind { address, command, file, include } kind = Kind::address;
     std::string text;        // address in external form, command, path, include path
     bool final = false;      // "\user": no further alias expansion
-    bool operator==(const AliasTarget&) const = default;
+    unsigned line = 0;       // where parse_targets found it; 0: it came otherwise
+    bool operator==(const AliasTarget& other) const { return kind == other.kind && text == other.text && final == other.final; }
 };
 
 // The right-hand side of an alias, or a .forward file: separated by commas and line ends, quoted strings, # comments at
-// line starts. Errors say the line. At most `limit` targets.
+// line starts. Errors say the line, and nothing of what stands there: it may be anybody's, and strangers hear of errors. At most `limit`
+// targets.
 Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_t limit = 10'000);
 
 struct AliasProblem {

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <deque>
 #include <fstream>
+#include <future>
 
 #include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
@@ -240,6 +241,29 @@ TEST_CASE("aliases become children, without a process", "[local][dispatcher][ali
     s.attempt(4, {to(0, v[0].children[0].text, Kind::mailbox)});
     const Fd worker = s.serve();
     CHECK(s.job(worker).targets.at(0).kind == Kind::address);
+}
+
+TEST_CASE("lists that take their time delay lists, and nobody else's mail", "[local][dispatcher][alias]")
+{
+    char name[] = "/tmp/veredus-list.XXXXXX";
+    const Fd list(::mkstemp(name));
+    REQUIRE(write_all(list.get(), "x@slow.example\n"));
+    REQUIRE(::fchmod(list.get(), 0644) == 0);
+    Stage s;
+    std::promise<void> gate;       // goes before the stage: whoever waits there must end first
+    s.rules.policy.is_local = [open = gate.get_future().share()](std::string_view domain) -> Result<bool> {
+        if (domain == "slow.example") open.wait();
+        return domain == "example.org";
+    };
+    s.aliases_are(cat("slow: :include:", name, "\nplain: bob\n"));
+    s.start();
+    for (uint64_t n = 1; n <= 8; ++n) s.attempt(n, {to(0, "slow@example.org")});
+    s.attempt(9, {to(0, "plain@example.org")});
+    CHECK(s.verdicts(1).at(0).children.at(0).text == "bob@example.org");
+    CHECK(s.dispatcher->in_flight() == 8);
+    gate.set_value();
+    for (const auto& v : s.verdicts(8)) CHECK(v.children.at(0).text == "x@slow.example");
+    ::unlink(name);
 }
 
 TEST_CASE("a list longer than a message comes in pages", "[local][dispatcher][alias]")

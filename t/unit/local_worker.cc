@@ -23,6 +23,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
+#include "lib/queue/child.h"
 #include "lib/queue/file.h"
 #include "local/command.h"
 #include "local/dispatcher.h"
@@ -250,7 +251,31 @@ TEST_CASE("the end of a command is read as sysexits has it", "[local][command]")
     CHECK(ended(0).text == "delivered to command: cmd");
     CHECK(ended(EX_UNAVAILABLE, "5.7.1 not today\n").dsn == "5.7.1");
     CHECK(ended(EX_UNAVAILABLE, "5.7.1 not today\n").text == "not today");
-    CHECK(ended(EX_TEMPFAIL, "5.7.1 contradiction").dsn == "4.3.0");
+    // the command's own code comes first, whatever its exit status (Postfix's pipe_command); one of success does not count
+    struct Said {
+        int status;
+        const char* output;
+        Outcome outcome;
+        const char *dsn, *text;
+    };
+    const Said said[] = {
+        {EX_TEMPFAIL, "5.7.1 not for you", Outcome::failed, "5.7.1", "not for you"},
+        {EX_NOUSER, "4.2.2 mailbox full\nfor now\n", Outcome::deferred, "4.2.2", "mailbox full for now"},
+        {1, "4.3.0\ttry later", Outcome::deferred, "4.3.0", "try later"},
+        {127, "5.3.0 no", Outcome::failed, "5.3.0", "no"},
+        {1, "5.1.1\n", Outcome::failed, "5.1.1", "Command died with status 1: \"cmd\""},
+        {EX_TEMPFAIL, "2.0.0 fine", Outcome::deferred, "4.3.0", "temporary failure. Command output: 2.0.0 fine"},
+        {1, "2.0.0 fine", Outcome::failed, "5.3.0", "Command died with status 1: \"cmd\". Command output: 2.0.0 fine"},
+        {1, "5.7.1no code", Outcome::failed, "5.3.0", "Command died with status 1: \"cmd\". Command output: 5.7.1no code"},
+        {0, "5.7.1 it was delivered", Outcome::delivered, "2.0.0", "delivered to command: cmd"},
+    };
+    for (const Said& s : said) {
+        INFO(s.status << " " << s.output);
+        const auto v = ended(s.status, s.output);
+        CHECK(v.outcome == s.outcome);
+        CHECK(v.dsn == s.dsn);
+        CHECK(v.text == s.text);
+    }
     CHECK(ended(EX_NOUSER, "who?\nnobody").text == "user unknown. Command output: who? nobody");
     CHECK(judge({Ending::How::signalled, 9, ""}, "cmd").outcome == Outcome::deferred);
     CHECK(judge({Ending::How::timed_out, 0, ""}, "cmd").text == "Command time limit exceeded: \"cmd\"");
@@ -853,10 +878,14 @@ TEST_CASE("a user's word counts only in form and for himself", "[local][dispatch
     CHECK(good->children[0].sender == "-");
     CHECK(good->children[1].run_as.empty());
     CHECK_FALSE(vouch(v, Kind::command, "alice"));
-    for (const char* bad : {"", "a\nb", "a\rb"}) {
+    for (const std::string& bad : {std::string(), std::string("a\nb"), std::string("a\rb"), std::string("a\x1b[1m"), std::string(4097, 'c')}) {
         v.children = {{Kind::command, bad, "", "-"}};
         CHECK_FALSE(vouch(v, Kind::address, "alice"));
     }
+    v.children = {{Kind::command, std::string(4096, 'c'), "", "-"}, {Kind::command, "a\tb", "", "-"}};
+    good = vouch(v, Kind::address, "alice");
+    REQUIRE(good);
+    for (const auto& child : good->children) CHECK(queue::why_unfit(child).empty());     // what qmgr takes, too
     v.children = {{Kind::file, "relative", "", "-"}};
     CHECK_FALSE(vouch(v, Kind::address, "alice"));
     v.outcome = Outcome::delivered;

@@ -609,6 +609,27 @@ TEST_CASE("doubles within one mail are dropped, loops end in final delivery, and
     }
 }
 
+TEST_CASE("an expansion with a child that cannot be kept waits as a whole: nobody is left out of it", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@far.example", {"list@host.example"});
+    REQUIRE(w.sent.size() == 1);
+    ipc::Verdicts v;
+    v.attempt = w.sent[0].attempt.attempt;
+    v.verdicts.push_back(expanded({"x@one.example", std::string(4097, 'c')}));
+    v.verdicts[0].children[1].kind = queue::Child::Kind::command;
+    const auto agent = w.sent[0].agent;
+    w.sent.clear();
+    w.scheduler->verdicts(agent, v);
+    w.run();
+    CHECK(w.sent.empty());
+    CHECK(w.waits(id));
+    CHECK(w.notices.empty());
+    CHECK(w.said_has("dsn=4.3.5, status=deferred (the alias expands to a command of 4097 bytes: at most 4096 are taken)"));
+    w.pass(3600 * second);
+    CHECK(w.sent.size() == 1);                   // it is tried again
+}
+
 TEST_CASE("an alias of the local agent expands too, in pages, with owner and command", "[qmgr]")
 {
     FakeWorld w;
