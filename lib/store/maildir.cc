@@ -15,6 +15,7 @@
 #include "lib/store/cache.h"
 #include "lib/store/dotlock.h"
 #include "lib/store/uid_appender.h"
+#include "lib/store/young_names.h"
 
 namespace veredus::store {
 
@@ -28,27 +29,15 @@ std::string hex_lower(uint64_t value)
     return std::string(digits, std::to_chars(digits, digits + sizeof digits, value, 16).ptr);
 }
 
-Result<void> sync_directory(const std::string& path)
-{
-    const Fd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!dir || ::fsync(dir.get()) < 0) return fail_errno(cat("sync ", path));
-    return {};
-}
-
-// mkdir -p; `changed`: the directories that got a new name, the deepest last.
-Result<void> make_directory(const std::string& path, std::vector<std::string>& changed)
+// mkdir -p
+Result<void> make_directory(const std::string& path)
 {
     const auto slash = path.find_last_of('/');
-    if (::mkdir(path.c_str(), 0700) == 0) {
-        std::string parent = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-        if (std::find(changed.begin(), changed.end(), parent) == changed.end()) changed.push_back(std::move(parent));
-        return {};
-    }
-    if (errno == EEXIST) return {};
+    if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
     if (errno != ENOENT) return fail_errno(cat("create ", path));
     if (slash == std::string::npos || slash == 0) return fail_errno(cat("create ", path), ENOENT);
-    TRY(make_directory(path.substr(0, slash), changed));
-    return make_directory(path, changed);
+    TRY(make_directory(path.substr(0, slash)));
+    return make_directory(path);
 }
 
 std::string without_slashes(std::string path)
@@ -69,11 +58,47 @@ struct Opened {
     }
 };
 
-Result<void> make_maildir(const std::string& path, std::vector<std::string>& changed)
+Result<void> make_maildir(const std::string& path)
 {
-    for (const char* part : {"/tmp", "/cur", "/new"}) TRY(make_directory(path + part, changed));
+    for (const char* part : {"/tmp", "/cur", "/new"}) TRY(make_directory(path + part));
     return {};
 }
+
+// What has to be synced before mail counts that lies in one of these Maildirs: each directory once, whoever made the names in it.
+class Unsettled {
+public:
+    explicit Unsettled(std::size_t maildirs) : of_(maildirs) {}
+    void add(std::size_t maildir, const std::string& path)
+    {
+        for (const char* part : {"/tmp", "/cur", "/new"})
+            if (auto parent = young_parent(path + part)) add(maildir, std::move(*parent));
+        for (YoungParent& parent : young_parents(path)) add(maildir, std::move(parent));
+    }
+    void settle(disk::Disk& disk, disk::ParallelSync& syncs)
+    {
+        results_ = syncs.run(parents_.size(), [&](std::size_t i) { return store::settle(disk, parents_[i]); });
+    }
+    Result<void> result(std::size_t maildir) const
+    {
+        for (const std::size_t place : of_[maildir])
+            if (!results_[place]) return results_[place];
+        return {};
+    }
+
+private:
+    void add(std::size_t maildir, YoungParent parent)
+    {
+        const auto [at, fresh] = places_.try_emplace(parent.directory, parents_.size());
+        of_[maildir].push_back(at->second);
+        if (fresh) return parents_.push_back(std::move(parent));
+        auto& names = parents_[at->second].names;
+        names.insert(names.end(), parent.names.begin(), parent.names.end());
+    }
+    std::vector<std::vector<std::size_t>> of_;           // of each Maildir, places in parents_
+    std::map<std::string, std::size_t> places_;
+    std::vector<YoungParent> parents_;
+    std::vector<Result<void>> results_;
+};
 
 }  // namespace
 
@@ -96,23 +121,20 @@ Result<std::unique_ptr<Maildir>> Maildir::open(disk::Disk& disk, const std::stri
 
 void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings, disk::ParallelSync& syncs)
 {
-    std::vector<std::vector<std::string>> changed(openings.size());    // directories that got names, for each
-    std::map<std::string, std::size_t> places;                         // of all, in `directories`
-    std::vector<std::string> directories;
-    for (std::size_t i = 0; i < openings.size(); ++i) {
-        openings[i].path = without_slashes(std::move(openings[i].path));
-        const auto there = Opened::of(disk, openings[i].path);
-        if (there || there.error().code != ENOENT) continue;
-        openings[i].result = make_maildir(openings[i].path, changed[i]);
-        for (const std::string& directory : changed[i])
-            if (places.emplace(directory, directories.size()).second) directories.push_back(directory);
+    for (Opening& opening : openings) {
+        opening.path = without_slashes(std::move(opening.path));
+        const auto there = Opened::of(disk, opening.path);
+        if (!there && there.error().code == ENOENT) opening.result = make_maildir(opening.path);
     }
-    // Durable before any mail is written. The first sync's journal commit holds it all; the others find their work done.
-    const auto synced = syncs.run(directories.size(), [&](std::size_t i) { return sync_directory(directories[i]); });
+    // Durable before any mail is written, also what another process made and could not sync. The first sync's journal commit holds it
+    // all; the others find their work done.
+    Unsettled unsettled(openings.size());
+    for (std::size_t i = 0; i < openings.size(); ++i)
+        if (openings[i].result) unsettled.add(i, openings[i].path);
+    unsettled.settle(disk, syncs);
     for (std::size_t i = 0; i < openings.size(); ++i) {
         Opening& opening = openings[i];
-        for (const std::string& directory : changed[i])
-            if (const auto& result = synced[places.at(directory)]; !result && opening.result) opening.result = result;
+        if (opening.result) opening.result = unsettled.result(i);
         if (!opening.result) continue;
         auto opened = Opened::of(disk, opening.path);
         if (opened) opening.maildir = std::make_unique<Maildir>(disk, opening.path, std::move(opened->tmp), std::move(opened->fresh));

@@ -34,7 +34,8 @@ class Maildir {
 public:
     // Makes it, and what is missing of the path to it, on first delivery: 0700, durably.
     static Result<std::unique_ptr<Maildir>> open(disk::Disk& disk, const std::string& path);
-    // Many at once: what is missing of all is made before the first directory is synced.
+    // Many at once: what is missing of all is made before the first directory is synced; what was made lately, by whomever, is synced
+    // once by each process.
     struct Opening {
         explicit Opening(std::string path_) : path(std::move(path_)) {}
         std::string path;

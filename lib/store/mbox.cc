@@ -12,6 +12,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/store/young_names.h"
 
 namespace veredus::store {
 
@@ -144,6 +145,7 @@ private:
 
     Delivered append_one(const Content& mail)
     {
+        if (torn_) return torn_;
         uint64_t size = end_;
         bool full = false;
         const auto sink = [&](std::string_view bytes) -> Result<void> {
@@ -159,7 +161,11 @@ private:
             end_ = size;
             return std::nullopt;
         }
-        if (auto back = disk_.truncate(file_, end_); !back) append(written.error().text, "; ", back.error().text);
+        if (auto back = disk_.truncate(file_, end_); !back) {
+            torn_ = problem_of(back.error());
+            torn_->text = cat("mailbox ", path_, ": half a mail behind byte ", end_, " could not be taken back: ", torn_->text);
+            append(written.error().text, "; ", torn_->text);
+        }
         if (full) return Problem{"5.2.2", "mailbox size limit exceeded"};
         return problem_of(written.error());
     }
@@ -187,7 +193,8 @@ private:
     std::optional<Problem> refusal_;
     bool dotlocked_ = false;
     struct stat before_ {};
-    uint64_t end_ = 0;
+    uint64_t end_ = 0;                   // of the last whole mail
+    Delivered torn_;                     // behind it lies half of one that would not go: nothing more is appended, end_ would be wrong
 };
 
 }  // namespace
@@ -247,6 +254,9 @@ std::vector<Delivered> deliver_mbox(disk::Disk& disk, const std::string& path, M
 {
     LockedMbox mbox(disk, path, keeper, rules);
     if (const Delivered refused = mbox.open()) return std::vector<Delivered>(mails.size(), refused);
+    // Who made the file may have been killed, or have failed, before its name was durable.
+    if (const auto parent = young_parent(path))
+        if (const auto settled = settle(disk, *parent); !settled) return std::vector<Delivered>(mails.size(), problem_of(settled.error()));
     return mbox.append_all(mails);
 }
 

@@ -8,7 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "lib/base/base64.h"
@@ -18,6 +21,7 @@
 #include "lib/store/maildir.h"
 #include "lib/store/mbox.h"
 #include "lib/store/uid_log.h"
+#include "lib/store/young_names.h"
 #include "t/unit/forgetful_disk.h"
 
 using namespace veredus;
@@ -68,6 +72,9 @@ MboxRules rules()
 class FaultyDisk final : public disk::Disk {
 public:
     int fail_write_at = 0, fail_sync_at = 0, code = ENOSPC;
+    bool fail_truncate = false;
+    std::string sick;                          // the directory whose sync fails
+    std::vector<std::string> synced;           // directories
     int writes = 0, syncs = 0;
     Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
     Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
@@ -79,11 +86,15 @@ public:
         (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
         return fail_errno("write", code);
     }
-    Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
+    Result<void> truncate(const Fd& f, uint64_t s) override { return fail_truncate ? Result<void>(fail_errno("truncate", code)) : real_.truncate(f, s); }
     Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
     Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
     Result<void> sync(const Fd& f) override { return ++syncs == fail_sync_at ? Result<void>(fail_errno("sync", code)) : real_.sync(f); }
-    Result<void> sync(const disk::Directory& d) override { return real_.sync(d); }
+    Result<void> sync(const disk::Directory& d) override
+    {
+        synced.push_back(d.path);
+        return d.path == sick ? Result<void>(fail_errno("sync", EIO)) : real_.sync(d);
+    }
     Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
     Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
     Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
@@ -316,6 +327,64 @@ TEST_CASE("a Maildir is made on first delivery, and noticed when it moves away",
     CHECK_FALSE((*maildir)->still_there());
 }
 
+TEST_CASE("a directory whose sync failed is synced again before mail below it counts, by whomever", "[store][maildir]")
+{
+    TempDir home;
+    FaultyDisk disk;
+    disk::ParallelSync alone(1);
+    const auto open = [&](std::initializer_list<const char*> paths) {
+        std::vector<Maildir::Opening> openings;
+        for (const char* path : paths) openings.emplace_back(cat(home.path, path));
+        disk.synced.clear();
+        Maildir::open_all(disk, openings, alone);
+        return openings;
+    };
+    disk.sick = home.path;
+    // Both lie below a name that only the first one made.
+    for (const auto& opening : open({"/domain/a/", "/domain/b/"})) {
+        CHECK_FALSE(opening.maildir);
+        REQUIRE_FALSE(opening.result);
+        CHECK(opening.result.error().code == EIO);
+    }
+    CHECK(std::count(disk.synced.begin(), disk.synced.end(), home.path) == 1);
+    // All is there now, and not yet durable.
+    CHECK_FALSE(open({"/domain/a/"})[0].result);
+    disk.sick.clear();
+    CHECK(open({"/domain/a/", "/domain/b/"})[0].maildir);
+    CHECK(std::count(disk.synced.begin(), disk.synced.end(), home.path) == 1);
+    CHECK(open({"/domain/a/", "/domain/b/"})[1].maildir);
+    CHECK(disk.synced.empty());                // known to be durable
+    // As a process leaves it that is killed between mkdir and sync.
+    std::filesystem::create_directories(home.path + "/domain/c/new");
+    for (const char* part : {"cur", "tmp"}) std::filesystem::create_directory(cat(home.path, "/domain/c/", part));
+    disk.sick = home.path + "/domain/c";
+    CHECK_FALSE(open({"/domain/c/"})[0].result);
+    disk.sick.clear();
+    CHECK(open({"/domain/c/"})[0].maildir);
+    CHECK(disk.synced == std::vector<std::string>{home.path + "/domain/c"});    // c's own name was synced with the first
+    CHECK(young_parents("/usr/bin/env").empty());    // old
+}
+
+TEST_CASE("an mbox whose name may not be durable takes no mail before it is", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    std::ofstream(path).flush();               // made by a process that was killed then
+    REQUIRE(::chmod(path.c_str(), 0600) == 0);
+    const Fd body = memory("b\r\n");
+    FaultyDisk disk;
+    disk.sick = dir.path;
+    OwnKeeper keeper(path);
+    const auto refused = deliver_mbox(disk, path, keeper, rules(), {mail(body)});
+    REQUIRE(refused[0]);
+    CHECK(refused[0]->dsn == "4.3.0");
+    CHECK(file(path).empty());
+    disk.sick.clear();
+    CHECK_FALSE(deliver_mbox(disk, path, keeper, rules(), {mail(body)})[0]);
+    CHECK_FALSE(deliver_mbox(disk, path, keeper, rules(), {mail(body)})[0]);
+    CHECK(disk.synced == std::vector<std::string>{dir.path, dir.path});
+}
+
 TEST_CASE("an mbox grows by whole mails: From_ line, quoted, an empty line behind each", "[store][mbox]")
 {
     TempDir dir;
@@ -383,6 +452,20 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
         CHECK(answers[0]->dsn == "4.3.1");
         CHECK_FALSE(answers[1]);
         CHECK(file(path) == before + before);
+    }
+    SECTION("a write fails and so does the way back: nothing more is appended, and what was whole counts")
+    {
+        FaultyDisk disk;
+        disk.fail_write_at = disk.writes + 1;
+        disk.fail_truncate = true;
+        OwnKeeper keeper(path);
+        const auto answers = deliver_mbox(disk, path, keeper, rules(), {mail(body), mail(body)});
+        REQUIRE(answers[0]);
+        REQUIRE(answers[1]);
+        CHECK(answers[1]->dsn == "4.3.1");
+        CHECK(answers[1]->text.find(cat(path, ": half a mail behind byte ", before.size())) != std::string::npos);
+        CHECK(disk.writes == 1);
+        CHECK(file(path).starts_with(before));
     }
     SECTION("the sync fails: all that shared it")
     {
