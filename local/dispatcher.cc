@@ -25,6 +25,8 @@ using ipc::Target;
 using ipc::Verdict;
 using Kind = queue::Child::Kind;
 
+static_assert(table::longest_virtual_path <= ipc::max_run_as);
+
 namespace {
 
 double seconds(int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / 1e6; }
@@ -135,7 +137,11 @@ void Dispatcher::on_peer_message(uint64_t peer, ipc::Message message)
     if (message.type == static_cast<uint16_t>(ipc::AgentType::attempt) && message.fds.size() == 1) {
         auto attempt = ipc::Attempt::decode(message.body);
         if (attempt) return begin(peer, std::move(*attempt), std::move(message.fds[0]));
-        return log::error("attempt of qmgr: ", attempt.error().text);
+        log::error("attempt of qmgr: ", attempt.error().text);
+        const auto number = ipc::attempt_number(message.body);
+        const auto sender = peers_.find(peer);
+        if (number && sender != peers_.end()) (void)sender->second.channel->send(static_cast<uint16_t>(ipc::AgentType::verdicts), ipc::Verdicts{*number, {}}.encode());
+        return;
     }
     if (message.type == static_cast<uint16_t>(ipc::AgentType::cancel)) {
         ipc::Reader r(message.body);
@@ -200,8 +206,23 @@ void Dispatcher::to_pipe(uint64_t number, const std::vector<Target>& targets)
 
 std::string Dispatcher::pipe_of(uint64_t job) const
 {
-    const std::string& transport = flights_.at(jobs_.at(job).flight)->attempt.transport;
+    const std::string& transport = transport_of(job);
     return transport == "local" || transport == "virtual" ? std::string() : transport;
+}
+
+const Dispatcher::Flight* Dispatcher::flight_of(uint64_t number) const
+{
+    const auto job = jobs_.find(number);
+    if (job == jobs_.end()) return nullptr;
+    const auto flight = flights_.find(job->second.flight);
+    return flight == flights_.end() ? nullptr : flight->second.get();
+}
+
+const std::string& Dispatcher::transport_of(uint64_t job) const
+{
+    static const std::string local = "local";
+    const Flight* const flight = flight_of(job);
+    return flight ? flight->attempt.transport : local;
 }
 
 // What takes the place of each user's mailbox: known at once, unless tables have to be asked.
@@ -404,7 +425,9 @@ void Dispatcher::to_user(uint64_t flight, const Target& target, const Addressee&
 // Nothing runs as him; but a mailbox that is elsewhere takes his mail, without his .forward.
 void Dispatcher::refused_user(uint64_t number, const std::string& user, const std::string& why)
 {
-    Job& job = jobs_.at(number);
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end()) return;
+    Job& job = found->second;
     std::vector<Target> elsewhere;
     for (const auto& [index, target] : job.open)
         if (is_addressed(target) && target.run_as.starts_with(transport_mark)) elsewhere.push_back(target);
@@ -420,9 +443,10 @@ void Dispatcher::unknown_user(uint64_t number, const std::string& user)
 {
     const auto found = jobs_.find(number);
     if (found == jobs_.end()) return;
+    const bool is_virtual_user = is_virtual(number);
     const Job job = std::move(found->second);
     jobs_.erase(found);
-    if (flights_.at(job.flight)->attempt.transport == "virtual") {
+    if (is_virtual_user) {
         for (const auto& [index, target] : job.open) finish(job.flight, index, verdict(Outcome::failed, "5.1.1", cat("unknown user: \"", user, '"')), job.handed_us);
         return;
     }
@@ -465,13 +489,15 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
             }
         }
         // An alias of that name may be about to be written; who comes out of an alias has none.
-        const auto sent = flights_.at(job.flight)->open.find(index);
-        if (v.outcome == Outcome::failed && sent != flights_.at(job.flight)->open.end() && sent->second.kind == Kind::address && aliases_.restless()) v = verdict(Outcome::deferred, "4.3.0", "alias_maps is being changed");
+        const auto flight = flights_.find(job.flight);
+        if (flight == flights_.end()) return;
+        const auto sent = flight->second->open.find(index);
+        if (v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address && aliases_.restless()) v = verdict(Outcome::deferred, "4.3.0", "alias_maps is being changed");
         finish(job.flight, index, std::move(v), job.handed_us);
     }
 }
 
-bool Dispatcher::is_virtual(uint64_t job) const { return flights_.at(jobs_.at(job).flight)->attempt.transport == "virtual"; }
+bool Dispatcher::is_virtual(uint64_t job) const { return transport_of(job) == "virtual"; }
 
 void Dispatcher::refuse(uint64_t number, Outcome outcome, const std::string& dsn, const std::string& text)
 {
@@ -539,8 +565,8 @@ void Dispatcher::cancel(uint64_t peer, uint64_t attempt)
     for (auto& [key, lane] : lanes_) {
         std::vector<uint64_t> given_up;
         for (const uint64_t number : lane->waiting) {
-            const Flight& flight = *flights_.at(jobs_.at(number).flight);
-            if (flight.peer == peer && flight.attempt.attempt == attempt) given_up.push_back(number);
+            const Flight* const flight = flight_of(number);
+            if (flight && flight->peer == peer && flight->attempt.attempt == attempt) given_up.push_back(number);
         }
         for (const uint64_t number : given_up) {
             lane->waiting.erase(std::find(lane->waiting.begin(), lane->waiting.end(), number));

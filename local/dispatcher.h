@@ -70,11 +70,15 @@ public:
 private:
     struct Flight;                                   // an attempt that is not fully answered
     struct Lane;                                     // one process of a user
+    struct Pages {
+        std::vector<queue::Child> children;
+        std::size_t bytes = 0;
+    };
     struct Job {                                     // some recipients of one attempt at one lane
         uint64_t flight = 0;
         std::string user;
         std::map<uint32_t, ipc::Target> open;        // as the worker got them, by index
-        std::map<uint32_t, std::vector<queue::Child>> gathered;   // pages of expansions that go on
+        std::map<uint32_t, Pages> gathered;          // pages of expansions that go on
         int64_t handed_us = 0;
         bool survived_one = false;                   // a process died with it already
         int64_t missed_us = 0;                       // when a process first ended before it got this; 0: none did
@@ -113,7 +117,12 @@ private:
     void send_waiting(Lane& lane);
     bool send(Lane& lane, uint64_t job);
     void on_worker_message(const std::string& key, ipc::Message message);
+    void take_verdicts(Lane& lane, ipc::Verdicts all);
     void take_verdict(Lane& lane, uint64_t job, ipc::Verdict verdict);
+    void unreadable(Lane& lane, const ipc::Message& message, const std::string& why);
+    void give_up(Lane& lane, uint64_t job, const char* what);
+    const Flight* flight_of(uint64_t job) const;     // null: none, or none any more
+    const std::string& transport_of(uint64_t job) const;
     enum class Loss : uint8_t { died, hangs };
     void lose_later(const std::string& key, Loss loss);
     void lose(const std::string& key, Loss loss);

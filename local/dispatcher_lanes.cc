@@ -24,6 +24,22 @@ constexpr int command_lanes = 2;
 
 constexpr milliseconds pause_of_starts{100};    // between two questions for a process that did not come to be
 
+constexpr std::size_t room_for_targets = 40'000;    // of a message; the rest is about the mail
+// Of what a process says in pages. Lists of .forward are much shorter: 10,000 addresses fit.
+constexpr std::size_t most_gathered_bytes = 4 << 20;
+
+std::size_t size_of(const Target& t)
+{
+    return 60 + t.address.size() + t.original.size() + t.run_as.size() + t.sender.size() + t.orcpt.size() + t.extension.size();
+}
+
+std::size_t size_of(const std::vector<queue::Child>& children)
+{
+    std::size_t size = 0;
+    for (const queue::Child& child : children) size += sizeof child + child.text.size() + child.run_as.size() + child.sender.size();
+    return size;
+}
+
 // Of a user whose mailbox is elsewhere: where his .forward says "mailbox", he stands himself, past aliases and .forward. Which transport
 // takes him is asked at each attempt: settings may change while the mail waits.
 std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Target& target, std::string_view user)
@@ -41,12 +57,19 @@ std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Ta
 void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector<Target> targets, bool command)
 {
     Lane& lane = lane_for(user, command);
-    const uint64_t number = ++last_number_;
-    Job& job = jobs_[number];
-    job.flight = flight;
-    job.user = user;
-    for (Target& target : targets) job.open[target.index] = std::move(target);
-    lane.waiting.push_back(number);
+    std::size_t size = SIZE_MAX;
+    for (Target& target : targets) {
+        // Each job is one message to the process: paths and commands in the place of mailboxes may be long.
+        if (size > room_for_targets || size_of(target) > room_for_targets - size) {
+            lane.waiting.push_back(++last_number_);
+            jobs_[last_number_].flight = flight;
+            jobs_[last_number_].user = user;
+            size = 0;
+        }
+        size += size_of(target);
+        const uint32_t index = target.index;
+        jobs_[last_number_].open[index] = std::move(target);
+    }
     lane.idle.stop();
     if (lane.state == Lane::State::running) return send_waiting(lane);
     if (lane.state == Lane::State::waiting) start_waiting();
@@ -146,13 +169,15 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     --processes_;
     lanes_.erase(it);
     for (const uint64_t job : jobs) {
+        const auto found = jobs_.find(job);
+        const bool placed = found != jobs_.end() && !found->second.open.empty() && !found->second.open.begin()->second.run_as.empty();
         if (user == rules_.root_mailbox_user && code != ipc::Code::unavailable)
             refuse(job, Outcome::deferred, "4.3.5", cat("root has no alias and there is no user ", user, " to keep root's mailbox: add \"root: you\" to the aliases"));
         else if (user == rules_.default_privs && code != ipc::Code::unavailable)
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
         else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
-        else if (code != ipc::Code::unavailable && is_virtual(job) && !jobs_.at(job).open.begin()->second.run_as.empty())
+        else if (code != ipc::Code::unavailable && is_virtual(job) && placed)
             refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown || code == ipc::Code::invalid)    // invalid: no account can have such a name
             unknown_user(job, user);
@@ -178,13 +203,17 @@ void Dispatcher::send_waiting(Lane& lane)
 bool Dispatcher::send(Lane& lane, uint64_t number)
 {
     if (!lane.channel->open()) return false;
-    Job& job = jobs_.at(number);
-    const Flight& flight = *flights_.at(job.flight);
-    ipc::Attempt attempt = flight.attempt;
+    const Flight* const flight = flight_of(number);
+    if (!flight) {    // nobody waits for it
+        jobs_.erase(number);
+        return true;
+    }
+    Job& job = jobs_.find(number)->second;
+    ipc::Attempt attempt = flight->attempt;
     attempt.attempt = number;
     for (const auto& [index, target] : job.open) attempt.targets.push_back(target);
     job.handed_us = system_clock().mono_us();
-    const int fd = flight.mail.get();
+    const int fd = flight->mail.get();
     lane.sent.insert(number);
     if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
         lane.sent.erase(number);
@@ -212,13 +241,9 @@ void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
     Lane& lane = *it->second;
     if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("process of user ", lane.user, ": message ", message.type, " is not for us");
     auto verdicts = ipc::Verdicts::decode(message.body);
-    if (!verdicts) return log::warning("process of user ", lane.user, ": ", verdicts.error().text);
-    if (!lane.sent.count(verdicts->attempt)) return log::warning("process of user ", lane.user, ": a verdict about a mail that it was not given");
-    for (Verdict& v : verdicts->verdicts) take_verdict(lane, verdicts->attempt, std::move(v));
-    if (const auto job = jobs_.find(verdicts->attempt); job == jobs_.end() || job->second.open.empty()) {
-        if (job != jobs_.end()) jobs_.erase(job);
-        lane.sent.erase(verdicts->attempt);
-    }
+    if (verdicts && !lane.sent.count(verdicts->attempt)) return log::warning("process of user ", lane.user, ": a verdict about a mail that it was not given");
+    if (verdicts) take_verdicts(lane, std::move(*verdicts));
+    else unreadable(lane, message, verdicts.error().text);
     rest(lane);
     // Not from within a lane's own channel: it may be the one that makes room.
     if (lane.load() == 0 && !waiting_lanes_.empty()) loop_.defer([this, alive = alive_] {
@@ -226,24 +251,61 @@ void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
     });
 }
 
+void Dispatcher::take_verdicts(Lane& lane, ipc::Verdicts all)
+{
+    if (all.verdicts.empty()) return give_up(lane, all.attempt, "could not read what it was to deliver");
+    for (Verdict& v : all.verdicts) take_verdict(lane, all.attempt, std::move(v));
+    const auto job = jobs_.find(all.attempt);
+    if (job != jobs_.end() && !job->second.open.empty()) return;
+    if (job != jobs_.end()) jobs_.erase(job);
+    lane.sent.erase(all.attempt);
+}
+
+// What cannot be read costs the mail that it is about another attempt, and no other; when not even that can be told, the process is lost.
+void Dispatcher::unreadable(Lane& lane, const ipc::Message& message, const std::string& why)
+{
+    log::warning("process of user ", lane.user, ": ", why);
+    const auto number = ipc::attempt_number(message.body);
+    if (!number || !lane.sent.count(*number)) return lose_later(lane.key, Loss::died);
+    give_up(lane, *number, "answered nonsense");
+}
+
+// Of what a process has: it waits for another time, whatever the process still says of it.
+void Dispatcher::give_up(Lane& lane, uint64_t number, const char* what)
+{
+    if (const auto job = jobs_.find(number); job != jobs_.end())
+        for (const auto& [index, pages] : job->second.gathered) lane.gathered_bytes -= pages.bytes;
+    refuse(number, Outcome::deferred, "4.3.0", cat("the process of user \"", lane.user, "\" ", what));
+    lane.sent.erase(number);
+}
+
 void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
 {
-    Job& job = jobs_.at(number);
+    const auto found = jobs_.find(number);
+    if (found == jobs_.end()) return;
+    Job& job = found->second;
     const auto target = job.open.find(v.index);
     if (target == job.open.end()) return log::warning("process of user ", lane.user, ": a verdict about a recipient that it was not given");
     const uint32_t index = v.index;
     const bool expands = v.outcome == Outcome::expanded;
     auto good = vouch(std::move(v), target->second.kind, lane.user);
-    auto& children = job.gathered[index];
+    auto& [children, bytes] = job.gathered[index];
     if (good && expands && !pipe_of(number).empty()) good = fail("an expansion of what a command takes");
     if (good && children.size() + good->children.size() > max_children) good = fail("too many children");
+    if (good && lane.gathered_bytes + size_of(good->children) > most_gathered_bytes) good = fail("children that are too long");
     if (!good) {
         log::warning("process of user ", lane.user, ": ", good.error().text);
         good = verdict(Outcome::deferred, "4.3.0", cat("the process of user \"", lane.user, "\" answered nonsense"));
         good->index = index;
     }
+    const std::size_t more_bytes = size_of(good->children);
     children.insert(children.end(), std::make_move_iterator(good->children.begin()), std::make_move_iterator(good->children.end()));
-    if (good->outcome == Outcome::expanded && good->more) return;
+    if (good->outcome == Outcome::expanded && good->more) {
+        bytes += more_bytes;
+        lane.gathered_bytes += more_bytes;
+        return;
+    }
+    lane.gathered_bytes -= bytes;
     if (good->outcome == Outcome::expanded) good->children = passed_on(std::move(children), target->second, lane.user);
     job.gathered.erase(index);
     job.open.erase(target);
@@ -278,14 +340,18 @@ void Dispatcher::lose(const std::string& key, Loss loss)
     if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; it had ", sent.size(), " deliveries");
     std::deque<uint64_t> next;
     for (const uint64_t number : sent) {
-        Job& job = jobs_.at(number);
+        const auto found = jobs_.find(number);
+        if (found == jobs_.end()) continue;
+        Job& job = found->second;
         job.gathered.clear();
         if (loss == Loss::died && !std::exchange(job.survived_one, true)) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
     }
     bool again = false;
     for (const uint64_t number : waiting) {
-        Job& job = jobs_.at(number);
+        const auto found = jobs_.find(number);
+        if (found == jobs_.end()) continue;
+        Job& job = found->second;
         again = again || job.missed_us != 0;
         if (may_wait_on(job)) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery processes of user \"", user, "\" end before they take mail"));

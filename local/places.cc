@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "lib/base/text.h"
+#include "lib/conf/check.h"
+#include "lib/ipc/agent.h"
 #include "lib/log/log.h"
 
 namespace veredus::local {
@@ -11,7 +13,7 @@ namespace veredus::local {
 namespace {
 
 constexpr std::size_t longest_transport = 255;    // a child of an expansion holds no more
-constexpr std::size_t longest_command = 4096;
+static_assert(conf::longest_mailbox_command + 1 <= ipc::max_run_as);    // the mark stands in front
 constexpr std::string_view known[] = {"virtual", "smtp", "relay", "lmtp", "error", "retry", "discard"};
 
 auto opener(std::vector<std::string> specs)
@@ -47,6 +49,7 @@ Result<std::shared_ptr<Places>> Places::create(PlaceSettings settings)
         if (!good) return fail(cat(name, " = ", *value, ": ", good.error().text));
         *value = std::move(*good);
     }
+    if (auto good = conf::check_mailbox_command(settings.command); !good) return fail(cat("mailbox_command: ", good.error().text));
     return std::make_shared<Places>(std::move(settings));
 }
 
@@ -81,7 +84,7 @@ bool Places::ask(const Chain& chain, const char* setting, const std::string& use
     if (kind == Place::Kind::command) {
         const std::string_view command = trim(**value);
         if (command.empty()) return false;
-        if (command.size() > longest_command || has_control(command)) return later(cat(user, ": a command that is too long or has control characters"));
+        if (const auto good = conf::check_mailbox_command(command); !good) return later(cat(user, ": ", good.error().text));
         place = {kind, std::string(command)};
         return true;
     }

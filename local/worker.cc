@@ -31,14 +31,16 @@ using store::Problem;
 
 constexpr std::size_t max_batch = 100;
 constexpr std::size_t most_brought = 1000;
+constexpr int rest_after_ms = 200;
 
-// Mails at once. Each may take six descriptors: itself, its file, two for its Maildir, and two for one that is kept from the batch before.
+// Mails at once. Each may take seven descriptors: itself, its file, three for its Maildir and the index there, and two for a Maildir
+// that is kept from the batch before.
 std::size_t batch_size()
 {
-    constexpr rlim_t others = 40;
+    constexpr rlim_t others = 40, each = 7;
     rlimit files{};
     if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < others) return 1;
-    return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / 6, 1, max_batch));
+    return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / each, 1, max_batch));
 }
 
 ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
@@ -118,6 +120,7 @@ bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
     for (bool first = true; jobs.size() < batch_; first = false) {
         pollfd p{channel_.get(), POLLIN, 0};
         if (!first && ::poll(&p, 1, 0) <= 0) break;
+        if (first && ::poll(&p, 1, rest_after_ms) == 0) syncs_.rest();    // threads count as the user's processes
         auto message = ipc::recv_blocking(channel_.get(), -1);
         if (!message) {
             log::warning("channel of a user's process: ", message.error().text);
@@ -128,7 +131,10 @@ bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
         auto attempt = ipc::Attempt::decode((*message)->body);
         if (!attempt) {
             log::warning("channel of a user's process: ", attempt.error().text);
-            return false;
+            const auto number = ipc::attempt_number((*message)->body);
+            if (!number) return false;
+            say({*number, {}});    // the others of the batch have done nothing
+            continue;
         }
         auto job = std::make_unique<Job>();
         job->attempt = std::move(*attempt);
@@ -321,6 +327,7 @@ void Worker::to_command(const Item& item, const std::string& line)
 {
     const Facts facts = facts_of(item);
     const auto mail = content(item);
+    syncs_.rest();    // its threads count as his processes
     answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time
 }
@@ -353,6 +360,7 @@ void Worker::deliver_groups()
             answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", group.text)
                                                         : verdict(Outcome::deferred, "4.2.0", "the same alias names this mailbox twice, and the first copy was not delivered"));
     groups_.clear();
+    while (brought_.size() > most_brought) brought_.pop_front();    // not before its doubles had a look
 }
 
 void Worker::deliver_group(const std::string& path, const Batch& wanted, bool spool, const std::string& text)
@@ -453,7 +461,6 @@ void Worker::answer_all(const std::string& path, const Batch& items, const std::
         answer(items[i], results[i] ? verdict_of(*results[i]) : verdict(Outcome::delivered, "2.0.0", text));
         if (std::string key = key_of(items[i], path); !results[i] && !key.empty()) brought_.push_back(std::move(key));
     }
-    while (brought_.size() > most_brought) brought_.pop_front();
 }
 
 void Worker::answer(const Item& item, ipc::Verdict v)
@@ -469,14 +476,17 @@ void Worker::answer(const Item& item, ipc::Verdict v)
 void Worker::flush()
 {
     for (auto& [attempt, list] : ready_) {
-        for (const ipc::Verdicts& out : in_messages(attempt, std::move(list))) {
-            ipc::Message message;
-            message.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
-            message.body = out.encode();
-            if (auto sent = ipc::send_blocking(channel_.get(), message, 60'000); !sent) log::warning("verdict to the dispatcher: ", sent.error().text);
-        }
+        for (const ipc::Verdicts& out : in_messages(attempt, std::move(list))) say(out);
     }
     ready_.clear();
+}
+
+void Worker::say(const ipc::Verdicts& verdicts)
+{
+    ipc::Message message;
+    message.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
+    message.body = verdicts.encode();
+    if (auto sent = ipc::send_blocking(channel_.get(), message, 60'000); !sent) log::warning("verdict to the dispatcher: ", sent.error().text);
 }
 
 StoredHeader stored_header(std::string_view wire)

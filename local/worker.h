@@ -83,6 +83,7 @@ private:
     void answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);
     void flush();
+    void say(const ipc::Verdicts& verdicts);
     store::Content content(const Item& item) const;
     std::string mailbox_name() const;
 

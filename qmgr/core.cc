@@ -211,7 +211,11 @@ void Core::agent_message(Agent agent, const ipc::Message& message)
 {
     if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("a delivery agent sent a message of type ", message.type);
     const auto verdicts = ipc::Verdicts::decode(message.body);
-    if (!verdicts) return log::warning("a delivery agent sent ", verdicts.error().text);
+    if (!verdicts) {    // that attempt is over: its recipients wait for another
+        log::warning("a delivery agent sent ", verdicts.error().text);
+        if (const auto number = ipc::attempt_number(message.body)) scheduler_.verdicts(agent, {*number, {}});
+        return;
+    }
     scheduler_.verdicts(agent, *verdicts);
 }
 

@@ -316,6 +316,13 @@ void Scheduler::verdicts(Agent agent, const ipc::Verdicts& all)
     Flight& flight = found->second;
     Mail* const mail = find(flight.mail);
     if (!mail) panic("qmgr: a mail was closed under its attempt");
+    if (all.verdicts.empty()) {    // one side could not read what the other said
+        log::warning(mail->id, ": attempt ", all.attempt, ", or the answer to it, could not be read; its recipients wait for another");
+        for (const uint32_t index : std::exchange(flight.pending, {})) {
+            defer(*mail, index, "4.3.0", "mail system error");
+            say(*mail, index, ipc::Outcome::deferred, "4.3.0", "mail system error");
+        }
+    }
     for (const ipc::Verdict& v : all.verdicts) {
         const auto pending = std::find(flight.pending.begin(), flight.pending.end(), v.index);
         if (pending == flight.pending.end()) {

@@ -46,7 +46,11 @@ void Agent::hear(ipc::Message message)
     if (message.type != static_cast<uint16_t>(ipc::AgentType::attempt))
         return log::warning("qmgr sent a message of unknown type ", message.type);
     auto attempt = ipc::Attempt::decode(message.body);
-    if (!attempt) return log::warning("qmgr sent a malformed attempt: ", attempt.error().text);
+    if (!attempt) {
+        log::warning("qmgr sent a malformed attempt: ", attempt.error().text);
+        if (const auto number = ipc::attempt_number(message.body)) answer(*number, {});    // or qmgr would wait for it
+        return;
+    }
     if (!is_sane_id(attempt->queue_id) || attempt->targets.empty())
         return log::warning("qmgr sent an attempt without an ID or recipients");
     begin(std::move(*attempt), message.fds.empty() ? Fd() : std::move(message.fds[0]));

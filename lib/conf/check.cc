@@ -174,6 +174,7 @@ Result<void> check_value(const Setting& setting, std::string_view value)
     switch (setting.type) {
     case Type::raw:
         if (std::string_view(setting.name) == "pipe_transports") TRY(parse_pipe_transports(value));
+        if (std::string_view(setting.name) == "mailbox_command") return check_mailbox_command(value);
         return {};
     case Type::text:
     case Type::list: return {};
@@ -195,6 +196,14 @@ Result<void> check_value(const Setting& setting, std::string_view value)
         return {};
     }
     return fail("a type that this version does not know");
+}
+
+Result<void> check_mailbox_command(std::string_view command)
+{
+    if (command.size() > longest_mailbox_command) return fail(cat("a command of ", command.size(), " bytes; up to ", longest_mailbox_command, " are possible, put more into a script"));
+    for (const char c : command)
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) return fail("a command with control characters");
+    return {};
 }
 
 bool is_transport_parameter(std::string_view name)

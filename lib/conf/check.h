@@ -13,6 +13,10 @@ namespace veredus::conf {
 // Does the expanded value fit the row? The error says what is wrong, without the setting's name.
 Result<void> check_value(const Setting& setting, std::string_view value);
 
+// In the place of a mailbox, of mailbox_command or one of mailbox_command_maps: an Error for one that is too long or has control characters.
+constexpr std::size_t longest_mailbox_command = 4096;
+Result<void> check_mailbox_command(std::string_view command);
+
 std::optional<bool> parse_boolean(std::string_view value);
 Result<int64_t> parse_size(std::string_view value);
 // `unit` is that of a bare number: s, m, h, d or w.

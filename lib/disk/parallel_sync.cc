@@ -53,7 +53,7 @@ void write_out(const Fd& file)
 #endif
 }
 
-ParallelSync::ParallelSync(unsigned threads) : threads_(std::max(threads, 1U)), pool_(threads_, [](const std::function<void()>&) {}) {}
+ParallelSync::ParallelSync(unsigned threads) : threads_(std::max(threads, 1U)) {}
 
 std::vector<Result<void>> ParallelSync::sync(Disk& disk, const std::vector<const Fd*>& files)
 {
@@ -66,7 +66,8 @@ std::vector<Result<void>> ParallelSync::run(std::size_t count, const std::functi
     // shared_ptr: a thread that comes when all is done still looks at it.
     const auto batch = std::make_shared<Batch>(count, step);
     const std::size_t helpers = std::min<std::size_t>(threads_, count) - 1;
-    for (std::size_t i = 0; i < helpers; ++i) pool_.run([batch] { batch->work(); }, nullptr);
+    if (helpers > 0 && !pool_) pool_ = std::make_unique<Pool>(threads_, [](const std::function<void()>&) {});
+    for (std::size_t i = 0; i < helpers; ++i) pool_->run([batch] { batch->work(); }, nullptr);
     batch->work();
     std::unique_lock lock(batch->mutex);
     batch->all_done.wait(lock, [&] { return batch->done == count; });

@@ -26,10 +26,12 @@ public:
     std::vector<Result<void>> sync(Disk& disk, const std::vector<const Fd*>& files);
     // The same for steps of any kind, numbered from 0; each number is called once.
     std::vector<Result<void>> run(std::size_t count, const std::function<Result<void>(std::size_t)>& step);
+    // Between batches: ends the threads. The next batch starts what it needs.
+    void rest() { pool_.reset(); }
 
 private:
     unsigned threads_;
-    Pool pool_;
+    std::unique_ptr<Pool> pool_;         // null: no threads
 };
 
 }  // namespace veredus::disk

@@ -45,7 +45,7 @@ bool get_target(Reader& r, Target& t)
     if (!get_enum(r, t.kind, queue::Child::Kind::address, queue::Child::Kind::file)) return false;
     t.address = r.str(max_text);
     t.original = r.str(max_address);
-    t.run_as = r.str(256);
+    t.run_as = r.str(max_run_as);
     t.sender = r.str(max_address);
     t.notify = r.u8();
     t.orcpt = r.str(max_address);
@@ -53,7 +53,20 @@ bool get_target(Reader& r, Target& t)
     return r.ok();
 }
 
+bool are_distinct(std::vector<uint32_t> numbers)
+{
+    std::sort(numbers.begin(), numbers.end());
+    return std::adjacent_find(numbers.begin(), numbers.end()) == numbers.end();
+}
+
 }  // namespace
+
+std::optional<uint64_t> attempt_number(std::string_view body)
+{
+    Reader r(body);
+    const uint64_t number = r.u64();
+    return r.ok() ? std::optional(number) : std::nullopt;
+}
 
 std::string Attempt::encode() const
 {
@@ -93,6 +106,9 @@ Result<Attempt> Attempt::decode(std::string_view bytes)
     const uint32_t n = r.count(30);
     for (uint32_t i = 0; i < n && r.ok() && good; ++i) good = get_target(r, a.targets.emplace_back());
     if (!r.done() || !good) return fail("malformed message: attempt");
+    std::vector<uint32_t> indices;
+    for (const Target& t : a.targets) indices.push_back(t.index);
+    if (!are_distinct(std::move(indices))) return fail("malformed message: attempt with one recipient twice");
     return a;
 }
 
@@ -129,6 +145,10 @@ Result<Verdicts> Verdicts::decode(std::string_view body)
         all.verdicts.push_back(std::move(v));
     }
     if (!r.done() || !good) return fail("malformed message: verdicts");
+    std::vector<uint32_t> indices;    // of pages there may be several
+    for (const Verdict& v : all.verdicts)
+        if (!v.more) indices.push_back(v.index);
+    if (!are_distinct(std::move(indices))) return fail("malformed message: two verdicts about one recipient");
     return all;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,12 +18,16 @@ namespace veredus::ipc {
 
 enum class AgentType : uint16_t {
     attempt = 300,     // qmgr -> agent: Attempt; fd: the mail file, read-only. One-way
-    verdicts = 301,    // agent -> qmgr: Verdicts. One-way; several may answer one attempt
+    verdicts = 301,    // agent -> qmgr: Verdicts. One-way; several may answer one attempt. One without a verdict: the attempt, or what
+                       // was to be said of it, could not be read; all that is open of it is to be deferred
     cancel = 302,      // qmgr -> agent: u64 attempt: give up, answer what you know
 };
 
+// Target::run_as: between dispatcher and worker a mailbox's path or the command in its place, with the mark in front.
+constexpr std::size_t max_run_as = 4097;
+
 struct Target {
-    uint32_t index = 0;                 // qmgr's number of this recipient
+    uint32_t index = 0;                 // qmgr's number of this recipient; once in an attempt
     queue::Child::Kind kind = queue::Child::Kind::address;
     std::string address;                // external form; for mailbox: user name; command: command line; file: path
     std::string original;               // orig_to= in the log: the address as it came with the mail; empty when the same
@@ -73,8 +78,11 @@ struct Verdicts {
     uint64_t attempt = 0;
     std::vector<Verdict> verdicts;
     std::string encode() const;
-    static Result<Verdicts> decode(std::string_view body);
+    static Result<Verdicts> decode(std::string_view body);      // an Error for two final verdicts on one recipient, too
 };
+
+// Of an attempt or of verdicts that do not decode; nothing: not even that can be read.
+std::optional<uint64_t> attempt_number(std::string_view body);
 
 // "to=<…>, orig_to=<…>, relay=…, delay=…, delays=a/b/c/d, dsn=…, status=sent (text)" after "QID: " (dropin.md §3.3).
 // The four delays are seconds: before qmgr, in qmgr, connection set-up, transmission.

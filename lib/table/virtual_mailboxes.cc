@@ -115,7 +115,7 @@ Result<std::string> virtual_path(const std::string& base, const std::string& val
     if (value.empty()) return fail("an empty path");
     std::string path = base.empty() ? value : cat(base, '/', value);
     if (path[0] != '/') return fail(cat("\"", value, "\" is not absolute, and virtual_mailbox_base is empty"));
-    if (path.size() > 3000) return fail("a path that is too long");
+    if (path.size() > longest_virtual_path) return fail(cat("a path of ", path.size(), " bytes; up to ", longest_virtual_path, " are possible"));
     for (const char c : path)
         if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) return fail("a path with a control character");
     for (const auto part : split_on(path, '/'))

@@ -61,7 +61,8 @@ private:
     std::vector<std::string> trouble_;
 };
 
-// Below `base`, when there is one. An Error: not absolute, or a part "..", which an address may have smuggled through a pattern.
+// Below `base`, when there is one. An Error: not absolute, too long, or a part "..", which an address may have smuggled through a pattern.
+constexpr std::size_t longest_virtual_path = 3000;
 Result<std::string> virtual_path(const std::string& base, const std::string& value);
 
 }  // namespace veredus::table

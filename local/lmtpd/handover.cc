@@ -227,6 +227,8 @@ void Handover::local_said(ipc::Verdicts verdicts)
     if (found == attempts_.end()) return;
     const uint64_t number = found->second.mail;
     Mail& mail = *mails_.at(number);
+    if (verdicts.verdicts.empty())    // local, or we, could not read what the other said
+        for (const uint32_t index : std::exchange(found->second.open, {})) mail.whom[index].reply = later_reply;
     for (const ipc::Verdict& v : verdicts.verdicts) {
         if (found->second.open.erase(v.index) == 0) continue;
         if (v.outcome == Outcome::expanded) mail.rest.push_back(v.index);

@@ -155,7 +155,11 @@ private:
     {
         if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("local: message ", message.type, " is not for us");
         auto verdicts = ipc::Verdicts::decode(message.body);
-        if (!verdicts) return log::warning("local: ", verdicts.error().text);
+        if (!verdicts) {
+            log::warning("local: ", verdicts.error().text);
+            if (const auto number = ipc::attempt_number(message.body)) handover_->local_said({*number, {}});
+            return;
+        }
         handover_->local_said(std::move(*verdicts));
     }
 

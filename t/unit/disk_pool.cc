@@ -334,4 +334,12 @@ TEST_CASE("several threads wait for the disk at once, and only the results of al
     ParallelSync syncs(4);
     CHECK(syncs.sync(disk, std::vector<const Fd*>(4, &none)).size() == 4);
     CHECK(disk.ended == 4);
+    // Threads that rest are gone; the next batch has as many again.
+    const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator()); };
+    const auto before = threads();
+    syncs.rest();
+    CHECK(threads() == before - 3);
+    syncs.rest();
+    CHECK(syncs.sync(disk, std::vector<const Fd*>(4, &none)).size() == 4);
+    CHECK(threads() == before);
 }

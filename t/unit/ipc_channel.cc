@@ -207,6 +207,7 @@ TEST_CASE("every message survives its encoding, and no prefix or bit flip of it 
     a.layout.leading_dot = true;
     a.ret = mail::Ret::headers;
     a.targets.resize(2);
+    a.targets[1].index = 1;
     a.targets[1].kind = queue::Child::Kind::command;
     a.targets[1].address = "procmail -a x";
     a.targets[1].run_as = "alice";
@@ -219,10 +220,23 @@ TEST_CASE("every message survives its encoding, and no prefix or bit flip of it 
     CHECK(back->ret == mail::Ret::headers);
     for (std::size_t i = 0; i < bytes.size(); ++i) CHECK_FALSE(ipc::Attempt::decode(std::string_view(bytes).substr(0, i)));
     CHECK_FALSE(ipc::Attempt::decode(bytes + "x"));
+    CHECK(ipc::attempt_number(bytes + "x") == a.attempt);
+    CHECK_FALSE(ipc::attempt_number(std::string_view(bytes).substr(0, 7)));
+    a.targets[1].run_as = std::string(ipc::max_run_as, '|');
+    CHECK(ipc::Attempt::decode(a.encode()));
+    a.targets[1].run_as += 'x';
+    CHECK_FALSE(ipc::Attempt::decode(a.encode()));
+    a.targets[1].run_as.clear();
+    a.targets[1].index = 0;                    // one recipient twice
+    CHECK_FALSE(ipc::Attempt::decode(a.encode()));
 
     ipc::Verdicts v{9, {{0, ipc::Outcome::expanded, "2.0.0", "text", "local", "", false, {{queue::Child::Kind::file, "/x", "u", "-"}}}}};
     REQUIRE(ipc::Verdicts::decode(v.encode()));
     CHECK(ipc::Verdicts::decode(v.encode())->verdicts[0].children[0].run_as == "u");
+    v.verdicts.push_back(v.verdicts[0]);
+    CHECK_FALSE(ipc::Verdicts::decode(v.encode()));
+    v.verdicts[0].more = true;                 // a page of the same list
+    CHECK(ipc::Verdicts::decode(v.encode()));
     CHECK_FALSE(ipc::Verdicts::decode(v.encode())->verdicts[0].dsn_taken);
     v.verdicts[0].dsn_taken = true;
     CHECK(ipc::Verdicts::decode(v.encode())->verdicts[0].dsn_taken);

@@ -226,6 +226,12 @@ TEST_CASE("our failures are 4xx, whoever of us is away", "[lmtpd]")
         CHECK(w.codes() == "250/2.0.0 451/4.3.0");
         w.say(0, {{1, in_mailbox}});            // too late: of no use, and no harm
     }
+    SECTION("local, when one side cannot read the other")
+    {
+        w.begin({"alice@example.org", "bob@example.org"});
+        w.say(0, {});
+        CHECK(w.codes() == "451/4.3.0 451/4.3.0");
+    }
     SECTION("router's refusals keep their class")
     {
         w.routes["gone@example.org"] = route(Kind::reject, "", "5.1.1", "User unknown");

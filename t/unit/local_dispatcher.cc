@@ -14,10 +14,12 @@
 #include <deque>
 #include <fstream>
 #include <future>
+#include <set>
 
 #include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
+#include "lib/conf/check.h"
 #include "lib/log/log.h"
 #include "lib/queue/file.h"
 #include "local/dispatcher.h"
@@ -482,6 +484,122 @@ TEST_CASE("pages of a .forward are gathered before they count", "[local][dispatc
     CHECK(v[0].children[1].run_as == "alice");
 }
 
+TEST_CASE("a message that cannot be read costs one mail another attempt, or a process its life, and nobody else anything", "[local][dispatcher]")
+{
+    Stage s;
+    s.start();
+    SECTION("two recipients of one number")
+    {
+        s.attempt(7, {to(0, "alice@example.org"), to(0, "bob@example.org")});
+        std::optional<ipc::Message> m;
+        s.until([&] { return (m = s.read(s.qmgr)).has_value(); });
+        const auto v = ipc::Verdicts::decode(m->body);
+        REQUIRE(v);
+        CHECK(v->attempt == 7);
+        CHECK(v->verdicts.empty());
+        CHECK(s.asked.empty());
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("a process's nonsense about a mail, and its own word that it could not read it")
+    {
+        for (uint64_t i = 1; i <= 3; ++i) s.attempt(i, {to(static_cast<uint32_t>(i), "alice@example.org")});
+        const Fd worker = s.serve();
+        const auto first = s.job(worker), second = s.job(worker), third = s.job(worker);
+        ipc::Message bad;
+        bad.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
+        bad.body = ipc::Verdicts{first.attempt, {said(1, Outcome::delivered, "2.0.0", "ok")}}.encode() + "x";
+        REQUIRE(ipc::send_blocking(worker.get(), bad, 1000));
+        auto v = s.verdicts(1);
+        CHECK(v[0].index == 1);
+        CHECK(v[0].dsn == "4.3.0");
+        CHECK(v[0].text.find("answered nonsense") != std::string::npos);
+        s.say(worker, second.attempt, {});
+        v = s.verdicts(1);
+        CHECK(v[0].index == 2);
+        CHECK(v[0].outcome == Outcome::deferred);
+        s.say(worker, first.attempt, {said(1, Outcome::delivered, "2.0.0", "late")});    // of no use, and no harm
+        s.say(worker, third.attempt, {said(3, Outcome::delivered, "2.0.0", "ok")});
+        v = s.verdicts(1);
+        CHECK(v[0].index == 3);
+        CHECK(v[0].outcome == Outcome::delivered);
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("nobody can tell what it was about")
+    {
+        s.attempt(1, {to(0, "alice@example.org")});
+        const Fd worker = s.serve();
+        (void)s.job(worker);
+        ipc::Message bad;
+        bad.type = static_cast<uint16_t>(ipc::AgentType::verdicts);
+        bad.body = "?";
+        REQUIRE(ipc::send_blocking(worker.get(), bad, 1000));
+        const Fd successor = s.serve(1);
+        s.say(successor, s.job(successor).attempt, {said(0, Outcome::delivered, "2.0.0", "ok")});
+        CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+    }
+}
+
+TEST_CASE("what a process says in pages is bounded in bytes", "[local][dispatcher][hostile]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org"), to(1, "alice+x@example.org")});
+    const Fd worker = s.serve();
+    const auto job = s.job(worker);
+    auto page = said(0, Outcome::expanded, "2.0.0", "");
+    page.more = true;
+    for (int i = 0; i < 10; ++i) page.children.push_back({Kind::command, std::string(4000, 'c'), "", "-"});
+    std::size_t pages = 0;
+    std::vector<ipc::Verdict> answers;
+    for (; answers.empty() && pages < 300; ++pages) {
+        page.index = pages % 2;                // the bound is for all together
+        s.say(worker, job.attempt, {page});
+        s.loop->run_once(blink);
+        s.loop->run_once(blink);
+        if (auto m = s.read(s.qmgr)) answers = ipc::Verdicts::decode(m->body)->verdicts;
+    }
+    REQUIRE(answers.size() == 1);
+    CHECK(answers[0].outcome == Outcome::deferred);
+    CHECK(answers[0].text.find("answered nonsense") != std::string::npos);
+    CHECK(pages > 90);
+    // The other one's list comes to its end.
+    page.index = 1 - answers[0].index;
+    page.more = false;
+    page.children.resize(1);
+    s.say(worker, job.attempt, {page});
+    const auto v = s.verdicts(1);
+    CHECK(v[0].index == page.index);
+    CHECK(v[0].outcome == Outcome::expanded);
+}
+
+TEST_CASE("commands of thousands of bytes reach the process, in as many messages as they need", "[local][dispatcher][places]")
+{
+    Stage s;
+    PlaceSettings settings;
+    settings.command = cat("/bin/deliver ", std::string(conf::longest_mailbox_command - 13, 'x'));
+    auto places = Places::create(settings);
+    REQUIRE(places);
+    s.rules.places = *places;
+    s.start();
+    std::vector<ipc::Target> targets;
+    for (uint32_t i = 0; i < 40; ++i) targets.push_back(to(i, cat("alice+", i, "@example.org")));
+    s.attempt(1, targets);
+    const Fd worker = s.serve();
+    std::set<uint32_t> seen;
+    while (seen.size() < targets.size()) {
+        const auto job = s.job(worker);
+        std::vector<ipc::Verdict> list;
+        for (const ipc::Target& t : job.targets) {
+            CHECK(t.run_as == cat(command_mark, settings.command));
+            CHECK(seen.insert(t.index).second);
+            list.push_back(said(t.index, Outcome::delivered, "2.0.0", "ok"));
+        }
+        s.say(worker, job.attempt, std::move(list));
+    }
+    for (const auto& v : s.verdicts(targets.size())) CHECK(v.outcome == Outcome::delivered);
+    CHECK(s.asked.size() == 1);
+}
+
 TEST_CASE("the number of processes is limited, idle ones make room", "[local][dispatcher]")
 {
     Stage s;
@@ -875,6 +993,11 @@ TEST_CASE("a transport for mailboxes is one that exists and does not come back",
     CHECK(!Places::create(settings));
     settings.fallback_transport = "smtp";
     CHECK(Places::create(settings));
+    for (const std::string& command : {std::string(conf::longest_mailbox_command + 1, 'x'), std::string("a\tb")}) {
+        settings.command = command;
+        CHECK(!Places::create(settings));
+        CHECK(!conf::check_value(*conf::find_setting("mailbox_command"), command));
+    }
 }
 
 TEST_CASE("lmtpd names recipients and nothing else", "[local][dispatcher][lmtpd]")

@@ -127,6 +127,67 @@ WorkerRules worker_rules(const TempHome& home)
     return r;
 }
 
+// posix_disk whose writes and syncs fail, or wait, as the test says.
+class SickDisk final : public disk::Disk {
+public:
+    int write_code = 0, sync_code = 0;         // 0: it works
+    Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
+    Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
+    Result<Fd> open_read(const disk::Directory& d, const std::string& n) override { return real_.open_read(d, n); }
+    Result<Fd> open_append(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.open_append(d, n, m); }
+    Result<void> write(const Fd& f, std::string_view bytes) override
+    {
+        if (write_code == 0) return real_.write(f, bytes);
+        (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
+        return fail_errno("write", write_code);
+    }
+    Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
+    Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
+    Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
+    Result<void> sync(const Fd& f) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(f)); }
+    Result<void> sync(const disk::Directory& d) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(d)); }
+    Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
+    Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
+    Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
+    Result<void> unlink(const disk::Directory& d, const std::string& n) override { return real_.unlink(d, n); }
+    Result<std::vector<std::string>> list(const disk::Directory& d) override { return real_.list(d); }
+    Result<disk::FileInfo> stat(const disk::Directory& d, const std::string& n) override { return real_.stat(d, n); }
+    Result<uint64_t> free_bytes(const disk::Directory& d) override { return real_.free_bytes(d); }
+
+    void hold()
+    {
+        const std::lock_guard lock(mutex_);
+        held_ = true;
+    }
+    void release()
+    {
+        const std::lock_guard lock(mutex_);
+        held_ = false;
+        changed_.notify_all();
+    }
+    void wait_for_somebody()
+    {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return waiting_ > 0; });
+    }
+
+private:
+    Result<void> slow(Result<void> result)
+    {
+        std::unique_lock lock(mutex_);
+        ++waiting_;
+        changed_.notify_all();
+        changed_.wait(lock, [this] { return !held_; });
+        --waiting_;
+        return result;
+    }
+    disk::Disk& real_ = disk::posix_disk();
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool held_ = false;
+    int waiting_ = 0;
+};
+
 // A worker on a thread of its own; the test plays the dispatcher.
 class RunningWorker {
 public:
@@ -151,6 +212,23 @@ public:
         m.body = a.encode();
         m.fds.push_back(Fd(::dup(mail.fd.get())));
         REQUIRE(ipc::send_blocking(ours_.get(), m, 10'000));
+    }
+    void send_raw(std::string body, const MailInQueue& mail)
+    {
+        ipc::Message m;
+        m.type = static_cast<uint16_t>(ipc::AgentType::attempt);
+        m.body = std::move(body);
+        m.fds.push_back(Fd(::dup(mail.fd.get())));
+        REQUIRE(ipc::send_blocking(ours_.get(), m, 10'000));
+    }
+    ipc::Verdicts message()
+    {
+        auto m = ipc::recv_blocking(ours_.get(), 30'000);
+        REQUIRE(m);
+        REQUIRE(*m);
+        auto v = ipc::Verdicts::decode((*m)->body);
+        REQUIRE(v);
+        return std::move(*v);
     }
     bool silent() const
     {
@@ -558,6 +636,98 @@ TEST_CASE("Maildirs of many users of one account fill together, and one that can
     }
 }
 
+TEST_CASE("an attempt that cannot be read costs its own mail another one, and those beside it nothing", "[local][worker]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    const auto to = target(4, Kind::address, "alice@example.org");
+    worker.send(attempt(1, mail, {to}), mail);
+    worker.send_raw(attempt(2, mail, {to}).encode() + "x", mail);
+    worker.send(attempt(3, mail, {to}), mail);
+    std::map<uint64_t, std::size_t> said;
+    while (said.size() < 3) {
+        const auto v = worker.message();
+        said[v.attempt] = v.verdicts.size();
+    }
+    CHECK(said == std::map<uint64_t, std::size_t>{{1, 1}, {2, 0}, {3, 1}});
+    CHECK(home.names("Maildir/new").size() == 2);
+}
+
+TEST_CASE("indexes count among the descriptors of a batch", "[local][worker]")
+{
+    TempHome home;
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    rlimit few = before;
+    few.rlim_cur = std::min<rlim_t>(400, few.rlim_max);
+    constexpr uint32_t boxes = 60;             // a batch, if each mail took six
+    for (uint32_t i = 0; i < 2 * boxes; ++i) {
+        for (const char* part : {"cur", "new", "tmp", ".veredus"}) std::filesystem::create_directories(cat(home.path, "/v/u", i, '/', part));
+        home.write(cat("v/u", i, "/.veredus/uidlog"), "");
+    }
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    SickDisk disk;
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+    {
+        RunningWorker worker(worker_rules(home), home, "vmail", [&] { return Worker::Seams{disk}; });
+        const auto send = [&](uint32_t box) {
+            auto t = target(box, Kind::mailbox, cat("u", box, "@v.example"));
+            t.run_as = cat(home.path, "/v/u", box, "/");
+            worker.send(attempt(box + 1, mail, {t}), mail);
+        };
+        for (uint32_t i = 0; i < boxes; ++i) send(i);
+        for (const auto& v : worker.verdicts(boxes)) CHECK(v.outcome == Outcome::delivered);
+        disk.hold();                           // what comes meanwhile is one batch
+        send(0);
+        disk.wait_for_somebody();
+        for (uint32_t i = boxes; i < 2 * boxes; ++i) send(i);
+        disk.release();
+        for (const auto& v : worker.verdicts(boxes + 1)) {
+            INFO(v.index << ": " << v.text);
+            CHECK(v.outcome == Outcome::delivered);
+        }
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
+TEST_CASE("a double is known to be one at the end of a batch of any size", "[local][worker]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    rules.home_mailbox = "box";
+    RunningWorker worker(rules, home);
+    // The aliases of one mail: more than are remembered from batch to batch.
+    std::vector<ipc::Target> targets;
+    for (uint32_t i = 0; i <= 1010; ++i) {
+        targets.push_back(target(i, Kind::mailbox, "a@b"));
+        targets.back().original = cat(i == 1010 ? 0 : i, "@c");
+    }
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    worker.send(attempt(1, mail, targets), mail);
+    for (const auto& v : worker.verdicts(targets.size())) {
+        INFO(v.index);
+        CHECK(v.outcome == Outcome::delivered);
+    }
+}
+
+TEST_CASE("a worker that rests has no threads, which would count as its user's processes", "[local][worker]")
+{
+    TempHome home;
+    RunningWorker worker(worker_rules(home), home);
+    const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator()); };
+    const auto before = threads();
+    std::vector<ipc::Target> targets;
+    for (uint32_t i = 0; i < 20; ++i) targets.push_back(target(i, Kind::address, "alice@example.org"));
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    worker.send(attempt(1, mail, targets), mail);
+    CHECK(worker.verdicts(20).size() == 20);
+    const int64_t end = system_clock().mono_us() + 20 * us_per_second;
+    while (threads() > before && system_clock().mono_us() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    CHECK(threads() == before);
+    CHECK(worker.deliver(mail, targets[0]).outcome == Outcome::delivered);
+}
+
 TEST_CASE("user+folder goes into a folder that exists, and nowhere else", "[local][worker]")
 {
     TempHome home;
@@ -925,67 +1095,6 @@ TEST_CASE("whatever qmgr calls a recipient, its user and its way are clear", "[l
 }
 
 namespace {
-
-// posix_disk whose writes and syncs fail, or wait, as the test says.
-class SickDisk final : public disk::Disk {
-public:
-    int write_code = 0, sync_code = 0;         // 0: it works
-    Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
-    Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
-    Result<Fd> open_read(const disk::Directory& d, const std::string& n) override { return real_.open_read(d, n); }
-    Result<Fd> open_append(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.open_append(d, n, m); }
-    Result<void> write(const Fd& f, std::string_view bytes) override
-    {
-        if (write_code == 0) return real_.write(f, bytes);
-        (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
-        return fail_errno("write", write_code);
-    }
-    Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
-    Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
-    Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
-    Result<void> sync(const Fd& f) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(f)); }
-    Result<void> sync(const disk::Directory& d) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(d)); }
-    Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
-    Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
-    Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
-    Result<void> unlink(const disk::Directory& d, const std::string& n) override { return real_.unlink(d, n); }
-    Result<std::vector<std::string>> list(const disk::Directory& d) override { return real_.list(d); }
-    Result<disk::FileInfo> stat(const disk::Directory& d, const std::string& n) override { return real_.stat(d, n); }
-    Result<uint64_t> free_bytes(const disk::Directory& d) override { return real_.free_bytes(d); }
-
-    void hold()
-    {
-        const std::lock_guard lock(mutex_);
-        held_ = true;
-    }
-    void release()
-    {
-        const std::lock_guard lock(mutex_);
-        held_ = false;
-        changed_.notify_all();
-    }
-    void wait_for_somebody()
-    {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return waiting_ > 0; });
-    }
-
-private:
-    Result<void> slow(Result<void> result)
-    {
-        std::unique_lock lock(mutex_);
-        ++waiting_;
-        changed_.notify_all();
-        changed_.wait(lock, [this] { return !held_; });
-        --waiting_;
-        return result;
-    }
-    disk::Disk& real_ = disk::posix_disk();
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool held_ = false;
-    int waiting_ = 0;
-};
 
 // What a filter language would say, by the mail's Subject.
 class Filter final : public Placement {

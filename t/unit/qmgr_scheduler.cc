@@ -850,6 +850,24 @@ TEST_CASE("agents are not trusted: only what was handed out counts, once, and on
     CHECK(w.targets() == std::vector<std::string>{"u@far.example"});
 }
 
+TEST_CASE("an attempt that one side could not read is over, and its recipients wait", "[qmgr]")
+{
+    FakeWorld w;
+    const auto id = w.take("s@host.example", {"u@far.example", "v@far.example"});
+    REQUIRE(w.sent.size() == 1);
+    const auto sent = w.sent[0];
+    w.sent.clear();
+    w.scheduler->verdicts(sent.agent, {sent.attempt.attempt, {}});
+    w.run();
+    REQUIRE(w.entry(id));
+    CHECK(w.entry(id)->stage == Stage::timed);
+    CHECK(w.scheduler->attempts_in_flight() == 0);
+    CHECK(w.said_has("to=<v@far.example>"));
+    CHECK(w.said_has("status=deferred (mail system error)"));
+    w.pass(300 * second);
+    CHECK(w.targets() == std::vector<std::string>{"u@far.example", "v@far.example"});
+}
+
 TEST_CASE("when an agent dies its attempts are made again, and a mail that kills agents waits", "[qmgr]")
 {
     FakeWorld w;
