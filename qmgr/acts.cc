@@ -38,12 +38,24 @@ std::size_t Scheduler::flush(const std::vector<uint64_t>& ids)
 }
 
 // Many mails are one move for each directory that they leave, with few syncs.
-void Scheduler::move_all(const Departures& from, queue::State to)
+void Scheduler::move_all(const Departures& from, queue::State to, const Deeds& deeds)
 {
-    for (const auto& [place, ids] : from) move_now(ids, {static_cast<queue::State>(place.first), place.second}, {to, 0});
+    for (const auto& [place, ids] : from) move_now(ids, {static_cast<queue::State>(place.first), place.second}, {to, 0}, deeds);
 }
 
-std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
+namespace {
+Deeds deeds_of(const std::shared_ptr<Deed>& deed) { return deed ? Deeds{deed} : Deeds(); }
+}  // namespace
+
+// Of an open mail: nobody waits for the end of an attempt, which may take hours; the rest is a matter of moments.
+void Scheduler::note_deed(Mail& mail, const std::shared_ptr<Deed>& deed)
+{
+    if (!deed) return;
+    if (mail.attempts_in_flight > 0) ++deed->later;
+    else deeds_[mail.number].push_back(deed);
+}
+
+std::size_t Scheduler::hold(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
     Departures from;
@@ -54,6 +66,7 @@ std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
         log::info(id_text(id), ": placed on hold");
         if (Mail* mail = find(id)) {
             mail->hold_wanted = true;
+            note_deed(*mail, deed);
             unqueue(*mail);
             touch(*mail);
         } else {
@@ -62,12 +75,12 @@ std::size_t Scheduler::hold(const std::vector<uint64_t>& ids)
             from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
         }
     }
-    move_all(from, queue::State::hold);
+    move_all(from, queue::State::hold, deeds_of(deed));
     world_.wake();
     return met;
 }
 
-std::size_t Scheduler::release(const std::vector<uint64_t>& ids)
+std::size_t Scheduler::release(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
     Departures from;
@@ -79,12 +92,12 @@ std::size_t Scheduler::release(const std::vector<uint64_t>& ids)
         catalog_.schedule(*e, world_.now().mono_us);
         from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
     }
-    move_all(from, queue::State::deferred);
+    move_all(from, queue::State::deferred, deeds_of(deed));
     world_.wake();
     return met;
 }
 
-std::size_t Scheduler::remove(const std::vector<uint64_t>& ids)
+std::size_t Scheduler::remove(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
     for (const uint64_t id : ids) {
@@ -93,17 +106,18 @@ std::size_t Scheduler::remove(const std::vector<uint64_t>& ids)
         ++met;
         if (Mail* mail = find(id)) {
             mail->remove_wanted = true;
+            note_deed(*mail, deed);
             unqueue(*mail);
             touch(*mail);
         } else {
-            leave(id, e->place(), "removed");
+            leave(id, e->place(), "removed", deeds_of(deed));
         }
     }
     world_.wake();
     return met;
 }
 
-std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids)
+std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
     Departures from;
@@ -117,7 +131,7 @@ std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids)
         catalog_.schedule(*e, world_.now().mono_us);
         if (held) from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
     }
-    move_all(from, queue::State::deferred);
+    move_all(from, queue::State::deferred, deeds_of(deed));
     world_.wake();
     return met;
 }

@@ -122,11 +122,13 @@ void Scheduler::conclude(Mail& mail)
     if ((mail.hold_wanted || mail.remove_wanted) && mail.attempts_in_flight == 0 && mail.waits == 0) {
         record_outcomes(mail);
         const bool remove = mail.remove_wanted;
+        Deeds deeds;
+        if (const auto asked = deeds_.find(mail.number); asked != deeds_.end()) deeds = std::move(asked->second);
         close(mail);
         if (remove)
-            leave(entry.id, entry.place(), "removed");
+            leave(entry.id, entry.place(), "removed", std::move(deeds));
         else
-            set_aside(entry, queue::State::hold);
+            set_aside(entry, queue::State::hold, deeds);
         return;
     }
     if (mail.waits > 0) {

@@ -18,6 +18,7 @@ constexpr std::size_t attempt_bytes = 40'000;               // of the targets of
 constexpr std::size_t destinations_kept = 2000;             // idle ones beyond that are forgotten
 constexpr int64_t attempt_patience_us = 6 * 3600 * us_per_second;
 constexpr unsigned crashes_limit = 3;
+constexpr int64_t scan_pause_us = us_per_second;
 
 bool is_passed_on(const queue::Child& child)
 {
@@ -469,21 +470,41 @@ void Scheduler::died(Destination& d, const std::string& dsn, const std::string& 
 // It answers again: all its mail may go now, however long each would still have to wait.
 void Scheduler::revived(Destination& d)
 {
+    revived_.insert(d.hash);
+    const int64_t left = next_scan_us_ - world_.now().mono_us;
+    if (left <= 0 || std::exchange(scan_timer_, true)) return;
+    world_.after(left, [this] {
+        scan_timer_ = false;
+        next_scan_us_ = 0;      // timers come some milliseconds early
+        world_.wake();
+    });
+}
+
+// To look for their mail is to look at all mail, so that is done for many at once: after an outage thousands answer again.
+void Scheduler::take_revived()
+{
+    const int64_t now = world_.now().mono_us;
+    if (revived_.empty() || now < next_scan_us_) return;
+    const auto hashes = std::exchange(revived_, {});
+    next_scan_us_ = now + scan_pause_us;
+    ++scans_;
     std::vector<Entry*> waiting;
     catalog_.each([&](Entry& e) {
-        if (e.stage == Stage::timed && e.site == d.hash && e.attempts > 0) waiting.push_back(&e);
+        if (e.stage == Stage::timed && e.attempts > 0 && hashes.contains(e.site)) waiting.push_back(&e);
     });
     std::sort(waiting.begin(), waiting.end(), [](const Entry* a, const Entry* b) { return a->id < b->id; });
     for (Entry* e : waiting) {
+        const auto found = by_hash_.find(e->site);
+        if (found == by_hash_.end() || found->second->window.dead()) continue;
         catalog_.unschedule(*e);
         e->skipped = 0;
-        park(*e, d);
+        park(*e, *found->second);
     }
 }
 
 void Scheduler::drop_if_idle(Destination& d)
 {
-    if (!d.idle() || d.in_ring || d.in_parked_ring || world_.now().mono_us < d.not_before_us) return;
+    if (!d.idle() || d.in_ring || d.in_parked_ring || revived_.contains(d.hash) || world_.now().mono_us < d.not_before_us) return;
     if (d.agent.kind == Agent::Kind::smtp && destinations_.size() < destinations_kept) return;
     const auto known = by_hash_.find(d.hash);
     if (known != by_hash_.end() && known->second == &d) by_hash_.erase(known);

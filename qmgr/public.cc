@@ -289,14 +289,28 @@ void Public::act(const Caller& caller, const ipc::ActRequest& request, std::func
 
     auto ids = std::make_shared<std::vector<uint64_t>>();
     auto count = std::make_shared<uint64_t>(0);
-    const auto apply = [&core = core_, act = request.act, ids, count] {
+    // Nobody hears "done" of what a crash could undo. Told outside of the scheduler's own work.
+    const auto over = [this, alive = alive_, count, say, answer = std::move(answer)](const Deed& deed) {
+        std::string text;
+        if (deed.failed > 0)
+            text = cat(deed.failed, " of ", *count, " mails could not be moved and will be tried again, as long as the queue manager runs: ", deed.trouble);
+        else if (deed.later > 0)
+            text = cat(deed.later, " of ", *count, " mails are being delivered now: it happens when that attempt ends, unless it ends the mail");
+        const ipc::Code code = deed.failed > 0 ? ipc::Code::unavailable : ipc::Code::ok;
+        if (!*alive) return;
+        loop_.defer([alive, answer, body = say(code, *count, std::move(text))] {
+            if (*alive) answer(body, Fd());
+        });
+    };
+    auto deed = std::make_shared<std::shared_ptr<Deed>>(std::make_shared<Deed>(over));
+    const auto apply = [&core = core_, act = request.act, ids, count, deed] {
         Scheduler& s = core.scheduler();
         switch (act) {
         case ipc::Act::flush: *count += s.flush(*ids); break;
-        case ipc::Act::hold: *count += s.hold(*ids); break;
-        case ipc::Act::release: *count += s.release(*ids); break;
-        case ipc::Act::remove: *count += s.remove(*ids); break;
-        case ipc::Act::requeue: *count += s.requeue(*ids); break;
+        case ipc::Act::hold: *count += s.hold(*ids, *deed); break;
+        case ipc::Act::release: *count += s.release(*ids, *deed); break;
+        case ipc::Act::remove: *count += s.remove(*ids, *deed); break;
+        case ipc::Act::requeue: *count += s.requeue(*ids, *deed); break;
         }
         ids->clear();
     };
@@ -305,9 +319,9 @@ void Public::act(const Caller& caller, const ipc::ActRequest& request, std::func
         if (ids->size() >= acts_at_once) apply();
         return true;
     };
-    Query::run(core_, f, "", false, nullptr, seen, [apply, count, say, answer = std::move(answer)](bool) {
+    Query::run(core_, f, "", false, nullptr, seen, [apply, deed](bool) {
         apply();
-        answer(say(ipc::Code::ok, *count, ""), Fd());
+        deed->reset();
     });
 }
 

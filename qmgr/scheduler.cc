@@ -98,6 +98,7 @@ void Scheduler::queued(uint64_t id, uint8_t writer)
 void Scheduler::pump()
 {
     if (!broken_ && !draining_) {
+        take_revived();
         take_due();
         unpark();
     }
@@ -217,11 +218,14 @@ void Scheduler::open(Entry& entry)
     if (opened.how == Opened::How::gone && target != moving_.end()) opened = world_.open(id, target->second);
     // A move of many that failed at its end may have moved this one.
     if (const auto twice = doubled_.find(entry.id); opened.how == Opened::How::gone && twice != doubled_.end()) {
-        opened = world_.open(id, twice->second);
-        if (opened.how != Opened::How::gone) {
-            entry.state = twice->second.state;
-            entry.writer = twice->second.writer;
-            doubled_.erase(twice);
+        for (const queue::Place place : twice->second) {
+            opened = world_.open(id, place);
+            if (opened.how == Opened::How::gone) continue;
+            entry.state = place.state;
+            entry.writer = place.writer;
+            std::erase(twice->second, place);
+            if (twice->second.empty()) doubled_.erase(twice);
+            break;
         }
     }
     switch (opened.how) {
@@ -324,6 +328,7 @@ void Scheduler::close(Mail& mail)
         unknown.forget(mail.number);
         proven.forget(mail.number);
     }
+    deeds_.erase(mail.number);
     mails_.erase(mail.number);
 }
 
@@ -337,11 +342,11 @@ void Scheduler::postpone(Mail& mail, int64_t delay_us)
     close(mail);
 }
 
-void Scheduler::set_aside(Entry& entry, queue::State state)
+void Scheduler::set_aside(Entry& entry, queue::State state, const Deeds& deeds)
 {
     catalog_.unschedule(entry);
     entry.stage = Stage::held;
-    move_now({entry.id}, entry.place(), {state, 0});
+    move_now({entry.id}, entry.place(), {state, 0}, deeds);
 }
 
 void Scheduler::move_when_durable(Entry& entry, queue::State state)
@@ -350,7 +355,7 @@ void Scheduler::move_when_durable(Entry& entry, queue::State state)
     moves_[{static_cast<uint8_t>(entry.state), entry.writer}].push_back(entry.id);
 }
 
-void Scheduler::move_now(const std::vector<uint64_t>& ids, queue::Place from, queue::Place to)
+void Scheduler::move_now(const std::vector<uint64_t>& ids, queue::Place from, queue::Place to, const Deeds& deeds)
 {
     std::vector<uint64_t> now;
     std::vector<std::string> names;
@@ -358,27 +363,56 @@ void Scheduler::move_now(const std::vector<uint64_t>& ids, queue::Place from, qu
         const auto under_way = moving_.find(id);
         if (under_way != moving_.end()) {
             // One move after another; the last wish counts.
-            after_move_[id] = [this, id, to] {
-                if (Entry* e = catalog_.find(id); e && (e->state != to.state)) move_now({id}, e->place(), to);
+            after_move_[id] = [this, id, to, deeds] {
+                if (Entry* e = catalog_.find(id); e && (e->state != to.state)) move_now({id}, e->place(), to, deeds);
             };
             continue;
         }
         if (from == to) continue;
         moving_[id] = to;
+        if (const auto twice = doubled_.find(id); twice != doubled_.end()) {
+            std::vector<queue::Place> places{from};
+            for (const queue::Place place : twice->second)
+                if (!(place == from) && !(place == to)) places.push_back(place);
+            if (places.size() > 1) {
+                move_from(id, std::move(places), to, deeds);
+                continue;
+            }
+        }
         now.push_back(id);
         names.push_back(id_text(id));
     }
     if (now.empty()) return;
-    world_.move(std::move(names), from, to, [this, now, to](Result<void> result) { moved(now, to, result); });
+    world_.move(std::move(names), from, to, [this, now, to, deeds](Result<void> result) { moved(now, to, result, deeds); });
 }
 
-void Scheduler::moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result)
+// One whose moves failed before: its names may lie in any of these places, the last of which comes first.
+void Scheduler::move_from(uint64_t id, std::vector<queue::Place> places, queue::Place to, const Deeds& deeds)
 {
-    if (!result)
+    const queue::Place from = places.back();
+    places.pop_back();
+    world_.move({id_text(id)}, from, to, [this, id, places, to, deeds](Result<void> result) {
+        if (result && !places.empty()) move_from(id, places, to, deeds);
+        else moved({id}, to, result, deeds);
+    });
+}
+
+void Scheduler::moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result, const Deeds& deeds)
+{
+    if (!result) {
         log::warning("moving ", ids.size(), " mails into ", queue::state_name(to.state), ": ", result.error().text, "; they stay where they are for now");
+        for (const auto& deed : deeds) {
+            deed->failed += ids.size();
+            deed->trouble = result.error().text;
+        }
+        if (to.state != queue::State::corrupt) world_.after(trouble_delay_us, [this, ids] { move_again(ids); });
+    }
     for (const uint64_t id : ids) {
         moving_.erase(id);
-        if (!result) doubled_[id] = to;
+        if (!result) {
+            std::vector<queue::Place>& places = doubled_[id];
+            if (std::find(places.begin(), places.end(), to) == places.end()) places.push_back(to);
+        }
         Entry* entry = catalog_.find(id);
         if (entry && result) {
             entry->state = to.state;
@@ -397,15 +431,30 @@ void Scheduler::moved(const std::vector<uint64_t>& ids, queue::Place to, const R
     world_.wake();
 }
 
+// What a person put on hold, or took off it, is so for us at once; the disk must come to say the same, or a restart forgets it.
+void Scheduler::move_again(std::vector<uint64_t> ids)
+{
+    Departures to_hold, to_deferred;
+    for (const uint64_t id : ids) {
+        const Entry* const e = catalog_.find(id);
+        if (!e || e->stage == Stage::leaving || moving_.contains(id)) continue;
+        const bool on_disk = e->state == queue::State::hold;
+        if (on_disk != (e->stage == Stage::held)) (on_disk ? to_deferred : to_hold)[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
+    }
+    move_all(to_hold, queue::State::hold, {});
+    move_all(to_deferred, queue::State::deferred, {});
+    world_.wake();
+}
+
 // The end of a mail: durable first, then the name goes.
-void Scheduler::leave(uint64_t id, queue::Place place, std::string_view log_text)
+void Scheduler::leave(uint64_t id, queue::Place place, std::string_view log_text, Deeds deeds)
 {
     leaving_.insert(id);
     std::vector<queue::Place> places{place};
     // A move that is under way may end before or after this is durable: its name may then be in either place.
     if (const auto move = moving_.find(id); move != moving_.end()) places.push_back(move->second);
     record(qmgr::record(queue::Event::done, id_text(id)));
-    when_durable([this, id, places, text = std::string(log_text)] {
+    when_durable([this, id, places, text = std::string(log_text), deeds = std::move(deeds)] {
         if (!text.empty()) log::info(id_text(id), ": ", text);
         const auto unlink = [this, id, places] {
             for (const queue::Place p : places) unlink_soon(id, p);
@@ -420,7 +469,7 @@ void Scheduler::unlink_soon(uint64_t id, queue::Place place)
     unlinks_.emplace_back(id, place);
     const auto twice = doubled_.find(id);
     if (twice != doubled_.end()) {
-        unlinks_.emplace_back(id, twice->second);
+        for (const queue::Place other : twice->second) unlinks_.emplace_back(id, other);
         doubled_.erase(twice);
     }
     world_.wake();

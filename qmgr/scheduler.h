@@ -22,6 +22,19 @@ struct Counts {
     std::size_t incoming = 0, active = 0, deferred = 0, hold = 0;
 };
 
+// What a person asked of many mails: whoever still works on it holds it, and when the last one lets go, all of it has
+// happened durably, or is counted as failed or later.
+struct Deed {
+    explicit Deed(std::function<void(const Deed&)> over_) : over(std::move(over_)) {}
+    ~Deed() { over(*this); }
+    Deed(const Deed&) = delete;
+    std::function<void(const Deed&)> over;       // never throws
+    std::size_t failed = 0;                      // their files could not be moved
+    std::size_t later = 0;                       // on their way to their destinations: when that attempt ends
+    std::string trouble;                         // why they failed; of the latest one
+};
+using Deeds = std::vector<std::shared_ptr<Deed>>;
+
 class Scheduler {
 public:
     Scheduler(World& world, Limits limits, uint32_t smtp_instances);
@@ -45,16 +58,17 @@ public:
     void sweep();                      // once a minute: attempts that take for ever, destinations that nobody uses
     int64_t next_wakeup() const { return catalog_.next_due(); }
 
-    // People (the public socket). Each answers how many mails it met.
+    // People (the public socket). Each answers how many mails it met; `deed`, or null, lives until that is durable.
     std::size_t flush_all();
     std::size_t flush(const std::vector<uint64_t>& ids);
-    std::size_t hold(const std::vector<uint64_t>& ids);
-    std::size_t release(const std::vector<uint64_t>& ids);
-    std::size_t remove(const std::vector<uint64_t>& ids);
-    std::size_t requeue(const std::vector<uint64_t>& ids);
+    std::size_t hold(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed = nullptr);
+    std::size_t release(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed = nullptr);
+    std::size_t remove(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed = nullptr);
+    std::size_t requeue(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed = nullptr);
 
     Catalog& catalog() { return catalog_; }
     std::size_t remembered_turns() const; // of mails, in all rings
+    std::size_t scans() const { return scans_; } // of the whole catalog, for destinations that answer again
     const Mail* active(uint64_t id) const;
     Counts counts();
     std::size_t attempts_in_flight() const { return flights_.size(); }
@@ -95,13 +109,16 @@ private:
     void put_corrupt_aside(Entry& entry, std::string_view why);
     void close(Mail& mail);
     void postpone(Mail& mail, int64_t delay_us);
-    void set_aside(Entry& entry, queue::State state);
+    void set_aside(Entry& entry, queue::State state, const Deeds& deeds = {});
     void move_when_durable(Entry& entry, queue::State state);
-    void move_now(const std::vector<uint64_t>& ids, queue::Place from, queue::Place to);
+    void move_now(const std::vector<uint64_t>& ids, queue::Place from, queue::Place to, const Deeds& deeds = {});
+    void move_from(uint64_t id, std::vector<queue::Place> places, queue::Place to, const Deeds& deeds);
     using Departures = std::map<std::pair<uint8_t, uint8_t>, std::vector<uint64_t>>;     // by state and writer
-    void move_all(const Departures& from, queue::State to);
-    void moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result);
-    void leave(uint64_t id, queue::Place place, std::string_view log_text);
+    void move_all(const Departures& from, queue::State to, const Deeds& deeds);
+    void moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result, const Deeds& deeds);
+    void move_again(std::vector<uint64_t> ids);
+    void note_deed(Mail& mail, const std::shared_ptr<Deed>& deed);
+    void leave(uint64_t id, queue::Place place, std::string_view log_text, Deeds deeds = {});
     void unlink_soon(uint64_t id, queue::Place place);
     void save();
     void saved(const Result<void>& result, std::vector<std::function<void()>> then);
@@ -142,6 +159,7 @@ private:
     void end_flight(uint64_t number);
     void died(Destination& destination, const std::string& dsn, const std::string& text);
     void revived(Destination& destination);
+    void take_revived();
     void pause(Destination& destination);
     void drop_if_idle(Destination& destination);
 
@@ -187,6 +205,10 @@ private:
     std::vector<char> up_;
     std::vector<std::size_t> load_, unknown_load_;     // attempts in flight by agent number; those to hosts that never answered
     std::deque<Destination*> parked_ring_;
+    std::unordered_set<uint32_t> revived_;             // hashes of destinations that answer again; their mail still waits for its time
+    int64_t next_scan_us_ = 0;                         // monotonic: not before is that mail looked for
+    std::size_t scans_ = 0;
+    bool scan_timer_ = false;
     std::unordered_map<uint64_t, Flight> flights_;
     uint64_t next_attempt_ = 1;
     std::size_t remote_active_ = 0;
@@ -202,7 +224,8 @@ private:
     bool broken_ = false, draining_ = false;
     std::unordered_map<uint64_t, queue::Place> moving_;        // target of a move under way
     std::unordered_map<uint64_t, std::function<void()>> after_move_;
-    std::unordered_map<uint64_t, queue::Place> doubled_;       // may have a second name there, after a move that failed
+    std::unordered_map<uint64_t, std::vector<queue::Place>> doubled_;     // may have a name there too, after moves that failed
+    std::unordered_map<uint64_t, Deeds> deeds_;                // of open mails that nothing is under way for
     std::unordered_set<uint64_t> leaving_;                     // to be unlinked once their end is durable
     std::vector<std::pair<uint64_t, queue::Place>> unlinks_;
     std::map<std::pair<uint8_t, uint8_t>, std::vector<uint64_t>> moves_;   // (state, writer) they come from -> deferred

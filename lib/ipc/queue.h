@@ -69,10 +69,11 @@ struct ActRequest {
     std::string encode() const;
     static Result<ActRequest> decode(std::string_view body);
 };
+// hold, release, remove and requeue are answered when they are durable.
 struct ActReply {
     uint32_t code = 0;                  // a Code of control.h
     uint64_t count = 0;
-    std::string text;
+    std::string text;                   // why not, or of which mails not yet
     std::string encode() const;
     static Result<ActReply> decode(std::string_view body);
 };

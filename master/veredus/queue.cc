@@ -189,6 +189,7 @@ int act(ipc::QueueClient& client, const QueueCommand& command)
         return reply->code == static_cast<uint32_t>(ipc::Code::refused) ? EX_NOPERM : EX_UNAVAILABLE;
     }
     const bool written = put(command.json ? done_json(command.act, reply->count) : done_text(command.act, reply->count));
+    if (!reply->text.empty()) complain("%s", printable(reply->text).c_str());
     // Somebody named mails that are not there: say so to a script.
     if (reply->count < command.filter.ids.size()) {
         complain("%zu of the mails named were not found, or nothing had to be done", static_cast<std::size_t>(command.filter.ids.size() - reply->count));

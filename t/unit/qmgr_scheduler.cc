@@ -257,6 +257,24 @@ TEST_CASE("a dead host gets one attempt for all its mail, and later one probe", 
     CHECK(w.files.empty());
 }
 
+TEST_CASE("after an outage all hosts' mail goes at once, and the queue is looked through for all of them together", "[qmgr]")
+{
+    FakeWorld w;
+    for (int mail = 0; mail < 3; ++mail)
+        for (int host = 0; host < 300; ++host) w.put("s@host.example", {cat("u", mail, "@h", host, ".example")});
+    w.restart();
+    while (w.answer(connect_failed) > 0) {}
+    CHECK(w.files.size() == 900);
+    const std::size_t before = w.scheduler->scans();
+    w.pass(305 * second);                                // one attempt for each host, all of which succeed
+    while (w.answer(FakeWorld::delivered) > 0) {}
+    w.pass(2 * second);
+    while (w.answer(FakeWorld::delivered) > 0) {}
+    CHECK(w.files.empty());
+    CHECK(w.scheduler->scans() > before);
+    CHECK(w.scheduler->scans() <= before + 5);
+}
+
 TEST_CASE("neither slow nor dead hosts delay fresh local mail or another host", "[qmgr]")
 {
     FakeWorld w;
@@ -1200,6 +1218,71 @@ TEST_CASE("hold, release, remove, requeue and flush do what they say, to waiting
     CHECK(w.scheduler->remove(both) == 0);
 }
 
+TEST_CASE("who asks for a hold or a removal is answered when it is durable, and told what failed", "[qmgr]")
+{
+    FakeWorld w;
+    const auto one = w.take("s@host.example", {"a@far.example"}), two = w.take("s@host.example", {"b@far.example"});
+    w.answer(greylisted);
+    const std::vector<uint64_t> waiting{id_number(one), id_number(two)};
+    std::string told;
+    const auto deed = [&] {
+        told = "nothing";
+        return std::make_shared<Deed>([&](const Deed& d) { told = cat(d.failed, " failed, ", d.later, " later"); });
+    };
+    const auto let_go = [&] {
+        w.hold_moves = w.hold_commits = false;
+        for (auto& work : std::exchange(w.held, {})) w.post(std::move(work));
+        w.run();
+    };
+    w.hold_moves = true;
+    CHECK(w.scheduler->hold(waiting, deed()) == 2);
+    w.run();
+    CHECK(told == "nothing");
+    let_go();
+    CHECK(told == "0 failed, 0 later");
+    w.moves_fail = true;
+    CHECK(w.scheduler->release({id_number(two)}, deed()) == 1);
+    w.run();
+    CHECK(told == "1 failed, 0 later");
+    w.answer(greylisted);
+    CHECK(w.files.at(two).place.state == queue::State::hold);
+    w.moves_fail = false;
+    w.pass(61 * second);
+    CHECK(w.files.at(two).place.state == queue::State::deferred);
+    w.moves_fail = true;                                  // a hold that the disk does not know is a hold, and is told to the disk again
+    CHECK(w.scheduler->hold({id_number(two)}, deed()) == 1);
+    w.run();
+    CHECK(told == "1 failed, 0 later");
+    w.moves_fail = false;
+    w.pass(61 * second);
+    CHECK(w.files.at(two).place.state == queue::State::hold);
+    const auto active = w.take("s@host.example", {"c@far.example"});
+    CHECK(w.targets() == std::vector<std::string>{"c@far.example"});
+    w.hold_commits = true;
+    CHECK(w.scheduler->remove(waiting, deed()) == 2);
+    w.run();
+    CHECK(told == "nothing");
+    let_go();
+    CHECK(told == "0 failed, 0 later");
+    CHECK(w.scheduler->remove({id_number(active)}, deed()) == 1);
+    w.run();
+    CHECK(told == "0 failed, 1 later");
+    w.answer(greylisted);
+    CHECK(w.files.empty());
+    // Open, but nothing of it is under way: as good as waiting.
+    w.hold_checks = true;
+    const auto large = w.put("s@host.example", {"d@far.example"});
+    w.large.insert(large);
+    w.scheduler->queued(id_number(large), 0);
+    w.run();
+    CHECK(w.scheduler->remove({id_number(large)}, deed()) == 1);
+    w.run();
+    CHECK(told == "nothing");
+    let_go();
+    CHECK(told == "0 failed, 0 later");
+    CHECK(w.files.empty());
+}
+
 TEST_CASE("holding, releasing and deleting many mails is a few moves and commits", "[qmgr]")
 {
     FakeWorld w;
@@ -1356,6 +1439,28 @@ TEST_CASE("a mail is found where a move that failed at its end has left it", "[q
     w.run();
     CHECK(w.files.empty());
     CHECK_FALSE(w.said_has("the mail file is gone"));
+}
+
+TEST_CASE("a mail that a failed move has left elsewhere is held where it lies", "[qmgr][durability-2]")
+{
+    FakeWorld w;
+    w.moves_fail_at_their_end = true;
+    const auto id = w.take("s@host.example", {"u@far.example"});
+    w.answer(greylisted);
+    w.run();
+    REQUIRE(w.files.at(id).place.state == queue::State::deferred);
+    w.moves_fail_at_their_end = false;
+    REQUIRE(w.entry(id)->state == queue::State::incoming);
+    CHECK(w.scheduler->hold({id_number(id)}) == 1);
+    w.run();
+    CHECK(w.files.at(id).place.state == queue::State::hold);
+    w.restart();
+    w.pass(86'400 * second);
+    CHECK(w.sent.empty());
+    CHECK(w.scheduler->release({id_number(id)}) == 1);
+    w.run();
+    CHECK(w.files.at(id).place.state == queue::State::deferred);
+    CHECK(w.targets() == std::vector<std::string>{"u@far.example"});
 }
 
 TEST_CASE("a mail that is done while it is moved leaves no second name behind", "[qmgr]")
