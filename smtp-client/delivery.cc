@@ -206,8 +206,9 @@ void Delivery::on_turn(std::unique_ptr<Session> session)
         for (Rcpt& r : rcpts_) r.tried = false;
         return begin_group();
     }
-    if (is_current()) world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
-    session_->go_on();
+    const bool last = leads();
+    if (last) world_.pool.lead(hops_[hop_ - 1].key(), terms_, *session_);
+    session_->go_on(last);
 }
 
 void Delivery::on_lead_lost()
@@ -399,6 +400,12 @@ void Delivery::begin_group()
 
 void Delivery::on_finished()
 {
+    if (is_stale()) {
+        const Endpoint endpoint = session_->endpoint();
+        for (Rcpt& r : rcpts_) r.tried = false;
+        bury_session();
+        return begin_anew(endpoint);
+    }
     take_results();
     tell();
     SessionFollower* const next = session_->take_follower();
@@ -407,6 +414,23 @@ void Delivery::on_finished()
     if (session_->bdat_refused()) return without_bdat();
     if (session_->usable() && !all_decided()) return begin_group();
     leave_session();
+}
+
+// The peer said good-bye to an idle connection just when we came: all that it answered is 421, to the first command.
+bool Delivery::is_stale() const
+{
+    const auto& results = session_->results();
+    const auto turned_away = [](const smtp::RecipientResult& r) { return !r.ours && r.reply.code == 421 && r.command == "MAIL FROM"; };
+    return reuse_ != Reuse::none && !session_->usable() && !results.empty() && std::all_of(results.begin(), results.end(), turned_away);
+}
+
+// The connection from the pool was of no use, which is no judgement: a new one to the same place.
+void Delivery::begin_anew(const Endpoint& endpoint)
+{
+    --sessions_;
+    if (reuse_ == Reuse::by_host) return connect(endpoint);
+    reuse_ = Reuse::none;
+    find();
 }
 
 // The session goes to the mail that waited for it.
@@ -510,12 +534,7 @@ void Delivery::on_broken(const Broken& broken)
             return connect(endpoint, true);
         }
     }
-    if (stale) { // the peer grew tired of the idle connection just when we came: no judgement
-        --sessions_;
-        if (reuse_ == Reuse::by_host) return connect(endpoint);
-        reuse_ = Reuse::none;
-        return find();
-    }
+    if (stale) return begin_anew(endpoint); // the peer grew tired of the idle connection just when we came
     if (lacks_tls(broken, endpoint)) {
         group_.clear();
         return next_endpoint();

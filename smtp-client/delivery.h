@@ -83,6 +83,8 @@ private:
     void begin_group();
     void leave_session();
     void without_bdat();
+    bool is_stale() const;
+    void begin_anew(const Endpoint& endpoint);
     bool last_chance() const;
     void take_results();
     void take_result(std::size_t index, const smtp::RecipientResult& result);

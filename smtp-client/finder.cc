@@ -17,6 +17,14 @@ std::string name_service_error(const std::string& name, std::string_view type, d
                dns::status_text(status));
 }
 
+// 0.0.0.0/8 and :: mean "this host" and are no address of anybody.
+bool is_nobodys(const net::Address& address)
+{
+    const std::string bytes = address.ip_bytes();
+    if (bytes.size() == 4) return bytes[0] == '\0';
+    return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == '\0'; });
+}
+
 } // namespace
 
 Finder::Finder(Loop& loop, dns::Resolver& resolver, std::shared_ptr<const Settings> settings, NextHop hop,
@@ -58,7 +66,7 @@ void Finder::heard_mx(const dns::Answer& answer)
     }
     // RFC 5321 §5.1: without MX records the domain itself is the host.
     if (answer.status == dns::Status::nodata || answer.status == dns::Status::ok ||
-        (dns::temporary(answer.status) && settings_->ignore_mx_lookup_error) || knows_native(hop_.host))
+        (dns::temporary(answer.status) ? settings_->ignore_mx_lookup_error : knows_native(hop_.host)))
         return look_up_hosts({{hop_.host, 0}});
     const bool permanent = !dns::temporary(answer.status);
     fail_with(permanent, permanent ? "5.4.4" : "4.4.3", name_service_error(hop_.host, "MX", answer.status));
@@ -109,14 +117,26 @@ void Finder::ask(const Mx& mx, dns::Kind kind)
 
 void Finder::heard_address(const Mx& mx, dns::Kind kind, const dns::Answer& answer)
 {
-    for (const dns::Record& record : answer.records)
-        endpoints_.push_back({record.address.with_port(hop_.port), mx.host, mx.preference});
+    for (const dns::Record& record : answer.records) {
+        if (is_nobodys(record.address)) note_nobodys(mx.host, record.address);
+        else endpoints_.push_back({record.address.with_port(hop_.port), mx.host, mx.preference});
+    }
+    if (dns::temporary(answer.status)) unsure_.insert(mx.host);
     if (answer.status != dns::Status::ok) note_failure(mx.host, kind == dns::Kind::a ? "A" : "AAAA", answer.status);
     if (!tickets_.empty()) return;
+    // hosts(5) comes after a DNS that says that there is nothing, not after one that says nothing now.
     if (settings_->lookup.dns_first)
         for (const Mx& host : hosts_)
-            if (std::none_of(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& e) { return e.host == host.host; })) take_native(host);
+            if (!unsure_.contains(host.host) && std::none_of(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& e) { return e.host == host.host; })) take_native(host);
     conclude();
+}
+
+// 0.0.0.0 or :: would lead to this host itself; other hosts of the list may be real.
+void Finder::note_nobodys(const std::string& name, const net::Address& address)
+{
+    if (failed_) return;
+    failed_ = true;
+    failure_ = {true, "5.4.4", cat("host ", name, " has the address ", address.ip(), ", which is no host's")};
 }
 
 // A temporary failure is worth more than a permanent one, and IPv4's word more than IPv6's.

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,7 @@ private:
     void conclude();
     void finish(Found found);
     void fail_with(bool permanent, std::string dsn, std::string text);
+    void note_nobodys(const std::string& name, const net::Address& address);
     void note_failure(const std::string& name, std::string_view type, dns::Status status);
     Loop& loop_;
     dns::Resolver& resolver_;
@@ -57,6 +59,7 @@ private:
     std::map<dns::Resolver::Ticket, int> tickets_; // open questions
     std::vector<Mx> hosts_;
     std::vector<Endpoint> endpoints_;
+    std::set<std::string> unsure_; // hosts of which the DNS does not answer everything now
     Failure failure_; // the most hopeful one so far
     bool failed_ = false;
     std::shared_ptr<int> alive_ = std::make_shared<int>(); // shared: deferred calls see whether we still are

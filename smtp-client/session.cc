@@ -356,10 +356,11 @@ void Session::lose_follower()
 }
 
 // The mail whose envelope followed is now the one that is sent.
-void Session::go_on()
+void Session::go_on(bool last)
 {
     content_ = std::exchange(next_content_, nullptr);
-    in_transaction_ = last_ = true;
+    in_transaction_ = true;
+    last_ = last;
     ++uses_;
     total_timer_->start(max_dialogue);
     std::string out;

@@ -81,7 +81,7 @@ public:
     bool followed() const { return client_.followed(); } // an envelope that follows is sent
     // Of a finished session: to whom it goes next; null: nobody waits.
     SessionFollower* take_follower() { return std::exchange(follower_, nullptr); }
-    void go_on();
+    void go_on(bool last); // as of send()
     std::weak_ptr<const int> life() const { return alive_; }
     const std::vector<smtp::RecipientResult>& results() const { return client_.results(); }
     bool usable() const { return client_.usable() && stream_ && !abandoned_; }

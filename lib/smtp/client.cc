@@ -55,7 +55,7 @@ Client::Wants Client::feed(std::string_view bytes, std::string& out)
 Client::Wants Client::hear(const Reply& reply, std::string& out)
 {
     if (reply.code == 421 && state_ != State::quitting)  // RFC 5321 §3.8: anywhere, and then the peer hangs up
-        return break_off(reply, state_ == State::transaction ? failed_command_ : std::string(), false);
+        return break_off(reply, state_ == State::transaction || state_ == State::content || state_ == State::after_dot ? failed_command_ : std::string(), false);
     switch (state_) {
     case State::greeting:
         if (reply.code != 220) return break_off(reply.code >= 400 ? reply : garbage, "", reply.code < 400);

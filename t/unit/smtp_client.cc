@@ -219,6 +219,9 @@ TEST_CASE("421, garbage and early words end the transaction for whoever has no v
     CHECK(r.results() == "550/RCPT TO 421/RCPT TO 421/RCPT TO");
     CHECK(r.last == Wants::finished);
     CHECK_FALSE(r.client.usable());
+    Run late(transaction(1));
+    late.feed(hello + "250 ok\r\n250 ok\r\n354 go\r\n421 4.3.2 going down\r\n");
+    CHECK(late.results() == "421/end of DATA");
     Run g(transaction(1));
     g.feed(hello + "250 ok\r\nwhatever\r\n");
     CHECK(g.results() == "451!/sending RCPT TO");

@@ -572,9 +572,9 @@ TEST_CASE("hosts(5) comes after the DNS, before it, or in its place, as main.cf 
     Peer peer(*b.loop, local("127.0.0.2"));
     b.zone.mx("dest.example", 10, "mx.dest.example");
     b.zone.a("mx.dest.example", "127.0.0.9");       // nobody listens there
-    b.zone.failing = {"trouble.example/1"};
+    b.zone.failing = {"trouble.example/1", "mxtrouble.example/15"};
     const auto names = std::make_shared<const net::HostNames>(
-        net::parse_host_names("127.0.0.2 mx.dest.example only.here trouble.example # x\n::1 six.here\nnonsense mx.dest.example\n"));
+        net::parse_host_names("127.0.0.2 mx.dest.example only.here trouble.example mxtrouble.example # x\n::1 six.here\nnonsense mx.dest.example\n"));
     const auto relay = [&](const std::string& hop) {
         Mail mail;
         mail.nexthop = cat(hop, ":", peer.address().port());
@@ -586,7 +586,8 @@ TEST_CASE("hosts(5) comes after the DNS, before it, or in its place, as main.cf 
     b.settings.lookup.names = names;                // dns, native
     CHECK(relay("[only.here]") == "only.here[127.0.0.2]");
     CHECK(relay("only.here") == "only.here[127.0.0.2]");
-    CHECK(relay("[trouble.example]") == "trouble.example[127.0.0.2]");
+    CHECK(relay("[trouble.example]") == "4.4.3 name");       // the DNS may know better in a moment
+    CHECK(relay("mxtrouble.example") == "4.4.3 name");
     CHECK(relay("[unknown.example]") == "5.4.4 name");
     CHECK(relay("dest.example") == "4.4.1 other");
     b.settings.lookup.dns_first = false;            // native
@@ -641,6 +642,28 @@ TEST_CASE("mail never goes to hosts behind ourselves in the list", "[smtp-client
     }
 }
 
+TEST_CASE("an address that is no host's leads nowhere, least of all to this host", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.2"));
+    b.zone.mx("void.example", 10, "mx.void.example");
+    b.zone.a("mx.void.example", "0.0.0.0");
+    b.zone.mx("half.example", 10, "mx.void.example");
+    b.zone.mx("half.example", 20, "mx.half.example");
+    b.zone.a("mx.half.example", "127.0.0.2");
+    b.zone.a("six.example", "0.1.2.3");
+    Mail mail;
+    for (const char* domain : {"void.example", "six.example"}) {
+        mail.nexthop = cat(domain, ":", peer.address().port());
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == failed);
+        CHECK(v.dsn == "5.4.4");
+    }
+    CHECK(peer.connections == 0);
+    mail.nexthop = cat("half.example:", peer.address().port());
+    CHECK(b.deliver_one(mail).outcome == sent);
+}
+
 TEST_CASE("mail of one destination reuses the connection, and the log counts it", "[smtp-client]")
 {
     Bench b;
@@ -692,8 +715,8 @@ private:
 
 TEST_CASE("towards a prompt peer the envelope of the next mail goes out behind the content of this one", "[smtp-client][rfc2920-3.1]")
 {
-    enum class Then { answers, refuses, hangs_up, is_gone };
-    for (const Then then : {Then::answers, Then::refuses, Then::hangs_up, Then::is_gone}) {
+    enum class Then { answers, refuses, hangs_up, leaves, is_gone };
+    for (const Then then : {Then::answers, Then::refuses, Then::hangs_up, Then::leaves, Then::is_gone}) {
         CAPTURE(static_cast<int>(then));
         Bench b;
         b.settings.prompt = std::chrono::seconds(60);
@@ -702,6 +725,7 @@ TEST_CASE("towards a prompt peer the envelope of the next mail goes out behind t
             if (line == "<content>" && holds) return held = true, holds = false, "";
             if (line.starts_with("MAIL") && std::exchange(held, false)) {
                 if (then == Then::hangs_up) return "!close";
+                if (then == Then::leaves) return "250 2.0.0 first\r\n421 4.3.2 enough\r\n!close";
                 return then == Then::refuses ? "554 5.7.1 spam\r\n250 2.1.0 Ok\r\n" : "250 2.0.0 first\r\n250 2.1.0 Ok\r\n";
             }
             return Peer::usual(line);
@@ -720,9 +744,9 @@ TEST_CASE("towards a prompt peer the envelope of the next mail goes out behind t
         if (then == Then::is_gone) holds = held = false;
         if (then == Then::is_gone) continue;                  // the first one's peer stays silent; everything goes in any state
         REQUIRE(b.until([&] { return first.done && second.done; }));
-        CHECK(first.verdicts[0].outcome == (then == Then::answers ? sent : then == Then::refuses ? failed : deferred));
-        CHECK(second.verdicts[0].outcome == sent);            // after a hang-up over a connection of its own
-        CHECK(peer.connections == (then == Then::hangs_up ? 2 : 1));
+        CHECK(first.verdicts[0].outcome == (then == Then::answers || then == Then::leaves ? sent : then == Then::refuses ? failed : deferred));
+        CHECK(second.verdicts[0].outcome == sent);            // after a hang-up or a good-bye over a connection of its own
+        CHECK(peer.connections == (then == Then::hangs_up || then == Then::leaves ? 2 : 1));
         CHECK(std::count(peer.contents.begin(), peer.contents.end(), mail.header + "\r\nsecond\r\n") == 1);
         CHECK(b.until([&] { return b.pool.idle() == 1; }));
     }
@@ -815,6 +839,36 @@ TEST_CASE("a cached connection that the peer closed is no reason to wait", "[smt
     CHECK(b.until([&] { return b.pool.idle() == 0; }));
     CHECK(b.deliver_one(b.to(peer)).outcome == sent);
     CHECK(peer.connections == 3);
+}
+
+TEST_CASE("a good-bye instead of an answer to MAIL on an old connection is no reason to wait", "[smtp-client][rfc5321-3.8]")
+{
+    Bench b;
+    int mails = 0;
+    const auto second_time = [&](const std::string& line) -> std::string {
+        if (line.starts_with("MAIL") && ++mails == 2) return "421 4.4.2 idle for too long\r\n!close";
+        return Peer::usual(line);
+    };
+    Peer peer(*b.loop, local("127.0.0.1"), second_time);
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(b.deliver_one(b.to(peer)).outcome == sent);
+    CHECK(peer.connections == 2);
+    mails = 1;                                      // on a new connection it is the host's word
+    b.pool.clear();
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == deferred);
+    CHECK(v.text.ends_with("said: 421 4.4.2 idle for too long (in reply to MAIL FROM command)"));
+    // The host of another domain's connection.
+    mails = 0;
+    Peer shared(*b.loop, local("127.0.0.2"), second_time);
+    b.zone.a("mx.host.example", "127.0.0.2");
+    for (const char* domain : {"one.example", "two.example"}) {
+        b.zone.mx(domain, 10, "mx.host.example");
+        Mail mail;
+        mail.nexthop = cat(domain, ":", shared.address().port());
+        CHECK(b.deliver_one(mail).outcome == sent);
+    }
+    CHECK(shared.connections == 2);
 }
 
 TEST_CASE("what a cached connection refuses for now goes to the other hosts, not to the same again", "[smtp-client][rfc5321-5.1]")
