@@ -34,8 +34,8 @@ Destination& Scheduler::destination(const std::string& transport, const std::str
     auto& slot = destinations_[key];
     if (slot) return *slot;    // of the same agent: a transport's name decides which one that is, and pipes may not take the names of others
     const bool local = agent.kind == Agent::Kind::local, pipe = limits_.pipes.contains(transport);
-    const TransportLimits& limits = limits_.transport(local && !pipe ? "local" : transport);
-    slot = std::make_unique<Destination>(key, agent, Window(local ? limits.concurrency : limits.initial, limits.concurrency, limits.cohorts));
+    const TransportLimits& limits = limits_.transport(transport);
+    slot = std::make_unique<Destination>(key, agent, Window(local && !pipe ? limits.concurrency : limits.initial, limits.concurrency, limits.cohorts));
     slot->hash = destination_hash(key);
     while (slot->hash == 0 || by_hash_.contains(slot->hash)) ++slot->hash;     // another one has it: queues must not be mixed up
     slot->transport = transport;

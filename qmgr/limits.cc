@@ -43,9 +43,10 @@ Limits read_limits(const conf::Values& v)
         t.cohorts = count(cat(name, "_destination_concurrency_failed_cohort_limit"));
         l.transports[name] = t;
     }
-    l.transports["local"] = transport("local", 1, count("initial_destination_concurrency"));
+    for (const char* name : {"local", "virtual"}) l.transports[name] = transport(name, 1, count("initial_destination_concurrency"));
     l.other = transport("default", count("default_destination_recipient_limit"), count("initial_destination_concurrency"));
-    l.other.cohorts = l.transports["local"].cohorts = count("default_destination_concurrency_failed_cohort_limit");
+    l.other.cohorts = count("default_destination_concurrency_failed_cohort_limit");
+    l.transports["local"].cohorts = l.transports["virtual"].cohorts = l.other.cohorts;
     if (const auto pipes = conf::parse_pipe_transports(v.text("pipe_transports"))) {
         for (const conf::PipeTransport& pipe : *pipes) {
             l.pipes.insert(pipe.name);
@@ -53,6 +54,8 @@ Limits read_limits(const conf::Values& v)
             t.recipients = 1;
             if (const auto pause = conf::parse_duration(v.extra(cat(pipe.name, "_destination_rate_delay")), 's')) t.rate_delay_us = *pause * us_per_second;
             if (const auto most = parse_number<unsigned>(v.extra(cat(pipe.name, "_destination_concurrency_limit"))); most && *most > 0) t.concurrency = *most;
+            if (const auto first = parse_number<unsigned>(v.extra(cat(pipe.name, "_initial_destination_concurrency"))); first && *first > 0) t.initial = *first;
+            if (const auto cohorts = parse_number<unsigned>(v.extra(cat(pipe.name, "_destination_concurrency_failed_cohort_limit")))) t.cohorts = *cohorts;
         }
     } else {
         log::error("pipe_transports: ", pipes.error().text, "; none of them is used");

@@ -30,7 +30,7 @@ void Scheduler::set_limits(Limits limits)
 {
     limits_ = std::move(limits);
     for (auto& [key, d] : destinations_) {
-        const TransportLimits& t = limits_.transport(d->agent.kind == Agent::Kind::local && !limits_.pipes.contains(d->transport) ? "local" : d->transport);
+        const TransportLimits& t = limits_.transport(d->transport);
         d->window.set_limit(t.concurrency, t.cohorts);
         d->recipients_limit = t.recipients;
         d->rate_delay_us = t.rate_delay_us;

@@ -95,12 +95,13 @@ constexpr Kind kinds[] = {
 struct Suffix {
     std::string_view text;
     bool duration;
+    bool of_pipes = false;    // counts for a transport of pipe_transports
 };
 constexpr Suffix suffixes[] = {   // transport_*(5) of Postfix
     {"_delivery_slot_cost", false}, {"_delivery_slot_discount", false}, {"_delivery_slot_loan", false}, {"_minimum_delivery_slots", false},
-    {"_destination_concurrency_failed_cohort_limit", false}, {"_destination_concurrency_limit", false},
-    {"_destination_recipient_limit", false}, {"_extra_recipient_limit", false}, {"_initial_destination_concurrency", false},
-    {"_recipient_limit", false}, {"_recipient_refill_limit", false}, {"_destination_rate_delay", true}, {"_recipient_refill_delay", true},
+    {"_destination_concurrency_failed_cohort_limit", false, true}, {"_destination_concurrency_limit", false, true},
+    {"_destination_recipient_limit", false}, {"_extra_recipient_limit", false}, {"_initial_destination_concurrency", false, true},
+    {"_recipient_limit", false}, {"_recipient_refill_limit", false}, {"_destination_rate_delay", true, true}, {"_recipient_refill_delay", true},
     {"_transport_rate_delay", true}, {"_time_limit", true},
 };
 // Values like "1/concurrency" that only Postfix's scheduler knows.
@@ -225,6 +226,27 @@ Result<void> check_transport_parameter(std::string_view name, std::string_view v
             return fail(cat("\"", value, "\" is not a number"));
         }
         return {};
+    }
+    return {};
+}
+
+std::string why_without_effect(std::string_view name, std::string_view value, const std::set<std::string, std::less<>>& pipes)
+{
+    const auto transport_of = [&](std::string_view suffix) { return name.substr(0, name.size() - suffix.size()); };
+    for (const std::string_view suffix : free_suffixes)
+        if (has_suffix(name, suffix)) return "a destination gets one attempt more with each success, and one less with each failure; the line has no effect";
+    for (const Suffix& suffix : suffixes) {
+        if (!has_suffix(name, suffix.text)) continue;
+        const std::string_view transport = transport_of(suffix.text);
+        const bool pipe = pipes.contains(transport);
+        if (pipe && suffix.of_pipes) return {};
+        // One at a time is how mail goes to mailboxes and commands.
+        const bool singly = pipe || transport == "local" || transport == "virtual";
+        if (singly && suffix.text == "_destination_recipient_limit")
+            return value == "1" ? "" : "mailboxes and commands get a mail for one recipient at a time; the line has no effect";
+        if (suffix.text == "_time_limit" && pipe) return "command_time_limit says how long a command may run, for every transport; the line has no effect";
+        if (singly || transport == "smtp" || transport == "relay" || transport == "lmtp") return cat("veredus has no such setting for transport ", transport, "; the line has no effect");
+        return cat("there is no transport ", transport, " (pipe_transports names those that run commands); the line has no effect");
     }
     return {};
 }

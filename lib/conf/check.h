@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -29,5 +31,7 @@ Result<void> check_table(std::string_view spec);
 // value fit it?
 bool is_transport_parameter(std::string_view name);
 Result<void> check_transport_parameter(std::string_view name, std::string_view value);
+// Why such a parameter, which has no row, does nothing; empty: it does. `pipes`: the names of pipe_transports.
+std::string why_without_effect(std::string_view name, std::string_view value, const std::set<std::string, std::less<>>& pipes);
 
 }  // namespace veredus::conf

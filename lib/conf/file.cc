@@ -14,6 +14,7 @@
 #include "lib/conf/expand.h"
 #include "lib/conf/host.h"
 #include "lib/conf/near.h"
+#include "lib/conf/pipes.h"
 #include "lib/conf/values.h"
 
 namespace veredus::conf {
@@ -230,6 +231,12 @@ void File::check_name(std::string_view name, const Assignment& assignment)
     if (own_names_.count(name)) return;
     if (is_transport_parameter(name)) {
         own_names_.emplace(name);
+        Evaluator evaluator(*this);
+        const auto value = evaluator.value(std::string(name)), transports = evaluator.value("pipe_transports");
+        std::set<std::string, std::less<>> pipes;
+        if (const auto all = parse_pipe_transports(transports ? *transports : ""))
+            for (const PipeTransport& pipe : *all) pipes.insert(pipe.name);
+        if (const std::string why = why_without_effect(name, value ? *value : "", pipes); !why.empty()) report(false, assignment, cat(name, ": ", why));
         return;
     }
     report(true, assignment, cat("unknown setting \"", name, "\"", did_you_mean(name), " (a variable of your own must be used somewhere as $", name, ")"));

@@ -39,6 +39,8 @@ constexpr Setting rows[] = {
     {"lmtp_initial_destination_concurrency", Type::number, "$initial_destination_concurrency", qmgr, "attempts at once to a destination of transport lmtp that is not known yet", 1, 10'000},
     {"lmtp_destination_concurrency_failed_cohort_limit", Type::number, "$default_destination_concurrency_failed_cohort_limit", qmgr, "the same for transport lmtp", 0, 1000},
     {"lmtp_destination_rate_delay", Type::duration, "$default_destination_rate_delay", qmgr, "the same for transport lmtp", 0, 86'400},
+    {"virtual_destination_concurrency_limit", Type::number, "$local_destination_concurrency_limit", qmgr, "most attempts at once for one virtual user", 1, 10'000},
+    {"virtual_destination_rate_delay", Type::duration, "$local_destination_rate_delay", qmgr, "the same for one virtual user", 0, 86'400},
     {"local_destination_rate_delay", Type::duration, "$default_destination_rate_delay", qmgr, "the same for one local recipient", 0, 86'400},
     {"defer_transports", Type::list, "", qmgr, "transports whose mail waits until somebody asks for it (sendmail -q)"},
     {"bounce_size_limit", Type::size, "50000", qmgr, "a larger mail is returned as its header only"},

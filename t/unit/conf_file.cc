@@ -149,6 +149,22 @@ TEST_CASE("names that are no settings: foreign, variables, classes, TRANSPORT_x"
     CHECK(values.extra("absent_destination_concurrency_limit").empty());
     CHECK(values.text("mydestination") == "a, b");
     CHECK(all_of(file).find("main.cf:10: warning: qmqpd_timeout: there is no QMQP service") != std::string::npos);
+    CHECK(all_of(file).find("main.cf:6: warning: slow_destination_concurrency_limit: there is no transport slow") != std::string::npos);
+    const auto said = [](const std::string& line) { return all_of(File::parse(cat("pipe_transports = {gate user=nobody argv=/bin/cat}\n", line, "\n"), "m")); };
+    for (const char* good : {"gate_destination_concurrency_limit = 1", "gate_destination_rate_delay = 9s", "gate_initial_destination_concurrency = 2",
+                             "gate_destination_concurrency_failed_cohort_limit = 3", "gate_destination_recipient_limit = 1",
+                             "virtual_destination_recipient_limit = 1", "virtual_destination_concurrency_limit = 3", "virtual_destination_rate_delay = 1s"}) {
+        INFO(good);
+        CHECK(said(good).find("gate_") == std::string::npos);
+        CHECK(said(good).find("_destination_") == std::string::npos);
+    }
+    for (const char* vain : {"gate_time_limit = 5s", "gate_destination_recipient_limit = 2", "gate_recipient_limit = 5", "smtp_transport_rate_delay = 1s", "local_transport_rate_delay = 1s",
+                             "virtual_destination_recipient_limit = 5", "dovecot_destination_rate_delay = 1s", "smtp_delivery_slot_cost = 5",
+                             "smtp_destination_concurrency_positive_feedback = 1/concurrency"}) {
+        INFO(vain);
+        CHECK(File::parse(vain, "m").ok());
+        CHECK(said(vain).find("the line has no effect") != std::string::npos);
+    }
     CHECK_FALSE(File::parse("slow_destination_concurrency_limit = many\n", "m").ok());
     CHECK_FALSE(File::parse("slow_destination_concurrency_limt = 2\n", "m").ok());
 }

@@ -40,6 +40,10 @@ smtp_destination_concurrency_failed_cohort_limit = 6
 pipe_transports = {gate user=nobody argv=/bin/cat}
 gate_destination_concurrency_limit = 1
 gate_destination_rate_delay = 9s
+gate_initial_destination_concurrency = 3
+gate_destination_concurrency_failed_cohort_limit = 0
+virtual_destination_concurrency_limit = 6
+virtual_destination_rate_delay = 3s
 qmgr_message_active_limit = 123
 defer_transports = smtp, gate
 minimal_backoff_time = 10s
@@ -64,6 +68,11 @@ soft_bounce = yes
     CHECK(l.transport("gate").concurrency == 1);
     CHECK(l.transport("gate").rate_delay_us == 9 * second);
     CHECK(l.transport("gate").recipients == 1);
+    CHECK(l.transport("gate").initial == 3);
+    CHECK(l.transport("gate").cohorts == 0);
+    CHECK(l.transport("virtual").concurrency == 6);
+    CHECK(l.transport("virtual").rate_delay_us == 3 * second);
+    CHECK(l.transport("local").concurrency == 100);
     CHECK(l.transport("another").concurrency == 7);
     CHECK(l.active == 123);
     CHECK(l.defer_transports == std::vector<std::string>{"smtp", "gate"});
@@ -196,6 +205,31 @@ TEST_CASE("a rate delay makes one attempt at a time, with a pause after each", "
     CHECK(w.files.empty());
     CHECK(w.mono - begin >= 980 * second);
     CHECK(w.attempts == 101);
+}
+
+TEST_CASE("virtual users have a limit of their own", "[qmgr]")
+{
+    FakeWorld w;
+    w.limits.transports["local"].concurrency = 9;
+    w.limits.transports["virtual"].concurrency = 4;
+    for (const char* user : {"v@virtual.example", "u@host.example"}) {
+        ipc::Route r;
+        r.kind = ipc::Route::Kind::deliver;
+        r.address = user;
+        r.transport = std::string_view(user).starts_with("v@") ? "virtual" : "local";
+        w.table[user] = r;
+        for (int i = 0; i < 30; ++i) w.put("s@host.example", {user});
+    }
+    w.restart();
+    const auto to = [&](const char* transport) {
+        return std::count_if(w.sent.begin(), w.sent.end(), [&](const FakeWorld::Sent& s) { return s.attempt.transport == transport; });
+    };
+    CHECK(to("virtual") == 4);
+    CHECK(to("local") == 9);
+    w.limits.transports["virtual"].concurrency = 2;
+    w.scheduler->set_limits(w.limits);
+    w.answer(FakeWorld::delivered, 13);
+    CHECK(to("virtual") <= 2);
 }
 
 TEST_CASE("mail for defer_transports waits until somebody asks for it", "[qmgr]")
