@@ -95,9 +95,11 @@ bool Places::ask(const Chain& chain, const char* setting, const std::string& use
     return true;
 }
 
+// Without tables to ask both are the loop's to call, and never wait for a thread that reads the others.
 Place Places::of_mailbox(const std::string& user) const
 {
-    const std::lock_guard guard(mutex_);
+    std::unique_lock guard(mutex_, std::defer_lock);
+    if (asks_tables()) guard.lock();
     Place place;
     if (!settings_.transport_maps.empty() && ask(transports_, "mailbox_transport_maps", user, Place::Kind::transport, place)) return place;
     if (!settings_.transport.empty()) return {Place::Kind::transport, settings_.transport};
@@ -108,7 +110,8 @@ Place Places::of_mailbox(const std::string& user) const
 
 Place Places::of_unknown(const std::string& user) const
 {
-    const std::lock_guard guard(mutex_);
+    std::unique_lock guard(mutex_, std::defer_lock);
+    if (unknown_asks_tables()) guard.lock();
     Place place;
     if (!settings_.fallback_maps.empty() && ask(fallbacks_, "fallback_transport_maps", user, Place::Kind::transport, place)) return place;
     if (!settings_.fallback_transport.empty()) return {Place::Kind::transport, settings_.fallback_transport};

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <deque>
 #include <fstream>
@@ -251,18 +252,26 @@ TEST_CASE("lists that take their time delay lists, and nobody else's mail", "[lo
     const Fd list(::mkstemp(name));
     REQUIRE(write_all(list.get(), "x@slow.example\n"));
     REQUIRE(::fchmod(list.get(), 0644) == 0);
+    std::atomic<int> inside = 0, most = 0;
     Stage s;
     std::promise<void> gate;       // goes before the stage: whoever waits there must end first
-    s.rules.policy.is_local = [open = gate.get_future().share()](std::string_view domain) -> Result<bool> {
-        if (domain == "slow.example") open.wait();
+    s.rules.policy.is_local = [&inside, &most, open = gate.get_future().share()](std::string_view domain) -> Result<bool> {
+        if (domain == "slow.example") {
+            const int now = ++inside;
+            for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {}
+            open.wait();
+            --inside;
+        }
         return domain == "example.org";
     };
     s.aliases_are(cat("slow: :include:", name, "\nplain: bob\n"));
     s.start();
     for (uint64_t n = 1; n <= 8; ++n) s.attempt(n, {to(0, "slow@example.org")});
+    s.until([&] { return inside >= 2; });
     s.attempt(9, {to(0, "plain@example.org")});
     CHECK(s.verdicts(1).at(0).children.at(0).text == "bob@example.org");
     CHECK(s.dispatcher->in_flight() == 8);
+    CHECK(most == 2);
     gate.set_value();
     for (const auto& v : s.verdicts(8)) CHECK(v.children.at(0).text == "x@slow.example");
     ::unlink(name);
