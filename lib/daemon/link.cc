@@ -15,6 +15,8 @@ constexpr milliseconds first_retry{20};
 constexpr milliseconds longest_retry{500};      // master answers such a question from its memory
 constexpr milliseconds longest_wait{3000};      // a neighbour that starts or was restarted is back by then
 constexpr std::size_t most_waiting = 1000;
+// authd lets those who guess wait, on purpose: as many as it takes, so that nobody waits behind them here.
+constexpr std::size_t credit = 1000, credit_of_authd = 24'000;
 }  // namespace
 
 struct Link::Private : std::enable_shared_from_this<Link::Private> {
@@ -52,7 +54,7 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
         user.closed = [weak = weak_from_this()](const std::string&) {
             if (const auto self = weak.lock()) self->lost();
         };
-        channel = std::make_unique<ipc::Channel>(loop, std::move(*fd), std::move(user));
+        channel = std::make_unique<ipc::Channel>(loop, std::move(*fd), std::move(user), role == "authd" ? credit_of_authd : credit);
         release();
         if (on_state) on_state(true);
     }

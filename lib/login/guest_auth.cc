@@ -82,6 +82,7 @@ reception::Logins::Done Guest::answer()
 
 void Guest::begin_exchange()
 {
+    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0)); // one at a time, whatever the dialect does
     Dialect::Asked asked = std::move(dialect_->asked());
     method_ = word_for_log(upper(printable(asked.mechanism, 32)));
     if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();

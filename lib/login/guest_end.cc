@@ -138,6 +138,7 @@ void Guest::leave()
     state_ = State::closing;
     patience_.stop();
     drop_timestamp();
+    if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
     house_.forget(number_);
 }
 

@@ -76,7 +76,7 @@ Wants Login::go_on(std::string& out)
         if (line.ends_with('\r')) line.pop_back();
         Wants wants = Wants::input;
         if (std::exchange(skipping_, false) || line.size() > longest_line)
-            wants = erred("-ERR The line is too long.\r\n", out);
+            wants = too_long(out);
         else
             wants = in_exchange_ ? response(line, out) : run(line, out);
         if (wants != Wants::input) return wants;
@@ -89,6 +89,13 @@ Wants Login::erred(std::string_view text, std::string& out)
     if (++errors_ < most_errors) return Wants::input;
     append(out, "-ERR Too many invalid commands.\r\n");
     return Wants::close;
+}
+
+// An exchange is over with it: -ERR ends it for the client (RFC 5034 §4), and what comes next is a command.
+Wants Login::too_long(std::string& out)
+{
+    const Wants wants = erred("-ERR The line is too long.\r\n", out);
+    return std::exchange(in_exchange_, false) && wants == Wants::input ? Wants::cancel : wants;
 }
 
 Wants Login::run(std::string_view line, std::string& out)

@@ -42,6 +42,7 @@ private:
         utf8(std::string_view, std::string&out);
     Wants go_on(std::string& out);
     Wants erred(std::string_view text, std::string& out);
+    Wants too_long(std::string& out);
 
     std::string capabilities_, input_, user_;
     login::Circumstances now_;

@@ -26,9 +26,11 @@ std::string Session::auth_mechanisms() const
 Outcome Session::auth(std::string_view mechanism, std::string_view initial)
 {
     Logins* logins = house_.parts_.logins;
+    auth_cancelled();
     login_ = std::make_unique<Login>();
     login_->method = upper(printable(mechanism, 32));
-    if (!logins || !logins->offers(mechanism, stream_.tls())) {
+    // APOP is of POP3, and begins with a greeting of there.
+    if (!logins || iequals(mechanism, "APOP") || !logins->offers(mechanism, stream_.tls())) {
         say_auth_failed("Invalid authentication mechanism", "");
         return Reply{504, "5.5.4", "Error: authentication mechanism not supported"};
     }

@@ -183,11 +183,13 @@ std::size_t Server::consume_line(std::string_view bytes, std::string& out)
     }
     if (skipping_ || end > limit) {
         skipping_ = false;
-        in_auth_ = false;
+        const bool in_auth = std::exchange(in_auth_, false);
+        if (in_auth) delegate_.auth_cancelled();
         verb_ = unknown_verb;
         ++counts_[verb_].all;
         waiting_ = Waiting::other;
-        settle(Reply{500, "5.5.2", "Error: line too long"}, out);
+        // RFC 4954 §4, §6.
+        settle(in_auth ? Reply{500, "5.5.6", "Authentication exchange line is too long"} : Reply{500, "5.5.2", "Error: line too long"}, out);
         return end + 1;
     }
     std::string_view line = bytes.substr(0, end);

@@ -1,4 +1,4 @@
-// Marks of right passwords.
+// Marks of passwords, and what became of them.
 #include "master/authd/cache.h"
 
 #include "lib/base/text.h"
@@ -14,7 +14,7 @@ std::string Cache::mark(std::string_view login, std::string_view password) const
     return out;
 }
 
-std::optional<auth::Found> Cache::find(const std::string& mark, const std::string& stamp, int64_t now_us)
+std::optional<auth::Verdict> Cache::find(const std::string& mark, const std::string& stamp, int64_t now_us)
 {
     if (stamp != stamp_) {
         clear();
@@ -26,18 +26,18 @@ std::optional<auth::Found> Cache::find(const std::string& mark, const std::strin
         entries_.erase(at);
         return std::nullopt;
     }
-    return at->second.found;
+    return at->second.verdict;
 }
 
-void Cache::add(const std::string& mark, const std::string& stamp, auth::Found found, int64_t now_us)
+void Cache::add(const std::string& mark, const std::string& stamp, auth::Verdict verdict, int64_t now_us)
 {
     if (lifetime_us_ <= 0) return;
     if (stamp != stamp_) clear();
     stamp_ = stamp;
     if (entries_.size() >= max_entries) std::erase_if(entries_, [&](const auto& entry) { return entry.second.until_us <= now_us; });
     if (entries_.size() >= max_entries) clear();
-    found.password.clear();
-    entries_.insert_or_assign(mark, Entry{std::move(found), now_us + lifetime_us_});
+    verdict.found.password.clear();
+    entries_.insert_or_assign(mark, Entry{std::move(verdict), now_us + lifetime_us_});
 }
 
 }  // namespace veredus::authd

@@ -1,4 +1,4 @@
-// Passwords that were right a moment ago, as keyed hashes: the next login within a minute costs no KDF.
+// What was found of passwords a moment ago, under keyed hashes: the next try of the same within a minute costs no KDF.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "lib/auth/passdb.h"
+#include "lib/auth/chain.h"
 
 namespace veredus::authd {
 
@@ -18,14 +18,14 @@ public:
     // The same for the same name and password, and of no use outside of this process.
     std::string mark(std::string_view login, std::string_view password) const;
     // `stamp` of the passdb: when it is another than then, nothing of then counts.
-    std::optional<auth::Found> find(const std::string& mark, const std::string& stamp, int64_t now_us);
-    void add(const std::string& mark, const std::string& stamp, auth::Found found, int64_t now_us);
+    std::optional<auth::Verdict> find(const std::string& mark, const std::string& stamp, int64_t now_us);
+    void add(const std::string& mark, const std::string& stamp, auth::Verdict verdict, int64_t now_us);
     void clear() { entries_.clear(); }
     std::size_t size() const { return entries_.size(); }
 
 private:
     struct Entry {
-        auth::Found found;
+        auth::Verdict verdict;
         int64_t until_us;
     };
     static constexpr std::size_t max_entries = 20'000;

@@ -18,6 +18,7 @@ using Kind = auth::Mechanism::Step::Kind;
 
 namespace {
 constexpr std::size_t max_jobs = 10'000;
+constexpr int64_t wrong_us = 60 * us_per_second;    // so long the same wrong password from the same address is known for one
 const char* const too_long = "malformed exchange: a response longer than any mechanism has";
 
 // In the log a name is one word: its spaces could end it, and what follows could look like another's address.
@@ -31,9 +32,11 @@ std::string one_word(std::string_view name)
 }  // namespace
 
 Exchanges::Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Limits limits)
-    : loop_(loop), clock_(clock), gate_(limits), cache_(random_bytes(32)), key_(random_bytes(32)), chain_(std::make_shared<Chain>(Chain::List{}, key_)),
-      next_exchange_(random_u64() >> 16), timer_(loop, [this] { turn(); }), pool_(threads, [this](std::function<void()> done) { loop_.post(std::move(done)); })
+    : loop_(loop), clock_(clock), gate_(limits), cache_(random_bytes(32)), wrong_(random_bytes(32)), key_(random_bytes(32)), chain_(std::make_shared<Chain>(Chain::List{}, key_)),
+      next_exchange_(random_u64() >> 16), timer_(loop, [this] { turn(); }), pool_(threads, [this](std::function<void()> done) { loop_.post(std::move(done)); }),
+      turns_(pool_, 2 * threads)
 {
+    wrong_.set_lifetime(wrong_us);
     set_rules({});
 }
 
@@ -44,6 +47,7 @@ void Exchanges::set_rules(Rules rules)
     rules_ = std::move(rules);
     cache_.set_lifetime(rules_.cache_us);
     cache_.clear();
+    wrong_.clear();
     tell_offers();
 }
 
@@ -51,6 +55,7 @@ void Exchanges::set_passdbs(Chain::List list)
 {
     chain_ = std::make_shared<Chain>(std::move(list), key_);
     cache_.clear();
+    wrong_.clear();
     tell_offers();
 }
 
@@ -147,9 +152,16 @@ void Exchanges::begin(uint64_t number, const ipc::Message& message)
         log::warning(peer.role, ": more than ", most, " exchanges at once");
         return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::internal});
     }
+    std::string from = guesser_of(facts->client);
+    if (!greeting && !join_crowd(from, facts->client)) {
+        if (facts->initial) tls::wipe(*facts->initial);
+        return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::throttled});
+    }
     const uint64_t id = next_exchange_++;
     Exchange& exchange = exchanges_[id];
     exchange.greeting = greeting;
+    exchange.crowded = !greeting;
+    exchange.from = std::move(from);
     ++count_of(peer, exchange);
     exchange.peer = number;
     exchange.request = message.request;
@@ -179,6 +191,11 @@ void Exchanges::step(uint64_t number, const ipc::Message& message)
     if (at == exchanges_.end()) return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::malformed});
     if (at->second.peer != number || at->second.request != 0) return drop_peer(number, "a step out of turn");
     at->second.request = message.request;
+    if (!at->second.crowded && !join_crowd(at->second.from, at->second.facts.client)) {
+        tls::wipe(said->response);
+        return refuse(said->exchange, AuthFailure::throttled, "passdb", "too many logins under way from there");
+    }
+    at->second.crowded = true;
     if (said->response.size() > ipc::max_sasl) {
         tls::wipe(said->response);
         return refuse(said->exchange, AuthFailure::malformed, "passdb", too_long);
@@ -186,6 +203,22 @@ void Exchanges::step(uint64_t number, const ipc::Message& message)
     auto next = at->second.mechanism->feed(said->response);
     tls::wipe(said->response);
     take(said->exchange, std::move(next));
+}
+
+// One more of this address, unless it has too many under way already. An APOP greeting begins to count with its answer.
+bool Exchanges::join_crowd(const std::string& from, const std::string& client)
+{
+    Crowd& crowd = crowds_[from];
+    if (crowd.size < rules_.per_address) return ++crowd.size, true;
+    if (!std::exchange(crowd.told, true))
+        log::warning(one_word(client), ": ", rules_.per_address, " logins under way at once: its others are told to come back later");
+    return false;
+}
+
+void Exchanges::leave_crowd(const std::string& from)
+{
+    const auto at = crowds_.find(from);
+    if (at != crowds_.end() && --at->second.size == 0) crowds_.erase(at);
 }
 
 void Exchanges::take(uint64_t id, auth::Mechanism::Step step)
@@ -260,7 +293,7 @@ void Exchanges::ask_password(uint64_t id, std::string password)
 
 bool Exchanges::pool_is_full(uint64_t id)
 {
-    if (pool_.waiting() < max_jobs) return false;
+    if (turns_.waiting() < max_jobs) return false;
     refuse(id, AuthFailure::internal, "passdb", "too many passwords to check");
     return true;
 }
@@ -268,7 +301,14 @@ bool Exchanges::pool_is_full(uint64_t id)
 void Exchanges::check_password(uint64_t id, std::string password)
 {
     Exchange& exchange = exchanges_.at(id);
-    if (auto found = cache_.find(exchange.attempt, chain_->stamp(), clock_.mono_us())) return decide(id, {AuthFailure::none, found->source, "", std::move(*found)});
+    const std::string stamp = chain_->stamp();
+    auto known = cache_.find(exchange.attempt, stamp, clock_.mono_us());
+    // What was wrong is wrong again: nobody keeps the threads busy by saying it over and over.
+    if (!known) known = wrong_.find(exchange.from + exchange.attempt, stamp, clock_.mono_us());
+    if (known) {
+        tls::wipe(password);
+        return decide(id, std::move(*known));
+    }
     if (pool_is_full(id)) return tls::wipe(password);
     struct Job {
         std::shared_ptr<const Chain> chain;
@@ -280,7 +320,8 @@ void Exchanges::check_password(uint64_t id, std::string password)
     job->chain = chain_;
     job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->password = std::move(password);
-    pool_.run(
+    turns_.run(
+        exchange.from,
         [job] {
             // The stamp before the look: a change in between makes what is found worthless, not lasting.
             job->stamp = job->chain->stamp();
@@ -291,7 +332,10 @@ void Exchanges::check_password(uint64_t id, std::string password)
             if (!*alive) return;
             const auto at = exchanges_.find(id);
             if (at == exchanges_.end()) return;
-            if (job->verdict.why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict.found, clock_.mono_us());
+            const AuthFailure why = job->verdict.why;
+            const bool wrong = why == AuthFailure::unknown_user || why == AuthFailure::password_mismatch;
+            if (why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
+            if (wrong && job->chain == chain_) wrong_.add(at->second.from + at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
             decide(id, std::move(job->verdict));
         });
 }
@@ -315,10 +359,10 @@ void Exchanges::check_digest(uint64_t id, const std::string& timestamp, const st
     job->names = auth::names_of(rules_.username_format, exchanges_.at(id).login, rules_.is_local).value_or(std::vector<std::string>());
     job->timestamp = timestamp;
     job->digest = digest;
-    pool_.run([job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
-              [this, id, job, alive = alive_] {
-                  if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
-              });
+    turns_.run(exchanges_.at(id).from, [job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
+               [this, id, job, alive = alive_] {
+                   if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
+               });
 }
 
 void Exchanges::ask_secret(uint64_t id)
@@ -340,7 +384,7 @@ void Exchanges::look_up_secret(uint64_t id)
     job->chain = chain_;
     job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->hash = exchange.mechanism->hash();
-    pool_.run([job] { job->secret = job->chain->scram(job->names, job->hash); },
+    turns_.run(exchange.from, [job] { job->secret = job->chain->scram(job->names, job->hash); },
               [this, id, job, alive = alive_] {
                   if (!*alive) return;
                   const auto at = exchanges_.find(id);
@@ -407,10 +451,12 @@ void Exchanges::refuse(uint64_t id, AuthFailure why, const std::string& source, 
     reply.why = why;
     const bool guess = why == AuthFailure::unknown_user || why == AuthFailure::password_mismatch;
     // What says nothing about a password may be said at once.
-    if (guess && rules_.failure_delay.count() > 0)
-        later_.emplace(clock_.mono_us() + rules_.failure_delay.count() * 1000, Later{exchange.peer, exchange.request, std::move(reply)});
-    else
+    if (guess && rules_.failure_delay.count() > 0 && exchange.request != 0) {
+        ++crowds_[exchange.from].size;
+        later_.emplace(clock_.mono_us() + rules_.failure_delay.count() * 1000, Later{exchange.peer, exchange.request, std::move(reply), exchange.from});
+    } else {
         send(exchange.peer, exchange.request, reply);
+    }
     end(id, guess ? Gate::Outcome::failure : Gate::Outcome::neither);
     arm();
 }
@@ -437,6 +483,7 @@ void Exchanges::end(uint64_t id, Gate::Outcome outcome)
     Exchange exchange = std::move(at->second);
     exchanges_.erase(at);
     if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
+    if (exchange.crowded) leave_crowd(exchange.from);
     if (exchange.admitted) gate_.done(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), outcome, exchange.attempt);
     arm();
 }
@@ -457,6 +504,7 @@ void Exchanges::turn()
         const Later late = std::move(later_.begin()->second);
         later_.erase(later_.begin());
         send(late.peer, late.request, late.reply);
+        leave_crowd(late.from);
     }
     while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
         const auto [until, id] = *deadlines_.begin();

@@ -20,6 +20,7 @@
 #include "lib/loop/loop.h"
 #include "master/authd/cache.h"
 #include "master/authd/gate.h"
+#include "master/authd/turns.h"
 
 namespace veredus::authd {
 
@@ -34,7 +35,8 @@ struct Rules {
     std::chrono::milliseconds failure_delay{2000};
     std::chrono::milliseconds patience{180'000};   // for a client between two steps
     int64_t cache_us = 60 * us_per_second;
-    std::size_t per_peer = 4096;                   // exchanges of one channel
+    std::size_t per_peer = 20'000;                 // exchanges of one channel
+    std::size_t per_address = 500;                 // logins under way of one client address, failures that are told late among them
     std::size_t greetings_per_peer = 20'000;       // of APOP, which begin with the greeting, beside the others
 };
 
@@ -66,6 +68,8 @@ private:
         uint32_t request = 0;                      // waits for an answer; 0: the client's turn
         std::unique_ptr<auth::Mechanism> mechanism;
         std::string name;                          // of the mechanism
+        std::string from;                          // guesser_of() the client
+        bool crowded = false;                      // counted in crowds_
         ipc::AuthBegin facts;
         std::string login, user_key, attempt;      // attempt: mark of what was tried
         bool greeting = false;                     // APOP: there before its client has said anything
@@ -77,6 +81,12 @@ private:
         uint64_t peer;
         uint32_t request;
         ipc::AuthReply reply;
+        std::string from;
+    };
+    // What an address has under way. A client who hangs up leaves his try behind, so connections bound nothing.
+    struct Crowd {
+        std::size_t size = 0;
+        bool told = false;
     };
     void on_message(uint64_t peer, ipc::Message message);
     void begin(uint64_t peer, const ipc::Message& message);
@@ -90,6 +100,8 @@ private:
     void check_password(uint64_t id, std::string password);
     void ask_digest(uint64_t id, std::string timestamp, std::string digest);
     void check_digest(uint64_t id, const std::string& timestamp, const std::string& digest);
+    bool join_crowd(const std::string& from, const std::string& client);
+    void leave_crowd(const std::string& from);
     static std::size_t& count_of(Peer& peer, const Exchange& exchange) { return exchange.greeting ? peer.greetings : peer.exchanges; }
     void ask_secret(uint64_t id);
     void look_up_secret(uint64_t id);
@@ -108,7 +120,7 @@ private:
     Loop& loop_;
     const Clock& clock_;
     Gate gate_;
-    Cache cache_;
+    Cache cache_, wrong_;                          // right passwords; wrong ones, of an address
     std::string key_;                              // of this process: salts that are made up
     Rules rules_;
     GiveTicket give_ticket_;
@@ -116,11 +128,13 @@ private:
     uint64_t next_peer_ = 1, next_exchange_;
     std::unordered_map<uint64_t, Peer> peers_;
     std::unordered_map<uint64_t, Exchange> exchanges_;
+    std::unordered_map<std::string, Crowd> crowds_;
     std::multimap<int64_t, Later> later_;
     std::multimap<int64_t, uint64_t> deadlines_;   // of clients between steps; entries may be out of date
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);      // completions of the pool may come after our end
     Timer timer_;
     disk::Pool pool_;
+    Turns turns_;
 };
 
 }  // namespace veredus::authd

@@ -97,10 +97,28 @@ void Gate::enter(const std::string& address, const std::string& user, int64_t no
     Pair& pair = pair_of(address, user, now_us);
     const int64_t pause_us = pause(pair.failures, limits_.pair_free);
     const int64_t wait_us = std::max<int64_t>(0, pair.next_us - now_us) + pause_us * static_cast<int64_t>(pair.waiting.size());
-    if (wait_us > limits_.patience_us || pair.waiting.size() >= limits_.waiting_per_pair || waiting_ >= limits_.waiting) return start(false);
-    pair.waiting.push_back({now_us + limits_.patience_us, std::move(start)});
+    if (wait_us > limits_.patience_us || pair.waiting.size() >= limits_.waiting_per_pair) return start(false);
+    // Places to wait are few, and guessers fill them: who need not wait is asked for none.
+    const Address& from = address_of(address, now_us);
+    const int64_t begin_us = std::max(pair.next_us, pair.good ? 0 : from.next_us);
+    const bool waits = begin_us > now_us || pair.under_way >= limits_.parallel || !pair.waiting.empty();
+    const bool suspect = waits && (pause_us > 0 || (!pair.good && pause(from.failures, limits_.address_free) > 0));
+    if (waits && waiting_ >= limits_.waiting) return start(false);
+    if (suspect) {
+        std::size_t& count = suspects_[address];
+        if (count >= limits_.suspects_per_address) return start(false);
+        ++count;
+    }
+    pair.waiting.push_back({now_us + limits_.patience_us, suspect, std::move(start)});
     ++waiting_;
     advance(key_of(address, user), now_us);
+}
+
+void Gate::left(const std::string& address, const Waiting& who)
+{
+    --waiting_;
+    const auto at = who.suspect ? suspects_.find(address) : suspects_.end();
+    if (at != suspects_.end() && --at->second == 0) suspects_.erase(at);
 }
 
 void Gate::advance(const std::string& key, int64_t now_us)
@@ -123,8 +141,8 @@ void Gate::advance(const std::string& key, int64_t now_us)
             if (!pair.good) address.next_us = now_us + pause(address.failures, limits_.address_free);
         }
         auto start = std::move(pair.waiting.front().start);
+        left(pair.address, pair.waiting.front());
         pair.waiting.pop_front();
-        --waiting_;
         start(!late);
     }
 }

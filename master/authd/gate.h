@@ -25,6 +25,7 @@ public:
         int64_t pair_memory_us = int64_t{15} * 60'000'000;  // failures of a pair are forgotten after this, counted from the last
         int64_t address_pardon_us = 60'000'000;             // an address is pardoned one failure in this time
         std::size_t waiting_per_pair = 100, waiting = 10'000, entries = 50'000;
+        std::size_t suspects_per_address = 50;              // that wait because so many from there have failed
     };
     enum class Outcome { success, failure, neither };       // neither: cancelled, malformed, ours
 
@@ -42,6 +43,7 @@ public:
 private:
     struct Waiting {
         int64_t until_us;
+        bool suspect;                                       // counted in suspects_
         std::function<void(bool)> start;
     };
     struct Address {
@@ -64,6 +66,7 @@ private:
     void advance(const std::string& key, int64_t now_us);
     void schedule(const std::string& key, Pair& pair, int64_t due_us);
     void shrink();
+    void left(const std::string& address, const Waiting& who);
     static std::string key_of(const std::string& address, const std::string& user);
 
     Limits limits_;
@@ -72,6 +75,7 @@ private:
     std::list<std::string> pair_ages_, address_ages_;       // longest unused first
     std::set<std::pair<int64_t, std::string>> due_;
     std::size_t waiting_ = 0;
+    std::unordered_map<std::string, std::size_t> suspects_; // of each address that has some: hanging up does not make room for more
 };
 
 // What counts as one address: an IPv4 address, or the /64 of an IPv6 one.

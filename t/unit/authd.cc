@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 
 #include "lib/auth/passwd_file.h"
@@ -15,6 +16,7 @@
 #include "lib/log/log.h"
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
+#include "master/authd/turns.h"
 #include "t/unit/scram_client.h"
 
 using namespace veredus;
@@ -162,6 +164,61 @@ TEST_CASE("the gate's memory is bounded, and who waits is not forgotten", "[auth
     gate.done("nobody", "nobody", now, Outcome::failure, "");      // what nobody began
 }
 
+TEST_CASE("one address fills no more than its share of the places at the gate, and who need not wait is asked for none", "[authd][gate][hostile]")
+{
+    Gate::Limits limits;
+    limits.waiting = 60;
+    Gate gate(limits);
+    int64_t now = 1000 * second;
+    REQUIRE(enters_at_once(gate, "evil", "bob", now));        // whom his neighbours do not slow down
+    for (int i = 0; i < 20; ++i) enters_at_once(gate, "evil", cat("first", i), now, Outcome::failure);
+    unsigned refused = 0;
+    const auto flood = [&](const std::string& address) {
+        for (int i = 0; i < 2000; ++i)
+            gate.enter(address, cat("name", i), now, [&, address, i](bool may) {
+                if (may) gate.done(address, cat("name", i), now, Outcome::failure, "");
+                else ++refused;
+            });
+    };
+    flood("evil");
+    CHECK(gate.waiting() == limits.suspects_per_address);
+    CHECK(refused == 2000 - limits.suspects_per_address);
+    for (int i = 0; i < 20; ++i) enters_at_once(gate, "evil2", cat("first", i), now, Outcome::failure);
+    flood("evil2");
+    CHECK(gate.waiting() == limits.waiting);
+    CHECK(enters_at_once(gate, "home", "alice", now));
+    CHECK(enters_at_once(gate, "evil", "bob", now));
+    for (int i = 0; i < 100; ++i) gate.turn(now += second);
+    CHECK(gate.waiting() == 0);
+    flood("evil");                                           // the places are free again
+    CHECK(gate.waiting() == limits.suspects_per_address);
+}
+
+TEST_CASE("jobs are taken from each address in its turn", "[authd][turns]")
+{
+    auto loop = std::move(*Loop::create());
+    std::vector<std::string> order;
+    std::atomic<bool> go = false;
+    disk::Pool pool(1, [&](std::function<void()> done) { loop->post(std::move(done)); });
+    auto turns = std::make_unique<Turns>(pool, 2);
+    const auto add = [&](const std::string& whose) {
+        turns->run(whose, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); });
+    };
+    for (int i = 0; i < 50; ++i) add("evil");
+    for (int i = 0; i < 3; ++i) add("home");
+    add("office");
+    CHECK(turns->waiting() == 52);
+    go = true;
+    for (int i = 0; i < 1000 && order.size() < 54; ++i) loop->run_once(milliseconds(10));
+    REQUIRE(order.size() == 54);
+    order.resize(9);
+    CHECK(order == std::vector<std::string>{"evil", "evil", "evil", "home", "office", "evil", "home", "evil", "home"});
+    add("late");
+    turns.reset();                                           // what comes back now is nobody's
+    for (int i = 0; i < 5; ++i) loop->run_once(milliseconds(10));
+    CHECK(order.size() == 9);
+}
+
 TEST_CASE("a guesser is an IPv4 address or an IPv6 network of 64 bits", "[authd][gate]")
 {
     CHECK(guesser_of("2001:db8::1") == guesser_of("2001:db8:0:0:ffff::2"));
@@ -193,10 +250,10 @@ TEST_CASE("the cache knows a right password for its time, until the passdb chang
     CHECK(mark != cache.mark("alices", "ecret"));
     CHECK(mark != Cache("other key").mark("alice", "secret"));
     CHECK_FALSE(cache.find(mark, "1", 0));
-    cache.add(mark, "1", {"alice", "hash", "passwd-file", {}, {}}, 0);
+    cache.add(mark, "1", {AuthFailure::none, "passwd-file", "", {"alice", "hash", "passwd-file", {}, {}}}, 0);
     REQUIRE(cache.find(mark, "1", 59 * second));
-    CHECK(cache.find(mark, "1", 0)->user == "alice");
-    CHECK(cache.find(mark, "1", 0)->password.empty());
+    CHECK(cache.find(mark, "1", 0)->found.user == "alice");
+    CHECK(cache.find(mark, "1", 0)->found.password.empty());
     CHECK_FALSE(cache.find(cache.mark("alice", "Secret"), "1", 0));
     CHECK_FALSE(cache.find(mark, "1", 60 * second));
     cache.add(mark, "1", {}, 0);
@@ -242,6 +299,19 @@ public:
         };
         user.closed = [this](const std::string&) { closed = true; };
         return std::make_unique<ipc::Channel>(*loop, std::move(pair->second), std::move(user));
+    }
+    // Begins without waiting for what comes of it.
+    void send_plain(const std::string& user, const std::string& password, const std::string& client, std::function<void(ipc::AuthReply)> done)
+    {
+        ipc::AuthBegin begin;
+        begin.mechanism = "PLAIN";
+        begin.initial = "\0"s + user + "\0"s + password;
+        begin.service = "submission";
+        begin.client = client;
+        channel->call(static_cast<uint16_t>(ipc::AuthType::begin), begin.encode(), {}, milliseconds(25'000), [done = std::move(done)](Result<ipc::Message> answer) {
+            REQUIRE(answer);
+            done(*ipc::AuthReply::decode(answer->body));
+        });
     }
     void passdb(const std::string& passwd) { exchanges->set_passdbs({auth::PasswdFile::parse(passwd, "key", nullptr)}); }
     template <class Condition> bool wait(Condition condition)
@@ -528,6 +598,82 @@ TEST_CASE("hanging up before the answer does not spare a guesser the count", "[a
     }
     CHECK(scene.exchanges->waiting() > 0);                   // the fourth stands at the gate
     CHECK(scene.plain("alice", "x", "192.0.2.8").kind == ReplyKind::ok);
+}
+
+TEST_CASE("one address has no more than its share of authd, late answers among it, and is told at once", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}x\n");
+    scene.rules.per_address = 5;
+    scene.rules.mechanisms = {"PLAIN", "LOGIN", "APOP"};
+    scene.rules.failure_delay = milliseconds(60'000);
+    scene.exchanges->set_rules(scene.rules);
+    const auto greeting = scene.begin("APOP", std::nullopt, "2001:db8::1");
+    for (int i = 0; i < 3; ++i) CHECK(scene.begin("LOGIN", std::nullopt, cat("2001:db8::", i)).kind == ReplyKind::challenge);
+    unsigned told = 0;
+    for (int i = 0; i < 2; ++i) scene.send_plain("alice", cat("wrong", i), "2001:db8::9", [&](const ipc::AuthReply&) { ++told; });
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 4; }));          // three and the greeting; two failures wait to be told
+    CHECK(scene.plain("alice", "x", "2001:db8::7").why == AuthFailure::throttled);
+    CHECK(scene.begin("LOGIN", std::nullopt, "2001:db8::7").why == AuthFailure::throttled);
+    CHECK(scene.step(greeting.exchange, "alice " + tls::md5_hex(greeting.data + "x")).why == AuthFailure::throttled);
+    CHECK(scene.plain("alice", "x", "2001:db8:0:1::7").kind == ReplyKind::ok);
+    CHECK(told == 0);
+    const std::string line = "5 logins under way at once";
+    const auto at = scene.log.find(line);
+    CHECK(at != std::string::npos);
+    CHECK(scene.log.find(line, at + 1) == std::string::npos);
+    // Who is gone leaves room.
+    scene.channel.reset();
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+    scene.channel = scene.connect();
+    CHECK(scene.plain("alice", "x", "2001:db8::7").kind == ReplyKind::ok);
+}
+
+namespace {
+
+// Counts how often it is asked.
+struct CountingPassdb final : auth::Passdb {
+    mutable std::atomic<unsigned> asked = 0;
+    std::string password = "{PLAIN}x", version = "1";
+    Result<std::optional<auth::Found>> find(const std::string& user) const override
+    {
+        ++asked;
+        if (user != "alice") return std::optional<auth::Found>();
+        auth::Found found;
+        found.user = user;
+        found.password = password;
+        found.source = "passwd-file";
+        return std::optional(found);
+    }
+    std::string likely_password(std::string_view) const override { return "{PLAIN}y"; }
+    bool all_scram(bool) const override { return false; }
+    std::string stamp() const override { return version; }
+};
+
+}  // namespace
+
+TEST_CASE("the same wrong password from the same address is looked at once, until the passdb changes", "[authd][exchange][hostile]")
+{
+    Scene scene("", milliseconds(50));
+    const auto passdb = std::make_shared<CountingPassdb>();
+    scene.exchanges->set_passdbs({passdb});
+    for (const std::string user : {"alice", "mallory"}) {
+        INFO(user);
+        const AuthFailure why = user == "alice" ? AuthFailure::password_mismatch : AuthFailure::unknown_user;
+        CHECK(scene.plain(user, "wrong").why == why);
+        const unsigned before = passdb->asked;
+        for (int i = 0; i < 5; ++i) {
+            const int64_t start = system_clock().mono_us();
+            CHECK(scene.plain(user, "wrong").why == why);
+            CHECK(system_clock().mono_us() - start >= 50'000);       // as late as the first time
+        }
+        CHECK(passdb->asked == before);
+        CHECK(scene.plain(user, "wrong", "192.0.2.8").why == why);   // nobody learns what was tried from elsewhere
+        CHECK(passdb->asked > before);
+    }
+    CHECK(scene.plain("alice", "x").kind == ReplyKind::ok);
+    passdb->password = "{PLAIN}wrong";
+    passdb->version = "2";
+    CHECK(scene.plain("alice", "wrong").kind == ReplyKind::ok);
 }
 
 TEST_CASE("messages that are none of authd's close the channel", "[authd][exchange][hostile]")

@@ -164,6 +164,23 @@ TEST_CASE("a neighbour that hangs up at once is asked for less and less often", 
     CHECK(times[5] - times[0] > 400'000);     // 20, 40, 80, 160, 320 ms
 }
 
+TEST_CASE("nobody's login waits in a link for the answers that authd holds back", "[daemon][link][hostile]")
+{
+    Scene scene;
+    scene.master.there = true;
+    daemon::Link link(*scene.loop, "authd");
+    link.start();
+    REQUIRE(scene.wait([&] { return link.connected(); }));
+    constexpr int questions = 3000;
+    for (int i = 0; i < questions; ++i) link.call(7, "question", {}, milliseconds(60'000), [](const Result<ipc::Message>&) {});
+    int heard = 0;
+    char bytes[4096];
+    CHECK(scene.wait([&] {
+        while (::recv(scene.master.theirs.get(), bytes, sizeof bytes, MSG_DONTWAIT) > 0) ++heard;
+        return heard == questions;
+    }));
+}
+
 TEST_CASE("a link that goes away calls nobody back", "[daemon][link]")
 {
     Scene scene;

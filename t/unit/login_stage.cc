@@ -661,6 +661,9 @@ TEST_CASE("a response longer than any mechanism has is the client's mistake, and
     scene.write(client, base64_encode(std::string(ipc::max_sasl, 'x')) + "\r\n"); // longer than a line of POP3 may be
     CHECK(scene.read(client, "\r\n").starts_with("-ERR "));
     CHECK(scene.calls.size() == 2);
+    CHECK(scene.cancelled == std::vector<uint64_t>{78}); // it is over, and what comes next is a command
+    scene.write(client, "NOOP\r\n");
+    CHECK(scene.read(client, "\r\n") == "+OK\r\n");
 }
 
 TEST_CASE("a client that asks and reads no answer is not read from, and gets them all when it reads",

@@ -7,10 +7,12 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/ipc/codec.h"
 #include "lib/ipc/flush.h"
 #include "lib/log/log.h"
 #include "lib/mail/header.h"
 #include "lib/reception/arrivals.h"
+#include "lib/reception/logins.h"
 #include "master/anvil/counters.h"
 #include "smtpd/policy.h"
 #include "lib/reception/settings.h"
@@ -1232,4 +1234,119 @@ TEST_CASE("ETRN in a session: the late reply, and none where it is not offered",
     peer.talk("ETRN relay.example\r\n", 0);
     peer.hang_up();
     pending(fail("too late"));                                                // the session is gone
+}
+
+namespace {
+
+// authd, as the sessions of a desk see it: asks for one more step each time it is asked.
+struct FakeAuthd {
+    std::vector<std::string> asked;
+    std::vector<uint64_t> cancelled;
+    std::function<void(Result<ipc::Message>)> waits;
+    bool late = false;
+    Logins logins{"submission",
+                  {[this](ipc::AuthType, std::string body, std::function<void(Result<ipc::Message>)> done) {
+                       asked.push_back(std::move(body));
+                       waits = std::move(done);
+                       if (!late) answer(ipc::AuthReply::Kind::challenge);
+                   },
+                   [this](ipc::AuthType, const std::string& body) { cancelled.push_back(ipc::Reader(body).u64()); }}};
+    Loop* loop = nullptr;
+
+    void answer(ipc::AuthReply::Kind kind)
+    {
+        ipc::AuthReply reply;
+        reply.kind = kind;
+        reply.exchange = 76 + asked.size();
+        loop->defer([done = std::exchange(waits, nullptr), body = reply.encode()] {
+            ipc::Message message;
+            message.body = body;
+            done(std::move(message));
+        });
+    }
+    void offer(std::vector<std::string> mechanisms)
+    {
+        ipc::Message message;
+        message.type = static_cast<uint16_t>(ipc::AuthType::offer);
+        message.body = ipc::AuthOffer{std::move(mechanisms)}.encode();
+        logins.heard(message);
+    }
+    void sits_at(Desk& desk)
+    {
+        loop = desk.loop.get();
+        desk.settings->limits.auth = desk.settings->limits.auth_in_clear = true;
+        Sessions::Parts parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [](const std::string&) {}, 100};
+        parts.logins = &logins;
+        desk.sessions = std::make_unique<Sessions>(std::move(parts), desk.settings);
+        offer({"PLAIN", "LOGIN", "APOP"});
+    }
+};
+
+}  // namespace
+
+TEST_CASE("each way out of an exchange tells authd of it", "[smtpd][auth][hostile][rfc4954-4]")
+{
+    FakeAuthd authd;
+    Desk desk;
+    authd.sits_at(desk);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO x\r\n", 1);
+    REQUIRE(codes(peer.talk("AUTH LOGIN\r\n", 1)) == "334");
+    const auto ended = [&] {
+        for (int i = 0; i < 500 && authd.cancelled.empty(); ++i) desk.loop->run_once(milliseconds(20));
+        CHECK(authd.cancelled == std::vector<uint64_t>{77});
+    };
+    SECTION("the client gives up")
+    {
+        CHECK(codes(peer.talk("*\r\n", 1)) == "501");
+        ended();
+    }
+    SECTION("what is no base64")
+    {
+        CHECK(codes(peer.talk("!\r\n", 1)) == "501");
+        ended();
+    }
+    SECTION("a response longer than a line may be")
+    {
+        CHECK(peer.talk(std::string(12'400, 'A') + "\r\n", 1).starts_with("500 5.5.6 "));
+        ended();
+        CHECK(codes(peer.talk("AUTH LOGIN\r\n", 1)) == "334");
+        CHECK(authd.cancelled.size() == 1);
+    }
+    SECTION("the client is gone")
+    {
+        peer.hang_up();
+        ended();
+    }
+    SECTION("the client is gone, and the answer comes later")
+    {
+        authd.late = true;
+        peer.talk("QUIT\r\n", 0);                          // a response like any other
+        for (int i = 0; i < 500 && authd.asked.size() < 2; ++i) desk.loop->run_once(milliseconds(20));
+        REQUIRE(authd.asked.size() == 2);
+        peer.hang_up();
+        authd.answer(ipc::AuthReply::Kind::challenge);
+        for (int i = 0; i < 500 && authd.cancelled.empty(); ++i) desk.loop->run_once(milliseconds(20));
+        CHECK(authd.cancelled == std::vector<uint64_t>{78});
+    }
+    SECTION("we stop")
+    {
+        desk.sessions->stop([] {});
+        ended();
+    }
+    peer.hang_up();
+}
+
+TEST_CASE("APOP is no mechanism of SMTP", "[smtpd][auth]")
+{
+    FakeAuthd authd;
+    Desk desk;
+    authd.sits_at(desk);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO x\r\n", 1);
+    CHECK(codes(peer.talk("AUTH APOP\r\n", 1)) == "504");
+    CHECK(authd.asked.empty());
+    peer.hang_up();
 }

@@ -56,6 +56,8 @@ public:
         if (mechanism != "PLAIN") return Reply{504, "5.5.4", "no"};
         return initial.empty() ? Reply{334, "", ""} : Reply{235, "2.7.0", "Authentication successful"};
     }
+    unsigned cancelled = 0;
+    void auth_cancelled() override { ++cancelled; }
     Outcome auth_response(std::string_view line) override { return line == "good" ? Reply{235, "2.7.0", "yes"} : Reply{535, "5.7.8", "no"}; }
 
 private:
@@ -384,6 +386,31 @@ TEST_CASE("AUTH goes through its exchange, or is cancelled", "[smtp][rfc4954-4]"
     CHECK(run("EHLO x\r\nAUTH PLAIN " + std::string(1000, 'x') + "\r\nAUTH FOO\r\nAUTH\r\n") == "220 250 235 504 501");
     CHECK(run("HELO x\r\nAUTH PLAIN x\r\n") == "220 250 503");
     CHECK(run("EHLO x\r\nAUTH PLAIN\r\n" + std::string(11'000, 'x') + "\r\n") == "220 250 334 535");
+}
+
+TEST_CASE("an exchange that ends without its mechanism is cancelled, once", "[smtp][rfc4954-4][hostile]")
+{
+    const std::string begin = "EHLO x\r\nAUTH PLAIN\r\n", longer = std::string(12'300, 'x');
+    const struct {
+        std::string in, codes;
+        unsigned cancelled;
+    } cases[] = {
+        {begin + "*\r\nNOOP\r\n", "220 250 334 501 250", 1},
+        {begin + longer + "\r\nNOOP\r\n", "220 250 334 500 250", 1},
+        {begin + longer + "\r\nAUTH PLAIN\r\n" + longer + "\r\nNOOP\r\n", "220 250 334 500 334 500 250", 2},
+        {begin + "good\r\nNOOP\r\n", "220 250 334 235 250", 0},
+        {"EHLO x\r\n" + longer + "\r\nNOOP\r\n", "220 250 500 250", 0},
+        {begin + "RSET\r\nNOOP\r\n", "220 250 334 535 250", 0},     // it is a response: its answer ends the exchange
+    };
+    for (const auto& c : cases)
+        for (const std::size_t piece : {1u, 1000u, 100'000u}) {
+            INFO(c.codes << " by " << piece);
+            Talk t;
+            t.limit.auth = t.limit.auth_in_clear = true;
+            CHECK(codes(t.run(c.in, piece)) == c.codes);
+            CHECK(t.policy.cancelled == c.cancelled);
+            CHECK((t.out.find("500 5.5.6 ") != std::string::npos) == (c.cancelled > 0 && c.codes.find("500") != std::string::npos));
+        }
 }
 
 TEST_CASE("BDAT takes chunks by their size, whatever is in them", "[smtp][rfc3030-2]")

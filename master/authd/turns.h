@@ -1,0 +1,40 @@
+// Jobs for the threads, taken from each address in its turn: who sends a thousand makes the next one of another address
+// wait for none of them.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "lib/disk/pool.h"
+
+namespace veredus::authd {
+
+class Turns {
+public:
+    // `at_once`: jobs in the pool at a time. It is borrowed and lives longer; what comes back from it after our end is
+    // dropped.
+    Turns(disk::Pool& pool, unsigned at_once) : pool_(pool), free_(at_once ? at_once : 1) {}
+    ~Turns() { *alive_ = false; }
+    Turns(const Turns&) = delete;
+    // As disk::Pool::run(), on the thread of the pool's owner. `whose`: as guesser_of() writes an address.
+    void run(const std::string& whose, std::function<void()> work, std::function<void()> done);
+    std::size_t waiting() const { return waiting_; } // not in the pool yet
+
+private:
+    struct Job {
+        std::function<void()> work, done;
+    };
+    void start();
+    disk::Pool& pool_;
+    unsigned free_;
+    std::size_t waiting_ = 0;
+    std::unordered_map<std::string, std::deque<Job>> jobs_; // of those that have some
+    std::deque<std::string> next_;                          // the same, each once, in the order of their turns
+    std::shared_ptr<bool> alive_ =
+        std::make_shared<bool>(true); // shared: completions of the pool may come after our end
+};
+
+} // namespace veredus::authd
