@@ -11,7 +11,7 @@
 namespace veredus::imap {
 
 OpenFolder::OpenFolder(std::string name, std::unique_ptr<store::Folder> folder)
-    : name_(std::move(name)), folder_(std::move(folder)), uidvalidity_(table().uidvalidity())
+    : name_(std::move(name)), folder_(std::move(folder)), mailbox_id_(table().mailbox_id()), uidvalidity_(table().uidvalidity())
 {
     // What lies in new/ no IMAP session has seen.
     recent_above_ = table().uidnext() - 1;
@@ -23,10 +23,23 @@ OpenFolder::OpenFolder(std::string name, std::unique_ptr<store::Folder> folder)
     settle();
 }
 
+Result<bool> OpenFolder::refresh()
+{
+    auto done = use([](store::Folder& f) { return f.refresh(); });
+    if (!done && done.error().code == ENOENT) lose();
+    return done;
+}
+
+void OpenFolder::lose()
+{
+    lost_ = removed_ = true;
+    folder_->abandon();
+}
+
 void OpenFolder::settle()
 {
     const store::UidTable& now = table();
-    if (now.uidvalidity() != uidvalidity_) {
+    if (now.uidvalidity() != uidvalidity_ || now.mailbox_id() != mailbox_id_) {
         lost_ = true;
         keys_.reset();
     }
@@ -105,6 +118,7 @@ void OpenFolder::renamed(std::string name, std::unique_ptr<store::Folder> folder
     keys_.reset();
     name_ = std::move(name);
     for (View* view : views_) view->rebind(folder->table());
+    folder_->abandon(); // nothing of it goes where the old name was
     folder_ = std::move(folder);
     ++incarnation_;
     noted_modseq_ = 0;
@@ -132,11 +146,11 @@ Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
     const std::string name = canonical(given);
     if (const auto found = folders_.find(name); found != folders_.end()) {
         OpenFolder& folder = *found->second;
+        if (!folder.lost() && !folder.is_still_in(*mailbox_)) folder.lose();
         if (!folder.lost()) {
             auto done = folder.refresh();
             if (done && !folder.lost()) return std::shared_ptr<OpenFolder>(found->second);
             if (!done && done.error().code != ENOENT) return unexpected(std::move(done).error());
-            folder.lose();
         }
         folders_.erase(found);
     }

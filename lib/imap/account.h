@@ -37,10 +37,7 @@ public:
         settle();
         return done;
     }
-    Result<bool> refresh()
-    {
-        return use([](store::Folder& f) { return f.refresh(); });
-    }
+    Result<bool> refresh(); // after ENOENT it is lost
     bool wants_apply() const { return folder_->wants_apply(); }
     bool is_busy() const { return folder_->is_busy(); }
     std::vector<store::WatchPoint> watch_points() const { return folder_->watch_points(); }
@@ -60,7 +57,10 @@ public:
     std::size_t visitors() const { return views_.size(); }
     // The mailbox is no more what its visitors know: removed, or its UIDs are others now. Their sessions end.
     bool lost() const { return lost_; }
-    void lose() { lost_ = true; }
+    // Its name means another folder now, or none: what is added to it nobody would find.
+    bool removed() const { return removed_; }
+    void lose();
+    bool is_still_in(const store::Mailbox& mailbox) const { return mailbox.is_still(name_, *folder_); }
     void renamed(std::string name, std::unique_ptr<store::Folder> folder);
 
     // \Recent (RFC 3501 §2.3.2): what no session was told of yet is recent to who asks first; ends with it unless
@@ -75,10 +75,10 @@ private:
     std::vector<View*> views_;    // borrowed: enter() and leave()
     std::vector<uint32_t> known_; // UIDs of the table when it was looked at last
     std::shared_ptr<MessageKeys> keys_;
-    uint64_t noted_modseq_ = 0;
+    uint64_t noted_modseq_ = 0, mailbox_id_ = 0;
     uint32_t uidvalidity_ = 0, recent_above_ = 0;
     unsigned incarnation_ = 0;
-    bool lost_ = false;
+    bool lost_ = false, removed_ = false;
 };
 
 class Account {

@@ -112,6 +112,10 @@ public:
             appending_->target->join(mine_);
             return false;
         }
+        if (!mine_->done && appending_->target->removed()) {
+            session_.finish(tag_, "NO [TRYCREATE] the mailbox was removed meanwhile", true);
+            return true;
+        }
         if (!mine_->done) appending_->target->append_joined();
         session_.appended(tag_, *appending_, *mine_->done);
         return true;
@@ -144,6 +148,7 @@ void Session::appended(const std::string& tag, const Appending& appending, const
     code += ']';
     if (!appending.replaced) return finish(tag, cat("OK ", code, " appended"), true);
     append(*out_, "* OK ", code, " appended\r\n");
+    if (lost()) return; // its UIDs are others now
     const std::vector<uint32_t> old{*appending.replaced};
     auto gone = selected_->folder->use([&](store::Folder& f) { return f.expunge(old); });
     if (gone) tally_.expunged += gone->gone.size();

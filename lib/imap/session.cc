@@ -34,6 +34,7 @@ std::string_view code_of(int error)
     case EROFS:
     case EIO:
     case EAGAIN:
+    case ESTALE:
     case EMFILE:
     case ENFILE:
     case ENOMEM:
@@ -57,6 +58,7 @@ std::string_view words_for(int error)
     case EACCES:
     case EPERM: return "not permitted";
     case EAGAIN: return "another program is at work in the mailbox; try again";
+    case ESTALE: return "the mailbox's index was made anew; log in again";
     case ENOSPC: return "the disk is full";
     case EROFS: return "the file system is read-only";
     default: return "trouble with the mail store; it is in the log";

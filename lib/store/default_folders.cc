@@ -113,6 +113,8 @@ public:
         return box_->open(name);
     }
 
+    bool is_still(std::string_view name, const Folder& folder) const override { return box_->is_still(name, folder); }
+
     Result<void> create(std::string_view name) override { return box_->create(name); }
 
     Result<void> remove(std::string_view name) override
@@ -219,6 +221,7 @@ private:
 
 }  // namespace
 
+bool Mailbox::is_still(std::string_view, const Folder&) const { return true; }
 Result<std::string> Mailbox::special_use(std::string_view) { return std::string(); }
 Result<void> Mailbox::set_special_use(std::string_view name, std::string_view) { return fail_errno(cat("special use of ", printable(name)), ENOTSUP); }
 

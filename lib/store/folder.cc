@@ -68,6 +68,7 @@ Result<FlagsChanged> change_flags_in_log(UidLog& log, const std::vector<uint32_t
 {
     auto begun = TRY(log.begin());
     if (!begun) return fail_errno("lock an index", EAGAIN);
+    TRY(log.numbers_hold());
     UidLog::Change& change = *begun;
     const UidTable& table = log.table();
     FlagsChanged out;

@@ -81,6 +81,7 @@ public:
     // What Facts::preview will say of it; for who made one.
     virtual void keep_preview(uint32_t uid, std::string_view preview) = 0;
     // Durable when they return. UIDs that are not there are passed over. On an error of append, copy, move or expunge nothing happened.
+    // ESTALE, of whatever is done by UID: the index was made anew since the first refresh(), and UIDs mean other messages now.
     virtual Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) = 0;
     virtual Result<std::unique_ptr<Draft>> draft() = 0;
     virtual Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) = 0;     // their UIDs, in order
@@ -95,6 +96,8 @@ public:
     virtual bool is_busy() const { return false; }
     // Where deliveries, other programs and other processes of ours change it (watch.h). Valid while the folder lives.
     virtual std::vector<WatchPoint> watch_points() const = 0;
+    // Its name means another folder now, or none: nothing is written any more that only speed needs.
+    virtual void abandon() {}
     virtual bool healed() const = 0;           // the index was damaged and was mended; for a log line
 };
 

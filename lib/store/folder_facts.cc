@@ -32,6 +32,7 @@ FolderFacts::~FolderFacts() { flush(); }
 
 Cache* FolderFacts::cache(const UidTable& table)
 {
+    if (abandoned_) return nullptr;
     const uint32_t validity = table.uidvalidity();
     if (cache_ && cache_->uidvalidity() == validity) return cache_.get();
     if (useless_ && useless_validity_ == validity) return nullptr;
@@ -107,6 +108,13 @@ void FolderFacts::forget(const std::vector<uint32_t>& uids)
     if (!cache_) return;
     changed();
     for (const uint32_t uid : uids) cache_->forget(uid);
+}
+
+void FolderFacts::abandon()
+{
+    abandoned_ = true;
+    cache_.reset();
+    changed();
 }
 
 void FolderFacts::flush()

@@ -28,6 +28,7 @@ public:
     void forget(const std::vector<uint32_t>& uids);
     // Of size and INTERNALDATE alone: what is known without a look at the disk.
     const Facts* known(const UidTable& table, uint32_t uid);
+    void abandon();                                                        // forgets what is not written, and keeps nothing any more
     void flush();                                                          // and frees what only speed needs
 
 private:
@@ -41,6 +42,7 @@ private:
     uint32_t answered_ = 0;                      // the UID that facts_ is of: the next item of the same FETCH asks for it again
     uint64_t answered_id_ = 0;
     uint32_t missed_ = 0;                        // the UID whose facts are being made: the cache need not be asked again
+    bool abandoned_ = false;
     bool useless_ = false;                       // it could not be opened
     uint32_t useless_validity_ = 0;
 };

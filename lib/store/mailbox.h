@@ -40,6 +40,8 @@ public:
     // RFC 6154 attributes of a folder, blanks between; empty: none. EINVAL: an attribute we do not know.
     virtual Result<std::string> special_use(std::string_view name);
     virtual Result<void> set_special_use(std::string_view name, std::string_view attributes);
+    // Is `folder`, which open(name) gave once, still what the name means? False also when it cannot be told: open it again.
+    virtual bool is_still(std::string_view name, const Folder& folder) const;
     // The directory of what the folders share.
     virtual const disk::Directory& index() const = 0;
     // Throws the folder's index away: it is made anew, with new numbers. For a person who knows why.

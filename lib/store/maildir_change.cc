@@ -128,9 +128,10 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
         // in the log alone, and no name has, nobody was told.
         done = at_once(1, [&](std::size_t) { return disk().sync(cur_); }, [&] { return log_->sync(); });
     }
-    if (!done) {             // what the log knows of them by now, the next scan will miss
+    if (!done) {
         for (const Publishing& p : mails)
             if (p.done) (void)disk().unlink(cur_, p.message.name);
+        take_back(change, uids);
         return unexpected(std::move(done).error());
     }
     pending_ = true;
@@ -141,6 +142,19 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
         facts_->put(table(), uids[i], facts);
     }
     return uids;
+}
+
+// Of mails that failed: what the log has of them by now is gone again before anybody is told of it. If that fails, too, the next scan
+// misses them.
+void MaildirFolder::take_back(UidLog::Change& change, const std::vector<uint32_t>& uids)
+{
+    std::vector<uint32_t> known;
+    for (const uint32_t uid : uids)
+        if (uid != 0 && table().find(uid)) known.push_back(uid);
+    (void)disk().sync(cur_);
+    if (known.empty()) return;
+    change.vanish(to_ranges(known));
+    if (change.commit()) (void)log_->sync();
 }
 
 Result<std::vector<uint32_t>> MaildirFolder::append(std::vector<Incoming> mails)
@@ -212,6 +226,7 @@ Result<std::vector<Copied>> MaildirFolder::copy(const std::vector<uint32_t>& uid
         keywords.push_back(keywords_of(table(), *m));
         copied.push_back({uid, 0});
     }
+    TRY(log_->numbers_hold());
     if (out.empty()) return copied;
     auto made = to->publish(out, keywords);
     if (!made) {
@@ -232,6 +247,7 @@ Result<std::vector<Copied>> MaildirFolder::copy(const std::vector<uint32_t>& uid
 Result<Expunged> MaildirFolder::expunge(const std::vector<uint32_t>& uids)
 {
     auto change = TRY(begin());
+    TRY(log_->numbers_hold());
     Expunged out;
     std::unordered_map<std::string_view, uint32_t> renamed;       // not under the name we know: by base
     for (const uint32_t uid : uids)

@@ -88,6 +88,12 @@ Result<UidLog::Change> MaildirFolder::begin()
     return std::move(*change);
 }
 
+bool MaildirFolder::is_directory(const struct stat& st) const
+{
+    struct stat own {};
+    return ::fstat(dir_.fd.get(), &own) == 0 && own.st_dev == st.st_dev && own.st_ino == st.st_ino;
+}
+
 std::vector<WatchPoint> MaildirFolder::watch_points() const
 {
     const auto path = [](const disk::Directory& dir) { return cat("/proc/self/fd/", dir.fd.get()); };
@@ -99,6 +105,7 @@ std::vector<WatchPoint> MaildirFolder::watch_points() const
 Result<Fd> MaildirFolder::open_file(uint32_t uid)
 {
     for (int attempt = 0; attempt < 3; ++attempt) {
+        TRY(log_->numbers_hold());
         const Message* m = table().find(uid);
         if (!m) break;
         auto file = disk().open_read(folder_of(*m), std::string(table().name(*m)));
@@ -128,6 +135,7 @@ Result<std::unique_ptr<WireReader>> MaildirFolder::open(uint32_t uid)
 
 Result<uint64_t> MaildirFolder::size(uint32_t uid)
 {
+    TRY(log_->numbers_hold());
     const Message* m = table().find(uid);
     if (!m) return fail_errno(cat(dir_.path, ": message ", uid), ENOENT);
     const NamedSizes named = named_sizes(table().name(*m));
@@ -142,6 +150,7 @@ Result<uint64_t> MaildirFolder::size(uint32_t uid)
 
 Result<int64_t> MaildirFolder::received(uint32_t uid)
 {
+    TRY(log_->numbers_hold());
     const Message* m = table().find(uid);
     if (!m) return fail_errno(cat(dir_.path, ": message ", uid), ENOENT);
     if (m->received != unknown_time) return int64_t{m->received};

@@ -1,6 +1,8 @@
 // A Maildir folder with UIDs: cur/ and new/ as every program leaves them, and our UID log beside them in .veredus/.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,7 +31,11 @@ public:
     Result<std::unique_ptr<WireReader>> open(uint32_t uid) override;
     Result<uint64_t> size(uint32_t uid) override;
     Result<int64_t> received(uint32_t uid) override;
-    Result<const Facts*> facts(uint32_t uid) override { return facts_->get(*this, uid); }
+    Result<const Facts*> facts(uint32_t uid) override
+    {
+        TRY(log_->numbers_hold());
+        return facts_->get(*this, uid);
+    }
     void keep_preview(uint32_t uid, std::string_view preview) override { facts_->keep_preview(*this, uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
     Result<std::unique_ptr<Draft>> draft() override;
@@ -40,6 +46,7 @@ public:
     bool wants_apply() const override { return pending_; }
     std::vector<WatchPoint> watch_points() const override;
     bool healed() const override { return log_->healed(); }
+    bool is_directory(const struct stat& st) const;       // does `st` say that it is this folder's?
 
 private:
     friend class MaildirDraft;
@@ -65,6 +72,7 @@ private:
     std::string wanted_name(const Message& m) const;
     Result<void> write_keywords();
     Result<std::vector<uint32_t>> publish(std::vector<Publishing>& mails, const std::vector<std::vector<std::string>>& keywords);
+    void take_back(UidLog::Change& change, const std::vector<uint32_t>& uids);
     void remove_file(const disk::Directory& dir, const Message& m, Expunged& out, std::unordered_map<std::string_view, uint32_t>& renamed);
     Result<void> remove_renamed(std::unordered_map<std::string_view, uint32_t>& renamed, Expunged& out);
     Result<void> record_gone(UidLog::Change& change, const std::vector<uint32_t>& gone);

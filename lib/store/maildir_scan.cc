@@ -105,6 +105,7 @@ Result<bool> MaildirFolder::refresh()
         news = news || log_->table().highest_modseq() != before;
     }
     TRY(log_->sync());
+    log_->hold_numbers();
     return news;
 }
 

@@ -120,6 +120,16 @@ public:
         return out;
     }
 
+    // Another program may have moved the directory away, and another one has its name now.
+    bool is_still(std::string_view name, const Folder& folder) const override
+    {
+        const auto* opened = dynamic_cast<const MaildirFolder*>(&folder);
+        const auto directory = directory_of(name);
+        if (!opened || !directory) return true;                  // INBOX is the tree itself
+        struct stat st {};
+        return ::fstatat(root_.fd.get(), directory->c_str(), &st, 0) == 0 && opened->is_directory(st);
+    }
+
     Result<void> create(std::string_view name) override
     {
         if (iequals(name, "INBOX")) return fail_errno("folder INBOX", EEXIST);

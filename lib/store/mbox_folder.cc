@@ -62,7 +62,13 @@ Result<Seed> MboxFolder::seed(UidLog::Begins why, const NewUidvalidity& new_uidv
 {
     Seed seed;
     seed.mailbox_id = random_u64();
-    const Locked file = TRY(Locked::take(place_, Locked::For::reading));
+    std::optional<Locked> own;
+    if (!held_) {
+        auto taken = Locked::take(place_, Locked::For::reading);
+        if (!taken) return unexpected(std::move(taken).error());
+        own.emplace(std::move(*taken));
+    }
+    const Locked& file = held_ ? *held_ : *own;
     if (file.exists() && why == UidLog::Begins::first_contact) {
         MboxReader reader = TRY(parse(file.fd(), 0));
         if (reader.uidvalidity() && !TRY(is_taken(index_, taken_over, reader.uidvalidity()))) {
@@ -134,6 +140,7 @@ Result<bool> MboxFolder::refresh()
     struct stat st {};
     if (!log_changed && !left && settled_ && ::lstat(place_.path.c_str(), &st) == 0 && stamp_of(st) == stamp_) {
         TRY(log_->sync());
+        log_->hold_numbers();
         busy_ = false;
         return false;
     }
@@ -144,15 +151,18 @@ Result<bool> MboxFolder::refresh()
         return log_changed;
     }
     if (!file) return unexpected(std::move(file).error());
+    const Holding holding(*this, *file);
     const bool news = TRY(synchronize(*file));
     was_read_ = true;
     TRY(log_->sync());
+    log_->hold_numbers();
     return news;
 }
 
 Result<bool> MboxFolder::synchronize(Locked& file)
 {
     if (file.exists() && file.writable()) TRY(recover(file));
+    if (!file.exists() && !place_.inbox) return fail_errno(cat("mailbox ", place_.path), ENOENT);
     if (!file.exists()) {
         stamp_ = Stamp{};
         settled_ = false;
@@ -238,6 +248,7 @@ Result<bool> MboxFolder::settle(std::vector<MboxMail> mails)
 
 Result<const MboxMail*> MboxFolder::find(uint32_t uid)
 {
+    TRY(log_->numbers_hold());
     const auto found = places_.find(uid);
     if (found == places_.end() || !table().find(uid)) return fail_errno(cat(place_.path, ": message ", uid), ENOENT);
     return static_cast<const MboxMail*>(&mails_[found->second]);
@@ -250,6 +261,7 @@ Result<std::unique_ptr<WireReader>> MboxFolder::open(uint32_t uid)
 {
     const auto left = disk().stat(index_, journal_name());
     Locked file = TRY(Locked::take(place_, left ? Locked::For::writing : Locked::For::reading));
+    const Holding holding(*this, file);
     if (!file.exists() || !is_same(file.fd())) (void)TRY(synchronize(file));
     const MboxMail* mail = TRY(find(uid));
     const std::vector<Extent> visible = mail->visible();
@@ -275,6 +287,7 @@ Result<uint64_t> MboxFolder::size(uint32_t uid)
 
 Result<int64_t> MboxFolder::received(uint32_t uid)
 {
+    TRY(log_->numbers_hold());
     const Message* m = table().find(uid);
     if (!m) return fail_errno(cat(place_.path, ": message ", uid), ENOENT);
     if (m->received != unknown_time) return int64_t{m->received};
@@ -327,6 +340,7 @@ Result<void> MboxFolder::apply()
     if (busy_) return {};                                // the log has the flags
     if (!taken) return unexpected(std::move(taken).error());
     Locked& file = *taken;
+    const Holding holding(*this, file);
     (void)TRY(synchronize(file));
     std::map<std::size_t, MboxStatus> wanted;
     for (const auto& [uid, i] : places_)
@@ -348,7 +362,9 @@ Result<void> MboxFolder::apply()
 Result<Expunged> MboxFolder::expunge(const std::vector<uint32_t>& uids)
 {
     Locked file = TRY(Locked::take(place_, Locked::For::writing));
+    const Holding holding(*this, file);
     (void)TRY(synchronize(file));
+    TRY(log_->numbers_hold());
     std::vector<bool> drop(mails_.size());
     Expunged out;
     for (const uint32_t uid : uids)
@@ -383,7 +399,8 @@ Result<void> MboxFolder::record_gone(Locked& file, const std::vector<uint32_t>& 
         // By number: of two mails that are the same byte by byte, the file does not tell which one went.
         auto begun = TRY(log_->begin());
         if (!begun) return fail_errno(cat("lock the index of ", place_.path), EAGAIN);
-        begun->vanish(to_ranges(gone));
+        // A log that was made anew in this moment knows the file as it is by now.
+        if (log_->numbers_hold()) begun->vanish(to_ranges(gone));
         TRY(begun->commit());
     }
     (void)TRY(synchronize(file));
@@ -402,6 +419,7 @@ Result<std::vector<uint32_t>> MboxFolder::append(std::vector<Incoming> mails)
     std::vector<uint32_t> uids;
     if (mails.empty()) return uids;
     Locked file = TRY(Locked::take(place_, Locked::For::writing));
+    const Holding holding(*this, file);
     (void)TRY(synchronize(file));
     const Stamp before = TRY(stamp_of(file.fd()));
     const int64_t now = system_clock().wall_us() / us_per_second;
@@ -435,7 +453,7 @@ Result<std::vector<uint32_t>> MboxFolder::append(std::vector<Incoming> mails)
     if (done && made.size() != mails.size()) done = fail(cat("append to ", place_.path, ": it did not come out as it went in"));
     if (done) done = number(made, mails, uids);
     if (!done) {
-        if (::ftruncate(file.fd(), static_cast<off_t>(before.size)) != 0) veredus::append(done.error().text, "; and it could not be cut back");
+        if (::ftruncate(file.fd(), static_cast<off_t>(before.size)) != 0 || ::fdatasync(file.fd()) != 0) veredus::append(done.error().text, "; and it could not be cut back");
         return unexpected(std::move(done).error());
     }
     stamp_ = TRY(stamp_of(file.fd()));

@@ -26,6 +26,7 @@ struct MboxPlace {
     std::shared_ptr<MboxKeeper> keeper;                // its dotlock (lib/store/mbox.h)
     std::string log_name;                              // of the UID log in the index directory
     std::chrono::milliseconds patience{5'000};         // for locks that other programs hold; all of the user's sessions wait meanwhile
+    bool inbox = true;                                 // no file is an empty mailbox, and made when needed; others are gone then (ENOENT)
 };
 
 class MboxFolder final : public Folder {
@@ -39,7 +40,11 @@ public:
     Result<std::unique_ptr<WireReader>> open(uint32_t uid) override;
     Result<uint64_t> size(uint32_t uid) override;
     Result<int64_t> received(uint32_t uid) override;
-    Result<const Facts*> facts(uint32_t uid) override { return facts_->get(*this, uid); }
+    Result<const Facts*> facts(uint32_t uid) override
+    {
+        TRY(log_->numbers_hold());
+        return facts_->get(*this, uid);
+    }
     void keep_preview(uint32_t uid, std::string_view preview) override { facts_->keep_preview(*this, uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
     Result<std::unique_ptr<Draft>> draft() override;
@@ -51,9 +56,11 @@ public:
     bool is_busy() const override { return busy_; }
     std::vector<WatchPoint> watch_points() const override;
     bool healed() const override { return log_->healed(); }
+    void abandon() override { facts_->abandon(); }
 
 private:
     class Locked;                                      // the open file while its locks are held
+    class Holding;                                     // who needs the file meanwhile takes this one
     struct Piece;                                      // of the file as it shall be
     struct Stamp {                                     // of the file that mails_ describes
         uint64_t inode = 0, size = 0;
@@ -92,6 +99,7 @@ private:
     bool settled_ = false;                             // the file was old enough when it was read
     std::vector<MboxMail> mails_;                      // in the file's order
     std::unordered_map<uint32_t, std::size_t> places_; // of a UID in mails_
+    const Locked* held_ = nullptr;                     // borrowed: Holding. A second descriptor would wait for our own lock
     bool pending_ = false;
     bool was_read_ = false;                            // once; from then on refresh() waits for no lock
     bool busy_ = false;

@@ -28,6 +28,7 @@ Result<bool> MboxFolder::Locked::try_take()
     file_ = Fd(::open(place_.path.c_str(), flags));
     if (!file_ && errno == ENOENT) {
         if (!writable()) return true;
+        if (!place_.inbox) return fail_errno(cat("mailbox ", place_.path), ENOENT);
         TRY(place_.keeper->create());
         return false;
     }

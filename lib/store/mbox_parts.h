@@ -60,6 +60,17 @@ private:
     bool dotlocked_ = false;
 };
 
+// While it lives, `file` is what the UID log is made from if it must be made anew.
+class MboxFolder::Holding {
+public:
+    Holding(MboxFolder& folder, const Locked& file) : folder_(folder) { folder.held_ = &file; }
+    ~Holding() { folder_.held_ = nullptr; }
+    Holding(const Holding&) = delete;
+
+private:
+    MboxFolder& folder_;
+};
+
 struct MboxFolder::Piece {
     Extent extent;                // of the file as it is, when text is empty
     std::string text;

@@ -112,7 +112,7 @@ Result<void> MboxFolder::append_tail(Locked& file, const std::function<Result<vo
     // The client is told that it failed: nothing of it may come later.
     const bool cut = ::ftruncate(file.fd(), static_cast<off_t>(head.old_size)) == 0 && ::fdatasync(file.fd()) == 0;
     const auto forgotten = cut ? forget_journal() : Result<void>();
-    if (!cut || (!forgotten && forgotten.error().code != ENOENT)) veredus::append(done.error().text, "; and it could not be cut back");
+    if (!cut || !forgotten) veredus::append(done.error().text, "; and it could not be cut back");
     return done;
 }
 
@@ -134,7 +134,8 @@ Result<void> MboxFolder::publish_journal(const Fd& journal) const
 
 Result<void> MboxFolder::forget_journal() const
 {
-    TRY(disk().unlink(index_, journal_name()));
+    // Gone already: perhaps a moment ago, and not on disk.
+    if (auto gone = disk().unlink(index_, journal_name()); !gone && gone.error().code != ENOENT) return gone;
     return disk().sync(index_);
 }
 
@@ -146,7 +147,7 @@ Result<void> MboxFolder::write_tail(int file, uint64_t from, uint64_t old_size, 
         const int code = ::posix_fallocate(file, static_cast<off_t>(old_size), static_cast<off_t>(from + tail - old_size));
         if (code == EOPNOTSUPP || code == EINVAL ? ::ftruncate(file, static_cast<off_t>(from + tail)) != 0 : code != 0) {
             const int why = code ? code : errno;
-            if (::ftruncate(file, static_cast<off_t>(old_size)) == 0) (void)disk().unlink(index_, journal_name());
+            if (::ftruncate(file, static_cast<off_t>(old_size)) == 0 && ::fdatasync(file) == 0) (void)forget_journal();
             return fail_errno(cat("write ", place_.path), why);
         }
         if (::fdatasync(file) != 0) return fail_errno(cat("sync ", place_.path));

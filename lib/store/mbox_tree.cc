@@ -9,6 +9,7 @@
 #include <set>
 
 #include "lib/base/text.h"
+#include "lib/log/log.h"
 #include "lib/mail/utf7.h"
 #include "lib/store/beneath.h"
 #include "lib/store/dovecot.h"
@@ -85,6 +86,7 @@ public:
             if (!TRY(is_file(*path))) return fail_errno(cat("folder ", printable(name)), ENOENT);
             place.path = cat(places_.folders, '/', *path);
             place.log_name = log_of(*path);
+            place.inbox = false;
         }
         if (!place.keeper) place.keeper = std::make_shared<OwnKeeper>(place.path);
         auto log_dir = TRY(open_beneath(index(), "."));
@@ -323,13 +325,26 @@ private:
         const auto file = lines.empty() ? std::nullopt : parse_number<uint64_t>(lines[0], UINT64_MAX);
         if (file && lines.size() >= 3) {
             const std::string source(lines[1]), target(lines[2]);
-            auto parent = parent_of(target, false);
-            if (!parent && parent.error().code != ENOENT && parent.error().code != ENOTDIR) return unexpected(std::move(parent).error());
-            const auto now = parent ? disk().stat(parent->first, parent->second) : Result<disk::FileInfo>(fail_errno("", ENOENT));
-            if (!now && now.error().code != ENOENT) return unexpected(now.error());
-            if (now && now->file == *file) TRY(rename_logs(source, target));
+            auto followed = follow(*file, source, target);
+            // What will fail again each time would close the whole mailbox for ever.
+            const bool for_ever = !followed && (is_forbidden(followed.error()) || followed.error().code == ENAMETOOLONG || followed.error().code == EINVAL);
+            if (!followed && !for_ever) return followed;
+            if (!followed)
+                log::warning("mailbox in ", printable(places_.home), ": the RENAME of folder ", printable(source), " to ", printable(target),
+                             " was cut short and cannot be finished, its UIDs are made anew: ", printable(followed.error().text));
         }
         return end_renaming();
+    }
+    // If the file that was renamed has its new name, so shall its log.
+    Result<void> follow(uint64_t file, const std::string& source, const std::string& target) const
+    {
+        auto parent = parent_of(target, false);
+        if (!parent && (parent.error().code == ENOENT || parent.error().code == ENOTDIR)) return {};
+        if (!parent) return unexpected(std::move(parent).error());
+        const auto now = disk().stat(parent->first, parent->second);
+        if (!now && now.error().code == ENOENT) return {};
+        if (!now) return unexpected(now.error());
+        return now->file == file ? rename_logs(source, target) : Result<void>();
     }
     Result<void> end_renaming() const
     {

@@ -158,6 +158,17 @@ Result<bool> UidLog::refresh()
     return true;
 }
 
+void UidLog::hold_numbers()
+{
+    if (!held_) held_.emplace(table_.uidvalidity(), table_.mailbox_id());
+}
+
+Result<void> UidLog::numbers_hold() const
+{
+    if (!held_ || (held_->first == table_.uidvalidity() && held_->second == table_.mailbox_id())) return {};
+    return fail_errno(cat(where(), ": made anew meanwhile, with other UIDs"), ESTALE);
+}
+
 Result<bool> UidLog::lock(Wait wait)
 {
     for (;;) {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/disk/disk.h"
@@ -34,6 +36,11 @@ public:
 
     // What other processes appended; true: something. Takes no lock.
     Result<bool> refresh();
+
+    // From the first call on callers know UIDs as they are now. When the log is made anew under us they mean other messages, or none:
+    // then, for good, numbers_hold() says ESTALE. Whoever does something by UID asks when he has the lock.
+    void hold_numbers();
+    Result<void> numbers_hold() const;
 
     // The only way to change anything: the lock is held while it lives. Nothing is changed, on disk or here, before commit();
     // destroyed without it, nothing was.
@@ -96,6 +103,7 @@ private:
     std::string name_;
     MakeSeed make_seed_;
     UidTable table_;
+    std::optional<std::pair<uint32_t, uint64_t>> held_;      // UIDVALIDITY and MAILBOXID of hold_numbers()
     Fd file_;
     uint64_t file_id_ = 0;
     uint64_t read_to_ = 0;                           // of the file, in whole records

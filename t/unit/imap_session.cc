@@ -1054,6 +1054,79 @@ TEST_CASE("a folder that another program removes takes no mail, and one made ane
     fill(c, 1, "Gone");
 }
 
+TEST_CASE("a name that means another directory now is that one's", "[imap][imap-session]")
+{
+    Home home;
+    Client c(home);
+    (void)c.say("a CREATE foo\r\n");
+    fill(c, 1, "foo");
+    const std::string foo = home.path + "/Maildir/.foo";
+    REQUIRE(std::system(cat("mv ", foo, " ", foo, "-saved && mkdir ", foo, " ", foo, "/cur ", foo, "/new ", foo, "/tmp && printf 'Subject: restored\\n\\nx\\n' >", foo,
+                            "/cur/1.restored:2,S")
+                            .c_str()) == 0);
+    fill(c, 1, "foo");
+    CHECK(std::system(cat("test $(ls ", foo, "/cur | wc -l) = 2 && test $(ls ", foo, "-saved/cur | wc -l) = 1").c_str()) == 0);
+    const std::string selected = c.say("b SELECT foo\r\n");
+    CHECK(selected.find("* 2 EXISTS") != std::string::npos);
+    CHECK(c.say("c FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]\r\n").find("restored") != std::string::npos);
+}
+
+TEST_CASE("UIDs that mean other messages now move nothing", "[imap][imap-session][rfc9051-2.3.1.1]")
+{
+    for (const char* command : {"UID MOVE 2 Sent", "UID STORE 2 +FLAGS (\\Deleted)", "UID COPY 2 Sent", "CLOSE"}) {
+        INFO(command);
+        Home home;
+        Client c(home);
+        const std::string in = home.path + "/Maildir/";
+        REQUIRE(std::system(cat("touch ", in, "cur/1.a:2, ", in, "cur/2.b:2,T ", in, "cur/3.c:2,").c_str()) == 0);
+        (void)c.say("a SELECT INBOX\r\n");
+        REQUIRE(std::system(cat("rm ", in, "cur/1.a:2, ", in, ".veredus/uidlog").c_str()) == 0);
+        {
+            auto other = store::open_maildir(home.path + "/Maildir");
+            REQUIRE(other);
+            REQUIRE((*other)->open("INBOX"));
+        }
+        if (std::string_view(command) == "UID COPY 2 Sent") // a copy of the mail that had that UID is right
+            REQUIRE(std::system(cat("mv ", in, "cur/2.b:2,T ", in, "cur/2.b:2,ST").c_str()) == 0);
+        const std::string answer = c.say(cat("b ", command, "\r\n"));
+        CHECK(answer.find("b NO [UNAVAILABLE]") != std::string::npos);
+        CHECK(c.say("c NOOP\r\n").starts_with("* BYE"));
+        CHECK(std::system(cat("test $(ls ", in, "cur | wc -l) = 2 && ! ls ", in, "cur/3.c:2,*T* 2>/dev/null && test $(ls ", in, ".Sent/cur 2>/dev/null | wc -l) = 0").c_str()) == 0);
+    }
+}
+
+TEST_CASE("a mailbox that is removed while a message for it comes does not come back", "[imap][imap-session]")
+{
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home home(mbox);
+        Client a(home), b(home);
+        CHECK(a.say("a CREATE bar\r\n").starts_with("a OK"));
+        (void)a.say("b APPEND bar {5+}\r\nx: y");
+        CHECK(b.say("a DELETE bar\r\n").starts_with("a OK"));
+        const std::string answer = a.say("\n\r\n");
+        INFO(answer);
+        CHECK(answer.find("b NO [TRYCREATE]") != std::string::npos);
+        CHECK(b.say("b LIST \"\" bar\r\n").starts_with("b OK"));
+        CHECK(a.say("c NOOP\r\n").starts_with("c OK"));
+        if (mbox) CHECK(std::system(cat("test -z \"$(find ", home.path, " -name '*bar*')\"").c_str()) == 0);
+    }
+}
+
+TEST_CASE("an mbox file that another program removes is no mailbox any more", "[imap][imap-session]")
+{
+    Home home(true);
+    Client a(home);
+    CHECK(a.say("a CREATE bar\r\n").starts_with("a OK"));
+    fill(a, 1, "bar");
+    REQUIRE(::unlink((home.path + "/mail/bar").c_str()) == 0);
+    CHECK(a.say("b SELECT bar\r\n").starts_with("b NO [NONEXISTENT]"));
+    CHECK(a.say(append_command("c", "bar", simple_mail)).starts_with("c NO [TRYCREATE]"));
+    CHECK(a.say("d CREATE bar\r\n").starts_with("d OK"));
+    fill(a, 1, "bar");
+    CHECK(a.say("e STATUS bar (MESSAGES)\r\n").find("MESSAGES 1") != std::string::npos);
+}
+
 TEST_CASE("LIST's patterns", "[imap][imap-session][rfc9051-6.3.9]")
 {
     struct Case {

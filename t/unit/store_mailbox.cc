@@ -347,6 +347,26 @@ TEST_CASE("a rename of an mbox that was killed anywhere loses no flag and no num
     }
 }
 
+TEST_CASE("a note of a rename that can never be finished closes no mailbox", "[store][mailbox][mbox]")
+{
+    Home h;
+    MboxPlaces places;
+    places.inbox = h.path + "/inbox";
+    places.folders = h.path + "/mail";
+    places.home = h.path;
+    auto box = open_mbox(places);
+    REQUIRE(box);
+    REQUIRE((*box)->create("Work"));
+    {
+        const Fd note(::open((h.path + "/.veredus/renaming").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(note);
+        REQUIRE(write_all(note.get(), cat("1\nWork\n", std::string(300, 'x'), "/y\n")));
+    }
+    CHECK((*box)->open("Work"));
+    CHECK(::access((h.path + "/.veredus/renaming").c_str(), F_OK) != 0);
+    CHECK((*box)->create("Play"));
+}
+
 TEST_CASE("an index directory that is removed while the mailbox is open is made anew", "[store][mailbox]")
 {
     for (const bool mbox : {false, true}) {

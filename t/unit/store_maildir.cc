@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -506,6 +507,90 @@ TEST_CASE("a lost index is made anew, with flags from the names", "[store][maild
     CHECK(f->table().uidvalidity() == 101);
     CHECK(f->table().messages().size() == 2);
     CHECK(f->table().find(1)->flags == (flagged | seen));
+}
+
+TEST_CASE("what is done by UID leaves a mailbox alone that was numbered anew meanwhile", "[store][maildir][rfc9051-2.3.1.1]")
+{
+    for (const char* what : {"expunge", "flags", "copy", "move", "open"}) {
+        INFO(what);
+        Box box, other;
+        for (const char* name : {"cur/1.a:2,", "cur/2.b:2,", "cur/3.c:2,"}) box.put(name);
+        auto f = box.open(), to = other.open();
+        REQUIRE(f->refresh());
+        REQUIRE(to->refresh());
+        REQUIRE(shape(*f) == "1=1.a/0 2=2.b/0 3=3.c/0 ");
+        REQUIRE(::unlink((box.path + "/cur/1.a:2,").c_str()) == 0);
+        REQUIRE(::unlink((box.path + "/.veredus/uidlog").c_str()) == 0);
+        auto again = box.open();
+        REQUIRE(again->refresh());
+        REQUIRE(shape(*again) == "1=2.b/0 2=3.c/0 ");
+        const std::string_view doing = what;
+        int code = 0;
+        const auto note = [&](const auto& done) { code = done ? 0 : done.error().code; };
+        if (doing == "expunge") note(f->expunge({2}));
+        if (doing == "flags") note(f->change_flags({2}, {FlagChange::How::add, deleted, {}, {}}));
+        if (doing == "open") {
+            box.rename("cur/2.b:2,", "cur/2.b:2,S");           // it must look for it
+            note(f->open(2));
+        }
+        if (doing == "copy" || doing == "move") {
+            box.rename("cur/2.b:2,", "cur/2.b:2,S");
+            box.rename("cur/3.c:2,", "cur/3.c:2,S");
+        }
+        if (doing == "copy") {
+            REQUIRE(f->refresh());                             // it learns of it here, and the UIDs are older
+            note(f->copy({2}, *to));
+        }
+        if (doing == "move") {
+            REQUIRE(::unlink((other.path + "/.veredus/uidlog").c_str()) == 0);      // that one's new numbers matter to nobody
+            note(f->move({2}, *to));
+        }
+        CHECK(code == ESTALE);
+        CHECK(box.files("cur").size() == 2);
+        REQUIRE(again->refresh());
+        CHECK(again->table().messages().size() == 2);
+        for (const Message& m : again->table().messages()) CHECK((m.flags & deleted) == 0);
+        REQUIRE(to->refresh());
+        CHECK(to->table().messages().empty());
+        CHECK(other.files("cur").empty());
+    }
+}
+
+TEST_CASE("mails that could not be published all are not in the index either", "[store][maildir]")
+{
+    Box box;
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    const auto size = [&] {
+        struct stat st {};
+        REQUIRE(::stat((box.path + "/.veredus/uidlog").c_str(), &st) == 0);
+        return static_cast<rlim_t>(st.st_size);
+    };
+    append(*f, "x\r\n");
+    const rlim_t one = size();
+    append(*f, "x\r\n");
+    const rlim_t record = size() - one;
+    std::vector<Incoming> mails(2);
+    for (auto& mail : mails) {
+        auto draft = f->draft();
+        REQUIRE(draft);
+        REQUIRE((*draft)->write("x\r\n"));
+        mail.draft = std::move(*draft);
+    }
+    // The record of the first one has room, and that it vanished; the second one's has not.
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+    rlimit limit = before;
+    limit.rlim_cur = size() + 2 * record - 4;
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    const auto done = f->append(std::move(mails));
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    (void)::signal(SIGXFSZ, handler);
+    CHECK_FALSE(done);
+    CHECK(f->table().messages().size() == 2);
+    CHECK(f->table().uidnext() == 4);                          // the record was there, for a moment
+    CHECK(box.files("cur").size() == 2);
 }
 
 TEST_CASE("two processes that append, scan and expunge at once, one of them killed, agree in the end", "[store][maildir][crash]")

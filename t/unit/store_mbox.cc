@@ -41,7 +41,8 @@ struct Spool {
         REQUIRE(write_all(file.get(), text));
     }
     std::string text() const { return read_file(path, 1u << 26).value(); }
-    std::unique_ptr<MboxFolder> open()
+    uint32_t validity = 100;                           // of an index that is made
+    std::unique_ptr<MboxFolder> open(bool inbox = true)
     {
         auto index = disk::posix_disk().open_directory(nullptr, dir + "/index");
         REQUIRE(index);
@@ -49,8 +50,9 @@ struct Spool {
         place.path = path;
         place.keeper = std::make_shared<OwnKeeper>(path);
         place.log_name = "uidlog";
+        place.inbox = inbox;
         place.patience = std::chrono::milliseconds(20'000);
-        auto folder = MboxFolder::open(std::move(place), std::move(*index), []() -> Result<uint32_t> { return 100u; });
+        auto folder = MboxFolder::open(std::move(place), std::move(*index), [this]() -> Result<uint32_t> { return validity; });
         INFO((folder ? "" : folder.error().text));
         REQUIRE(folder);
         auto news = (*folder)->refresh();
@@ -292,6 +294,67 @@ TEST_CASE("expunge takes the mails it was told, also of two that are the same", 
     REQUIRE(twice);
     CHECK(wire(*f, twice->at(0).to) == "x: y\r\n\r\nz\r\n");
     CHECK(f->table().find(copied)->id == f->table().find(twice->at(0).to)->id);
+}
+
+TEST_CASE("what is done by UID leaves an mbox alone that was numbered anew meanwhile", "[store][mbox][rfc9051-2.3.1.1]")
+{
+    const auto three = [](std::string_view first) { return cat(first, from_line, "Subject: two\n\n2\n\n", from_line, "Subject: three\n\n3\n\n"); };
+    for (const bool move : {false, true}) {
+        Spool spool;
+        spool.write(three(cat(from_line, "Subject: one\n\n1\n\n")));
+        auto f = spool.open();
+        REQUIRE(shape(*f) == "1/0 2/0 3/0 ");
+        spool.write(three(""));
+        REQUIRE(::unlink((spool.dir + "/index/uidlog").c_str()) == 0);
+        spool.validity = 200;
+        auto again = spool.open();
+        REQUIRE(shape(*again) == "1/0 2/0 ");
+        int code = 0;
+        if (move) {
+            const auto done = f->move({2}, *again);
+            code = done ? 0 : done.error().code;
+        } else {
+            const auto done = f->expunge({2});
+            code = done ? 0 : done.error().code;
+        }
+        CHECK(code == ESTALE);
+        CHECK(spool.text() == three(""));
+    }
+}
+
+TEST_CASE("an index that goes while the mbox is locked is made from the file that is held", "[store][mbox]")
+{
+    Spool spool;
+    spool.write(cat(from_line, "Subject: one\n\n1\n\n"));
+    auto f = spool.open();
+    REQUIRE(::unlink((spool.dir + "/index/uidlog").c_str()) == 0);
+    spool.validity = 200;
+    const auto started = std::chrono::steady_clock::now();
+    CHECK(append(*f, "Subject: two\r\n\r\n2\r\n") == 2);    // with a second descriptor it would wait for itself, and give up
+    CHECK(std::chrono::steady_clock::now() - started < std::chrono::seconds(15));
+    CHECK(f->table().uidvalidity() == 200);
+    REQUIRE(f->refresh());
+    CHECK(shape(*f) == "1/0 2/0 ");
+}
+
+TEST_CASE("a folder's file that is gone is no empty mailbox, and nobody makes it; an inbox's is", "[store][mbox]")
+{
+    for (const bool inbox : {false, true}) {
+        Spool spool;
+        spool.write(cat(from_line, "Subject: one\n\n1\n\n"));
+        auto f = spool.open(inbox);
+        auto draft = f->draft();
+        REQUIRE(draft);
+        REQUIRE((*draft)->write("Subject: two\r\n\r\n2\r\n"));
+        REQUIRE(::unlink(spool.path.c_str()) == 0);
+        const auto seen = f->refresh();
+        CHECK((seen ? 0 : seen.error().code) == (inbox ? 0 : ENOENT));
+        std::vector<Incoming> mails(1);
+        mails[0].draft = std::move(*draft);
+        const auto done = f->append(std::move(mails));
+        CHECK((done ? 0 : done.error().code) == (inbox ? 0 : ENOENT));
+        CHECK((::access(spool.path.c_str(), F_OK) == 0) == inbox);
+    }
 }
 
 TEST_CASE("who reads on waits for no lock of another program, and is told to come again", "[store][mbox]")
