@@ -29,7 +29,7 @@ struct AgentLog {
     std::map<std::string, int> delivered;                   // by recipient
     std::map<std::string, std::set<std::string>> ids;       // delivered queue IDs by recipient
     std::map<std::string, std::string> content;             // by queue ID
-    bool defer_late = true;                                 // late@… is greylisted
+    bool defer_late = true;                                 // late@… is greylisted, and what is said of garbled@… cannot be read
     bool agents_answer = true;
 };
 
@@ -148,7 +148,8 @@ private:
             }
             v.verdicts.push_back(std::move(one));
         }
-        REQUIRE(agent_theirs_[agent.number()]->send(static_cast<uint16_t>(ipc::AgentType::verdicts), v.encode()));
+        const bool garbled = world_.defer_late && attempt->targets[0].address.starts_with("garbled@");
+        REQUIRE(agent_theirs_[agent.number()]->send(static_cast<uint16_t>(ipc::AgentType::verdicts), v.encode() + (garbled ? "x" : "")));
     }
 
     ForgetfulDisk& disk_;
@@ -240,6 +241,25 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(rig.core->scheduler().flush_all() == 1);
     CHECK(rig.until([&] { return mails_left(disk) == 0; }));
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
+}
+
+TEST_CASE("an answer that cannot be read puts that mail off, and holds nothing up", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    const auto id = put(disk, "s@host.example", {"garbled@host.example"});
+    put(disk, "s@host.example", {"alice@host.example"});
+    rig.core->writer_came(0);
+    CHECK(rig.until([&] { return disk.names("/spool/deferred/" + id.substr(15)).size() == 1 && world.delivered["alice@host.example"] == 1; }));
+    CHECK(quiet.text.find("a delivery agent sent malformed message: verdicts") != std::string::npos);
+    CHECK(rig.until([&] { return rig.core->scheduler().attempts_in_flight() == 0; }));
+    world.defer_late = false;
+    CHECK(rig.core->scheduler().flush_all() == 1);
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
 }
 
 TEST_CASE("a mail that is opened in the moment in which the router dies asks its successor", "[qmgr][durability-6]")
