@@ -124,6 +124,8 @@ $(call bin_of,$1): $(patsubst %.cc,$(BUILD)/%.o,$(wildcard $(call folder_of,$1)/
 	$$(LINK_ALL) $$(LINK_EXTRA) $$(filter %.o,$$^) $(archive) $$(LIBS) -o $$@
 endef
 $(foreach p,$(ready_programs),$(eval $(call program,$p)))
+# It knows users as resolver does.
+$(BUILD)/bin/veredus: $(addprefix $(BUILD)/master/,worker_policy.o resolver/users.o resolver/passwd_file.o)
 # The two that every cron mail starts: no shared object but libc (veredus-drop: none at all).
 $(BUILD)/bin/sendmail: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
 # Each user's process is forked from it and pays for every mapping, when it begins and when it ends.

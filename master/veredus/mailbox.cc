@@ -7,13 +7,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
+#include <optional>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/daemon/service.h"
+#include "lib/login/place.h"
 #include "lib/store/mailbox.h"
+#include "lib/table/virtual_mailboxes.h"
+#include "master/resolver/users.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
+#include "master/worker_policy.h"
 
 namespace veredus::admin {
 
@@ -21,48 +26,52 @@ namespace {
 
 constexpr std::size_t read_size = 256 * 1024;
 
-struct Person {
-    std::string name, home;
-    uid_t uid = 0;
-    gid_t gid = 0;
-};
+constexpr std::size_t max_passwd_file = 64u << 20;
 
-Result<Person> look_up(const char* name)
+// As resolver answers the login stages: users of the sources of passdb, and those of virtual_mailbox_maps. Who has an account gets mail
+// even when passdb does not know him.
+Result<ipc::Serve> look_up(const conf::Values& values, const char* name)
 {
-    errno = 0;
-    const struct passwd* user = ::getpwnam(name);    // not our subcommand of that name
-    if (!user && errno != 0) return fail_errno(cat("look up ", printable(name, 100)));
-    if (!user) return fail_errno(cat("no user \"", printable(name, 100), '"'), ENOENT);
-    return Person{user->pw_name, user->pw_dir, user->pw_uid, user->pw_gid};
+    resolver::Users users(system_clock(), 0, ::geteuid() != 0);
+    users.set_sources(values.list("passdb"));
+    for (const std::string& path : users.files())        // what may not be read knows nobody
+        if (const auto text = read_file(path, max_passwd_file)) users.set_file(path, *text);
+    std::optional<table::VirtualMailboxes> tables;
+    if (!values.list("virtual_mailbox_maps").empty()) {
+        tables.emplace(table::VirtualSettings::read(values, ""));
+        users.set_tables([&tables](const std::string& who) { return resolver::user_of_tables(*tables, who, ::geteuid() != 0); });
+    }
+    ipc::UserReply reply = users.find(name, true);
+    if (reply.found != ipc::UserReply::Found::yes)
+        if (auto account = resolver::system_user(name); account.found == ipc::UserReply::Found::yes) reply = std::move(account);
+    if (reply.found == ipc::UserReply::Found::temporary) return fail(cat("look up ", printable(name, 100), ": ", reply.text));
+    if (reply.found == ipc::UserReply::Found::no) return fail_errno(cat("no user \"", printable(name, 100), '"'), ENOENT);
+    return master::make_serve(reply, false);
+}
+
+// Groups are those of an account; a user of a table has his gid alone.
+Result<std::vector<uint32_t>> groups_of(const ipc::Serve& person)
+{
+    const struct passwd* account = ::getpwnam(person.name);
+    if (!account || account->pw_uid != person.uid) return std::vector<uint32_t>{person.gid};
+    std::vector<gid_t> groups(64);
+    int count = static_cast<int>(groups.size());
+    if (::getgrouplist(person.name, person.gid, groups.data(), &count) < 0) {
+        groups.resize(static_cast<std::size_t>(count));
+        if (::getgrouplist(person.name, person.gid, groups.data(), &count) < 0) return fail(cat("groups of ", printable(person.name)));
+    }
+    groups.resize(static_cast<std::size_t>(count));
+    return std::vector<uint32_t>(groups.begin(), groups.end());
 }
 
 // His mailbox is touched with his rights and no other: what a link in it points to is his own trouble.
-Result<void> become(const Person& person)
+Result<void> become(const ipc::Serve& person)
 {
     if (person.uid == 0) return fail("root has no mailbox of its own");
     if (::geteuid() == person.uid) return {};
-    if (::geteuid() != 0) return fail_errno(cat("mailbox of ", person.name, ": only root may look into another user's"), EPERM);
-    std::vector<gid_t> groups(64);
-    int count = static_cast<int>(groups.size());
-    if (::getgrouplist(person.name.c_str(), person.gid, groups.data(), &count) < 0) {
-        groups.resize(static_cast<std::size_t>(count));
-        if (::getgrouplist(person.name.c_str(), person.gid, groups.data(), &count) < 0) return fail(cat("groups of ", person.name));
-    }
-    groups.resize(static_cast<std::size_t>(count));
-    return daemon::drop_rights(person.uid, person.gid, std::vector<uint32_t>(groups.begin(), groups.end()));
-}
-
-Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const Person& person)
-{
-    const std::string home_mailbox(values.text("home_mailbox"));
-    std::string path = cat(values.text("mail_spool_directory"), '/', person.name);
-    if (!home_mailbox.empty()) path = home_mailbox.starts_with('/') ? home_mailbox : cat(person.home, '/', home_mailbox);
-    if (path.ends_with('/')) return store::open_maildir(path);
-    store::MboxPlaces places;
-    places.inbox = path;
-    places.folders = person.home + "/mail";
-    places.home = person.home;
-    return store::open_mbox(std::move(places));
+    if (::geteuid() != 0) return fail_errno(cat("mailbox of ", printable(person.name), ": only root may look into another user's"), EPERM);
+    const std::vector<uint32_t> groups = TRY(groups_of(person));
+    return daemon::drop_rights(person.uid, person.gid, groups);
 }
 
 // Those that were named, or all.
@@ -194,16 +203,16 @@ int mailbox(const Common& common, int argc, char** argv)
     if (verb == "list" && argc - ::optind > 2) return usage("mailbox", false);
     const auto values = load_settings(common, true);
     if (!values) return EX_CONFIG;
-    const auto person = look_up(argv[::optind + 1]);
+    const auto person = look_up(*values, argv[::optind + 1]);
     if (!person) {
         complain("%s", person.error().text.c_str());
-        return EX_NOUSER;
+        return person.error().code == ENOENT ? EX_NOUSER : EX_TEMPFAIL;
     }
     if (auto done = become(*person); !done) {
         complain("%s", done.error().text.c_str());
         return EX_NOPERM;
     }
-    auto box = open_mailbox(*values, *person);
+    auto box = login::open_mailbox(*values, *person);
     if (!box) {
         complain("%s", box.error().text.c_str());
         return box.error().code == ENOENT ? EX_NOINPUT : EX_TEMPFAIL;
