@@ -306,11 +306,13 @@ void Pickup::complete_mail(Taking& taking)
     auto header = mail::HeaderBlock::parse(taking.header);
     if (taking.draft->eight_bit() || header.has_8bit()) envelope.body = mail::Body::eight_bit;
     queue::note_tls_wish(header, envelope);
+    // A refusal puts on hold what a person may release later: that is mended like every other mail.
+    queue::Decision decision = queue::hop_count(settings_.inspect)->finish(header, envelope);
     std::vector<std::unique_ptr<queue::Inspector>> chain;
-    chain.push_back(queue::hop_count(settings_.inspect));
     chain.push_back(completer(settings_.mend));
     chain.push_back(queue::mender(settings_.inspect, name));
-    queue::Decision decision = queue::inspect(chain, header, envelope);
+    const queue::Decision mended = queue::inspect(chain, header, envelope);
+    if (decision.kind == queue::Decision::Kind::accept) decision = mended;
     const bool resent = header.find("Resent-Message-ID") != nullptr;
     const mail::Field* message_id = header.find(resent ? "Resent-Message-ID" : "Message-ID");
     log::info(name, ": ", resent ? "resent-message-id=" : "message-id=", message_id ? printable(trim(message_id->unfolded())) : "");

@@ -115,12 +115,14 @@ void ContentCheck::line(const mail::MimePart&, const mail::MimeLine& line)
     stored_ = line.offset + line.bytes.size();
     if (!line.begins && drop_line_) return; // the rest of a very long line shares its fate
     drop_line_ = false;
-    const bool look = line.begins && looked_at_ < rules_->body_size;
+    // A mail has as many parts as its writer likes.
+    const bool look = line.begins && looked_at_ < rules_->body_size && spent_ < uint64_t{rules_->body_size} * CheckRules::body_parts;
     looked_at_ += line.bytes.size();
     if (!look) {
         out_->append(line.bytes);
         return;
     }
+    spent_ += std::max(line.bytes.size(), CheckRules::least_line);
     const std::size_t before = out_->size();
     check(rules_->body, Context::body, line.bytes, *out_);
     drop_line_ = !line.ends && !std::string_view(*out_).substr(before).ends_with(line.bytes);

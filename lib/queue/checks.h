@@ -25,7 +25,9 @@ struct CheckRules {
     Lookup mime;                    // Content-… and MIME-Version anywhere, and all fields of a part
     Lookup nested;                  // the other fields of messages within the mail
     Lookup body;                    // lines of everything else, boundaries included
-    std::size_t body_size = 51'200; // bytes of each part that are looked at
+    std::size_t body_size = 51'200; // bytes of each part that are looked at; of a whole mail, body_parts as many
+    static constexpr unsigned body_parts = 20;
+    static constexpr std::size_t least_line = 32; // bytes that a line counts in what a mail may cost: asking the rules costs, too
     unsigned depth = 100;           // of parts within parts
     bool only_changes = false;      // the mail is on its way out: verbs that would refuse, hold or redirect it have no effect
 };
@@ -77,6 +79,7 @@ private:
     std::string* out_ = nullptr; // of the call that is running
     uint64_t stored_ = 0;        // offset up to which the parser's input was dealt with
     uint64_t looked_at_ = 0;     // body bytes of the running part
+    uint64_t spent_ = 0;         // of what the whole mail may cost
     Decision verdict_;
     bool hold_ = false, drop_line_ = false;
     std::vector<mail::Address> bcc_;

@@ -14,6 +14,7 @@ constexpr std::size_t batch_bytes = 60'000;        // and the answer must fit in
 constexpr std::size_t cache_half = 10'000;
 constexpr int64_t good_us = 30'000'000;            // users come and go without a change of router's tables
 constexpr int64_t bad_us = 3'000'000;              // whoever was just created must not bounce for long
+constexpr int64_t troubled_us = 2'000'000;         // a table that does not answer is not asked more often for it
 
 ipc::Route away()
 {
@@ -29,7 +30,14 @@ ipc::Route away()
 std::optional<ipc::Route> RouterRecipients::check(const std::string& address, Done done)
 {
     if (const ipc::Route* known = look_up(address)) return *known;
-    waiting_.push_back({address, std::move(done)});
+    if (const auto same = open_.find(address); same != open_.end()) {
+        same->second->done.push_back(std::move(done));
+        return std::nullopt;
+    }
+    auto question = std::make_shared<Question>(Question{address, {}});
+    question->done.push_back(std::move(done));
+    open_.emplace(address, question);
+    waiting_.push_back(std::move(question));
     if (!scheduled_) {
         scheduled_ = true;
         // At the end of the turn: all sessions that asked in it share one message.
@@ -44,6 +52,7 @@ void RouterRecipients::forget()
 {
     young_.clear();
     old_.clear();
+    open_.clear();       // what comes now is not for those who ask from here on
 }
 
 const ipc::Route* RouterRecipients::look_up(const std::string& address)
@@ -55,12 +64,13 @@ const ipc::Route* RouterRecipients::look_up(const std::string& address)
 
 void RouterRecipients::keep(const std::string& address, const ipc::Route& route)
 {
-    if (route.kind == ipc::Route::Kind::defer) return;
     if (young_.size() >= cache_half) {
         old_ = std::move(young_);
         young_.clear();
     }
-    Known known{route, loop_.now_us() + (route.kind == ipc::Route::Kind::reject ? bad_us : good_us)};
+    using Kind = ipc::Route::Kind;
+    const int64_t time = route.kind == Kind::defer ? troubled_us : route.kind == Kind::reject ? bad_us : good_us;
+    Known known{route, loop_.now_us() + time};
     known.route.children.clear();
     young_.insert_or_assign(address, std::move(known));
 }
@@ -73,7 +83,7 @@ void RouterRecipients::ask()
     std::vector<Asked> page;
     std::size_t bytes = 0;
     for (Asked& a : all) {
-        const std::size_t cost = 2 * a.address.size() + 110;
+        const std::size_t cost = 2 * a->address.size() + 110;
         if (page.size() == batch || bytes + cost > batch_bytes) {
             send(std::exchange(page, {}));
             bytes = 0;
@@ -88,7 +98,7 @@ void RouterRecipients::send(std::vector<Asked> page)
 {
     ipc::RouteRequest request;
     request.check_only = true;
-    for (const Asked& a : page) request.recipients.push_back(a.address);
+    for (const Asked& a : page) request.recipients.push_back(a->address);
     call_(request.encode(), [self = std::weak_ptr(self_), page = std::move(page)](Result<ipc::Message> answer) {
         if (const auto alive = self.lock()) (*alive)->answered(page, std::move(answer));
     });
@@ -98,9 +108,13 @@ void RouterRecipients::answered(const std::vector<Asked>& asked, Result<ipc::Mes
 {
     Result<ipc::RouteReply> reply = answer ? ipc::RouteReply::decode(answer->body) : Result<ipc::RouteReply>(unexpected(answer.error()));
     if (reply && reply->routes.size() != asked.size()) reply = fail("router's answer has not as many routes as were asked for");
+    // Whoever asks from here on hears what is kept, or asks anew.
+    for (const Asked& a : asked)
+        if (const auto at = open_.find(a->address); at != open_.end() && at->second == a) open_.erase(at);
     if (!reply) {
         log::warning("recipients cannot be checked: ", reply.error().text);
-        for (const Asked& a : asked) a.done(away());
+        for (const Asked& a : asked)
+            for (const Done& done : a->done) done(away());
         return;
     }
     if (reply->generation != generation_) {
@@ -108,8 +122,9 @@ void RouterRecipients::answered(const std::vector<Asked>& asked, Result<ipc::Mes
         forget();
     }
     // All of them are known before the first session goes on and asks for its next one.
-    for (std::size_t i = 0; i < asked.size(); ++i) keep(asked[i].address, reply->routes[i]);
-    for (std::size_t i = 0; i < asked.size(); ++i) asked[i].done(reply->routes[i]);
+    for (std::size_t i = 0; i < asked.size(); ++i) keep(asked[i]->address, reply->routes[i]);
+    for (std::size_t i = 0; i < asked.size(); ++i)
+        for (const Done& done : asked[i]->done) done(reply->routes[i]);
 }
 
 }  // namespace veredus::reception

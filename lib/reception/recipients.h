@@ -36,10 +36,11 @@ private:
         ipc::Route route;
         int64_t until_us;
     };
-    struct Asked {
+    struct Question {
         std::string address;
-        Done done;
+        std::vector<Done> done;                  // of all who want to know
     };
+    using Asked = std::shared_ptr<Question>;     // shared_ptr: open_ knows it, too, while it may be joined
     using Cache = std::unordered_map<std::string, Known>;
     const ipc::Route* look_up(const std::string& address);
     void keep(const std::string& address, const ipc::Route& route);
@@ -49,7 +50,8 @@ private:
 
     Loop& loop_;
     Call call_;
-    std::vector<Asked> waiting_;
+    std::vector<Asked> waiting_;                 // for the end of the turn
+    std::unordered_map<std::string, Asked> open_;    // waiting, or put to router
     bool scheduled_ = false;
     uint32_t generation_ = 0;
     Cache young_, old_;                          // when young is full it becomes old, and the older ones are forgotten

@@ -20,6 +20,9 @@ constexpr std::size_t content_to_count = 1024;     // bytes of content that coun
 constexpr std::size_t held_limit = 32 * 1024;      // unanswered input of one session; then we stop reading
 constexpr std::size_t unread_limit = 64 * 1024;    // answers that the peer does not take; then too
 constexpr std::size_t foreseen_at_once = 300;
+constexpr std::size_t checked_at_once = 4 * 1024;  // bytes of content between two looks at the clock
+constexpr int64_t checking_us = 2000;              // of one session in a turn; then the others have theirs
+constexpr unsigned most_growth = 10;               // of the delay after an error
 constexpr std::size_t kept_output = 512;
 constexpr seconds parting_time{20};                // for a peer to take our last words
 
@@ -162,11 +165,20 @@ void Session::on_data(std::string_view bytes)
 {
     if (stage_ == Stage::naming && (awaits_ & was_silent)) return spoke_early(bytes);
     if (stage_ != Stage::talking) return;
+    // Content that is checked goes in pieces: hundreds of patterns for each line of it must not stop the loop.
+    const int64_t began_us = settings_->checks ? house_.parts_.clock.mono_us() : 0;
+    auto wants = smtp::Server::Wants::input;
     in_engine_ = true;
-    const auto wants = engine_.feed(bytes, out_);
+    do {
+        const std::string_view piece = mail_ && mail_->check && engine_.in_data() ? bytes.substr(0, checked_at_once) : bytes;
+        wants = engine_.feed(piece, out_);
+        // Half a line is no sign of life, nor is content that trickles: else a byte now and then would hold a session for ever.
+        heard_ += piece.size();
+        given_ += piece.size();
+        bytes.remove_prefix(piece.size());
+    } while (!bytes.empty() && !(wants == smtp::Server::Wants::input && over_time(began_us)));
     in_engine_ = false;
-    // Half a line is no sign of life, nor is content that trickles: else a byte now and then would hold a session for ever.
-    heard_ += bytes.size();
+    rest_ = bytes;
     if (!out_.empty() || wants != smtp::Server::Wants::input || (engine_.in_data() && heard_ >= content_to_count)) {
         heard_ = 0;
         house_.touch(*this);
@@ -189,32 +201,54 @@ void Session::after(smtp::Server::Wants wants)
     const bool erred = engine_.errors() > errors_seen_;
     errors_seen_ = engine_.errors();
     if (erred && errors_seen_ > settings_->limits.soft_errors && settings_->error_sleep.count() > 0) return slow_down();
+    if (!rest_.empty()) return brake(milliseconds(1));
     flush();
+}
+
+bool Session::over_time(int64_t began_us) const
+{
+    return mail_ && mail_->check && engine_.in_data() && house_.parts_.clock.mono_us() - began_us >= checking_us;
 }
 
 // A pipelined RCPT waits for the one before it; the policy hears of all of them now, so that the wait is one wait.
 void Session::foresee()
 {
     std::vector<mail::Address> coming;
-    for (std::string_view rest = engine_.held_bytes(); coming.size() < foreseen_at_once;) {
+    std::string_view rest = engine_.held_bytes();
+    const uint64_t begin = given_ - rest.size();
+    foreseen_ = std::max(foreseen_, begin);
+    rest.remove_prefix(static_cast<std::size_t>(foreseen_ - begin));
+    while (coming.size() < foreseen_at_once) {
         const std::size_t end = rest.find('\n');
         const smtp::Line line = smtp::split_verb(rest.substr(0, end));
         if (end == std::string_view::npos || !iequals(line.verb, "RCPT")) break;
         if (auto path = smtp::parse_rcpt_to(line.rest, false)) coming.push_back(std::move(path->address));
         rest.remove_prefix(end + 1);
+        foreseen_ += end + 1;
     }
     if (!coming.empty()) house_.parts_.policy.foresee(coming);
 }
 
-// Postfix's smtpd_error_sleep_time, without a process that sleeps.
+// Postfix's smtpd_error_sleep_time, without a process that sleeps; longer with each further error.
 void Session::slow_down()
 {
-    if (!brake_)
-        brake_ = std::make_unique<Timer>(house_.parts_.loop, [this] {
-            if (stage_ == Stage::talking) flush();
-        });
+    brake(settings_->error_sleep * std::min(errors_seen_ - settings_->limits.soft_errors, most_growth));
+}
+
+// Neither hears nor says anything for that long.
+void Session::brake(milliseconds time)
+{
+    if (!brake_) brake_ = std::make_unique<Timer>(house_.parts_.loop, [this] { go_on(); });
     if (!std::exchange(paused_, true)) stream_.pause_reading(true);
-    brake_->start(settings_->error_sleep);
+    brake_->start(time);
+}
+
+void Session::go_on()
+{
+    if (stage_ != Stage::talking) return;
+    if (rest_.empty()) return flush();
+    const std::string rest = std::exchange(rest_, {});
+    on_data(rest);
 }
 
 void Session::flush()

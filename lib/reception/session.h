@@ -129,7 +129,10 @@ private:
     std::string draft_id() const;                // empty: there is none
     void after(smtp::Server::Wants wants);
     void foresee();
+    bool over_time(int64_t began_us) const;
     void slow_down();
+    void brake(std::chrono::milliseconds time);
+    void go_on();
     void secure();
     std::function<void(const smtp::Reply&)> resume(uint32_t question);
     void flush();
@@ -176,7 +179,8 @@ private:
     std::unique_ptr<Login> login_;
     std::unique_ptr<PolicyNote> note_;
     std::function<smtp::Outcome()> after_;       // what is to be done once the policy's late answer is positive
-    std::unique_ptr<Timer> brake_;               // made when the peer errs too often
+    std::unique_ptr<Timer> brake_;               // made when the peer errs too often, or checks of his mail take long
+    std::string rest_;                           // content that came, until others had their turn
     std::string out_;
     mail::Address judged_from_, judged_to_;      // for the reject line of an answer that comes late
     const char* judged_stage_ = nullptr;
@@ -196,6 +200,8 @@ private:
     std::list<Session*>::iterator place_;        // in Sessions::order_
     int64_t active_us_ = 0;                      // when he last finished a command, or gave some content
     std::size_t heard_ = 0;                      // bytes since then
+    uint64_t given_ = 0;                         // bytes that the engine ever got
+    uint64_t foreseen_ = 0;                      // up to which of them the policy knows the recipients
 };
 
 // How many sessions RLIMIT_NOFILE leaves room for, beside drafts, channels, resolver and log.

@@ -1,9 +1,18 @@
 // veredus-drop: what it takes, what it refuses, and what a hostile caller can do to it.
 #include "t/unit/catch.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sysexits.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -170,6 +179,53 @@ TEST_CASE("veredus-drop leaves a whole mail in new, and nothing anywhere otherwi
     fs::remove_all(spool.path / "maildrop/new");
     CHECK(take(spool, good_file(), 1000) == EX_TEMPFAIL);
     CHECK(spool.files("tmp") == 0);
+}
+
+namespace {
+
+// From here on this process's fsync fails as on a broken disk.
+bool break_fsync()
+{
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fsync, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{std::size(program), program};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+}  // namespace
+
+// submission takes up what has a name at once: one that could not be synced must not get any, or it goes out twice.
+TEST_CASE("a mail that cannot be synced never has a name, not for a moment", "[maildrop][durability]")
+{
+    for (const bool broken : {false, true}) {
+        const Spool spool;
+        const Fd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+        REQUIRE(inotify_add_watch(watch.get(), (spool.path / "maildrop/new").c_str(), IN_CREATE | IN_MOVED_TO) >= 0);
+        int fds[2];
+        REQUIRE(pipe(fds) == 0);
+        const Fd in(fds[0]);
+        Fd out(fds[1]);
+        REQUIRE(write_all(out.get(), good_file()));
+        out.reset();
+        const pid_t pid = fork();
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+            char id[17];
+            _exit(broken && !break_fsync() ? 99 : drop::take(in.get(), spool.path.c_str(), 1000, id));
+        }
+        int status = 0;
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        REQUIRE(WIFEXITED(status));
+        CHECK(WEXITSTATUS(status) == (broken ? EX_TEMPFAIL : EX_OK));
+        char events[4096];
+        CHECK((::read(watch.get(), events, sizeof events) > 0) == !broken);
+        CHECK(spool.files("new") == (broken ? 0 : 1));
+        CHECK(spool.files("tmp") == 0);
+    }
 }
 
 TEST_CASE("many mails in a moment get names of their own that sort by time", "[maildrop]")

@@ -177,6 +177,18 @@ TEST_CASE("checks are bounded", "[queue][checks]")
     CHECK(run(rules, multipart_header, "--b\r\n\r\nlong enough line\r\nmore\r\n--b\r\n\r\nsecond\r\n--b--\r\n").body.size() > 40);
     CHECK(std::find(asked.begin(), asked.end(), "second") != asked.end());   // each part has its own
     CHECK(std::find(asked.begin(), asked.end(), "more") == asked.end());
+    // All parts together have a bound too, which one part alone never meets.
+    asked.clear();
+    rules.body_size = 1000;
+    std::string parts;
+    for (int i = 0; i < 1000; ++i) parts += "--b\r\n\r\na\r\na\r\n";
+    CHECK(run(rules, multipart_header, parts).body == parts);
+    CHECK(asked.size() == 625);                         // 20 * 1000 / 32
+    asked.clear();
+    std::string lines;
+    for (int i = 0; i < 1000; ++i) lines += "\r\n";
+    CHECK(run(rules, multipart_header, cat("--b\r\n\r\n", lines)).body.size() == 2007);
+    CHECK(asked.size() == 501);
     rules.body = asking({{"line", "WARN"}});
     rules.body_size = 1 << 20;
     const Outcome out = run(rules, "A: 1\r\n", cat(body, body, body));

@@ -446,6 +446,67 @@ TEST_CASE("a client that errs too often is answered slowly", "[smtpd]")
     CHECK(codes(peer.talk("X\r\n", 1)) == "500");
     CHECK(system_clock().mono_us() - before >= 40'000);
     CHECK(codes(peer.talk("NOOP\r\n", 1)) == "250");
+    const int64_t again = system_clock().mono_us();
+    CHECK(codes(peer.talk("X\r\n", 1)) == "500");
+    CHECK(codes(peer.talk("X\r\n", 1)) == "500");
+    CHECK(system_clock().mono_us() - again >= 5 * 40'000);      // twice, and three times as long
+}
+
+namespace {
+
+class HandClock final : public Clock {
+public:
+    int64_t wall_us() const override { return system_clock().wall_us(); }
+    int64_t mono_us() const override { return now; }
+    int64_t now = 1;
+};
+
+}  // namespace
+
+TEST_CASE("a mail whose checks take long gives way to others, and is whole in the end", "[smtpd][checks]")
+{
+    Desk desk;
+    HandClock clock;
+    unsigned asked = 0;
+    auto rules = std::make_shared<queue::CheckRules>();
+    rules->body = [&](std::string_view) -> Result<std::optional<std::string>> {
+        ++asked;
+        clock.now += 10;
+        return std::optional<std::string>();
+    };
+    desk.settings->checks = rules;
+    desk.sessions = std::make_unique<Sessions>(
+        Sessions::Parts{*desk.loop, *desk.intake, desk.policy, desk.names, clock, [&](const std::string& id) { desk.queued.push_back(id); }, 10}, desk.settings);
+    {
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        peer.talk(envelope, 3);
+        std::string body;
+        for (int i = 0; i < 10'000; ++i) body += "a\r\n";
+        const std::string content = cat("Subject: a\r\n\r\n", body, ".\r\nNOOP\r\n");
+        REQUIRE(::send(peer.fd.get(), content.data(), content.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(content.size()));
+        peer.heard.clear();
+        unsigned most = 0;
+        for (int i = 0; i < 500 && peer.count() < 2; ++i) {
+            const unsigned before = asked;
+            peer.turn();
+            most = std::max(most, asked - before);
+        }
+        CHECK(codes(peer.heard) == "250 250");
+        CHECK(asked == 10'000);
+        CHECK(most <= 3 * 4096 / 3);
+        REQUIRE(desk.queued.size() == 1);
+        const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+        const Fd file = *desk.disk.open_read(dir, desk.queued[0]);
+        const auto mail = queue::read_mail_file(desk.disk, file, true);
+        REQUIRE(mail);
+        CHECK((*desk.disk.read(file, mail->layout.body_offset, mail->layout.body_size) == body));
+        CHECK(codes(peer.talk("QUIT\r\n", 1)) == "221");
+    }
+    for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
+    desk.sessions.reset();
+    for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
 }
 
 TEST_CASE("one address has only so many connections, friends any number", "[smtpd]")
@@ -615,21 +676,44 @@ TEST_CASE("router is asked in batches, its answers are kept until its tables cha
     garbage.body = "nonsense";
     answers[3](std::move(garbage));
     CHECK(heard == "11k1144");
-    for (int i = 0; i < 1100; ++i) ask(cat("u", i, "@x").c_str());
+    heard.clear();
+    ask("f@x");
+    ask("f@x");
+    loop->run_once(milliseconds(10));
+    ask("f@x");                      // it is on its way already
+    loop->run_once(milliseconds(10));
+    REQUIRE(requests.size() == 5);
+    CHECK(requests[4].recipients == std::vector<std::string>{"f@x"});
+    reply(4, 2, ipc::Route::Kind::defer);
+    CHECK(heard == "444");
+    ask("f@x");                      // a table that does not answer is not asked again at once
+    CHECK(heard == "444k4");
+    ask("g@x");
+    loop->run_once(milliseconds(10));
+    recipients.forget();
+    ask("g@x");                      // the router that was asked is gone
     loop->run_once(milliseconds(10));
     REQUIRE(requests.size() == 7);
-    CHECK(requests[4].recipients.size() + requests[5].recipients.size() + requests[6].recipients.size() == 1100);
+    answers[5](fail("router is away"));
+    reply(6, 1, ipc::Route::Kind::deliver);
+    CHECK(heard == "444k441");
+    for (int i = 0; i < 1100; ++i) ask(cat("u", i, "@x").c_str());
+    loop->run_once(milliseconds(10));
+    REQUIRE(requests.size() == 10);
+    CHECK(requests[7].recipients.size() + requests[8].recipients.size() + requests[9].recipients.size() == 1100);
     for (const auto& request : requests) CHECK(request.recipients.size() <= 500);
     for (int i = 0; i < 300; ++i) ask(cat(std::string(300, 'x'), i, "@x").c_str());
     loop->run_once(milliseconds(10));
-    CHECK(requests.size() > 8);  // long addresses: fewer in a message
+    CHECK(requests.size() > 11);  // long addresses: fewer in a message
     for (const auto& request : requests) CHECK(request.encode().size() < ipc::max_message / 2);
 }
 
 TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
 {
     Desk desk;
+    desk.settings->limits.soft_errors = desk.settings->limits.hard_errors = 1000;
     unsigned calls = 0;
+    auto kind = ipc::Route::Kind::deliver;
     std::vector<std::size_t> sizes;
     RouterRecipients recipients(*desk.loop, [&](std::string body, std::function<void(Result<ipc::Message>)> done) {
         ++calls;
@@ -638,7 +722,7 @@ TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
         reply.routes.resize(ipc::RouteRequest::decode(body)->recipients.size());
         sizes.push_back(reply.routes.size());
         for (auto& route : reply.routes) {
-            route.kind = ipc::Route::Kind::deliver;
+            route.kind = kind;
             route.address_class = ipc::AddressClass::local;
         }
         desk.loop->defer([done, bytes = reply.encode()] {
@@ -661,6 +745,18 @@ TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
         CHECK(peer.count() == 101);
         CHECK(calls <= 2);
         CHECK(sizes[0] >= 99);
+        // When a table fails, too, each is asked about once, not anew for every RCPT before it.
+        kind = ipc::Route::Kind::defer;
+        sizes.clear();
+        peer.talk("RSET\r\n", 1);
+        group = "MAIL FROM:<a@x.org>\r\n";
+        for (int i = 0; i < 300; ++i) append(group, "RCPT TO:<v", i, "@here.example>\r\n");
+        CHECK(peer.talk(group, 301).find("550") == std::string::npos);
+        CHECK(peer.count() == 301);
+        std::size_t questions = 0;
+        for (const std::size_t size : sizes) questions += size;
+        CHECK(questions >= 300);
+        CHECK(questions <= 600);
     }
     for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
     desk.sessions.reset();

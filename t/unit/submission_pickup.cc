@@ -330,6 +330,11 @@ TEST_CASE("a header with too many fields is put on hold", "[submission]")
     b.run();
     CHECK(b.mail(id_one).file.envelope.hold);
     CHECK(b.log.says("placed on hold: 5.3.4 Error: message header has too many fields"));
+    const std::string header = b.mail(id_one).header;           // once released it goes out
+    CHECK(header.find("\r\nTo: root@example.org\r\n") != std::string::npos);
+    CHECK(header.find("\r\nMessage-ID: <") != std::string::npos);
+    CHECK(header.find("\r\nFrom: ") != std::string::npos);
+    CHECK(b.mail(id_one).file.envelope.recipients.size() == 1);
 }
 
 TEST_CASE("too little room leaves the maildrop as it is until there is more", "[submission][durability]")
