@@ -1434,6 +1434,22 @@ TEST_CASE("each way out of an exchange tells authd of it", "[smtpd][auth][hostil
     peer.hang_up();
 }
 
+TEST_CASE("a client that is silent in an exchange is hung up on, and authd hears of it", "[smtpd][auth][hostile]")
+{
+    FakeAuthd authd;
+    Desk desk;
+    authd.sits_at(desk);
+    desk.settings->timeout = std::chrono::seconds(1);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO x\r\n", 1);
+    REQUIRE(codes(peer.talk("AUTH LOGIN\r\n", 1)) == "334");
+    peer.heard.clear();
+    peer.until_closed();
+    CHECK(peer.heard.starts_with("421 4.4.2 "));
+    CHECK(authd.cancelled == std::vector<uint64_t>{77});
+}
+
 TEST_CASE("APOP is no mechanism of SMTP", "[smtpd][auth]")
 {
     FakeAuthd authd;
