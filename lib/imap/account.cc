@@ -83,13 +83,22 @@ void OpenFolder::append_joined()
 
 void OpenFolder::append_all(const std::vector<std::shared_ptr<Joining>>& all)
 {
-    if (all.empty()) return;
+    // What fails of one alone is no matter of the others.
+    std::vector<std::shared_ptr<Joining>> ready;
+    for (const auto& one : all) {
+        auto prepared = all.size() == 1 ? Result<void>() : use([&](store::Folder& f) { return f.prepare(one->messages); });
+        if (prepared)
+            ready.push_back(one);
+        else
+            one->done.emplace(unexpected(std::move(prepared).error()));
+    }
+    if (ready.empty()) return;
     std::vector<store::Incoming> mails;
-    for (const auto& one : all)
+    for (const auto& one : ready)
         for (auto& mail : one->messages) mails.push_back(std::move(mail));
     const auto uids = use([&](store::Folder& f) { return f.append(std::move(mails)); });
     std::size_t at = 0;
-    for (const auto& one : all) {
+    for (const auto& one : ready) {
         if (!uids) {
             one->done.emplace(unexpected(uids.error()));
             continue;

@@ -84,6 +84,8 @@ public:
     // ESTALE, of whatever is done by UID: the index was made anew since the first refresh(), and UIDs mean other messages now.
     virtual Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) = 0;
     virtual Result<std::unique_ptr<Draft>> draft() = 0;
+    // What can fail of these mails alone, before append() of them together with others. append() does it where nobody has.
+    virtual Result<void> prepare(std::vector<Incoming>& mails) = 0;
     virtual Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) = 0;     // their UIDs, in order
     virtual Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) = 0;
     virtual Result<Moved> move(const std::vector<uint32_t>& uids, Folder& target);

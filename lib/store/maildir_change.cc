@@ -157,6 +157,18 @@ void MaildirFolder::take_back(UidLog::Change& change, const std::vector<uint32_t
     if (change.commit()) (void)log_->sync();
 }
 
+Result<void> MaildirFolder::prepare(std::vector<Incoming>& mails)
+{
+    const int64_t now = system_clock().wall_us() / us_per_second;
+    for (Incoming& mail : mails) {
+        auto* draft = dynamic_cast<MaildirDraft*>(mail.draft.get());
+        if (!draft) return fail("append: not a draft of this folder");
+        if (mail.received == unknown_time) mail.received = now;
+        TRY(draft->finish(mail.received));
+    }
+    return {};
+}
+
 Result<std::vector<uint32_t>> MaildirFolder::append(std::vector<Incoming> mails)
 {
     const int64_t now = system_clock().wall_us() / us_per_second;

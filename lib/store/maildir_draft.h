@@ -53,20 +53,24 @@ public:
     Result<void> sync() const { return disk::posix_disk().sync(file_); }
     // After finish(); without INTERNALDATE.
     const Facts& facts() const { return maker_.facts(); }
+    // The second time the file is only opened again, if need be.
     Result<void> finish(int64_t received)
     {
         TRY(reopen());
+        if (finished_) return {};
         out_.clear();
         ends_.finish(out_);
         TRY(put_out());
         maker_.finish();
         struct stat st {};
         if (::fstat(file_.get(), &st) != 0) return fail_errno(cat("look at ", drafts_->tmp.path, '/', file_name_));
+        if (st.st_nlink == 0) return fail_errno(cat("a draft in ", drafts_->tmp.path), ENOENT);
         name_.device = st.st_dev;
         name_.inode = st.st_ino;
         // Other programs take the file's time for INTERNALDATE.
         const timespec times[2] = {{0, UTIME_OMIT}, {static_cast<time_t>(received), 0}};
         (void)::futimens(file_.get(), times);
+        finished_ = true;
         return {};
     }
     std::string final_name() const { return name_.full(sizes_); }
@@ -115,7 +119,7 @@ private:
     LineEnds ends_;
     FactsMaker maker_;
     Sizes sizes_;
-    bool last_cr_ = false;
+    bool last_cr_ = false, finished_ = false;
 };
 
 }  // namespace veredus::store

@@ -39,6 +39,7 @@ public:
     void keep_preview(uint32_t uid, std::string_view preview) override { facts_->keep_preview(*this, uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override;
     Result<std::unique_ptr<Draft>> draft() override;
+    Result<void> prepare(std::vector<Incoming>& mails) override;
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override;
     Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override;
     Result<Expunged> expunge(const std::vector<uint32_t>& uids) override;

@@ -42,9 +42,12 @@ Result<void> MboxDraft::write(std::string_view wire)
 
 Result<void> MboxDraft::finish()
 {
+    if (finished_) return {};
     out_.clear();
     ends_.finish(out_);
-    return keep(out_);
+    TRY(keep(out_));
+    finished_ = true;
+    return {};
 }
 
 // Small ones need no descriptor: a command may have hundreds of them.

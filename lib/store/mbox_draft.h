@@ -20,7 +20,7 @@ class MboxDraft final : public Draft {
 public:
     explicit MboxDraft(std::shared_ptr<const disk::Directory> dir) : dir_(std::move(dir)) {}
     Result<void> write(std::string_view wire) override;
-    Result<void> finish();
+    Result<void> finish();                            // the second time there is nothing to do
     // "From_, header, status, blank line, body, blank line" through `sink`.
     Result<void> stream(const std::string& from_line, const MboxStatus& status, const Sink& sink) const;
 
@@ -34,6 +34,7 @@ private:
     LineEnds ends_;
     std::string out_;
     uint64_t size_ = 0;
+    bool finished_ = false;
 };
 
 }  // namespace veredus::store

@@ -414,6 +414,16 @@ Result<std::unique_ptr<Draft>> MboxFolder::draft()
     return out;
 }
 
+Result<void> MboxFolder::prepare(std::vector<Incoming>& mails)
+{
+    for (Incoming& mail : mails) {
+        auto* draft = dynamic_cast<MboxDraft*>(mail.draft.get());
+        if (!draft) return fail("append: not a draft of this folder");
+        TRY(draft->finish());
+    }
+    return {};
+}
+
 Result<std::vector<uint32_t>> MboxFolder::append(std::vector<Incoming> mails)
 {
     std::vector<uint32_t> uids;

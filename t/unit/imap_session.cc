@@ -404,6 +404,23 @@ TEST_CASE("APPENDs of several sessions that come at once go in together, in thei
     CHECK(a.say("s STATUS INBOX (MESSAGES)\r\n").find(" (MESSAGES 4)\r\n") != std::string::npos);
 }
 
+TEST_CASE("of APPENDs that go in together one whose draft is swept away fails alone", "[imap][imap-session]")
+{
+    Home home;
+    Client a(home), b(home);
+    std::string out;
+    (void)a.session.feed("t APPEND INBOX {5+}\r\none\r\n\r\n", out);
+    REQUIRE(std::system(cat("rm ", home.path, "/Maildir/tmp/*").c_str()) == 0);
+    (void)b.session.feed("t APPEND INBOX {5+}\r\ntwo\r\n\r\n", out);
+    CHECK(out.empty());
+    CHECK(b.session.more(out) == imap::Session::Wants::input);
+    CHECK(fits("t OK [APPENDUID @ 1] appended", out.substr(0, out.find('\r'))));
+    out.clear();
+    CHECK(a.session.more(out) == imap::Session::Wants::input);
+    CHECK(fits("t NO @", out.substr(0, out.find('\r'))));
+    CHECK(a.say("s STATUS INBOX (MESSAGES)\r\n").find(" (MESSAGES 1)\r\n") != std::string::npos);
+}
+
 TEST_CASE("APPEND, MULTIAPPEND, REPLACE, COPY, MOVE", "[imap][imap-session][rfc3502][rfc8508][rfc6851][rfc4315]")
 {
     Home home;

@@ -470,6 +470,7 @@ public:
     void keep_preview(uint32_t uid, std::string_view preview) override { real_.keep_preview(uid, preview); }
     Result<FlagsChanged> change_flags(const std::vector<uint32_t>& uids, const FlagChange& change) override { return real_.change_flags(uids, change); }
     Result<std::unique_ptr<Draft>> draft() override { return real_.draft(); }
+    Result<void> prepare(std::vector<Incoming>& mails) override { return real_.prepare(mails); }
     Result<std::vector<uint32_t>> append(std::vector<Incoming> mails) override { return real_.append(std::move(mails)); }
     Result<std::vector<Copied>> copy(const std::vector<uint32_t>& uids, Folder& target) override { return real_.copy(uids, target); }
     Result<Expunged> expunge(const std::vector<uint32_t>& given) override
