@@ -107,7 +107,7 @@ Result<Addressee> addressee(const Target& target, const Policy& policy)
 
 Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source)
     : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), alive_(std::make_shared<bool>(true)),
-      lookups_(std::make_unique<Lookups>(loop))
+      lookups_(std::make_unique<daemon::Lookups>(loop))
 {
 }
 
@@ -393,7 +393,7 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
         if (*has_lists) return expand(number, target, to, true);
         expanded(number, target, to, std::move(*result));
     };
-    lookups_->run(std::move(work), std::move(done), lists ? Lookups::Threads::lists : Lookups::Threads::tables);
+    lookups_->run(std::move(work), std::move(done), lists ? daemon::Lookups::Threads::lists : daemon::Lookups::Threads::tables);
 }
 
 void Dispatcher::expanded(uint64_t flight, const Target& target, const Addressee& to, Expansion expansion)

@@ -12,13 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "lib/daemon/lookups.h"
 #include "lib/ipc/agent.h"
 #include "lib/ipc/channel.h"
 #include "lib/ipc/control.h"
 #include "lib/loop/loop.h"
 #include "local/alias_maps.h"
 #include "local/expand.h"
-#include "local/lookups.h"
 #include "local/places.h"
 #include "lib/table/virtual_mailboxes.h"
 
@@ -151,7 +151,7 @@ private:
     std::set<uint64_t> ready_;                       // flights with verdicts to send
     bool flush_scheduled_ = false;
     std::function<void()> stopped_;
-    std::unique_ptr<Lookups> lookups_;               // tables, lists and headers are read there; last: it ends first
+    std::unique_ptr<daemon::Lookups> lookups_;               // tables, lists and headers are read there; last: it ends first
 };
 
 }  // namespace veredus::local

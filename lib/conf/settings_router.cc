@@ -14,7 +14,7 @@ constexpr Setting rows[] = {
     {"virtual_alias_maps", Type::tables, "", router, "addresses that stand for other addresses"},
     {"virtual_alias_domains", Type::list, "$virtual_alias_maps", router, "domains all of whose addresses are in virtual_alias_maps"},
     {"virtual_alias_expansion_limit", Type::number, "1000", router, "how many addresses one entry of virtual_alias_maps may have", 1, 1000},
-    {"virtual_mailbox_domains", Type::list, "$virtual_mailbox_maps", Who(router | local), "domains whose users are in virtual_mailbox_maps and have no account"},
+    {"virtual_mailbox_domains", Type::list, "$virtual_mailbox_maps", Who(router | local | resolver), "domains whose users are in virtual_mailbox_maps and have no account"},
     {"virtual_mailbox_maps", Type::tables, "", Who(router | local | resolver), "virtual users and their mailboxes"},
     {"virtual_transport", Type::text, "virtual", router, "transport:nexthop for mail to virtual_mailbox_domains"},
     {"canonical_maps", Type::tables, "", rewriters, "the form that addresses of all kinds get when a mail is taken in"},

@@ -23,6 +23,7 @@ namespace {
 using Deadline = std::chrono::steady_clock::time_point;
 constexpr std::size_t most_reply = 100'000;
 constexpr std::size_t most_idle = 4;
+constexpr std::chrono::milliseconds fair_wait{1000};
 thread_local Questions* asking = nullptr;
 
 bool in_time(Deadline deadline) { return std::chrono::steady_clock::now() < deadline; }
@@ -198,15 +199,18 @@ Result<std::string> SocketmapServer::talk(std::string_view request, Deadline dea
     return reply;
 }
 
-Answer SocketmapServer::ask(std::string_view key)
+Answer SocketmapServer::ask(std::string_view key, std::chrono::milliseconds within)
 {
+    const auto time = std::min(patience, within);
+    if (time.count() <= 0) return fail(cat(spec_, ": has not answered in time"));
     {
         const std::lock_guard lock(mutex_);
         if (in_time(silent_until_)) return fail(cat(spec_, ": did not answer a moment ago"));
     }
-    const auto reply = talk(netstring(cat(name_, ' ', key)), std::chrono::steady_clock::now() + patience);
+    const auto reply = talk(netstring(cat(name_, ' ', key)), std::chrono::steady_clock::now() + time);
     if (!reply) {
-        if (reply.error().code == ETIMEDOUT) {
+        // Who was given a moment only is not taken for silent.
+        if (reply.error().code == ETIMEDOUT && time >= std::min(patience, fair_wait)) {
             const std::lock_guard lock(mutex_);
             silent_until_ = std::chrono::steady_clock::now() + pause;
             idle_.clear();

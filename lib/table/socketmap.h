@@ -39,8 +39,8 @@ class SocketmapServer {
 public:
     // "inet:host:port:name", "unix:/path:name"
     static Result<std::shared_ptr<SocketmapServer>> create(std::string_view spec);
-    // Waits, for `patience` at most. After a time-out it answers "temporary" at once for a moment, so that no crowd gathers.
-    Answer ask(std::string_view key);
+    // Waits, for `patience` and `within` at most. After a time-out it answers "temporary" at once for a moment, so that no crowd gathers.
+    Answer ask(std::string_view key, std::chrono::milliseconds within = std::chrono::milliseconds::max());
     const std::string& spec() const { return spec_; }
     std::chrono::milliseconds patience{10'000};
     std::chrono::milliseconds pause{3'000};

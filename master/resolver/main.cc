@@ -3,10 +3,12 @@
 // It needs no right at all: NSS answers everybody, and passwd-files come from master as descriptors.
 #include <unistd.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 
 #include "lib/base/text.h"
+#include "lib/daemon/lookups.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/worker_policy.h"
 #include "lib/log/log.h"
@@ -17,6 +19,8 @@ namespace veredus::resolver {
 namespace {
 
 constexpr std::size_t max_passwd_file = 64u << 20;
+constexpr std::chrono::seconds table_patience{6};       // master and lockd wait for 8
+constexpr std::size_t most_waiting = 10'000;
 
 class Resolver final : public daemon::Service {
 public:
@@ -35,6 +39,7 @@ public:
     Result<void> after_jail(Loop& loop) override
     {
         loop_ = &loop;
+        lookups_ = std::make_unique<daemon::Lookups>(loop, table_patience);
         return {};
     }
 
@@ -69,9 +74,8 @@ public:
 private:
     void read_tables(const conf::Values& values)
     {
-        if (values.list("virtual_mailbox_maps").empty()) return users_->set_tables(nullptr);
-        tables_ = std::make_shared<table::VirtualMailboxes>(table::VirtualSettings::read(values, ""));
-        users_->set_tables([tables = tables_, unprivileged = unprivileged_](const std::string& name) { return user_of_tables(*tables, name, unprivileged); });
+        virtual_users_.reset();
+        if (!values.list("virtual_mailbox_maps").empty()) virtual_users_ = std::make_shared<VirtualUsers>(values, unprivileged_);
     }
 
     void answer(uint64_t number, const std::string& who, const ipc::Message& message)
@@ -84,18 +88,34 @@ private:
             peers_.erase(peer);
             return;
         }
-        auto user = users_->find(request->name, who != "router");
-        if (who == "router") user = policy_.as_recipient(std::move(user));
-        (void)peer->second->reply(message, message.type, user.encode());
+        const std::string& name = request->name;
+        if (who == "router") return tell(number, message.request, policy_.as_recipient(users_->find(name)));
+        if (!virtual_users_ || !Users::may_be_virtual(name)) return tell(number, message.request, users_->find(name));
+        if (lookups_->waiting() >= most_waiting) {
+            ipc::UserReply busy;
+            busy.name = name;
+            busy.text = "too many questions wait for virtual_mailbox_maps";
+            return tell(number, message.request, busy);
+        }
+        auto said = std::make_shared<VirtualUsers::Said>();    // shared_ptr: thread and loop have it in turns
+        lookups_->run([said, name, tables = virtual_users_] { *said = tables->find(name); },
+                      [this, number, name, said, asked = message.request] { tell(number, asked, users_->find(name, said.get())); });
+    }
+
+    void tell(uint64_t number, uint32_t request, const ipc::UserReply& user)
+    {
+        if (const auto peer = peers_.find(number); request != 0 && peer != peers_.end())
+            (void)peer->second->reply(request, static_cast<uint16_t>(ipc::UserType::resolve), user.encode());
     }
 
     Loop* loop_ = nullptr;
     std::unique_ptr<Users> users_;
-    std::shared_ptr<table::VirtualMailboxes> tables_;    // shared with what users_ asks
+    std::shared_ptr<VirtualUsers> virtual_users_;    // shared with the threads that ask them
     daemon::WorkerPolicy policy_;
     bool unprivileged_ = false;
     uint64_t next_ = 0;
     std::map<uint64_t, std::unique_ptr<ipc::Channel>> peers_;
+    std::unique_ptr<daemon::Lookups> lookups_;       // last: it ends first
 };
 
 }  // namespace

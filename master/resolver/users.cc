@@ -79,6 +79,35 @@ ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string
     return reply;
 }
 
+VirtualUsers::VirtualUsers(const conf::Values& values, bool unprivileged)
+    : tables_(table::VirtualSettings::read(values, "")), unprivileged_(unprivileged),
+      domains_([patterns = values.list("virtual_mailbox_domains")] { return table::MatchList::domains(patterns, false); })
+{
+}
+
+Result<bool> VirtualUsers::is_virtual(const std::string& domain)
+{
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> trouble;
+    (void)domains_.refresh(trouble);
+    if (!domains_.get()) return unexpected(domains_.get().error());
+    const bool matches = TRY(domains_.get()->matches_domain(domain));
+    if (!matches && domains_.restless()) return fail("is being changed");
+    return matches;
+}
+
+VirtualUsers::Said VirtualUsers::find(const std::string& name)
+{
+    Said said{user_of_tables(tables_, name, unprivileged_)};
+    if (said.user.found == ipc::UserReply::Found::no) return said;
+    const auto address = mail::parse_address(name);
+    const auto listed = address ? is_virtual(address->domain) : Result<bool>(false);
+    // Whose mailbox it is nobody knows then.
+    if (!listed) return {temporary(name, cat("virtual_mailbox_domains: ", listed.error().text)), true};
+    said.first = *listed;
+    return said;
+}
+
 const ipc::UserReply* Cache::find(const std::string& name)
 {
     const auto found = index_.find(name);
@@ -138,19 +167,23 @@ void Users::set_file(const std::string& path, std::string_view text)
     cache_.clear();
 }
 
-ipc::UserReply Users::find(const std::string& name, bool tables)
+bool Users::may_be_virtual(const std::string& name) { return plausible(name) && name.find('@') != std::string::npos; }
+
+ipc::UserReply Users::find(const std::string& name, const VirtualUsers::Said* said)
 {
     if (!plausible(name)) return absent(name);
+    if (said) return ask_sources(name, said);    // tables have their own memory
     if (const auto* kept = cache_.find(name)) return *kept;
-    if (tables && tables_ && name.find('@') != std::string::npos) return ask_sources(name, true);    // tables have their own memory
-    auto reply = ask_sources(name, false);
+    auto reply = ask_sources(name, nullptr);
     // Who is not there may be made at any moment; router damps the rush of guesses.
     if (reply.found == ipc::UserReply::Found::yes) cache_.keep(name, reply);
     return reply;
 }
 
-ipc::UserReply Users::ask_sources(const std::string& name, bool tables)
+ipc::UserReply Users::ask_sources(const std::string& name, const VirtualUsers::Said* said)
 {
+    const bool of_tables = said && said->user.found != ipc::UserReply::Found::no;
+    if (of_tables && said->first) return said->user;
     std::string password_only;      // the file that knows his password and nothing else
     for (const std::string& source : sources_) {
         if (source == "system" || source == "pam") {      // PAM judges passwords; who has an account, NSS says
@@ -168,17 +201,14 @@ ipc::UserReply Users::ask_sources(const std::string& name, bool tables)
         if (user->uid != UINT32_MAX && user->gid != UINT32_MAX) return *user;
         password_only = source.substr(5);
     }
-    if (tables) {
-        auto reply = tables_(name);
-        if (reply.found != ipc::UserReply::Found::no) return reply;
-    }
+    if (of_tables) return said->user;
     // A line must say whose process it is, or somebody else.
     if (password_only.empty()) return absent(name);
     if (!unprivileged_) {
         auto reply = system_(name);
         if (reply.found != ipc::UserReply::Found::no) return reply;
     }
-    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", tables_ ? ", and is not in virtual_mailbox_maps" : ""));
+    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", said ? ", and is not in virtual_mailbox_maps" : ""));
 }
 
 }  // namespace veredus::resolver

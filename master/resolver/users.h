@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +21,24 @@ ipc::UserReply system_user(const std::string& name);
 
 // A virtual user of virtual_mailbox_maps, who is served with the rights of the account that keeps his mailbox. He has no home.
 ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string& name, bool unprivileged);
+
+// Asked on a thread beside the loop: tables and the user database may take their time.
+class VirtualUsers {
+public:
+    struct Said {
+        ipc::UserReply user;
+        bool first = false;    // of virtual_mailbox_domains: local asks the tables first where his mail goes
+    };
+    VirtualUsers(const conf::Values& values, bool unprivileged);
+    Said find(const std::string& name);
+
+private:
+    Result<bool> is_virtual(const std::string& domain);
+    table::VirtualMailboxes tables_;
+    bool unprivileged_;
+    std::mutex mutex_;    // of what follows
+    table::Held<table::MatchList> domains_;
+};
 
 class Cache {
 public:
@@ -51,17 +70,18 @@ public:
     void set_sources(std::vector<std::string> sources);              // "system", "pam", "file:/path"
     void set_file(const std::string& path, std::string_view text);   // the text of a passwd-file of the sources
     void set_cache_seconds(int64_t seconds) { cache_.set_life(seconds); }
-    // Virtual users of tables: who is in no source, or in one for his password alone.
-    void set_tables(System tables) { tables_ = std::move(tables); }
-    // `tables`: also theirs. Not for recipients, whom router finds by their domain.
-    ipc::UserReply find(const std::string& name, bool tables = false);
+    // Who may be in tables: an address.
+    static bool may_be_virtual(const std::string& name);
+    // `said`: what the tables say of him. Not for recipients, whom router finds by their domain. Of a domain that is not virtual they
+    // know those who are in no source, or in one for his password alone.
+    ipc::UserReply find(const std::string& name, const VirtualUsers::Said* said = nullptr);
     std::vector<std::string> files() const;                          // paths of the sources
 
 private:
-    ipc::UserReply ask_sources(const std::string& name, bool tables);
+    ipc::UserReply ask_sources(const std::string& name, const VirtualUsers::Said* said);
     Cache cache_;
     bool unprivileged_;
-    System system_, tables_;
+    System system_;
     std::vector<std::string> sources_;
     std::unordered_map<std::string, PasswdFile> files_;
 };

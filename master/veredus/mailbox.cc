@@ -36,12 +36,9 @@ Result<ipc::Serve> look_up(const conf::Values& values, const char* name)
     users.set_sources(values.list("passdb"));
     for (const std::string& path : users.files())        // what may not be read knows nobody
         if (const auto text = read_file(path, max_passwd_file)) users.set_file(path, *text);
-    std::optional<table::VirtualMailboxes> tables;
-    if (!values.list("virtual_mailbox_maps").empty()) {
-        tables.emplace(table::VirtualSettings::read(values, ""));
-        users.set_tables([&tables](const std::string& who) { return resolver::user_of_tables(*tables, who, ::geteuid() != 0); });
-    }
-    ipc::UserReply reply = users.find(name, true);
+    std::optional<resolver::VirtualUsers::Said> said;
+    if (!values.list("virtual_mailbox_maps").empty() && resolver::Users::may_be_virtual(name)) said = resolver::VirtualUsers(values, ::geteuid() != 0).find(name);
+    ipc::UserReply reply = users.find(name, said ? &*said : nullptr);
     if (reply.found != ipc::UserReply::Found::yes)
         if (auto account = resolver::system_user(name); account.found == ipc::UserReply::Found::yes) reply = std::move(account);
     if (reply.found == ipc::UserReply::Found::temporary) return fail(cat("look up ", printable(name, 100), ": ", reply.text));

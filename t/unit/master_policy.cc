@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "lib/base/text.h"
+#include "lib/conf/values.h"
 #include "lib/daemon/instance.h"
 #include "lib/daemon/worker_policy.h"
 #include "lib/daemon/zygote.h"
@@ -330,25 +331,35 @@ TEST_CASE("a virtual user of tables has his mailbox, with the rights of the acco
 {
     HandClock clock;
     table::VirtualSettings settings;
-    settings.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=box}"};
+    settings.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=box, both@v.example=both/}"};
     settings.uids = {"static:5000"};
     settings.base = "/srv/mail";
     table::VirtualMailboxes tables(settings, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5001}); });
     resolver::Users users(clock, 10, false, [&](const std::string& name) { return ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", "", 0, 0}; });
     users.set_sources({"file:/x"});
-    users.set_file("/x", "bob@v.example:{PLAIN}x\nown@v.example:x:600:600::/v\nbobby:x\n");
-    CHECK(users.find("bob@v.example", true).found == ipc::UserReply::Found::temporary);
-    users.set_tables([&](const std::string& name) { return resolver::user_of_tables(tables, name, false); });
-    const auto bob = users.find("Bob@V.example", true);
+    users.set_file("/x", "bob@v.example:{PLAIN}x\nown@v.example:x:600:600::/v\nboth@v.example:x:600:600::/v\nbobby:x\n");
+    using Said = resolver::VirtualUsers::Said;
+    const auto find = [&](const std::string& name, bool first = false) {
+        const Said said{resolver::user_of_tables(tables, name, false), first};
+        return users.find(name, &said);
+    };
+    CHECK(users.find("bob@v.example").found == ipc::UserReply::Found::temporary);
+    const auto bob = find("Bob@V.example");
     CHECK(bob.found == ipc::UserReply::Found::yes);
     CHECK(bob.name == "bob@v.example");
     CHECK(bob.mailbox == "/srv/mail/v.example/bob/");
     CHECK(bob.home.empty());
     CHECK((bob.uid == 5000 && bob.gid == 5001));
-    CHECK(users.find("box@v.example", true).mailbox == "/srv/mail/box");
-    CHECK(users.find("own@v.example", true).uid == 600);    // a line of his own goes first
-    CHECK(users.find("nobody@v.example", true).found == ipc::UserReply::Found::no);
-    CHECK(users.find("bobby", true).found == ipc::UserReply::Found::temporary);
+    CHECK(find("box@v.example").mailbox == "/srv/mail/box");
+    CHECK(find("own@v.example").uid == 600);
+    CHECK(find("nobody@v.example").found == ipc::UserReply::Found::no);
+    // In both: tables go first in a virtual domain, as for his mail, and a line of his own elsewhere.
+    CHECK(find("both@v.example", false).uid == 600);
+    CHECK(users.find("both@v.example").uid == 600);         // router's question, which is kept
+    CHECK(find("both@v.example", true).mailbox == "/srv/mail/both/");
+    CHECK(find("own@v.example", true).uid == 600);
+    const Said trouble{ipc::UserReply{}, true};
+    CHECK(users.find("own@v.example", &trouble).found == ipc::UserReply::Found::temporary);
     // Whether a recipient exists, router finds by its domain.
     CHECK(users.find("box@v.example").found == ipc::UserReply::Found::no);
     CHECK(resolver::user_of_tables(tables, "bob", false).found == ipc::UserReply::Found::no);
@@ -356,6 +367,24 @@ TEST_CASE("a virtual user of tables has his mailbox, with the rights of the acco
     settings.uids = {"static:x"};
     table::VirtualMailboxes broken(settings);
     CHECK(resolver::user_of_tables(broken, "bob@v.example", false).found == ipc::UserReply::Found::temporary);
+}
+
+TEST_CASE("tables go first where virtual_mailbox_domains has the domain, and nobody guesses when that cannot be told", "[resolver]")
+{
+    const auto first = [](const std::string& domains, const std::string& name) {
+        const auto file = conf::File::parse(cat("virtual_mailbox_maps = inline:{bob@v.example=bob/, bob@w.example=bob/}\nvirtual_uid_maps = static:65534\n"
+                                                "virtual_mailbox_base = /srv\nvirtual_mailbox_domains = ", domains, "\n"),
+                                            "main.cf");
+        REQUIRE(file.ok());
+        return resolver::VirtualUsers(file.values(), false).find(name);
+    };
+    const auto here = first("v.example", "Bob@v.example"), elsewhere = first("v.example", "bob@w.example");
+    CHECK((here.user.mailbox == "/srv/bob/" && here.first));
+    CHECK((elsewhere.user.mailbox == "/srv/bob/" && !elsewhere.first));
+    CHECK_FALSE(first("v.example", "carol@v.example").first);
+    const auto trouble = first("socketmap:unix:/nonexistent/s:domains", "bob@v.example");
+    CHECK((trouble.user.found == ipc::UserReply::Found::temporary && trouble.first));
+    CHECK(first("socketmap:unix:/nonexistent/s:domains", "carol@v.example").user.found == ipc::UserReply::Found::no);
 }
 
 TEST_CASE("a setting is edited in its place and everything else stays", "[veredus][config]")

@@ -13,6 +13,8 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/daemon/lookups.h"
+#include "lib/loop/loop.h"
 #include "lib/table/socketmap.h"
 #include "qmgr/router/batch.h"
 
@@ -165,6 +167,39 @@ TEST_CASE("a socketmap server that talks garbage, says too much or nothing is te
     CHECK(shown((*one)->ask("k")).find("no answer in time") != std::string::npos);
     CHECK(shown((*one)->ask("k")).find("did not answer a moment ago") != std::string::npos);
     CHECK(mute.requests == 1);
+}
+
+TEST_CASE("a socketmap server that was given a moment only is not taken for silent", "[socketmap]")
+{
+    Server mute([](const std::string&) { return std::string("4:OK"); });
+    const auto one = SocketmapServer::create(mute.spec());
+    REQUIRE(one);
+    CHECK(shown((*one)->ask("k", std::chrono::milliseconds(20))).find("no answer in time") != std::string::npos);
+    CHECK(shown((*one)->ask("k", std::chrono::milliseconds(20))).find("no answer in time") != std::string::npos);
+    CHECK(shown((*one)->ask("k", std::chrono::milliseconds(0))).find("has not answered in time") != std::string::npos);
+}
+
+TEST_CASE("a server that hangs delays the decisions that need it, no others, and those not for ever", "[socketmap]")
+{
+    Server mute([](const std::string&) { return std::string("4:OK"); });
+    const auto table = table::open(cat("socketmap:", mute.spec()));
+    REQUIRE(table);
+    const auto loop = std::move(*Loop::create());
+    daemon::Lookups lookups(*loop, std::chrono::milliseconds(1500));
+    const auto until = [&](const auto& condition) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+        while (!condition() && std::chrono::steady_clock::now() < end) loop->run_once(std::chrono::milliseconds(10));
+    };
+    int hung = 0, others = 0;
+    std::string said[6];
+    for (std::string& text : said) lookups.run([&] { text = shown((*table)->find("k")); }, [&] { ++hung; });
+    until([&] { return mute.requests > 0; });
+    lookups.run([] {}, [&] { ++others; });
+    until([&] { return others == 1; });
+    CHECK(hung == 0);
+    until([&] { return hung == 6; });
+    CHECK(hung == 6);
+    for (const std::string& text : said) CHECK(text.starts_with("error "));
 }
 
 TEST_CASE("a decision waits for no socketmap server: it is made again with the answers", "[socketmap][router]")

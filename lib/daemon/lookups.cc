@@ -1,11 +1,11 @@
 // Decisions beside the loop.
-#include "local/lookups.h"
+#include "lib/daemon/lookups.h"
 
 #include <chrono>
 
 #include "lib/base/text.h"
 
-namespace veredus::local {
+namespace veredus::daemon {
 
 namespace {
 
@@ -15,7 +15,6 @@ constexpr unsigned decision_threads = 4;               // tables may lie on a sl
 constexpr unsigned list_threads = 2;                   // lists too, and their owners' accounts on a slow directory server
 constexpr unsigned server_threads = 4;                 // for each socketmap: table
 constexpr std::size_t most_server_questions = 1000;    // that wait for one of them
-constexpr std::chrono::seconds patience{30};
 
 }  // namespace
 
@@ -24,11 +23,11 @@ struct Lookups::Decision {
     disk::Pool* pool = nullptr;                        // where the work is done
     table::Questions questions;
     std::size_t open = 0;                              // questions without an answer
-    Clock::time_point until = Clock::now() + patience;
+    Clock::time_point until;
 };
 
-Lookups::Lookups(Loop& loop)
-    : loop_(loop), lists_(list_threads, [&loop](Step work) { loop.post(std::move(work)); }),
+Lookups::Lookups(Loop& loop, std::chrono::milliseconds patience)
+    : loop_(loop), patience_(patience), lists_(list_threads, [&loop](Step work) { loop.post(std::move(work)); }),
       pool_(decision_threads, [&loop](Step work) { loop.post(std::move(work)); })
 {
 }
@@ -40,6 +39,7 @@ void Lookups::run(Step work, Step done, Threads threads)
     auto decision = std::make_shared<Decision>();      // shared_ptr: thread and loop have it in turns
     decision->work = std::move(work);
     decision->done = std::move(done);
+    decision->until = Clock::now() + patience_;
     decision->pool = threads == Threads::lists ? &lists_ : &pool_;
     turn(decision);
 }
@@ -61,7 +61,7 @@ void Lookups::turned(const std::shared_ptr<Decision>& decision)
     if (questions.empty()) return decision->done();
     decision->open = questions.size();
     for (const auto& question : questions)
-        ask(question, [this, decision, question](table::Answer answer) {
+        ask(question, decision->until, [this, decision, question](table::Answer answer) {
             decision->questions.answered(question, std::move(answer));
             answered(decision);
         });
@@ -72,15 +72,18 @@ void Lookups::answered(const std::shared_ptr<Decision>& decision)
     if (--decision->open == 0) turn(decision);
 }
 
-void Lookups::ask(const table::Questions::Question& question, std::function<void(table::Answer)> answer)
+void Lookups::ask(const table::Questions::Question& question, Clock::time_point until, std::function<void(table::Answer)> answer)
 {
     auto& pool = servers_[question.server->spec()];
     if (!pool) pool = std::make_unique<disk::Pool>(server_threads, [&loop = loop_](Step work) { loop.post(std::move(work)); });
     if (pool->waiting() >= most_server_questions) return answer(fail(cat(question.server->spec(), ": too many questions wait for an answer")));
     auto result = std::make_shared<table::Answer>(std::optional<std::string>());    // shared_ptr: made in one thread, read in another
-    pool->run([question, result] { *result = question.server->ask(question.key); }, [result, answer = std::move(answer), alive = alive_] {
+    auto work = [question, result, until] {
+        *result = question.server->ask(question.key, std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now()));
+    };
+    pool->run(std::move(work), [result, answer = std::move(answer), alive = alive_] {
         if (*alive) answer(std::move(*result));
     });
 }
 
-}  // namespace veredus::local
+}  // namespace veredus::daemon
