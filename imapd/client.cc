@@ -25,6 +25,11 @@ Client::Client(House& house, ipc::Arrival arrival, Fd client)
 
 Client::~Client() = default;
 
+std::string no_mailbox(std::string_view tag)
+{
+    return cat(tag, " NO [UNAVAILABLE] the mailbox cannot be opened now, try again later\r\n* BYE until then\r\n");
+}
+
 void Client::begin()
 {
     const auto facts = imap::read_hand_over(arrival_.hand_over);
@@ -38,7 +43,7 @@ void Client::begin()
     if (!account) {
         log::error(house_.host_.log_prefix(arrival_),
                    "the mailbox cannot be opened: ", printable(account.error().text));
-        put(cat(tag, " NO [UNAVAILABLE] the mailbox cannot be opened now, try again later\r\n* BYE until then\r\n"));
+        put(no_mailbox(tag));
         return close("Refused");
     }
     if (!facts.client.empty()) log::info(house_.host_.log_prefix(arrival_), "ID sent: ", facts.client);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "imapd/deflate.h"
 #include "imapd/house.h"
@@ -11,6 +12,9 @@
 #include "lib/net/stream.h"
 
 namespace veredus::imapd {
+
+// What a login is answered whose mailbox cannot be opened.
+std::string no_mailbox(std::string_view tag);
 
 class Client final : public net::StreamUser {
 public:

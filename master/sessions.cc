@@ -214,8 +214,10 @@ void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
 {
     const auto sum = std::make_shared<uint64_t>(0); // shared by the answers
     const auto gathering = std::make_shared<Gathering>(alive_, [sum, done = std::move(done)] { done(*sum); });
+    // Another spelling means him, unless somebody else has just that.
+    const bool exact = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) { return entry.first.second == user; });
     for (auto& [key, session] : sessions_) {
-        if (key.second != user) continue;
+        if (exact ? key.second != user : !iequals(key.second, user)) continue;
         ++*sum; // unless it says another number, or has ended before it heard of it
         session.channel->call(static_cast<uint16_t>(LoginType::kick), ipc::Writer().u64(0).take(), {}, answer_deadline,
                               [this, key = key, sum, gathering](const Result<ipc::Message>& answer) {

@@ -3,6 +3,7 @@
 #include "lib/login/daemon.h"
 #include "lib/pop3/login.h"
 #include "pop3d/house.h"
+#include "pop3d/session.h"
 
 int main(int argc, char** argv)
 {
@@ -11,6 +12,7 @@ int main(int argc, char** argv)
                                {"pop3-session", conf::pop3_session, "pop3"},
                                "pop3",
                                [] { return std::make_unique<pop3::Login>("EXPIRE NEVER\r\n"); },
-                               login::open_house<pop3d::House, pop3d::Settings>};
+                               login::open_house<pop3d::House, pop3d::Settings>,
+                               [](std::string_view) { return std::string(pop3d::no_mailbox); }};
     return login::run_daemon(daemon, argc, argv);
 }

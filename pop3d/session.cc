@@ -35,7 +35,7 @@ void Session::begin()
         inbox ? Drop::open(**inbox, house_.settings_.uidl, house_.kept(), house_.settings_.reuse_xuidl) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
     if (!drop) {
         log::error(house_.host_.log_prefix(arrival_), "the inbox cannot be opened: ", printable(drop.error().text));
-        return refuse("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n");
+        return refuse(no_mailbox);
     }
     drop_ = std::move(*drop);
     transaction_ = std::make_unique<pop3::Transaction>(*drop_, house_.settings_.options);

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "lib/ipc/login.h"
 #include "lib/net/stream.h"
@@ -11,6 +12,8 @@
 #include "pop3d/house.h"
 
 namespace veredus::pop3d {
+
+constexpr std::string_view no_mailbox = "-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n";
 
 class Session final : public net::StreamUser {
 public:

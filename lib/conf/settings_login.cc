@@ -15,7 +15,7 @@ constexpr Setting rows[] = {
     {"login_connections", Type::number, "10000", stages, "clients of one login process, those it relays for included", 1,
      1000000},
     {"login_greeting", Type::text, "$mail_name ready.", stages, "what a client reads first"},
-    {"login_timeout", Type::duration, "180s", stages, "time that a client has to log in", 1, 3600},
+    {"login_timeout", Type::duration, "180s", Who(stages | authd), "time that a client has to log in", 1, 3600},
     {"login_failure_limit", Type::number, "10", stages, "a client that fails this often is disconnected", 1, 1000},
     {"login_trusted_networks", Type::list, "", stages,
      "clients whose passwords are taken in clear, whatever disable_plaintext_auth says"},

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@ constexpr uint64_t reading = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_R
 // All that the first version of Landlock knows: bits 0 to 12; the second adds REFER, the third TRUNCATE.
 constexpr uint64_t first_version = (uint64_t{1} << 13) - 1;
 constexpr uint64_t refer = uint64_t{1} << 13, truncate = uint64_t{1} << 14;
+constexpr uint64_t of_files = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | truncate;    // all that a file that is no directory can have
 
 // landlock_ruleset_attr as the sixth version has it: the headers of the build may be older than the kernel.
 struct Ruleset {
@@ -35,8 +37,10 @@ Result<void> allow(const Fd& rules, const std::string& path, uint64_t access)
 {
     const Fd place(::open(path.c_str(), O_PATH | O_CLOEXEC));
     if (!place) return fail_errno(cat("open ", path));
+    struct stat st {};
+    if (::fstat(place.get(), &st) != 0) return fail_errno(cat("look at ", path));
     landlock_path_beneath_attr rule{};
-    rule.allowed_access = access;
+    rule.allowed_access = S_ISDIR(st.st_mode) ? access : access & of_files;
     rule.parent_fd = place.get();
     if (::syscall(SYS_landlock_add_rule, rules.get(), LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
         return fail_errno(cat("landlock rule for ", path));

@@ -8,7 +8,7 @@
 
 namespace veredus::daemon {
 
-// Below `own` everything that the uid may do stays possible; below `readable` reading does; everywhere else no file can be opened,
+// Of `own`, which are directories or files, and below them, everything that the uid may do stays possible; below `readable` reading does; everywhere else no file can be opened,
 // made, renamed or removed any more, by this process and those it forks, and from version 6 of Landlock on it can neither signal
 // processes other than those nor connect to the abstract Unix sockets of others. What it can still do with files of its uid elsewhere
 // is what the kernel does not count as access: stat, chmod, chown, utimes. What is open stays open. Paths that are not there are

@@ -15,7 +15,7 @@ int run_daemon(const Daemon& what, int argc, char** argv)
     }
     const auto serve = [&what](const conf::Values& values, const ipc::Serve& who, Fd channel) {
         const std::chrono::seconds linger(values.seconds("session_linger"));
-        return run_session(what.service, linger, values, who, std::move(channel), what.house);
+        return run_session(what.service, linger, values, who, std::move(channel), what.house, what.no_mailbox);
     };
     return daemon::run_zygote(what.session, serve, argc, argv);
 }

@@ -15,6 +15,7 @@ struct Daemon {
     const char* service;             // "imap"
     MakeDialect dialect;
     MakeHouse house;
+    NoMailbox no_mailbox;
 };
 int run_daemon(const Daemon& what, int argc, char** argv);
 

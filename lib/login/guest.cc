@@ -169,7 +169,7 @@ Circumstances Guest::circumstances() const
 
 void Guest::greet()
 {
-    if (!house_.has_offers() || wants_timestamp()) return stream_->pause_reading(true); // authd comes in a moment
+    if (!house_.parts_.logins.told() || wants_timestamp()) return stream_->pause_reading(true); // authd comes in a moment
     say_greeting();
 }
 

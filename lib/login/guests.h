@@ -65,7 +65,6 @@ private:
     bool make_room(uint64_t newcomer);
     bool nearly_full() const { return guests_.size() > rules_->connections - rules_->connections / 4; }
     bool tls_ready() const { return parts_.tls && parts_.tls->ready(); }
-    bool has_offers() const { return !parts_.logins.mechanisms(nullptr).empty(); }
 
     Parts parts_;
     std::shared_ptr<const Rules> rules_; // shared: a guest keeps those it came under

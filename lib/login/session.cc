@@ -2,19 +2,24 @@
 
 #include <pwd.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 
 #include "lib/base/text.h"
 #include "lib/daemon/confine.h"
 #include "lib/daemon/rights.h"
+#include "lib/daemon/spool_keeper.h"
 #include "lib/ipc/channel.h"
 #include "lib/log/log.h"
 #include "lib/login/place.h"
 #include "lib/store/mailbox.h"
+#include "lib/store/mbox.h"
 
 namespace veredus::login {
 
@@ -36,10 +41,12 @@ public:
               {[this](ipc::Message message) { heard(std::move(message)); }, [this](const std::string&) { leave(); }})
     {}
 
-    void serve(House& house)
+    // `lasting`: stays for those who come back.
+    void serve(House& house, bool lasting)
     {
         house_ = &house;
         linger_.start(linger_time_ + last_words); // a client is on his way
+        if (!lasting) linger_time_ = std::chrono::milliseconds(0);
     }
 
     void gone(uint64_t connection) override
@@ -148,6 +155,30 @@ private:
     ipc::Channel channel_;
 };
 
+// Where none can be had: whoever comes is told, and the process goes, so that the next login finds out anew.
+class NoHouse final : public House {
+public:
+    NoHouse(Host& host, const NoMailbox& words) : host_(host), words_(words) {}
+    void on_client(ipc::Arrival arrival, Fd client) override
+    {
+        const std::string told = words_(arrival.hand_over);
+        (void)!::send(client.get(), told.data(), told.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)::shutdown(client.get(), SHUT_WR);
+        // What he has sent already would turn our close into a reset, which takes the answer with it.
+        char unread[4096];
+        for (int i = 0; i < 16 && ::recv(client.get(), unread, sizeof unread, MSG_DONTWAIT) > 0; ++i) {}
+        log::info(host_.log_prefix(arrival), "Disconnected: Refused, the mailbox cannot be opened");
+        host_.gone(arrival.connection);
+    }
+    std::vector<ipc::Presence> who() const override { return {}; }
+    std::size_t kick(uint64_t) override { return 0; }
+    void stop() override {}
+
+private:
+    Host& host_;
+    const NoMailbox& words_;
+};
+
 // Of an account of the system the uid is his alone. Any other may share his with more users.
 bool is_account(const ipc::Serve& who)
 {
@@ -156,14 +187,27 @@ bool is_account(const ipc::Serve& who)
     return found && found->pw_uid == who.uid && std::string_view(found->pw_dir) == who.home;
 }
 
-// What parts users of one uid is where their mail is: the Maildir, or the directory of the mbox and the home with its index.
+// An mbox by itself: there has to be one.
+Result<void> make_mbox(const conf::Values& values, const Place& place)
+{
+    struct stat st {};
+    if (::lstat(place.path.c_str(), &st) == 0 || errno != ENOENT) return {};
+    if (!place.spool) return store::OwnKeeper(place.path).create();
+    return daemon::SpoolKeeper(cat(values.text("run_directory"), "/lockd"), place.path.substr(place.path.rfind('/') + 1)).create();
+}
+
+// What parts users of one uid is where their mail is: the Maildir, or the mbox and the home with its index. What lies beside the mbox
+// may be others' mail; so no dotlock can be made there, and the lock of fcntl(2), which all who write to it take, is enough.
 Result<void> confine(const conf::Values& values, const ipc::Serve& who)
 {
     if (who.unprivileged || is_account(who)) return {};
     const Place place = TRY(place_of(values, who));
     (void)TRY(open_mailbox(values, who)); // made now, where its parent can still be written to
     std::vector<std::string> own = {place.path};
-    if (!place.path.ends_with('/')) own = {place.path.substr(0, place.path.rfind('/') + 1), place.home};
+    if (!place.path.ends_with('/')) {
+        TRY(make_mbox(values, place));
+        own.push_back(place.home);
+    }
     const bool confined = TRY(daemon::confine_to(
         own, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
     if (!confined)
@@ -175,7 +219,7 @@ Result<void> confine(const conf::Values& values, const ipc::Serve& who)
 } // namespace
 
 int run_session(const std::string& service, std::chrono::milliseconds linger, const conf::Values& values,
-                const ipc::Serve& who, Fd channel, const MakeHouse& make)
+                const ipc::Serve& who, Fd channel, const MakeHouse& make, const NoMailbox& no_mailbox)
 {
     log::set_role(service);
     // No command runs here, unlike in local's workers: sudo and its like are nothing that a session needs.
@@ -191,20 +235,15 @@ int run_session(const std::string& service, std::chrono::milliseconds linger, co
     (*loop)->each_turn([] { log::flush(); });
     Host host(**loop, service, linger, static_cast<std::size_t>(values.number("mail_max_userip_connections")), who,
               std::move(channel));
-    if (auto confined = confine(values, who); !confined) {
-        log::error("session of ", std::string_view(who.name), ": ", confined.error().text);
-        return EX_TEMPFAIL;
-    }
-    auto house = make(**loop, host, values);
-    if (!house) {
-        log::error("session of ", std::string_view(who.name), ": ", house.error().text);
-        return EX_TEMPFAIL;
-    }
-    host.serve(**house);
+    const auto confined = confine(values, who);
+    auto house = confined ? make(**loop, host, values) : Result<std::unique_ptr<House>>(unexpected(confined.error()));
+    if (!house) log::error("session of ", printable(who.name, ipc::max_mailbox_user), ": ", printable(house.error().text));
+    std::unique_ptr<House> served = house ? std::move(*house) : std::make_unique<NoHouse>(host, no_mailbox);
+    host.serve(*served, static_cast<bool>(house));
     (*loop)->run();
-    house->reset();
+    served.reset();
     log::flush();
-    return EX_OK;
+    return house ? EX_OK : EX_TEMPFAIL;
 }
 
 } // namespace veredus::login

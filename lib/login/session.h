@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/fd.h"
@@ -47,9 +48,12 @@ public:
 using MakeHouse =
     std::function<Result<std::unique_ptr<House>>(Loop& loop, SessionHost& host, const conf::Values& values)>;
 
+// What a client hears, instead of the word that he is in, when his mailbox cannot be opened. Of Arrival::hand_over.
+using NoMailbox = std::function<std::string(std::string_view hand_over)>;
+
 // The whole life of a session process, for daemon::run_zygote: returns its exit status. `linger`: how long it stays
 // without clients.
 int run_session(const std::string& service, std::chrono::milliseconds linger, const conf::Values& values,
-                const ipc::Serve& who, Fd channel, const MakeHouse& make);
+                const ipc::Serve& who, Fd channel, const MakeHouse& make, const NoMailbox& no_mailbox);
 
 } // namespace veredus::login

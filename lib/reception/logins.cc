@@ -23,6 +23,7 @@ void Logins::heard(const ipc::Message& message)
     auto offer = ipc::AuthOffer::decode(message.body);
     if (!offer) return log::warning("authd: ", offer.error().text);
     offered_ = std::move(offer->mechanisms);
+    told_ = true;
 }
 
 bool Logins::usable(const std::string& mechanism, const tls::Session* tls) const

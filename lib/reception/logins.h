@@ -28,6 +28,7 @@ public:
     // "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", for this connection; empty until authd has said what there is.
     std::string mechanisms(const tls::Session* tls) const;
     bool offers(std::string_view mechanism, const tls::Session* tls) const;
+    bool told() const { return told_; }                                // authd has said what it offers, be it nothing
     // May authd be asked this; longer responses no mechanism has (RFC 4954 §4), and the client is to hear so.
     static bool fits(std::string_view response) { return response.size() <= ipc::max_sasl; }
     // `initial`: decoded, and it fits. `done` is called later, once. `connection`: a login stage's number of the client (ipc::AuthBegin).
@@ -42,6 +43,7 @@ private:
     std::string service_;
     Doors doors_;
     std::vector<std::string> offered_;
+    bool told_ = false;
 };
 
 // What the client hears when authd has refused him.

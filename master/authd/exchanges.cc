@@ -42,20 +42,37 @@ Exchanges::Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Lim
 
 Exchanges::~Exchanges() { *alive_ = false; }
 
-void Exchanges::set_rules(Rules rules)
+void Exchanges::take_rules(Rules rules)
 {
     rules_ = std::move(rules);
     cache_.set_lifetime(rules_.cache_us);
     cache_.clear();
     wrong_.clear();
+}
+
+void Exchanges::take_passdbs(Chain::List list)
+{
+    chain_ = std::make_shared<Chain>(std::move(list), key_);
+    cache_.clear();
+    wrong_.clear();
+}
+
+void Exchanges::set_rules(Rules rules)
+{
+    take_rules(std::move(rules));
     tell_offers();
 }
 
 void Exchanges::set_passdbs(Chain::List list)
 {
-    chain_ = std::make_shared<Chain>(std::move(list), key_);
-    cache_.clear();
-    wrong_.clear();
+    take_passdbs(std::move(list));
+    tell_offers();
+}
+
+void Exchanges::configure(Rules rules, Chain::List list)
+{
+    take_rules(std::move(rules));
+    take_passdbs(std::move(list));
     tell_offers();
 }
 
@@ -66,7 +83,7 @@ std::vector<std::string> Exchanges::offered() const
     // APOP is wanted by name only: a password in clear is its price.
     for (const std::string& name : rules_.mechanisms)
         if (name != "APOP" || chain_->all_plain()) list.push_back(name);
-    if (!list.empty()) return list;
+    if (!rules_.mechanisms.empty()) return list;
     for (const std::string& name : auth::mechanism_names()) {
         const bool sha1 = name.starts_with("SCRAM-SHA-1"), sha256 = name.starts_with("SCRAM-SHA-256");
         if ((sha1 && !chain_->all_scram(true)) || (sha256 && !chain_->all_scram(false))) continue;
@@ -78,6 +95,9 @@ std::vector<std::string> Exchanges::offered() const
 void Exchanges::tell_offers()
 {
     const auto offer = offered();
+    // An administrator who named mechanisms did not ask for others.
+    if (!std::exchange(said_nothing_left_, offer.empty()) && offer.empty())
+        log::warning("auth_mechanisms: nothing is left to offer, nobody can log in: APOP needs every password of passdb in clear ({PLAIN})");
     for (auto& [number, peer] : peers_) {
         if (peer.offer == offer) continue;
         peer.offer = offer;
@@ -191,6 +211,7 @@ void Exchanges::step(uint64_t number, const ipc::Message& message)
     if (at == exchanges_.end()) return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::malformed});
     if (at->second.peer != number || at->second.request != 0) return drop_peer(number, "a step out of turn");
     at->second.request = message.request;
+    stop_waiting(said->exchange, at->second);
     if (!at->second.crowded && !join_crowd(at->second.from, at->second.facts.client)) {
         tls::wipe(said->response);
         return refuse(said->exchange, AuthFailure::throttled, "passdb", "too many logins under way from there");
@@ -252,7 +273,9 @@ void Exchanges::take(uint64_t id, auth::Mechanism::Step step)
 void Exchanges::challenge(uint64_t id, std::string data)
 {
     Exchange& exchange = exchanges_.at(id);
-    exchange.until_us = clock_.mono_us() + rules_.patience.count() * 1000;
+    // What a greeting begins lasts as long as its client may take to log in.
+    const auto patience = exchange.greeting ? rules_.greeting_patience : rules_.patience;
+    exchange.until_us = clock_.mono_us() + patience.count() * 1000;
     deadlines_.emplace(exchange.until_us, id);
     ipc::AuthReply reply;
     reply.kind = ipc::AuthReply::Kind::challenge;
@@ -480,12 +503,18 @@ void Exchanges::end(uint64_t id, Gate::Outcome outcome)
 {
     const auto at = exchanges_.find(id);
     if (at == exchanges_.end()) return;
+    stop_waiting(id, at->second);
     Exchange exchange = std::move(at->second);
     exchanges_.erase(at);
     if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
     if (exchange.crowded) leave_crowd(exchange.from);
     if (exchange.admitted) gate_.done(guesser_of(exchange.facts.client), exchange.user_key, clock_.mono_us(), outcome, exchange.attempt);
     arm();
+}
+
+void Exchanges::stop_waiting(uint64_t id, Exchange& exchange)
+{
+    if (exchange.until_us != 0) deadlines_.erase({std::exchange(exchange.until_us, 0), id});
 }
 
 void Exchanges::arm()
@@ -507,10 +536,9 @@ void Exchanges::turn()
         leave_crowd(late.from);
     }
     while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-        const auto [until, id] = *deadlines_.begin();
+        const uint64_t id = deadlines_.begin()->second;
         deadlines_.erase(deadlines_.begin());
-        const auto at = exchanges_.find(id);
-        if (at != exchanges_.end() && at->second.request == 0 && at->second.until_us == until) end(id, Gate::Outcome::neither);
+        end(id, Gate::Outcome::neither);
     }
     gate_.turn(now);
     arm();

@@ -5,8 +5,10 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "lib/auth/chain.h"
@@ -34,6 +36,7 @@ struct Rules {
     auth::IsLocal is_local = [](std::string_view) -> Result<bool> { return false; };
     std::chrono::milliseconds failure_delay{2000};
     std::chrono::milliseconds patience{180'000};   // for a client between two steps
+    std::chrono::milliseconds greeting_patience{180'000};    // for APOP's answer to the greeting
     int64_t cache_us = 60 * us_per_second;
     std::size_t per_peer = 20'000;                 // exchanges of one channel
     std::size_t per_address = 500;                 // logins under way of one client address, failures that are told late among them
@@ -47,12 +50,14 @@ public:
     Exchanges(const Exchanges&) = delete;
     void set_rules(Rules rules);
     void set_passdbs(Chain::List list);
+    void configure(Rules rules, Chain::List list);    // both in one step
     void add_peer(const std::string& role, uint32_t instance, Fd channel);
     // How a login stage's client gets his ticket: master is told, and confirms before the client's process hears of it.
     using GiveTicket = std::function<void(const ipc::Ticket& ticket, std::function<void(Result<void>)> done)>;
     void set_tickets(GiveTicket give) { give_ticket_ = std::move(give); }
     std::vector<std::string> offered() const;
     std::size_t under_way() const { return exchanges_.size(); }
+    std::size_t awaited() const { return deadlines_.size(); }    // of them, those whose client has the turn
     std::size_t waiting() const { return gate_.waiting(); }
 
 private:
@@ -75,7 +80,7 @@ private:
         bool greeting = false;                     // APOP: there before its client has said anything
         bool admitted = false;                     // owes the gate a done()
         Secret secret;                             // SCRAM: who he will be when he has proven it
-        int64_t until_us = 0;
+        int64_t until_us = 0;                      // 0: not the client's turn
     };
     struct Later {                                 // a failure is told late
         uint64_t peer;
@@ -94,6 +99,7 @@ private:
     void drop_peer(uint64_t peer, const std::string& why);
     void abandon(uint64_t id);
     void end(uint64_t id, Gate::Outcome outcome);
+    void stop_waiting(uint64_t id, Exchange& exchange);
     void take(uint64_t id, auth::Mechanism::Step step);
     void challenge(uint64_t id, std::string data);
     void ask_password(uint64_t id, std::string password);
@@ -113,6 +119,8 @@ private:
     void refuse(uint64_t id, ipc::AuthFailure why, const std::string& source, const std::string& text);
     void log_failure(const Exchange& exchange, const std::string& source, const std::string& text);
     void send(uint64_t peer, uint32_t request, const ipc::AuthReply& reply);
+    void take_rules(Rules rules);
+    void take_passdbs(Chain::List list);
     void tell_offers();
     void arm();
     void turn();
@@ -124,13 +132,14 @@ private:
     std::string key_;                              // of this process: salts that are made up
     Rules rules_;
     GiveTicket give_ticket_;
+    bool said_nothing_left_ = false;
     std::shared_ptr<const Chain> chain_;           // shared with the jobs on the threads
     uint64_t next_peer_ = 1, next_exchange_;
     std::unordered_map<uint64_t, Peer> peers_;
     std::unordered_map<uint64_t, Exchange> exchanges_;
     std::unordered_map<std::string, Crowd> crowds_;
     std::multimap<int64_t, Later> later_;
-    std::multimap<int64_t, uint64_t> deadlines_;   // of clients between steps; entries may be out of date
+    std::set<std::pair<int64_t, uint64_t>> deadlines_;    // of clients between steps: until_us and exchange
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);      // completions of the pool may come after our end
     Timer timer_;
     disk::Pool pool_;

@@ -47,13 +47,12 @@ public:
     {
         if (!TRY(forbid_network())) log::warning("no system call filter for this processor: the network is not walled off");
         exchanges_ = std::make_unique<Exchanges>(loop, system_clock(), threads_ ? threads_ : daemon::usable_cores(), Gate::Limits());
-        exchanges_->set_rules(rules_);
         exchanges_->set_tickets([](const ipc::Ticket& ticket, std::function<void(Result<void>)> done) {
             daemon::context().tell_master(ipc::Control::ticket, ticket.encode(), -1, [done = std::move(done)](ipc::Code code, const std::string& text) {
                 done(code == ipc::Code::ok ? Result<void>() : Result<void>(fail(text)));
             });
         });
-        exchanges_->set_passdbs(chain());
+        exchanges_->configure(rules_, chain());
         if (pam_) {
             pam_watch_ = std::make_unique<Watch>(loop, pam_->fd(), readable, [](unsigned) { log::fatal_exit(EX_SOFTWARE, "the process that asks PAM has ended"); });
         }
@@ -84,8 +83,7 @@ public:
             sources_ = before;
             return fail("passdb: pam takes effect with `veredus restart`: the process that asks PAM needs rights which authd has only at its start");
         }
-        exchanges_->set_rules(std::move(rules));
-        exchanges_->set_passdbs(chain());
+        exchanges_->configure(std::move(rules), chain());
         return {};
     }
 
@@ -102,6 +100,7 @@ private:
         rules.username_format = values.text("auth_username_format");
         (void)TRY(auth::format_name(rules.username_format, "user@example.org"));
         rules.failure_delay = std::chrono::seconds(values.seconds("auth_failure_delay"));
+        rules.greeting_patience = std::chrono::seconds(values.seconds("login_timeout"));
         rules.cache_us = values.seconds("auth_cache_time") * us_per_second;
         auto domains = std::make_shared<table::MatchList>(TRY(table::MatchList::domains(values.list("mydestination"), false)));    // shared: Rules are copied
         rules.is_local = [domains](std::string_view domain) -> Result<bool> {

@@ -494,6 +494,51 @@ TEST_CASE("APOP is wanted by name, answered once, and needs passwords in clear",
     CHECK(scene.begin("APOP", std::nullopt).why == AuthFailure::no_mechanism);
 }
 
+TEST_CASE("of named mechanisms of which none can be offered, no other one is made", "[authd][offer]")
+{
+    Scene scene("alice:{PLAIN}wonder\n");
+    scene.rules.mechanisms = {"APOP"};
+    scene.exchanges->set_rules(scene.rules);
+    CHECK(scene.exchanges->offered() == std::vector<std::string>{"APOP"});
+    CHECK(scene.log.find("nothing is left") == std::string::npos);
+    const std::string hashed = "alice:" + *auth::make_password("SHA512-CRYPT", "wonder") + "\n";
+    scene.passdb(hashed);
+    CHECK(scene.exchanges->offered().empty());
+    CHECK(scene.plain("alice", "wonder").why == AuthFailure::no_mechanism);
+    const auto said = scene.log.find("auth_mechanisms: nothing is left to offer");
+    CHECK(said != std::string::npos);
+    scene.passdb(hashed + "bob:{PLAIN}x\n");
+    CHECK(scene.log.find("nothing is left", said + 40) == std::string::npos);    // said once
+    scene.exchanges->configure(scene.rules, {auth::PasswdFile::parse("alice:{PLAIN}x\n", "key", nullptr)});
+    CHECK(scene.exchanges->offered() == std::vector<std::string>{"APOP"});
+}
+
+TEST_CASE("what authd remembers of exchanges ends with them, and a greeting's lasts as long as its client may take", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}x\n");
+    scene.rules.mechanisms = {"LOGIN", "APOP"};
+    scene.rules.greeting_patience = milliseconds(600'000);
+    scene.exchanges->set_rules(scene.rules);
+    for (int i = 0; i < 20; ++i) {
+        const auto first = scene.begin("LOGIN", std::nullopt);
+        CHECK(scene.exchanges->awaited() == 1);
+        REQUIRE(scene.channel->send(static_cast<uint16_t>(ipc::AuthType::cancel), ipc::Writer().u64(first.exchange).take()));
+        REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+        CHECK(scene.exchanges->awaited() == 0);
+    }
+    const auto login = scene.begin("LOGIN", std::nullopt);
+    CHECK(scene.step(login.exchange, "alice").kind == ReplyKind::challenge);
+    CHECK(scene.exchanges->awaited() == 1);
+    CHECK(scene.step(login.exchange, "x").kind == ReplyKind::ok);
+    CHECK(scene.exchanges->awaited() == 0);
+    scene.rules.patience = milliseconds(20);
+    scene.exchanges->set_rules(scene.rules);
+    const auto greeting = scene.begin("APOP", std::nullopt);
+    (void)scene.begin("LOGIN", "alice");
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 1; }));
+    CHECK(scene.step(greeting.exchange, "alice " + tls::md5_hex(greeting.data + "x")).kind == ReplyKind::ok);
+}
+
 TEST_CASE("an unknown user's SCRAM looks like everybody's, and the same each time", "[authd][exchange][rfc5802-9]")
 {
     Scene scene("alice:" + *auth::make_password("SCRAM-SHA-256", "pencil") + "\n");

@@ -337,14 +337,15 @@ TEST_CASE("a confined process opens what is its own and nothing else of its uid"
 {
     char folder[] = "/tmp/veredus-confine.XXXXXX";
     REQUIRE(::mkdtemp(folder));
-    const std::string own = cat(folder, "/own"), other = cat(folder, "/other");
+    const std::string own = cat(folder, "/own"), other = cat(folder, "/other"), single = other + "/single";
     for (const std::string& path : {own, other, own + "/tmp"}) {
         REQUIRE(::mkdir(path.c_str(), 0700) == 0);
         REQUIRE(Fd(::open(cat(path, "/file").c_str(), O_CREAT | O_WRONLY, 0600)));
     }
+    REQUIRE(Fd(::open(single.c_str(), O_CREAT | O_WRONLY, 0600)));
     const pid_t pid = ::fork();
     if (pid == 0) {
-        const auto confined = daemon::confine_to({own}, {"/etc", "/nowhere"});
+        const auto confined = daemon::confine_to({own, single}, {"/etc", "/nowhere"});
         if (!confined) ::_exit(1);
         if (!*confined) ::_exit(77);
         const auto opens = [](const std::string& path, int flags) { return static_cast<bool>(Fd(::open(path.c_str(), flags, 0600))); };
@@ -356,6 +357,9 @@ TEST_CASE("a confined process opens what is its own and nothing else of its uid"
         if (version >= 6 && ::kill(::getppid(), 0) == 0) ::_exit(8);
         if (opens(other + "/file", O_RDONLY) || opens(other + "/new", O_CREAT | O_WRONLY) || opens(other, O_RDONLY | O_DIRECTORY)) ::_exit(5);
         if (::unlink((other + "/file").c_str()) == 0 || ::rename((own + "/newer").c_str(), (other + "/x").c_str()) == 0) ::_exit(6);
+        // A file of its own among others: that one, and nothing beside it.
+        if (!opens(single, O_RDWR) || !opens(single, O_WRONLY | O_TRUNC)) ::_exit(9);
+        if (::unlink(single.c_str()) == 0 || ::rename(single.c_str(), (own + "/single").c_str()) == 0) ::_exit(10);
         ::_exit(0);
     }
     int status = 0;
@@ -515,6 +519,33 @@ TEST_CASE("a client is greeted when authd has said what it offers, logs in, and 
     CHECK(scene.read(client, "in\r\n") == "+OK\r\n+OK in\r\n");
     CHECK(scene.log.find("Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=unix, session=<") != std::string::npos);
     CHECK(scene.log.find("secret") == std::string::npos);
+}
+
+TEST_CASE("once authd has said what there is, clients are greeted, be it nothing for them", "[login][guests]")
+{
+    Scene scene;
+    const Fd early = scene.client();
+    SECTION("nothing without TLS") { scene.offer({"SCRAM-SHA-256-PLUS"}); }
+    SECTION("nothing at all") { scene.offer({}); }
+    CHECK(scene.read(early, "\r\n") == "+OK veredus ready.\r\n");
+    const Fd late = scene.client();
+    CHECK(scene.read(late, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(late, "AUTH PLAIN\r\n");
+    CHECK(scene.read(late, "\r\n") == "-ERR Unsupported authentication mechanism.\r\n");
+}
+
+TEST_CASE("where authd offers APOP alone, that is how a client comes in", "[login][guests][rfc1939-7]")
+{
+    Scene scene;
+    scene.offer({"APOP"});
+    const Fd client = scene.client();
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer({ipc::AuthReply::Kind::challenge, 77, "<a@veredus>", "", "", ipc::AuthFailure::none, ""});
+    CHECK(scene.read(client, "\r\n") == "+OK veredus ready. <a@veredus>\r\n");
+    scene.write(client, "APOP alice 0123456789abcdef0123456789abcdef\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.answer(welcome());
+    scene.turn_until([&] { return !scene.entered.empty(); });
 }
 
 TEST_CASE("where authd offers APOP each greeting has a timestamp of its own, good for one answer", "[login][guests][rfc1939-7]")
@@ -1293,4 +1324,34 @@ TEST_CASE("kick gives the processes of a user up, whatever they say", "[master][
         CHECK(told == 1);
     }
     CHECK(court.sessions.size() == 0);
+}
+
+TEST_CASE("kick finds a user by another spelling, unless that is somebody else", "[master][sessions]")
+{
+    Court court;
+    const auto comes = [&](char id, const char* name, int process) {
+        REQUIRE(court.sessions.add_ticket(ticket(id)));
+        court.enter(id);
+        court.questions.back().second(court.person(name));
+        REQUIRE(court.takes(process));
+    };
+    const auto kicked = [&](const char* name, int process) {
+        std::optional<uint64_t> told;
+        court.sessions.kick(name, [&](uint64_t n) { told = n; });
+        if (process >= 0) {
+            const auto question = court.told(process);
+            REQUIRE(question);
+            REQUIRE(court.answer(process, *question, ipc::Writer().u64(7).take()));
+        }
+        court.turn_until([&] { return told.has_value(); });
+        return *told;
+    };
+    comes('a', "alice@v.example", 0);
+    CHECK(kicked("bob@v.example", -1) == 0);
+    CHECK(kicked("Alice@V.example", 0) == 7);
+    CHECK(court.sessions.size() == 0);
+    comes('b', "carol", 1);
+    comes('c', "Carol", 2);
+    CHECK(kicked("Carol", 2) == 7);
+    CHECK(court.sessions.size() == 1);
 }
