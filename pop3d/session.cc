@@ -39,7 +39,9 @@ void Session::begin()
     }
     drop_ = std::move(*drop);
     transaction_ = std::make_unique<pop3::Transaction>(*drop_, house_.settings_.options);
-    if (arrival_.hand_over == pop3::utf8_mode) transaction_->enable_utf8();
+    auto login = pop3::read_hand_over(arrival_.hand_over);
+    if (login.utf8) transaction_->enable_utf8();
+    transaction_->set_login_capabilities(std::move(login.capabilities));
     const std::string welcome = "+OK Logged in.\r\n";
     out_ += welcome.size();
     stream_.write(welcome);

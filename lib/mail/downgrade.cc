@@ -109,7 +109,7 @@ std::string downgrade_header(std::string_view header)
     const HeaderBlock block = HeaderBlock::parse(header);
     std::string out;
     for (const Field& field : block.fields()) put_field(field, out);
-    out += block.rest();
+    for (const char c : block.rest()) out += static_cast<unsigned char>(c) < 0x80 ? c : '?';
     return out;
 }
 

@@ -34,7 +34,20 @@ std::string_view reply_to(Refusal why)
     return "-ERR [SYS/TEMP] Try again later.\r\n";
 }
 
+constexpr std::string_view said_utf8 = "UTF8\r\n";
+
 } // namespace
+
+// A login process that was taken over may say anything: what it says goes to its client only, in lines that are some of CAPA's.
+LoginFacts read_hand_over(std::string_view text)
+{
+    LoginFacts facts;
+    facts.utf8 = text.starts_with(said_utf8);
+    if (facts.utf8) text.remove_prefix(said_utf8.size());
+    const auto fits = [](char c) { return is_alnum(c) || c == '-' || c == '_' || c == ' ' || c == '\r' || c == '\n'; };
+    if (text.size() <= 500 && text.ends_with("\r\n") && std::all_of(text.begin(), text.end(), fits)) facts.capabilities = text;
+    return facts;
+}
 
 struct Login::Verb {
     std::string_view name;
@@ -113,16 +126,21 @@ Wants Login::capa(std::string_view, std::string& out)
            capabilities_);
     if (now_.login_delay_s > 0) append(out, "LOGIN-DELAY ", now_.login_delay_s, "\r\n");
     if (now_.starttls) append(out, "STLS\r\n");
+    append(out, login_capabilities(), ".\r\n");
+    return Wants::input;
+}
+
+std::string Login::login_capabilities() const
+{
+    std::string out;
     // RFC 2449 §6.3: only where it would be taken, and USER is PLAIN to authd.
     const bool plain = std::find(now_.mechanisms.begin(), now_.mechanisms.end(), "PLAIN") != now_.mechanisms.end();
     if (now_.passwords && plain) append(out, "USER\r\n");
-    if (!now_.mechanisms.empty()) {
-        append(out, "SASL");
-        for (const std::string& name : now_.mechanisms) append(out, " ", name);
-        append(out, "\r\n");
-    }
-    append(out, ".\r\n");
-    return Wants::input;
+    if (now_.mechanisms.empty()) return out;
+    append(out, "SASL");
+    for (const std::string& name : now_.mechanisms) append(out, " ", name);
+    append(out, "\r\n");
+    return out;
 }
 
 Wants Login::stls(std::string_view, std::string& out)
@@ -256,7 +274,7 @@ Wants Login::quit(std::string_view, std::string& out)
 login::Dialect::HandOver Login::hand_over()
 {
     input_.erase(0, std::exchange(taken_, 0));
-    return {utf8_ ? std::string(utf8_mode) : "", std::exchange(input_, {})};
+    return {cat(utf8_ ? said_utf8 : "", login_capabilities()), std::exchange(input_, {})};
 }
 
 void Login::part(Parting why, std::string& out)

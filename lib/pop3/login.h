@@ -9,7 +9,12 @@
 
 namespace veredus::pop3 {
 
-inline constexpr std::string_view utf8_mode = "UTF8"; // handed over: the client has said so (RFC 6856 §2.1)
+// What the session learns of the login from HandOver::text.
+struct LoginFacts {
+    bool utf8 = false;        // the client has said UTF8 (RFC 6856 §2.1)
+    std::string capabilities; // lines of CAPA about logins, which it says afterwards, too (RFC 2449 §6.3): "USER\r\nSASL PLAIN\r\n"
+};
+LoginFacts read_hand_over(std::string_view text);
 
 class Login final : public login::Dialect {
 public:
@@ -43,6 +48,7 @@ private:
     Wants go_on(std::string& out);
     Wants erred(std::string_view text, std::string& out);
     Wants too_long(std::string& out);
+    std::string login_capabilities() const;
 
     std::string capabilities_, input_, user_;
     login::Circumstances now_;

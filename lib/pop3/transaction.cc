@@ -205,7 +205,8 @@ void Transaction::rset(std::string_view, std::string& out)
 
 void Transaction::capa(std::string_view, std::string& out)
 {
-    append(out, "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8\r\n", options_.capabilities, ".\r\n");
+    append(out, "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8 USER\r\n", options_.capabilities,
+           of_login_, ".\r\n");
 }
 
 // RFC 6856 §3.2: one language, and i-default for those who want none (RFC 2277 §4.5).
@@ -216,7 +217,7 @@ void Transaction::lang(std::string_view argument, std::string& out)
     else if (argument == "*" || iequals(argument, "en") || iequals(argument, "i-default"))
         append(out, "+OK en English it is\r\n");
     else
-        append(out, "-ERR there is no language ", printable(argument, 40), "\r\n");
+        append(out, "-ERR there is no such language\r\n");
 }
 
 void Transaction::utf8(std::string_view, std::string& out)
@@ -261,21 +262,45 @@ bool Transaction::begin(std::size_t number, bool top, uint64_t lines, std::strin
     sending_.top = top;
     sending_.lines = lines;
     if (!utf8_)
-        if (const auto content = drop_.read(number, 0, piece)) front_for(*content); // an error shows again in its turn
+        if (const auto content = drop_.read(number, 0, piece)) front_for(number, *content); // an error shows again in its turn
     return true;
 }
 
 // RFC 6856 §2.1: who has not said UTF8 gets no header that is more than ASCII, but its surrogate. The sizes of LIST are
 // those of the message (RFC 6858 §4). `content`: how the message begins.
-void Transaction::front_for(std::string_view content)
+void Transaction::front_for(std::size_t number, std::string_view content)
 {
-    const std::size_t end = content.find("\r\n\r\n");
-    const std::string_view header = content.substr(0, end == std::string_view::npos ? 0 : end + 2);
+    if (content.starts_with("\r\n")) return; // there is none
+    const std::size_t blank = content.find("\r\n\r\n");
+    const bool ends = blank != std::string_view::npos;
+    if (!ends && content.size() < drop_.size(number)) {
+        sending_.to_ascii = true; // longer than what is looked at
+        return;
+    }
+    const std::string_view header = ends ? content.substr(0, blank + 2) : content;
     if (mail::ascii_prefix(header) == header.size()) return;
     std::string front = mail::downgrade_header(header);
     if (front == header) return;
     sending_.front = std::move(front) + "\r\n";
-    sending_.replaced = header.size() + 2;
+    sending_.replaced = ends ? blank + 4 : content.size();
+}
+
+// Of a header that is too long for a surrogate: a "?" for each byte that is not ASCII, up to the blank line.
+void Transaction::to_ascii(std::string& content)
+{
+    Sending& s = sending_;
+    for (char& c : content) {
+        if (c == '\n') {
+            if (s.ascii_line.empty() || s.ascii_line == "\r") {
+                s.to_ascii = false;
+                return;
+            }
+            s.ascii_line.clear();
+            continue;
+        }
+        if (s.ascii_line.size() < 2) s.ascii_line += c;
+        if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+    }
 }
 
 Result<std::string> Transaction::next_piece()
@@ -283,7 +308,9 @@ Result<std::string> Transaction::next_piece()
     Sending& s = sending_;
     if (s.top && s.in_body && s.lines == 0) return std::string();
     if (!s.front.empty()) return std::exchange(s.front, {});
-    return drop_.read(s.number, s.offset, piece);
+    auto content = drop_.read(s.number, s.offset, piece);
+    if (content && s.to_ascii) to_ascii(*content);
+    return content;
 }
 
 // How much of `bytes` TOP still wants: the header, the blank line, and so many lines.
@@ -367,7 +394,7 @@ void Transaction::look_ahead()
     auto content = drop_.read(next, 0, piece);
     if (!content || content->size() != drop_.size(next)) return;
     sending_ = {};
-    if (!utf8_) front_for(*content);
+    if (!utf8_) front_for(next, *content);
     content->replace(0, sending_.replaced, sending_.front);
     if (options_.header_end) (void)cut_top(*content);
     give(*content, ahead_.content);

@@ -55,6 +55,7 @@ public:
     bool said_quit() const { return said_quit_; }
     bool updated() const { return updated_; } // QUIT was said, and what was marked is gone
     void enable_utf8() { utf8_ = true; } // RFC 6856 §2: messages go out as they are
+    void set_login_capabilities(std::string lines) { of_login_ = std::move(lines); } // of CAPA; the same as before the login
     const std::string& trouble() const { return trouble_; } // why QUIT could not remove all; for the log
     std::string tally() const;                // "top=0/0, retr=2/7012, del=2/2, size=7012", as Dovecot says it
 
@@ -70,6 +71,8 @@ private:
         bool top = false, in_body = false, line_start = true;
         std::string front;         // goes out instead of the first `replaced` bytes: RFC 6858
         uint64_t replaced = 0;
+        bool to_ascii = false;  // the header has bytes that must not go out, and is too long for that
+        std::string ascii_line; // what is known of its running line, at most two bytes
         std::string line; // what is known of the running header line, at most two bytes
     };
     void capa(std::string_view, std::string&out), dele(std::string_view, std::string&out),
@@ -83,7 +86,8 @@ private:
     bool send_piece(std::string& out);
     void sent();
     Result<std::string> next_piece();
-    void front_for(std::string_view content);
+    void front_for(std::size_t number, std::string_view content);
+    void to_ascii(std::string& content);
     void run(std::string_view line, std::string& out);
     void listing(std::string_view argument, std::string& out, bool uids);
     std::size_t number_of(std::string_view text, std::string& out) const; // 0: refused
@@ -107,7 +111,7 @@ private:
     std::size_t fetched_ = 0;    // by the last command; 0: that was no RETR
     std::size_t errors_ = 0, retrieved_ = 0, topped_ = 0, removed_ = 0;
     uint64_t retrieved_octets_ = 0, topped_octets_ = 0;
-    std::string trouble_;
+    std::string trouble_, of_login_;
     bool utf8_ = false;
     bool closing_ = false, said_quit_ = false, updated_ = false, too_long_ = false;
     bool full_ = false; // so much output that the client shall take it before he is answered more

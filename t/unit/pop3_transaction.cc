@@ -4,6 +4,7 @@
 #include "lib/base/text.h"
 #include "lib/mail/downgrade.h"
 #include "lib/mail/encoded_word.h"
+#include "lib/pop3/login.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
 
@@ -91,9 +92,9 @@ TEST_CASE("the commands of a POP3 transaction", "[pop3][rfc1939-5]")
         {"\r\n", "-ERR unknown command\r\n"},
         {"LANG\r\n", "+OK languages follow\r\nen English\r\n.\r\n"},
         {"LANG *\r\n", "+OK en English it is\r\n"},
-        {"LANG xx\r\n", "-ERR there is no language xx\r\n"},
+        {"LANG xx\r\n", "-ERR there is no such language\r\n"},
         {"UTF8\r\n", "+OK UTF8 enabled\r\n"},
-        {"CAPA\r\n", "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8\r\n.\r\n"},
+        {"CAPA\r\n", "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nLANG\r\nUTF8 USER\r\n.\r\n"},
         {"QUIT\r\nSTAT\r\n", "+OK Bye, 4 messages left\r\n"},
     };
     for (const Case& c : cases) {
@@ -170,7 +171,7 @@ TEST_CASE("who has not said UTF8 gets ASCII headers", "[pop3][rfc6856-2.1]")
     const pop3::Options options;
     for (const std::size_t most : {3u, 1000u}) {
         drop.most = most;
-        if (most == 3) drop.mails[1] = "a"; // a header that cannot be seen at one look goes as it is; a real maildrop shows 64 KB
+        if (most == 3) drop.mails[1] = "a"; // a real maildrop shows 64 KB at one look
         Transaction t(drop, options);
         const auto ask = [&](const char* command) {
             const std::string out = talk(t, command);
@@ -184,7 +185,9 @@ TEST_CASE("who has not said UTF8 gets ASCII headers", "[pop3][rfc6856-2.1]")
             CHECK(ask("TOP 1 1\r\n") == cat("+OK\r\n", surrogate, "\xC3\xB6""ffnen\r\n.\r\n"));
         }
         CHECK(ask("LIST 1\r\n") == cat("+OK 1 ", mail.size(), "\r\n"));
-        CHECK(ask("RETR 3\r\n") == cat("+OK ", drop.mails[2].size(), " octets\r\n", drop.mails[2], ".\r\n"));
+        // Nobody knows what it says; of a header that cannot be seen at one look nothing is known.
+        const std::string latin = most == 3 ? "Subject: ? Latin-1\r\n\r\nx\r\n" : drop.mails[2];
+        CHECK(ask("RETR 3\r\n") == cat("+OK ", drop.mails[2].size(), " octets\r\n", latin, ".\r\n"));
         CHECK(ask("UTF8\r\n") == "+OK UTF8 enabled\r\n");
         CHECK(ask("RETR 1\r\n") == cat("+OK ", mail.size(), " octets\r\n", mail.substr(0, mail.size() - 3), "..\r\n.\r\n"));
     }
@@ -198,6 +201,59 @@ TEST_CASE("who has not said UTF8 gets ASCII headers", "[pop3][rfc6856-2.1]")
     u.look_ahead();
     talk(u, "UTF8\r\n");
     CHECK(talk(u, "RETR 2\r\n").starts_with(cat("+OK ", mail.size(), " octets\r\nFrom: J\xC3\xB6rg")));
+}
+
+TEST_CASE("no header is so odd that it goes out in UTF-8 to one who has not said UTF8", "[pop3][rfc6856-2.1]")
+{
+    const std::string name = "na\xC3\xAFve", word = "=?UTF-8?B?bmHDr3Zl?=", long_line = cat("X-Long: ", std::string(70'000, 'a'), "\r\n");
+    const struct {
+        std::string mail, shown;
+    } cases[] = {
+        {cat("Subject: ", name, "\r\n"), cat("Subject: ", word, "\r\n\r\n")},     // all of the message
+        {cat("Subject: ", name), cat("Subject: ", word, "\r\n\r\n")},
+        {cat("Comments: ", name, "\r\n"), "\r\n"},
+        {cat("A: b\r\nno field ", name, "\r\nSubject: ", name, "\r\n\r\n", name, "\r\n"), cat("A: b\r\nno field na??ve\r\nSubject: na??ve\r\n\r\n", name, "\r\n")},
+        {cat("\r\n", name, "\r\n\r\nx\r\n"), cat("\r\n", name, "\r\n\r\nx\r\n")},  // none, and a body
+        {cat(long_line, "Subject: ", name, "\r\n\r\n", name, "\r\n"), cat(long_line, "Subject: na??ve\r\n\r\n", name, "\r\n")},
+        {cat(long_line, "Subject: ", name, "\r\n"), cat(long_line, "Subject: na??ve\r\n")},
+    };
+    for (const auto& c : cases) {
+        INFO(c.mail.substr(0, 60));
+        Drop drop;
+        drop.mails = {c.mail, c.mail};
+        const pop3::Options options;
+        Transaction t(drop, options);
+        const std::string fetched = cat("+OK ", c.shown.size(), " octets\r\n", c.shown, ".\r\n");
+        CHECK(talk(t, "RETR 1\r\n") == fetched);
+        t.look_ahead();
+        CHECK(talk(t, "RETR 2\r\n") == fetched);
+        const std::size_t end = c.shown.find("\r\n\r\n");
+        CHECK(talk(t, "TOP 1 0\r\n") == cat("+OK\r\n", c.shown.starts_with("\r\n") ? "\r\n" : c.shown.substr(0, end == std::string::npos ? end : end + 4), ".\r\n"));
+        Transaction u(drop, options);
+        CHECK(talk(u, "UTF8\r\nRETR 1\r\n").find(c.mail) != std::string::npos);
+    }
+}
+
+TEST_CASE("CAPA says the same of logins before and after", "[pop3][rfc2449-6.3]")
+{
+    Drop drop;
+    const pop3::Options options;
+    Transaction t(drop, options);
+    pop3::Login login("");
+    login::Circumstances now;
+    now.passwords = true;
+    now.mechanisms = {"SCRAM-SHA-256", "PLAIN"};
+    login.set(now);
+    std::string out;
+    (void)login.feed("UTF8\r\n", out);
+    auto facts = pop3::read_hand_over(login.hand_over().text);
+    CHECK(facts.utf8);
+    CHECK(facts.capabilities == "USER\r\nSASL SCRAM-SHA-256 PLAIN\r\n");
+    t.set_login_capabilities(facts.capabilities);
+    CHECK(talk(t, "CAPA\r\n").ends_with("\r\nUTF8 USER\r\nUSER\r\nSASL SCRAM-SHA-256 PLAIN\r\n.\r\n"));
+    for (const char* odd : {"", "USER", "SASL \xC3\xB6\r\n", "USER\r\n.\r\n"}) CHECK(pop3::read_hand_over(odd).capabilities.empty());
+    CHECK(pop3::read_hand_over(std::string(1000, 'A') + "\r\n").capabilities.empty());
+    CHECK_FALSE(pop3::read_hand_over("USER\r\n").utf8);
 }
 
 TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
@@ -217,6 +273,7 @@ TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
         {"Content-Disposition: attachment; filename=\xC3\xB6\r\n", "Content-Disposition: attachment\r\n"},
         {"Comments: \xC3\xB6\r\nX: y\r\n", "X: y\r\n"},
         {"Subject: \xF6\xF6\r\n", "Subject: \xF6\xF6\r\n"}, // no UTF-8
+        {"A: b\r\n>From \xC3\xB6\r\nB: \xC3\xB6\r\n", "A: b\r\n>From ??\r\nB: ??\r\n"},
     };
     for (const auto& c : cases) {
         INFO(c.header);
