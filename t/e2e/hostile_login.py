@@ -13,7 +13,7 @@ if sys.argv[1:] == ["--session"]:
     os.execv(REAL, [REAL, "--session"])
 
 HELLO, LISTENER, BEGIN, READY, NEIGHBOUR, WORKER, PING, STOP, TICKET, ENTER = 1, 2, 3, 4, 6, 7, 10, 9, 16, 17
-AUTH_BEGIN = 600
+AUTH_BEGIN, AUTH_STEP, AUTH_CANCEL = 600, 601, 602
 control = socket.socket(fileno=3)
 results = {}
 
@@ -135,6 +135,27 @@ def attack():
     results["replayed"] = enter(ticket, 6)[0]
     kind, _, ticket, _ = login(authd, "alice", "alice word", 0)
     results["no connection"] = [kind, len(ticket)]
+
+    # Another channel to authd ends no exchange of this one, and goes on with none.
+    for how in ("cancel", "step"):
+        body = text("PLAIN") + b"\0" + text("") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<Q", 7)
+        r = Reader(call(authd, AUTH_BEGIN, body)[0])
+        _, exchange = r.take("B"), r.take("Q")
+        _, fds = call(control, NEIGHBOUR, text("authd") + struct.pack("<I", 0))
+        with socket.socket(fileno=fds[0]) as other:
+            other.settimeout(60)
+            if how == "cancel":
+                send(other, AUTH_CANCEL, struct.pack("<Q", exchange))
+                # In order: when this is answered, that has been heard.
+                call(other, AUTH_BEGIN, body.replace(text("PLAIN"), text("NONE!"), 1))
+            else:
+                send(other, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word"), 1)
+                answers = 0
+                while piece := other.recv(65536):
+                    answers += bool(struct.unpack("<HHII", piece[:12])[1] & 0x8000)
+                results["stolen step"] = answers
+        reply, _ = call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word"))
+        results[f"after a stranger's {how}"] = reply[0]
     results["seen"] = (seen + data).hex()
 
 
