@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -66,6 +68,17 @@ public:
         while (line() != ".") ++count;
         return count;
     }
+    void skip_message() // the same without a look at each line: what the client spends is time of the server's, too
+    {
+        static constexpr std::string_view end = "\r\n.\r\n";
+        std::size_t from = at_ - 2; // the end of the status line
+        std::size_t found = 0;
+        while ((found = buffer_.find(end, from)) == std::string::npos) {
+            from = std::max(from, buffer_.size() < end.size() ? 0 : buffer_.size() - end.size() + 1);
+            receive();
+        }
+        at_ = found + end.size();
+    }
 
 private:
     std::string expect_line()
@@ -86,11 +99,15 @@ private:
             }
             buffer_.erase(0, at_);
             at_ = 0;
-            char piece[65536];
-            const auto got = ssl_ ? SSL_read(ssl_, piece, sizeof piece) : ::recv(fd_, piece, sizeof piece, 0);
-            if (got <= 0) die("the server closed the connection");
-            buffer_.append(piece, static_cast<std::size_t>(got));
+            receive();
         }
+    }
+    void receive()
+    {
+        char piece[65536];
+        const auto got = ssl_ ? SSL_read(ssl_, piece, sizeof piece) : ::recv(fd_, piece, sizeof piece, 0);
+        if (got <= 0) die("the server closed the connection");
+        buffer_.append(piece, static_cast<std::size_t>(got));
     }
     int fd_;
     SSL* ssl_ = nullptr;
@@ -130,7 +147,7 @@ struct Work {
         const std::size_t count = client.skip_lines();
         for (std::size_t i = 1; i <= count; ++i) {
             client.ask("RETR " + std::to_string(i));
-            client.skip_lines();
+            client.skip_message();
         }
         mails += static_cast<long>(count);
     }

@@ -137,6 +137,23 @@ def wait_mail(user, pattern, count=1):
     return wait_for(found, f"mail for {user} with {pattern!r}")
 
 
+def getmail(user, folder, rc, got, count):
+    """Runs getmail until `got` has all mails. It forks for each mail it stores, and waits a minute for a child whose end came before
+    the wait began; so a run that takes long is begun anew, without what it has stored and remembers."""
+    home = pwd.getpwnam(user).pw_dir
+    for _ in range(14):
+        for name in os.listdir(folder):
+            if name != rc:
+                os.unlink(os.path.join(folder, name))
+        for sub in ("cur", "new", "tmp"):
+            for name in os.listdir(os.path.join(got, sub)):
+                os.unlink(os.path.join(got, sub, name))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = run("getmail", "-g", folder, "-r", rc, user=user, env={"HOME": home}, timeout=10)
+            return check(len(maildir(got)) == count, f"getmail brought {len(maildir(got))} mails of {count}\n{done.text}")
+    raise Failure("getmail came to no end in fourteen runs")
+
+
 def send(sender, recipients, body, host="127.0.0.1", port=25):
     with smtplib.SMTP(host, port, timeout=PATIENCE, local_hostname="client.example.net") as s:
         return s.sendmail(sender, recipients, body)
