@@ -1,5 +1,4 @@
 // smtp-client: take mails from qmgr to other servers by SMTP.  Manual: man/smtp-client.8
-#include <dirent.h>
 #include <ifaddrs.h>
 #include <sys/stat.h>
 
@@ -9,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "lib/base/directory.h"
 #include "lib/base/text.h"
 #include "lib/daemon/client_files.h"
 #include "lib/daemon/service.h"
@@ -56,21 +56,17 @@ private:
 // The certificates of a folder as one text; the links that c_rehash makes are left out.
 Result<std::string> read_authorities(const std::string& folder)
 {
-    struct Close {
-        void operator()(DIR* open) const noexcept { ::closedir(open); }
-    };
-    const std::unique_ptr<DIR, Close> directory(::opendir(folder.c_str()));
-    if (!directory) return fail_errno(cat("open ", folder));
     std::string out;
-    while (const dirent* entry = ::readdir(directory.get())) {
-        const std::string_view name = entry->d_name;
+    TRY(for_each_entry(folder, [&](const DirectoryEntry& entry) {
+        const std::string_view name = entry.name;
         struct stat st {};
         const std::string path = cat(folder, '/', name);
         const bool hash_link = name.size() == 10 && name.find('.') == 8; // "5ed36f99.0"
-        if (hash_link || ::stat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) continue;
+        if (hash_link || ::stat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode)) return true;
         const auto text = read_file(path, max_file);
         if (text && text->find("-----BEGIN CERTIFICATE-----") != std::string::npos && out.size() < max_authorities) append(out, *text, '\n');
-    }
+        return true;
+    }));
     if (out.empty()) return fail(cat(folder, ": no certificate of an authority in it; give a folder with PEM files"));
     return out;
 }

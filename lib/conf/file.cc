@@ -1,5 +1,4 @@
 // main.cf as read: lines, names, values, and what is wrong with them.
-#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +7,7 @@
 #include <cstdlib>
 
 #include "config.h"
+#include "lib/base/directory.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/conf/check.h"
@@ -69,16 +69,15 @@ std::vector<std::string> cf_files(const std::string& folder, int& error)
 {
     std::vector<std::string> names;
     error = 0;
-    DIR* dir = ::opendir(folder.c_str());
-    if (!dir) {
-        error = errno;
-        return names;
-    }
-    while (const dirent* entry = ::readdir(dir)) {
-        const std::string_view name = entry->d_name;
+    const auto read = for_each_entry(folder, [&](const DirectoryEntry& entry) {
+        const std::string_view name = entry.name;
         if (name.ends_with(".cf") && name.front() != '.') names.emplace_back(name);
+        return true;
+    });
+    if (!read) {
+        error = read.error().code;
+        names.clear();
     }
-    ::closedir(dir);
     std::sort(names.begin(), names.end());
     return names;
 }

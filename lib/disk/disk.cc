@@ -1,7 +1,6 @@
 // The kernel's disk: each step is one system call, or the two that it takes to be exact.
 #include "lib/disk/disk.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -9,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "lib/base/directory.h"
 #include "lib/base/text.h"
 
 namespace veredus::disk {
@@ -137,24 +137,12 @@ public:
 
     Result<std::vector<std::string>> list(const Directory& dir) override
     {
-        // An open file description of its own, so that two lists at a time do not share an offset.
-        const int fd = ::openat(dir.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) return fail_errno(cat("list ", dir.path));
-        std::unique_ptr<DIR, decltype([](DIR* d) { ::closedir(d); })> stream(::fdopendir(fd));
-        if (!stream) {
-            const int code = errno;
-            ::close(fd);
-            return fail_errno(cat("list ", dir.path), code);
-        }
         std::vector<std::string> names;
-        for (;;) {
-            errno = 0;
-            const dirent* entry = ::readdir(stream.get());
-            if (!entry && errno != 0) return fail_errno(cat("list ", dir.path));
-            if (!entry) return names;
-            const std::string_view name = entry->d_name;
-            if (name != "." && name != "..") names.emplace_back(name);
-        }
+        TRY(for_each_entry(dir.fd.get(), dir.path, [&](const DirectoryEntry& entry) {
+            names.emplace_back(entry.name);
+            return true;
+        }));
+        return names;
     }
 
     Result<FileInfo> stat(const Directory& dir, const std::string& name) override

@@ -2,7 +2,6 @@
 #include "lib/net/address.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "lib/base/directory.h"
 #include "lib/base/text.h"
 
 namespace veredus::net {
@@ -208,27 +208,22 @@ std::string holder_of(uint16_t port)
     const std::string inode = listener_inode(port);
     if (inode.empty()) return {};
     const std::string want = cat("socket:[", inode, ']');
-    DIR* proc = ::opendir("/proc");
-    if (!proc) return {};
     std::string found;
-    while (const dirent* entry = ::readdir(proc)) {
-        const std::string pid = entry->d_name;
-        if (!parse_number<unsigned>(pid)) continue;
+    // A process that ends while we look, or whose descriptors are not ours to see, is passed over.
+    static_cast<void>(for_each_entry("/proc", [&](const DirectoryEntry& process) {
+        const std::string pid = process.name;
+        if (!parse_number<unsigned>(pid)) return true;
         const std::string folder = cat("/proc/", pid, "/fd");
-        DIR* fds = ::opendir(folder.c_str());
-        if (!fds) continue;
-        while (const dirent* one = ::readdir(fds)) {
+        static_cast<void>(for_each_entry(folder, [&](const DirectoryEntry& descriptor) {
             char target[64];
-            const ssize_t n = ::readlinkat(dirfd(fds), one->d_name, target, sizeof target);
-            if (n > 0 && std::string_view(target, static_cast<std::size_t>(n)) == want) {
-                const auto name = read_file(cat("/proc/", pid, "/comm"), 64);
-                found = cat(" (held by ", name ? trim(*name) : "a process", ", pid ", pid, ')');
-            }
-        }
-        ::closedir(fds);
-        if (!found.empty()) break;
-    }
-    ::closedir(proc);
+            const ssize_t n = ::readlink(cat(folder, '/', descriptor.name).c_str(), target, sizeof target);
+            if (n <= 0 || std::string_view(target, static_cast<std::size_t>(n)) != want) return true;
+            const auto name = read_file(cat("/proc/", pid, "/comm"), 64);
+            found = cat(" (held by ", name ? trim(*name) : "a process", ", pid ", pid, ')');
+            return false;
+        }));
+        return found.empty();
+    }));
     return found;
 }
 

@@ -221,10 +221,6 @@ private:
 
 }  // namespace
 
-bool Mailbox::is_still(std::string_view, const Folder&) const { return true; }
-Result<std::string> Mailbox::special_use(std::string_view) { return std::string(); }
-Result<void> Mailbox::set_special_use(std::string_view name, std::string_view) { return fail_errno(cat("special use of ", printable(name)), ENOTSUP); }
-
 Result<std::vector<DefaultFolder>> parse_default_folders(std::string_view setting)
 {
     std::vector<DefaultFolder> out;

@@ -46,6 +46,10 @@ public:
     virtual const disk::Directory& index() const = 0;
     // Throws the folder's index away: it is made anew, with new numbers. For a person who knows why.
     virtual Result<void> forget_index(std::string_view name) = 0;
+
+protected:
+    // What rename() does with INBOX: its mails go to `to`, which is made.
+    Result<void> move_inbox(std::string_view to);
 };
 
 // A Maildir++ tree at `path` (made when it is missing, with its parents there): INBOX is the directory itself, folder A.B is ".A.B"

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "lib/base/clock.h"
+#include "lib/base/directory.h"
 #include "lib/base/text.h"
 #include "lib/store/bytes.h"
 #include "lib/store/maildir_draft.h"
@@ -39,21 +40,10 @@ bool is_old(const std::string& times, int64_t at_us, int64_t grain_us)
 // Regular files, and what the file system does not tell the type of.
 template <class Take> Result<void> list_files(const disk::Directory& dir, Take take)
 {
-    const int fd = ::openat(dir.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return fail_errno(cat("list ", dir.path));
-    std::unique_ptr<DIR, decltype([](DIR* d) { ::closedir(d); })> stream(::fdopendir(fd));
-    if (!stream) {
-        const int code = errno;
-        ::close(fd);
-        return fail_errno(cat("list ", dir.path), code);
-    }
-    for (;;) {
-        errno = 0;
-        const dirent* entry = ::readdir(stream.get());
-        if (!entry && errno != 0) return fail_errno(cat("list ", dir.path));
-        if (!entry) return {};
-        if (entry->d_name[0] != '.' && (entry->d_type == DT_REG || entry->d_type == DT_UNKNOWN)) take(entry->d_name);
-    }
+    return for_each_entry(dir.fd.get(), dir.path, [&](const DirectoryEntry& entry) {
+        if (entry.name[0] != '.' && (entry.type == DT_REG || entry.type == DT_UNKNOWN)) take(entry.name);
+        return true;
+    });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <set>
 
+#include "lib/base/directory.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/mail/utf7.h"
@@ -30,25 +31,12 @@ constexpr char index_name[] = ".veredus";
 // Directories of `dir` whose names begin with a dot.
 Result<std::vector<std::string>> dot_directories(const disk::Directory& dir)
 {
-    const int fd = ::openat(dir.fd.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return fail_errno(cat("list ", dir.path));
-    std::unique_ptr<DIR, decltype([](DIR* d) { ::closedir(d); })> stream(::fdopendir(fd));
-    if (!stream) {
-        const int code = errno;
-        ::close(fd);
-        return fail_errno(cat("list ", dir.path), code);
-    }
     std::vector<std::string> out;
-    while (out.size() < max_folders) {
-        errno = 0;
-        const dirent* entry = ::readdir(stream.get());
-        if (!entry && errno != 0) return fail_errno(cat("list ", dir.path));
-        if (!entry) break;
-        const std::string_view name = entry->d_name;
-        if (!name.starts_with('.') || name == "." || name.starts_with("..") || name == index_name) continue;
-        if (entry->d_type == DT_REG) continue;
-        out.emplace_back(name);
-    }
+    TRY(for_each_entry(dir.fd.get(), dir.path, [&](const DirectoryEntry& entry) {
+        const std::string_view name = entry.name;
+        if (name.starts_with('.') && !name.starts_with("..") && name != index_name && entry.type != DT_REG) out.emplace_back(name);
+        return out.size() < max_folders;
+    }));
     return out;
 }
 
@@ -303,19 +291,6 @@ private:
         // The folder may outlive this tree: shared among the copies of the function alone.
         auto numbers = std::make_shared<disk::Directory>(TRY(open_beneath(index(), ".")));
         return MaildirFolder::open(std::move(dir), [numbers] { return new_uidvalidity(*numbers); });
-    }
-
-    Result<void> move_inbox(std::string_view to)
-    {
-        TRY(create(to));
-        auto inbox = TRY(open("INBOX"));
-        auto target = TRY(open(to));
-        std::vector<uint32_t> uids;
-        for (const Message& m : inbox->table().messages()) uids.push_back(m.uid);
-        auto moved = inbox->move(uids, *target);
-        if (!moved) return unexpected(std::move(moved).error());
-        if (!moved->trouble.text.empty()) return unexpected(std::move(moved->trouble));
-        return {};
     }
 
     disk::Directory root_;

@@ -1,5 +1,4 @@
 // An mbox user's folders: the inbox where deliveries put it, the others as files below a directory of the home.
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -350,19 +349,6 @@ private:
     {
         TRY(disk().unlink(index(), renaming_name));
         return disk().sync(index());
-    }
-
-    Result<void> move_inbox(std::string_view to)
-    {
-        TRY(create(to));
-        auto inbox = TRY(open("INBOX"));
-        auto target = TRY(open(to));
-        std::vector<uint32_t> uids;
-        for (const Message& m : inbox->table().messages()) uids.push_back(m.uid);
-        auto moved = inbox->move(uids, *target);
-        if (!moved) return unexpected(std::move(moved).error());
-        if (!moved->trouble.text.empty()) return unexpected(std::move(moved->trouble));
-        return {};
     }
 
     MboxPlaces places_;

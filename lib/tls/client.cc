@@ -1,11 +1,11 @@
 // The client's context: SNI, resumption per key, and what the peer's certificate turned out to be worth.
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <openssl/pem.h>
 
 #include <list>
 #include <unordered_map>
 
+#include "lib/base/directory.h"
 #include "lib/base/text.h"
 #include "lib/tls/openssl.h"
 
@@ -122,14 +122,12 @@ private:
 
 Result<void> load_directory(SSL_CTX* ctx, const std::string& path)
 {
-    const std::unique_ptr<DIR, Freed<closedir>> directory(::opendir(path.c_str()));
-    if (!directory) return fail_errno(cat("open ", path));
     unsigned loaded = 0;
-    while (const dirent* entry = ::readdir(directory.get())) {
-        if (entry->d_name[0] == '.') continue;
-        const std::string file = cat(path, '/', entry->d_name);
-        if (SSL_CTX_load_verify_file(ctx, file.c_str()) == 1) ++loaded; // other files lie there too
-    }
+    TRY(for_each_entry(path, [&](const DirectoryEntry& entry) {
+        // Other files lie there too.
+        if (entry.name[0] != '.' && SSL_CTX_load_verify_file(ctx, cat(path, '/', entry.name).c_str()) == 1) ++loaded;
+        return true;
+    }));
     ERR_clear_error();
     if (loaded == 0) return fail(cat(path, ": no certificate of an authority in it; give a folder with PEM files"));
     return {};

@@ -1,7 +1,6 @@
 // Locking and making mailboxes in the spool directory.
 #include "local/lockd/locks.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -10,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "lib/base/directory.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -47,13 +47,8 @@ bool remove_entry(int parent, const char* name, int depth, int& left)
     if (--left < 0) return false;
     const Fd fd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     if (fd && depth > 0) {
-        DIR* dir = ::fdopendir(::dup(fd.get()));
-        if (!dir) return false;
-        while (const dirent* entry = ::readdir(dir)) {
-            const std::string_view file = entry->d_name;
-            if (file != "." && file != ".." && !remove_entry(fd.get(), entry->d_name, depth - 1, left)) break;
-        }
-        ::closedir(dir);
+        // What cannot be read cannot be removed either, unless it is empty: rmdir(2) says so.
+        static_cast<void>(for_each_entry(fd.get(), name, [&](const DirectoryEntry& entry) { return remove_entry(fd.get(), entry.name, depth - 1, left); }));
     }
     return ::unlinkat(parent, name, 0) == 0 || ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
 }
@@ -86,13 +81,10 @@ void Locks::sweep()
 {
     const Fd fd(::openat(dir_.fd.get(), nursery, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd) return;
-    DIR* dir = ::fdopendir(::dup(fd.get()));
-    if (!dir) return;
-    while (const dirent* entry = ::readdir(dir)) {
-        const std::string_view name = entry->d_name;
-        if (name != "." && name != "..") remove_tree(fd.get(), entry->d_name);
-    }
-    ::closedir(dir);
+    static_cast<void>(for_each_entry(fd.get(), nursery, [&](const DirectoryEntry& entry) {
+        remove_tree(fd.get(), entry.name);
+        return true;
+    }));
     ::unlinkat(dir_.fd.get(), nursery, AT_REMOVEDIR);
 }
 

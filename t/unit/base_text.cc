@@ -1,7 +1,11 @@
-// lib/base: text, CRC-32C, Result, Fd.
+// lib/base: text, CRC-32C, Result, Fd, directories.
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "t/unit/catch.h"
 
 #include "lib/base/crc32c.h"
+#include "lib/base/directory.h"
 #include "lib/base/fd.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
@@ -85,4 +89,37 @@ TEST_CASE("one high byte anywhere is seen, whatever the length", "[base]")
         }
         CHECK(is_ascii(std::string_view(text + "\xff").substr(0, size)));
     }
+}
+
+TEST_CASE("the entries of a directory: all but itself and its parent, until the taker has enough", "[base]")
+{
+    char path[] = "/tmp/veredus-entries-XXXXXX";
+    REQUIRE(::mkdtemp(path));
+    const std::string folder = path;
+    for (const char* name : {"a", "b", ".c"}) Fd(::open((folder + '/' + name).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    REQUIRE(::mkdir((folder + "/d").c_str(), 0700) == 0);
+    std::vector<std::string> names;
+    const auto note = [&](const DirectoryEntry& entry) {
+        names.emplace_back(entry.name);
+        return true;
+    };
+    REQUIRE(for_each_entry(folder, note));
+    std::sort(names.begin(), names.end());
+    CHECK(names == std::vector<std::string>{".c", "a", "b", "d"});
+    int met = 0;
+    REQUIRE(for_each_entry(folder, [&](const DirectoryEntry&) { return ++met < 2; }));
+    CHECK(met == 2);
+    // Two at a time share no offset, and what is met may be removed.
+    const Fd dir(::open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    names.clear();
+    REQUIRE(for_each_entry(dir.get(), folder, [&](const DirectoryEntry& entry) {
+        if (names.empty()) REQUIRE(for_each_entry(dir.get(), folder, note));
+        return ::unlinkat(dir.get(), entry.name, 0) == 0 || ::unlinkat(dir.get(), entry.name, AT_REMOVEDIR) == 0;
+    }));
+    CHECK(names.size() == 4);
+    REQUIRE(::rmdir(path) == 0);
+    const auto gone = for_each_entry(folder, note);
+    REQUIRE(!gone);
+    CHECK(gone.error().code == ENOENT);
+    CHECK(gone.error().text.find(folder) != std::string::npos);
 }
