@@ -29,6 +29,11 @@ Filter get_filter(Reader& r)
 
 }  // namespace
 
+bool Filter::any() const
+{
+    return !ids.empty() || !sender.empty() || !recipient.empty() || !reason.empty() || !site.empty() || !state.empty() || older_than_s || younger_than_s;
+}
+
 std::string Queued::encode() const
 {
     Writer w;

@@ -33,6 +33,7 @@ struct Filter {
     std::string site;                   // next hop domain
     int64_t older_than_s = 0, younger_than_s = 0;   // 0: no bound
     std::string state;                  // "active", "deferred", "hold", "incoming"; empty: any
+    bool any() const;                   // it selects something
 };
 
 struct ListRequest {

@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/ipc/control.h"
 #include "lib/ipc/listing.h"
+#include "lib/ipc/maildrop_listing.h"
 #include "lib/mail/date.h"
 #include "lib/queue/file.h"
 #include "lib/queue/id.h"
@@ -66,12 +67,6 @@ Result<void> set_filter(ipc::Filter& filter, const std::string& name, const std:
     return fail(cat(printable(name, 40), ": no such option"));
 }
 
-bool any_filter(const ipc::Filter& f)
-{
-    return !f.ids.empty() || !f.sender.empty() || !f.recipient.empty() || !f.reason.empty() || !f.site.empty() || !f.state.empty() ||
-           f.older_than_s || f.younger_than_s;
-}
-
 bool put(std::string_view text) { return std::fwrite(text.data(), 1, text.size(), stdout) == text.size(); }
 
 int finished(bool written)
@@ -81,11 +76,11 @@ int finished(bool written)
     return EX_IOERR;
 }
 
-int list(ipc::QueueClient& client, const QueueCommand& command)
+int list(ipc::QueueClient& client, const std::string& spool, const QueueCommand& command)
 {
     ipc::QueueText text;
     bool written = true;
-    const auto listed = client.list(command.filter, [&](const ipc::Listed& mail) {
+    const auto listed = ipc::list_queue(client, spool, command.filter, [&](const ipc::Listed& mail) {
         written = put(command.json ? ipc::queue_json(mail) : text.entry(mail));
         return written;
     });
@@ -208,7 +203,7 @@ int run(const Common& common, const QueueCommand& command)
         return EX_UNAVAILABLE;
     }
     switch (command.verb) {
-    case QueueCommand::Verb::list: return list(*client, command);
+    case QueueCommand::Verb::list: return list(*client, std::string(values->text("queue_directory")), command);
     case QueueCommand::Verb::show: return show(*client, command);
     case QueueCommand::Verb::act: return act(*client, command);
     }
@@ -281,7 +276,7 @@ Result<QueueCommand> parse_queue_command(const std::vector<std::string>& words)
         }
     }
     if (command.verb == QueueCommand::Verb::show && command.filter.ids.empty()) return fail("show: name the mail by its queue ID");
-    const bool filtered = any_filter(command.filter);
+    const bool filtered = command.filter.any();
     // A flush harms nobody; for the others an empty choice is an oversight.
     if (command.verb == QueueCommand::Verb::act && command.act == ipc::Act::flush && !filtered) command.all = true;
     if (command.verb == QueueCommand::Verb::act && !filtered && !command.all) return fail(cat(words[0], ": which mails? Name IDs, use an option to choose, or say ALL"));

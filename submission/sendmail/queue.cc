@@ -1,13 +1,10 @@
 // mailq and the queue run: asked of qmgr over the public socket.
-#include <dirent.h>
-
 #include <cstdio>
-#include <memory>
 
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "lib/ipc/control.h"
-#include "lib/ipc/listing.h"
+#include "lib/ipc/maildrop_listing.h"
 #include "submission/sendmail/modes.h"
 
 namespace veredus::sendmail {
@@ -16,21 +13,11 @@ namespace {
 
 bool put(std::string_view text) { return std::fwrite(text.data(), 1, text.size(), stdout) == text.size(); }
 
-// How many mails wait in the maildrop, as far as this user may look.
-std::size_t waiting_in_maildrop(const std::string& spool)
-{
-    const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir((spool + "/maildrop/new").c_str()), closedir);
-    std::size_t count = 0;
-    if (dir)
-        while (const dirent* entry = readdir(dir.get())) count += entry->d_name[0] != '.';
-    return count;
-}
-
 // Never "empty" when nobody knows: EX_UNAVAILABLE, and what waits on this side of the door.
 int system_down(const Error& error, const conf::Values& values)
 {
     complain(error.text);
-    if (const std::size_t count = waiting_in_maildrop(std::string(values.text("queue_directory"))))
+    if (const std::size_t count = ipc::maildrop_mails(std::string(values.text("queue_directory"))).size())
         complain(cat(count, count == 1 ? " mail waits" : " mails wait", " in the maildrop until then"));
     return EX_UNAVAILABLE;
 }
@@ -67,7 +54,7 @@ int list(const Invocation& invocation)
 
     ipc::QueueText text;
     bool written = true;
-    const auto listed = client->list({}, [&](const ipc::Listed& mail) {
+    const auto listed = ipc::list_queue(*client, std::string(values->text("queue_directory")), {}, [&](const ipc::Listed& mail) {
         written = put(invocation.json ? ipc::queue_json(mail) : text.entry(mail));
         return written;
     });

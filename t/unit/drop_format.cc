@@ -15,11 +15,13 @@
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "lib/base/crc32c.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
+#include "lib/ipc/maildrop_listing.h"
 #include "lib/queue/drop_format.h"
 #include "submission/drop/drop.h"
 #include "submission/sendmail/maildrop.h"
@@ -270,4 +272,30 @@ TEST_CASE("veredus-drop reads its two settings as plain values and nothing else"
     CHECK(parsed("queue_directory = relative\n").bad_spool);
     CHECK(parsed("queue_directory =\n").bad_spool);
     CHECK(parsed(cat("queue_directory = /", std::string(5000, 'x'), "\n")).bad_spool);
+}
+
+TEST_CASE("mailq shows what lies in the maildrop, and trusts nothing that lies there", "[drop][queue-command]")
+{
+    Spool spool;
+    const fs::path drop = spool.path / "maildrop/new";
+    const auto put = [&](const char* name, const std::string& bytes) { std::ofstream(drop / name, std::ios::binary) << bytes; };
+    put("4F3C91A0B2000001", good_file());
+    put("4F3C91A0B2000002", "no mail\n");
+    put("4F3C91A0B2000003", good_file().substr(0, 30));
+    put(".hidden", good_file());
+    fs::create_symlink("/etc/passwd", drop / "4F3C91A0B2000004");
+    REQUIRE(::mkfifo((drop / "4F3C91A0B2000005").c_str(), 0600) == 0);
+    const std::vector<ipc::Listed> mails = ipc::maildrop_mails(spool.path);
+    REQUIRE(mails.size() == 3);
+    const auto named = [&](std::string_view id) { return *std::find_if(mails.begin(), mails.end(), [&](const ipc::Listed& m) { return m.id == id; }); };
+    const ipc::Listed good = named("4F3C91A0B2000001");
+    CHECK(good.state == "maildrop");
+    CHECK(good.sender == "a@x");
+    REQUIRE(good.recipients.size() == 1);
+    CHECK(good.recipients[0].address == "b@y");
+    CHECK(good.size == good_file().size());
+    CHECK(good.arrival_us > 1'700'000'000'000'000);
+    CHECK(named("4F3C91A0B2000002").recipients.empty());
+    CHECK(named("4F3C91A0B2000003").recipients.empty());
+    CHECK(ipc::maildrop_mails("/nonexistent").empty());
 }
