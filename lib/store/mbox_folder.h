@@ -21,6 +21,8 @@
 
 namespace veredus::store {
 
+class MboxJournal;
+
 struct MboxPlace {
     std::string path;                                  // the file; it need not be there
     std::shared_ptr<MboxKeeper> keeper;                // its dotlock (lib/store/mbox.h)
@@ -82,12 +84,11 @@ private:
     Result<void> rewrite(Locked& file, const std::vector<Piece>& pieces);
     // What `produce` makes, behind the end of the file: all of it, or after an error nothing.
     Result<void> append_tail(Locked& file, const std::function<Result<void>(const Sink&)>& produce);
-    Result<void> begin_journal(Fd& journal) const;
-    Result<void> publish_journal(const Fd& journal) const;
     Result<void> forget_journal() const;
     Result<void> record_gone(Locked& file, const std::vector<uint32_t>& gone);
     Result<void> recover(Locked& file);                // what a crash left of a rewrite
-    Result<void> write_tail(int file, uint64_t from, uint64_t old_size, int journal, uint64_t tail);
+    static Result<uint64_t> end_of_own(int file, uint64_t size, const MboxJournal& journal);
+    Result<void> write_tail(int file, uint64_t old_size, const MboxJournal& journal);
     Result<const MboxMail*> find(uint32_t uid);
     std::string journal_name() const { return place_.log_name + ".tail"; }
 

@@ -33,14 +33,20 @@ constexpr char renaming_name[] = "renaming";                 // a RENAME that is
 disk::Disk& disk() { return disk::posix_disk(); }
 Unexpected bad_name(std::string_view name) { return fail_errno(cat("folder name ", printable(name)), EINVAL); }
 
-// The UID log's name: the path with its slashes escaped.
+// What stands beside a UID log has its name with one of these behind it.
+constexpr std::string_view kin[] = {".tail", ".cache", ".new", ".aside"};
+
+// The UID log's name: the path with its slashes escaped, and the last dot of what would be another log's kin.
 std::string log_of(std::string_view path)
 {
     std::string out = "f.";
-    for (const char c : path) {
-        if (c == '/') out += "%2F";
-        else if (c == '%') out += "%25";
-        else out += c;
+    const auto is_end = [&](std::string_view end) { return path.ends_with(end); };
+    const std::size_t dot = std::any_of(std::begin(kin), std::end(kin), is_end) ? path.find_last_of('.') : path.size();
+    for (std::size_t i = 0; i < path.size(); ++i) {
+        if (path[i] == '/') out += "%2F";
+        else if (path[i] == '%') out += "%25";
+        else if (i == dot) out += "%2E";
+        else out += path[i];
     }
     return out;
 }
@@ -290,7 +296,7 @@ private:
 
     Result<void> forget(const std::string& log)
     {
-        for (const char* tail : {"", ".tail", ".cache"})
+        for (const char* tail : {"", ".tail", ".tail.aside", ".cache"})
             if (auto done = disk().unlink(index(), log + tail); !done && done.error().code != ENOENT) return done;
         return disk().sync(index());
     }
@@ -301,7 +307,7 @@ private:
         const std::vector<std::string> names = TRY(disk().list(index()));
         const std::string source = log_of(from), target = log_of(to);
         for (const auto& name : names) {
-            const bool own = name == source || name == source + ".tail" || name == source + ".cache";
+            const bool own = name == source || name == source + ".tail" || name == source + ".tail.aside" || name == source + ".cache";
             if (!own && !name.starts_with(source + "%2F")) continue;
             TRY(disk().rename(index(), name, index(), target + name.substr(source.size())));
         }

@@ -268,6 +268,27 @@ TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]"
     CHECK(code(h.box->remove("Old")) == ENOENT);
     REQUIRE(h.box->create("Old"));
     CHECK((*h.box->open("Old"))->table().messages().empty());
+    // Names that end as our own files do are folders of their own.
+    REQUIRE(h.box->create("kin"));
+    std::vector<std::string> kin{"kin.tail", "kin.cache", "kin.new", "kin.tail.new", "kin.tail.aside", "kin%2Etail"};
+    for (const auto& name : kin) {
+        INFO(name);
+        REQUIRE(h.box->create(name));
+        auto f = h.box->open(name);
+        REQUIRE(f);
+        append_to(**f, "Subject: x\r\n\r\nbody\r\n");
+        const uint32_t numbers = (*f)->table().uidvalidity();
+        auto other = h.box->open("kin");
+        REQUIRE(other);
+        append_to(**other, "Subject: y\r\n\r\nbody\r\n");
+        append_to(**other, "Subject: z\r\n\r\nbody\r\n");
+        REQUIRE((*other)->change_flags({1}, {FlagChange::How::add, seen, {}, {}}));
+        REQUIRE((*other)->apply());
+        CHECK((*h.box->open(name))->table().uidvalidity() == numbers);
+        CHECK((*h.box->open(name))->table().messages().size() == 1);
+    }
+    for (const auto& name : kin) CHECK(code(h.box->remove(name)) == 0);
+    CHECK(code(h.box->remove("kin")) == 0);
     REQUIRE(h.box->subscribe("Play/Entwürfe", true));
     CHECK(read_file(h.path + "/mail/.subscriptions", 1000).value() == "Play/Entw&APw-rfe\n");
     for (const char* bad : {"../x", "a/../b", "/etc/passwd", "a//b", ".x", "a/.x", "x.lock", "a\nb", "", "\xff"}) {

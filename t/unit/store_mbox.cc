@@ -13,6 +13,7 @@
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/log/log.h"
 #include "lib/store/beneath.h"
 #include "lib/store/mbox_folder.h"
 #include "lib/store/mbox_reader.h"
@@ -441,6 +442,90 @@ TEST_CASE("a rewrite that was killed anywhere is made good, and deliveries since
     }
     CHECK(subjects.size() == static_cast<std::size_t>(300 + delivered));
     CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 20));
+}
+
+TEST_CASE("what a crash left to do is done to the file it was for, byte by byte, and to no other", "[store][mbox][crash]")
+{
+    const auto mails = [](int first, int last, std::string_view word) {
+        std::string text;
+        for (int i = first; i < last; ++i) append(text, from_line, "Subject: ", word, ' ', i, "\n\n", std::string(static_cast<std::size_t>(i) * 7 % 3000, 'x'), "\n\n");
+        return text;
+    };
+    enum class Then { nothing, restored, same_size, longer, prefix, one_byte, shorter, removed };
+    for (const Then then : {Then::nothing, Then::restored, Then::same_size, Then::longer, Then::prefix, Then::one_byte, Then::shorter, Then::removed}) {
+        INFO(static_cast<int>(then));
+        Spool s;
+        const std::string first = mails(0, 300, "mail"), tail_name = s.dir + "/index/uidlog.tail";
+        s.write(first);
+        { auto f = s.open(); }
+        for (int round = 0; ::access(tail_name.c_str(), F_OK) != 0; ++round) {
+            REQUIRE(round < 200);
+            const pid_t pid = ::fork();
+            if (pid == 0) {
+                auto f = s.open();
+                for (uint32_t i = 0;; ++i) {
+                    if (!f->change_flags({5 + i % 7, 150}, {i % 2 ? FlagChange::How::add : FlagChange::How::set, static_cast<uint8_t>(i % 32), {cat("k", i % 9)}, {}})) ::_exit(1);
+                    if (!f->apply()) ::_exit(2);
+                }
+            }
+            ::usleep(20'000 + static_cast<useconds_t>(random_below(40'000)));
+            ::kill(pid, SIGKILL);
+            int status = 0;
+            ::waitpid(pid, &status, 0);
+            REQUIRE(WIFSIGNALED(status));
+        }
+        const std::string half = s.text();
+        std::string now = half;
+        switch (then) {
+        case Then::nothing: break;
+        case Then::restored: now = mails(0, 100, "mail") + mails(100, 400, "older"); break;      // a backup, into the same file
+        case Then::same_size: now = mails(0, 300, "else"), now.resize(half.size(), 'z'), now.back() = '\n'; break;
+        case Then::longer: now = mails(500, 1500, "else"); break;
+        case Then::prefix: now = first + mails(300, 320, "mail"); break;                         // as it was before all this, and what came since
+        case Then::one_byte: now[now.size() / 2] ^= 1; break;
+        case Then::shorter: now = mails(0, 20, "else"); break;
+        case Then::removed: now = mails(0, 300, "else"); break;                                    // a new file may have the old one's number
+        }
+        if (then == Then::removed) REQUIRE(::unlink(s.path.c_str()) == 0);
+        if (then != Then::nothing) s.write(now);
+        std::string logged;
+        log::capture(&logged);
+        { auto f = s.open(); }
+        log::capture(nullptr);
+        if (then == Then::nothing) {
+            CHECK(logged.empty());
+            auto f = s.open();
+            REQUIRE(f->table().messages().size() == 300);
+            for (const Message& m : f->table().messages()) CHECK(wire(*f, m.uid).starts_with(cat("Subject: mail ", m.uid - 1, '\r')));
+            CHECK_FALSE(read_file(tail_name + ".aside", 1u << 26));
+        } else if (then == Then::prefix && s.text() != now) {
+            // Nothing had been written yet: then it is that very file, with deliveries behind it, and nobody's mail is lost.
+            auto f = s.open();
+            CHECK(f->table().messages().size() == 320);
+        } else {
+            CHECK(s.text() == now);
+            CHECK(logged.find(tail_name + ".aside") != std::string::npos);
+            CHECK(read_file(tail_name + ".aside", 1u << 26));
+        }
+        CHECK_FALSE(read_file(tail_name, 1u << 26));
+    }
+    // Not whole, or of another version.
+    Spool s;
+    s.write(mails(0, 3, "mail"));
+    { auto f = s.open(); }
+    std::string logged;
+    log::capture(&logged);
+    for (const std::string& bytes : {std::string(), std::string("VEREDUS-MBOX-1\n\n") + std::string(48, '\0'), std::string(1000, 'x')}) {
+        {
+            const Fd file(::open((s.dir + "/index/uidlog.tail").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+            REQUIRE(write_all(file.get(), bytes));
+        }
+        auto f = s.open();
+        CHECK(f->table().messages().size() == 3);
+        CHECK(read_file(s.dir + "/index/uidlog.tail.aside", 2000).value() == bytes);
+    }
+    log::capture(nullptr);
+    CHECK(s.text() == mails(0, 3, "mail"));
 }
 
 TEST_CASE("an append that was killed anywhere leaves whole mails only, and those that were acknowledged", "[store][mbox][crash]")
