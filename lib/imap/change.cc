@@ -22,7 +22,8 @@ public:
     bool step(std::string& out) override
     {
         const View& view = session_.selected().view;
-        session_.put_new_keywords(out);
+        if (session_.overtaken()) told_.clear(); // what is there now was not changed
+        else session_.put_new_keywords(out);
         for (; at_ < told_.size(); ++at_) {
             if (out.size() >= high_water) return false;
             const uint32_t number = view.number_of(told_[at_]);
@@ -219,7 +220,7 @@ void Session::run_copy(const std::string& tag, Copy copy)
 
 // --- EXPUNGE
 
-Result<std::size_t> Session::expunge_deleted(const std::optional<SequenceSet>& set)
+std::vector<uint32_t> Session::deleted_uids(const std::optional<SequenceSet>& set) const
 {
     const View& view = selected_->view;
     const auto saved_or_all = set ? view.resolve(*set, true, selected_->saved) : std::nullopt;
@@ -229,11 +230,63 @@ Result<std::size_t> Session::expunge_deleted(const std::optional<SequenceSet>& s
         if (set && (!saved_or_all || !in_ranges(*saved_or_all, view.number_of(m.uid)))) continue;
         uids.push_back(m.uid);
     }
-    if (uids.empty()) return std::size_t{0};
-    auto done = TRY(selected_->folder->use([&](store::Folder& f) { return f.expunge(uids); }));
-    tally_.expunged += done.gone.size();
-    if (!done.trouble.text.empty()) return unexpected(std::move(done.trouble));
-    return std::size_t{done.gone.size()};
+    return uids;
+}
+
+// In pieces, too; a message that another session takes \Deleted from meanwhile stays. An error ends it: what went is told.
+class Session::ExpungeTask final : public Task {
+public:
+    ExpungeTask(Session& session, std::string tag, std::vector<uint32_t> uids, bool close)
+        : session_(session), tag_(std::move(tag)), uids_(std::move(uids)),
+          piece_(store::piece_of_expunge(session.selected().folder->raw())), close_(close)
+    {}
+    bool step(std::string&) override
+    {
+        OpenFolder& folder = *session_.selected().folder;
+        if (at_ < uids_.size() && session_.overtaken()) return refuse(session_.why_overtaken());
+        std::vector<uint32_t> piece;
+        for (; at_ < uids_.size() && piece.size() < piece_; ++at_)
+            if (const auto* m = folder.table().find(uids_[at_]); m && (m->flags & store::deleted)) piece.push_back(m->uid);
+        if (!piece.empty()) {
+            auto done = folder.use([&](store::Folder& f) { return f.expunge(piece); });
+            if (!done) return refuse(done.error());
+            session_.tally_.expunged += done->gone.size();
+            gone_ = gone_ || !done->gone.empty();
+            if (!done->trouble.text.empty()) return refuse(done->trouble);
+        }
+        if (at_ < uids_.size()) return false;
+        if (close_) {
+            session_.leave_selected();
+            session_.finish(tag_, "OK closed", false);
+        } else {
+            session_.finish(tag_, cat("OK ", gone_ ? session_.new_modseq() : "", "done"), true);
+        }
+        return true;
+    }
+
+private:
+    bool refuse(const Error& error)
+    {
+        session_.finish(tag_, session_.refusal(error, close_ ? "CLOSE" : "EXPUNGE"), !close_);
+        return true;
+    }
+    Session& session_;
+    std::string tag_;
+    std::vector<uint32_t> uids_;
+    std::size_t piece_, at_ = 0;
+    bool close_, gone_ = false;
+};
+
+void Session::run_close(const std::string& tag, bool expunge)
+{
+    if (!needs_selected(tag)) return;
+    if (expunge && !selected_->read_only)
+        if (auto uids = deleted_uids(std::nullopt); !uids.empty()) {
+            task_ = std::make_unique<ExpungeTask>(*this, tag, std::move(uids), true);
+            return;
+        }
+    leave_selected();
+    finish(tag, "OK closed", false);
 }
 
 // RFC 7162 §3.2.7, §3.2.9: where messages went for good.
@@ -248,9 +301,7 @@ void Session::run_expunge(const std::string& tag, const Expunge& expunge)
     if (!needs_selected(tag, true)) return;
     if (auto done = selected_->folder->refresh(); !done) return finish(tag, refusal(done.error(), "EXPUNGE"), true);
     if (lost()) return;
-    const auto gone = expunge_deleted(expunge.uids);
-    if (!gone) return finish(tag, refusal(gone.error(), "EXPUNGE"), true);
-    finish(tag, cat("OK ", *gone > 0 ? new_modseq() : "", "done"), true);
+    task_ = std::make_unique<ExpungeTask>(*this, tag, deleted_uids(expunge.uids), false);
 }
 
 } // namespace veredus::imap

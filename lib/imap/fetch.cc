@@ -81,7 +81,7 @@ bool FetchTask::step(std::string& out)
             continue;
         }
         if (item_ == fetch_.items.size()) {
-            if (says_flags_) {
+            if (says_flags_ && !session_.overtaken()) {
                 out += " FLAGS ";
                 put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(),
                           session_.is_recent(message_.uid));
@@ -102,6 +102,10 @@ bool FetchTask::next_message(std::string& out)
 {
     const View& view = session_.selected().view;
     for (;;) {
+        if (range_ < numbers_.size() && session_.overtaken()) { // numbers are other messages' now
+            error_ = session_.why_overtaken();
+            return false;
+        }
         ++number_;
         if (range_ < numbers_.size() && number_ > numbers_[range_].last)
             if (++range_ < numbers_.size()) number_ = numbers_[range_].first;
@@ -115,6 +119,7 @@ bool FetchTask::next_message(std::string& out)
         says_flags_ = false;
         if (sets_seen_ && number_ > seen_to_) {
             mark_seen();
+            if (session_.overtaken()) continue;
             const auto again = view.at(number_);
             if (!again.message) continue;
             message_ = *again.message;
@@ -215,6 +220,7 @@ bool FetchTask::put_item(std::string& out, const FetchItem& item)
 {
     switch (item.what) {
     case What::flags:
+        if (session_.overtaken()) return trouble(session_.why_overtaken()); // its keywords have other names
         out += "FLAGS ";
         put_flags(out, message_.flags, message_.keywords, session_.selected().view.table().keywords(),
                   session_.is_recent(message_.uid));

@@ -147,6 +147,7 @@ bool MatchTask::step(std::string& out)
 {
     const auto at_end = look();
     if (!at_end) return fail(at_end.error());
+    if (session_.overtaken()) return fail(session_.why_overtaken());
     if (!*at_end) return false;
     answer(out);
     session_.finish(tag_, "OK done", uid_, uid_);
@@ -157,7 +158,7 @@ Result<bool> MatchTask::look()
 {
     const View& view = session_.selected().view;
     const int64_t until = session_.clock().mono_us() + Session::turn_us;
-    for (unsigned looked = 1; number_ < view.exists(); ++looked) {
+    for (unsigned looked = 1; number_ < view.exists() && !session_.overtaken(); ++looked) {
         const auto place = view.at(++number_);
         if (!place.message) continue;
         candidate_.stand_for(number_, *place.message, session_.is_recent(place.uid));

@@ -56,6 +56,7 @@ public:
     bool step(std::string& out) override
     {
         if (!vanished_.step(out, high_water)) return false;
+        if (session_.overtaken()) return session_.finish(tag_, std::move(text_), false), true;
         const View& view = session_.selected().view;
         const auto count = static_cast<uint32_t>(view.exists());
         for (; number_ <= count; ++number_) {

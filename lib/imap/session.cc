@@ -219,6 +219,12 @@ void Session::part(std::string_view why, std::string& out)
     closing_ = true;
 }
 
+Error Session::why_overtaken() const
+{
+    if (selected_->folder->removed()) return Error{ENOENT, "the mailbox was removed"};
+    return Error{ESTALE, "the mailbox's index was made anew"};
+}
+
 void Session::give_up(std::string_view why)
 {
     log::warning("a client's connection ends within an answer: ", printable(why));
@@ -398,18 +404,8 @@ void Session::run_simple(const std::string& tag, Verb verb)
         closing_ = logged_out_ = true;
         return;
     case Verb::starttls: append(out, tag, " BAD logged in already\r\n"); return;
-    case Verb::close:
-    case Verb::unselect: {
-        if (!needs_selected(tag)) return;
-        if (verb == Verb::close && !selected_->read_only) {
-            if (auto done = expunge_deleted(std::nullopt); !done) {
-                append(out, tag, ' ', refusal(done.error(), "CLOSE"), "\r\n");
-                return;
-            }
-        }
-        leave_selected();
-        return finish(tag, "OK closed", false);
-    }
+    case Verb::close: return run_close(tag, true);
+    case Verb::unselect: return run_close(tag, false);
     case Verb::namespace_: return run_namespace(tag);
     case Verb::idle:
         if (selected_)

@@ -99,6 +99,10 @@ public:
     void finish(const std::string& tag, std::string text, bool expunges, bool uid = false);
     std::string refusal(const Error& error, std::string_view doing) const; // "NO [CODE] text"
     void give_up(std::string_view why); // an answer broke off in the midst: nothing can be said any more
+    // The selected mailbox is another one by now, or none: what a task knows of its messages is nothing any more, and their numbers
+    // are others'. The session ends behind the task.
+    bool overtaken() const { return selected_->folder->lost(); }
+    Error why_overtaken() const;
     Selected& selected() { return *selected_; }
     Account& account() { return account_; }
     Tally& tally_for_tasks() { return tally_; }
@@ -129,6 +133,7 @@ private:
     class Lister;
     class StoreTask;
     class CopyTask;
+    class ExpungeTask;
     class AppendTask;
 
     bool command(std::string tag, Command command) override;
@@ -171,7 +176,8 @@ private:
     void run_store(const std::string& tag, Store store);
     void run_copy(const std::string& tag, Copy copy);
     void run_expunge(const std::string& tag, const Expunge& expunge);
-    Result<std::size_t> expunge_deleted(const std::optional<SequenceSet>& uids); // how many went
+    std::vector<uint32_t> deleted_uids(const std::optional<SequenceSet>& uids) const; // what EXPUNGE would take
+    void run_close(const std::string& tag, bool expunge);
     std::string new_modseq() const; // "[HIGHESTMODSEQ 9] " for who has QRESYNC
     void run_search(const std::string& tag, Search search);
     void run_sort(const std::string& tag, Sort sort);

@@ -14,6 +14,11 @@ std::size_t piece_of_copy(const Folder& from, const Folder& to, bool move)
     return move && !source ? SIZE_MAX : 100;         // each is read and written
 }
 
+std::size_t piece_of_expunge(const Folder& folder)
+{
+    return dynamic_cast<const MaildirFolder*>(&folder) ? 2'000 : SIZE_MAX;
+}
+
 Result<void> apply_all(Folder& folder)
 {
     // Each call gets a piece further; what cannot be done stays pending.

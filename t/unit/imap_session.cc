@@ -575,6 +575,80 @@ TEST_CASE("COPY and MOVE of many go in pieces; a COPY that breaks off leaves not
     CHECK_FALSE(home.account->tidy(false));
 }
 
+TEST_CASE("EXPUNGE and CLOSE of many go in pieces, and take what is \\Deleted by then", "[imap][imap-session][rfc9051-6.4.3]")
+{
+    for (const bool close : {false, true}) {
+        INFO(close);
+        Home home;
+        put_files(home, 4'100);
+        Client a(home), b(home);
+        (void)a.say("a SELECT INBOX\r\n");
+        (void)b.say("a SELECT INBOX\r\n");
+        CHECK(a.say("b STORE 1:4090 +FLAGS.SILENT (\\Deleted)\r\n").find("b OK") != std::string::npos);
+        std::string out;
+        CHECK(a.session.feed(close ? "c CLOSE\r\n" : "c EXPUNGE\r\n", out) == imap::Session::Wants::drain);
+        CHECK(out.empty());
+        // Its turn: half is gone, and the last one is wanted after all.
+        CHECK(b.say("c STATUS INBOX (MESSAGES)\r\n").find("MESSAGES 2100)") != std::string::npos);
+        CHECK(b.say("d STORE 2090 -FLAGS.SILENT (\\Deleted)\r\n").find("d OK") != std::string::npos);
+        const auto wants = a.say("");
+        std::string all;
+        for (auto more = a.session.more(all); more == imap::Session::Wants::drain;) more = a.session.more(all);
+        all = wants + all;
+        CHECK(lines_of(all).back() == (close ? "c OK closed" : "c OK done"));
+        std::size_t expunges = 0;
+        for (const auto& line : lines_of(all)) expunges += line.ends_with(" EXPUNGE");
+        CHECK(expunges == (close ? 0 : 4'089));
+        CHECK(b.say("e STATUS INBOX (MESSAGES)\r\n").find("MESSAGES 11)") != std::string::npos);
+        CHECK(a.say("f EXAMINE INBOX\r\n").find("* 11 EXISTS") != std::string::npos);
+    }
+}
+
+TEST_CASE("an answer that runs when the mailbox is numbered anew ends, and tells nothing of the other messages",
+          "[imap][imap-session][rfc9051-2.3.1.1]")
+{
+    for (const char* command : {"FETCH 1:* (FLAGS BODY.PEEK[HEADER])", "UID FETCH 1:* (UID FLAGS BODY[])", "STORE 1:* +FLAGS (mine)", "SEARCH TEXT nowhere",
+                                "SORT (SUBJECT) UTF-8 ALL", "EXPUNGE"}) {
+        for (const bool removed : {false, true}) {
+            INFO(command << ' ' << removed);
+            Home home;
+            const std::string in = home.path + "/Maildir/.Box/";
+            Client a(home), b(home);
+            (void)a.say("a CREATE Box\r\n");
+            const std::string padding(60, 'x');
+            // STORE's answer is long enough for two pieces, EXPUNGE does 2,000 at a time; of the others each turn is one message.
+            const int count = std::string_view(command).starts_with("STORE") ? 1'600 : std::string_view(command) == "EXPUNGE" ? 2'050 : 60;
+            for (int i = 0; i < count; ++i) {
+                const Fd file(::open(cat(in, "cur/", 1'700'000'000 + i, ".m", i, ":2,T").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+                REQUIRE(write_all(file.get(), cat("Subject: old ", i, '\n', padding, ": x\n\ntext\n")));
+            }
+            (void)a.say("b SELECT Box\r\n");
+            (void)b.say("b SELECT Box\r\n");
+            std::string out;
+            home.clock.step = 30'000;
+            REQUIRE(a.session.feed(cat("c ", command, "\r\n"), out) == imap::Session::Wants::drain);
+            home.clock.step = 0;
+            if (removed) {
+                CHECK(b.say("c UNSELECT\r\nd DELETE Box\r\n").find("d OK") != std::string::npos);
+            } else {
+                // Another program puts other mails there and removes the index; the other session looks.
+                REQUIRE(std::system(cat("rm -r ", in, "cur/* ", in, ".veredus/*").c_str()) == 0);
+                const std::string more = cat("for i in $(seq 1500000000 1500000050); do echo 'Subject: fresh' >", in, "cur/$i.n$i:2,FRS; done");
+                REQUIRE(std::system(more.c_str()) == 0);
+                (void)b.say("c NOOP\r\n");
+            }
+            std::string rest;
+            for (auto wants = a.session.more(rest); wants == imap::Session::Wants::drain;) wants = a.session.more(rest);
+            INFO(rest.substr(0, 300) << " ... " << rest.substr(rest.size() > 300 ? rest.size() - 300 : 0));
+            CHECK(rest.find("Answered") == std::string::npos);
+            CHECK(rest.find("fresh") == std::string::npos);
+            const std::string last = lines_of(rest).back();
+            CHECK(fits(std::string_view(command).starts_with("STORE") ? "c OK@" : removed ? "c NO [NONEXISTENT]@" : "c NO [UNAVAILABLE]@", last));
+            CHECK(a.say("d NOOP\r\n").starts_with("* BYE"));
+        }
+    }
+}
+
 TEST_CASE("binary parts of a literal8 are kept byte by byte, as base64", "[imap][imap-session][rfc3516-4.4]")
 {
     using namespace std::string_literals;

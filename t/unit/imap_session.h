@@ -20,8 +20,10 @@ using namespace veredus;
 
 struct FixedClock final : Clock {
     int64_t wall = 1'800'000'000LL * us_per_second;
+    int64_t step = 0; // of each look at it
+    mutable int64_t mono = wall;
     int64_t wall_us() const override { return wall; }
-    int64_t mono_us() const override { return wall; }
+    int64_t mono_us() const override { return mono += step; }
 };
 
 // The user. Two sessions are two Clients.
