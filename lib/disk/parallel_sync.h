@@ -16,6 +16,8 @@ void start_writing(const Fd& file);
 // Waits until the device was given what the file holds. Promises nothing either, but a journalling file system that writes data before the
 // journal speaks of it (ext4 data=ordered, xfs) then keeps no name given later without these bytes.
 void write_out(const Fd& file);
+// Is the directory on such a file system? Whatever cannot be told counts as none.
+bool writes_data_before_names(const Directory& dir);
 
 class ParallelSync {
 public:

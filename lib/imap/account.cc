@@ -150,12 +150,13 @@ std::string Account::canonical(std::string_view name)
     return iequals(name, "INBOX") ? "INBOX" : std::string(name);
 }
 
-Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given)
+Result<std::shared_ptr<OpenFolder>> Account::open(std::string_view given, Look look)
 {
     const std::string name = canonical(given);
     if (const auto found = folders_.find(name); found != folders_.end()) {
         OpenFolder& folder = *found->second;
         if (!folder.lost() && !folder.is_still_in(*mailbox_)) folder.lose();
+        if (!folder.lost() && look == Look::later) return std::shared_ptr<OpenFolder>(found->second);
         if (!folder.lost()) {
             auto done = folder.refresh();
             if (done && !folder.lost()) return std::shared_ptr<OpenFolder>(found->second);

@@ -86,8 +86,10 @@ public:
     explicit Account(std::unique_ptr<store::Mailbox> mailbox) : mailbox_(std::move(mailbox)) {}
     store::Mailbox& mailbox() { return *mailbox_; }
 
-    // The folder, refreshed, the same object for everybody. Errors as of store::Mailbox::open().
-    Result<std::shared_ptr<OpenFolder>> open(std::string_view name);
+    // The folder, refreshed, the same object for everybody. Errors as of store::Mailbox::open(). Look::later: for who only adds to it,
+    // which needs no look at what others did: one that is open already is not refreshed.
+    enum class Look : uint8_t { now, later };
+    Result<std::shared_ptr<OpenFolder>> open(std::string_view name, Look look = Look::now);
     Result<void> create(std::string_view name);
     Result<void> remove(std::string_view name);
     Result<void> rename(std::string_view from, std::string_view to);

@@ -32,7 +32,7 @@ std::unique_ptr<Refusal> Session::append_begin(const std::string& tag, const App
         if (uids.empty()) return no("[NONEXISTENT] no such message");
         appending->replaced = uids.front();
     }
-    auto target = account_.open(append.mailbox);
+    auto target = account_.open(append.mailbox, Account::Look::later);
     if (!target) {
         if (target.error().code == ENOENT) return no("[TRYCREATE] no such mailbox");
         return no(refusal(target.error(), append.replace ? "REPLACE" : "APPEND").substr(3));

@@ -211,7 +211,7 @@ void Session::run_copy(const std::string& tag, Copy copy)
     std::size_t ghosts = 0;
     auto uids = selected_->view.uids(*numbers, &ghosts);
     if (ghosts > 0 && !copy.uid) return finish(tag, "NO [EXPUNGEISSUED] some of the messages are gone", false);
-    auto target = account_.open(copy.mailbox);
+    auto target = account_.open(copy.mailbox, Account::Look::later);
     if (!target && target.error().code == ENOENT) return finish(tag, "NO [TRYCREATE] no such mailbox", true);
     if (!target) return finish(tag, refusal(target.error(), word), true);
     if (uids.empty()) return finish(tag, "OK nothing to do", true);

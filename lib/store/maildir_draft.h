@@ -4,12 +4,14 @@
 #include <sys/stat.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/disk/parallel_sync.h"
 #include "lib/store/content.h"
 #include "lib/store/facts.h"
 #include "lib/store/maildir.h"
@@ -24,8 +26,17 @@ MaildirName unique_name();
 struct MaildirFolder::Drafts {
     explicit Drafts(disk::Directory directory) : tmp(std::move(directory)) {}
     static constexpr std::size_t most_open = 8;
+    // A name that comes after the bytes were given to the device is never without them.
+    bool keeps_order()
+    {
+        if (!keeps_order_) keeps_order_ = disk::writes_data_before_names(tmp);
+        return *keeps_order_;
+    }
     disk::Directory tmp;
     std::vector<MaildirDraft*> open;           // borrowed: each takes itself out
+
+private:
+    std::optional<bool> keeps_order_;
 };
 
 // A mail being written to tmp/, with Unix line ends.
@@ -51,6 +62,9 @@ public:
     }
     // After finish() of at most Drafts::most_open; any thread.
     Result<void> sync() const { return disk::posix_disk().sync(file_); }
+    // Likewise: its bytes go to the device, nothing is promised yet.
+    void start_writing() const { disk::start_writing(file_); }
+    void write_out() const { disk::write_out(file_); }
     // After finish(); without INTERNALDATE.
     const Facts& facts() const { return maker_.facts(); }
     // The second time the file is only opened again, if need be.

@@ -298,7 +298,7 @@ UidLog::Change::Change(UidLog& log) : log_(&log), modseq_(log.table_.highest_mod
 
 UidLog::Change::Change(Change&& other) noexcept
     : log_(std::exchange(other.log_, nullptr)), records_(std::move(other.records_)), modseq_(other.modseq_), next_uid_(other.next_uid_),
-      made_keywords_(std::move(other.made_keywords_)), handed_out_(other.handed_out_)
+      made_keywords_(std::move(other.made_keywords_)), handed_out_(other.handed_out_), notes_only_(other.notes_only_)
 {
 }
 
@@ -312,6 +312,7 @@ uint32_t UidLog::Change::add(NewMessage message)
     const uint32_t uid = std::max(message.uid, next_uid_);
     if (uid == UINT32_MAX || message.name.size() > max_name) return 0;
     handed_out_ |= message.keywords;
+    notes_only_ = false;
     records_ += encode_add(message, uid, modseq_);
     next_uid_ = uid + 1;
     return uid;
@@ -320,14 +321,20 @@ uint32_t UidLog::Change::add(NewMessage message)
 void UidLog::Change::set_flags(uint8_t flags, uint64_t keywords, const std::vector<UidRange>& uids)
 {
     handed_out_ |= keywords;
+    notes_only_ = false;
     encode_flags(records_, modseq_, flags, keywords, uids);
 }
 
-void UidLog::Change::vanish(const std::vector<UidRange>& uids) { encode_vanished(records_, modseq_, uids); }
+void UidLog::Change::vanish(const std::vector<UidRange>& uids)
+{
+    notes_only_ = false;
+    encode_vanished(records_, modseq_, uids);
+}
 
 bool UidLog::Change::rename(uint32_t uid, bool fresh, std::string_view name)
 {
     if (name.size() > max_name) return false;
+    notes_only_ = false;
     records_ += encode_name(uid, fresh, name);
     return true;
 }
@@ -358,6 +365,7 @@ std::optional<unsigned> UidLog::Change::keyword(std::string_view keyword)
     if (~used == 0) return std::nullopt;
     unsigned bit = 0;
     while (used >> bit & 1) ++bit;
+    notes_only_ = false;
     records_ += encode_keyword(bit, keyword);
     made_keywords_.emplace_back(bit, keyword);
     return bit;
@@ -375,7 +383,7 @@ Result<void> UidLog::Change::commit()
     }
     log.table_.apply(records_);
     log.read_to_ += records_.size();
-    log.unsynced_ = true;
+    if (!std::exchange(notes_only_, true)) log.unsynced_ = true;
     records_.clear();
     modseq_ = log.table_.highest_modseq() + 1;
     return {};

@@ -58,7 +58,7 @@ public:
         bool rename(uint32_t uid, bool fresh, std::string_view name);    // false, and nothing noted: longer than max_name
         // Its bit, made if need be; nothing: all bits are used by messages, or it is no keyword we take.
         std::optional<unsigned> keyword(std::string_view keyword);
-        void note_state(std::string_view state);
+        void note_state(std::string_view state);                  // nothing waits for it: losing it costs another look
         bool empty() const { return records_.empty(); }
         // Written, not synced: promise nothing to a client before UidLog::sync(). After an error nothing changed, or, on a disk that filled
         // up, a first part of it: what other processes may have read is not taken back.
@@ -74,6 +74,7 @@ public:
         uint32_t next_uid_;
         std::vector<std::pair<unsigned, std::string>> made_keywords_;
         uint64_t handed_out_ = 0;                                // bits that this change uses: not free, whoever else has them
+        bool notes_only_ = true;                                 // nothing that was ever told to a client
     };
     // Nothing (Wait::no): another process is at it.
     Result<std::optional<Change>> begin(Wait wait = Wait::yes);
