@@ -649,6 +649,39 @@ TEST_CASE("an answer that runs when the mailbox is numbered anew ends, and tells
     }
 }
 
+TEST_CASE("an index directory that goes under a session costs numbers, and nothing that was acknowledged", "[imap][imap-session]")
+{
+    for (const bool mbox : {false, true})
+        for (const std::string_view command : {"NOOP", "STORE 1 +FLAGS (\\Flagged)", "COPY 1 Sent", "MOVE 1 Sent", "EXPUNGE", "APPEND", "FETCH 2 BODY[]", "CHECK", "CLOSE", "SEARCH ALL"}) {
+            INFO(command << ' ' << mbox);
+            Home home(mbox);
+            {
+                Client a(home);
+                fill(a, 3);
+                (void)a.say("s SELECT INBOX\r\nt STORE 3 +FLAGS (\\Deleted)\r\n");
+                REQUIRE(std::system(cat("rm -r ", home.path, mbox ? "/.veredus" : "/Maildir/.veredus").c_str()) == 0);
+                const std::string answer = a.say(command == "APPEND" ? append_command("c", "INBOX", simple_mail) : cat("c ", command, "\r\n"));
+                INFO(answer);
+                const bool done = answer.find("c OK") != std::string::npos;
+                CHECK((done || answer.find("c NO [") != std::string::npos || answer.find("* BYE ") != std::string::npos));
+                (void)a.say("d NOOP\r\n");
+                home.reopen(mbox); // as the next process
+                Client b(home);
+                std::string now = b.say("s SELECT INBOX\r\nf FETCH 1:* (FLAGS)\r\n");
+                INFO(now);
+                const bool takes = command == "MOVE 1 Sent" || command == "EXPUNGE" || command == "CLOSE", gives = command == "APPEND";
+                const auto exists = [&](int n) { return now.find(cat("* ", n, " EXISTS")) != std::string::npos; };
+                if (done) CHECK(exists(takes ? 2 : gives ? 4 : 3));
+                // What was refused may be half done, if that is seen.
+                else CHECK((exists(3) || (takes && exists(2)) || (gives && exists(4))));
+                if (done && command.starts_with("STORE")) CHECK(now.find("\\Flagged") != std::string::npos);
+                if (done && (command == "COPY 1 Sent" || command == "MOVE 1 Sent"))
+                    CHECK(b.say("g STATUS Sent (MESSAGES)\r\n").find("MESSAGES 1)") != std::string::npos);
+                CHECK(b.say("h STORE 1 +FLAGS (\\Answered)\r\n").find("h OK") != std::string::npos);
+            }
+        }
+}
+
 TEST_CASE("binary parts of a literal8 are kept byte by byte, as base64", "[imap][imap-session][rfc3516-4.4]")
 {
     using namespace std::string_literals;
@@ -751,6 +784,82 @@ TEST_CASE("QRESYNC's pairs shorten what is not remembered, and nothing of a save
     const auto saved = a.say("g UID FETCH $ (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n");
     CHECK(saved.starts_with("* 1 FETCH (FLAGS () UID 3 "));
     CHECK(a.say("h UID FETCH 1:3 (FLAGS) (CHANGEDSINCE 1 VANISHED)\r\n").starts_with("* VANISHED (EARLIER) 1:2\r\n"));
+}
+
+TEST_CASE("what RFC 9051 changed is so once IMAP4rev2 is enabled, and as before where it is not", "[imap][imap-session][rfc9051-E]")
+{
+    const std::string mail =
+        "From: \"Jörg Groß\" <joerg@example.org>\r\nTo: list@example.org\r\nSubject: Grüße aus Köln\r\n"
+        "Message-ID: <e@example.org>\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nsubstrings here\r\n"
+        "--b\r\nContent-Type: application/octet-stream; name*0=\"a long\"; name*1=\" name\"\r\n"
+        "Content-Disposition: attachment; filename*0*=utf-8''Gr%C3%BC; filename*1*=%C3%9Fe;\r\n filename*2=\".bin\"\r\n"
+        "Content-Transfer-Encoding: base64\r\n\r\nAAEC\r\n--b--\r\n";
+    struct Case {
+        const char* item;                         // of the appendix
+        const char* commands;                     // of rev2, in lines
+        std::vector<const char*> said, unsaid;    // '@' within a line
+        std::vector<const char*> before = {};     // that rev1 says to the same
+    };
+    const Case cases[] = {
+        {"1: 64 bits", "a FETCH 1 BODY.PEEK[]<4294967296.4294967296>\nb SEARCH LARGER 5000000000\n",
+         {"* 1 FETCH (BODY[]<4294967296> {0}", "a OK@", "b OK@"}, {}},
+        {"2: NAMESPACE", "a NAMESPACE\n", {"* NAMESPACE ((\"\" \".\")) NIL NIL"}, {}},
+        {"2: UIDPLUS", "a APPEND Sent {7+}\nx: y\r\n\r\n\n", {"a OK [APPENDUID @ 1]@"}, {}},
+        {"2: SEARCHRES", "a SEARCH RETURN (SAVE) ALL\nb FETCH $ UID\n", {"* 1 FETCH (UID 1)", "b OK@"}, {"* ESEARCH@"}},
+        {"2: LIST-EXTENDED, LIST-STATUS", "a LIST (SUBSCRIBED) \"\" (\"IN%\" \"S%\") RETURN (CHILDREN STATUS (MESSAGES))\n",
+         {"* LIST (@\\Subscribed@) \".\" \"Sent\"", "* STATUS \"Sent\" (MESSAGES 0)", "a OK@"}, {}},
+        {"2: BINARY", "a FETCH 1 (BINARY.SIZE[2] BINARY.PEEK[1])\n", {"* 1 FETCH (BINARY.SIZE[2] 3 BINARY[1] {15}", "substrings here)"}, {}},
+        {"2: UNSELECT, IDLE", "a IDLE\nDONE\nb UNSELECT\n", {"+ idling", "a OK@", "b OK@"}, {}},
+        {"3: STATUS", "a STATUS INBOX (SIZE DELETED)\n", {"* STATUS \"INBOX\" (DELETED 0 SIZE @)"}, {}},
+        {"4: ESEARCH", "a SEARCH ALL\nb UID SEARCH SEEN\n", {"* ESEARCH (TAG \"a\") ALL 1", "* ESEARCH (TAG \"b\") UID"}, {"* SEARCH@"},
+         {"* SEARCH 1", "* SEARCH"}},
+        {"5: substrings", "a SEARCH TO LIST BODY STRINGS SUBJECT \"köl\"\nb SEARCH KEYWORD $Wor\n", {"* ESEARCH (TAG \"a\") ALL 1", "* ESEARCH (TAG \"b\")"}, {}},
+        {"6: parameters in pieces", "a FETCH 1 BODYSTRUCTURE\n", {"@\"name\" \"a long name\"@", "@\"filename*\" \"utf-8''Gr%C3%BC%C3%9Fe.bin\"@"}, {"@*0@"}},
+        {"7: COPYUID", "a MOVE 1 INBOX\nb UID MOVE 2 INBOX\n", {"* OK [COPYUID @ 1 2]@", "* OK [COPYUID @ 2 3]@", "* 1 EXPUNGE", "a OK@"}, {}},
+        {"8: TRYCREATE", "a COPY 1 Nowhere\nb MOVE 1 Nowhere\nc APPEND Nowhere {7+}\nx: y\r\n\r\n\nd STATUS Nowhere (MESSAGES)\n",
+         {"a NO [TRYCREATE]@", "b NO [TRYCREATE]@", "c NO [TRYCREATE]@", "d NO [NONEXISTENT]@"}, {}},
+        {"9: CLOSED", "a SELECT Sent\n", {"* OK [CLOSED]@"}, {}},
+        {"10: LIST", "a EXAMINE inbox\nb SELECT Sent\n", {"* LIST (@) \".\" \"INBOX\"", "* LIST (@) \".\" \"Sent\""}, {}, {"a OK@"}},
+        {"11: UNSEEN", "a SELECT INBOX\n", {"* 1 EXISTS"}, {"* OK [UNSEEN@"}, {"* OK [UNSEEN 1]@"}},
+        {"12: RECENT", "a SELECT INBOX\nb FETCH 1 FLAGS\nc APPEND INBOX {7+}\nx: y\r\n\r\n\nd NOOP\n", {"* 2 EXISTS", "* 1 FETCH (FLAGS ()@"},
+         {"* @ RECENT", "@\\Recent@"}, {"* @ RECENT"}},
+        {"13, 15: keywords", "a STORE 1 FLAGS ($MDNSent $Forwarded $Junk $NonJunk $Phishing)\nb SEARCH KEYWORD $Phishing UNKEYWORD $Important\n",
+         {"* 1 FETCH (@FLAGS ($MDNSent $Forwarded $Junk $NonJunk $Phishing)@)", "* ESEARCH (TAG \"b\") ALL 1"}, {"@PERMANENTFLAGS@"}},
+        {"16: names", "a CREATE \"Grüße\"\nb LIST \"\" Gr*\nc STATUS \"Grüße\" (MESSAGES)\nd LIST \"\" &-\n",
+         {"* LIST (@) \".\" \"Grüße\"", "* STATUS \"Grüße\" (MESSAGES 0)", "d OK@"}, {"@Gr&@"}},
+        {"16: headers", "a FETCH 1 ENVELOPE\n", {"Grüße aus Köln (@", "Jörg Groß NIL \"joerg\"@"}, {"@=?@"}},
+        {"17, 18, 19: what is deprecated is taken", "a CHECK\nb FETCH 1 RFC822.HEADER\nc LSUB \"\" *\n", {"a OK@", "b OK@", "* LSUB @ \"Sent\"", "c OK@"}, {}},
+        {"21: UID", "a STORE 1 +FLAGS (\\Flagged)\n", {"* 1 FETCH (UID 1 FLAGS (\\Flagged))"}, {}, {"* 1 FETCH (FLAGS (\\Flagged @))"}},
+    };
+    for (const Case& one : cases)
+        for (const bool rev2 : {true, false}) {
+            if (!rev2 && one.before.empty()) continue;
+            INFO(one.item << (rev2 ? " rev2" : " rev1"));
+            Home home;
+            Client c(home);
+            CHECK(c.say(append_command("t", "INBOX", mail)).find("t OK") != std::string::npos);
+            if (rev2) CHECK(c.say("e ENABLE IMAP4rev2\r\n") == "* ENABLED IMAP4rev2\r\ne OK done\r\n");
+            if (!std::string_view(one.item).starts_with("11") && !std::string_view(one.item).starts_with("12")) CHECK(c.say("s SELECT INBOX\r\n").find("s OK") != std::string::npos);
+            std::string commands;
+            for (const char* at = one.commands; *at; ++at) (commands += *at == '\n' && (commands.empty() || commands.back() != '\r') ? "\r\n" : std::string(1, *at));
+            const std::string all = c.say(commands);
+            INFO(all);
+            const auto has = [&](const char* pattern) {
+                const auto lines = lines_of(all);
+                return std::any_of(lines.begin(), lines.end(), [&](const auto& line) { return fits(pattern, line); });
+            };
+            for (const char* wanted : rev2 ? one.said : one.before) {
+                INFO(wanted);
+                CHECK(has(wanted));
+            }
+            if (!rev2) continue;
+            for (const char* unwanted : one.unsaid) {
+                INFO(unwanted);
+                CHECK_FALSE(has(unwanted));
+            }
+            CHECK_FALSE(has("@ BAD @"));
+        }
 }
 
 TEST_CASE("small extensions say what their RFCs have them say",

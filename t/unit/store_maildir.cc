@@ -202,6 +202,34 @@ TEST_CASE("flags go both ways, and a change of another program does not undo our
     CHECK(none->changed.empty());
 }
 
+TEST_CASE("keywords beyond the 26 letters of names stay in the index, also when other programs rename the mail", "[store][maildir]")
+{
+    Box b;
+    b.put("cur/100.M1.h:2,");
+    b.put("cur/200.M2.h:2,");
+    std::vector<std::string> words;
+    for (int i = 0; i < 40; ++i) words.push_back(cat("key", i));
+    {
+        auto f = b.open();
+        REQUIRE(f->refresh());
+        REQUIRE(f->change_flags({1}, {FlagChange::How::add, 0, words, {}}));
+        REQUIRE(f->change_flags({2}, {FlagChange::How::add, 0, {"key30", "key2"}, {}}));
+        REQUIRE(f->apply());
+        CHECK_FALSE(f->wants_apply());
+    }
+    const std::string all = "abcdefghijklmnopqrstuvwxyz";
+    b.rename("cur/100.M1.h:2," + all, "cur/100.M1.h:2,FS" + all);
+    b.rename("cur/200.M2.h:2,c", "cur/200.M2.h:2,S");
+    for (int time = 0; time < 2; ++time) {
+        auto f = b.open();
+        REQUIRE(f->refresh());
+        CHECK(keywords_of(f->table(), *f->table().find(1)) == words);
+        CHECK(f->table().find(1)->flags == (flagged | seen));
+        CHECK(keywords_of(f->table(), *f->table().find(2)) == std::vector<std::string>{"key30"});
+        REQUIRE(f->apply());
+    }
+}
+
 TEST_CASE("flags that were not applied survive the process, and unknown ones in names stay", "[store][maildir]")
 {
     Box box;
