@@ -15,6 +15,7 @@ using ipc::LoginType;
 namespace {
 
 constexpr std::chrono::milliseconds answer_deadline{3000}; // of a session process to a person's question
+constexpr std::chrono::milliseconds name_deadline{2000};   // of a process that was just started, to say its ID with its first client
 constexpr std::size_t most_waiting = 1000;                 // clients of one user while he is looked up, or not taken over
 constexpr std::chrono::minutes ping_interval{5};
 constexpr std::chrono::hours for_ever{24 * 30};
@@ -87,8 +88,20 @@ Result<Sessions::Session*> Sessions::start(const Key& key, const ipc::UserReply&
         loop_, std::move(channel),
         ipc::Channel::User{[this, key](const ipc::Message& message) { on_message(key, message); },
                            [this, key](const std::string&) { give_up(key, true); }});
+    session.unknown = std::make_unique<Timer>(loop_, [this, key] {
+        if (const auto at = sessions_.find(key); at != sessions_.end()) say_in(at->second);
+    });
+    session.unknown->start(name_deadline);
     if (!ping_.armed()) ping_.start(ping_interval);
     return &session;
+}
+
+// The login stages of those it was given hear that they are in.
+void Sessions::say_in(Session& session)
+{
+    session.unknown.reset();
+    const std::string pid = session.pid != 0 ? cat(session.pid) : std::string();
+    for (auto& [connection, waiting] : session.given) waiting.answer(Code::ok, pid);
 }
 
 void Sessions::pass(const Key& key, Session& session, Waiting waiting)
@@ -103,15 +116,22 @@ void Sessions::pass(const Key& key, Session& session, Waiting waiting)
     session.channel->call(
         static_cast<uint16_t>(LoginType::arrive), arrival.encode(), {&fd, 1}, patience_.count() > 0 ? patience_ : for_ever,
         [this, key, connection](const Result<ipc::Message>& answer) { taken(key, connection, answer); });
-    waiting.answer(Code::ok, "");
-    session.given.emplace(connection, std::move(waiting));
+    Waiting& given = session.given.emplace(connection, std::move(waiting)).first->second;
+    // Otherwise when it has said who it is, with its first client.
+    if (!session.unknown) given.answer(Code::ok, session.pid != 0 ? cat(session.pid) : std::string());
 }
 
 void Sessions::taken(const Key& key, uint64_t connection, const Result<ipc::Message>& answer)
 {
     const auto at = sessions_.find(key);
     if (at == sessions_.end()) return;
-    if (answer) return (void)at->second.given.erase(connection);
+    if (answer) {
+        ipc::Reader r(answer->body);
+        const uint32_t pid = r.u32();
+        if (r.done()) at->second.pid = pid;
+        if (at->second.unknown) say_in(at->second);
+        return (void)at->second.given.erase(connection);
+    }
     if (answer.error().code == ETIMEDOUT) return hung(key);
     log::warning(key.first, " of ", printable(key.second), ": ", answer.error().text);
     give_up(key, true);
@@ -131,7 +151,10 @@ void Sessions::give_up(Key key, bool successor)
     if (at == sessions_.end()) return;
     const auto session = sessions_.extract(at);
     for (auto& [connection, waiting] : session.mapped().given) {
-        if (!successor || stopping_ || std::exchange(waiting.again, true)) continue;
+        if (!successor || stopping_ || std::exchange(waiting.again, true)) {
+            waiting.answer(Code::unavailable, "the user's process has ended");
+            continue;
+        }
         look_up(key, std::move(waiting));
     }
 }
@@ -155,8 +178,7 @@ void Sessions::on_message(const Key& key, const ipc::Message& message)
     if (at == sessions_.end() || message.answer) return;
     if (message.type != static_cast<uint16_t>(LoginType::idle)) {
         log::warning(key.first, " of ", printable(key.second), ": message ", message.type, " is not for it to send");
-        sessions_.erase(at);
-        return;
+        return give_up(key, false);
     }
     ipc::Reader r(message.body);
     const uint64_t taken = r.u64();
@@ -234,7 +256,7 @@ void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
 void Sessions::stop()
 {
     stopping_ = true;
-    sessions_.clear();
+    while (!sessions_.empty()) give_up(sessions_.begin()->first, false);
 }
 
 } // namespace veredus::master

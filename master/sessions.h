@@ -36,7 +36,8 @@ public:
     void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
 
     Result<void> add_ticket(ipc::Ticket ticket) { return tickets_.add(std::move(ticket), loop_.now_us()); }
-    // `zygote`: of the asking role's service, "pop3-session". `done` is called once, perhaps within this call.
+    // `zygote`: of the asking role's service, "pop3-session". `done` is called once, perhaps within this call; with ok, its text is
+    // the ID of the user's process, where that says one.
     void enter(const std::string& role, uint32_t instance, const std::string& zygote, ipc::Enter enter, Fd client,
                Done done);
     void process_ended(std::string_view role, uint32_t instance) { tickets_.forget(role, instance); }
@@ -53,7 +54,7 @@ private:
     struct Waiting { // for the resolver, or for a process to take him over
         ipc::Arrival arrival;
         Fd client;
-        Done done;           // null: the login stage has had its answer
+        Done done{};         // null: the login stage has had its answer
         bool again = false;  // the process that was given him ended
         void answer(ipc::Code code, const std::string& text)
         {
@@ -64,11 +65,14 @@ private:
         std::map<uint64_t, Waiting> given; // clients that it has not taken over yet, by connection
         std::unique_ptr<ipc::Channel> channel;
         uint64_t sent = 0; // arrivals
+        uint32_t pid = 0;  // as it says, for log lines; 0: it has taken nobody over yet
+        std::unique_ptr<Timer> unknown; // until then; the login stage waits for it no longer than that
     };
     void resolved(const Key& key, const Result<ipc::UserReply>& reply);
     Result<Session*> start(const Key& key, const ipc::UserReply& user);
     void pass(const Key& key, Session& session, Waiting waiting);
     void look_up(const Key& key, Waiting waiting);
+    void say_in(Session& session);
     void taken(const Key& key, uint64_t connection, const Result<ipc::Message>& answer);
     void give_up(Key key, bool successor);
     void look_for_hung();

@@ -1,5 +1,8 @@
 #include "pop3d/session.h"
 
+#include <poll.h>
+#include <sched.h>
+
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -11,11 +14,20 @@ using Wants = pop3::Transaction::Wants;
 
 namespace {
 constexpr int pieces_per_turn = 16; // of a message to a fast client, before others have their turn
+
+unsigned processors() // that this process may run on
+{
+    static const unsigned count = [] {
+        cpu_set_t set;
+        return ::sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set)) : 1u;
+    }();
+    return count;
+}
 }
 
 Session::Session(House& house, ipc::Arrival arrival, Fd client)
     : house_(house), arrival_(std::move(arrival)), since_wall_(system_clock().wall_us() / us_per_second),
-      last_us_(house.loop_.now_us()), stream_(house.loop_, std::move(client), *this)
+      last_us_(house.loop_.now_us()), vigil_(processors()), stream_(house.loop_, std::move(client), *this)
 {
     stream_.set_timeout(house.settings_.timeout);
 }
@@ -58,6 +70,7 @@ void Session::refuse(std::string_view told)
 void Session::on_data(std::string_view bytes)
 {
     if (closing_) return;
+    vigil_.heard(system_clock().mono_us());
     feed(bytes);
 }
 
@@ -80,7 +93,21 @@ void Session::act(Wants wants, std::string& out)
     stream_.pause_reading(draining_ || stream_.pending() > 0);
     if (stream_.pending() > 0) return;
     if (draining_) return pump();
+    rest();
+}
+
+// The answers are out: time to read what will be asked for next, and, for a client as near as that, to look out for it.
+void Session::rest()
+{
+    const int64_t for_us = vigil_.answered(system_clock().mono_us());
     transaction_->look_ahead();
+    if (for_us == 0) return;
+    pollfd socket{stream_.fd(), POLLIN, 0};
+    const int64_t end = system_clock().mono_us() + for_us;
+    do
+        if (::poll(&socket, 1, 0) != 0) return; // the loop reads it now
+    while (system_clock().mono_us() < end);
+    vigil_.in_vain();
 }
 
 // What he asked for goes out in pieces, as he takes them.
@@ -90,7 +117,7 @@ void Session::pump()
         if (closing_ || stream_.pending() > 0) return;
         if (!draining_) {
             stream_.pause_reading(false);
-            return transaction_->look_ahead();
+            return rest();
         }
         std::string out;
         const Wants wants = transaction_->more(out);

@@ -8,6 +8,7 @@
 #include "lib/ipc/login.h"
 #include "lib/net/stream.h"
 #include "lib/pop3/transaction.h"
+#include "lib/pop3/vigil.h"
 #include "pop3d/drop.h"
 #include "pop3d/house.h"
 
@@ -32,6 +33,7 @@ private:
     void feed(std::string_view bytes);
     void act(pop3::Transaction::Wants wants, std::string& out);
     void pump();
+    void rest();
     void close(std::string_view why);
     void finish();
 
@@ -41,6 +43,7 @@ private:
     int64_t since_wall_, last_us_;
     uint64_t in_ = 0, out_ = 0;
     bool draining_ = false, closing_ = false;
+    pop3::Vigil vigil_;
     std::unique_ptr<Drop> drop_;
     std::unique_ptr<pop3::Transaction> transaction_;
     net::Stream stream_;

@@ -27,7 +27,7 @@ enum class Control : uint16_t {
     unix_socket = 15,  // role -> master, call: File (a path); answer: Status, fd when ok: connected to that socket
     unlisten = 14,     // master -> role: Listener: accept there no more (a reload took it away)
     ticket = 16,       // authd -> master, call: Ticket (lib/ipc/login.h); answer: Status
-    enter = 17,        // login stage -> master, call: Enter (lib/ipc/login.h), fd; answer: Status
+    enter = 17,        // login stage -> master, call: Enter (lib/ipc/login.h), fd; answer: Status, of ok its text the session's process ID
 };
 
 struct Hello {

@@ -15,7 +15,8 @@ namespace veredus::ipc {
 
 enum class LoginType : uint16_t {
     arrive = 800, // master -> session process, call: Arrival; fd: the client, or the login stage's relay to it. Answer:
-                  // empty, as soon as the client is taken over; until then master can give him to a successor
+                  // u32, its process ID for the log, as soon as the client is taken over; until then master can give him
+                  // to a successor
     idle = 801,   // session process -> master: u64, how many arrivals it has taken: it has no client left and would go.
                   // One-way
     who = 802,    // master -> session process, call: u64, a connection; answer: Presences, of those above it, in order

@@ -194,6 +194,7 @@ void Guest::offers_changed()
 void Guest::on_secure()
 {
     secure_ = true;
+    house_.heard(*this);
     if (const auto shown = stream_->tls()->peer("sha256"))
         log::info("Client certificate: ", stream_->tls()->chain_trusted() ? "trusted" : "untrusted",
                   ", subject_CN=", printable(shown->subject, 64), ", issuer_CN=", printable(shown->issuer, 64),
@@ -213,6 +214,7 @@ void Guest::on_data(std::string_view bytes)
         return;
     }
     if (state_ != State::talking) return; // closing
+    house_.heard(*this);
     unread_ += bytes;
     listen();
 }

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -90,11 +92,13 @@ private:
     void close();
     void out_of_patience();
     void say_ended(std::string_view how, const std::string& trouble);
-    std::string describe(const std::string& trouble = {}) const; // "user=<>, rip=…, lip=…, TLS, session=<…>"
+    std::string describe(const std::string& trouble = {}) const; // "user=<>, rip=…, lip=…, mpid=…, TLS, session=<…>"
     void leave();
 
+    friend class Guests;
     Guests& house_;
     uint64_t number_;
+    std::optional<std::list<uint64_t>::iterator> place_; // among the strangers of the house
     State state_ = State::proxy;
     bool tls_first_, metered_ = false, said_ = false, wants_tls_ = false, secure_ = false, disallowed_ = false;
     net::Address remote_, local_;
@@ -109,6 +113,7 @@ private:
     std::string timestamp_;
     uint32_t question_ = 0; // an answer to an older one is nobody's
     std::string method_, login_, user_, ticket_, ended_, overflow_;
+    uint32_t mail_pid_ = 0; // of the session, once it is there
     std::string unread_; // of one read: what the dialect is fed when the client has taken its answers
     std::size_t unread_at_ = 0;
     std::unique_ptr<Knock> knock_;

@@ -130,6 +130,7 @@ void Guest::cancel_exchange()
 void Guest::answered(const Result<ipc::AuthReply>& reply)
 {
     state_ = State::talking;
+    house_.heard(*this);
     if (!reply) {
         log::warning("authd: ", reply.error().text);
         return refuse(Refusal::unavailable);
@@ -150,7 +151,7 @@ void Guest::answered(const Result<ipc::AuthReply>& reply)
     user_ = reply->user;
     ticket_ = reply->ticket;
     state_ = State::entering;
-    house_.strangers_.erase(number_);
+    house_.is_no_stranger(*this);
     drop_timestamp();
     stream_->pause_reading(true);
     if (stream_->pending() == 0) enter();
@@ -210,7 +211,7 @@ void Guest::enter()
     }
     Fd theirs;
     if (stream_->tls() || !overflow_.empty()) {
-        auto pair = socket_pair(SOCK_STREAM);
+        auto pair = socket_pair(SOCK_STREAM | SOCK_NONBLOCK);
         if (!pair) return entered(ipc::Code::unavailable, pair.error().text);
         for_relay_ = std::move(pair->first);
         theirs = std::move(pair->second);
@@ -234,6 +235,7 @@ void Guest::entered(ipc::Code code, const std::string& text)
         stream_->write(out);
         return close();
     }
+    mail_pid_ = parse_number<uint32_t>(text).value_or(0);
     log::info("Login: ", describe());
     said_ = true;
     if (!for_relay_) return leave(); // the session has the socket

@@ -123,6 +123,7 @@ std::string Guest::describe(const std::string& trouble) const
     std::string out = cat("user=<", word_for_log(printable(user_, 255)), ">, ");
     if (!method_.empty()) append(out, "method=", method_, ", ");
     append(out, "rip=", remote_.is_ip() ? remote_.ip() : "unix", ", lip=", local_.is_ip() ? local_.ip() : "unix");
+    if (mail_pid_ != 0) append(out, ", mpid=", mail_pid_);
     if (!trouble.empty())
         append(out, ", ", trouble);
     else if (stream_ && stream_->tls())

@@ -39,29 +39,40 @@ void Guests::accept(Fd client, net::Address remote, bool tls_first)
     auto guest = std::make_unique<Guest>(*this, number, std::move(client), std::move(remote), tls_first);
     Guest& there = *guest;
     guests_.emplace(number, std::move(guest));
-    strangers_.insert(number);
+    there.place_ = strangers_.insert(strangers_.end(), number);
     there.begin();
 }
 
 bool Guests::make_room(uint64_t newcomer)
 {
-    auto oldest = strangers_.begin();
-    if (oldest != strangers_.end() && *oldest == newcomer) ++oldest;
-    if (oldest == strangers_.end()) return false;
+    auto silent = strangers_.begin();
+    if (silent != strangers_.end() && *silent == newcomer) ++silent;
+    if (silent == strangers_.end()) return false;
     const int64_t now = parts_.loop.now_us();
     if (warned_us_ == 0 || now - warned_us_ > 10 * us_per_second) {
         warned_us_ = now;
         log::warning("login_connections (", rules_->connections,
-                     ") reached: the clients that have been there longest without a login are sent away");
+                     ") reached: the clients without a login that were silent longest are sent away");
     }
-    find(*oldest)->shed();
+    find(*silent)->shed();
     return true;
+}
+
+void Guests::heard(Guest& guest)
+{
+    if (guest.place_) strangers_.splice(strangers_.end(), strangers_, *guest.place_);
+}
+
+void Guests::is_no_stranger(Guest& guest)
+{
+    if (guest.place_) strangers_.erase(*guest.place_);
+    guest.place_.reset();
 }
 
 // Its own calls are still on the stack.
 void Guests::forget(uint64_t number)
 {
-    strangers_.erase(number);
+    if (Guest* guest = find(number)) is_no_stranger(*guest);
     parts_.loop.defer([self = std::weak_ptr(self_), number] {
         const auto house = self.lock();
         if (!house) return;

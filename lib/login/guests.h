@@ -3,8 +3,8 @@
 
 #include <chrono>
 #include <functional>
+#include <list>
 #include <memory>
-#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -61,7 +61,9 @@ private:
     friend class Guest;
     Guest* find(uint64_t number);
     void forget(uint64_t number); // after this turn
-    // The oldest without a login goes, at once. False: there is none but the newcomer.
+    void heard(Guest& guest);        // something of it, or of authd about it: it is not silent
+    void is_no_stranger(Guest& guest);
+    // Of those without a login the one that was silent longest goes, at once. False: there is none but the newcomer.
     bool make_room(uint64_t newcomer);
     bool nearly_full() const { return guests_.size() > rules_->connections - rules_->connections / 4; }
     bool tls_ready() const { return parts_.tls && parts_.tls->ready(); }
@@ -70,7 +72,7 @@ private:
     std::shared_ptr<const Rules> rules_; // shared: a guest keeps those it came under
     uint64_t next_ = 1;
     int64_t warned_us_ = 0;
-    std::set<uint64_t> strangers_; // who has shown no good password yet, oldest first
+    std::list<uint64_t> strangers_; // who has shown no good password yet; who was heard last stands last
     std::function<void()> stopped_;
     std::shared_ptr<Guests*> self_ = std::make_shared<Guests*>(this); // answers find us, or nobody
     std::unordered_map<uint64_t, std::unique_ptr<Guest>> guests_;

@@ -9,6 +9,12 @@
 
 namespace veredus::login {
 
+namespace {
+std::shared_ptr<store::MboxKeeper> inbox_keeper; // shared: each mailbox that is open has it, too
+}
+
+void set_inbox_keeper(std::shared_ptr<store::MboxKeeper> keeper) { inbox_keeper = std::move(keeper); }
+
 Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
 {
     // An mbox of virtual_mailbox_maps is of a user who has no home: it gets one beside it.
@@ -40,6 +46,7 @@ Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values,
     places.folders = cat(place.home, "/mail");
     places.home = place.home;
     if (user.home[0] != '/' && ::mkdir(place.home.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(cat("make ", place.home));
+    places.keeper = inbox_keeper;
     if (place.spool)
         places.keeper = std::make_shared<daemon::SpoolKeeper>(cat(values.text("run_directory"), "/lockd"),
                                                               place.path.substr(place.path.rfind('/') + 1));

@@ -18,6 +18,8 @@ struct Place {
     bool spool = false; // in mail_spool_directory: lockd locks it
 };
 Result<Place> place_of(const conf::Values& values, const ipc::Serve& user);
+// Who locks the inbox from now on, where open_mailbox() finds an mbox outside of the spool; nothing: the user's own hands.
+void set_inbox_keeper(std::shared_ptr<store::MboxKeeper> keeper);
 // As the user himself: nothing else protects one user's mail from another's process. Errors say what could not be
 // opened.
 Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const ipc::Serve& user);

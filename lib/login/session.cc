@@ -17,6 +17,7 @@
 #include "lib/daemon/spool_keeper.h"
 #include "lib/ipc/channel.h"
 #include "lib/log/log.h"
+#include "lib/login/lock_keeper.h"
 #include "lib/login/place.h"
 #include "lib/store/mailbox.h"
 #include "lib/store/mbox.h"
@@ -93,7 +94,7 @@ private:
     {
         if (leaving_) return; // master hears no answer, and gives the client to our successor
         ++taken_; // also one that cannot be used: master counts what it has sent
-        (void)channel_.reply(message, message.type, "");
+        (void)channel_.reply(message, message.type, ipc::Writer().u32(static_cast<uint32_t>(::getpid())).take());
         auto arrival = ipc::Arrival::decode(message.body);
         if (!arrival || message.fds.size() != 1)
             return log::warning("master: an arrival that cannot be used",
@@ -197,7 +198,7 @@ Result<void> make_mbox(const conf::Values& values, const Place& place)
 }
 
 // What parts users of one uid is where their mail is: the Maildir, or the mbox and the home with its index. What lies beside the mbox
-// may be others' mail; so no dotlock can be made there, and the lock of fcntl(2), which all who write to it take, is enough.
+// may be others' mail: its dotlock is made by a process that does nothing else.
 Result<void> confine(const conf::Values& values, const ipc::Serve& who)
 {
     if (who.unprivileged || is_account(who)) return {};
@@ -207,6 +208,7 @@ Result<void> confine(const conf::Values& values, const ipc::Serve& who)
     if (!place.path.ends_with('/')) {
         TRY(make_mbox(values, place));
         own.push_back(place.home);
+        if (!place.spool && !place.path.starts_with(place.home + "/")) set_inbox_keeper(TRY(LockKeeper::start(place.path)));
     }
     const bool confined = TRY(daemon::confine_to(
         own, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));

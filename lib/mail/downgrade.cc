@@ -72,11 +72,51 @@ std::string parameters(std::string_view body)
     return out;
 }
 
+void put_asked(std::string_view text, std::string& out)
+{
+    for (const char c : text) out += static_cast<unsigned char>(c) < 0x80 ? c : '?';
+}
+
+// Bytes of which nobody knows what they say, for those who may guess: encoded words of charset unknown-8bit (RFC 1428), in Q (RFC 2047
+// §4.2), from the first blank-separated word that has such a byte to the last one.
+void put_unknown(std::string_view text, std::string& out)
+{
+    const auto is_high = [](char c) { return static_cast<unsigned char>(c) >= 0x80; };
+    std::size_t begin = static_cast<std::size_t>(std::find_if(text.begin(), text.end(), is_high) - text.begin());
+    std::size_t end = text.size() - static_cast<std::size_t>(std::find_if(text.rbegin(), text.rend(), is_high) - text.rbegin());
+    while (begin > 0 && !is_space(text[begin - 1])) --begin;
+    while (end < text.size() && !is_space(text[end])) ++end;
+    constexpr std::size_t longest = 75;
+    constexpr std::string_view open = "=?unknown-8bit?Q?", close = "?=";
+    append(out, text.substr(0, begin), open);
+    std::size_t room = longest - open.size() - close.size();
+    for (const char c : text.substr(begin, end - begin)) {
+        const bool plain = is_alnum(c);
+        const std::size_t needs = plain || c == ' ' ? 1 : 3;
+        if (needs > room) {
+            append(out, close, "\r\n ", open);
+            room = longest - open.size() - close.size();
+        }
+        room -= needs;
+        if (plain) out += c;
+        else if (c == ' ') out += '_';
+        else append(out, '=', hex_upper(static_cast<unsigned char>(c), 2));
+    }
+    append(out, close, text.substr(end));
+}
+
 void put_field(const Field& field, std::string& out)
 {
     const std::string_view name = field.name();
-    if (is_ascii(field.raw) || !is_utf8(field.raw)) return append(out, field.raw);
+    if (is_ascii(field.raw)) return append(out, field.raw);
     if (!is_ascii(name)) return;
+    if (!is_utf8(field.raw)) {
+        if (!iequals(name, "Subject") && !iequals(name, "Comments") && !iequals(name, "Content-Description")) return put_asked(field.raw, out);
+        append(out, name, ": ");
+        const std::string text = field.unfolded();
+        put_unknown(trim(text), out);
+        return append(out, "\r\n");
+    }
     if (iequals(name, "Subject")) return append(out, name, ": ", encoded_words(decode_header_text(field.body())), "\r\n");
     if (address_field(name) != AddressField::none || iequals(name, "Return-Path")) return append(out, name, ": ", address_list(field.body()), "\r\n");
     if (iequals(name, "Content-Type") || iequals(name, "Content-Disposition")) {
@@ -109,7 +149,7 @@ std::string downgrade_header(std::string_view header)
     const HeaderBlock block = HeaderBlock::parse(header);
     std::string out;
     for (const Field& field : block.fields()) put_field(field, out);
-    for (const char c : block.rest()) out += static_cast<unsigned char>(c) < 0x80 ? c : '?';
+    put_asked(block.rest(), out);
     return out;
 }
 

@@ -43,6 +43,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     int64_t last_us = 0;                     // when the last byte moved
     bool handshaking = false, paused = false, closing = false, ended = false, in_flush = false;
     bool read_wants_write = false, write_wants_read = false;
+    bool flush_due = false;                  // in this turn: nobody need ask whether the socket is writable
     bool disturbed = false;                  // bytes came while paused: the event is off until we read again
 
     void end(End how, const std::string& why)
@@ -70,7 +71,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
             interest = read_wants_write ? writable : readable;
         } else {
             if ((!closing && !(paused && disturbed)) || write_wants_read) interest |= readable;
-            if ((!out.empty() && !write_wants_read) || read_wants_write) interest |= writable;
+            if ((!out.empty() && !write_wants_read && !flush_due) || read_wants_write) interest |= writable;
             if (closing && out.empty()) interest = 0;
         }
         watch->set(interest);
@@ -286,7 +287,9 @@ void Stream::write(std::string_view bytes)
     if (was_empty && p.session && !p.handshaking) {
         // TLS: one record for all that is written in this turn.
         const auto keep = private_;
+        p.flush_due = true;
         p.loop.defer([keep] {
+            keep->flush_due = false;
             if (keep->ended) return;
             if (keep->flush(true) && !keep->ended) keep->update();
         });

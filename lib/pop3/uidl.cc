@@ -49,15 +49,16 @@ Result<UidlFormat> UidlFormat::parse(std::string_view text)
                 piece.width = piece.width * 10 + static_cast<unsigned>(text[at] - '0');
             if (piece.width > longest) return wrong("the width is too large");
             if (at < text.size() && (text[at] == 'X' || text[at] == 'x')) piece.base = text[at++];
-            if (at >= text.size() || std::string_view("uvf").find(text[at]) == std::string_view::npos)
-                return wrong("%u, %v and %f are known, and %% for a percent sign");
-            piece.variable = text[at++];
+            if (at >= text.size() || std::string_view("uvfg").find(text[at]) == std::string_view::npos)
+                return wrong("%u, %v, %f and %g are known, and %% for a percent sign; an MD5 sum, Dovecot's %m and %M, is not made");
+            piece.variable = text[at] == 'g' ? 'f' : text[at]; // of a Maildir, Dovecot's GUID is the file's name
+            ++at;
         }
         format.pieces_.push_back(std::move(piece));
     }
     bool one = false;
     for (const Piece& piece : format.pieces_) one = one || piece.variable == 'u' || piece.variable == 'f';
-    if (!one) return wrong("without %u or %f all messages would be one");
+    if (!one) return wrong("without %u, %f or %g all messages would be one");
     return format;
 }
 

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """A login stage that somebody has taken over: speaks master's and authd's protocol, and tries everything. Stands in for pop3d;
-writes what came of it to $0.results."""
+writes what came of it to $0.MODE.results, where $0.mode
+says which attack it is."""
 import array
+import hashlib
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -16,6 +19,7 @@ HELLO, LISTENER, BEGIN, READY, NEIGHBOUR, WORKER, PING, STOP, TICKET, ENTER = 1,
 AUTH_BEGIN, AUTH_STEP, AUTH_CANCEL = 600, 601, 602
 control = socket.socket(fileno=3)
 results = {}
+HERE = os.path.abspath(sys.argv[0])
 
 
 def text(value):
@@ -99,6 +103,74 @@ def enter(ticket, connection, user="bob"):
     return reply[0], ours
 
 
+def leave(name, text):
+    """For the others: whole, or not there."""
+    path = f"{HERE}.{name}"
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    os.rename(path + ".new", path)
+
+
+def find(name):
+    path = f"{HERE}.{name}"
+    while not os.path.exists(path):
+        if select.select([control], [], [], 0.05)[0]:
+            kind, _, request, body, _ = receive(control)
+            master_says(kind, request, body)
+    with open(path) as f:
+        return f.read()
+
+
+def begin(authd, mechanism, initial, connection):
+    """(kind, exchange, data, ticket, whole answer)"""
+    body = text(mechanism) + (b"\0" if initial is None else b"\1") + text(initial or b"") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("")
+    return reply_of(call(authd, AUTH_BEGIN, body + struct.pack("<Q", connection))[0])
+
+
+def step(authd, exchange, response):
+    return reply_of(call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text(response))[0])
+
+
+def reply_of(answer):
+    r = Reader(answer)
+    kind, exchange, data = r.take("B"), r.take("Q"), r.text()
+    r.text(), r.text(), r.take("B")
+    return kind, exchange, data, r.text(), answer
+
+
+def attack_apop():
+    """carol's clients answer what they are shown: digest() is one of them, which the stage may show any timestamp."""
+    def digest(timestamp):
+        return b"carol " + hashlib.md5(timestamp + b"carol word").hexdigest().encode()
+    _, fds = call(control, NEIGHBOUR, text("authd") + struct.pack("<I", 0))
+    authd = socket.socket(fileno=fds[0])
+    seen = b""
+    kind, exchange, stamp, _, answer = begin(authd, "APOP", None, 21)
+    results["timestamp"] = [kind, stamp.startswith(b"<") and stamp.endswith(b">")]
+    seen += answer
+    kind, _, _, ticket, answer = step(authd, exchange, digest(b"<1896.697170952@veredus>"))
+    results["a timestamp of its own"] = [kind, len(ticket)]
+    seen += answer
+    kind, _, _, ticket, answer = begin(authd, "APOP", digest(stamp), 21)
+    results["before there is one"] = [kind, len(ticket)]
+    seen += answer
+    kind, exchange, stamp, _, _ = begin(authd, "APOP", None, 22)
+    heard = digest(stamp)
+    kind, _, _, ticket, answer = step(authd, exchange, heard)
+    results["the client's own"] = [kind, len(ticket)]
+    seen += answer
+    kind, _, _, again, _ = step(authd, exchange, heard)
+    results["a second time"] = [kind, len(again)]
+    kind, exchange, _, _, _ = begin(authd, "APOP", None, 23)
+    kind, _, _, again, _ = step(authd, exchange, heard)
+    results["with another timestamp"] = [kind, len(again)]
+    results["for another client"] = enter(ticket, 23)[0]
+    kind, exchange, stamp, _, _ = begin(authd, "APOP", None, 0)
+    kind, _, _, again, _ = step(authd, exchange, digest(stamp))
+    results["for no client"] = [kind, len(again)]
+    results["seen"] = seen.hex()
+
+
 def attack():
     for role in ("router", "resolver", "qmgr", "lockd", "local", "worker", "pop3-session", "smtpd", "master"):
         reply, fds = call(control, NEIGHBOUR, text(role) + struct.pack("<I", 0))
@@ -136,6 +208,12 @@ def attack():
     kind, _, ticket, _ = login(authd, "alice", "alice word", 0)
     results["no connection"] = [kind, len(ticket)]
 
+    # Another process of the role shows it, and then we do.
+    kind, _, ticket, _ = login(authd, "alice", "alice word", 8)
+    leave("loot", ticket.hex())
+    results["shown by another process"] = int(find("stolen"))
+    results["spent by that process"] = enter(ticket, 8)[0]
+
     # Another channel to authd ends no exchange of this one, and goes on with none.
     for how in ("cancel", "step"):
         body = text("PLAIN") + b"\0" + text("") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<Q", 7)
@@ -165,13 +243,18 @@ while True:
         os.close(fd)
     if kind == BEGIN:
         send(control, READY)
+        with open(HERE + ".mode") as f:
+            mode = f.read()
         try:
-            attack()
+            os.close(os.open(f"{HERE}.{mode}", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:          # the second process of the role, or one of a later start
+            if mode == "boundary" and not os.path.exists(HERE + ".stolen"):
+                leave("stolen", str(enter(bytes.fromhex(find("loot")), 8)[0]))
+            continue
+        try:
+            {"boundary": attack, "apop": attack_apop}[mode]()
         except Exception as error:
             results["error"] = repr(error)
-        path = os.path.abspath(sys.argv[0]) + ".results"
-        with open(path + ".new", "w") as f:
-            json.dump(results, f)
-        os.rename(path + ".new", path)
+        leave(mode + ".results", json.dumps(results))
     else:
         master_says(kind, request, body)

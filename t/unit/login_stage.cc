@@ -18,6 +18,7 @@
 #include "lib/daemon/confine.h"
 #include "lib/log/log.h"
 #include "lib/login/guests.h"
+#include "lib/login/lock_keeper.h"
 #include "lib/login/proxy_header.h"
 #include "lib/login/session.h"
 #include "lib/pop3/login.h"
@@ -314,6 +315,7 @@ TEST_CASE("UIDL is made as Dovecot's setting says, and is always a valid one", "
                 {"%u.%v", "31.1698898176"},
                 {"%v-%u", "1698898176-31"},
                 {"%f", "1700000000.M1P2.host"},
+                {"%g", "1700000000.M1P2.host"},
                 {"%08xu%08xv", "0000001f65432100"},
                 {"%4u%%x", "__31%x"},
                 {"%Xu", "1F"}};
@@ -323,7 +325,7 @@ TEST_CASE("UIDL is made as Dovecot's setting says, and is always a valid one", "
         REQUIRE(parsed);
         CHECK(parsed->text(31, 0x65432100, "1700000000.M1P2.host:2,S") == text);
     }
-    for (const char* bad : {"", "x", "%v", "%m", "%u%", "%08Q", "%999u", "%"}) {
+    for (const char* bad : {"", "x", "%v", "%m", "%Mf", "%u%", "%08Q", "%999u", "%"}) {
         INFO(bad);
         CHECK_FALSE(pop3::UidlFormat::parse(bad));
     }
@@ -513,11 +515,11 @@ TEST_CASE("a client is greeted when authd has said what it offers, logs in, and 
     CHECK(enter.arrival.input == "STAT\r\n");
     CHECK(enter.arrival.remote == "192.0.2.7");
     CHECK(enter.arrival.user.empty()); // master's to say
-    scene.let_in(ipc::Code::ok, "");
+    scene.let_in(ipc::Code::ok, "4711");
     scene.turn_until([&] { return scene.guests->size() == 0; });
     REQUIRE(::send(scene.descriptor.get(), "+OK in\r\n", 8, 0) == 8);
     CHECK(scene.read(client, "in\r\n") == "+OK\r\n+OK in\r\n");
-    CHECK(scene.log.find("Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=unix, session=<") != std::string::npos);
+    CHECK(scene.log.find("Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=unix, mpid=4711, session=<") != std::string::npos);
     CHECK(scene.log.find("secret") == std::string::npos);
 }
 
@@ -849,7 +851,34 @@ TEST_CASE("what comes from a proxy names its client, and from nobody else", "[lo
     CHECK(scene.log.find("haproxy(198.51.100.2): does not begin with the PROXY header") != std::string::npos);
 }
 
-TEST_CASE("in a full process the oldest client without a login makes room", "[login][guests][hostile]")
+TEST_CASE("in a full process who was silent longest makes room, not who came first", "[login][guests][hostile]")
+{
+    auto rules = in_clear();
+    rules.connections = 3;
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd first = scene.client(), second = scene.client(), third = scene.client();
+    for (const Fd* fd : {&first, &second, &third}) CHECK(scene.read(*fd, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(first, "USER alice\r\n"); // at work
+    CHECK(scene.read(first, "\r\n") == "+OK\r\n");
+    const Fd fourth = scene.client();
+    CHECK(scene.read(second, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+    CHECK(scene.read(fourth, "\r\n") == "+OK veredus ready.\r\n");
+    // What authd says of one counts as well: until then it had to be silent.
+    scene.write(first, "PASS secret\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    scene.write(third, "NOOP\r\n");
+    CHECK(scene.read(third, "\r\n") == "+OK\r\n");
+    scene.write(fourth, "NOOP\r\n");
+    CHECK(scene.read(fourth, "\r\n") == "+OK\r\n");
+    scene.answer({ipc::AuthReply::Kind::failed, 0, "", "", "alice", ipc::AuthFailure::password_mismatch, ""});
+    CHECK(scene.read(first, "\r\n") == "-ERR [AUTH] Authentication failed.\r\n");
+    const Fd fifth = scene.client();
+    CHECK(scene.read(third, "") == "-ERR [SYS/TEMP] Too many connections, try again later.\r\n");
+    CHECK(scene.read(fifth, "\r\n") == "+OK veredus ready.\r\n");
+}
+
+TEST_CASE("in a full process a client without a login makes room, whatever it does, and no other", "[login][guests][hostile]")
 {
     auto rules = in_clear();
     rules.connections = 2;
@@ -897,6 +926,36 @@ TEST_CASE("a login that gets no session in its time leaves a line", "[login][gue
     scene.descriptor.reset();
     scene.turn_until([&] { return scene.guests->size() == 0; });
     CHECK(scene.log.find("Disconnected: Inactivity (password right, no session in ") != std::string::npos);
+}
+
+TEST_CASE("a process keeps the dotlock of one mbox, and its lock ends with whom it keeps it for", "[login][lock]")
+{
+    char scratch[] = "/tmp/veredus-lock-XXXXXX";
+    REQUIRE(::mkdtemp(scratch));
+    const std::string mbox = cat(scratch, "/alice"), dotlock = mbox + ".lock";
+    auto mine = login::LockKeeper::start(mbox), other = login::LockKeeper::start(mbox);
+    REQUIRE(mine);
+    REQUIRE(other);
+    CHECK((*mine)->create());
+    CHECK(std::filesystem::exists(mbox));
+    const auto locked = (*mine)->lock();
+    REQUIRE(locked);
+    CHECK(*locked);
+    CHECK(std::filesystem::exists(dotlock));
+    const auto held = (*other)->lock();
+    REQUIRE(held);
+    CHECK_FALSE(*held);
+    (*mine)->unlock();
+    CHECK_FALSE(std::filesystem::exists(dotlock));
+    REQUIRE((*other)->lock());
+    CHECK(std::filesystem::exists(dotlock));
+    other->reset();
+    for (int i = 0; i < 2000 && std::filesystem::exists(dotlock); ++i) ::usleep(10'000);
+    CHECK_FALSE(std::filesystem::exists(dotlock));
+    std::filesystem::remove_all(scratch);
+    const auto nowhere = (*mine)->lock();
+    REQUIRE_FALSE(nowhere);
+    CHECK(nowhere.error().code == ENOENT);
 }
 
 // --- tickets and sessions
@@ -973,7 +1032,10 @@ public:
         enter.arrival.user = "root"; // whatever a login stage says
         enter.arrival.service = "imap";
         sessions.enter(role, instance, "pop3-session", std::move(enter), std::move(pair->first),
-                       [this](ipc::Code code, const std::string&) { codes.push_back(code); });
+                       [this](ipc::Code code, const std::string& text) {
+                           codes.push_back(code);
+                           words.push_back(text);
+                       });
     }
     ipc::UserReply person(const std::string& name)
     {
@@ -1001,7 +1063,7 @@ public:
     std::optional<ipc::Message> takes(int number)
     {
         auto message = told(number);
-        if (!message || message->request == 0 || !answer(number, *message, "")) return std::nullopt;
+        if (!message || message->request == 0 || !answer(number, *message, ipc::Writer().u32(4711).take())) return std::nullopt;
         for (int i = 0; i < 5; ++i) loop->run_once(1ms);
         return message;
     }
@@ -1014,6 +1076,7 @@ public:
     std::string log;
     std::unique_ptr<Loop> loop = std::move(*Loop::create());
     std::vector<ipc::Code> codes;
+    std::vector<std::string> words;
     std::vector<std::pair<std::string, std::function<void(Result<ipc::UserReply>)>>> questions;
     std::vector<Fd> spawned;
     bool allowed = true;
@@ -1044,7 +1107,7 @@ TEST_CASE("clients of a user share one process, and master says who they are", "
     REQUIRE(court.questions.size() == 1); // one question for both
     CHECK(court.questions[0].first == "alice");
     court.questions[0].second(court.person("alice"));
-    CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok, ipc::Code::ok});
+    CHECK(court.codes.empty()); // not before the process says who it is
     REQUIRE(court.spawned.size() == 1);
     for (int i = 0; i < 2; ++i) {
         const auto message = court.takes(0);
@@ -1060,7 +1123,40 @@ TEST_CASE("clients of a user share one process, and master says who they are", "
     court.enter('c', 7);
     CHECK(court.questions.size() == 1); // his process is there
     CHECK(court.spawned.size() == 1);
-    CHECK(court.codes.size() == 3);
+    CHECK(court.codes == std::vector<ipc::Code>(3, ipc::Code::ok));
+    CHECK(court.words == std::vector<std::string>(3, "4711"));
+}
+
+TEST_CASE("a login waits only so long for a new process to say its ID, and hears when there is none", "[master][sessions]")
+{
+    Court court;
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    SECTION("it is slow")
+    {
+        court.turn_until([&] { return court.codes.size() == 1; });
+        CHECK(court.codes[0] == ipc::Code::ok);
+        CHECK(court.words[0].empty());
+        CHECK(court.sessions.size() == 1);
+        REQUIRE(court.takes(0));
+        CHECK(court.codes.size() == 1);
+    }
+    SECTION("it says something else")
+    {
+        const auto message = court.told(0);
+        REQUIRE(message);
+        REQUIRE(court.answer(0, *message, "nonsense"));
+        court.turn_until([&] { return court.codes.size() == 1; });
+        CHECK(court.codes[0] == ipc::Code::ok);
+        CHECK(court.words[0].empty());
+    }
+    SECTION("the mail system stops")
+    {
+        court.sessions.stop();
+        CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::unavailable});
+        CHECK(court.sessions.size() == 0);
+    }
 }
 
 TEST_CASE("without a good ticket nobody is looked up, and nothing is started", "[master][sessions]")
@@ -1228,7 +1324,6 @@ TEST_CASE("a client whose process ends before it takes him over goes to its succ
     REQUIRE(court.sessions.add_ticket(ticket('a')));
     court.enter('a');
     court.questions.at(0).second(court.person("alice"));
-    CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok});
     court.spawned[0].reset();
     court.turn_until([&] { return court.questions.size() == 2; });
     CHECK(court.questions[1].first == "alice");
@@ -1241,11 +1336,13 @@ TEST_CASE("a client whose process ends before it takes him over goes to its succ
         CHECK(message->fds.size() == 1);
         CHECK(ipc::Arrival::decode(message->body)->user == "alice");
         CHECK(court.sessions.size() == 1);
+        CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::ok});
     }
     SECTION("which dies of him")
     {
         court.spawned[1].reset();
         court.turn_until([&] { return court.sessions.size() == 0; });
+        CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::unavailable});
     }
     for (int i = 0; i < 5; ++i) court.loop->run_once(1ms);
     CHECK(court.questions.size() == 2);

@@ -4,9 +4,11 @@
 #include "lib/base/text.h"
 #include "lib/mail/downgrade.h"
 #include "lib/mail/encoded_word.h"
+#include "lib/mail/utf8.h"
 #include "lib/pop3/login.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
+#include "lib/pop3/vigil.h"
 
 using namespace veredus;
 using pop3::Transaction;
@@ -186,8 +188,8 @@ TEST_CASE("who has not said UTF8 gets ASCII headers", "[pop3][rfc6856-2.1]")
         }
         CHECK(ask("LIST 1\r\n") == cat("+OK 1 ", mail.size(), "\r\n"));
         // Nobody knows what it says; of a header that cannot be seen at one look nothing is known.
-        const std::string latin = most == 3 ? "Subject: ? Latin-1\r\n\r\nx\r\n" : drop.mails[2];
-        CHECK(ask("RETR 3\r\n") == cat("+OK ", drop.mails[2].size(), " octets\r\n", latin, ".\r\n"));
+        const std::string latin = cat("Subject: ", most == 3 ? "?" : "=?unknown-8bit?Q?=E4?=", " Latin-1\r\n\r\nx\r\n");
+        CHECK(ask("RETR 3\r\n") == cat("+OK ", latin.size(), " octets\r\n", latin, ".\r\n"));
         CHECK(ask("UTF8\r\n") == "+OK UTF8 enabled\r\n");
         CHECK(ask("RETR 1\r\n") == cat("+OK ", mail.size(), " octets\r\n", mail.substr(0, mail.size() - 3), "..\r\n.\r\n"));
     }
@@ -272,7 +274,11 @@ TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
         {"Content-Type: text/plain; name=\"\xC3\xB6;x\"; charset=utf-8\r\n", "Content-Type: text/plain; charset=utf-8\r\n"},
         {"Content-Disposition: attachment; filename=\xC3\xB6\r\n", "Content-Disposition: attachment\r\n"},
         {"Comments: \xC3\xB6\r\nX: y\r\n", "X: y\r\n"},
-        {"Subject: \xF6\xF6\r\n", "Subject: \xF6\xF6\r\n"}, // no UTF-8
+        {"Subject: \xF6\xF6\r\n", "Subject: =?unknown-8bit?Q?=F6=F6?=\r\n"}, // no UTF-8: RFC 6856 §2.1 lets none of it out
+        {"subject: Re: sch\xF6n, \r\n gr\xFC\xDF _=? ok\r\n", "subject: Re: =?unknown-8bit?Q?sch=F6n=2C__gr=FC=DF?= _=? ok\r\n"},
+        {"Comments: \xC3\xB6\xF6\r\n", "Comments: =?unknown-8bit?Q?=C3=B6=F6?=\r\n"},
+        {"From: J\xF6rg <a@example.org>\r\nX: \xFF\r\n", "From: J?rg <a@example.org>\r\nX: ?\r\n"},
+        {"X\xFF: a\r\nY: b\r\n", "X?: a\r\nY: b\r\n"},
         {"A: b\r\n>From \xC3\xB6\r\nB: \xC3\xB6\r\n", "A: b\r\n>From ??\r\nB: ??\r\n"},
     };
     for (const auto& c : cases) {
@@ -284,6 +290,9 @@ TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
     const std::string words = mail::encoded_words(title);
     for (const auto line : split_on(words, '\n')) CHECK(line.size() < 78);
     CHECK(mail::decode_header_text(words) == title);
+    const std::string unknown = mail::downgrade_header(cat("Subject: ", std::string(200, '\xF6'), "\r\n"));
+    CHECK(mail::ascii_prefix(unknown) == unknown.size());
+    for (const auto line : split_on(unknown, '\n')) CHECK(line.size() < 86);
 }
 
 TEST_CASE("messages go at QUIT and never without it, and QUIT says when some stay", "[pop3][rfc1939-6]")
@@ -463,4 +472,38 @@ TEST_CASE("what another server noted as X-UIDL is taken over when it is a valid 
         INFO(c.head);
         CHECK(pop3::noted_uidl(c.head).value_or("") == c.noted);
     }
+}
+
+TEST_CASE("a client as near as this host is looked out for, another one is not", "[pop3][vigil]")
+{
+    using pop3::Vigil;
+    const auto spent = [](Vigil& vigil, int64_t& now, int64_t gap, int commands) {
+        int64_t awake = 0;
+        for (int i = 0; i < commands; ++i) {
+            const int64_t patience = vigil.answered(now);
+            CHECK(patience <= Vigil::longest_us);
+            if (patience > 0 && gap > patience) vigil.in_vain();
+            awake += std::min(patience, gap);
+            now += gap;
+            vigil.heard(now);
+        }
+        return awake;
+    };
+    int64_t now = 1'000'000;
+    Vigil vigil(2);
+    CHECK(vigil.answered(now) == 0); // nothing is known of him yet
+    CHECK(spent(vigil, now, 20, Vigil::trust) == 0);
+    CHECK(spent(vigil, now, 20, 1000) == 20'000);
+    // He becomes slow: what that costs does not grow with what he asks.
+    CHECK(spent(vigil, now, 5000, 1000) <= 2 * Vigil::longest_us);
+    CHECK(spent(vigil, now, 20, 3 * Vigil::trust) > 0); // and near again
+    // Nearly as near as a vigil is long, again and again in vain.
+    const int64_t vain = spent(vigil, now, 100, 20'000);
+    CHECK(vain < 60 * Vigil::longest_us);
+    CHECK(spent(vigil, now, 20, 2 * static_cast<int>(Vigil::most_skipped)) > 0);
+
+    Vigil alone(1);
+    CHECK(spent(alone, now, 20, 1000) == 0);
+    Vigil over_a_network(8);
+    CHECK(spent(over_a_network, now, 300, 1000) == 0);
 }
