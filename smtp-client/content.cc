@@ -59,6 +59,13 @@ void Content::set_header(std::string header)
     leading_dot_ = layout_.leading_dot || line_begins_with_dot(header_);
 }
 
+void Content::fold_header(std::size_t limit)
+{
+    std::size_t begin = 0, longest = 0;
+    for (std::size_t lf = 0; (lf = header_.find('\n', begin)) != std::string::npos; begin = lf + 1) longest = std::max(longest, lf - begin);
+    if (longest > limit) set_header(smtp::fold_header(header_, limit));
+}
+
 namespace {
 
 // Whether bytes may go out as lines of 7 or 8 bits: no NUL, no CR or LF but in CRLF (RFC 5321 §2.3.8).

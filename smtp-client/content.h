@@ -27,6 +27,8 @@ public:
     bool header_is_ascii() const { return is_ascii(header_); }
     const std::string& header() const { return header_; } // in CRLF form, without the blank line
     void set_header(std::string header);
+    void fold_header(std::size_t limit); // bytes of a line
+    bool may_pass(std::size_t limit) const { return limit < queue::usual_line ? layout_.body_size > limit : layout_.longest_line > limit; } // a line of the body
     // How the next transaction changes it as it goes out; its size, and chunk_size(), are those without.
     // Which 7-bit form keeps every byte of a binary body; nothing when none does. Reads all of it; an Error: it could not be read.
     Result<std::optional<ReworkPlan>> seven_bit_plan() const;

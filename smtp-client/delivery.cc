@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/text.h"
+#include "lib/conf/expand.h"
 #include "lib/log/log.h"
 
 namespace veredus::smtp_client {
@@ -37,6 +38,10 @@ void Delivery::start()
         log::error(printable(attempt_.queue_id), ": ", text);
         rcpts_.resize(attempt_.targets.size());
         return fail_all(ipc::Outcome::deferred, {false, "4.3.5", text}, false, "none", "");
+    }
+    if (const std::string& trouble = settings_->reply_filter->trouble(); !trouble.empty()) {
+        rcpts_.resize(attempt_.targets.size());
+        return fail_all(ipc::Outcome::deferred, {false, "4.3.0", "the table that filters replies cannot be read now"}, false, "none", "");
     }
     if (!read_recipients() || !rework_header()) return settle();
     auto hop = settings_->lmtp ? parse_lmtp_nexthop(attempt_.nexthop, settings_->port) : parse_nexthop(attempt_.nexthop, settings_->port);
@@ -110,6 +115,7 @@ bool Delivery::rework_header()
         if (check.finish(header, nobody).kind == queue::Decision::Kind::reject) return put_off(cannot);
         content_->set_header(header.text());
     }
+    if (settings_->line_limit) content_->fold_header(settings_->line_limit);
     return true;
 }
 
@@ -147,6 +153,8 @@ Result<void> Delivery::settle_content(const Session& session, smtp::Transaction&
     if (checked) plan.checks = checks;
     if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
     if (plan.checks) plan.mail = checked_mail();
+    // RFC 5321 §4.5.3.1.6. Binary content has no lines.
+    if (settings_->line_limit && (!binary || plan.seven_bit) && content_->may_pass(settings_->line_limit)) plan.line_limit = settings_->line_limit;
     const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session.encrypted() && !settings_->lmtp;
     transaction.require_tls = requires_tls() || may_say;
     transaction.size = content_->size();
@@ -163,8 +171,8 @@ void Delivery::next_hop()
     endpoints_.clear();
     endpoint_ = 0;
     if (!settle_terms(hop)) return next_hop();
-    if (Session* lead = world_.pool.joinable(hop.key(), terms_)) return wait_behind(*lead);
     if (auto session = world_.pool.take(hop.key(), terms_)) return reuse(std::move(session), Reuse::by_hop);
+    if (Session* lead = world_.pool.joinable(hop.key(), terms_)) return wait_behind(*lead);
     find();
 }
 
@@ -258,9 +266,18 @@ Result<Terms> Delivery::terms_for(const Endpoint& endpoint, bool in_clear) const
     terms.tls = policy_.towards(hop.host, endpoint.host);
     terms.tls_key = policy_.text;
     terms.unix_socket = world_.unix_socket;
+    terms.discard = settings_->discard_keywords;
+    if (!settings_->discard_by_address->empty() && endpoint.address.is_ip()) {
+        if (const auto words = TRY(settings_->discard_by_address->find(endpoint.address.ip()))) {
+            const auto list = conf::split_list(*words);
+            terms.discard.assign(list.begin(), list.end());
+        }
+    }
     if (!settings_->sasl.enabled) return terms;
     const auto sender = attempt_.sender.empty() ? Result<mail::Address>(mail::Address()) : mail::parse_address(attempt_.sender);
-    terms.login = TRY(find_login(*settings_->sasl.table, settings_->sasl.by_sender && sender ? &*sender : nullptr, endpoint.host, hop.text));
+    auto login = find_login(*settings_->sasl.table, settings_->sasl.by_sender && sender ? &*sender : nullptr, endpoint.host, hop.text);
+    if (!login) return fail(cat("smtp_sasl_password_maps: ", login.error().text));
+    terms.login = std::move(*login);
     return terms;
 }
 
@@ -318,22 +335,53 @@ void Delivery::next_endpoint()
     if (endpoint_ == endpoints_.size() || !sessions_left) return next_hop();
     const Endpoint endpoint = endpoints_[endpoint_++];
     if (auto session = world_.pool.take_host(endpoint, terms_)) return reuse(std::move(session), Reuse::by_host);
-    connect(endpoint);
+    connect(endpoint, false, rival_of(endpoint));
 }
 
-void Delivery::connect(const Endpoint& endpoint, bool in_clear)
+// The first address of the same host's other family that is still to be tried, unless it was silent a moment ago.
+std::optional<Endpoint> Delivery::rival_of(const Endpoint& endpoint) const
+{
+    const int64_t now = world_.clock.mono_us();
+    const auto found = std::find_if(endpoints_.begin() + static_cast<std::ptrdiff_t>(endpoint_), endpoints_.end(), [&](const Endpoint& e) {
+        return e.host == endpoint.host && e.preference == endpoint.preference && e.address.family() != endpoint.address.family() && !world_.silent.has(e.address.ip(), now);
+    });
+    // What a table says of one address need not hold for another.
+    if (found == endpoints_.end() || !settings_->discard_by_address->empty()) return std::nullopt;
+    return *found;
+}
+
+// Of two addresses the one that answered was the one being tried; one that was tried in vain beside it is not tried again.
+void Delivery::settle_race()
+{
+    if (!rival_) return;
+    const Endpoint rival = std::move(*std::exchange(rival_, std::nullopt));
+    const auto at = std::find_if(endpoints_.begin() + static_cast<std::ptrdiff_t>(endpoint_), endpoints_.end(), [&](const Endpoint& e) { return e.address.same_ip(rival.address); });
+    if (!session_ || at == endpoints_.end()) return;
+    const int64_t now = world_.clock.mono_us();
+    if (session_->rival_won()) {
+        Endpoint& loser = endpoints_[endpoint_ - 1];
+        world_.silent.remember(loser.address.ip(), now);
+        std::swap(loser, *at);
+    } else if (const Error* error = session_->rival_error()) {
+        if (error->code == ETIMEDOUT) world_.silent.remember(rival.address.ip(), now);
+        endpoints_.erase(at);
+    }
+}
+
+void Delivery::connect(const Endpoint& endpoint, bool in_clear, std::optional<Endpoint> rival)
 {
     in_clear_ = in_clear;
     reuse_ = Reuse::none;
     auto terms = terms_for(endpoint, in_clear);
     if (!terms) { // never without the login that a table may hold
-        log::warning("smtp_sasl_password_maps: ", terms.error().text);
-        failure_ = {false, "4.3.0", "the table of passwords cannot be read now"};
+        log::warning(terms.error().text);
+        failure_ = {false, "4.3.0", "a table for this server cannot be read now"};
         failure_relay_ = "none";
         failure_mta_.clear();
         return next_hop();
     }
-    session_ = std::make_unique<Session>(world_.loop, settings_, tls(), endpoint, std::move(*terms), *this);
+    rival_ = rival;
+    session_ = std::make_unique<Session>(world_.loop, settings_, tls(), endpoint, std::move(*terms), *this, std::move(rival));
 }
 
 // Whether nothing else could be tried after the place being tried now.
@@ -347,9 +395,32 @@ bool Delivery::last_chance() const
 
 void Delivery::on_ready()
 {
+    settle_race();
     ++sessions_;
     ready_mono_us_ = world_.clock.mono_us();
+    if (leads_to_ourselves()) return;
     begin_group();
+}
+
+// A server of this host's name is this host, or one that takes our mail for a loop: as Postfix has it. Another port is another server.
+bool Delivery::leads_to_ourselves()
+{
+    const Endpoint endpoint = session_->endpoint();
+    if (settings_->lmtp || endpoint.address.port() != settings_->port || !iequals(session_->peer_name(), settings_->myhostname)) return false;
+    log::warning("host ", endpoint.name(), " replied to EHLO with this host's own name, ", settings_->myhostname);
+    world_.pool.retire(std::move(session_));
+    const bool best = endpoint.preference == best_preference_;
+    failure_ = {best, best ? "5.4.6" : "4.4.6", cat("mail for ", hops_[hop_ - 1].host, " loops back to myself")};
+    failure_relay_ = endpoint.relay();
+    failure_mta_.clear();
+    if (best) {
+        fail_all(ipc::Outcome::failed, failure_, false, failure_relay_, failure_mta_);
+        return true;
+    }
+    std::erase_if(endpoints_, [&](const Endpoint& e) { return e.preference >= endpoint.preference; });
+    endpoint_ = std::min(endpoint_, endpoints_.size());
+    next_endpoint();
+    return true;
 }
 
 // One transaction takes all who are undecided and have the same sender.
@@ -521,6 +592,7 @@ void Delivery::take_result(std::size_t index, const smtp::RecipientResult& resul
 void Delivery::on_broken(const Broken& broken)
 {
     using When = Broken::When;
+    settle_race();
     take_results();
     for (Rcpt& r : rcpts_) r.tried = false;
     const Endpoint endpoint = session_->endpoint();

@@ -79,7 +79,10 @@ private:
     bool lacks_tls(const Broken& broken, const Endpoint& endpoint);
     Result<Terms> terms_for(const Endpoint& endpoint, bool in_clear) const;
     void reuse(std::unique_ptr<Session> session, Reuse how);
-    void connect(const Endpoint& endpoint, bool in_clear = false);
+    void connect(const Endpoint& endpoint, bool in_clear = false, std::optional<Endpoint> rival = std::nullopt);
+    std::optional<Endpoint> rival_of(const Endpoint& endpoint) const;
+    void settle_race();
+    bool leads_to_ourselves();
     void begin_group();
     void leave_session();
     void without_bdat();
@@ -110,6 +113,7 @@ private:
     std::size_t hop_ = 0; // the one after the one being tried
     std::vector<Endpoint> endpoints_;
     std::size_t endpoint_ = 0; // the one after the one being tried
+    std::optional<Endpoint> rival_;       // of the connection that is being made
     std::unique_ptr<Finder> finder_;
     std::unique_ptr<Session> session_;
     Session* lead_ = nullptr;             // busy with another mail; ours comes next

@@ -195,8 +195,9 @@ private:
         auto context = TRY(tls_of(std::string(values_.text("smtp_tls_CAfile")), certificate, key));
         auto lmtp_context = TRY(tls_of(std::string(values_.text("lmtp_tls_CAfile")), of_lmtp, lmtp_key.empty() && of_lmtp == certificate ? key : lmtp_key));
         if (speaks_)
-            for (const Lookup* table : {settings->tls.table.get(), settings->sasl.table.get(), lmtp->tls.table.get(), lmtp->sasl.table.get()})
-                if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
+            for (const Settings* of : {settings.get(), lmtp.get()})
+                for (const Lookup* table : {of->tls.table.get(), of->sasl.table.get(), of->reply_filter.get(), of->discard_by_address.get()})
+                    if (!table->trouble().empty()) log::warning(table->trouble(), "; mail that needs it waits");
         if (speaks_)
             for (const Settings* of : {settings.get(), lmtp.get()})
                 for (const std::string& problem : of->rework.problems()) log::warning(problem);

@@ -125,6 +125,7 @@ Rework::Rework(const ReworkPlan& plan)
 {
     if (plan.checks) check_ = std::make_unique<queue::ContentCheck>(plan.checks, plan.mail);
     if (plan.seven_bit) seven_bit_ = std::make_unique<mail::SevenBit>(plan.unmarked, plan.care);
+    if (plan.line_limit) folder_ = std::make_unique<smtp::LineFolder>(plan.line_limit);
 }
 
 void Rework::begin(std::string_view header, std::string& out)
@@ -136,8 +137,16 @@ void Rework::begin(std::string_view header, std::string& out)
 
 void Rework::pass(std::string_view bytes, std::string& out)
 {
-    if (seven_bit_)
-        seven_bit_->feed(bytes, out);
+    if (!seven_bit_) return fold(bytes, out);
+    encoded_.clear();
+    seven_bit_->feed(bytes, encoded_);
+    fold(encoded_, out);
+}
+
+void Rework::fold(std::string_view bytes, std::string& out)
+{
+    if (folder_)
+        folder_->feed(bytes, out);
     else
         out.append(bytes);
 }
@@ -160,7 +169,12 @@ bool Rework::finish(std::string& out)
         mail::Envelope nobody;
         if (check_->finish(none, nobody).kind == queue::Decision::Kind::reject) return false;
     }
-    if (seven_bit_) seven_bit_->finish(out);
+    if (seven_bit_) {
+        encoded_.clear();
+        seven_bit_->finish(encoded_);
+        fold(encoded_, out);
+    }
+    if (folder_) folder_->finish(out);
     return true;
 }
 

@@ -1,5 +1,6 @@
 // What main.cf and the peer change in a mail on its way out: other addresses (smtp_generic_maps), header and body
-// checks, and 7-bit forms.
+// checks, 7-bit forms,
+// and lines that are too long.
 #pragma once
 
 #include <memory>
@@ -13,6 +14,7 @@
 #include "lib/mail/address.h"
 #include "lib/mail/seven_bit.h"
 #include "lib/queue/checks.h"
+#include "lib/smtp/fold.h"
 #include "lib/table/table.h"
 
 namespace veredus::smtp_client {
@@ -48,7 +50,8 @@ struct ReworkPlan {
     queue::CheckedMail mail;                         // for their log lines
     bool seven_bit = false, unmarked = false;        // see mail::SevenBit
     mail::SevenBit::Care care = mail::SevenBit::Care::text;
-    bool any() const { return checks || seven_bit; }
+    std::size_t line_limit = 0; // longer lines are folded; 0: none are
+    bool any() const { return checks || seven_bit || line_limit; }
 };
 
 // The content of one transaction while it streams by.
@@ -61,9 +64,11 @@ public:
 
 private:
     void pass(std::string_view bytes, std::string& out);
+    void fold(std::string_view bytes, std::string& out);
     std::unique_ptr<queue::ContentCheck> check_;
     std::unique_ptr<mail::SevenBit> seven_bit_;
-    std::string checked_;
+    std::unique_ptr<smtp::LineFolder> folder_;
+    std::string checked_, encoded_;
 };
 
 } // namespace veredus::smtp_client

@@ -23,7 +23,14 @@ smtp::ClientOptions client_options(const Settings& settings, const Terms& terms)
     options.helo_name = settings.helo_name;
     options.lmtp = settings.lmtp;
     options.starttls = terms.level != TlsLevel::none;
-    options.discard = settings.discard_keywords;
+    options.discard = terms.discard;
+    if (!settings.reply_filter->empty())
+        options.filter = [table = settings.reply_filter](std::string& line) {
+            const auto other = table->find(line);
+            if (!other) log::warning("filter of replies: ", other.error().text);
+            else if (*other) line = **other;
+            return other.has_value();
+        };
     return options;
 }
 
@@ -57,7 +64,7 @@ std::string dsn_of(const smtp::Reply& reply)
 }
 
 Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
-                 Endpoint endpoint, Terms terms, SessionUser& user)
+                 Endpoint endpoint, Terms terms, SessionUser& user, std::optional<Endpoint> rival)
     : loop_(loop), settings_(std::move(settings)), tls_(std::move(tls)), endpoint_(std::move(endpoint)), terms_(std::move(terms)),
       user_(&user), client_(client_options(*settings_, terms_)), started_us_(loop.now_us()),
       stage_timer_(std::make_unique<Timer>(loop, [this] { lost(true); })),
@@ -72,9 +79,25 @@ Session::Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shar
         else loop_.defer([heard] { heard(fail("no access to Unix sockets")); });
         return;
     }
-    const auto& bind = endpoint_.address.family() == AF_INET ? settings_->bind4 : settings_->bind6;
-    connector_ = std::make_unique<net::Connector>(loop, endpoint_.address, bind ? &*bind : nullptr, settings_->connect,
-                                                  [this](Result<Fd> fd) { connected(std::move(fd)); });
+    race(std::move(rival));
+}
+
+void Session::race(std::optional<Endpoint> rival)
+{
+    const auto runner = [this](const Endpoint& e) { return Race::Runner{e.address, e.address.family() == AF_INET ? settings_->bind4 : settings_->bind6}; };
+    const auto second = rival ? std::optional(runner(*rival)) : std::nullopt;
+    race_ = std::make_unique<Race>(loop_, runner(endpoint_), second, Race::Times{settings_->connect, settings_->head_start}, [this, rival = std::move(rival)](Result<Fd> fd, Race::Who who) {
+        if (const Error* error = race_->second_error()) {
+            rival_error_ = *error;
+            log::info("connect to ", rival->relay(), ": ", connect_error(*error));
+        }
+        if (who == Race::Who::second) {
+            log::info("connect to ", endpoint_.relay(), ": no answer yet; ", rival->relay(), " was tried too and answered first");
+            endpoint_ = *rival;
+            rival_won_ = true;
+        }
+        connected(std::move(fd));
+    });
 }
 
 Session::~Session()
@@ -429,7 +452,7 @@ void Session::content_queued()
 
 void Session::broken(Broken::When when, Failure failure, std::string remote_mta, bool no_answer)
 {
-    connector_.reset();
+    race_.reset();
     stream_.reset();
     stage_timer_->stop();
     total_timer_->stop();

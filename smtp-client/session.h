@@ -13,6 +13,7 @@
 #include "smtp-client/content.h"
 #include "smtp-client/finder.h"
 #include "smtp-client/order.h"
+#include "smtp-client/race.h"
 #include "smtp-client/settings.h"
 
 namespace veredus::smtp_client {
@@ -38,6 +39,7 @@ struct Terms {
     tls::ClientPolicy tls;
     std::string tls_key;        // of the policy: TLS sessions are resumed under the same one only
     std::optional<Login> login;
+    std::vector<std::string> discard; // keywords of EHLO that count as not said
     // Whoever may connect to a Unix socket, as the jail has none: Context::unix_socket.
     std::function<void(const std::string& path, std::function<void(Result<Fd>)> done)> unix_socket;
 };
@@ -65,12 +67,16 @@ public:
 
 class Session final : public net::StreamUser {
 public:
+    // `rival`: an address of the same host to try as well when `endpoint` does not answer at once; the terms hold for both.
     Session(Loop& loop, std::shared_ptr<const Settings> settings, std::shared_ptr<tls::ClientContext> tls,
-            Endpoint endpoint, Terms terms, SessionUser& user);
+            Endpoint endpoint, Terms terms, SessionUser& user, std::optional<Endpoint> rival = std::nullopt);
     ~Session() override;
     Session(const Session&) = delete;
 
-    const Endpoint& endpoint() const { return endpoint_; }
+    const Endpoint& endpoint() const { return endpoint_; } // the rival, when that answered
+    bool rival_won() const { return rival_won_; }
+    const Error* rival_error() const { return rival_error_ ? &*rival_error_ : nullptr; } // it was tried too, in vain; null: not so
+    const std::string& peer_name() const { return client_.peer_name(); }
     // When ready or finished and usable(); the content is borrowed. `last`: its user needs it for no further mail, so that one may follow.
     void send(smtp::Transaction transaction, const Content& content, bool last = false);
     // For one whose next mail is somebody else's. Only when joinable(): towards a peer that answers contents as fast as envelopes, where the
@@ -103,6 +109,7 @@ private:
     void on_end(net::End end, const std::string& why) override;
     void on_drained() override;
     void on_secure() override;
+    void race(std::optional<Endpoint> rival);
     void connected(Result<Fd> fd);
     void handle(smtp::Client::Wants wants, std::string out);
     void start_tls();
@@ -141,7 +148,9 @@ private:
     std::string_view stage_; // for which the time-out is armed
     int64_t started_us_ = 0, ready_us_ = 0;
     unsigned uses_ = 0;
-    std::unique_ptr<net::Connector> connector_;
+    std::unique_ptr<Race> race_;
+    bool rival_won_ = false;
+    std::optional<Error> rival_error_;
     std::unique_ptr<net::Stream> stream_;
     std::unique_ptr<Timer> stage_timer_, total_timer_;
     std::shared_ptr<int> alive_ = std::make_shared<int>(); // shared: deferred calls see whether we still are

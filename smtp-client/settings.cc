@@ -8,6 +8,8 @@ namespace veredus::smtp_client {
 
 namespace {
 
+constexpr int64_t least_line_limit = 64, most_line_limit = 65'536;
+
 // The settings of one protocol: smtp_…, or their twins lmtp_….
 class In {
 public:
@@ -16,7 +18,8 @@ public:
     {
         if (!lmtp_) return cat("smtp_", rest);
         if (rest == "helo_name" || rest == "helo_timeout") return cat("lmtp_lhlo_", rest.substr(5));
-        return rest == "discard_ehlo_keywords" ? std::string("lmtp_discard_lhlo_keywords") : cat("lmtp_", rest);
+        if (rest.starts_with("discard_ehlo_")) return cat("lmtp_discard_lhlo_", rest.substr(13));
+        return cat("lmtp_", rest);
     }
     std::string_view text(std::string_view rest) const { return values_.text(name(rest)); }
     bool flag(std::string_view rest) const { return values_.flag(name(rest)); }
@@ -90,6 +93,14 @@ Result<TlsRules> read_tls(const In& in, const ReadText& read)
     return rules;
 }
 
+// 0, as Postfix has it, or what is no limit to any mail: none. A line has room for what folding puts in.
+Result<std::size_t> read_line_limit(const In& in)
+{
+    const int64_t limit = in.number("line_length_limit");
+    if (limit > 0 && limit < least_line_limit) return fail(cat(in.name("line_length_limit"), " = ", limit, ": 0 for no limit, or ", least_line_limit, " and more is wanted"));
+    return limit > most_line_limit ? 0 : static_cast<std::size_t>(limit);
+}
+
 Result<SaslSettings> read_sasl(const In& in, const ReadText& read)
 {
     SaslSettings s;
@@ -147,6 +158,9 @@ Result<Settings> read_settings(const conf::Values& values, const ReadText& read,
     s.sasl = TRY(read_sasl(in, read));
     s.rework = ReworkRules::read(values, [&in](std::string_view rest) { return in.name(rest); }, read);
     s.discard_keywords = in.list("discard_ehlo_keywords");
+    s.discard_by_address = std::make_shared<const Lookup>(in.list("discard_ehlo_keyword_address_maps"), read);
+    s.reply_filter = std::make_shared<const Lookup>(in.list("reply_filter"), read);
+    s.line_limit = TRY(read_line_limit(in));
     s.tls_log = in.number("tls_loglevel") > 0;
     s.skip_5xx_greeting = in.flag("skip_5xx_greeting");
     s.ignore_mx_lookup_error = values.flag("ignore_mx_lookup_error");

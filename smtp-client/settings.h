@@ -35,6 +35,7 @@ struct Settings {
     bool lmtp = false; // RFC 2033
     std::string myhostname, helo_name;
     uint16_t port = 25;
+    Time head_start{250}; // of an address before one of the host's other family (RFC 8305 §5)
     Time connect{30'000}, helo{300'000}, starttls{300'000}, mail{300'000}, rcpt{300'000};
     Time data_init{120'000}, data_xfer{180'000}, data_done{600'000}, rset{20'000};
     std::size_t mx_session_limit = 2; // 0: none
@@ -46,6 +47,9 @@ struct Settings {
     SaslSettings sasl;
     ReworkRules rework;
     std::vector<std::string> discard_keywords;
+    std::shared_ptr<const Lookup> discard_by_address = std::make_shared<const Lookup>();     // shared: settings are copied
+    std::shared_ptr<const Lookup> reply_filter = std::make_shared<const Lookup>();
+    std::size_t line_limit = 998; // bytes of a line of content without its CRLF; 0: any
     bool tls_log = true;
     bool skip_5xx_greeting = true;
     bool ignore_mx_lookup_error = false, defer_if_no_mx_address = false;

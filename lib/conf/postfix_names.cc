@@ -54,13 +54,11 @@ constexpr Group groups[] = {
      "smtp_always_send_ehlo smtp_never_send_ehlo"},
     {"each stage has its time-out, and what a server drips without end is given up after an hour",
      "smtp_per_request_deadline smtp_min_data_rate"},
-    {"a line of any length goes out as it is",
-     "smtp_line_length_limit"},
     {"nothing is done for firewalls that break SMTP; smtp_discard_ehlo_keywords hides an extension of servers",
      "smtp_pix_workaround_delay_time smtp_pix_workaround_maps smtp_pix_workaround_threshold_time "
      "smtp_pix_workarounds"},
-    {"what a reply means is as its code says",
-     "smtp_reply_filter smtp_delivery_status_filter"},
+    {"what a reply means is as its code says; smtp_reply_filter changes it",
+     "smtp_delivery_status_filter"},
     {"TLS is spoken by each daemon itself; there is no TLS proxy",
      "tlsproxy_client_CAfile tlsproxy_client_CApath tlsproxy_client_cert_file tlsproxy_client_chain_files "
      "tlsproxy_client_dcert_file tlsproxy_client_dkey_file tlsproxy_client_eccert_file tlsproxy_client_eckey_file "
@@ -91,13 +89,13 @@ constexpr Group groups[] = {
      "lmtp_connection_cache_on_demand lmtp_connection_cache_time_limit lmtp_connection_reuse_count_limit "
      "lmtp_connection_reuse_time_limit lmtp_data_done_timeout lmtp_data_init_timeout lmtp_data_xfer_timeout "
      "lmtp_defer_if_no_mx_address_found lmtp_delivery_status_filter lmtp_destination_recipient_limit "
-     "lmtp_discard_lhlo_keyword_address_maps lmtp_discard_lhlo_keywords lmtp_dns_reply_filter "
+     "lmtp_discard_lhlo_keywords lmtp_dns_reply_filter "
      "lmtp_dns_resolver_options lmtp_dns_support_level lmtp_enforce_tls lmtp_fallback_relay "
-     "lmtp_host_lookup lmtp_lhlo_name lmtp_lhlo_timeout lmtp_line_length_limit "
+     "lmtp_host_lookup lmtp_lhlo_name lmtp_lhlo_timeout "
      "lmtp_mail_timeout lmtp_min_data_rate lmtp_mx_address_limit lmtp_mx_session_limit "
      "lmtp_per_request_deadline lmtp_pix_workaround_delay_time lmtp_pix_workaround_maps "
      "lmtp_pix_workaround_threshold_time lmtp_pix_workarounds lmtp_quit_timeout lmtp_quote_rfc821_envelope "
-     "lmtp_randomize_addresses lmtp_rcpt_timeout lmtp_reply_filter lmtp_rset_timeout lmtp_sasl_auth_cache_name "
+     "lmtp_randomize_addresses lmtp_rcpt_timeout lmtp_rset_timeout lmtp_sasl_auth_cache_name "
      "lmtp_sasl_auth_cache_time lmtp_sasl_auth_enable lmtp_sasl_auth_soft_bounce lmtp_sasl_mechanism_filter "
      "lmtp_sasl_password_maps lmtp_sasl_security_options lmtp_sasl_tls_security_options "
      "lmtp_sasl_tls_verified_security_options lmtp_sasl_type lmtp_send_dummy_mail_auth lmtp_send_xforward_command "
@@ -235,7 +233,7 @@ constexpr Group groups[] = {
      "smtp_cname_overrides_servername smtp_connection_cache_on_demand "
      "smtp_connection_cache_time_limit smtp_connection_reuse_count_limit smtp_connection_reuse_time_limit "
      "smtp_data_init_timeout smtp_data_xfer_timeout smtp_defer_if_no_mx_address_found "
-     "smtp_discard_ehlo_keyword_address_maps smtp_discard_ehlo_keywords smtp_dns_reply_filter "
+     "smtp_discard_ehlo_keywords smtp_dns_reply_filter "
      "smtp_dns_resolver_options smtp_fallback_relay smtp_helo_name "
      "smtp_mail_timeout smtp_mx_address_limit smtp_mx_session_limit "
      "smtp_quote_rfc821_envelope "

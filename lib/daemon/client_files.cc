@@ -12,6 +12,7 @@ std::vector<std::string> client_files(const conf::Values& values)
 {
     std::set<std::string> paths;
     for (const char* setting : {"smtp_tls_policy_maps", "smtp_sasl_password_maps", "lmtp_tls_policy_maps", "lmtp_sasl_password_maps",
+                                "smtp_reply_filter", "lmtp_reply_filter", "smtp_discard_ehlo_keyword_address_maps", "lmtp_discard_lhlo_keyword_address_maps",
                                 "smtp_generic_maps", "smtp_header_checks", "smtp_mime_header_checks", "smtp_nested_header_checks", "smtp_body_checks",
                                 "lmtp_generic_maps", "lmtp_header_checks", "lmtp_mime_header_checks", "lmtp_nested_header_checks", "lmtp_body_checks"})
         for (const std::string& spec : values.list(setting))

@@ -14,7 +14,7 @@ namespace {
 void put_layout(Writer& w, const queue::Layout& l)
 {
     w.u64(l.body_offset).u64(l.body_size).u64(l.header_offset).u64(l.header_size).u64(l.envelope_offset).u64(l.envelope_size);
-    w.u32(l.body_crc).u32(l.meta_crc).u8(l.leading_dot).u8(l.eight_bit);
+    w.u32(l.body_crc).u32(l.meta_crc).u8(l.leading_dot).u8(l.eight_bit).u32(l.longest_line);
 }
 
 queue::Layout get_layout(Reader& r)
@@ -30,6 +30,7 @@ queue::Layout get_layout(Reader& r)
     l.meta_crc = r.u32();
     l.leading_dot = r.u8();
     l.eight_bit = r.u8();
+    l.longest_line = r.u32();
     return l;
 }
 

@@ -171,7 +171,7 @@ std::string encode_end(const Layout& l)
     put_int(out, static_cast<uint32_t>((l.leading_dot ? has_leading_dot : 0) | (l.eight_bit ? has_eight_bit : 0)));
     for (const uint64_t n : {l.body_offset, l.body_size, l.header_offset, l.header_size, l.envelope_offset, l.envelope_size}) put_int(out, n);
     put_int(out, l.body_crc);
-    put_int(out, uint32_t{0});
+    put_int(out, l.longest_line);
     return out;    // its CRC and the tail follow
 }
 
@@ -234,7 +234,7 @@ Result<mail::Envelope> decode_envelope(std::string_view bytes)
 std::string file_start() { return std::string(start_magic); }
 
 std::string encode_tail(uint64_t body_size, uint32_t body_crc, bool leading_dot, bool eight_bit, std::string_view header,
-                        const mail::Envelope& envelope)
+                        const mail::Envelope& envelope, uint64_t longest_line)
 {
     const std::string encoded = encode_envelope(envelope);
     Layout l;
@@ -247,6 +247,7 @@ std::string encode_tail(uint64_t body_size, uint32_t body_crc, bool leading_dot,
     l.body_crc = body_crc;
     l.leading_dot = leading_dot || has_dot_line(header);
     l.eight_bit = eight_bit || has_high_byte(header);
+    if (longest_line > usual_line) l.longest_line = static_cast<uint32_t>(std::min<uint64_t>(longest_line, UINT32_MAX));
     std::string out;
     out.reserve(header.size() + encoded.size() + end_size);
     append(out, header, encoded, encode_end(l));
@@ -264,11 +265,12 @@ Result<Layout> decode_end(std::string_view bytes, uint64_t file_size)
     const auto flags = reader.integer<uint32_t>();
     for (uint64_t* n : {&l.body_offset, &l.body_size, &l.header_offset, &l.header_size, &l.envelope_offset, &l.envelope_size}) *n = reader.integer<uint64_t>();
     l.body_crc = reader.integer<uint32_t>();
-    const auto zero = reader.integer<uint32_t>();
+    l.longest_line = reader.integer<uint32_t>();
     l.meta_crc = reader.integer<uint32_t>();
-    if (flags & ~(has_leading_dot | has_eight_bit) || zero != 0) return fail("mail file: END has unknown flags");
+    if (flags & ~(has_leading_dot | has_eight_bit)) return fail("mail file: END has unknown flags");
     l.leading_dot = flags & has_leading_dot;
     l.eight_bit = flags & has_eight_bit;
+    if (l.longest_line != 0 && (l.longest_line <= usual_line || l.longest_line > l.body_size)) return fail("mail file: END's longest line makes no sense");
     // Sizes first, each against what is left, so that no sum below can overflow.
     uint64_t left = file_size - file_start_size - end_size;
     for (const uint64_t n : {l.body_size, l.header_size, l.envelope_size}) {

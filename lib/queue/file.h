@@ -17,6 +17,7 @@ inline constexpr std::size_t end_size = 72;
 inline constexpr uint64_t max_header_size = 16u << 20;
 inline constexpr uint64_t max_envelope_size = 64u << 20;
 inline constexpr std::size_t max_recipients = 200'000;
+inline constexpr std::size_t usual_line = 998;         // RFC 5322 §2.1.1: what no line should pass
 
 // Where things lie and what END says of them; validated against the file's size before anyone uses it.
 struct Layout {
@@ -26,6 +27,7 @@ struct Layout {
     uint32_t body_crc = 0, meta_crc = 0;              // meta: header, envelope and END itself
     bool leading_dot = false;                         // a line of header or body begins with '.'
     bool eight_bit = false;                           // the body or header has bytes >= 0x80
+    uint32_t longest_line = 0;                        // of the body, CRLF not counted, when that is over usual_line; else 0
     uint64_t content_size() const { return header_size + 2 + body_size; }
 };
 
@@ -36,9 +38,9 @@ std::string encode_envelope(const mail::Envelope& envelope);
 Result<mail::Envelope> decode_envelope(std::string_view bytes);   // bounded, typed, every length checked
 
 // Encodes the tail (header, envelope, END) that follows `body_size` bytes of body. A header line that begins with a dot
-// and bytes >= 0x80 of the header are noticed here.
+// and bytes >= 0x80 of the header are noticed here. `longest_line` of the body, as in Layout or exact.
 std::string encode_tail(uint64_t body_size, uint32_t body_crc, bool leading_dot, bool eight_bit, std::string_view header,
-                        const mail::Envelope& envelope);
+                        const mail::Envelope& envelope, uint64_t longest_line = 0);
 std::string file_start();        // the magic and version that begin a file, before the body
 
 // END alone: `bytes` are the last end_size bytes of a file of `file_size`.

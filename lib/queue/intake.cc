@@ -61,6 +61,7 @@ struct Draft::State {
     Result<void> spill();
     void discard();
     void look_at(std::string_view body);
+    uint64_t longest_line() const { return std::max(ended_longest, line_size); }
 
     std::shared_ptr<Intake::Shared> shared;
     std::string id;
@@ -69,7 +70,7 @@ struct Draft::State {
     Fd file;                           // tmp/ID once it spilled
     uint64_t size = 0;
     uint32_t crc = 0;
-    char last = '\n';
+    uint64_t line_size = 0, ended_longest = 0;    // the line that has no end yet; of those that have one, without their CRLF
     bool leading_dot = false, eight_bit = false;
     bool named = false;                // tmp/ID is ours to unlink
     bool sealed = false;               // tmp/ID has a tail behind its body that was for reading only
@@ -96,9 +97,16 @@ void Draft::State::discard()
 
 void Draft::State::look_at(std::string_view body)
 {
-    if (!leading_dot) leading_dot = (last == '\n' && body.front() == '.') || body.find("\n.") != std::string_view::npos;
     if (!eight_bit) eight_bit = !is_ascii(body);
-    last = body.back();
+    while (!body.empty()) {
+        leading_dot = leading_dot || (line_size == 0 && body.front() == '.');
+        const std::size_t lf = body.find('\n');
+        line_size += lf == std::string_view::npos ? body.size() : lf;
+        if (lf == std::string_view::npos) return;
+        if (line_size > ended_longest + 1) ended_longest = line_size - 1;    // without its CR, which may have come before
+        line_size = 0;
+        body.remove_prefix(lf + 1);
+    }
 }
 
 Draft::Draft(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -152,7 +160,7 @@ Result<Draft::Sealed> Draft::seal(const mail::HeaderBlock& header, const mail::E
     const std::string text = header.text();
     TRY(check_envelope(envelope));
     if (text.size() > max_header_size) return fail("the header is too long");
-    const std::string tail = encode_tail(s.size, s.crc, s.leading_dot, s.eight_bit, text, envelope);
+    const std::string tail = encode_tail(s.size, s.crc, s.leading_dot, s.eight_bit, text, envelope, s.longest_line());
     const uint64_t size = file_start_size + s.size + tail.size();
     Layout layout = TRY(decode_end(std::string_view(tail).substr(tail.size() - end_size), size));
     if (!s.file) {
@@ -291,7 +299,7 @@ void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::En
     Draft::State& state = *draft.state_;
     auto commit = std::make_shared<Shared::Commit>();
     commit->shared = shared_;
-    commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope);
+    commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope, state.longest_line());
     commit->id = state.id;
     commit->content_size = text.size() + 2 + state.size;
     commit->draft = std::move(draft.state_);

@@ -60,8 +60,8 @@ private:
 };
 
 // Q1. Gathers the body: a small one stays in memory and is written in one go at commit, a large one streams to
-// incoming/R/tmp/ID. Destroyed without commit, it unlinks itself. It finds lines that begin with a dot and bytes above
-// 127 by itself.
+// incoming/R/tmp/ID. Destroyed without commit, it unlinks itself. It finds lines that begin with a dot, long ones and
+// bytes above 127 by itself.
 class Draft {
 public:
     Draft(Draft&&) noexcept;

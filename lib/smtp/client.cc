@@ -18,12 +18,13 @@ constexpr unsigned most_sasl_steps = 10; // more challenges are no exchange of o
 
 // A peer that breaks the protocol is the world's trouble, not the sender's: never a bounce.
 const Reply garbage{451, "4.5.0", "Protocol error: the reply makes no sense"};
+const Reply unfiltered{451, "4.3.0", "the table that filters replies cannot be used now"};
 
 bool is_high(const mail::Address& address) { return !is_ascii(address.local) || !is_ascii(address.domain); }
 
 }  // namespace
 
-Client::Client(ClientOptions options) : options_(std::move(options)) {}
+Client::Client(ClientOptions options) : options_(std::move(options)), reader_(options_.filter) {}
 
 Client::Wants Client::feed(std::string_view bytes, std::string& out)
 {
@@ -33,10 +34,11 @@ Client::Wants Client::feed(std::string_view bytes, std::string& out)
         const auto state = reader_.feed(bytes, taken);
         bytes.remove_prefix(taken);
         if (state == ReplyReader::State::more) break;
-        wants = state == ReplyReader::State::garbage ? break_off(garbage, std::string(stage_), true) : hear(reader_.take(), out);
+        wants = state == ReplyReader::State::complete ? hear(reader_.take(), out)
+                                                      : break_off(state == ReplyReader::State::garbage ? garbage : unfiltered, std::string(stage_), true);
         // RFC 3207 §5: what came in clear behind the 220 is forgotten.
         if (wants == Wants::starttls || wants == Wants::close) {
-            reader_ = ReplyReader();
+            reader_ = ReplyReader(options_.filter);
             break;
         }
         if (wants == Wants::finished && next_ && usable_) {
@@ -108,6 +110,7 @@ Client::Wants Client::hear_hello(const Reply& reply, std::string& out)
         return break_off(reply, failed_command_, false);
     }
     if (reply.code / 100 != 2) return break_off(garbage, failed_command_, true);
+    peer_name_ = reply.text.substr(0, reply.text.find_first_of(" \t\n"));
     if (state_ == State::ehlo) read_extensions(reply);
     if (((extensions_.starttls && options_.starttls) || options_.require_starttls) && !tls_ && extensions_.esmtp) {
         state_ = State::starttls;

@@ -21,6 +21,7 @@ struct ClientOptions {
     bool pipelining = true;
     bool require_starttls = false;       // STARTTLS is the next command whatever EHLO says of it: a line without TLS is of no use
     std::vector<std::string> discard;    // keywords of EHLO that count as not said
+    ReplyReader::Filter filter;          // of each line of a reply; none: as they come
 };
 
 // One SASL exchange (RFC 4954), raw bytes; base64 is the engine's.
@@ -89,6 +90,7 @@ public:
     Wants quit(std::string& out);
     const std::vector<RecipientResult>& results() const { return results_; }
     const Extensions& extensions() const { return extensions_; }
+    const std::string& peer_name() const { return peer_name_; }   // what it calls itself in its answer to EHLO or HELO
     const Reply& failure() const { return failure_; }            // why a conversation ended before a transaction: greeting, EHLO
     std::string_view failed_command() const { return failed_command_; }
     std::string_view stage() const { return stage_; }            // for time-outs and "lost connection … while STAGE" (Postfix's words)
@@ -136,7 +138,7 @@ private:
     std::vector<RecipientResult> results_;
     std::vector<std::size_t> accepted_;  // recipients that RCPT took, in order
     Reply failure_;
-    std::string failed_command_;
+    std::string failed_command_, peer_name_;
     std::string_view stage_ = "receiving the initial server greeting";
     State state_ = State::greeting;
     Step step_ = Step::mail;

@@ -65,6 +65,10 @@ ReplyReader::State ReplyReader::feed(std::string_view bytes, std::size_t& taken)
 ReplyReader::State ReplyReader::end_line()
 {
     if (line_.ends_with('\r')) line_.pop_back();
+    if (filter_) {
+        if (!filter_(line_)) return State::unfiltered;
+        line_.resize(std::min({line_.size(), line_.find('\n'), longest_kept}));
+    }
     const std::string_view line = line_;
     const bool digits = line.size() >= 3 && std::all_of(line.begin(), line.begin() + 3, is_digit);
     const char mark = line.size() > 3 ? line[3] : ' ';
@@ -89,7 +93,7 @@ Reply ReplyReader::take()
         if (fits && coded.code == reply.enhanced) text = coded.text;
         append(reply.text, i == 0 ? "" : "\n", text);
     }
-    *this = ReplyReader();
+    *this = ReplyReader(std::move(filter_));
     return reply;
 }
 

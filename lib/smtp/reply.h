@@ -1,6 +1,7 @@
 // SMTP replies: what a server says and what a client hears (RFC 5321 §4.2, RFC 2034, RFC 3463).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,13 +22,17 @@ struct Reply {
 // counted and dropped; what is no reply at all is `garbage`.
 class ReplyReader {
 public:
-    enum class State { more, complete, garbage };
+    // Makes another line of one (without its CRLF); false: it cannot tell now.
+    using Filter = std::function<bool(std::string& line)>;
+    explicit ReplyReader(Filter filter = nullptr) : filter_(std::move(filter)) {}
+    enum class State { more, complete, garbage, unfiltered };
     // Takes bytes up to the end of one reply and says how many it took.
     State feed(std::string_view bytes, std::size_t& taken);
     Reply take();             // after complete; the enhanced code is cut from the text when it fits the reply code's class
 
 private:
     State end_line();
+    Filter filter_;
     std::string line_;
     std::vector<std::string> lines_;
     std::size_t dropped_ = 0;

@@ -115,6 +115,22 @@ TEST_CASE("a dot line and high bytes of the header reach END", "[queue]")
     CHECK(read->layout.eight_bit);
 }
 
+TEST_CASE("END knows the longest line of a body when that is no usual one", "[queue][veredus-queue.5]")
+{
+    const std::string with_body = std::string(5000, 'x') + "\r\n";
+    const auto end_of = [&](uint64_t longest) { return cat(file_start(), with_body, encode_tail(with_body.size(), crc32c(0, with_body), false, false, header, full_envelope(), longest)); };
+    const std::pair<uint64_t, uint32_t> cases[] = {{0, 0}, {998, 0}, {999, 999}, {5000, 5000}};
+    for (const auto& [said, read] : cases) {
+        const auto mail = read_bytes(end_of(said));
+        REQUIRE(mail);
+        CHECK(mail->layout.longest_line == read);
+    }
+    CHECK_FALSE(read_bytes(end_of(5003)));    // longer than the body
+    std::string lie = end_of(0), bytes;
+    put_int(bytes, uint32_t{998});
+    CHECK_FALSE(read_bytes(with_crc(lie.replace(lie.size() - end_size + 60, 4, bytes))));
+}
+
 TEST_CASE("every flipped byte and every cut of a mail file is found", "[queue]")
 {
     const std::string file = whole_file();

@@ -122,6 +122,27 @@ TEST_CASE("a body byte by byte equals one gulp, dots and high bytes included", "
     }
 }
 
+TEST_CASE("a body's longest line is noted when it is no usual one, however it comes in", "[queue][trickle]")
+{
+    const auto x = [](std::size_t n) { return std::string(n, 'x'); };
+    const struct {
+        std::string body;
+        uint32_t longest;
+    } cases[] = {
+        {"", 0}, {x(998) + "\r\n", 0}, {x(999) + "\r\n", 999}, {x(998), 0}, {x(999), 999}, {"a\r\n" + x(2000) + "\r\n" + x(1500), 2000},
+        {x(1500) + "\r\n" + x(2000), 2000}, {x(70'000) + "\r\nb\r\n", 70'000},
+    };
+    for (const auto& c : cases)
+        for (const std::size_t piece : {std::size_t{1}, std::size_t{999}, std::size_t{1} << 20}) {
+            Bench b;
+            auto draft = std::move(*b.intake->create());
+            for (std::size_t at = 0; at < c.body.size(); at += piece) REQUIRE(draft.append(std::string_view(c.body).substr(at, piece)));
+            const auto receipt = b.commit(std::move(draft));
+            REQUIRE(receipt);
+            CHECK(b.read(receipt->id()).layout.longest_line == c.longest);
+        }
+}
+
 TEST_CASE("a draft that is not committed leaves nothing", "[queue]")
 {
     Bench b;

@@ -75,6 +75,30 @@ const std::string plain = "220 hi\r\n250 mx\r\n";
 
 }  // namespace
 
+TEST_CASE("a filter changes lines of replies before they are read", "[smtp][trickle]")
+{
+    for (const std::size_t piece : {1000, 1}) {
+        auto o = options();
+        o.filter = [](std::string& line) {
+            if (line.starts_with("250-EVIL")) line = "250-PIPELINING";
+            if (line == "555 odd") line = "455 4.1.1 later\nmore";
+            return line != "250 broken";
+        };
+        Run run(transaction(1), o);
+        run.feed("220 x\r\n250-there.example greets\r\n250-EVIL\r\n250 SIZE\r\n", piece);
+        CHECK(run.client.extensions().pipelining);
+        CHECK(run.client.peer_name() == "there.example");
+        run.feed("250 ok\r\n555 odd\r\n503 no\r\n", piece);
+        REQUIRE(run.last == Wants::finished);
+        CHECK(run.client.results()[0].reply.code == 455);
+        CHECK(run.client.results()[0].reply.text == "later");
+        Run broken(transaction(1), o);
+        broken.feed("220 x\r\n250-there\r\n250 broken\r\n", piece);
+        CHECK(broken.last == Wants::close);
+        CHECK(broken.client.failure().code == 451);
+    }
+}
+
 TEST_CASE("a pipelining peer gets the whole envelope in one go", "[smtp][rfc2920-3.1]")
 {
     for (const std::size_t piece : {1u, 3u, 10'000u}) {

@@ -66,6 +66,7 @@ struct Mail {
     std::vector<std::string> senders; // per recipient, instead of "-"
     std::string delivered_to;
     mail::Body body_type = mail::Body::seven_bit;
+    uint32_t longest_line = 0;
 };
 
 class Bench {
@@ -109,6 +110,7 @@ public:
         layout.header_size = mail.header.size();
         layout.leading_dot = mail.leading_dot;
         layout.eight_bit = mail.eight_bit;
+        layout.longest_line = mail.longest_line;
         return std::move(*sealed_memfd("mail", "VEREDUS1" + mail.body + mail.header));
     }
     ipc::Attempt attempt_of(const Mail& mail, Fd& file)
@@ -466,6 +468,221 @@ TEST_CASE("an address that does not answer stalls one mail, not each", "[smtp-cl
     for (int i = 0; i < 3; ++i) CHECK(b.deliver_one(mail).outcome == sent);
     CHECK(stalls() == 1);
     CHECK(b.world.silent.size() == 1);
+}
+
+namespace {
+
+// A listening address whose queue is full: the kernel drops what comes.
+struct Deaf {
+    Fd listener;
+    std::vector<Fd> fill;
+    explicit Deaf(const net::Address& address) : listener(std::move(*net::listen_on(address, 0)))
+    {
+        const auto to = *net::Address::local_of(listener.get());
+        for (int i = 0; i < 4; ++i) {
+            fill.emplace_back(::socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+            (void)::connect(fill.back().get(), to.raw(), to.raw_size());
+        }
+    }
+    net::Address address() const { return *net::Address::local_of(listener.get()); }
+};
+
+} // namespace
+
+TEST_CASE("of two addresses the second one starts when the first has not answered for a moment, and the first to answer wins", "[smtp-client][rfc8305-5]")
+{
+    using namespace std::chrono_literals;
+    Bench b;
+    const Deaf deaf(local("127.0.0.2")), other(local("127.0.0.4"));
+    Peer peer(*b.loop, local("127.0.0.3"));
+    const auto closed = [] { return *net::Address::local_of(net::listen_on(local("127.0.0.5"), 1)->get()); }();
+    struct Outcome {
+        bool connected, second, second_failed;
+    };
+    const auto race = [&](const net::Address& one, std::optional<net::Address> two, std::chrono::milliseconds timeout, std::chrono::milliseconds head_start) {
+        std::optional<Outcome> outcome;
+        std::unique_ptr<Race> running;
+        running = std::make_unique<Race>(*b.loop, Race::Runner{one, {}}, two ? std::optional(Race::Runner{*two, {}}) : std::nullopt, Race::Times{timeout, head_start}, [&](Result<Fd> fd, Race::Who who) {
+            REQUIRE_FALSE(outcome);
+            outcome = Outcome{fd.has_value(), who == Race::Who::second, running->second_error() != nullptr};
+        });
+        REQUIRE(b.until([&] { return outcome.has_value(); }));
+        for (int i = 0; i < 5; ++i) b.loop->run_once(10ms);    // and never again
+        return *outcome;
+    };
+    const auto is = [](const Outcome& o, bool connected, bool second, bool second_failed) { return o.connected == connected && o.second == second && o.second_failed == second_failed; };
+    CHECK(is(race(deaf.address(), peer.address(), 20'000ms, 10ms), true, true, false));
+    CHECK(is(race(peer.address(), deaf.address(), 20'000ms, 5'000ms), true, false, false));
+    CHECK(is(race(deaf.address(), closed, 200ms, 10ms), false, false, true));
+    CHECK(is(race(deaf.address(), other.address(), 200ms, 10ms), false, false, true));
+    CHECK(is(race(closed, peer.address(), 20'000ms, 20'000ms), false, false, false));      // refused at once: the second is whoever's comes next
+    CHECK(is(race(deaf.address(), std::nullopt, 100ms, 10ms), false, false, false));
+    { Race left(*b.loop, {deaf.address(), {}}, Race::Runner{other.address(), {}}, {20'000ms, 1ms}, [](Result<Fd>, Race::Who) { FAIL("it is gone"); }); for (int i = 0; i < 3; ++i) b.loop->run_once(5ms); }
+    for (int i = 0; i < 3; ++i) b.loop->run_once(5ms);
+}
+
+TEST_CASE("the other family of a host that does not answer is tried beside it", "[smtp-client][rfc8305-5]")
+{
+    if (!net::listen_on(local("::1"), 1)) {
+        WARN("this host has no IPv6: not tested");
+        return;
+    }
+    Bench b;
+    b.settings.order.prefer = Family::ipv6;
+    b.settings.head_start = std::chrono::milliseconds(10);
+    b.settings.connect = std::chrono::milliseconds(20'000);
+    b.settings.cache_connections = false;
+    const Deaf deaf(local("::1"));
+    const uint16_t port = deaf.address().port();
+    Mail mail;
+    mail.nexthop = cat("[both.example]:", port);
+    b.zone.records["both.example/28"].push_back(wire::record("both.example", wire::aaaa, 300, local("::1").ip_bytes()));
+    b.zone.a("both.example", "127.0.0.3");
+    {
+        Peer peer(*b.loop, local("127.0.0.3", port));
+        const auto v = b.deliver_one(mail);
+        CHECK(v.outcome == sent);
+        CHECK(v.relay == cat("both.example[127.0.0.3]:", port));
+        CHECK(b.has_logged(cat("connect to both.example[::1]:", port, ": no answer yet; both.example[127.0.0.3]:", port, " was tried too and answered first")));
+        CHECK(b.world.silent.has("::1", system_clock().mono_us()));
+        const std::size_t lines = b.logged.size();
+        CHECK(b.deliver_one(mail).outcome == sent);    // it is asked first now
+        CHECK(b.logged.find("no answer yet", lines) == std::string::npos);
+    }
+    // The one that was tried beside the first, in vain, is not tried again.
+    b.world.silent = HostMemory(1000, 600 * us_per_second);
+    b.settings.connect = std::chrono::milliseconds(300);
+    b.logged.clear();
+    const auto v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(v.text == cat("connect to both.example[::1]:", port, ": Connection timed out"));
+    CHECK(b.logged.find(cat("connect to both.example[127.0.0.3]:", port, ": Connection refused")) == b.logged.rfind(cat("connect to both.example[127.0.0.3]:", port, ": Connection refused")));
+}
+
+TEST_CASE("a server of our own name is a loop, but its better hosts are waited for", "[smtp-client][rfc5321-5.1]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.2"), script({{"EHLO", "250-ME.example hello\r\n250 PIPELINING\r\n"}}));
+    Peer named(*b.loop, local("127.0.0.4", peer.address().port()), script({{"EHLO", "250-me.example.org hello\r\n250 PIPELINING\r\n"}}));
+    b.zone.mx("loop.example", 10, "one.loop.example");
+    b.zone.mx("behind.example", 10, "gone.loop.example");
+    b.zone.mx("behind.example", 20, "one.loop.example");
+    b.zone.mx("behind.example", 30, "named.loop.example");
+    b.zone.a("one.loop.example", "127.0.0.2");
+    b.zone.a("gone.loop.example", "127.0.0.3");
+    b.zone.a("named.loop.example", "127.0.0.4");
+    Mail mail;
+    mail.nexthop = cat("loop.example:", peer.address().port());
+    CHECK(b.deliver_one(mail).outcome == sent);    // another port is another server
+    b.settings.port = peer.address().port();
+    b.settings.cache_connections = false;
+    b.pool.clear();
+    auto v = b.deliver_one(mail);
+    CHECK(v.outcome == failed);
+    CHECK(v.dsn == "5.4.6");
+    CHECK(v.text == "mail for loop.example loops back to myself");
+    CHECK(b.has_logged(cat("host one.loop.example[127.0.0.2] replied to EHLO with this host's own name, me.example")));
+    mail.nexthop = cat("behind.example:", peer.address().port());
+    v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(v.dsn == "4.4.6");
+    CHECK(v.text == "mail for behind.example loops back to myself");
+    CHECK(named.connections == 0);     // who is behind ourselves in the list
+    mail.nexthop = cat("[named.loop.example]:", peer.address().port());
+    CHECK(b.deliver_one(mail).outcome == sent);
+}
+
+TEST_CASE("a table makes other lines of a server's replies", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"RCPT", "550-5.7.1 come back\r\n550 5.7.1 greylisted\r\n"}}));
+    const auto filter = [&](const std::vector<std::string>& specs) {
+        b.settings.reply_filter = std::make_shared<const Lookup>(specs, [](const std::string& path) -> Result<std::string> {
+            return path == "/filter" ? Result<std::string>("/^550(.)5(.*)$/ 450${1}4$2\n/^354 (.*)/ no reply\n") : fail("no such file");
+        });
+        b.pool.clear();
+    };
+    CHECK(b.deliver_one(b.to(peer)).outcome == failed);
+    filter({"regexp:/filter"});
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == deferred);
+    CHECK(v.dsn == "4.7.1");
+    CHECK(v.text.find("said: 450 4.7.1 come back greylisted (in reply to RCPT TO command)") != std::string::npos);
+    Peer taking(*b.loop, local("127.0.0.1"));
+    CHECK(b.deliver_one(b.to(taking)).dsn == "4.5.0");     // what it makes is a reply, or none
+    filter({"regexp:/nowhere"});
+    const auto unread = b.deliver_one(b.to(taking));
+    CHECK(unread.outcome == deferred);
+    CHECK(unread.text == "the table that filters replies cannot be read now");
+    CHECK(taking.connections == 1);
+}
+
+TEST_CASE("what counts as not announced may be another thing for each server", "[smtp-client]")
+{
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1")), other(*b.loop, local("127.0.0.2"));
+    b.settings.discard_keywords = {"dsn"};
+    b.settings.discard_by_address = std::make_shared<const Lookup>(std::vector<std::string>{"inline:{127.0.0.1=size}"}, [](const std::string&) -> Result<std::string> { return fail("no such file"); });
+    Mail mail = b.to(peer);
+    CHECK(b.deliver_one(mail).outcome == sent);
+    CHECK(b.deliver_one(b.to(other)).outcome == sent);
+    const auto says = [](const Peer& p, std::string_view word) { return std::any_of(p.lines.begin(), p.lines.end(), [&](const auto& l) { return l.starts_with("MAIL FROM") && l.find(word) != std::string::npos; }); };
+    CHECK_FALSE(says(peer, " SIZE="));
+    CHECK(says(other, " SIZE="));
+    b.settings.discard_by_address = std::make_shared<const Lookup>(std::vector<std::string>{"hash:/nonexistent"}, [](const std::string&) -> Result<std::string> { return fail("no such file"); });
+    b.pool.clear();
+    const auto v = b.deliver_one(mail);
+    CHECK(v.outcome == deferred);
+    CHECK(v.text == "a table for this server cannot be read now");
+}
+
+TEST_CASE("lines that are too long are broken on their way out", "[smtp-client][rfc5321-4.5.3.1.6]")
+{
+    const std::string longish(1500, 'x'), chunking = "250-peer.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 8BITMIME\r\n";
+    Bench b;
+    Peer peer(*b.loop, local("127.0.0.1"), [&](const std::string& line) -> std::string {
+        if (line.starts_with("EHLO")) return chunking;
+        if (line.starts_with("BDAT ")) return cat("!chunk ", *parse_number<std::size_t>(split_on(line, ' ')[1]));
+        return Peer::usual(line);
+    });
+    const auto content = [&](const Mail& mail) {
+        CHECK(b.deliver_one(mail).outcome == sent);
+        return peer.contents.back();
+    };
+    Mail mail = b.to(peer);
+    mail.header = cat("Subject: ", std::string(990, 's'), " tail\r\n");
+    mail.body = cat("a\r\n", longish, "\r\n.b\r\n");
+    CHECK(content(mail) == cat("Subject:\r\n ", std::string(990, 's'), " tail\r\n\r\n", mail.body));      // the queue file knows of no long line of the body
+    mail.longest_line = 1500;
+    mail.leading_dot = true;
+    CHECK(content(mail) == cat("Subject:\r\n ", std::string(990, 's'), " tail\r\n\r\na\r\n", longish.substr(0, 998), "\r\n ", longish.substr(998), "\r\n..b\r\n"));
+    CHECK(peer.lines.back() == "DATA");
+    b.settings.line_limit = 1500;
+    CHECK(content(mail).find(longish + "\r\n") != std::string::npos);
+    b.settings.line_limit = 0;
+    CHECK(content(mail) == cat(mail.header, "\r\n", mail.body));
+    b.settings.line_limit = 100;      // less than what END tells of
+    mail.longest_line = 0;
+    mail.header = "Subject: x\r\n";
+    const std::string folded = content(mail);
+    for (const auto line : split_on(folded, '\n')) CHECK(line.size() <= 101);
+}
+
+TEST_CASE("the limit of a line is read, and one with no room is refused", "[smtp-client]")
+{
+    const auto limit = [](const std::string& conf, bool lmtp = false) -> std::string {
+        const auto file = conf::File::parse(cat("myhostname = host.example\n", conf), "main.cf");
+        if (!file.ok()) return "unread";
+        const auto s = read_settings(file.values(), [](const std::string&) -> Result<std::string> { return fail("no such file"); }, lmtp);
+        return s ? std::to_string(s->line_limit) : s.error().text;
+    };
+    CHECK(limit("") == "998");
+    CHECK(limit("smtp_line_length_limit = 0\n") == "0");
+    CHECK(limit("smtp_line_length_limit = 2147483647\n") == "0");
+    CHECK(limit("smtp_line_length_limit = 990\n") == "990");
+    CHECK(limit("smtp_line_length_limit = 990\n", true) == "998");
+    CHECK(limit("lmtp_line_length_limit = 64\n", true) == "64");
+    CHECK(limit("smtp_line_length_limit = 63\n") == "smtp_line_length_limit = 63: 0 for no limit, or 64 and more is wanted");
 }
 
 TEST_CASE("a greeting that refuses sends the mail to the next host", "[smtp-client]")

@@ -4,6 +4,7 @@
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/smtp/dot.h"
+#include "lib/smtp/fold.h"
 #include "lib/smtp/grammar.h"
 #include "lib/smtp/reply.h"
 
@@ -122,6 +123,58 @@ TEST_CASE("what the writer stuffs the reader gives back", "[smtp][rfc5321-4.5.2]
             CHECK_FALSE(r.bare);
         }
     }
+}
+
+TEST_CASE("lines that are too long are broken, and nothing else changes", "[smtp][trickle][rfc5321-4.5.3.1.6]")
+{
+    const auto x = [](std::size_t n) { return std::string(n, 'x'); };
+    const std::string umlaut = "\xc3\xa4", bad(40, '\x80');
+    const struct {
+        std::string in, out;
+    } cases[] = {
+        {"", ""},
+        {"\r\n", "\r\n"},
+        {x(20) + "\r\n", x(20) + "\r\n"},
+        {x(21) + "\r\n", x(20) + "\r\n x\r\n"},
+        {x(20), x(20)},
+        {x(21), x(20) + "\r\n x"},
+        {x(39) + "\r\n", x(20) + "\r\n " + x(19) + "\r\n"},
+        {x(40) + "\r\n" + x(20) + "\r\n", x(20) + "\r\n " + x(19) + "\r\n x\r\n" + x(20) + "\r\n"},
+        {x(19) + umlaut + "\r\n", x(19) + "\r\n " + umlaut + "\r\n"},
+        {x(18) + umlaut + "\r\n", x(18) + umlaut + "\r\n"},
+        {x(17) + "\xf0\x9f\x98\x80z\r\n", x(17) + "\r\n \xf0\x9f\x98\x80z\r\n"},
+        {bad + "\r\n", bad.substr(0, 20) + "\r\n " + bad.substr(0, 19) + "\r\n \x80\r\n"},     // no UTF-8: broken where the room ends
+        {x(20) + "\r", x(20) + "\r\n \r"},
+    };
+    for (const auto& c : cases)
+        for (const std::size_t piece : {1000, 1, 3}) {
+            LineFolder folder(20);
+            std::string out;
+            for (std::size_t at = 0; at < c.in.size(); at += piece) folder.feed(std::string_view(c.in).substr(at, piece), out);
+            folder.finish(out);
+            INFO(c.in << " by " << piece);
+            CHECK(out == c.out);
+        }
+    // A megabyte without a line end takes time like a megabyte with them.
+    LineFolder folder(998);
+    std::string out;
+    for (int i = 0; i < 16; ++i) folder.feed(x(65'536), out);
+    folder.finish(out);
+    CHECK(out.size() == 16 * 65'536 + 3 * 1051);
+}
+
+TEST_CASE("a header that is too long is broken where it has a blank", "[smtp][rfc5322-2.2.3]")
+{
+    const auto x = [](std::size_t n) { return std::string(n, 'x'); };
+    CHECK(fold_header("", 20).empty());
+    CHECK(fold_header("A: b\r\n", 20) == "A: b\r\n");
+    CHECK(fold_header("Subject: one two three\r\nB: c\r\n", 20) == "Subject: one two\r\n three\r\nB: c\r\n");
+    CHECK(fold_header("Subject: one two thre\r\n", 20) == "Subject: one two\r\n thre\r\n");
+    CHECK(fold_header(cat("S:", x(30), "\r\n"), 20) == cat("S:", x(18), "\r\n ", x(12), "\r\n"));
+    CHECK(fold_header(cat("S: ", x(30), "\r\n"), 20) == cat("S:\r\n ", x(19), "\r\n ", x(11), "\r\n"));
+    CHECK(fold_header(cat(" \t", x(30), "\r\n"), 20) == cat(" \t", x(18), "\r\n ", x(12), "\r\n"));   // no line of blanks alone
+    CHECK(fold_header(std::string(50, ' ') + "\r\n", 20).size() > 50);
+    CHECK(fold_header("S: " + x(16) + "\xc3\xa4", 20) == cat("S:\r\n ", x(16), "\xc3\xa4"));
 }
 
 TEST_CASE("a reply is one line per line and never longer than 512 bytes", "[smtp][rfc5321-4.5.3.1.5]")
