@@ -10,6 +10,7 @@
 
 #include "lib/base/directory.h"
 #include "lib/base/text.h"
+#include "lib/disk/in_place.h"
 
 namespace veredus::disk {
 
@@ -26,7 +27,7 @@ Result<Fd> open_at(const Directory& dir, const std::string& name, int flags, mod
     }
 }
 
-class PosixDisk final : public Disk {
+class PosixDisk final : public Disk, public InPlace {
 public:
     Result<Directory> open_directory(const Directory* base, const std::string& path) override
     {
@@ -63,6 +64,25 @@ public:
     }
 
     Result<void> write(const Fd& file, std::string_view bytes) override { return write_all(file.get(), bytes); }
+
+    Result<Fd> open_in_place(const Directory& dir, const std::string& name) override
+    {
+        Fd file = TRY(open_at(dir, name, O_RDWR, 0, "open"));
+        if (::lseek(file.get(), 0, SEEK_END) < 0) return fail_errno(cat("seek ", where(dir, name)));    // where write() goes
+        return file;
+    }
+
+    Result<void> write_at(const Fd& file, uint64_t offset, std::string_view bytes) override
+    {
+        while (!bytes.empty()) {
+            const ssize_t n = ::pwrite(file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) return fail_errno("write");
+            offset += static_cast<uint64_t>(n);
+            bytes.remove_prefix(static_cast<std::size_t>(n));
+        }
+        return {};
+    }
 
     Result<void> truncate(const Fd& file, uint64_t size) override
     {

@@ -11,6 +11,7 @@
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/disk/in_place.h"
 #include "lib/disk/pool.h"
 #include "lib/log/log.h"
 
@@ -25,6 +26,9 @@ constexpr mode_t file_mode = 0600;
 constexpr std::size_t read_size = 1 << 20;
 constexpr std::size_t batch_size = 4 << 20;       // bytes of commits that share a sync
 constexpr std::size_t records_per_frame = 256;    // of a compaction, where nothing must stay together
+// The file is made longer by so many zeros at a time, and written into: a sync is then one of bytes alone, for which no journalling file
+// system has to commit a new size, in turn with the commits that mail coming in and going out waits for.
+constexpr std::size_t room_step = 256 << 10;
 
 }  // namespace
 
@@ -35,7 +39,10 @@ struct Journal::State {
         std::size_t bytes_estimate = 0;
         bool compaction = false;
     };
-    State(disk::Disk& disk_, disk::Directory dir_, std::function<void(std::function<void()>)> post_) : disk(disk_), dir(std::move(dir_)), post(std::move(post_)) {}
+    State(disk::Disk& disk_, disk::InPlace& in_place_, disk::Directory dir_, std::function<void(std::function<void()>)> post_)
+        : disk(disk_), in_place(in_place_), dir(std::move(dir_)), post(std::move(post_))
+    {
+    }
     ~State();
 
     Result<void> load(const std::function<void(const Record&)>& replay);
@@ -46,14 +53,17 @@ struct Journal::State {
     void thread_main();
     void work(std::vector<Item> items);
     Result<void> append_batch(const std::vector<Item>& items);
+    Result<void> write(std::string_view bytes);
     std::vector<Item> take_batch();
     void complete(std::vector<Item> items, Result<void> result);
 
     disk::Disk& disk;
+    disk::InPlace& in_place;                             // the same disk
     disk::Directory dir;
     std::function<void(std::function<void()>)> post;
     // Of the thread, or of open() before it.
     Fd file;
+    uint64_t room = 0;                                   // length of the file: zeros from `size` on
     std::string salt;
     std::string trouble;                                 // why it is broken
     std::atomic<uint64_t> size{0};
@@ -102,7 +112,7 @@ Result<void> Journal::State::load(const std::function<void(const Record&)>& repl
         return write_fresh({});
     }
     salt = *found;
-    file = TRY(disk.open_append(dir, file_name, file_mode));
+    file = TRY(in_place.open_in_place(dir, file_name));
     const uint64_t total = TRY(disk.size(file));
     TRY(load_frames(total, replay));
     // What a killed process had written but not synced was just replayed, so it must last before anyone acts on it.
@@ -137,6 +147,11 @@ Result<void> Journal::State::load_frames(uint64_t total, const std::function<voi
             want = static_cast<std::size_t>(std::min<uint64_t>(total - at, uint64_t{want} * 4));
             continue;
         }
+        if (window.find_first_not_of('\0') == std::string::npos) {      // room for what comes
+            size = at;
+            room = total;
+            return {};
+        }
         std::size_t skip = 1;
         for (; skip < window.size(); ++skip) {
             decode_records(std::string_view(window).substr(skip), valid, salt);
@@ -151,7 +166,7 @@ Result<void> Journal::State::load_frames(uint64_t total, const std::function<voi
         log::info("queue journal ", dir.path, '/', file_name, ": cut ", total - at, " bytes of an unfinished commit");
         TRY(disk.truncate(file, at));
     }
-    size = at;
+    size = room = at;
     return {};
 }
 
@@ -189,7 +204,7 @@ Result<void> Journal::State::write_fresh(const std::vector<Record>& live)
     TRY(disk.sync(dir));
     file = std::move(fresh);
     salt = fresh_salt;
-    size = written;
+    size = room = written;
     broken = false;
     return {};
 }
@@ -201,11 +216,12 @@ Result<void> Journal::State::append_batch(const std::vector<Item>& batch)
     for (const Item& item : batch)
         if (!item.records.empty()) bytes += encode_frame(item.records, salt);
     if (bytes.empty()) return {};
-    if (auto written = disk.write(file, bytes); !written) {
+    if (auto written = write(bytes); !written) {
         if (auto cut = disk.truncate(file, size); !cut) {
             broken = true;
             trouble = cut.error().text;
         }
+        room = size;
         return written;
     }
     if (auto synced = disk.sync(file); !synced) {
@@ -215,6 +231,16 @@ Result<void> Journal::State::append_batch(const std::vector<Item>& batch)
     }
     size += bytes.size();
     return {};
+}
+
+Result<void> Journal::State::write(std::string_view bytes)
+{
+    if (const uint64_t end = size + bytes.size(); end > room) {
+        const uint64_t longer = end + room_step - end % room_step;
+        TRY(disk.write(file, std::string(static_cast<std::size_t>(longer - room), '\0')));
+        room = longer;
+    }
+    return in_place.write_at(file, size, bytes);
 }
 
 void Journal::State::push(Item item)
@@ -293,7 +319,9 @@ Journal::~Journal() = default;
 Result<std::unique_ptr<Journal>> Journal::open(disk::Disk& disk, disk::Directory dir, std::function<void(const Record&)> replay,
                                                std::function<void(std::function<void()>)> post)
 {
-    auto state = std::make_unique<State>(disk, std::move(dir), std::move(post));
+    auto* const in_place = dynamic_cast<disk::InPlace*>(&disk);
+    if (!in_place) return fail(cat(dir.path, '/', file_name, ": this disk cannot write inside a file"));
+    auto state = std::make_unique<State>(disk, *in_place, std::move(dir), std::move(post));
     TRY(state->load(replay));
     return std::unique_ptr<Journal>(new Journal(std::move(state)));
 }

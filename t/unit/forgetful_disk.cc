@@ -313,13 +313,21 @@ Result<Fd> ForgetfulDisk::open_append(const disk::Directory& dir, const std::str
 Result<void> ForgetfulDisk::write(const Fd& fd, std::string_view bytes)
 {
     const std::lock_guard lock(mutex_);
+    struct stat st{};
+    if (const auto f = file(fd)) ::fstat((*f)->memory.get(), &st);
+    return write_at(fd, static_cast<uint64_t>(st.st_size), bytes);
+}
+
+Result<Fd> ForgetfulDisk::open_in_place(const disk::Directory& dir, const std::string& name) { return open_read(dir, name); }
+
+Result<void> ForgetfulDisk::write_at(const Fd& fd, uint64_t offset, std::string_view bytes)
+{
+    const std::lock_guard lock(mutex_);
     const auto fault = write_fault_.hit();
     TRY(step());
     FilePtr f = TRY(file(fd));
-    struct stat st{};
-    ::fstat(f->memory.get(), &st);
     if (fault) bytes = bytes.substr(0, bytes.size() / 2);
-    if (::pwrite(f->memory.get(), bytes.data(), bytes.size(), st.st_size) != static_cast<ssize_t>(bytes.size())) return fail_errno("memfd");
+    if (::pwrite(f->memory.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset)) != static_cast<ssize_t>(bytes.size())) return fail_errno("memfd");
     f->changed_us = now_us_;
     ended_step();
     if (fault) return fail_errno("write", *fault);

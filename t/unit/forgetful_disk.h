@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lib/disk/disk.h"
+#include "lib/disk/in_place.h"
 
 namespace veredus::test {
 
@@ -26,7 +27,7 @@ enum class Cut {
     random,      // each name and each sector for itself, by the seed
 };
 
-class ForgetfulDisk : public disk::Disk {
+class ForgetfulDisk : public disk::Disk, public disk::InPlace {
 public:
     ForgetfulDisk();
     ~ForgetfulDisk() override;
@@ -59,6 +60,8 @@ public:
     Result<Fd> open_read(const disk::Directory& dir, const std::string& name) override;
     Result<Fd> open_append(const disk::Directory& dir, const std::string& name, mode_t mode) override;
     Result<void> write(const Fd& file, std::string_view bytes) override;
+    Result<void> write_at(const Fd& file, uint64_t offset, std::string_view bytes) override;
+    Result<Fd> open_in_place(const disk::Directory& dir, const std::string& name) override;
     Result<void> truncate(const Fd& file, uint64_t size) override;
     Result<std::string> read(const Fd& file, uint64_t offset, std::size_t size) override;
     Result<uint64_t> size(const Fd& file) override;
