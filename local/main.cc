@@ -66,7 +66,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     places.transport_maps = values.list("mailbox_transport_maps");
     places.fallback_maps = values.list("fallback_transport_maps");
     places.command_maps = values.list("mailbox_command_maps");
-    const auto pipes = TRY(conf::parse_pipe_transports(values.text("pipe_transports")));
+    const auto pipes = TRY(conf::read_pipe_transports(values));
     for (const auto& pipe : pipes) {
         rules.pipes.emplace(pipe.name, pipe.user);
         places.pipes.push_back(pipe.name);
@@ -75,6 +75,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     rules.idle = std::chrono::seconds(values.seconds("local_worker_idle"));
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));
+    for (const auto& pipe : pipes) rules.command_time = std::max<std::chrono::milliseconds>(rules.command_time, std::chrono::seconds(pipe.time_limit_s));
     rules.workers = static_cast<std::size_t>(values.number("local_worker_limit"));
     rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(table::VirtualSettings::read(values, rules.policy.delimiters));
     return rules;

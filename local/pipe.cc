@@ -78,6 +78,7 @@ void Worker::to_pipe(const Item& item, const conf::PipeTransport& pipe)
     mail.head += item.job->head;
     CommandRules rules = rules_.command;
     rules.directory = pipe.directory;
+    if (pipe.time_limit_s > 0) rules.time_limit = std::chrono::seconds(pipe.time_limit_s);
     ipc::Verdict v = judge(run_words(words, command_environment(person_, facts, rules_.exported, rules_.command.filter), rules, mail), pipe.argv[0]);
     if (v.outcome == Outcome::delivered) v.text = cat("delivered via ", pipe.name, " service");
     answer(item, std::move(v));

@@ -78,7 +78,7 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
     rules.spool = values.text("mail_spool_directory");
     rules.lock_socket = cat(values.text("run_directory"), "/lockd");
     rules.root_mailbox_user = values.text("root_mailbox_user");
-    for (auto& pipe : TRY(conf::parse_pipe_transports(values.text("pipe_transports")))) rules.pipes.emplace(pipe.name, pipe);
+    for (auto& pipe : TRY(conf::read_pipe_transports(values))) rules.pipes.emplace(pipe.name, pipe);
     rules.exported = values.list("export_environment");
     rules.command.filter = values.text("command_expansion_filter");
     rules.command.shell = values.text("local_command_shell");

@@ -102,7 +102,7 @@ constexpr Suffix suffixes[] = {   // transport_*(5) of Postfix
     {"_destination_concurrency_failed_cohort_limit", false, true}, {"_destination_concurrency_limit", false, true},
     {"_destination_recipient_limit", false}, {"_extra_recipient_limit", false}, {"_initial_destination_concurrency", false, true},
     {"_recipient_limit", false}, {"_recipient_refill_limit", false}, {"_destination_rate_delay", true, true}, {"_recipient_refill_delay", true},
-    {"_transport_rate_delay", true}, {"_time_limit", true},
+    {"_transport_rate_delay", true}, {"_time_limit", true, true},
 };
 // Values like "1/concurrency" that only Postfix's scheduler knows.
 constexpr std::string_view free_suffixes[] = {"_destination_concurrency_negative_feedback", "_destination_concurrency_positive_feedback"};
@@ -244,7 +244,6 @@ std::string why_without_effect(std::string_view name, std::string_view value, co
         const bool singly = pipe || transport == "local" || transport == "virtual";
         if (singly && suffix.text == "_destination_recipient_limit")
             return value == "1" ? "" : "mailboxes and commands get a mail for one recipient at a time; the line has no effect";
-        if (suffix.text == "_time_limit" && pipe) return "command_time_limit says how long a command may run, for every transport; the line has no effect";
         if (singly || transport == "smtp" || transport == "relay" || transport == "lmtp") return cat("veredus has no such setting for transport ", transport, "; the line has no effect");
         return cat("there is no transport ", transport, " (pipe_transports names those that run commands); the line has no effect");
     }

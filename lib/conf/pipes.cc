@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "lib/base/text.h"
+#include "lib/conf/check.h"
+#include "lib/conf/values.h"
 
 namespace veredus::conf {
 
@@ -106,6 +108,25 @@ Result<std::vector<PipeTransport>> parse_pipe_transports(std::string_view text)
         if (pipes.size() == most_transports) return fail("too many transports");
         pipes.push_back(std::move(pipe));
     }
+}
+
+namespace {
+constexpr std::string_view limit_suffix = "_time_limit";
+}
+
+bool is_pipe_time_limit(const std::vector<PipeTransport>& pipes, std::string_view name, std::string_view value)
+{
+    if (!name.ends_with(limit_suffix) || !parse_duration(value, 's')) return false;
+    name.remove_suffix(limit_suffix.size());
+    return std::any_of(pipes.begin(), pipes.end(), [&](const PipeTransport& pipe) { return pipe.name == name; });
+}
+
+Result<std::vector<PipeTransport>> read_pipe_transports(const Values& values)
+{
+    auto pipes = TRY(parse_pipe_transports(values.text("pipe_transports")));
+    for (PipeTransport& pipe : pipes)
+        if (const auto limit = parse_duration(values.extra(cat(pipe.name, limit_suffix)), 's')) pipe.time_limit_s = *limit;
+    return pipes;
 }
 
 Result<std::string> expand_pipe_word(std::string_view word, const PipeValue& value)

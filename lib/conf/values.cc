@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/check.h"
 #include "lib/conf/expand.h"
+#include "lib/conf/pipes.h"
 
 namespace veredus::conf {
 
@@ -93,7 +94,8 @@ std::string_view Values::extra(std::string_view name) const
     return at == extra_.end() ? std::string_view() : std::string_view(at->second);
 }
 
-// Extras may hold anything an administrator put into a variable, so they never go where only public rows may.
+// Extras may hold anything an administrator put into a variable, so they never go where only public rows may, but for times that
+// commands have.
 std::string Values::serialize(Who who, bool public_only) const
 {
     std::string out;
@@ -101,8 +103,10 @@ std::string Values::serialize(Who who, bool public_only) const
         const Setting* row = find_setting(name);
         if (row && (row->who & who) != 0 && (row->is_public || !public_only)) append(out, name, '=', escaped(value), '\n');
     }
-    if (!public_only)
-        for (const auto& [name, value] : extra_) append(out, '$', name, '=', escaped(value), '\n');
+    const bool pipes_known = public_only && (who & local) != 0 && values_.contains("pipe_transports");
+    const auto pipes = pipes_known ? parse_pipe_transports(text("pipe_transports")) : Result<std::vector<PipeTransport>>(std::vector<PipeTransport>());
+    for (const auto& [name, value] : extra_)
+        if (!public_only || (pipes && is_pipe_time_limit(*pipes, name, value))) append(out, '$', name, '=', escaped(value), '\n');
     return out;
 }
 

@@ -11,6 +11,7 @@
 #include "lib/conf/expand.h"
 #include "lib/conf/host.h"
 #include "lib/conf/near.h"
+#include "lib/conf/pipes.h"
 #include "lib/conf/values.h"
 
 using namespace veredus;
@@ -152,13 +153,13 @@ TEST_CASE("names that are no settings: foreign, variables, classes, TRANSPORT_x"
     CHECK(all_of(file).find("main.cf:6: warning: slow_destination_concurrency_limit: there is no transport slow") != std::string::npos);
     const auto said = [](const std::string& line) { return all_of(File::parse(cat("pipe_transports = {gate user=nobody argv=/bin/cat}\n", line, "\n"), "m")); };
     for (const char* good : {"gate_destination_concurrency_limit = 1", "gate_destination_rate_delay = 9s", "gate_initial_destination_concurrency = 2",
-                             "gate_destination_concurrency_failed_cohort_limit = 3", "gate_destination_recipient_limit = 1",
+                             "gate_destination_concurrency_failed_cohort_limit = 3", "gate_time_limit = 5s", "gate_destination_recipient_limit = 1",
                              "virtual_destination_recipient_limit = 1", "virtual_destination_concurrency_limit = 3", "virtual_destination_rate_delay = 1s"}) {
         INFO(good);
         CHECK(said(good).find("gate_") == std::string::npos);
         CHECK(said(good).find("_destination_") == std::string::npos);
     }
-    for (const char* vain : {"gate_time_limit = 5s", "gate_destination_recipient_limit = 2", "gate_recipient_limit = 5", "smtp_transport_rate_delay = 1s", "local_transport_rate_delay = 1s",
+    for (const char* vain : {"smtp_time_limit = 5s", "gate_destination_recipient_limit = 2", "gate_recipient_limit = 5", "smtp_transport_rate_delay = 1s", "local_transport_rate_delay = 1s",
                              "virtual_destination_recipient_limit = 5", "dovecot_destination_rate_delay = 1s", "smtp_delivery_slot_cost = 5",
                              "smtp_destination_concurrency_positive_feedback = 1/concurrency"}) {
         INFO(vain);
@@ -167,6 +168,26 @@ TEST_CASE("names that are no settings: foreign, variables, classes, TRANSPORT_x"
     }
     CHECK_FALSE(File::parse("slow_destination_concurrency_limit = many\n", "m").ok());
     CHECK_FALSE(File::parse("slow_destination_concurrency_limt = 2\n", "m").ok());
+}
+
+TEST_CASE("of a variable only the time that a command has goes to processes that see public settings", "[conf]")
+{
+    const std::string text = "pipe_transports = {gate user=nobody argv=/bin/cat} {slow user=nobody argv=/bin/cat}\n"
+                             "gate_time_limit = 2m\nsecret = tomato\nmua_list = $secret\nother_time_limit = 5s\nsmtpd_client_restrictions = $mua_list\n";
+    const auto values = File::parse(text, "m").values();
+    const std::string all = values.serialize(conf::local, false), shown = values.serialize(conf::local, true);
+    CHECK(all.find("tomato") != std::string::npos);
+    CHECK(shown.find("$gate_time_limit=2m\n") != std::string::npos);
+    CHECK(shown.find("tomato") == std::string::npos);
+    CHECK(shown.find("other_time_limit") == std::string::npos);
+    CHECK(values.serialize(conf::smtpd, true).find("gate_time_limit") == std::string::npos);
+    const auto received = conf::Values::deserialize(shown);
+    REQUIRE(received);
+    const auto pipes = conf::read_pipe_transports(*received);
+    REQUIRE(pipes);
+    REQUIRE(pipes->size() == 2);
+    CHECK((*pipes)[0].time_limit_s == 120);
+    CHECK((*pipes)[1].time_limit_s == 0);
 }
 
 TEST_CASE("every Postfix parameter is known: none is an error", "[conf]")
