@@ -77,6 +77,7 @@ struct Entry {
     queue::State state = queue::State::incoming;
     uint8_t writer = 0;
     uint8_t skipped = 0;               // times it was put off unopened because its destination was dead
+    bool told = false;                 // by its writer, in this life of ours: its bytes were synced a moment ago, and are in memory still
     bool delay_told = false;           // the sender knows that it waits, or wants not to know
     bool forced = false;               // somebody asked for an attempt now, also on transports that wait for that
     queue::Place place() const { return {state, writer}; }

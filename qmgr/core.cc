@@ -23,6 +23,10 @@ constexpr uint64_t bytes_per_mail = 100;                 // of a waiting one in 
 constexpr uint64_t body_check_below = 256u << 10;        // a larger body is not read in the loop for its checksum
 constexpr int64_t a_day_us = 86'400 * us_per_second;
 constexpr int64_t stop_patience_us = 3 * us_per_second;
+// Finished mail is unlinked by a thread: for all that ends within this time together, so that the loop and that thread wake once for it.
+constexpr milliseconds unlink_pause{20};
+constexpr std::size_t unlinks_at_once = 1000;
+constexpr int64_t commit_patience_s = 60;                // a younger mail that nobody announced may be amid its commit
 constexpr uint8_t submission_writer = 1, internal_writer = 2;
 static_assert(std::string_view(queue::writer_roles[submission_writer]) == "submission");
 // A mail of submission's may still have its file in the maildrop, until submission has gone through it: delivered before, and
@@ -46,7 +50,7 @@ Core::Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint
       drops_(loop, [this] {
           if (!submission_there_) look_into(submission_writer);
       }),
-      stop_poll_(loop, [this] { try_to_stop(); })
+      stop_poll_(loop, [this] { try_to_stop(); }), unlink_(loop, [this] { unlink_now(); })
 {
 }
 
@@ -132,7 +136,7 @@ void Core::every_minute()
 void Core::queue_run()
 {
     for (uint8_t writer = 0; writer < queue::writer_count; ++writer)
-        if (writer != submission_writer || submission_there_) look_into(writer);
+        if (writer != submission_writer || submission_there_) look_into(writer, false);
     const int64_t old = clock_.wall_us() - a_day_us;
     pool_->run([intake = intake_.get(), old] { (void)intake->sweep_drafts(old); }, nullptr);
     run_.start(ms(limits_.queue_run_us));
@@ -149,14 +153,16 @@ void Core::writer_left(uint8_t writer)
     if (writer == submission_writer) submission_there_ = false;
 }
 
-void Core::look_into(uint8_t writer)
+void Core::look_into(uint8_t writer, bool young)
 {
     auto found = std::make_shared<Result<std::vector<std::string>>>(std::vector<std::string>{});
     pool_->run([spool = spool_.get(), found, writer] { *found = spool->scan_writer(writer); },
-               [this, alive = alive_, found, writer] {
+               [this, alive = alive_, found, writer, young] {
                    if (!*alive) return;
                    if (!*found) return log::warning("looking for queued mail: ", found->error().text);
-                   for (const std::string& id : **found) scheduler_.queued(id_number(id), writer);
+                   const int64_t now_s = clock_.wall_us() / us_per_second;
+                   for (const std::string& id : **found)
+                       if (young || std::abs(now_s - int64_t{queue::id_seconds(id)}) >= commit_patience_s) scheduler_.queued(id_number(id), writer);
                });
 }
 
@@ -203,6 +209,7 @@ void Core::try_to_stop()
         stop_poll_.start(milliseconds(20));
         return;
     }
+    for (const auto& [id, place] : std::exchange(unlinks_, {}).mails) (void)spool_->remove(id, place);      // if it fails: by the next start
     if (auto flushed = journal_->flush(); !flushed) log::error("stopping with an unsaved log: ", flushed.error().text);
     if (stopped_) std::exchange(stopped_, nullptr)();
 }
@@ -244,14 +251,25 @@ void Core::flush_site(const std::string& domain, std::function<void(ipc::SiteFlu
     });
 }
 
-void Core::writer_message(uint8_t writer, const ipc::Message& message)
+void Core::writer_message(uint8_t writer, unsigned slot, const ipc::Message& message)
 {
+    if (message.type == static_cast<uint16_t>(ipc::QueueType::disowned)) return disowned(writer, slot, message);
     if (message.type != static_cast<uint16_t>(ipc::QueueType::queued)) return log::warning("a writer sent a message of type ", message.type);
     const auto queued = ipc::Queued::decode(message.body);
     if (!queued) return log::warning("a writer sent ", queued.error().text);
     for (const std::string& id : queued->ids) {
-        if (queue::is_queue_id(id)) scheduler_.queued(id_number(id), writer);
+        if (queue::is_queue_id(id)) scheduler_.queued(id_number(id), writer, true);
         else log::warning("a writer announced ", printable(id, 40), ", which is no queue ID");
+    }
+}
+
+void Core::disowned(uint8_t writer, unsigned slot, const ipc::Message& message)
+{
+    const auto mails = ipc::Queued::decode(message.body);
+    if (!mails) return log::warning("a writer sent ", mails.error().text);
+    for (const std::string& id : mails->ids) {
+        if (queue::is_queue_id(id) && !queue::is_drop_id(id) && queue::id_slot(id) == slot) scheduler_.disowned(id_number(id), writer);
+        else log::warning("a writer disowned ", printable(id, 40), ", which is not one of its queue IDs");
     }
 }
 
@@ -268,7 +286,7 @@ Opened Core::open(const std::string& id, queue::Place place)
         return out;
     }
     const auto size = disk_.size(*file);
-    auto mail = queue::read_mail_file(disk_, *file, size && *size < body_check_below);
+    auto mail = size ? queue::read_mail_file(disk_, *file, *size, *size < body_check_below) : Result<queue::MailFile>(unexpected(size.error()));
     if (!mail) {
         out.how = mail.error().code == 0 ? Opened::How::corrupt : Opened::How::trouble;
         out.why = mail.error().text;
@@ -347,13 +365,25 @@ void Core::move(std::vector<std::string> ids, queue::Place from, queue::Place to
 
 void Core::remove(std::vector<std::pair<std::string, queue::Place>> mails, std::function<void(Result<void>)> done)
 {
+    unlinks_.mails.insert(unlinks_.mails.end(), std::make_move_iterator(mails.begin()), std::make_move_iterator(mails.end()));
+    unlinks_.done.push_back(std::move(done));
+    if (unlinks_.mails.size() >= unlinks_at_once) unlink_now();
+    else if (!unlink_.armed()) unlink_.start(unlink_pause);
+}
+
+void Core::unlink_now()
+{
+    unlink_.stop();
+    auto batch = std::make_shared<Unlinks>(std::exchange(unlinks_, {}));
+    if (batch->mails.empty()) return;
     auto result = std::make_shared<Result<void>>();
-    auto work = [spool = spool_.get(), result, mails = std::move(mails)] {
-        for (const auto& [id, place] : mails)
+    auto work = [spool = spool_.get(), result, batch] {
+        for (const auto& [id, place] : batch->mails)
             if (auto gone = spool->remove(id, place); !gone && gone.error().code != ENOENT) *result = std::move(gone);
     };
-    pool_->run(std::move(work), [alive = alive_, result, done = std::move(done)] {
-        if (*alive) done(*result);
+    pool_->run(std::move(work), [alive = alive_, result, batch] {
+        for (const auto& done : batch->done)
+            if (*alive) done(*result);
     });
 }
 

@@ -45,7 +45,8 @@ public:
     void agent_down(Agent agent) { scheduler_.agent_down(agent); }
     void router_up() { scheduler_.router_up(); }
     void agent_message(Agent agent, const ipc::Message& message);
-    void writer_message(uint8_t writer, const ipc::Message& message);
+    // `slot`: whose queue IDs the writer makes; it has no business with others.
+    void writer_message(uint8_t writer, unsigned slot, const ipc::Message& message);
     // ETRN: tries what waits for this domain, unless that was done a moment ago. `done`, later or at once, gets an ipc::SiteFlushed.
     void flush_site(const std::string& domain, std::function<void(ipc::SiteFlushed)> done);
     void writer_came(uint8_t writer);            // it may have queued mail that nobody heard of
@@ -59,7 +60,9 @@ private:
     void set_timer();
     void every_minute();
     void queue_run();
-    void look_into(uint8_t writer);              // its directory, for mail that nobody announced
+    void look_into(uint8_t writer, bool young = true);   // its directory, for mail that nobody announced; `young`: also for what may be told yet
+    void disowned(uint8_t writer, unsigned slot, const ipc::Message& message);
+    void unlink_now();
     void compact_if_due();
     void try_to_stop();
 
@@ -91,7 +94,11 @@ private:
     std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
     uint64_t next_timer_ = 0;
     SiteFlushes flushes_;
-    Timer due_, run_, minute_, drops_, stop_poll_;
+    struct Unlinks {
+        std::vector<std::pair<std::string, queue::Place>> mails;
+        std::vector<std::function<void(Result<void>)>> done;
+    } unlinks_;                                  // of finished mail: nobody waits for them
+    Timer due_, run_, minute_, drops_, stop_poll_, unlink_;
     bool submission_there_ = false;
     std::function<void()> stopped_;
     int64_t stop_by_us_ = 0;

@@ -103,9 +103,10 @@ private:
     {
         const std::string key = cat(peer.role, ' ', peer.instance);
         ipc::Channel::User user;
-        user.message = [this, writer, key, number = writer_number_ + 1](ipc::Message message) {
+        const unsigned slot = daemon::find_role(peer.role)->slot + peer.instance;
+        user.message = [this, writer, key, slot, number = writer_number_ + 1](ipc::Message message) {
             if (message.type == ipc::flush_site_type) return flush_site(key, number, message);
-            core_->writer_message(writer, message);
+            core_->writer_message(writer, slot, message);
         };
         user.closed = [this, writer, key, number = ++writer_number_](const std::string&) {
             loop_->defer([this, writer, key, number] {

@@ -247,7 +247,8 @@ void Public::ask(const Caller& caller, const ipc::Message& message, const std::s
         const std::string counted = reader.str(32);
         return content(caller, reader.done() ? counted : message.body, std::move(answer));
     }
-    case QueueType::queued: break;
+    case QueueType::queued:
+    case QueueType::disowned: break;
     }
     refuse(cat("a message of type ", message.type));
 }

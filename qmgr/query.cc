@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t batch_size = 100;
 constexpr int tries_while_moving = 5;
 constexpr unsigned batches_at_once = 10;
+constexpr std::size_t readers = 4;       // threads that read the files of a batch: of a queue that was not listed before, from a cold disk
 // IDs of a listing that are put in order at once: more than a page holds, and of a very long queue so many that it is gone through few times.
 constexpr std::size_t share_size = 2000, shares = 16;
 
@@ -138,20 +139,29 @@ bool Query::needs_files() const { return details_ || !filter_.sender.empty() || 
 
 void Query::read(std::shared_ptr<std::vector<Candidate>> batch, int tries)
 {
-    auto work = [batch, &spool = core_.spool()] {
-        for (Candidate& c : *batch) {
-            const auto fd = c.read ? Result<Fd>(fail("")) : spool.open_mail(id_text(c.id), c.place);
-            if (!fd) continue;
-            auto file = queue::read_mail_file(spool.disk(), *fd, false);
-            if (!file) continue;
-            c.file = std::move(*file);
-            c.read = true;
-        }
-    };
-    core_.pool().run(std::move(work), [self = shared_from_this(), batch, tries] {
-        if (tries < tries_while_moving && self->moved(*batch)) return self->read(batch, tries + 1);
-        if (self->take(*batch)) self->next();
-    });
+    const std::size_t parts = std::min(readers, batch->size());
+    const auto left = std::make_shared<std::size_t>(parts);      // of the loop's thread
+    for (std::size_t part = 0; part < parts; ++part) {
+        auto work = [batch, part, parts, &spool = core_.spool()] {
+            for (std::size_t i = part; i < batch->size(); i += parts) read_one((*batch)[i], spool);
+        };
+        core_.pool().run(std::move(work), [self = shared_from_this(), batch, tries, left] {
+            if (--*left > 0) return;
+            if (tries < tries_while_moving && self->moved(*batch)) return self->read(batch, tries + 1);
+            if (self->take(*batch)) self->next();
+        });
+    }
+}
+
+void Query::read_one(Candidate& c, queue::Spool& spool)
+{
+    if (c.read) return;
+    const auto fd = spool.open_mail(id_text(c.id), c.place);
+    if (!fd) return;
+    auto file = queue::read_mail_file(spool.disk(), *fd, false);
+    if (!file) return;
+    c.file = std::move(*file);
+    c.read = true;
 }
 
 // A mail that was on its way from one directory to another when we wanted to read it would look as if it were nobody's.

@@ -54,6 +54,7 @@ private:
     bool means(const Seen& seen) const;
     void next();
     void read(std::shared_ptr<std::vector<Candidate>> batch, int tries);
+    static void read_one(Candidate& candidate, queue::Spool& spool);
     bool moved(std::vector<Candidate>& batch) const;
     bool take(std::vector<Candidate>& batch);      // false: that was the last one
     void describe(Entry& entry, const Candidate& candidate, Seen& seen) const;

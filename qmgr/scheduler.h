@@ -49,7 +49,10 @@ public:
     void begin();
 
     // A writer says, or a look into its directory shows, that this mail is queued.
-    void queued(uint64_t id, uint8_t writer);
+    void queued(uint64_t id, uint8_t writer, bool told = false);
+    // Its writer could not make it durable, and its sender comes again with another one: whatever is left of this one goes, now and after
+    // any crash.
+    void disowned(uint64_t id, uint8_t writer);
     void agent_up(Agent agent);
     void agent_down(Agent agent);
     void router_up();                  // what could not be routed is routed now

@@ -6,6 +6,7 @@
 #include "lib/ipc/flush.h"
 #include "lib/ipc/queue.h"
 #include "lib/log/log.h"
+#include "lib/reception/disowned.h"
 #include "lib/reception/front.h"
 #include "smtpd/policy.h"
 
@@ -41,6 +42,10 @@ public:
         const unsigned swept = TRY(intake_->sweep_drafts(system_clock().wall_us() - draft_age_us));
         if (swept > 0) log::info("removed ", swept, " unfinished queue files older than a day");
         qmgr_ = std::make_unique<daemon::Link>(loop, "qmgr");
+        qmgr_->on_state([this](bool connected) {
+            if (connected) disowned_.tell();
+        });
+        intake_->on_doubt([this](const std::string& id) { disowned_.add(id); });
         front_.meet(loop, [this](std::string body) {
             // While qmgr is away nothing is lost: it scans our directory when it is back.
             (void)qmgr_->send(static_cast<uint16_t>(ipc::QueueType::queued), std::move(body));
@@ -64,6 +69,7 @@ private:
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<disk::Pool> pool_;                        // dies before the intake
     std::unique_ptr<daemon::Link> qmgr_;
+    reception::Disowned disowned_{[this](std::string body) { return qmgr_->send(static_cast<uint16_t>(ipc::QueueType::disowned), std::move(body)).has_value(); }};
     std::unique_ptr<MxPolicy> policy_;
     reception::Front front_{{"smtpd", conf::smtpd, "smtp", false, true}, adjust};    // last: its sessions die before what they borrow
 };

@@ -10,6 +10,7 @@
 #include "lib/daemon/service.h"
 #include "lib/ipc/queue.h"
 #include "lib/log/log.h"
+#include "lib/reception/disowned.h"
 #include "submission/front.h"
 #include "submission/pickup.h"
 
@@ -67,6 +68,10 @@ public:
         const auto ours = [this](std::string_view id) { return queue::is_drop_id(id) ? takes_up_ : queue::id_slot(id) == slot_; };
         if (const auto swept = intake_->sweep_drafts(system_clock().wall_us() - draft_age_us, ours); !swept) log::warning("sweeping drafts: ", swept.error().text);
         qmgr_ = std::make_unique<daemon::Link>(loop, "qmgr");
+        qmgr_->on_state([this](bool connected) {
+            if (connected) disowned_.tell();
+        });
+        intake_->on_doubt([this](const std::string& id) { disowned_.add(id); });
         if (takes_up_) prepare_pickup(loop);
         qmgr_->start();       // only now: what it sees in incoming is no longer in the maildrop
 
@@ -167,6 +172,7 @@ private:
     Fd events_;
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<daemon::Link> qmgr_;
+    reception::Disowned disowned_{[this](std::string body) { return qmgr_->send(static_cast<uint16_t>(ipc::QueueType::disowned), std::move(body)).has_value(); }};
     std::unique_ptr<Timer> scan_timer_;
     std::unique_ptr<Watch> watch_;
     std::unique_ptr<Pickup> pickup_;

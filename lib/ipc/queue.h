@@ -13,6 +13,7 @@ namespace veredus::ipc {
 
 enum class QueueType : uint16_t {
     queued = 200,      // writer -> qmgr: Queued. One-way; a lost one is found by the scan when the writer reconnects
+    disowned = 201,    // writer -> qmgr: Queued. One-way: their senders are told to come again, though their files may be there or come back
     list = 210,        // tool -> qmgr, call: ListRequest; answer: ListReply pages
     act = 211,         // tool -> qmgr, call: ActRequest; answer: ActReply
     status = 212,      // tool -> qmgr, call: empty; answer: text lines "key value"

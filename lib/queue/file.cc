@@ -287,6 +287,11 @@ Result<Layout> decode_end(std::string_view bytes, uint64_t file_size)
 Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_body)
 {
     const uint64_t size = TRY(disk.size(file));
+    return read_mail_file(disk, file, size, check_body);
+}
+
+Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, uint64_t size, bool check_body)
+{
     if (size < file_start_size + end_size) return fail("mail file: too short");
     // Most mails are small: one read brings all of it.
     std::string whole;

@@ -53,6 +53,7 @@ struct MailFile {
 // Reads END and the meta part and checks it; `check_body` reads the body for its CRC too (start-up scan).
 // An error with code 0 says that the file is corrupt; others are the world's (EIO, ENOMEM …): try again later.
 Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, bool check_body);
+Result<MailFile> read_mail_file(disk::Disk& disk, const Fd& file, uint64_t size, bool check_body);     // whose size is known
 // The body alone against its checksum: for large mail, on a pool thread. Errors as above.
 Result<void> check_body(disk::Disk& disk, const Fd& file, const Layout& layout);
 // For agents: the header block of a file whose layout qmgr vouched for; still bounded by what the file has.

@@ -34,16 +34,21 @@ struct Intake::Shared {
     using CommitPtr = std::shared_ptr<Commit>;    // shared: std::function wants copies
     Result<void> write_and_rename(Draft::State& draft, std::string_view tail);
     void publish(CommitPtr commit);
-    void sync_batch(std::vector<CommitPtr> batch);
+    void sync_file(const CommitPtr& commit);
+    void sync_directory(std::vector<CommitPtr> batch);
+    void ended(std::vector<CommitPtr> batch, const Result<void>& result);
+    void take_back(const std::vector<CommitPtr>& failed);
     void complete(std::vector<CommitPtr> batch);
 
     disk::Disk& disk;
     disk::Directory tmp, fresh;
     const Clock& clock;
     disk::Pool* pool;
-    std::mutex mutex;                  // of the next two
+    std::mutex mutex;                  // of the next three, and of a commit's result and steps that are left
     std::vector<CommitPtr> renamed;    // waiting for a sync of `fresh` that begins from now on
     bool syncing = false;              // a thread is at it, and takes what comes meanwhile
+    bool directory_failed = false;     // a sync of `fresh` failed: none after it proves that a name is gone
+    std::function<void(const std::string&)> doubt;    // owner's thread
     std::optional<IdMaker> ids;
     bool refilling = false;            // owner's thread
     bool closed = false;               // owner's thread: the intake is gone
@@ -217,10 +222,13 @@ struct Intake::Shared::Commit {
     std::string id;
     uint64_t content_size = 0;
     Result<void> result;
+    unsigned syncs_left = 2;           // of the file, of the directory
+    bool own_id = false;
+    bool doubtful = false;             // refused, but something of it may remain
 };
 
 // File and name are durable before anybody hears of it, in either order. Renamed first, both lie in one commit of the file system's
-// journal, and the sync of the directory finds it done: half the time. The bytes are given to the device before the name is given,
+// journal, and whichever sync comes second finds it done: half the time. The bytes are given to the device before the name is given,
 // so that ext4 and xfs keep no name without them; where a file system does, after a power cut, qmgr finds it by the checksum,
 // and nobody was told that this mail is queued. But where somebody takes the name for the proof that an earlier try of the
 // same mail succeeded (maildrop, notifications), the file is synced first.
@@ -235,42 +243,85 @@ Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_v
         TRY(disk.sync(draft.file));
     TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
     draft.named = false;
-    if (!draft.own_id) return {};
-    auto synced = disk.sync(draft.file);
-    if (!synced) [[maybe_unused]] const auto gone = disk.unlink(fresh, draft.id);
-    return synced;
+    return {};
 }
 
-// Q1 to Q2, in a pool thread. The directory is synced by one thread for all whose rename was done before that sync began;
-// the others do not wait for it but go on to the next mail.
+// Q1 to Q2, in a pool thread. The directory is synced by one thread for all whose rename was done before that sync began, while the
+// others sync their files: all in the same commit of the journal. The directory goes first; later it would have the names of the next mails
+// in it, and need the next commit.
 void Intake::Shared::publish(CommitPtr commit)
 {
     commit->result = write_and_rename(*commit->draft, commit->tail);
-    commit->draft.reset();    // after an error: unlinked before anyone hears of it
-    if (!commit->result) return complete({std::move(commit)});
-    if (!pool) return sync_batch({std::move(commit)});
+    if (!commit->result) {
+        commit->draft.reset();    // unlinked before anyone hears of it
+        return complete({std::move(commit)});
+    }
     std::unique_lock lock(mutex);
-    renamed.push_back(std::move(commit));
-    if (syncing) return;
-    syncing = true;
-    while (!renamed.empty()) {
-        auto batch = std::exchange(renamed, {});
+    renamed.push_back(commit);
+    if (std::exchange(syncing, true)) {
         lock.unlock();
-        sync_batch(std::move(batch));
+        return sync_file(commit);
+    }
+    auto batch = std::exchange(renamed, {});
+    lock.unlock();
+    sync_directory(std::move(batch));
+    sync_file(commit);
+    lock.lock();
+    while (!renamed.empty()) {
+        batch = std::exchange(renamed, {});
+        lock.unlock();
+        sync_directory(std::move(batch));
         lock.lock();
     }
     syncing = false;
 }
 
-void Intake::Shared::sync_batch(std::vector<CommitPtr> batch)
+void Intake::Shared::sync_file(const CommitPtr& commit)
 {
-    if (auto synced = disk.sync(fresh); !synced) {
-        for (const CommitPtr& commit : batch) {
-            [[maybe_unused]] const auto gone = disk.unlink(fresh, commit->id);
-            commit->result = synced;
+    const auto synced = commit->draft->own_id ? disk.sync(commit->draft->file) : Result<void>();
+    commit->draft.reset();
+    ended({commit}, synced);
+}
+
+void Intake::Shared::sync_directory(std::vector<CommitPtr> batch)
+{
+    const auto synced = disk.sync(fresh);
+    if (!synced) {
+        const std::lock_guard lock(mutex);
+        directory_failed = true;
+    }
+    ended(std::move(batch), synced);
+}
+
+// One of the two syncs of these mails.
+void Intake::Shared::ended(std::vector<CommitPtr> batch, const Result<void>& result)
+{
+    std::vector<CommitPtr> ready, failed;
+    {
+        const std::lock_guard lock(mutex);
+        for (CommitPtr& commit : batch) {
+            if (!result && commit->result) commit->result = result;
+            if (--commit->syncs_left > 0) continue;
+            if (!commit->result) failed.push_back(commit);
+            ready.push_back(std::move(commit));
         }
     }
-    complete(std::move(batch));
+    if (!failed.empty()) take_back(failed);
+    if (!ready.empty()) complete(std::move(ready));
+}
+
+// They have their names, and their senders will be told to come again: so the names go, durably, or the mails would come twice. A disk that
+// failed may not be able to say so, and qmgr may have found one by a look into the directory.
+void Intake::Shared::take_back(const std::vector<CommitPtr>& failed)
+{
+    for (const CommitPtr& commit : failed) {
+        const auto unlinked = disk.unlink(fresh, commit->id);
+        commit->doubtful = !unlinked;
+    }
+    const bool durable = disk.sync(fresh).has_value();
+    const std::lock_guard lock(mutex);
+    if (!durable) directory_failed = true;
+    for (const CommitPtr& commit : failed) commit->doubtful = commit->doubtful || directory_failed;
 }
 
 void Intake::Shared::complete(std::vector<CommitPtr> batch)
@@ -278,6 +329,7 @@ void Intake::Shared::complete(std::vector<CommitPtr> batch)
     auto finish = [batch = std::move(batch)] {
         for (const CommitPtr& commit : batch) {
             if (commit->shared->closed) return;
+            if (commit->doubtful && commit->own_id && commit->shared->doubt) commit->shared->doubt(commit->id);
             if (commit->result) commit->done(Receipt(commit->id, commit->content_size));
             else commit->done(unexpected(commit->result.error()));
         }
@@ -301,12 +353,15 @@ void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::En
     commit->shared = shared_;
     commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope, state.longest_line());
     commit->id = state.id;
+    commit->own_id = state.own_id;
     commit->content_size = text.size() + 2 + state.size;
     commit->draft = std::move(draft.state_);
     commit->done = std::move(done);
     if (shared_->pool) shared_->pool->run([commit] { commit->shared->publish(commit); }, nullptr);
     else shared_->publish(std::move(commit));
 }
+
+void Intake::on_doubt(std::function<void(const std::string& id)> doubt) { shared_->doubt = std::move(doubt); }
 
 Result<uint64_t> Intake::free_bytes()
 {

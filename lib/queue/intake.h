@@ -43,10 +43,13 @@ public:
     Result<Draft> create();                              // takes an ID; nothing is on disk yet
     Result<Draft> create(std::string id);                // an ID from elsewhere (maildrop)
     // Writes END, renames, syncs the file and the directory; then `done`. An ID from elsewhere gets its name after the sync of the
-    // file: that name proves that the mail is whole. On any error the draft is unlinked and nothing of
+    // file: that name proves that the mail is whole. On any error the draft is unlinked, durably if it had its name already, and nothing of
     // it remains (ENOSPC and EDQUOT keep their code in the Error; EEXIST: a mail of that ID is queued already). The
     // header block is the final one.
     void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);
+    // Called before `done` gets an error, when something of a mail with an ID of ours may remain all the same: the disk does not say
+    // that its name is gone, or somebody took it up before. Whoever delivers must hear that its sender is told to try again.
+    void on_doubt(std::function<void(const std::string& id)> doubt);
     Result<uint64_t> free_bytes();                       // asked at most once a second, cached between
     // Old files of tmp, and those of any age that are `ours` (of nobody who lives); how many went.
     Result<unsigned> sweep_drafts(int64_t older_than_us, const std::function<bool(std::string_view id)>& ours = nullptr);

@@ -7,6 +7,7 @@
 
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
+#include "lib/disk/parallel_sync.h"
 #include "lib/queue/id.h"
 
 namespace veredus::queue {
@@ -14,6 +15,8 @@ namespace veredus::queue {
 namespace {
 
 constexpr std::size_t fans = 16;    // deferred/0 to deferred/F
+constexpr std::size_t many = 1000;   // mails of a move that several threads share
+constexpr unsigned move_threads = 4;
 constexpr char hex_digits[] = "0123456789ABCDEF";
 
 // Which of two names of one file stays (see the page): a person's decision and a known damage before the rest.
@@ -107,6 +110,7 @@ struct Spool::Private {
         std::vector<std::pair<std::string, std::string>> linked;    // ID, name in the target
     };
     Result<void> link_share(Share& share, State target);
+    Result<void> unlink_share(const Share& share);
     void take_back(const std::vector<Share>& shares);
     Result<bool> heal(const std::string& id, Place kept, Place other);
 
@@ -203,6 +207,14 @@ Result<void> Spool::Private::link_share(Share& share, State target)
     return {};
 }
 
+Result<void> Spool::Private::unlink_share(const Share& share)
+{
+    Result<void> result;
+    for (const auto& [id, name] : share.linked)
+        if (auto gone = disk.unlink(share.from->dir, id); !gone && result) result = gone;
+    return result;
+}
+
 // None of the new names is known to last: all mails stay where they were.
 void Spool::Private::take_back(const std::vector<Share>& shares)
 {
@@ -223,21 +235,27 @@ Result<void> Spool::move(const std::vector<std::string>& ids, Place from, Place 
         if (share == shares.end()) share = shares.insert(shares.end(), {&source, &target, {}, {}});
         share->ids.push_back(id);
     }
-    Result<void> result;
-    for (Private::Share& share : shares)
-        if (result) result = private_->link_share(share, to.state);
-    for (const Private::Share& share : shares)
-        if (result) result = share.to->shared_sync.sync();
+    disk::ParallelSync threads(ids.size() < many ? 1 : move_threads);
+    const auto each = [&](std::size_t count, const std::function<Result<void>(std::size_t)>& step) {
+        Result<void> first;
+        for (Result<void>& one : threads.run(count, step))
+            if (!one && first) first = std::move(one);
+        return first;
+    };
+    const auto sync_all = [&](Private::Box* Private::Share::*side) {
+        std::vector<Private::Box*> boxes;
+        for (const Private::Share& share : shares)
+            if (std::find(boxes.begin(), boxes.end(), share.*side) == boxes.end()) boxes.push_back(share.*side);
+        return each(boxes.size(), [&](std::size_t i) { return boxes[i]->shared_sync.sync(); });
+    };
+    Result<void> result = each(shares.size(), [&](std::size_t i) { return private_->link_share(shares[i], to.state); });
+    if (result) result = sync_all(&Private::Share::to);
     if (!result) {
         private_->take_back(shares);
         return result;
     }
-    for (const Private::Share& share : shares)
-        for (const auto& [id, name] : share.linked)
-            if (auto gone = private_->disk.unlink(share.from->dir, id); !gone && result) result = gone;
-    if (leaves_hold_or_corrupt(from, to))
-        for (const Private::Share& share : shares)
-            if (result) result = share.from->shared_sync.sync();
+    result = each(shares.size(), [&](std::size_t i) { return private_->unlink_share(shares[i]); });
+    if (result && leaves_hold_or_corrupt(from, to)) result = sync_all(&Private::Share::from);
     return result;
 }
 

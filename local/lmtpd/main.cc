@@ -4,6 +4,7 @@
 #include "lib/daemon/service.h"
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
+#include "lib/reception/disowned.h"
 #include "local/lmtpd/handover.h"
 #include "local/lmtpd/policy.h"
 
@@ -70,6 +71,10 @@ public:
         if (swept > 0) log::info("removed ", swept, " unfinished queue files older than a day");
         router_ = std::make_unique<daemon::Link>(loop, "router");
         qmgr_ = std::make_unique<daemon::Link>(loop, "qmgr");
+        qmgr_->on_state([this](bool connected) {
+            if (connected) disowned_.tell();
+        });
+        intake_->on_doubt([this](const std::string& id) { disowned_.add(id); });
         local_ = std::make_unique<daemon::Link>(loop, "local");
         recipients_ = std::make_unique<reception::RouterRecipients>(loop, [this](std::string body, std::function<void(Result<ipc::Message>)> done) { ask_router(std::move(body), std::move(done)); });
         router_->on_state([this](bool connected) {
@@ -171,6 +176,7 @@ private:
     std::unique_ptr<Handover> handover_;                      // its mails are what the pool works on
     std::unique_ptr<disk::Pool> pool_;                        // dies before both
     std::unique_ptr<daemon::Link> router_, qmgr_, local_;
+    reception::Disowned disowned_{[this](std::string body) { return qmgr_->send(static_cast<uint16_t>(ipc::QueueType::disowned), std::move(body)).has_value(); }};
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;
     std::unique_ptr<reception::PeerNames> names_;

@@ -221,7 +221,7 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     ipc::Message message;
     message.type = static_cast<uint16_t>(ipc::QueueType::queued);
     message.body = queued.encode();
-    rig.core->writer_message(0, message);
+    rig.core->writer_message(0, 1, message);
     CHECK(rig.until([&] { return mails_left(disk) == 0; }));
     CHECK(world.delivered["alice@host.example"] == 1);
     CHECK(world.content[first] == "Subject: test\r\nFrom: s@host.example\r\n\r\nHello\r\n");
@@ -241,6 +241,47 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(rig.core->scheduler().flush_all() == 1);
     CHECK(rig.until([&] { return mails_left(disk) == 0; }));
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
+}
+
+TEST_CASE("a mail that its writer disowns is not delivered, whatever the disk brings back", "[qmgr][durability-2]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    const auto disown = [](Core& core, const std::vector<std::string>& ids, unsigned slot = 1) {
+        ipc::Queued all;
+        all.ids = ids;
+        ipc::Message message;
+        message.type = static_cast<uint16_t>(ipc::QueueType::disowned);
+        message.body = all.encode();
+        core.writer_message(0, slot, message);
+    };
+    std::string early, waiting;
+    {
+        Rig rig(disk, world);
+        REQUIRE(rig.core);
+        waiting = put(disk, "s@host.example", {"both@host.example"});
+        rig.core->writer_came(0);
+        REQUIRE(rig.until([&] { return disk.names("/spool/deferred/" + waiting.substr(15)).size() == 1; }));
+        REQUIRE(rig.until([&] { return rig.core->scheduler().attempts_in_flight() == 0; }));
+        early = put(disk, "s@host.example", {"alice@host.example"});
+        disown(*rig.core, {waiting, early}, 2);        // of another writer: no business of this one
+        disown(*rig.core, {"../etc/passwd", ""});
+        CHECK(rig.core->scheduler().catalog().find(id_number(waiting)));
+        CHECK_FALSE(rig.core->scheduler().catalog().done(id_number(early)));
+        const std::string bytes = *disk.content("/spool/incoming/smtpd/new/" + early);
+        disown(*rig.core, {waiting, early});
+        CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+        disk.put("/spool/incoming/smtpd/new/" + early, bytes);      // a name that the disk was not rid of
+        rig.core->writer_came(0);
+        for (int i = 0; i < 20; ++i) rig.loop().run_once(std::chrono::milliseconds(1));
+    }
+    Rig rig(disk, world);                              // and after a crash
+    REQUIRE(rig.core);
+    CHECK(rig.until([&] { return mails_left(disk) == 0; }));
+    CHECK(world.delivered["alice@host.example"] == 0);
+    CHECK(quiet.text.find("which is not one of its queue IDs") != std::string::npos);
 }
 
 TEST_CASE("an answer that cannot be read puts that mail off, and holds nothing up", "[qmgr]")

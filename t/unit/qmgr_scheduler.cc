@@ -1194,6 +1194,30 @@ TEST_CASE("a large mail is neither routed nor tried before its body was found wh
     CHECK_FALSE(w.waits(unreadable));
 }
 
+TEST_CASE("a large mail that its writer told of a moment ago is not read again before it goes out", "[qmgr][speed]")
+{
+    FakeWorld w;
+    const auto fresh = w.put("s@host.example", {"a@host.example"}), old = w.put("s@host.example", {"b@host.example"});
+    w.large.insert({fresh, old});
+    w.scheduler->queued(id_number(fresh), 0, true);
+    w.run();
+    CHECK(w.checks == 0);
+    CHECK(w.targets() == std::vector<std::string>{"a@host.example"});
+    w.answer([](const auto&, const auto&) { return FakeWorld::verdict(ipc::Outcome::deferred, "4.0.0", "later"); });
+    w.pass(3600 * second);                        // at its next attempt it comes from the disk
+    CHECK(w.checks == 1);
+    w.answer(FakeWorld::delivered);
+    const Limits limits = w.limits;               // told, but opened much later
+    w.limits.active = 0;
+    w.scheduler->set_limits(w.limits);
+    w.scheduler->queued(id_number(old), 0, true);
+    w.pass(120 * second);
+    CHECK(w.checks == 1);
+    w.scheduler->set_limits(limits);
+    w.run();
+    CHECK(w.checks == 2);
+}
+
 TEST_CASE("nothing is unlinked and no delivery begins while the journal cannot be written", "[qmgr]")
 {
     FakeWorld w;

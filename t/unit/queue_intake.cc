@@ -5,11 +5,13 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
 #include <mutex>
+#include <thread>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -187,6 +189,106 @@ TEST_CASE("whatever fails in a commit, its error is told and nothing remains", "
     const auto full = draft.append(std::string(200'000, 'x'));
     REQUIRE_FALSE(full);
     CHECK(full.error().code == ENOSPC);
+}
+
+TEST_CASE("a mail that is refused for want of a sync is gone for good, or whoever delivers hears of it", "[queue][durability-2]")
+{
+    // Syncs of a commit, in order: the directory, the file; then the directory again, for the name that is taken away.
+    const struct {
+        std::vector<uint64_t> failing;
+        bool taken_up;                    // by a look into the directory, before the sync fails
+        bool doubt;
+    } cases[] = {{{2}, false, false}, {{1}, false, true}, {{2, 3}, false, true}, {{2}, true, true}};
+    for (const auto& c : cases) {
+        class Failing : public ForgetfulDisk {
+        public:
+            using ForgetfulDisk::sync;
+            Result<void> sync(const Fd& file) override { return due() ? fail_errno("fdatasync", EIO) : ForgetfulDisk::sync(file); }
+            Result<void> sync(const disk::Directory& dir) override { return due() ? fail_errno("fsync", EIO) : ForgetfulDisk::sync(dir); }
+            bool due()
+            {
+                const bool fails = std::find(failing.begin(), failing.end(), ++count) != failing.end();
+                if (fails && taken_up)
+                    for (const std::string& id : names("/incoming/new")) (void)unlink(*open_directory(nullptr, "/incoming/new"), id);
+                return fails;
+            }
+            std::vector<uint64_t> failing;
+            bool taken_up = false;
+            uint64_t count = 0;
+        } disk;
+        HandClock clock;
+        disk.make_directory("/incoming/tmp");
+        disk.make_directory("/incoming/new");
+        auto intake = std::move(*Intake::open(disk, "/incoming", 1, clock, nullptr));
+        std::vector<std::string> doubts;
+        intake->on_doubt([&](const std::string& id) { doubts.push_back(id); });
+        for (const bool from_elsewhere : {false, true}) {
+            doubts.clear();
+            auto draft = std::move(from_elsewhere ? *intake->create("6B05986000000001") : *intake->create());
+            const std::string id = draft.id();
+            disk.count = 0;
+            disk.failing = c.failing;
+            disk.taken_up = c.taken_up;
+            if (from_elsewhere)           // its file is synced before it has its name
+                for (uint64_t& nth : disk.failing) nth = nth == 2 ? 2 : nth + 1;
+            bool refused = false;
+            intake->commit(std::move(draft), plain_header(), plain_envelope(), [&](Result<Receipt> r) { refused = !r; });
+            INFO("first failing sync " << c.failing[0] << ", taken up " << c.taken_up << ", from elsewhere " << from_elsewhere);
+            REQUIRE(refused);
+            CHECK(disk.names("/incoming/new").empty());
+            // Mail with an ID from elsewhere comes again under the same ID: nobody may hear that it is done with.
+            CHECK(doubts == (c.doubt && !from_elsewhere ? std::vector{id} : std::vector<std::string>()));
+        }
+        disk.failing.clear();
+        disk.power_cut(test::Cut::oldest);
+        if (!c.doubt) CHECK(disk.names("/incoming/new").empty());
+    }
+}
+
+TEST_CASE("many commits at once need few syncs of the directory, and none of them waits for the next one's name", "[queue][speed]")
+{
+    // The first sync of the directory takes until all the others have their names; the second one serves them all.
+    class Slow : public ForgetfulDisk {
+    public:
+        using ForgetfulDisk::sync;
+        Result<void> sync(const disk::Directory& dir) override
+        {
+            if (armed && ++directories == 1)
+                while (files < 9) std::this_thread::yield();
+            return ForgetfulDisk::sync(dir);
+        }
+        Result<void> sync(const Fd& file) override
+        {
+            ++files;
+            return ForgetfulDisk::sync(file);
+        }
+        std::atomic<bool> armed = false;      // not yet while the intake opens
+        std::atomic<int> directories = 0, files = 0;
+    } disk;
+    HandClock clock;
+    disk.make_directory("/incoming/tmp");
+    disk.make_directory("/incoming/new");
+    std::mutex mutex;
+    std::deque<std::function<void()>> posted;
+    std::unique_ptr<Intake> intake;
+    int receipts = 0;
+    {
+        disk::Pool pool(10, [&](std::function<void()> f) { const std::lock_guard lock(mutex); posted.push_back(std::move(f)); });
+        intake = std::move(*Intake::open(disk, "/incoming", 1, clock, &pool));
+        disk.files = 0;
+        disk.armed = true;
+        for (int i = 0; i < 10; ++i) intake->commit(std::move(*intake->create()), plain_header(), plain_envelope(), [&](Result<Receipt> r) { receipts += r ? 1 : 0; });
+        while (receipts < 10) {
+            std::unique_lock lock(mutex);
+            if (posted.empty()) continue;
+            auto work = std::move(posted.front());
+            posted.pop_front();
+            lock.unlock();
+            work();
+        }
+    }
+    CHECK(disk.files >= 10);      // and perhaps one for queue IDs
+    CHECK(disk.directories <= 3);
 }
 
 TEST_CASE("a mail is never written over another one of its ID", "[queue]")
