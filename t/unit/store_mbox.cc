@@ -451,8 +451,8 @@ TEST_CASE("what a crash left to do is done to the file it was for, byte by byte,
         for (int i = first; i < last; ++i) append(text, from_line, "Subject: ", word, ' ', i, "\n\n", std::string(static_cast<std::size_t>(i) * 7 % 3000, 'x'), "\n\n");
         return text;
     };
-    enum class Then { nothing, restored, same_size, longer, prefix, one_byte, shorter, removed };
-    for (const Then then : {Then::nothing, Then::restored, Then::same_size, Then::longer, Then::prefix, Then::one_byte, Then::shorter, Then::removed}) {
+    enum class Then { nothing, restored, same_size, longer, prefix, one_byte, shorter, removed, damaged };
+    for (const Then then : {Then::nothing, Then::restored, Then::same_size, Then::longer, Then::prefix, Then::one_byte, Then::shorter, Then::removed, Then::damaged}) {
         INFO(static_cast<int>(then));
         Spool s;
         const std::string first = mails(0, 300, "mail"), tail_name = s.dir + "/index/uidlog.tail";
@@ -485,6 +485,13 @@ TEST_CASE("what a crash left to do is done to the file it was for, byte by byte,
         case Then::one_byte: now[now.size() / 2] ^= 1; break;
         case Then::shorter: now = mails(0, 20, "else"); break;
         case Then::removed: now = mails(0, 300, "else"); break;                                    // a new file may have the old one's number
+        case Then::damaged: break;
+        }
+        if (then == Then::damaged) {
+            std::string journal = read_file(tail_name, 1u << 26).value();
+            journal[random_below(journal.size())] ^= 4;
+            const Fd file(::open(tail_name.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+            REQUIRE(write_all(file.get(), journal));
         }
         if (then == Then::removed) REQUIRE(::unlink(s.path.c_str()) == 0);
         if (then != Then::nothing) s.write(now);
@@ -509,7 +516,7 @@ TEST_CASE("what a crash left to do is done to the file it was for, byte by byte,
         }
         CHECK_FALSE(read_file(tail_name, 1u << 26));
     }
-    // Not whole, or of another version.
+    // Not whole, damaged, or of another version.
     Spool s;
     s.write(mails(0, 3, "mail"));
     { auto f = s.open(); }
