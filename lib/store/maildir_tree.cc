@@ -11,6 +11,8 @@
 #include "lib/base/directory.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/disk/pool.h"
+#include "lib/log/log.h"
 #include "lib/mail/utf7.h"
 #include "lib/store/beneath.h"
 #include "lib/store/dovecot.h"
@@ -151,7 +153,8 @@ public:
         const std::string grave = cat("gone.", hex_upper(random_u64(), 16));
         TRY(disk::posix_disk().rename(root_, *directory, index_, grave));
         TRY(disk::posix_disk().sync(root_));
-        return remove_tree(index_, grave);
+        bury(grave);
+        return {};
     }
 
     Result<void> rename(std::string_view from, std::string_view to) override
@@ -241,6 +244,25 @@ public:
     }
 
 private:
+    // Nobody waits for the files of a large folder to go: a thread does that. It needs nothing of ours but the directory.
+    void bury(const std::string& grave)
+    {
+        constexpr off_t large = 64 * 1024;                // of a directory: a thousand names or so
+        struct stat st {};
+        auto dir = open_beneath(index_, ".");
+        const bool later = dir && ::fstatat(index_.fd.get(), (grave + "/cur").c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > large;
+        if (!later) return put_under(index_, grave);
+        const auto index = std::make_shared<const disk::Directory>(std::move(*dir));     // std::function copies what it holds
+        auto thread = disk::Thread::start([index, grave] { put_under(*index, grave); });
+        if (thread) undertaker_ = std::move(*thread);     // one at a time: waits for the one before
+        else put_under(index_, grave);
+    }
+    // The folder is gone whatever becomes of this; the next start sweeps the rest.
+    static void put_under(const disk::Directory& index, const std::string& grave)
+    {
+        if (auto done = remove_tree(index, grave); !done) log::warning("a folder was removed, its files are left for later: ", printable(done.error().text));
+    }
+
     // ".A.B" of "A.B"; nothing: not a name. INBOX has no directory of its own.
     static std::optional<std::string> directory_of(std::string_view name)
     {
@@ -295,6 +317,7 @@ private:
 
     disk::Directory root_;
     mutable disk::Directory index_;                   // index() gives it
+    disk::Thread undertaker_;                         // bury()
 };
 
 }  // namespace

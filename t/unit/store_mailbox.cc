@@ -204,6 +204,27 @@ TEST_CASE("what a crash left of a folder is swept, and a forgotten index is made
     CHECK((*f)->table().messages().size() == 1);
 }
 
+TEST_CASE("a large folder is removed at once, its files beside whatever comes next", "[store][mailbox]")
+{
+    Home h;
+    for (int round = 0; round < 3; ++round) {             // each waits for the one before
+        REQUIRE(h.box->create("Large"));
+        for (int i = 0; i < 2'500; ++i) {
+            const Fd file(::open(cat(h.path, "/Maildir/.Large/cur/17000", 10'000 + i, ".M1P1.a-host-with-a-long-name.example.org:2,S").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+            REQUIRE(file);
+        }
+        CHECK((*h.box->open("Large"))->table().messages().size() == 2'500);
+        REQUIRE(h.box->remove("Large"));
+        CHECK(code(h.box->remove("Large")) == ENOENT);
+        CHECK(h.names() == "INBOX ");
+        REQUIRE(h.box->create("Large"));
+        CHECK((*h.box->open("Large"))->table().messages().empty());
+        REQUIRE(h.box->remove("Large"));
+    }
+    h.box.reset();                                        // waits for what is under way
+    CHECK(std::system(cat("test -z \"$(find ", h.path, "/Maildir -name 'gone.*' -o -name '17000*')\"").c_str()) == 0);
+}
+
 TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]")
 {
     Home h;
