@@ -41,6 +41,7 @@ std::string_view answer_to(Why why, bool passwords)
         return passwords
                    ? "NO [CANNOT] Unsupported authentication mechanism."
                    : "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.";
+    case Why::certificate: return "NO [PRIVACYREQUIRED] Nobody logs in here without a client certificate that is trusted.";
     case Why::throttled: return "NO [UNAVAILABLE] Too many failures, try again later.";
     case Why::unavailable: return "NO [UNAVAILABLE] Temporary authentication failure, try again later.";
     case Why::not_admitted: return "NO [UNAVAILABLE] The mailbox cannot be opened now, try again later.";

@@ -32,6 +32,7 @@ enum class Refusal : uint8_t {
     expired,
     malformed, // the client does not speak the mechanism
     no_mechanism,
+    certificate,  // no client certificate, or none that is trusted, where nobody is let in without
     throttled,    // too many failures: temporary, try again later
     unavailable,  // ours: temporary
     not_admitted, // the password was right, but no session could be had: temporary

@@ -86,6 +86,11 @@ void Guest::begin_exchange()
     Dialect::Asked asked = std::move(dialect_->asked());
     method_ = word_for_log(upper(printable(asked.mechanism, 32)));
     if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();
+    const tls::Session* tls = stream_->tls();
+    if (rules_->needs_certificate && !(tls && tls->chain_trusted())) {
+        if (asked.initial) tls::wipe(*asked.initial);
+        return refuse(Refusal::certificate);
+    }
     if (method_ == "APOP") return answer_timestamp(std::move(asked.initial).value_or(""));
     const auto now = circumstances();
     const bool allowed = std::any_of(now.mechanisms.begin(), now.mechanisms.end(),
@@ -167,6 +172,9 @@ void Guest::count_failure(Refusal why)
     case Refusal::expired:
     case Refusal::malformed: ++guesses_; return;
     case Refusal::no_mechanism: other_failure_ = "auth mechanism not offered"; return;
+    case Refusal::certificate:
+        other_failure_ = stream_->tls() && stream_->tls()->peer_certificate() ? "client sent an invalid cert" : "client didn't send a cert";
+        return;
     case Refusal::throttled: other_failure_ = "auth refused for a while after many failures"; return;
     case Refusal::unavailable:
     case Refusal::not_admitted: other_failure_ = "auth service unavailable"; return;

@@ -5,7 +5,7 @@
 
 namespace veredus::login {
 
-Result<Rules> Rules::read(const conf::Values& values)
+Result<Rules> Rules::read(const conf::Values& values, const std::string& service)
 {
     Rules rules;
     rules.greeting = values.text("login_greeting");
@@ -17,6 +17,11 @@ Result<Rules> Rules::read(const conf::Values& values)
     rules.client_rate = static_cast<unsigned>(values.number("login_client_connection_rate_limit"));
     rules.pop3_login_delay_s = static_cast<unsigned>(values.seconds("pop3_login_delay"));
     rules.passwords_in_clear = !values.flag("disable_plaintext_auth");
+    const auto name = [&](const char* rest) { return cat(service, "d_tls_", rest); };
+    rules.needs_certificate = values.flag(name("req_ccert"));
+    if (rules.needs_certificate && (!values.flag(name("ask_ccert")) || values.text(name("CAfile")).empty()))
+        return fail(cat(name("req_ccert"), " = yes lets nobody log in without ", name("ask_ccert"), " = yes and ", name("CAfile"),
+                        ": set them, or it to no"));
     rules.trusted = TRY(table::MatchList::networks(values.list("login_trusted_networks")));
     rules.exempt = TRY(table::MatchList::networks(values.list("login_client_event_limit_exceptions")));
     rules.proxies = TRY(table::MatchList::networks(values.list("haproxy_trusted_networks")));

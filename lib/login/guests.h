@@ -29,8 +29,9 @@ struct Rules {
     unsigned per_client = 0, client_rate = 0;
     unsigned pop3_login_delay_s = 0;
     bool passwords_in_clear = false;
+    bool needs_certificate = false;
     table::MatchList trusted, exempt, proxies;
-    static Result<Rules> read(const conf::Values& values);
+    static Result<Rules> read(const conf::Values& values, const std::string& service); // "imap", "pop3"
 };
 
 class Guests {

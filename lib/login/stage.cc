@@ -11,7 +11,7 @@ Stage::Stage(std::string role, std::string service, MakeDialect dialect)
 
 Result<void> Stage::before_jail(const conf::Values& values, const daemon::Place& place)
 {
-    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values)));
+    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
     tls_.before_jail(values, place);
     return {};
 }
@@ -51,7 +51,7 @@ void Stage::on_client(const std::string& listener, Fd client, net::Address peer)
 
 Result<void> Stage::reload(const conf::Values& values)
 {
-    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values)));
+    rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
     guests_->configure(rules_);
     tls_.reload(values);
     return {};

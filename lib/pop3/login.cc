@@ -27,6 +27,7 @@ std::string_view reply_to(Refusal why)
     case Refusal::expired: return "-ERR [AUTH] The account or its password has expired.\r\n";
     case Refusal::malformed: return "-ERR Authentication exchange not understood.\r\n";
     case Refusal::no_mechanism: return "-ERR Unsupported authentication mechanism.\r\n";
+    case Refusal::certificate: return "-ERR [AUTH] Nobody logs in here without a client certificate that is trusted.\r\n";
     case Refusal::throttled: return "-ERR [SYS/TEMP] Too many failures, try again later.\r\n";
     case Refusal::unavailable: return "-ERR [SYS/TEMP] Temporary authentication failure, try again later.\r\n";
     case Refusal::not_admitted: return "-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n";

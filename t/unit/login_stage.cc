@@ -761,6 +761,21 @@ TEST_CASE("what is ours is no guess of the client's: nobody is banned for it", "
     }
 }
 
+TEST_CASE("where a certificate is wanted nobody logs in without, and authd is not asked", "[login][guests]")
+{
+    auto rules = in_clear();
+    rules.needs_certificate = true;
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd client = scene.client();
+    CHECK(scene.read(client, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(client, "USER alice\r\nPASS secret\r\nAUTH SCRAM-SHA-256\r\nQUIT\r\n");
+    const std::string refusal = "-ERR [AUTH] Nobody logs in here without a client certificate that is trusted.\r\n";
+    CHECK(scene.read(client, "") == cat("+OK\r\n", refusal, refusal, "+OK Logging out\r\n"));
+    CHECK(scene.calls.empty());
+    CHECK(scene.log.find("Aborted login (client didn't send a cert, 2 attempts in ") != std::string::npos);
+}
+
 TEST_CASE("after so many failures it is over", "[login][guests]")
 {
     auto rules = in_clear();
