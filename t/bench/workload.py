@@ -450,8 +450,20 @@ def relay_to(server, domains, mails, size=8192, connections=40, recipients=1, se
     figures = {f"{'mails' if recipients == 1 else 'deliveries'}_per_second": mails * recipients / seconds, f"cpu_ms_per_{name}": 1e3 * spent_cpu / mails / recipients,
                f"source_and_sink_cpu_ms_per_{name}": 1e3 * load_cpu / mails / recipients}
     if size > 1 << 20:
-        figures |= {"peak_pss_mb": peak, "growth_pss_mb": peak - base}
+        figures |= {"peak_pss_mb": peak, "growth_pss_mb": peak - base, "disk_alone_per_second": disk_alone(size)}
     return figures
+
+
+def disk_alone(size, files=20):
+    """How many files of that size the disk takes a second, one after the other, each synced: no server that syncs can be faster."""
+    block = b"The quick brown fox jumps over the lazy dog.\r\n" * (size // 46)
+    begin = time.monotonic()
+    for i in range(files):
+        with open(f"/home/disk{i}", "wb", buffering=0) as f:
+            f.write(block)
+            os.fdatasync(f.fileno())
+        os.unlink(f.name)
+    return files / (time.monotonic() - begin)
 
 
 def relay_50x50(server):
