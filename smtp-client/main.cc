@@ -170,16 +170,32 @@ private:
         return found->second;
     }
 
-    // The key may stand in the certificate's file, or is named.
-    Result<std::shared_ptr<tls::ClientContext>> tls_of(const std::string& ca, const std::string& certificate, const std::string& key) const
+    // What is shown to servers that ask. smtp_tls_chain_files goes before the others (as with Postfix); LMTP has that of SMTP when it has
+    // nothing of its own. The key of a single certificate may stand in its file, or is named.
+    Result<tls::Chain> own_chain(bool lmtp) const
     {
+        const std::string prefix = lmtp ? "lmtp" : "smtp";
+        if (const auto files = values_.list(prefix + "_tls_chain_files"); !files.empty()) {
+            tls::Chain chain{prefix + "_tls_chain_files", "", true};
+            for (const std::string& path : files) append(chain.pem, TRY(text_of(path)), '\n');
+            return chain;
+        }
+        const std::string certificate(values_.text(prefix + "_tls_cert_file"));
+        if (certificate.empty()) return lmtp ? own_chain(false) : Result<tls::Chain>(tls::Chain());
+        std::string key(values_.text(prefix + "_tls_key_file"));
+        if (key.empty() && certificate == values_.text("smtp_tls_cert_file")) key = values_.text("smtp_tls_key_file");
+        tls::Chain chain{certificate, TRY(text_of(certificate)), false};
+        if (!key.empty() && key != certificate) append(chain.pem, '\n', TRY(text_of(key)));
+        return chain;
+    }
+
+    Result<std::shared_ptr<tls::ClientContext>> tls_of(bool lmtp) const
+    {
+        const std::string ca(values_.text(lmtp ? "lmtp_tls_CAfile" : "smtp_tls_CAfile"));
         tls::ClientContext::Files files;
         if (!ca.empty()) files.ca_text = TRY(text_of(ca));
         if (!authorities_.empty()) append(files.ca_text, '\n', authorities_);
-        if (!certificate.empty()) {
-            files.own = {certificate, TRY(text_of(certificate)), false};
-            if (!key.empty() && key != certificate) append(files.own.pem, '\n', TRY(text_of(key)));
-        }
+        files.own = TRY(own_chain(lmtp));
         files.kernel = values_.flag("tls_ktls");
         return std::shared_ptr<tls::ClientContext>(TRY(tls::ClientContext::create(files)));
     }
@@ -190,10 +206,8 @@ private:
         const auto read = [this](const std::string& path) { return text_of(path); };
         auto settings = std::make_shared<const Settings>(TRY(read_settings(values_, read)));
         auto lmtp = std::make_shared<const Settings>(TRY(read_settings(values_, read, true)));
-        const std::string certificate(values_.text("smtp_tls_cert_file")), key(values_.text("smtp_tls_key_file"));
-        const std::string of_lmtp(values_.text("lmtp_tls_cert_file")), lmtp_key(values_.text("lmtp_tls_key_file"));
-        auto context = TRY(tls_of(std::string(values_.text("smtp_tls_CAfile")), certificate, key));
-        auto lmtp_context = TRY(tls_of(std::string(values_.text("lmtp_tls_CAfile")), of_lmtp, lmtp_key.empty() && of_lmtp == certificate ? key : lmtp_key));
+        auto context = TRY(tls_of(false));
+        auto lmtp_context = TRY(tls_of(true));
         if (speaks_)
             for (const Settings* of : {settings.get(), lmtp.get()})
                 for (const Lookup* table : {of->tls.table.get(), of->sasl.table.get(), of->reply_filter.get(), of->discard_by_address.get()})

@@ -43,8 +43,8 @@ constexpr Group groups[] = {
      "smtpd_sasl_tls_security_options"},
     {"smtp_tls_security_level says it: may (the default) uses TLS where it is offered, encrypt demands it, verify and secure demand a name too",
      "smtp_use_tls smtp_enforce_tls smtp_tls_enforce_peername smtp_tls_per_site"},
-    {"the one certificate that servers are shown is smtp_tls_cert_file, with smtp_tls_key_file",
-     "smtp_tls_chain_files smtp_tls_dcert_file smtp_tls_dkey_file smtp_tls_eccert_file smtp_tls_eckey_file "
+    {"smtp_tls_chain_files has certificates of every kind that servers are shown",
+     "smtp_tls_dcert_file smtp_tls_dkey_file smtp_tls_eccert_file smtp_tls_eckey_file "
      "smtp_tls_enable_rpk"},
     {"connections are used again with TLS as without, for every destination, as smtp_connection_cache_on_demand says",
      "smtp_tls_connection_reuse smtp_connection_cache_destinations"},
@@ -101,7 +101,7 @@ constexpr Group groups[] = {
      "lmtp_sasl_tls_verified_security_options lmtp_sasl_type lmtp_send_dummy_mail_auth lmtp_send_xforward_command "
      "lmtp_sender_dependent_authentication lmtp_skip_5xx_greeting lmtp_skip_quit_response lmtp_starttls_timeout "
      "lmtp_tcp_port lmtp_tls_CApath lmtp_tls_block_early_mail_reply "
-     "lmtp_tls_chain_files lmtp_tls_connection_reuse lmtp_tls_dcert_file lmtp_tls_dkey_file lmtp_tls_eccert_file "
+     "lmtp_tls_connection_reuse lmtp_tls_dcert_file lmtp_tls_dkey_file lmtp_tls_eccert_file "
      "lmtp_tls_eckey_file lmtp_tls_enable_rpk lmtp_tls_enforce_peername lmtp_tls_force_insecure_host_tlsa_lookup "
      "lmtp_tls_loglevel lmtp_tls_note_starttls_offer lmtp_tls_per_site lmtp_tls_policy_maps "
      "lmtp_tls_scert_verifydepth lmtp_tls_secure_cert_match lmtp_tls_security_level lmtp_tls_servername "

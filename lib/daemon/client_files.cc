@@ -18,6 +18,8 @@ std::vector<std::string> client_files(const conf::Values& values)
         for (const std::string& spec : values.list(setting))
             for (std::string& path : table::files_of(spec)) paths.insert(std::move(path));
     for (const char* setting : {"smtp_tls_CAfile", "smtp_tls_cert_file", "smtp_tls_key_file", "lmtp_tls_CAfile", "lmtp_tls_cert_file", "lmtp_tls_key_file"}) paths.emplace(values.text(setting));
+    for (const char* setting : {"smtp_tls_chain_files", "lmtp_tls_chain_files"})
+        for (std::string& path : values.list(setting)) paths.insert(std::move(path));
     // hosts(5), where smtp_host_lookup and its kin look at it.
     const auto has_native = [&values](const char* setting) {
         const auto words = values.list(setting);
