@@ -74,7 +74,9 @@ Result<Verdict> vouch(Verdict v, Kind kind, std::string_view user)
     for (queue::Child& child : v.children) {
         if (kind == Kind::mailbox && child.kind != Kind::address && child.kind != Kind::file) return fail("an expansion of a mailbox that leads back to it");
         // A user's word binds nobody but himself: commands and files are his own, the sender stays who it was.
-        child.run_as = child.kind == Kind::command || child.kind == Kind::file ? std::string(user) : std::string();
+        // What he may not have fails, and he may let his own mail fail.
+        const bool refused = child.kind == Kind::address && child.run_as.starts_with(refused_mark);
+        child.run_as = child.kind == Kind::command || child.kind == Kind::file ? std::string(user) : refused ? child.run_as : std::string();
         child.sender = "-";
         if (const std::string why = queue::why_unfit(child); !why.empty()) return fail(cat("an expansion to ", why));
         if (child.kind == Kind::file && child.text[0] != '/') return fail("a file without its path");
@@ -153,7 +155,7 @@ void Dispatcher::on_peer_message(uint64_t peer, ipc::Message message)
 
 void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
 {
-    aliases_.refresh();
+    aliases_.refresh([this](AliasMaps::Step work, AliasMaps::Step done) { lookups_->run(std::move(work), std::move(done)); });
     const uint64_t number = ++last_number_;
     auto& flight = flights_[number] = std::make_unique<Flight>();
     flight->peer = peer;
@@ -405,6 +407,8 @@ void Dispatcher::expanded(uint64_t flight, const Target& target, const Addressee
     }
     if (expansion.kind == Expansion::Kind::deferred) return finish(flight, target.index, verdict(Outcome::deferred, expansion.dsn, expansion.text), 0);
     if (expansion.kind == Expansion::Kind::failed) return finish(flight, target.index, verdict(Outcome::failed, expansion.dsn, expansion.text), 0);
+    // A list may have lost its last member; as under Postfix nobody is told.
+    if (expansion.children.empty()) return finish(flight, target.index, verdict(Outcome::delivered, "2.0.0", "discarded: the lists that it leads to name nobody"), 0);
     Verdict v = verdict(Outcome::expanded, "2.0.0", "");
     v.children = std::move(expansion.children);
     finish(flight, target.index, std::move(v), 0);

@@ -68,6 +68,9 @@ public:
             place.where = cat("alias ", printable(name, 200));
             place.unmatched = policy_.propagate.alias && &name != &names.front() ? std::string(local.substr(split.user.size())) : std::string();
             if (auto stop = take_owner(name, domain, place)) return stop;
+            // Postfix's answer, too: what is not to be read today may be mended tomorrow.
+            if (std::all_of((*targets)->begin(), (*targets)->end(), [](const AliasTarget& t) { return t.kind == Kind::bad; }))
+                return temporary("4.3.0", cat(place.where, ": names nobody who can be read"));
             return each(**targets, place);
         }
         return std::nullopt;
@@ -80,7 +83,17 @@ public:
         return std::nullopt;
     }
 
-    std::vector<queue::Child> take() { return std::move(children_); }
+    // Nobody but those that are refused: then the name itself is. Else these are recipients of their own that fail, the others get the mail.
+    Expansion take()
+    {
+        if (children_.empty() && !refused_.empty()) return {Expansion::Kind::failed, {}, refused_.front().stop.dsn, refused_.front().stop.text};
+        for (const Refused& one : refused_) {
+            const std::string hop = printable(cat("error:", one.stop.dsn, ' ', one.stop.text), queue::max_child_run_as);
+            children_.push_back({ChildKind::address, self, hop.substr(0, queue::max_child_run_as), one.sender});
+        }
+        return {Expansion::Kind::expanded, std::move(children_), "2.0.0", {}};
+    }
+    std::string self;            // local@domain: under this name a target is refused
     std::string forward_user;    // of a .forward: that user's own name is his mailbox
 
 private:
@@ -108,11 +121,12 @@ private:
             return temporary("4.3.5", cat(at(target, place), ": with all repeats more than ", policy_.bounds.targets, " targets in one expansion; make the lists shorter"));
         switch (target.kind) {
         case Kind::include: return include(target, place);
+        case Kind::bad: return refuse("5.1.3", cat(at(target, place), ": cannot be read"), place);
         case Kind::command:
-            if (!allows(policy_.commands, place.origin)) return permanent("5.7.1", cat("mail to command is restricted: ", shown(target, place)));
+            if (!allows(policy_.commands, place.origin)) return refuse("5.7.1", cat("mail to command is restricted: ", shown(target, place)), place);
             return add({ChildKind::command, target.text, place.run_as, place.sender}, target, place);
         case Kind::file:
-            if (!allows(policy_.files, place.origin)) return permanent("5.7.1", cat("mail to file is restricted: ", shown(target, place)));
+            if (!allows(policy_.files, place.origin)) return refuse("5.7.1", cat("mail to file is restricted: ", shown(target, place)), place);
             if (!target.text.starts_with('/')) return temporary("4.3.5", cat(at(target, place), ": not an absolute path"));
             return add({ChildKind::file, target.text, place.run_as, place.sender}, target, place);
         case Kind::address: return address(target, place);
@@ -172,6 +186,13 @@ private:
         return origin == Origin::alias ? allowed.alias : origin == Origin::forward ? allowed.forward : allowed.include;
     }
 
+    Step refuse(std::string dsn, std::string text, const Place& place)
+    {
+        if (children_.size() + refused_.size() >= max_children) return temporary("4.3.5", cat(text, "; and there are more than ", max_children, " recipients in one expansion"));
+        refused_.push_back({permanent(std::move(dsn), std::move(text)), place.sender});
+        return std::nullopt;
+    }
+
     // "alias staff", ":include:/lists/news, line 3", "line 2": what stands there is not for the strangers that a verdict goes to.
     static std::string at(const AliasTarget& target, const Place& place)
     {
@@ -206,6 +227,11 @@ private:
     const Policy& policy_;
     const Sources& sources_;
     bool null_sender_;
+    struct Refused {
+        Stop stop;
+        std::string sender;     // who hears of it
+    };
+    std::vector<Refused> refused_;
     std::vector<queue::Child> children_;
     std::set<std::string> seen_, visited_, lists_;
     std::size_t targets_ = 0, list_bytes_ = 0;
@@ -215,7 +241,7 @@ private:
 Expansion finish(const Step& stop, Expander& expander)
 {
     if (stop) return {stop->kind, {}, stop->dsn, stop->text};
-    return {Expansion::Kind::expanded, expander.take(), "2.0.0", {}};
+    return expander.take();
 }
 
 }  // namespace
@@ -247,15 +273,17 @@ Allowed Allowed::among(const std::vector<std::string>& words)
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender)
 {
     Expander expander(policy, sources, null_sender);
+    expander.self = mail::Address{std::string(local), std::string(domain.empty() ? std::string_view(policy.origin) : domain)}.text();
     bool found = false;
     const Step stop = expander.alias(local, domain, Place{}, found);
     if (!stop && !found) return {};
     return finish(stop, expander);
 }
 
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched)
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched, std::string_view self)
 {
     Expander expander(policy, sources, false);
+    expander.self = self.empty() ? mail::Address{std::string(user), policy.origin}.text() : std::string(self);
     expander.forward_user = user;
     Place place;
     place.origin = Origin::forward;

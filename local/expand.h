@@ -67,11 +67,16 @@ struct Expansion {
 // comes back to a name means that user's mailbox, as Postfix has it, and never drops the mail. `null_sender`: a bounce
 // keeps its empty sender, whoever owns the list. A list is read once for each user whose rights it has, as Postfix has it: two that
 // include each other are both read and no loop. What a person has to mend defers, and names the alias or the list and its line.
+// What is not allowed, or cannot be read in an entry of an aliases file, costs the others nothing: it is a child that fails ("error:5.7.1
+// text" takes it), and when it is all there is, the whole fails. No child at all: the lists that it leads to name nobody.
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender);
 
 // A .forward file's targets: `user` is whose it is. The user's own name is his mailbox. `unmatched`: "+ext" of the address when the
-// file is not that extension's own.
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched = {});
+// file is not that extension's own. `self`: the address itself, local@domain.
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched = {}, std::string_view self = {});
+
+// run_as of a child that is refused: the transport error, and why.
+constexpr std::string_view refused_mark = "error:5.";
 
 // mailbox children: "\user" skips .forward as well as aliases, "user" only the aliases.
 std::string final_mailbox(std::string_view user);

@@ -1,6 +1,7 @@
 // alias_maps as a whole: aliases files and tables of other types. Apart from the files' grammar, so that newaliases(1), which is
 // sendmail(1) too, links no engine of regular expressions.
 #include <algorithm>
+#include <utility>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -10,13 +11,22 @@
 
 namespace veredus::table {
 
-// Either an aliases file or a table of another type.
-struct AliasMaps::Source {
-    std::optional<table::Source> file;
+namespace {
+
+struct AliasFile {
+    table::Source file;
     Aliases aliases;
     std::vector<AliasProblem> problems;
-    std::unique_ptr<Table> other;
 
+    Result<void> read()
+    {
+        const std::string text = TRY(file.read());
+        if (text.find('\0') != std::string::npos) return fail(cat(file.path(), ": holds NUL bytes: this is no text file"));
+        std::vector<AliasProblem> found;
+        aliases = Aliases::parse(text, found);
+        problems = std::move(found);
+        return {};
+    }
     // A file that is not there (a fresh system) has no aliases; one that vanishes later keeps those it had.
     Result<void> read_first()
     {
@@ -25,16 +35,33 @@ struct AliasMaps::Source {
         problems.push_back({0, "does not exist: there are no aliases, not even for root"});
         return {};
     }
-
-    Result<void> read()
+    Result<bool> read_if_changed()
     {
-        const std::string text = TRY(file->read());
-        if (text.find('\0') != std::string::npos) return fail(cat(file->path(), ": holds NUL bytes: this is no text file"));
-        std::vector<AliasProblem> found;
-        aliases = Aliases::parse(text, found);
-        problems = std::move(found);
-        return {};
+        if (!TRY(file.changed())) return false;
+        TRY(read());
+        return true;
     }
+    bool has_news(uint64_t& size) const
+    {
+        const auto look = file.look(size);
+        return look && *look != table::Source::Look::same;
+    }
+    void say() const { log::info("table ", file.path(), " changed: ", aliases.size(), " aliases are in force"); }
+};
+
+}  // namespace
+
+// Either an aliases file or a table of another type.
+struct AliasMaps::Source {
+    std::optional<AliasFile> text;
+    bool due = false;
+    std::unique_ptr<Table> other;
+};
+
+struct AliasMaps::Reading {
+    const Source* of = nullptr;      // compared, and never looked into
+    AliasFile text;
+    Result<bool> changed = false;
 };
 
 AliasMaps::AliasMaps() = default;
@@ -48,8 +75,8 @@ Result<AliasMaps> AliasMaps::open(const std::vector<std::string>& specs)
     for (const std::string& spec : specs) {
         auto source = std::make_unique<Source>();
         if (auto path = text_file_of(spec)) {
-            source->file.emplace(std::move(*path));
-            TRY(source->read_first());
+            source->text.emplace(AliasFile{table::Source(std::move(*path)), {}, {}});
+            TRY(source->text->read_first());
         } else {
             source->other = TRY(table::open(spec));
         }
@@ -61,8 +88,8 @@ Result<AliasMaps> AliasMaps::open(const std::vector<std::string>& specs)
 Result<std::optional<Aliases::Entry>> AliasMaps::find(std::string_view name) const
 {
     for (const auto& source : sources_) {
-        if (source->file) {
-            if (const Aliases::Entry* entry = source->aliases.find(name)) return std::optional(*entry);
+        if (source->text) {
+            if (const Aliases::Entry* entry = source->text->aliases.find(name)) return std::optional(*entry);
             continue;
         }
         if (const auto value = TRY(source->other->find(name))) return std::optional(Aliases::Entry{TRY(parse_targets(*value)), 0});
@@ -73,42 +100,66 @@ Result<std::optional<Aliases::Entry>> AliasMaps::find(std::string_view name) con
 Result<bool> AliasMaps::has(std::string_view name) const
 {
     for (const auto& source : sources_)
-        if (source->file ? source->aliases.find(name) != nullptr : TRY(source->other->find(name)).has_value()) return true;
+        if (source->text ? source->text->aliases.find(name) != nullptr : TRY(source->other->find(name)).has_value()) return true;
     return false;
 }
 
-Result<bool> AliasMaps::refresh()
+Result<bool> AliasMaps::refresh(uint64_t at_once)
 {
     bool any = false;
     std::optional<Error> error;
     for (const auto& source : sources_) {
-        auto changed = source->file ? source->file->changed() : source->other->refresh();
-        if (changed && *changed && source->file) {
-            auto read = source->read();
-            if (!read)
-                changed = Result<bool>(unexpected(read.error()));
-            else
-                log::info("table ", source->file->path(), " changed: ", source->aliases.size(), " aliases are in force");
+        uint64_t size = 0;
+        if (source->text && source->text->has_news(size) && size > at_once) {
+            source->due = true;
+            continue;
         }
-        if (!changed)
+        auto changed = source->text ? source->text->read_if_changed() : source->other->refresh();
+        if (!changed) {
             error = changed.error();
-        else
-            any = any || *changed;
+            continue;
+        }
+        if (*changed && source->text) source->text->say();
+        any = any || *changed;
     }
     if (error && !any) return unexpected(*error);
     return any;
 }
 
+std::vector<std::shared_ptr<AliasMaps::Reading>> AliasMaps::due()
+{
+    std::vector<std::shared_ptr<Reading>> out;
+    for (const auto& source : sources_)
+        if (std::exchange(source->due, false)) out.push_back(std::make_shared<Reading>(Reading{source.get(), AliasFile{source->text->file, {}, {}}, false}));
+    return out;
+}
+
+void AliasMaps::read(Reading& reading) { reading.changed = reading.text.read_if_changed(); }
+
+Result<bool> AliasMaps::take(Reading& reading)
+{
+    const auto source = std::find_if(sources_.begin(), sources_.end(), [&](const auto& s) { return s.get() == reading.of && s->text && s->text->file.path() == reading.text.file.path(); });
+    if (source == sources_.end() || !reading.changed) return reading.changed;
+    AliasFile& text = *(*source)->text;
+    if (*reading.changed) {
+        std::swap(text, reading.text);
+        text.say();
+    } else {
+        text.file = reading.text.file;    // the same bytes, looked at later
+    }
+    return reading.changed;
+}
+
 bool AliasMaps::restless() const
 {
-    return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->file ? source->file->restless() : source->other->restless(); });
+    return std::any_of(sources_.begin(), sources_.end(), [](const auto& source) { return source->text ? source->text->file.restless() : source->other->restless(); });
 }
 
 std::vector<std::string> AliasMaps::sources() const
 {
     std::vector<std::string> out;
     for (const auto& source : sources_) {
-        if (source->file) out.push_back(source->file->path());
+        if (source->text) out.push_back(source->text->file.path());
         else
             for (auto& path : source->other->sources()) out.push_back(std::move(path));
     }
@@ -118,8 +169,8 @@ std::vector<std::string> AliasMaps::sources() const
 std::string AliasMaps::origin(std::string_view name) const
 {
     for (const auto& source : sources_) {
-        if (source->file) {
-            if (const Aliases::Entry* entry = source->aliases.find(name)) return cat(source->file->path(), ':', entry->line);
+        if (source->text) {
+            if (const Aliases::Entry* entry = source->text->aliases.find(name)) return cat(source->text->file.path(), ':', entry->line);
         } else if (auto origin = source->other->origin(name); !origin.empty()) {
             return origin;
         }
@@ -131,8 +182,8 @@ std::vector<std::string> AliasMaps::problems() const
 {
     std::vector<std::string> out;
     for (const auto& source : sources_) {
-        if (source->file)
-            for (const AliasProblem& problem : source->problems) out.push_back(cat(source->file->where(problem.line), ": ", problem.text));
+        if (source->text)
+            for (const AliasProblem& problem : source->text->problems) out.push_back(cat(source->text->file.where(problem.line), ": ", problem.text));
         else
             for (auto& problem : source->other->problems()) out.push_back(std::move(problem));
     }

@@ -118,6 +118,25 @@ Result<void> add_line(std::string_view line, std::size_t limit, Show show, std::
     return {};
 }
 
+// As add_line(), past what cannot be read: that is a target of Kind::bad, and the first of them is what the Error tells.
+Result<void> add_entry(std::string_view line, std::size_t limit, std::vector<AliasTarget>& out)
+{
+    Result<void> first;
+    while (!line.empty()) {
+        if (out.size() >= limit) {    // nobody gets it before all can
+            out.assign(1, {AliasTarget::Kind::bad, {}, false});
+            return fail(cat("more than ", limit, " targets; make several aliases of it"));
+        }
+        auto item = cut_item(line);
+        auto added = item ? add_target(*item, Show::words, out) : Result<void>(unexpected(item.error()));
+        if (added) continue;
+        out.push_back({AliasTarget::Kind::bad, {}, false});
+        if (first) first = std::move(added);
+        if (!item) return first;     // where the next would begin nobody knows
+    }
+    return first;
+}
+
 // The key of "key: targets", which may be quoted; `line` is left with what follows the colon.
 Result<std::string> cut_key(std::string_view& line)
 {
@@ -179,11 +198,11 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
         }
         auto key = cut_key(rest);
         Entry entry{{}, number};
-        auto added = key ? add_line(rest, 10'000, Show::words, entry.targets) : Result<void>(unexpected(key.error()));
+        auto added = key ? add_entry(rest, 10'000, entry.targets) : Result<void>(unexpected(key.error()));
         if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
-        if (!added)
-            problems.push_back({number, std::move(added).error().text});
-        else if (const auto [at, fresh] = aliases.entries_.emplace(std::move(*key), std::move(entry)); !fresh)
+        if (!added) problems.push_back({number, std::move(added).error().text});
+        if (!key) continue;
+        if (const auto [at, fresh] = aliases.entries_.emplace(std::move(*key), std::move(entry)); !fresh)
             problems.push_back({number, cat("duplicate entry: \"", at->first, "\" is already on line ", at->second.line, ", which is used")});
     }
     return aliases;

@@ -1,6 +1,7 @@
 // aliases(5) and .forward: the grammar of targets, the compiled aliases file, and alias_maps as a whole.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,8 +14,8 @@
 namespace veredus::table {
 
 struct AliasTarget {
-    enum class Kind { address, command, file, include } kind = Kind::address;
-    std::string text;        // address in external form, command, path, include path
+    enum class Kind { address, command, file, include, bad } kind = Kind::address;
+    std::string text;        // address in external form, command, path, include path; empty for one of an aliases file that cannot be read
     bool final = false;      // "\user": no further alias expansion
     unsigned line = 0;       // where parse_targets found it; 0: it came otherwise
     bool operator==(const AliasTarget& other) const { return kind == other.kind && text == other.text && final == other.final; }
@@ -32,7 +33,8 @@ struct AliasProblem {
 
 class Aliases {
 public:
-    // One file's text. Problems do not hide the good entries (newaliases prints them; local logs them).
+    // One file's text. Problems do not hide the good entries (newaliases prints them; local logs them), nor the good targets beside a bad
+    // one. A name that stands there is an alias, even when nothing behind it can be read: nobody is unknown for a slip of the pen.
     static Aliases parse(std::string_view text, std::vector<AliasProblem>& problems);
     static Result<Aliases> load(const std::string& path, std::vector<AliasProblem>& problems);
     struct Entry {
@@ -58,7 +60,13 @@ public:
     // The entry; nothing; or an error that defers. `name` is a local part, or anything that alias_maps may hold.
     Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
     Result<bool> has(std::string_view name) const;      // find() without a copy of what may be a long list
-    Result<bool> refresh();                             // as Table::refresh
+    // As Table::refresh. A changed file of more than `at_once` bytes still answers as before: due() has it, to be read on a thread.
+    Result<bool> refresh(uint64_t at_once = UINT64_MAX);
+    struct Reading;                                     // of one file, apart from these maps
+    std::vector<std::shared_ptr<Reading>> due();        // shared_ptr: a thread and its completion have it in turns
+    static void read(Reading& reading);                 // on any thread
+    // Puts what was read in force; the reading then has the old content, whose end takes its time as well. True as of refresh().
+    Result<bool> take(Reading& reading);
     bool restless() const;                              // as Table::restless
     std::vector<std::string> sources() const;           // files to watch
     std::string origin(std::string_view name) const;    // "file:line"

@@ -17,15 +17,16 @@ public:
     Held() = default;
     explicit Held(Open open) : open_(std::move(open)), state_(open_()) {}
     const Result<T>& get() const { return state_; }
-    // True when what it answers may differ now; `trouble` hears what is wrong.
-    bool refresh(std::vector<std::string>& trouble)
+    T* value() { return state_ ? &*state_ : nullptr; }     // null: not open
+    // True when what it answers may differ now; `trouble` hears what is wrong, `how` goes to the table's own refresh().
+    template <class... How> bool refresh(std::vector<std::string>& trouble, const How&... how)
     {
         if (!state_) {
             state_ = open_();
             if (!state_) trouble.push_back(state_.error().text);
             return state_.has_value();
         }
-        const auto changed = state_->refresh();
+        const auto changed = state_->refresh(how...);
         if (!changed) trouble.push_back(changed.error().text);
         return changed && *changed;
     }

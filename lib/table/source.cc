@@ -46,17 +46,26 @@ Result<std::string> Source::read()
     return text;
 }
 
-Result<bool> Source::changed()
+Result<Source::Look> Source::look(uint64_t& size) const
 {
     struct stat st{};
     if (::stat(path_.c_str(), &st) != 0) {
-        if (errno == ENOENT && stamp_ == Stamp{}) return false;
+        if (errno == ENOENT && stamp_ == Stamp{}) return Look::same;
         return fail_errno(cat("stat ", path_));
     }
     const Stamp now = stamp_of(st);
-    if (now != stamp_) return true;
-    if (!fresh_ || still_written(now.mtime_ns)) return false;
-    const uint32_t before = crc_;        // written and read within one tick of the clock: the stamp may lie
+    size = now.size;
+    if (now != stamp_) return Look::changed;
+    // Written and read within one tick of the clock: the stamp may lie.
+    return !fresh_ || still_written(now.mtime_ns) ? Look::same : Look::compare;
+}
+
+Result<bool> Source::changed()
+{
+    uint64_t size = 0;
+    const Look seen = TRY(look(size));
+    if (seen != Look::compare) return seen == Look::changed;
+    const uint32_t before = crc_;
     TRY(read());
     return crc_ != before;
 }

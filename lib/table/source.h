@@ -31,6 +31,8 @@ public:
     explicit Source(std::string path) : path_(std::move(path)) {}
     const std::string& path() const { return path_; }
     Result<std::string> read();          // the whole text; from now on changes count against it
+    enum class Look : uint8_t { same, changed, compare };    // compare: only its bytes can tell
+    Result<Look> look(uint64_t& size) const;    // changed() by a stat alone; `size` is the file's now
     Result<bool> changed();              // true: call read(). An error: the file cannot be looked at; the old content stays in force
                                          // (a file that was never there has not changed while it is still missing)
     bool restless() const { return fresh_ && still_written(stamp_.mtime_ns); }

@@ -1196,6 +1196,81 @@ TEST_CASE("a server of tables that hangs delays only the mail that needs it", "[
     }
 }
 
+TEST_CASE("a long file of aliases is read beside the loop, and answers as before until then", "[local][alias]")
+{
+    std::string lines;
+    log::capture(&lines);
+    char name[] = "/tmp/veredus-aliases.XXXXXX";
+    const Fd fd(::mkstemp(name));
+    const auto write = [&](std::string_view first, int number, time_t age) {
+        std::string text = cat(first, '\n');
+        for (int i = 0; i < number; ++i) append(text, "name", i, ": user", i, '\n');
+        std::ofstream(name) << text;
+        const timespec times[2] = {{::time(nullptr) - age, 0}, {::time(nullptr) - age, 0}};
+        REQUIRE(::utimensat(AT_FDCWD, name, times, 0) == 0);
+    };
+    write("one: alice", 20'000, 100);
+    std::vector<std::pair<AliasMaps::Step, AliasMaps::Step>> asked;
+    const AliasMaps::Run later = [&](AliasMaps::Step work, AliasMaps::Step done) { asked.emplace_back(std::move(work), std::move(done)); };
+    AliasMaps maps;
+    maps.configure({cat("hash:", name), "inline:{inl=bob}"});
+    maps.refresh(later);
+    CHECK(asked.empty());
+    write("two: bob\nbroken", 20'000, 90);
+    maps.refresh(later);
+    maps.refresh(later);
+    REQUIRE(asked.size() == 1);                     // one thread at a time
+    CHECK(*maps.has("one"));
+    CHECK(*maps.has("inl"));
+    CHECK_FALSE(*maps.has("two"));
+    CHECK(maps.restless());                         // nobody is unknown meanwhile
+    asked[0].first();
+    CHECK_FALSE(*maps.has("two"));
+    asked[0].second();
+    CHECK(*maps.has("two"));
+    CHECK_FALSE(*maps.has("one"));
+    CHECK_FALSE(maps.restless());
+    CHECK(lines.find(": 20001 aliases are in force") != std::string::npos);
+    CHECK(lines.find("line 2: ") != std::string::npos);
+    REQUIRE(asked.size() == 2);                     // the end of the old content
+    asked[1].first();
+    asked[1].second();
+    maps.refresh(later);
+    CHECK(asked.size() == 2);
+    // it goes while it is being read: what it held stays, and that is said once
+    write("three: carol", 20'000, 80);
+    maps.refresh(later);
+    REQUIRE(asked.size() == 3);
+    ::unlink(name);
+    lines.clear();
+    asked[2].first();
+    asked[2].second();
+    for (int i = 0; i < 3; ++i) maps.refresh(later);
+    CHECK(*maps.has("two"));
+    CHECK(lines.find(name) == lines.rfind(name));
+    // other settings while it is being read: the reading is nobody's
+    write("four: dave", 20'000, 70);
+    asked.clear();
+    maps.refresh(later);
+    REQUIRE(asked.size() == 1);
+    maps.configure({"inline:{other=bob}"});
+    asked[0].first();
+    asked[0].second();
+    CHECK_FALSE(*maps.has("four"));
+    CHECK(*maps.has("other"));
+    CHECK_FALSE(maps.restless());
+    // a short file is in force at once
+    write("five: erin", 3, 60);
+    maps.configure({cat("hash:", name)});
+    write("six: frank", 3, 50);
+    asked.clear();
+    maps.refresh(later);
+    CHECK(asked.empty());
+    CHECK(*maps.has("six"));
+    ::unlink(name);
+    log::capture(nullptr);
+}
+
 TEST_CASE("nobody is unknown while the file that may hold his alias is being written", "[local][dispatcher][alias]")
 {
     Stage s;

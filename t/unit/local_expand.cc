@@ -11,6 +11,7 @@
 #include <map>
 
 #include "lib/base/text.h"
+#include "lib/queue/child.h"
 #include "local/expand.h"
 #include "local/forward.h"
 
@@ -265,7 +266,58 @@ TEST_CASE("what no queue would take waits for who wrote it, and the verdict show
     CHECK(w.expand("list").children.size() == 3);
     w.files["/l"] = {targets("x\n\"|secret\""), ""};
     w.policy.commands.include = false;
-    CHECK(w.expand("list").text == "mail to command is restricted: :include:/l, line 2");
+    CHECK(show(w.expand("list")) == "alice@example.org x@example.org list@example.org as error:5.7.1 mail to command is restricted: :include:/l, line 2");
+    w.files["/l"] = {targets("\"|secret\""), ""};
+    w.aliases["list"] = ":include:/l";
+    CHECK(w.expand("list").text == "mail to command is restricted: :include:/l, line 1");
+}
+
+TEST_CASE("what is not allowed or not readable costs the others of its list nothing", "[local][alias][forward]")
+{
+    World w;
+    w.policy.commands.alias = w.policy.files.alias = false;
+    w.aliases = {{"list", "alice, \"|/bin/cat\", bob, /tmp/box"}, {"owner-list", "carol"}, {"two", "\"|/bin/cat\", /tmp/box"}, {"long", cat("alice, \"|", std::string(900, 'c'), "\"")},
+                 {"nobody", ":include:/l/empty, :include:/l/empty2"}, {"some", ":include:/l/empty, alice"}, {"comment", "# nothing"}};
+    w.files["/l/empty"] = {targets("# nobody yet\n"), ""};
+    w.files["/l/empty2"] = {targets(""), "lister"};
+    auto e = w.expand("List");
+    REQUIRE(e.children.size() == 4);
+    CHECK((e.children[0].text == "alice@example.org" && e.children[1].text == "bob@example.org"));
+    for (const std::size_t i : {2, 3}) {
+        CHECK(e.children[i].kind == queue::Child::Kind::address);
+        CHECK(e.children[i].text == "List@example.org");
+        CHECK(e.children[i].sender == "owner-list@example.org");        // he can mend it
+    }
+    CHECK(e.children[2].run_as == "error:5.7.1 mail to command is restricted: /bin/cat");
+    CHECK(e.children[3].run_as == "error:5.7.1 mail to file is restricted: /tmp/box");
+    CHECK(show(w.expand("two")) == "failed 5.7.1");
+    e = w.expand("long");
+    REQUIRE(e.children.size() == 2);
+    CHECK(queue::why_unfit(e.children[1]).empty());
+    CHECK((w.expand("nobody").kind == Expansion::Kind::expanded && w.expand("nobody").children.empty()));
+    CHECK(show(w.expand("some")) == "alice@example.org");
+    CHECK(show(w.expand("comment")) == "deferred 4.3.0");               // of a table: nothing at all, as Postfix has it
+    // a .forward's user hears of it under his own name, and his word may refuse nobody else
+    w.policy.commands.forward = false;
+    e = expand_forward(w.policy, w.sources(), targets("\\alice\n\"|/bin/cat\""), "alice", "", "alice+x@example.org");
+    CHECK(show(e) == "mailbox \\alice alice+x@example.org as error:5.7.1 mail to command is restricted: /bin/cat");
+    CHECK(show(expand_forward(w.policy, w.sources(), targets("\"|/bin/cat\""), "alice")) == "failed 5.7.1");
+    CHECK(expand_forward(w.policy, w.sources(), targets(":include:/l/empty"), "alice").children.empty());
+    // entries of an aliases file
+    std::vector<table::AliasProblem> problems;
+    const auto file = table::Aliases::parse("some: alice, bob smith, carol\nopen: alice, \"bob, carol\nnone: a b\nempty:\n", problems);
+    CHECK(problems.size() == 4);
+    Sources sources = w.sources();
+    sources.alias = [&](std::string_view name) -> Result<std::optional<Targets>> {
+        const auto* entry = file.find(name);
+        return entry ? std::optional(entry->targets) : std::nullopt;
+    };
+    const auto of = [&](const char* name) { return show(expand_alias(w.policy, sources, name, "example.org", false)); };
+    CHECK(of("some") == "alice@example.org carol@example.org some@example.org as error:5.1.3 alias some: cannot be read");
+    CHECK(of("open") == "alice@example.org open@example.org as error:5.1.3 alias open: cannot be read");
+    CHECK(of("none") == "deferred 4.3.0");
+    CHECK(of("empty") == "deferred 4.3.0");
+    CHECK(of("other") == "none");
 }
 
 TEST_CASE("a broken table defers, and so do too long a chain and too long a list", "[local][alias]")

@@ -19,7 +19,7 @@ std::string shown(const std::vector<AliasTarget>& targets)
 {
     std::string out;
     for (const AliasTarget& t : targets) {
-        const char* kind = t.kind == Kind::address ? "a" : t.kind == Kind::command ? "c" : t.kind == Kind::file ? "f" : "i";
+        const char* kind = t.kind == Kind::address ? "a" : t.kind == Kind::command ? "c" : t.kind == Kind::file ? "f" : t.kind == Kind::bad ? "?" : "i";
         append(out, out.empty() ? "" : " ; ", kind, t.final ? "!" : "", ':', t.text);
     }
     return out;
@@ -75,19 +75,23 @@ TEST_CASE("an aliases file: entries, continuations, quoted names; problems hide 
                                                "empty:\n"
                                                "bad: a b\n"
                                                "prog: \"|/bin/x\"\n"
+                                               "some: a, b c, |, d\n"
                                                "\"open: x\n"
                                                ": none\n",
                                                problems);
-    CHECK(aliases.size() == 4);
+    CHECK(aliases.size() == 7);
     REQUIRE(aliases.find("postMASTER"));
     CHECK(shown(aliases.find("list")->targets) == "a:a ; a:b ; a:c");
     CHECK(aliases.find("list")->line == 3);
     CHECK(shown(aliases.find("john: doe")->targets) == "a:jd");
     CHECK(shown(aliases.find("prog")->targets) == "c:/bin/x");
     CHECK(aliases.find("none") == nullptr);
+    CHECK(aliases.find("empty")->targets.empty());                       // it is an alias, and nobody is unknown
+    CHECK(shown(aliases.find("bad")->targets) == "?:");
+    CHECK(shown(aliases.find("some")->targets) == "a:a ; ?: ; ?: ; a:d");
     std::vector<unsigned> lines;
     for (const auto& problem : problems) lines.push_back(problem.line);
-    CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14});
+    CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14, 15});
 }
 
 TEST_CASE("alias_maps: files and other tables, in order; a changed file is read again", "[table]")
