@@ -8,10 +8,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <span>
 #include <thread>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/log/log.h"
+#include "lib/store/mbox_mark.h"
 #include "lib/store/young_names.h"
 
 namespace veredus::store {
@@ -89,20 +92,29 @@ public:
         } while (patience.wait());
         return Problem{"4.2.0", cat("mailbox ", path_, ": ", why)};
     }
-    std::vector<Delivered> append_all(const std::vector<Content>& mails)
+    // At most AppendMark::most_mails of them.
+    std::vector<Delivered> append_all(std::span<const Content> mails)
     {
-        std::vector<Delivered> answers;
+        if (torn_) return std::vector<Delivered>(mails.size(), torn_);
+        std::vector<Delivered> answers(mails.size());
         const uint64_t start = end_;
-        for (const Content& mail : mails) answers.push_back(append_one(mail));
-        Result<void> synced;
-        if (end_ != start) synced = disk_.sync(file_);
-        if (!synced) {
-            (void)disk_.truncate(file_, start);
-            for (auto& answer : answers)
-                if (!answer) answer = problem_of(synced.error());
-        } else {
+        auto done = begin(mails, answers);
+        std::vector<std::size_t> kept;                  // whose answer hangs on the sync
+        for (std::size_t i = 0; i < mails.size(); ++i) {
+            if (answers[i]) continue;
+            answers[i] = done ? append_one(mails[i], planned_[i]) : problem_of(done.error());
+            if (!answers[i]) kept.push_back(i);
+            else if (done) done = note();
+        }
+        if (done) done = kept.empty() ? unmark() : sync(start);
+        if (!done) {
+            for (const std::size_t i : kept) answers[i] = problem_of(done.error());
+            take_back(start, done.error());
+        } else if (!kept.empty()) {
             keep_new_mail_visible();
         }
+        planned_.clear();
+        half_ = nullptr;
         return answers;
     }
 
@@ -129,6 +141,7 @@ private:
         if (::lstat(path_.c_str(), &named) < 0 || named.st_ino != held.st_ino || named.st_dev != held.st_dev) return false;
         dotlocked_ = TRY(keeper_.lock());
         if (!dotlocked_) return false;
+        if (const uint64_t cut = TRY(cut_half_append(file_.get()))) log::warning("mailbox ", printable(path_), ": ", cut, " bytes of a delivery that was cut short are taken out");
         if (::fstat(file_.get(), &before_) < 0) return fail_errno(cat("look at ", path_));
         end_ = static_cast<uint64_t>(before_.st_size);
         return true;
@@ -143,36 +156,116 @@ private:
         return std::string(last == "\n\n" || last.size() < 2 ? "" : "\n");
     }
 
-    Delivered append_one(const Content& mail)
+    struct Planned {
+        PlannedMail mail;
+        std::string text;                // all of it, when it is not too long to be kept
+        bool kept = true, gone = false;
+    };
+
+    // What each mail will be in the mailbox, and the note of it.
+    Result<void> begin(std::span<const Content> mails, std::vector<Delivered>& answers)
     {
+        planned_.clear();
+        planned_.resize(mails.size());
+        std::size_t room = most_kept;
+        for (std::size_t i = 0; i < mails.size(); ++i) {
+            Planned& one = planned_[i];
+            const auto streamed = stream_mbox(mails[i], [&](std::string_view bytes) -> Result<void> {
+                one.mail.add(bytes);
+                one.kept = one.kept && bytes.size() <= room;
+                if (!one.kept) return std::string().swap(one.text), Result<void>();
+                one.text += bytes;
+                room -= bytes.size();
+                return {};
+            });
+            if (streamed) continue;
+            one.gone = true;
+            answers[i] = problem_of(streamed.error());
+        }
+        gap_ = TRY(mend());
+        mark_.from = end_;
+        mark_.before = TRY(sum_before(file_.get(), end_));
+        mark_.gap = static_cast<uint8_t>(gap_.size());
+        return note();
+    }
+
+    // What is there since mark_.from and what is still to come. Where half a mail could not be taken back it is about that alone: those in
+    // front of it will be answered for. An Error: there is a note that can be neither changed nor taken away.
+    Result<void> note()
+    {
+        if (torn_) {
+            mark_.from = end_;
+            mark_.before = TRY(sum_before(file_.get(), end_));
+            mark_.gap = static_cast<uint8_t>(gap_.size());
+        }
+        mark_.mails.clear();
+        for (const Planned& one : planned_)
+            if (torn_ ? &one == half_ : !one.gone) mark_.mails.push_back(one.mail);
+        if (set_append_mark(file_.get(), mark_)) {
+            marked_ = true;
+            return {};
+        }
+        if (marked_) TRY(clear_append_mark(file_.get()));
+        marked_ = false;
+        return {};
+    }
+
+    Delivered append_one(const Content& mail, Planned& plan)
+    {
+        plan.gone = true;
         if (torn_) return torn_;
-        uint64_t size = end_;
-        bool full = false;
-        const auto sink = [&](std::string_view bytes) -> Result<void> {
-            if (rules_.size_limit && size + bytes.size() > rules_.size_limit) {
-                full = true;
-                return fail_errno("mailbox size limit exceeded", EFBIG);
-            }
-            size += bytes.size();
-            return disk_.write(file_, bytes);
-        };
-        Result<void> written = write(mail, sink);
+        const uint64_t whole = gap_.size() + plan.mail.size;
+        if (rules_.size_limit && end_ + whole > rules_.size_limit) return Problem{"5.2.2", "mailbox size limit exceeded"};
+        const auto written = write(mail, plan);
         if (written) {
-            end_ = size;
+            plan.gone = false;
+            end_ += whole;
+            gap_.clear();
             return std::nullopt;
         }
+        auto problem = problem_of(written.error());
         if (auto back = disk_.truncate(file_, end_); !back) {
+            half_ = &plan;
             torn_ = problem_of(back.error());
             torn_->text = cat("mailbox ", path_, ": half a mail behind byte ", end_, " could not be taken back: ", torn_->text);
-            append(written.error().text, "; ", torn_->text);
+            append(problem.text, "; ", torn_->text);
         }
-        if (full) return Problem{"5.2.2", "mailbox size limit exceeded"};
-        return problem_of(written.error());
+        return problem;
     }
-    Result<void> write(const Content& mail, const Sink& sink)
+    Result<void> write(const Content& mail, const Planned& plan)
     {
-        if (const std::string gap = TRY(mend()); !gap.empty()) TRY(sink(gap));
-        return stream_mbox(mail, sink);
+        if (plan.kept && gap_.empty()) return disk_.write(file_, plan.text);
+        if (plan.kept) return disk_.write(file_, gap_ + plan.text);
+        if (!gap_.empty()) TRY(disk_.write(file_, gap_));
+        return stream_mbox(mail, [&](std::string_view bytes) { return disk_.write(file_, bytes); });
+    }
+
+    // Only when the bytes are on their way may the note go: a crash then shows all of them or none. It has to be gone before anybody is told.
+    Result<void> sync(uint64_t start)
+    {
+        if (!marked_) return disk_.sync(file_);
+        constexpr unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+        if (::sync_file_range(file_.get(), static_cast<off_t>(start), static_cast<off_t>(end_ - start), all) != 0 && errno != ENOSYS) return fail_errno(cat("write ", path_));
+        TRY(unmark());
+        if (::fsync(file_.get()) != 0) return fail_errno(cat("sync ", path_));    // fdatasync may leave the note behind
+        return &disk_ == &disk::posix_disk() ? Result<void>() : disk_.sync(file_);    // a double wants to be asked
+    }
+    Result<void> unmark()
+    {
+        if (!marked_ || torn_) return {};
+        TRY(clear_append_mark(file_.get()));
+        marked_ = false;
+        return {};
+    }
+    // A note that is still there stays with what cannot be taken back: it says that nobody was told.
+    void take_back(uint64_t start, const Error& why)
+    {
+        if (disk_.truncate(file_, start)) {
+            end_ = start;
+            (void)unmark();
+        } else if (!torn_) {
+            torn_ = problem_of(why);
+        }
     }
 
     // Readers take "modified after it was read" for new mail, so the access must lie before our change, not beside it.
@@ -194,6 +287,12 @@ private:
     bool dotlocked_ = false;
     struct stat before_ {};
     uint64_t end_ = 0;                   // of the last whole mail
+    static constexpr std::size_t most_kept = 4u << 20;   // bytes of mails that are made once and not twice
+    std::vector<Planned> planned_;       // of this append, as its mails
+    std::string gap_;                    // goes in front of the first of them
+    AppendMark mark_;
+    bool marked_ = false;
+    const Planned* half_ = nullptr;      // the one that torn_ is about
     Delivered torn_;                     // behind it lies half of one that would not go: nothing more is appended, end_ would be wrong
 };
 
@@ -257,7 +356,13 @@ std::vector<Delivered> deliver_mbox(disk::Disk& disk, const std::string& path, M
     // Who made the file may have been killed, or have failed, before its name was durable.
     if (const auto parent = young_parent(path))
         if (const auto settled = settle(disk, *parent); !settled) return std::vector<Delivered>(mails.size(), problem_of(settled.error()));
-    return mbox.append_all(mails);
+    std::vector<Delivered> answers;
+    for (std::span<const Content> rest(mails); !rest.empty();) {
+        const auto some = rest.first(std::min(rest.size(), AppendMark::most_mails));
+        for (Delivered& answer : mbox.append_all(some)) answers.push_back(std::move(answer));
+        rest = rest.subspan(some.size());
+    }
+    return answers;
 }
 
 }  // namespace veredus::store

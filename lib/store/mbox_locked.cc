@@ -3,6 +3,8 @@
 #include <thread>
 
 #include "lib/base/clock.h"
+#include "lib/log/log.h"
+#include "lib/store/mbox_mark.h"
 #include "lib/store/mbox_parts.h"
 
 namespace veredus::store {
@@ -11,10 +13,23 @@ Result<MboxFolder::Locked> MboxFolder::Locked::take(const MboxPlace& place, For 
 {
     const int64_t until = system_clock().mono_us() + int64_t{patience.count()} * 1000;
     std::chrono::milliseconds wait{2};
+    bool may_mend = what == For::reading, mending = false;
     for (;;) {
         Locked out(place, what);
         auto done = out.try_take();
-        if (!done && done.error().code != EAGAIN) return unexpected(std::move(done).error());
+        const bool final_error = !done && done.error().code != EAGAIN;
+        if (final_error && !mending) return unexpected(std::move(done).error());
+        if (final_error) {                                   // on a disk that cannot be written, say: then as it is
+            mending = may_mend = false;
+            what = For::reading;
+            continue;
+        }
+        // Half a mail is read by nobody who can take it out first.
+        if (done && *done && what == For::reading && may_mend && out.exists() && has_append_mark(out.fd())) {
+            mending = true;
+            what = For::writing;
+            continue;
+        }
         if (done && *done) return out;
         if (system_clock().mono_us() >= until) return fail_errno(cat("mailbox ", place.path, ": is locked by another program"), EAGAIN);
         std::this_thread::sleep_for(wait);
@@ -46,8 +61,11 @@ Result<bool> MboxFolder::Locked::try_take()
         return fail_errno(cat("lock ", place_.path));
     }
     if (::lstat(place_.path.c_str(), &named) < 0 || named.st_ino != held.st_ino || named.st_dev != held.st_dev) return false;
-    if (writable()) dotlocked_ = TRY(place_.keeper->lock());
-    return !writable() || dotlocked_;
+    if (!writable()) return true;
+    dotlocked_ = TRY(place_.keeper->lock());
+    if (!dotlocked_) return false;
+    if (const uint64_t cut = TRY(cut_half_append(fd()))) log::warning("mailbox ", printable(place_.path), ": ", cut, " bytes of a delivery that was cut short are taken out");
+    return true;
 }
 
 Result<void> write_at(int fd, uint64_t offset, std::string_view bytes)

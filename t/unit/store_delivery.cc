@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "lib/store/dotlock.h"
 #include "lib/store/maildir.h"
 #include "lib/store/mbox.h"
+#include "lib/store/mbox_mark.h"
 #include "lib/store/uid_log.h"
 #include "lib/store/young_names.h"
 #include "t/unit/forgetful_disk.h"
@@ -465,7 +467,10 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
         CHECK(answers[1]->dsn == "4.3.1");
         CHECK(answers[1]->text.find(cat(path, ": half a mail behind byte ", before.size())) != std::string::npos);
         CHECK(disk.writes == 1);
-        CHECK(file(path).starts_with(before));
+        CHECK((file(path).starts_with(before) && file(path).size() > before.size()));
+        OwnKeeper next(path);                       // who comes next takes it out
+        REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, next, rules(), {mail(body)})[0]);
+        CHECK(file(path) == before + before);
     }
     SECTION("the sync fails: all that shared it")
     {
@@ -489,6 +494,166 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
         CHECK(answers[0]->dsn == "5.2.2");
         CHECK(file(path) == before);
     }
+}
+
+TEST_CASE("half of a delivery is cut off an mbox, and nothing that may be another's", "[store][mbox][crash]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const std::string line = "From b@example.org Tue Nov 24 14:00:01 2026\n", before = cat("From z@example.org Tue Nov 24 13:00:00 2026\nSubject: old\n\nold\n\n");
+    const std::string one = cat("From a@example.org Tue Nov 24 14:00:00 2026\nSubject: one\n\n", std::string(9000, 'a'), "\n>From a Tue Nov 24 14:00\n\n"), two = cat(line, "Subject: two\n\nFrom here on, ", std::string(3000, 'b'), "\n\n");
+    const std::string other = "From c@example.net Tue Nov 24 14:00:02 2026\nSubject: foreign\n\nc\n\n";
+    const auto attempt = [&](const std::string& in_front, std::string_view noted, const std::string& there, uint8_t gap = 0) {
+        AppendMark mark;
+        mark.from = in_front.size();
+        mark.gap = gap;
+        for (const std::string& text : {one, two}) {
+            PlannedMail mail;
+            for (std::size_t i = 0; i < text.size(); i += 7) mail.add(std::string_view(text).substr(i, 7));
+            mark.mails.push_back(mail);
+        }
+        ::unlink(path.c_str());
+        const Fd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+        REQUIRE(write_all(fd.get(), noted));
+        mark.before = *sum_before(fd.get(), mark.from);
+        REQUIRE(set_append_mark(fd.get(), mark));
+        REQUIRE(has_append_mark(fd.get()));
+        REQUIRE(::ftruncate(fd.get(), 0) == 0);
+        REQUIRE(::lseek(fd.get(), 0, SEEK_SET) == 0);
+        REQUIRE(write_all(fd.get(), cat(in_front, there)));
+        const auto cut = cut_half_append(fd.get());
+        REQUIRE(cut);
+        CHECK_FALSE(has_append_mark(fd.get()));
+        const std::string now = file(path);
+        CHECK(now.size() + *cut == in_front.size() + there.size());
+        return now == in_front && !there.empty() ? "cut" : now == in_front + there ? "left" : "broken";
+    };
+    const auto with = [&](const std::string& there) { return std::string(attempt(before, before, there)); };
+    for (std::size_t n = 1; n < one.size(); n += n < 100 || n > 8950 ? 1 : 997) {
+        INFO(n);
+        // The quoted line looks like a mail of somebody behind half a line: then it stays, rather than that one goes.
+        CHECK(with(one.substr(0, n)) == (one.substr(0, n).find(">From a Tue Nov 24 14:00") == std::string::npos ? "cut" : "left"));
+    }
+    for (std::size_t n = 1; n < two.size(); n += n < 100 ? 1 : 499) {
+        INFO(n);
+        CHECK(with(one + two.substr(0, n)) == "cut");
+    }
+    CHECK(with("") == "left");
+    CHECK(with(one) == "left");                               // whole mails: somebody may know of them
+    CHECK(with(one + two) == "left");
+    CHECK(with(one + two + other) == "left");
+    CHECK(with(one + other) == "left");                       // where two was to begin
+    CHECK(with(other) == "left");
+    CHECK(with(one.substr(0, 500) + other) == "left");        // glued to half a line
+    CHECK(with(cat(one.substr(0, 500), "\n\n", other)) == "left");
+    CHECK(with(cat(one, two.substr(0, 300), "\n\n", other)) == "left");
+    CHECK(with(cat(one.substr(0, 3), "\n\n", other)) == "left");
+    CHECK(with(cat(one, line.substr(0, 20), other)) == "left");
+    CHECK(with(one + line + other) == "left");
+    CHECK(with(std::string(300, '\0')) == "left");
+    CHECK(with(cat("X", one.substr(1, 300))) == "left");
+    CHECK(with(cat(one.substr(0, 700), std::string(9500, 'x'))) == "left");
+    std::string changed = one;
+    changed[700] = 'X';
+    CHECK(with(changed + two.substr(0, 100)) == "left");
+    // another file, or other mails in front
+    CHECK(std::string(attempt(cat("X", before.substr(1)), before, one.substr(0, 700))) == "left");
+    CHECK(std::string(attempt(before, cat(before, "more"), one.substr(0, 700))) == "cut");          // as it was behind its end says nothing
+    CHECK(std::string(attempt("", "", one.substr(0, 700))) == "cut");
+    CHECK(std::string(attempt("half a line", "half a line", cat("\n\n", one.substr(0, 700)), 2)) == "cut");
+    CHECK(std::string(attempt("half a line", "half a line", "\n", 2)) == "cut");
+    CHECK(std::string(attempt("half a line", "half a line", cat("x\n", one.substr(0, 700)), 2)) == "left");
+    // a note that is none
+    for (const std::string& note : {std::string(), std::string("VMA1"), std::string(70, 'x'), std::string(5000, 'V')}) {
+        std::ofstream(path, std::ios::trunc) << before;
+        if (::setxattr(path.c_str(), "user.veredus.append", note.data(), note.size(), 0) != 0) continue;    // too long for this file system
+        const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        const auto cut = cut_half_append(fd.get());
+        REQUIRE(cut);
+        CHECK(*cut == 0);
+        CHECK_FALSE(has_append_mark(fd.get()));
+        CHECK(file(path) == before);
+    }
+}
+
+TEST_CASE("a delivery that was killed anywhere leaves whole mails only, and other programs' mails stay", "[store][mbox][crash]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const std::string body(400'000, 'y');
+    const Fd big = memory(cat(body, "\r\nend\r\n")), small = memory("b\r\n");
+    int acknowledged = 0, others = 0, halves = 0, number = 0;
+    const auto whole_mails = [&](const std::string& text) {
+        std::size_t n = 0;
+        for (std::size_t at = 0; at < text.size(); ++n) {
+            REQUIRE(text.substr(at, 5) == "From ");
+            auto end = text.find("\n\nFrom ", at);
+            end = end == std::string::npos ? text.size() : end + 2;
+            const std::string_view mail = std::string_view(text).substr(at, end - at);
+            REQUIRE((mail.ends_with("\nend\n\n") || mail.ends_with("\nb\n\n") || mail.ends_with("\nforeign\n\n")));
+            if (mail.ends_with("\nend\n\n")) REQUIRE(mail.size() > body.size());
+            at = end;
+        }
+        return n;
+    };
+    for (int round = 0; round < 25; ++round) {
+        int pipe[2];
+        REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
+        const Fd in(pipe[0]);
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            for (int i = 0;; ++i) {
+                OwnKeeper keeper(path);
+                const auto answers = deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(small), mail(big), mail(big, "Subject: second\n")});
+                for (const auto& answer : answers)
+                    if (answer) ::_exit(1);
+                if (::write(pipe[1], "3", 1) != 1) ::_exit(2);
+            }
+        }
+        ::close(pipe[1]);
+        char byte = 0;
+        REQUIRE(::read(in.get(), &byte, 1) == 1);
+        ++acknowledged;
+        ::usleep(static_cast<useconds_t>(number = (number * 7919 + 3001) % 9000));
+        ::kill(pid, SIGKILL);
+        int status = 0;
+        ::waitpid(pid, &status, 0);
+        REQUIRE(WIFSIGNALED(status));
+        while (::read(in.get(), &byte, 1) == 1) ++acknowledged;
+        const Fd fd(::open(path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
+        halves += has_append_mark(fd.get());
+        REQUIRE(cut_half_append(fd.get()));
+        (void)whole_mails(file(path));
+        REQUIRE(write_all(fd.get(), "From c@example.net Tue Nov 24 14:00:02 2026\n\nforeign\n\n"));
+        ++others;
+        if (file(path).size() < 8'000'000) continue;
+        const std::string text = file(path);
+        CHECK(whole_mails(text) >= static_cast<std::size_t>(3 * acknowledged + others));
+        acknowledged = others = 0;
+        REQUIRE(::ftruncate(fd.get(), 0) == 0);
+    }
+    CHECK(halves > 0);                                      // some were killed in the midst
+    CHECK(whole_mails(file(path)) >= static_cast<std::size_t>(3 * acknowledged + others));
+}
+
+TEST_CASE("more mails than one note holds go into an mbox, and a full disk among them costs its own mail", "[store][mbox]")
+{
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    const Fd body = memory("b\r\n");
+    const std::vector<Content> mails(250, mail(body));
+    FaultyDisk disk;
+    disk.fail_write_at = 130;
+    OwnKeeper keeper(path);
+    const auto answers = deliver_mbox(disk, path, keeper, rules(), mails);
+    REQUIRE(answers.size() == 250);
+    for (std::size_t i = 0; i < answers.size(); ++i) CHECK(answers[i].has_value() == (i == 129));
+    const std::string one = "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\nb\n\n";
+    std::string wanted;
+    for (int i = 0; i < 249; ++i) wanted += one;
+    CHECK(file(path) == wanted);
+    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    CHECK_FALSE(has_append_mark(fd.get()));
 }
 
 TEST_CASE("an mbox of more than four gigabytes grows, and shrinks back, as any other", "[store][mbox]")

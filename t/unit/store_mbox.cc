@@ -16,6 +16,7 @@
 #include "lib/log/log.h"
 #include "lib/store/beneath.h"
 #include "lib/store/mbox_folder.h"
+#include "lib/store/mbox_mark.h"
 #include "lib/store/mbox_reader.h"
 
 using namespace veredus;
@@ -598,6 +599,36 @@ TEST_CASE("an append that was killed anywhere leaves whole mails only, and those
     CHECK(others == static_cast<std::size_t>(delivered));
     CHECK(big >= 2 * static_cast<std::size_t>(acknowledged));
     CHECK_FALSE(read_file(s.dir + "/index/uidlog.tail", 1u << 26));
+}
+
+TEST_CASE("half a mail of a killed delivery is seen by no reader", "[store][mbox][crash]")
+{
+    Spool s;
+    const std::string whole = cat(from_line, "Subject: first\n\nhello\n\n"), coming = cat(from_line, "Subject: second\n\n", std::string(5000, 'x'), "\n\n");
+    s.write(whole);
+    const bool open_before = GENERATE(true, false);
+    std::unique_ptr<Folder> f;
+    if (open_before) f = s.open();
+    const auto half = [&] {
+        const Fd fd(::open(s.path.c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
+        AppendMark mark;
+        PlannedMail mail;
+        mail.add(coming);
+        mark.from = whole.size();
+        mark.before = *sum_before(fd.get(), mark.from);
+        mark.mails = {mail};
+        REQUIRE(set_append_mark(fd.get(), mark));
+        REQUIRE(write_all(fd.get(), coming.substr(0, 3000)));
+    };
+    half();
+    if (open_before) REQUIRE(f->refresh());
+    else f = s.open();
+    CHECK(shape(*f) == "1/0 ");
+    CHECK(s.text() == whole);
+    s.write(coming, O_APPEND);                              // the mail comes again
+    REQUIRE(f->refresh());
+    CHECK(shape(*f) == "1/0 2/0 ");
+    CHECK(s.text() == whole + coming);
 }
 
 TEST_CASE("an mbox that did not change is not read again, and its facts are kept", "[store][mbox][facts]")
