@@ -12,7 +12,7 @@ Result<Plan> OwnMailbox::place(const Letter&, const Addressed& to)
     std::string mailbox(to.mailbox);
     if (plus_folders_) mailbox = plus_folder(mailbox, to.extension);
     Plan plan;
-    plan.mailboxes.push_back(std::move(mailbox));
+    plan.copies.push_back({std::move(mailbox), 0, {}});
     return plan;
 }
 

@@ -1,5 +1,5 @@
 // Between "this recipient" and "this mailbox": what becomes of a mail that aliases and .forward left to its recipient's own mailbox, and
-// whether the mailbox may take it. A filter language is another Placement, a quota another Quota; the worker asks whichever it has.
+// whether the mailbox may take it. A filter language (RFC 5228) is another Placement, a quota another Quota; the worker asks whichever it has.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/disk/disk.h"
+#include "lib/store/content.h"
 #include "lib/store/problem.h"
+#include "local/command.h"
 
 namespace veredus::local {
 
@@ -24,22 +28,45 @@ struct Letter {
 
 struct Addressed {
     std::string_view recipient;       // local@domain
+    std::string_view original;        // as the sender wrote it, before aliases; never empty
     std::string_view extension;
     std::string_view mailbox;         // his own, absolute: a Maildir when it ends in a slash, else an mbox
 };
 
+// One mailbox that gets the mail, and how it lies there.
+struct Copy {
+    std::string mailbox;                   // absolute, as Addressed::mailbox; what is missing of a Maildir is made
+    uint8_t flags = 0;                     // store::Flag
+    std::vector<std::string> keywords;     // as IMAP has them: "$Junk", "work"
+    bool marked() const { return flags != 0 || !keywords.empty(); }
+    bool operator==(const Copy&) const = default;
+};
+// A copy as it stands in the queue while it waits, and back: the path, with what it is marked with behind it. What is no mark is part of
+// the path: a user can write one into his .forward, for his own mail.
+std::string copy_text(const Copy& copy);
+Copy copy_of(std::string_view text);
+
+// A mail that is answered by itself, as RFC 5230's vacation does; sent without a sender (RFC 3834 §3.3).
+struct Reply {
+    std::string to;                        // address
+    std::string text;                      // header, blank line, body; LF lines
+};
+
 // Nothing at all in it: the mail is thrown away.
 struct Plan {
-    std::vector<std::string> mailboxes;    // absolute, as Addressed::mailbox; each gets a copy
-    std::vector<std::string> redirects;    // addresses
-    std::string refusal;                   // not empty: refused with 5.7.1 and these words, and nothing else happens
+    std::vector<Copy> copies;              // RFC 5228's keep and fileinto, each with the flags of RFC 5232 that hold there
+    std::vector<std::string> redirects;    // addresses; they get the mail with the sender it came with (RFC 5228 §4.2), beside the copies
+    std::vector<Reply> replies;            // sent first. One that cannot be sent is said in the log and stops nothing
+    std::string refusal;                   // not empty: refused with these words (RFC 5429), and nothing else happens
+    std::string refusal_dsn = "5.7.1";
 };
 
 class Placement {
 public:
     virtual ~Placement() = default;
     // In the recipient's own process, with his rights. An Error: the mail waits. What has more than one mailbox, or a redirect, is asked
-    // again only if it could not be recorded, never because one of its copies failed.
+    // again only if it could not be recorded, never because one of its copies failed; but the only copy may fail, and the mail comes
+    // here again: who gives replies remembers whom he answered, as RFC 5230 §4.2 wants it anyway.
     virtual Result<Plan> place(const Letter& letter, const Addressed& to) = 0;
 };
 
@@ -52,6 +79,29 @@ public:
 private:
     bool plus_folders_;
 };
+
+// Where replies go.
+class Outbox {
+public:
+    virtual ~Outbox() = default;
+    virtual Result<void> send(const Reply& reply) = 0;
+};
+
+// By sendmail(1), as the user.
+class SendmailOutbox final : public Outbox {
+public:
+    SendmailOutbox(Person person, CommandRules rules, std::string program = "/usr/sbin/sendmail") : person_(std::move(person)), rules_(std::move(rules)), program_(std::move(program)) {}
+    Result<void> send(const Reply& reply) override;
+
+private:
+    Person person_;
+    CommandRules rules_;
+    std::string program_;
+};
+
+// Puts a mail with flags or keywords into a Maildir, by its index, which keeps them; what is missing of both is made. Durable when it
+// returns. A keyword that the folder has no room for is left out, and the log says so.
+store::Delivered file_marked(disk::Disk& disk, const Copy& copy, const store::Content& mail);
 
 class Quota {
 public:

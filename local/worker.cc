@@ -19,6 +19,7 @@
 #include "lib/mail/date.h"
 #include "lib/mail/header.h"
 #include "lib/queue/file.h"
+#include "lib/store/mbox_reader.h"
 #include "local/places.h"
 
 namespace veredus::local {
@@ -90,10 +91,11 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
 }
 
 Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams)
-    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), batch_(batch_size()), placement_(std::move(seams.placement)), quota_(std::move(seams.quota))
+    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), batch_(batch_size()), placement_(std::move(seams.placement)), quota_(std::move(seams.quota)), outbox_(std::move(seams.outbox))
 {
     if (!placement_) placement_ = std::make_unique<OwnMailbox>(rules_.plus_folders);
     if (!quota_) quota_ = std::make_unique<KernelQuota>();
+    if (!outbox_) outbox_ = std::make_unique<SendmailOutbox>(person_, rules_.command);
     rules_.mbox.owner = uid;
     rules_.command.directory = person_.home;
     keeper_ = std::make_unique<daemon::SpoolKeeper>(rules_.lock_socket, mailbox_name());
@@ -164,7 +166,7 @@ void Worker::process(std::vector<std::unique_ptr<Job>>& jobs)
     ready_.clear();
     for (auto& job : jobs) {
         for (const ipc::Target& target : job->attempt.targets) {
-            Item item{job.get(), &target, {}, target.extension, {}};
+            Item item{job.get(), &target, {}, target.extension, {}, {}};
             if (auto address = mail::parse_address(target.kind == Kind::address || target.kind == Kind::mailbox ? target.address : target.original)) {
                 const auto split = mail::split_extension(address->local, rules_.policy.delimiters);
                 item.user = split.user;
@@ -186,7 +188,8 @@ void Worker::decide(const Item& item)
     if (target.kind == Kind::command) return to_command(item, target.address);
     if (target.kind == Kind::file) {
         if (target.address == "/dev/null") return answer(item, verdict(Outcome::delivered, "2.0.0", "delivered to file: /dev/null"));
-        return to_path(item, target.address, target.address == cat(rules_.spool, '/', mailbox_name()), "file: ");
+        const Copy copy = copy_of(target.address);
+        return to_copy(item, copy, copy.mailbox == cat(rules_.spool, '/', mailbox_name()), "file: ");
     }
     const auto same = [&](const std::string& earlier) { return iequals(earlier, target.address); };
     if (std::any_of(item.job->delivered_to.begin(), item.job->delivered_to.end(), same))
@@ -215,9 +218,10 @@ bool Worker::forward(const Item& item)
     };
     Sources sources;
     sources.include = [](const std::string& path) { return read_include(path, max_list_size); };
-    auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path));
+    auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path), item.target->address);
     if (expansion.kind == Expansion::Kind::failed) return answer(item, verdict(Outcome::failed, expansion.dsn, expansion.text)), true;
     if (expansion.kind == Expansion::Kind::deferred) return answer(item, verdict(Outcome::deferred, expansion.dsn, cat(file.path, ": ", expansion.text))), true;
+    if (expansion.children.empty()) return false;    // lists without members: as an empty file, his mailbox
     // Only his own mailbox: no detour through the queue.
     const auto own = [&](const queue::Child& child) { return child.kind == Kind::mailbox && child.text == final_mailbox(person_.user); };
     if (expansion.children.size() == 1 && own(expansion.children[0])) return false;
@@ -261,15 +265,28 @@ void Worker::to_own(const Item& item, const std::string& mailbox, bool spool)
 {
     const ipc::Attempt& attempt = item.job->attempt;
     const Letter letter{attempt.sender, item.job->head, item.job->mail.get(), attempt.layout.body_offset, attempt.layout.body_size};
-    auto plan = placement_->place(letter, {item.target->address, item.extension, mailbox});
+    const std::string& original = item.target->original.empty() ? item.target->address : item.target->original;
+    auto plan = placement_->place(letter, {item.target->address, original, item.extension, mailbox});
     if (!plan) return answer(item, verdict(Outcome::deferred, "4.3.0", plan.error().text));
-    if (!plan->refusal.empty()) return answer(item, verdict(Outcome::failed, "5.7.1", plan->refusal));
-    if (plan->mailboxes.empty() && plan->redirects.empty()) return answer(item, verdict(Outcome::delivered, "2.0.0", "discarded"));
-    if (plan->mailboxes.size() == 1 && plan->redirects.empty()) return to_path(item, plan->mailboxes[0], spool && plan->mailboxes[0] == mailbox, "mailbox");
+    if (!plan->refusal.empty()) return answer(item, verdict(Outcome::failed, plan->refusal_dsn, plan->refusal));
+    if (!plan->replies.empty()) syncs_.rest();    // its threads count as his processes
+    for (const Reply& reply : plan->replies)
+        if (auto sent = outbox_->send(reply); !sent) log::warning(attempt.queue_id, ": ", printable(sent.error().text));
+    if (plan->copies.empty() && plan->redirects.empty()) return answer(item, verdict(Outcome::delivered, "2.0.0", "discarded"));
+    if (plan->copies.size() == 1 && plan->redirects.empty()) return to_copy(item, plan->copies[0], spool && plan->copies[0].mailbox == mailbox, "mailbox");
     ipc::Verdict v = verdict(Outcome::expanded, "2.0.0", "");
-    for (std::string& path : plan->mailboxes) v.children.push_back({Kind::file, std::move(path), "", "-"});
+    for (const Copy& copy : plan->copies) v.children.push_back({Kind::file, copy_text(copy), "", "-"});
     for (std::string& address : plan->redirects) v.children.push_back({Kind::address, std::move(address), "", "-"});
     answer(item, std::move(v));
+}
+
+// With flags: an mbox says them in the mail, a Maildir's index has to be told.
+void Worker::to_copy(const Item& item, const Copy& copy, bool spool, const char* what)
+{
+    if (copy.marked() && copy.mailbox.ends_with('/')) return marked_.emplace_back(item, copy), void();
+    Item stored = item;
+    if (copy.marked()) stored.status = store::status_headers({copy.flags, false, copy.keywords});
+    to_path(stored, copy.mailbox, spool, what);
 }
 
 // His .forward left it to his mailbox, and that is elsewhere: the dispatcher knows where.
@@ -345,6 +362,7 @@ store::Content Worker::content(const Item& item) const
     c.offset = item.job->attempt.layout.body_offset;
     c.size = item.job->attempt.layout.body_size;
     c.binary = item.job->attempt.body == mail::Body::binary;
+    c.status = item.status;
     return c;
 }
 
@@ -355,6 +373,7 @@ void Worker::deliver_groups()
         flush();
     }
     deliver_maildirs();
+    deliver_marked();
     for (const auto& [path, group] : groups_)
         for (const Item& item : group.doubles)
             answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", group.text)
@@ -404,6 +423,17 @@ void Worker::deliver_maildirs()
         for (std::size_t i = 0; i < some.size(); ++i) answer_all(some[i].path, some[i].items, loads[i].answers, some[i].text);
         flush();
         if (maildirs_.size() > batch_) maildirs_.clear();
+    }
+}
+
+void Worker::deliver_marked()
+{
+    for (const auto& [item, copy] : std::exchange(marked_, {})) {
+        const std::string text = item.target->kind == Kind::file ? cat("delivered to file: ", copy.mailbox) : std::string("delivered to maildir");
+        const std::string key = key_of(item, copy.mailbox);
+        if (!key.empty() && is_brought(key)) answer(item, verdict(Outcome::delivered, "2.0.0", text));
+        else if (const Batch in = admitted(copy.mailbox, {item}); !in.empty()) answer_all(copy.mailbox, in, {file_marked(disk_, copy, content(item))}, text);
+        flush();
     }
 }
 

@@ -39,6 +39,7 @@ public:
         disk::Disk& disk = disk::posix_disk();
         std::unique_ptr<Placement> placement = nullptr;    // null: OwnMailbox
         std::unique_ptr<Quota> quota = nullptr;            // null: KernelQuota
+        std::unique_ptr<Outbox> outbox = nullptr;          // null: SendmailOutbox
     };
     Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid) : Worker(std::move(rules), std::move(person), uid, gid, Seams()) {}
     Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams);
@@ -56,6 +57,7 @@ private:
         Job* job = nullptr;
         const ipc::Target* target = nullptr;
         std::string user, extension, domain;
+        std::string status;               // Content::status, of a copy with flags
     };
     using Batch = std::vector<Item>;
 
@@ -71,6 +73,7 @@ private:
     void to_pipe(const Item& item, const conf::PipeTransport& pipe);
     Facts facts_of(const Item& item) const;
     void to_own(const Item& item, const std::string& mailbox, bool spool);
+    void to_copy(const Item& item, const Copy& copy, bool spool, const char* what);
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
     void deliver_group(const std::string& path, const Batch& items, bool spool, const std::string& text);
@@ -79,6 +82,7 @@ private:
     Batch admitted(const std::string& path, const Batch& items);
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
     void deliver_maildirs();
+    void deliver_marked();
     void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
     void answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);
@@ -101,6 +105,7 @@ private:
     std::size_t batch_;                                // mails at once, and Maildirs that are kept open
     std::unique_ptr<Placement> placement_;
     std::unique_ptr<Quota> quota_;
+    std::unique_ptr<Outbox> outbox_;
     Fd channel_;
     std::map<std::string, Group> groups_;              // of this batch, by path
     std::deque<std::string> brought_;                  // key_of() what an alias brought into mailboxes lately
@@ -112,6 +117,7 @@ private:
     std::vector<Filled> next_maildirs();
     void open_maildirs(std::vector<Filled>& some);
     std::vector<Filled> filled_;
+    std::vector<std::pair<Item, Copy>> marked_;        // of this batch, for Maildirs: a filter's, few
     std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
     disk::ParallelSync syncs_{store::delivery_sync_threads};
     std::unique_ptr<daemon::SpoolKeeper> keeper_;

@@ -166,7 +166,7 @@ Result<void> stream_mbox(const Content& content, const Sink& sink)
     FromQuoter quoter;
     std::string out = content.from_line;
     Content stored = content;
-    stored.head = without_status_fields(content.head);
+    stored.head = cat(without_status_fields(content.head), content.status);
     const auto streamed = stream(stored, [&](std::string_view bytes) -> Result<void> {
         quoter.feed(bytes, out);
         if (out.size() < block) return {};

@@ -18,6 +18,7 @@ struct Content {
     // The body came by BINARYMIME (RFC 3030 §3): lines in a file would not bring its bytes back, so its parts are stored in base64. What
     // cannot be encoded (within a multipart/signed, or no MIME at all) is stored as it is.
     bool binary = false;
+    std::string status;               // mbox only: the header lines that say its flags (status_headers() of mbox_reader.h); empty: a new mail
 };
 
 // CRLF becomes LF; a CR or LF by itself stays what it is.

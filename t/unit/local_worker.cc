@@ -25,6 +25,8 @@
 #include "lib/base/text.h"
 #include "lib/queue/child.h"
 #include "lib/queue/file.h"
+#include "lib/store/folder.h"
+#include "lib/store/mailbox.h"
 #include "local/command.h"
 #include "local/dispatcher.h"
 #include "local/lockd/locks.h"
@@ -1048,6 +1050,12 @@ TEST_CASE("a user's word counts only in form and for himself", "[local][dispatch
     CHECK(good->children[0].sender == "-");
     CHECK(good->children[1].run_as.empty());
     CHECK_FALSE(vouch(v, Kind::command, "alice"));
+    v.children = {{Kind::address, "x@y", "error:5.7.1 restricted", "-"}, {Kind::address, "x@y", "error:4.0.0 for ever", "-"}, {Kind::address, "x@y", "smtp:[192.0.2.1]", "-"}};
+    good = vouch(v, Kind::address, "alice");
+    REQUIRE(good);
+    CHECK(good->children[0].run_as == "error:5.7.1 restricted");          // a refusal of his own, and no way of his own
+    CHECK(good->children[1].run_as.empty());
+    CHECK(good->children[2].run_as.empty());
     for (const std::string& bad : {std::string(), std::string("a\nb"), std::string("a\rb"), std::string("a\x1b[1m"), std::string(4097, 'c')}) {
         v.children = {{Kind::command, bad, "", "-"}};
         CHECK_FALSE(vouch(v, Kind::address, "alice"));
@@ -1106,11 +1114,20 @@ public:
         Plan plan;
         if (says("wait")) return fail("the script cannot be read");
         if (says("junk")) return plan;
+        if (says("spam")) return plan.refusal = "spam", plan.refusal_dsn = "5.7.0", plan;
+        if (says("flags")) return plan.copies.push_back({std::string(to.mailbox), store::seen | store::flagged, {"$Junk", "work"}}), plan;
+        if (says("filed")) return plan.copies.push_back({cat(home_, "/Maildir/.list.Entw&APw-rfe/"), store::answered, {"work"}}), plan;
+        if (says("three")) {
+            plan.copies = {{std::string(to.mailbox), store::seen, {}}, {cat(home_, "/Maildir/.list/"), store::deleted, {"work"}}, {cat(home_, "/box"), 0, {}}};
+            plan.redirects = {"bob@elsewhere.net"};
+        }
+        if (says("away")) plan.replies = {{"sender@example.net", cat("Subject: away\n\n", to.original, " is away\n")}};
+        if (says("three")) return plan;
         if (says("refuse")) return plan.refusal = "not wanted", plan;
-        if (says("list")) return plan.mailboxes.push_back(cat(home_, "/Maildir/.list/")), plan;
-        if (says("both")) plan.mailboxes.push_back(cat(home_, "/Maildir/.list/"));
+        if (says("list")) return plan.copies.push_back({cat(home_, "/Maildir/.list/"), 0, {}}), plan;
+        if (says("both")) plan.copies.push_back({cat(home_, "/Maildir/.list/"), 0, {}});
         if (says("both")) plan.redirects.push_back("bob@elsewhere.net");
-        plan.mailboxes.push_back(std::string(to.mailbox));
+        plan.copies.push_back({std::string(to.mailbox), 0, {}});
         const auto body = pread_exact(letter.file, letter.body_offset, letter.body_size);
         if (letter.sender != "sender@example.net" || !body || *body != "x\r\n") return fail("another mail");
         if (says("who")) return fail(cat(to.recipient, ' ', to.extension, ' ', to.mailbox));
@@ -1119,6 +1136,20 @@ public:
 
 private:
     std::string home_;
+};
+
+class Outgoing final : public Outbox {
+public:
+    explicit Outgoing(std::string file) : file_(std::move(file)) {}
+    Result<void> send(const Reply& reply) override
+    {
+        std::ofstream(file_, std::ios::app) << "to " << reply.to << ": " << reply.text;
+        return std::exchange(first_, false) ? Result<void>() : Result<void>(fail("no way out"));
+    }
+
+private:
+    std::string file_;
+    bool first_ = true;
 };
 
 // Room for so many bytes and so many mails in each mailbox.
@@ -1187,6 +1218,104 @@ TEST_CASE("a filter decides what becomes of a mail, and a .forward comes before 
     REQUIRE(v.children.size() == 1);
     CHECK(v.children[0].text == "carol@elsewhere.net");
     CHECK(home.names("Maildir/new").size() == 2);
+}
+
+TEST_CASE("a filter marks what it files, in Maildirs and mboxes, now or as a child", "[local][worker][placement][rfc5232-3]")
+{
+    TempHome home;
+    WorkerRules rules = worker_rules(home);
+    const bool mbox = GENERATE(false, true);
+    rules.home_mailbox = mbox ? "inbox" : "Maildir/";
+    RunningWorker worker(rules, home, "alice", [&] { return Worker::Seams{disk::posix_disk(), std::make_unique<Filter>(home.path), nullptr, std::make_unique<Outgoing>(home.path + "/out")}; });
+    const auto deliver = [&](const char* subject, Kind kind = Kind::address, const std::string& to = "alice+x@example.org") {
+        return worker.deliver(queued(cat("Subject: ", std::string_view(subject), "\r\n"), "x\r\n"), target(0, kind, to.c_str()));
+    };
+    // flags and keywords of the newest mail in a folder, as a reader finds them
+    const auto marks = [&](const char* name) {
+        auto box = store::open_maildir(home.path + "/Maildir");
+        REQUIRE(box);
+        auto folder = (*box)->open(name);
+        INFO((folder ? "" : folder.error().text));
+        REQUIRE(folder);
+        REQUIRE_FALSE((*folder)->table().messages().empty());
+        const auto& m = (*folder)->table().messages().back();
+        std::string out = cat(int{m.flags});
+        for (const std::string& word : store::keywords_of((*folder)->table(), m)) append(out, ' ', word);
+        return out;
+    };
+    auto v = deliver("spam");
+    CHECK((v.outcome == Outcome::failed && v.dsn == "5.7.0" && v.text == "spam"));
+    v = deliver("flags");
+    CHECK(v.outcome == Outcome::delivered);
+    if (mbox) {
+        CHECK(home.file("inbox").find("\nStatus: R\nX-Status: F\nX-Keywords: $Junk work\n\nx\n\n") != std::string::npos);
+    } else {
+        CHECK(v.text == "delivered to maildir");
+        CHECK(home.names("Maildir/cur").size() == 1);
+        CHECK(home.names("Maildir/new").empty());
+        CHECK(marks("INBOX") == cat(int{store::seen | store::flagged}, " $Junk work"));
+    }
+    CHECK(deliver("plain").outcome == Outcome::delivered);           // others are as new as ever
+    if (!mbox) CHECK(home.names("Maildir/new").size() == 1);
+    if (!mbox) {
+        CHECK(deliver("filed").outcome == Outcome::delivered);       // made on the way, and known to its parent
+        CHECK(marks("list.Entw\xc3\xbcrfe") == cat(int{store::answered}, " work"));
+    }
+    v = deliver("three");
+    REQUIRE(v.outcome == Outcome::expanded);
+    REQUIRE(v.children.size() == 4);
+    CHECK(v.children[0].text == cat(home.path, mbox ? "/inbox//./:2,S" : "/Maildir/./:2,S"));
+    CHECK(v.children[1].text == cat(home.path, "/Maildir/.list/./:2,T work"));
+    CHECK(v.children[2].text == cat(home.path, "/box"));
+    CHECK(v.children[3].text == "bob@elsewhere.net");
+    REQUIRE(vouch(v, Kind::address, "alice"));
+    for (const std::size_t i : {0, 1, 2}) CHECK(deliver("child", Kind::file, v.children[i].text).outcome == Outcome::delivered);
+    if (mbox) CHECK(home.file("inbox").find("Subject: child\nStatus: R\n\nx\n\n") != std::string::npos);
+    else CHECK(marks("INBOX") == cat(int{store::seen}));
+    if (!mbox) CHECK(marks("list") == cat(int{store::deleted}, " work"));
+    CHECK(home.file("box").find("Status:") == std::string::npos);
+    // a reply that cannot go costs the mail nothing
+    for (int i = 0; i < 2; ++i) CHECK(deliver("away").outcome == Outcome::delivered);
+    const std::string reply = "to sender@example.net: Subject: away\n\nalice+x@example.org is away\n";
+    CHECK(home.file("out") == reply + reply);
+}
+
+TEST_CASE("what a copy is marked with stands behind its path, and what is no mark is path", "[local][placement][hostile]")
+{
+    const std::vector<std::string> words{"$Junk", "work"};
+    for (const Copy& copy : {Copy{"/home/a/Maildir/", 0, {}}, Copy{"/home/a/box", 0, {}}, Copy{"/home/a/Maildir/", store::all_flags, {}}, Copy{"/home/a/Maildir/.x/", 0, words}, Copy{"/box", store::seen, words}, Copy{"/a b", store::draft, {}}}) {
+        INFO(copy_text(copy));
+        CHECK(copy_of(copy_text(copy)) == copy);
+    }
+    CHECK(copy_text({"/home/a/Maildir//", store::seen, {"bad word", "bad\nword", "", "good"}}) == "/home/a/Maildir/./:2,S good");
+    CHECK(copy_of(copy_text({"/m/", 0, std::vector<std::string>(100, "w")})).keywords.size() == 64);
+    for (const char* path : {"", "/", "./:2,S", "/./:2,", "//./:2,S", "/x/./:2,Z", "/x/./:2,S  two", "/x/./:2,S a(b", "/x./:2,S", "/x/./:2,S ", "/dev/null", "x/./:2,S"}) {
+        INFO(path);
+        CHECK(copy_of(path).mailbox == path);
+        CHECK_FALSE(copy_of(path).marked());
+    }
+}
+
+TEST_CASE("a reply leaves by sendmail, without a sender", "[local][placement][rfc3834-3.3]")
+{
+    TempHome home;
+    home.write("sendmail", "#!/bin/sh\necho \"$@\" > args\ncat > mail\ntest ! -e no || { echo '4.3.0 not now'; exit 75; }\n");
+    REQUIRE(::chmod((home.path + "/sendmail").c_str(), 0700) == 0);
+    CommandRules rules;
+    rules.directory = home.path;
+    SendmailOutbox out(Person{"alice", home.path, "/bin/sh"}, rules, home.path + "/sendmail");
+    for (const char* text : {"Subject: away\nAuto-Submitted: auto-replied\n\nFrom now on\n", "Subject: only a header\n", "\nonly a body\n", ""}) {
+        const auto sent = out.send({"bob@example.net", text});
+        INFO((sent ? "" : sent.error().text));
+        REQUIRE(sent);
+        CHECK(home.file("args") == "-i -f <> -- bob@example.net\n");
+        CHECK(home.file("mail").starts_with("From MAILER-DAEMON "));
+        CHECK(home.file("mail").find(*text ? text : "\n") != std::string::npos);
+    }
+    home.write("no", "");
+    const auto refused = out.send({"bob@example.net", "Subject: x\n\n"});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().text.find("bob@example.net") != std::string::npos);
 }
 
 TEST_CASE("a quota is asked before mails are appended, and one that is over it costs the others nothing", "[local][worker][placement]")
