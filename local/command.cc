@@ -237,10 +237,11 @@ std::vector<std::string> command_environment(const Person& person, const Facts& 
         else if (const char* value = ::getenv(item.c_str()))
             env.push_back(cat(item, '=', value));
     }
-    append(env.emplace_back(), "HOME=", person.home);
-    append(env.emplace_back(), "USER=", person.user);
-    append(env.emplace_back(), "LOGNAME=", person.user);
-    append(env.emplace_back(), "SHELL=", person.shell.empty() ? std::string("/bin/sh") : person.shell);
+    if (!person.home.empty()) append(env.emplace_back(), "HOME=", person.home);
+    if (!person.home.empty()) append(env.emplace_back(), "SHELL=", person.shell.empty() ? std::string("/bin/sh") : person.shell);
+    const std::string user = harmless(person.user, filter);
+    append(env.emplace_back(), "USER=", user);
+    append(env.emplace_back(), "LOGNAME=", user);
     const auto add = [&](const char* name, std::string_view value, bool always) {
         if (always || !value.empty()) env.push_back(cat(name, '=', harmless(value, filter)));
     };

@@ -15,7 +15,7 @@ namespace veredus::local {
 // Words to execute without a shell, or nothing when the line needs /bin/sh: characters that mean something to it, or a word of its own.
 std::vector<std::string> split_command(std::string_view line);
 
-struct Person {                   // whose command it is
+struct Person {                   // whose command it is; no home: nobody's own
     std::string user, home, shell;
 };
 

@@ -55,6 +55,15 @@ ipc::Verdict verdict(Outcome outcome, std::string dsn, std::string text)
 
 ipc::Verdict verdict_of(const Problem& problem) { return verdict(problem.permanent() ? Outcome::failed : Outcome::deferred, problem.dsn, problem.text); }
 
+bool is_addressed(const ipc::Target& target) { return target.kind == Kind::address || target.kind == Kind::mailbox; }
+
+// The address whose mail it is: of a command or a file that whose alias or .forward names it.
+const std::string& recipient_of(const ipc::Target& target)
+{
+    if (is_addressed(target)) return target.address;
+    return target.extension.empty() ? target.original : target.extension;
+}
+
 std::string one_line(std::string_view text)
 {
     std::string out(text);
@@ -166,8 +175,8 @@ void Worker::process(std::vector<std::unique_ptr<Job>>& jobs)
     ready_.clear();
     for (auto& job : jobs) {
         for (const ipc::Target& target : job->attempt.targets) {
-            Item item{job.get(), &target, {}, target.extension, {}, {}};
-            if (auto address = mail::parse_address(target.kind == Kind::address || target.kind == Kind::mailbox ? target.address : target.original)) {
+            Item item{job.get(), &target, {}, is_addressed(target) ? target.extension : std::string(), {}, {}};
+            if (auto address = mail::parse_address(recipient_of(target))) {
                 const auto split = mail::split_extension(address->local, rules_.policy.delimiters);
                 item.user = split.user;
                 item.domain = address->domain;
@@ -207,6 +216,8 @@ bool Worker::forward(const Item& item)
         const std::string local = item.target->address.substr(0, at);
         const ForwardNames names{person_.home, person_.user, person_.shell, item.extension, item.domain, local, item.target->address, delimiter_in(local, rules_.policy.delimiters)};
         found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_);
+        for (table::AliasTarget& target : found->second.targets)    // "~/box", as Postfix takes it
+            if (target.kind == table::AliasTarget::Kind::address && !target.final && target.text.starts_with("~/")) target = {table::AliasTarget::Kind::file, cat(person_.home, target.text.substr(1)), false, target.line};
         if (!found->second.ignored.empty()) log::warning(item.job->attempt.queue_id, ": ", printable(found->second.ignored));
     }
     const ForwardFile& file = found->second;
@@ -324,10 +335,9 @@ void Worker::to_path(const Item& item, const std::string& path, bool spool, cons
 Facts Worker::facts_of(const Item& item) const
 {
     const ipc::Attempt& attempt = item.job->attempt;
-    const bool addressed = item.target->kind == Kind::address || item.target->kind == Kind::mailbox;
     Facts facts;
     facts.sender = item.target->sender == "-" ? attempt.sender : item.target->sender;
-    facts.recipient = addressed ? item.target->address : item.target->original;
+    facts.recipient = recipient_of(*item.target);
     facts.original_recipient = item.target->original;
     facts.local = item.extension.empty() ? item.user : facts.recipient.substr(0, facts.recipient.rfind('@'));
     facts.domain = item.domain;
@@ -344,8 +354,11 @@ void Worker::to_command(const Item& item, const std::string& line)
 {
     const Facts facts = facts_of(item);
     const auto mail = content(item);
+    // A command of an alias of root's is nobody's own: as under Postfix it has the alias' name and no home, whoever runs it.
+    const bool of_nobody = item.target->kind == Kind::command && item.target->run_as.empty() && !item.user.empty();
+    const Person person = of_nobody ? Person{lower(item.user), "", ""} : person_;
     syncs_.rest();    // its threads count as his processes
-    answer(item, judge(run_command(line, command_environment(person_, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
+    answer(item, judge(run_command(line, command_environment(person, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time
 }
 
@@ -353,8 +366,7 @@ store::Content Worker::content(const Item& item) const
 {
     const ipc::Target& target = *item.target;
     const std::string& sender = target.sender == "-" ? item.job->attempt.sender : target.sender;
-    const bool addressed = target.kind == Kind::address || target.kind == Kind::mailbox;
-    const std::string& delivered = addressed ? target.address : target.original;
+    const std::string& delivered = recipient_of(target);
     store::Content c;
     c.from_line = from_line(sender, system_clock().wall_us());
     c.head = trace_lines(sender, target.original.empty() ? delivered : target.original, delivered) + item.job->head;

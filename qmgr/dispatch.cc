@@ -204,10 +204,12 @@ bool Scheduler::send(Destination& d)
         t.address = r.address;
         if (r.original != r.address) t.original = r.original;
         if (d.transport == "local") t.run_as = r.run_as;
+        const bool named = (r.kind == queue::Child::Kind::command || r.kind == queue::Child::Kind::file) && r.parent != no_recipient;
+        if (named) t.extension = local_name(mail->recipients[r.parent]);
         t.sender = "-";
         t.notify = r.notify;
         t.orcpt = r.orcpt;
-        bytes += t.address.size() + t.original.size() + t.run_as.size() + t.orcpt.size() + 64;
+        bytes += t.address.size() + t.original.size() + t.extension.size() + t.run_as.size() + t.orcpt.size() + 64;
         flight.pending.push_back(index);
         attempt.targets.push_back(std::move(t));
     }

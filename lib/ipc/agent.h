@@ -35,7 +35,7 @@ struct Target {
     std::string sender;                 // replaces Attempt::sender unless "-"
     uint8_t notify = 0;
     std::string orcpt;
-    std::string extension;              // local: for mailbox kind, the "+ext" that was cut off the address
+    std::string extension;              // local: of a mailbox the "+ext" cut off the address; of a command or a file the address whose alias or .forward names it
 };
 
 struct Attempt {

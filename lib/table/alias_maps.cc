@@ -139,7 +139,9 @@ void AliasMaps::read(Reading& reading) { reading.changed = reading.text.read_if_
 Result<bool> AliasMaps::take(Reading& reading)
 {
     const auto source = std::find_if(sources_.begin(), sources_.end(), [&](const auto& s) { return s.get() == reading.of && s->text && s->text->file.path() == reading.text.file.path(); });
-    if (source == sources_.end() || !reading.changed) return reading.changed;
+    if (source == sources_.end()) return false;
+    (*source)->due = false;    // what changed since is seen anew
+    if (!reading.changed) return reading.changed;
     AliasFile& text = *(*source)->text;
     if (*reading.changed) {
         std::swap(text, reading.text);

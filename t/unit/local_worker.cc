@@ -266,7 +266,7 @@ ipc::Verdict ended(int status, std::string output = {}) { return judge({Ending::
 std::string run(const std::string& line, std::string_view body = "body\r\n", std::chrono::milliseconds limit = std::chrono::seconds(20))
 {
     const MailInQueue mail = queued("Subject: x\r\n", body);
-    store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size};
+    store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size, false, {}};
     const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {limit, "/", ""}, content);
     static const char* how[] = {"exited ", "signal ", "timed out ", "not started "};
     return cat(how[static_cast<int>(e.how)], e.status, ": ", e.output);
@@ -398,7 +398,7 @@ TEST_CASE("local_command_shell gets every command, or it is not run at all", "[l
 {
     const MailInQueue mail = queued("Subject: x\r\n", "body\r\n");
     const auto with = [&](const char* shell, const char* line) {
-        store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size};
+        store::Content content{"From s\n", "Subject: x\n", mail.fd.get(), mail.layout.body_offset, mail.layout.body_size, false, {}};
         const Ending e = run_command(line, {"PATH=/usr/bin:/bin"}, {std::chrono::seconds(20), "/", shell}, content);
         return cat(e.status, ": ", e.output);
     };
@@ -538,6 +538,12 @@ TEST_CASE("a .forward answers for its user, and its own mailbox needs no detour"
     CHECK(v.children[0].text == "ext@elsewhere.net");
     home.write(".forward", "alice\n");
     CHECK(worker.deliver(mail, to).text == "delivered to maildir");
+    home.write(".forward", "~/box, ~/Mail/.x/, ~bob/box\n");
+    v = worker.deliver(mail, to);
+    REQUIRE(v.children.size() == 3);
+    CHECK((v.children[0].kind == Kind::file && v.children[0].text == home.path + "/box"));
+    CHECK((v.children[1].kind == Kind::file && v.children[1].text == home.path + "/Mail/.x/"));
+    CHECK(v.children[2].kind == Kind::address);
     home.write(".forward", "\"broken\n");
     v = worker.deliver(mail, to);
     CHECK(v.outcome == Outcome::deferred);
@@ -553,6 +559,7 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
     const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
     auto command = target(0, Kind::command, "cat > got; echo $SENDER $RECIPIENT $USER >> got");
     command.original = "list@example.org";
+    command.run_as = "alice";
     auto v = worker.deliver(mail, command);
     CHECK(v.outcome == Outcome::delivered);
     CHECK(v.text.starts_with("delivered to command: cat > got"));
@@ -560,6 +567,17 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
     CHECK(got.starts_with("From sender@example.net "));
     CHECK(got.find("\nReturn-Path: <sender@example.net>\nX-Original-To: list@example.org\nDelivered-To: list@example.org\nSubject: hi\n\nx\n") != std::string::npos);
     CHECK(got.ends_with("sender@example.net list@example.org alice\n"));
+    // whose alias or .forward it is, and how the mail was addressed; an alias of root's is nobody's own
+    for (const bool of_root : {false, true}) {
+        auto named = target(0, Kind::command, "cat > got; echo $RECIPIENT,$ORIGINAL_RECIPIENT,$LOCAL,$EXTENSION,$USER,$LOGNAME,${HOME-none} >> got");
+        named.original = "sales@example.com";
+        named.extension = "Staff+all@example.org";
+        if (!of_root) named.run_as = "alice";
+        CHECK(worker.deliver(mail, named).outcome == Outcome::delivered);
+        const std::string text = home.file("got");
+        CHECK(text.find("\nReturn-Path: <sender@example.net>\nX-Original-To: sales@example.com\nDelivered-To: Staff+all@example.org\n") != std::string::npos);
+        CHECK(text.ends_with(cat("Staff+all@example.org,sales@example.com,Staff+all,all,", of_root ? "staff,staff,none" : cat("alice,alice,", home.path), "\n")));
+    }
     v = worker.deliver(mail, target(0, Kind::file, home.path + "/box"));
     CHECK(v.text == cat("delivered to file: ", home.path, "/box"));
     CHECK(home.file("box").find("Subject: hi") != std::string::npos);

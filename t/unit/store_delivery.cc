@@ -52,7 +52,7 @@ Content mail(const Fd& body, std::string head = "Subject: x\n")
 {
     struct stat st {};
     REQUIRE(::fstat(body.get(), &st) == 0);
-    return {"From a@example.org Tue Nov 24 14:00:00 2026\n", std::move(head), body.get(), 0, static_cast<uint64_t>(st.st_size)};
+    return {"From a@example.org Tue Nov 24 14:00:00 2026\n", std::move(head), body.get(), 0, static_cast<uint64_t>(st.st_size), false, {}};
 }
 
 std::string file(const std::string& path)
@@ -532,7 +532,7 @@ TEST_CASE("half of a delivery is cut off an mbox, and nothing that may be anothe
     for (std::size_t n = 1; n < one.size(); n += n < 100 || n > 8950 ? 1 : 997) {
         INFO(n);
         // The quoted line looks like a mail of somebody behind half a line: then it stays, rather than that one goes.
-        CHECK(with(one.substr(0, n)) == (one.substr(0, n).find(">From a Tue Nov 24 14:00") == std::string::npos ? "cut" : "left"));
+        CHECK(with(one.substr(0, n)) == (one.substr(0, n).find(">From a Tue Nov 24 14:0") == std::string::npos ? "cut" : "left"));
     }
     for (std::size_t n = 1; n < two.size(); n += n < 100 ? 1 : 499) {
         INFO(n);

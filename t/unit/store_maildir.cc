@@ -707,7 +707,7 @@ std::vector<Delivered> deliver(Maildir& maildir, const std::vector<std::string>&
     std::vector<Content> mails;
     const Fd body(::memfd_create("mail", MFD_CLOEXEC));
     REQUIRE(write_all(body.get(), "body\r\n"));
-    for (const auto& subject : subjects) mails.push_back({"", cat("Subject: ", subject, '\n'), body.get(), 0, 6});
+    for (const auto& subject : subjects) mails.push_back({"", cat("Subject: ", subject, '\n'), body.get(), 0, 6, false, {}});
     return maildir.deliver(mails);
 }
 
