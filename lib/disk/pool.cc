@@ -13,7 +13,7 @@ namespace veredus::disk {
 namespace {
 
 // Deep enough for any file system's libc path; what a thread does is a handful of frames.
-constexpr std::size_t stack_size = 256 * 1024;
+constexpr std::size_t stack_size = 512 * 1024;     // of which only what is used is there
 
 void* thread_entry(void* argument)
 {

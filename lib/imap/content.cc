@@ -89,6 +89,12 @@ Result<std::string> Content::read(uint64_t offset, std::size_t size)
     return r->read(offset, size);
 }
 
+Result<std::string> Content::read_some(uint64_t offset, std::size_t size)
+{
+    auto* r = TRY(reader());
+    return r->read_some(offset, size);
+}
+
 Result<void> Content::parse(bool header_only)
 {
     auto map = std::make_unique<PartMap>();
@@ -216,7 +222,8 @@ Result<void> Streaming::step(std::string& out)
 {
     if (left_ == 0) return {};
     if (content_ && !decoding_) {
-        std::string bytes = TRY(content_->read(offset_, static_cast<std::size_t>(std::min<uint64_t>(piece, left_))));
+        std::string bytes =
+            TRY(content_->read_some(offset_, static_cast<std::size_t>(std::min<uint64_t>(most, left_))));
         if (bytes.empty()) return fail_errno("a mail became shorter while it was read", EIO);
         // No literal may have a NUL (RFC 9051 §9); its place is kept, so that the size stays right.
         if (bytes.find('\0') != std::string::npos) std::replace(bytes.begin(), bytes.end(), '\0', '\x80');

@@ -51,6 +51,7 @@ public:
     // header_fields and header_fields_not: the whole header.
     Result<Piece> locate(const Section& section);
     Result<std::string> read(uint64_t offset, std::size_t size); // at most `size`; empty at the end
+    Result<std::string> read_some(uint64_t offset, std::size_t size); // likewise, what comes without a copy
 
 private:
     Result<store::WireReader*> reader();
@@ -64,7 +65,8 @@ private:
 // What goes out for one section, piece by piece: bytes of the message, these decoded, or a text that was made.
 class Streaming {
 public:
-    static constexpr std::size_t piece = 64 * 1024;
+    static constexpr std::size_t piece = 64 * 1024;       // of what is decoded or parsed
+    static constexpr std::size_t most = 2 * piece;        // at once, of what goes out as it is: a block and its CRs
     static Streaming of_text(std::string text);
     static Streaming of_piece(Content& content, const Content::Piece& piece);
     // Decodes it once to learn its size and whether it has a NUL.

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t seen_at_a_time = 200;
 constexpr unsigned read_at_a_time = 200;
+constexpr std::size_t room_for_one = 8 * 1024; // the last message of a piece goes beyond its bound
 
 } // namespace
 
@@ -63,6 +64,8 @@ bool FetchTask::step(std::string& out)
     const int64_t until = session_.clock().mono_us() + Session::turn_us;
     bool worked = false;
     if (in_message_) flushed_ = true;
+    if (!numbers_.empty() && numbers_.back().last - number_ > read_at_a_time)
+        out.reserve(Session::high_water + room_for_one);
     for (;;) {
         if (out.size() >= Session::high_water) return false;
         if (streaming_) {

@@ -243,9 +243,14 @@ std::size_t field_name_size(std::string_view line)
 
 std::string unfold(std::string_view body)
 {
+    const std::string_view text = trim(body);
     std::string out;
-    for (const char c : trim(body))
-        if (c != '\r' && c != '\n') out.push_back(c);
+    out.reserve(text.size());
+    for (auto at = text.begin(); at < text.end();) {
+        const auto end = std::find_if(at, text.end(), [](char c) { return c == '\r' || c == '\n'; });
+        out.append(at, end);
+        at = end == text.end() ? end : end + 1;
+    }
     return out;
 }
 

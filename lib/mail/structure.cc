@@ -1,6 +1,8 @@
 // ENVELOPE and BODYSTRUCTURE out of the MIME parser's events.
 #include "lib/mail/structure.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 
 namespace veredus::mail {
@@ -29,9 +31,13 @@ void put_string(std::string& out, std::string_view s)
         return;
     }
     out += '"';
-    for (const char c : s) {
-        if (c == '"' || c == '\\') out += '\\';
-        out += c;
+    for (auto at = s.begin();;) {
+        const auto special = std::find_if(at, s.end(), [](char c) { return c == '"' || c == '\\'; });
+        out.append(at, special);
+        if (special == s.end()) break;
+        out += '\\';
+        out += *special;
+        at = special + 1;
     }
     out += '"';
 }
@@ -302,7 +308,12 @@ void StructureMaker::field(const MimePart& part, const MimeField& field)
     }
 }
 
-void StructureMaker::headers_end(const MimePart& part) { nodes_[part.index].part = part; }
+void StructureMaker::headers_end(const MimePart& part)
+{
+    Node& node = nodes_[part.index];
+    node.part = part;
+    if (node.has_type) node.parameters = parameter_list(parse_content_type(node.type_body).parameters);
+}
 
 void StructureMaker::part_ends(const MimePart& part) { nodes_[part.index].part = part; }
 
@@ -325,7 +336,7 @@ void StructureMaker::put_envelope(std::string& out, const Envelope& e)
 std::string StructureMaker::parameters_of(const Node& node)
 {
     if (!node.has_type) return node.part.type == "text" ? "(\"charset\" \"us-ascii\")" : "NIL";   // RFC 2045 §5.2
-    return parameter_list(parse_content_type(node.type_body).parameters);
+    return node.parameters;
 }
 
 void StructureMaker::put_extension(std::string& out, const Node& node)

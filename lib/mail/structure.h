@@ -39,6 +39,7 @@ private:
     struct Node {
         MimePart part;
         Envelope envelope;                    // of the message, and of a nested one
+        std::string parameters;               // as a list, of type_body
         std::string type_body, encoding = "7bit", id, description, md5, disposition, languages, location;
         bool has_type = false, has_id = false, has_description = false, has_md5 = false, has_location = false;
         std::vector<uint32_t> children;

@@ -127,7 +127,12 @@ void TransferDecoder::feed_quoted(std::string_view bytes, std::string& out)
     for (std::size_t i = 0; i < bytes.size();) {
         if (at_ == At::text) {
             std::size_t end = i;
-            while (end < bytes.size() && !is_special(bytes[end])) ++end;
+            // A blank between words is no matter of the line's end.
+            const auto within = [&] {
+                return (bytes[end] == ' ' || bytes[end] == '\t') && end + 1 < bytes.size() &&
+                       static_cast<unsigned char>(bytes[end + 1]) > ' ';
+            };
+            while (end < bytes.size() && (!is_special(bytes[end]) || within())) ++end;
             out.append(bytes.substr(i, end - i));
             i = end;
             if (i == bytes.size()) return;

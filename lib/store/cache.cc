@@ -17,14 +17,13 @@ namespace {
 constexpr std::string_view magic = "VEREDUS-CACHE-2\n";
 constexpr std::size_t head_size = 32;              // magic, UIDVALIDITY, version of the kept fields, zeros
 constexpr std::size_t record_size = 16;            // uid, size, CRC of the payload, kind, 3 of CRC of these
-constexpr std::size_t facts_size = 41;             // id, size, received, flags, four sizes
 constexpr std::size_t max_payload = 1u << 20;
 constexpr std::size_t max_preview = 4096;
 constexpr uint64_t max_file = uint64_t{1} << 32;
 constexpr uint64_t small_file = 256 * 1024;        // not worth a new one
 constexpr std::size_t block = 1u << 20;
 constexpr std::size_t much_pending = 256 * 1024;
-constexpr std::size_t least_ahead = 16 * 1024, most_ahead = 256 * 1024;
+constexpr std::size_t least_ahead = 16 * 1024, most_ahead = 128 * 1024;
 constexpr uint64_t near = 64 * 1024;               // a gap that reading in order jumps over
 constexpr uint64_t pending_base = uint64_t{1} << 62;
 constexpr uint8_t fields_whole = 1;
@@ -40,41 +39,47 @@ std::string Cache::head_of(uint32_t uidvalidity)
     return out;
 }
 
-// Whose, what, how long; with a checksum of its own, so that a torn one is not followed.
-void Cache::encode_record(std::string& out, uint32_t uid, Kind kind, std::string_view payload)
+// The head of the record at `at`, whose payload is there already, behind room for the head: whose, what, how long; with a checksum of its
+// own, so that a torn one is not followed. The payload's checksum.
+uint32_t Cache::seal_record(std::string& out, std::size_t at, uint32_t uid, Kind kind)
 {
+    const auto payload = std::string_view(out).substr(at + record_size);
+    const uint32_t payload_sum = crc32c(0, payload);
     std::string head;
     veredus::store::put(head, uid);
     veredus::store::put(head, static_cast<uint32_t>(payload.size()));
-    veredus::store::put(head, crc32c(0, payload));
+    veredus::store::put(head, payload_sum);
     veredus::store::put(head, static_cast<uint8_t>(kind));
     const uint32_t sum = crc32c(0, head);
-    out += head;
-    for (int i = 0; i < 3; ++i) out += static_cast<char>(sum >> (8 * i));
+    for (int i = 0; i < 3; ++i) head += static_cast<char>(sum >> (8 * i));
+    out.replace(at, record_size, head);
+    return payload_sum;
+}
+
+void Cache::encode_record(std::string& out, uint32_t uid, Kind kind, std::string_view payload)
+{
+    const std::size_t at = out.size();
+    out.append(record_size, '\0');
     out += payload;
+    (void)seal_record(out, at, uid, kind);
 }
 
 namespace {
 
-std::string encode_facts(uint64_t id, const Facts& facts)
+void encode_facts(std::string& out, uint64_t id, const Facts& facts)
 {
-    std::string out;
-    out.reserve(facts_size + facts.envelope.size() + facts.body.size() + facts.body_structure.size() + facts.fields.size());
     put(out, id);
     put(out, facts.size);
     put(out, facts.received);
     put(out, static_cast<uint8_t>(facts.fields_whole ? fields_whole : 0));
     for (const auto text : {facts.envelope, facts.body, facts.body_structure, facts.fields}) put(out, static_cast<uint32_t>(text.size()));
     for (const auto text : {facts.envelope, facts.body, facts.body_structure, facts.fields}) out += text;
-    return out;
 }
 
-std::string encode_preview(uint64_t id, std::string_view preview)
+void encode_preview(std::string& out, uint64_t id, std::string_view preview)
 {
-    std::string out;
     put(out, id);
     out += preview;
-    return out;
 }
 
 std::optional<Facts> decode_facts(std::string_view payload, uint64_t id)
@@ -99,10 +104,14 @@ std::optional<Facts> decode_facts(std::string_view payload, uint64_t id)
 
 void Cache::encode(std::string& out, uint32_t uid, uint64_t id, const Facts& facts)
 {
-    const std::string payload = encode_facts(id, facts);
+    std::string payload;
+    encode_facts(payload, id, facts);
     if (payload.size() > max_payload) return;
     encode_record(out, uid, Kind::facts, payload);
-    if (facts.preview && facts.preview->size() <= max_preview) encode_record(out, uid, Kind::preview, encode_preview(id, *facts.preview));
+    if (!facts.preview || facts.preview->size() > max_preview) return;
+    payload.clear();
+    encode_preview(payload, id, *facts.preview);
+    encode_record(out, uid, Kind::preview, payload);
 }
 
 Cache::Cache(disk::Disk& disk, disk::Directory dir, std::string name, uint32_t uidvalidity)
@@ -240,7 +249,8 @@ Result<void> Cache::start_anew()
     return {};
 }
 
-std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Window& window)
+// `also_to`: what is asked for next ends there, if that is near.
+std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Window& window, uint64_t also_to)
 {
     const auto found = places.find(uid);
     if (found == places.end()) return std::nullopt;
@@ -250,10 +260,11 @@ std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Win
         // It was written since, and another writer, who took it for torn, cut it off before it was seen in the file.
         if (place.offset - pending_base <= pending_.size()) bytes = std::string_view(pending_).substr(static_cast<std::size_t>(place.offset - pending_base), place.size);
     } else {
-        if (place.offset < window.at || place.offset + place.size > window.at + window.bytes.size()) {
+        const uint64_t end = also_to > place.offset && also_to < place.offset + near ? std::max(also_to, place.offset + place.size) : place.offset + place.size;
+        if (place.offset < window.at || end > window.at + window.bytes.size()) {
             const bool in_order = place.offset >= window.next_at && place.offset < window.next_at + near;
             window.ahead = in_order ? std::clamp(window.ahead * 2, least_ahead, most_ahead) : 0;
-            auto read = disk_.read(file_, place.offset, std::max<std::size_t>(place.size, window.ahead));
+            auto read = disk_.read(file_, place.offset, std::max(static_cast<std::size_t>(end - place.offset), window.ahead));
             window.bytes = read ? std::move(*read) : std::string();
             window.at = place.offset;
         }
@@ -273,34 +284,51 @@ std::optional<std::string_view> Cache::payload(Places& places, uint32_t uid, Win
 std::optional<Facts> Cache::get(uint32_t uid, uint64_t id)
 {
     if (!facts_.contains(uid) && !catch_up()) reset();
-    const auto bytes = payload(facts_, uid, facts_window_);
+    // Most previews lie right behind the facts of their message, and are read with them.
+    const uint64_t end = end_of_preview(uid);
+    const auto bytes = payload(facts_, uid, facts_window_, end);
     auto out = bytes ? decode_facts(*bytes, id) : std::nullopt;
     if (bytes && !out) drop(facts_, uid);
-    if (!out) return out;
-    if (const auto preview = payload(previews_, uid, preview_window_)) {
+    if (!out || end == 0) return out;
+    const bool with_facts = end < pending_base && end <= facts_window_.at + facts_window_.bytes.size() && previews_.at(uid).offset >= facts_window_.at;
+    if (const auto preview = payload(previews_, uid, with_facts ? facts_window_ : preview_window_)) {
         Taker in(*preview);
         if (in.take<uint64_t>() == id && !in.ran_out()) out->preview = in.rest();
     }
     return out;
 }
 
-void Cache::put_record(uint32_t uid, Kind kind, std::string_view payload)
+uint64_t Cache::end_of_preview(uint32_t uid) const
 {
-    if (payload.size() > max_payload || read_to_ + pending_.size() > max_file) return;
-    encode_record(pending_, uid, kind, payload);
-    const Place place{pending_base + pending_.size() - payload.size(), static_cast<uint32_t>(payload.size()), crc32c(0, payload)};
-    note(kind == Kind::facts ? facts_ : previews_, uid, place);
+    const auto found = previews_.find(uid);
+    return found == previews_.end() ? 0 : found->second.offset + found->second.size;
+}
+
+// The record in pending_ whose payload was written behind room for its head.
+void Cache::seal(uint32_t uid, Kind kind, std::size_t at)
+{
+    const std::size_t size = pending_.size() - at - record_size;
+    if (size > max_payload || read_to_ + at > max_file) return pending_.resize(at);
+    const uint32_t sum = seal_record(pending_, at, uid, kind);
+    note(kind == Kind::facts ? facts_ : previews_, uid, {pending_base + at + record_size, static_cast<uint32_t>(size), sum});
 }
 
 void Cache::put(uint32_t uid, uint64_t id, const Facts& facts)
 {
-    put_record(uid, Kind::facts, encode_facts(id, facts));
+    const std::size_t at = pending_.size();
+    pending_.append(record_size, '\0');
+    encode_facts(pending_, id, facts);
+    seal(uid, Kind::facts, at);
     if (facts.preview) put_preview(uid, id, *facts.preview);
 }
 
 void Cache::put_preview(uint32_t uid, uint64_t id, std::string_view preview)
 {
-    if (preview.size() <= max_preview) put_record(uid, Kind::preview, encode_preview(id, preview));
+    if (preview.size() > max_preview) return;
+    const std::size_t at = pending_.size();
+    pending_.append(record_size, '\0');
+    encode_preview(pending_, id, preview);
+    seal(uid, Kind::preview, at);
 }
 
 void Cache::forget(uint32_t uid)

@@ -33,6 +33,7 @@ public:
     Result<void> flush();
     bool wants_flush() const;
     std::size_t messages() const { return facts_.size(); }
+    bool has(uint32_t uid) const { return facts_.contains(uid); }      // as far as its own look at the file goes
     // For who has records to add and nothing to read: one append. A file of other numbers is left as it is. `records` from encode().
     static Result<void> append(disk::Disk& disk, const disk::Directory& dir, const std::string& name, uint32_t uidvalidity, std::string_view records);
     static void encode(std::string& out, uint32_t uid, uint64_t id, const Facts& facts);
@@ -56,14 +57,16 @@ private:
     bool take_head(std::string_view head, uint64_t payload_at, uint64_t end);
     void note(Places& places, uint32_t uid, const Place& place);
     void drop(Places& places, uint32_t uid);
-    void put_record(uint32_t uid, Kind kind, std::string_view payload);
+    void seal(uint32_t uid, Kind kind, std::size_t at);
     struct Window {                  // of the file, as read last
         std::string bytes;
         uint64_t at = 0;
         uint64_t next_at = 0;        // where a reader in order would go on
         std::size_t ahead = 0;
     };
-    std::optional<std::string_view> payload(Places& places, uint32_t uid, Window& window);
+    std::optional<std::string_view> payload(Places& places, uint32_t uid, Window& window, uint64_t also_to = 0);
+    uint64_t end_of_preview(uint32_t uid) const;
+    static uint32_t seal_record(std::string& out, std::size_t at, uint32_t uid, Kind kind);
     static void encode_record(std::string& out, uint32_t uid, Kind kind, std::string_view payload);
     static std::string head_of(uint32_t uidvalidity);
 

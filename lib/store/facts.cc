@@ -71,9 +71,9 @@ void field_bodies(std::string_view fields, std::string_view name, std::vector<st
 struct FactsMaker::State final : mail::MimeSink {
     mail::StructureMaker structure;
     mail::MimeParser parser{*this};
-    mail::PreviewMaker preview_maker;
+    std::optional<mail::PreviewMaker> preview_maker;
     std::string fields, envelope, body, body_structure, preview;
-    bool whole = true, preview_wants_more = true;
+    bool whole = true, preview_wants_more = false;
     Facts facts;
 
     bool wants_lines() const override { return false; }
@@ -104,7 +104,12 @@ struct FactsMaker::State final : mail::MimeSink {
     }
 };
 
-FactsMaker::FactsMaker() : state_(std::make_unique<State>()) {}
+FactsMaker::FactsMaker(Preview preview) : state_(std::make_unique<State>())
+{
+    if (preview == Preview::no) return;
+    state_->preview_maker.emplace();
+    state_->preview_wants_more = true;
+}
 FactsMaker::~FactsMaker() = default;
 
 void FactsMaker::feed(std::string_view in)
@@ -112,7 +117,7 @@ void FactsMaker::feed(std::string_view in)
     if (in.empty()) return;
     State& s = *state_;
     s.parser.feed(in);
-    s.preview_wants_more = s.preview_wants_more && s.preview_maker.feed(in);
+    s.preview_wants_more = s.preview_wants_more && s.preview_maker->feed(in);
 }
 
 void FactsMaker::finish()
@@ -122,8 +127,10 @@ void FactsMaker::finish()
     s.envelope = s.structure.envelope();
     s.body = s.structure.body();
     s.body_structure = s.structure.body_structure();
-    s.preview = s.preview_maker.finish();
-    s.facts.preview = s.preview;
+    if (s.preview_maker) {
+        s.preview = s.preview_maker->finish();
+        s.facts.preview = s.preview;
+    }
     s.facts.size = s.parser.offset() + s.parser.bare_lfs();
     s.facts.envelope = s.envelope;
     s.facts.body = s.body;

@@ -39,12 +39,13 @@ void field_bodies(std::string_view fields, std::string_view name, std::vector<st
 // One message, in any cut; CRLF or LF: all sizes are those of the CRLF form.
 class FactsMaker {
 public:
-    FactsMaker();
+    enum class Preview : uint8_t { no, yes };
+    explicit FactsMaker(Preview preview = Preview::yes);
     ~FactsMaker();
     FactsMaker(const FactsMaker&) = delete;
     void feed(std::string_view bytes);
     void finish();
-    // After finish(); lives as long as the maker. `received` and `preview` are not its business.
+    // After finish(); lives as long as the maker. `received` is not its business.
     const Facts& facts() const;
 
 private:

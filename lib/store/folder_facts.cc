@@ -1,8 +1,10 @@
 // One look at a mail serves every later question.
 #include "lib/store/folder_facts.h"
 
+#include <algorithm>
 #include <cerrno>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/store/beneath.h"
 
@@ -11,6 +13,11 @@ namespace veredus::store {
 namespace {
 
 constexpr std::size_t block = 256 * 1024;
+constexpr uint64_t largest_ahead = 512 * 1024;      // what is larger is read when it is asked for
+constexpr std::size_t largest_facts = 64 * 1024;    // likewise, of mails made of very many parts
+constexpr std::size_t least_ahead = 4, most_ahead = 64;
+constexpr unsigned threads = 4;                     // they wait for the disk, too: more than there are processors may be of use
+constexpr int64_t long_us = 20'000;                 // others of the user wait meanwhile
 
 }  // namespace
 
@@ -65,9 +72,85 @@ const Facts* FolderFacts::known(const UidTable& table, uint32_t uid)
     return &facts_;
 }
 
+struct FolderFacts::Ahead {
+    const Message* message = nullptr;
+    std::optional<Facts> facts;                     // into `text`
+    std::string text;
+    int64_t modified = unknown_time;
+
+    // What they were made with is far larger, and goes.
+    void keep(const Facts& made)
+    {
+        const std::size_t size = made.envelope.size() + made.body.size() + made.body_structure.size() + made.fields.size() + made.preview.value_or("").size();
+        if (size > largest_facts) return;
+        text.reserve(size);
+        const auto own = [&](std::string_view view) {
+            const std::size_t at = text.size();
+            text += view;
+            return std::string_view(text).substr(at);
+        };
+        facts = made;
+        facts->envelope = own(made.envelope);
+        facts->body = own(made.body);
+        facts->body_structure = own(made.body_structure);
+        facts->fields = own(made.fields);
+        if (made.preview) facts->preview = own(*made.preview);
+    }
+};
+
+void FolderFacts::expect_after(const UidTable& table, uint32_t uid)
+{
+    const auto& all = table.messages();
+    const auto next = std::upper_bound(all.begin(), all.end(), uid, [](uint32_t u, const Message& m) { return u < m.uid; });
+    expected_ = next == all.end() ? 0 : next->uid;
+}
+
+// This message and those behind it whose facts nobody has made yet. Whoever goes through a folder asks for them next. Without previews,
+// which cost as much again, as long as no client asks for one. What fails here is told when it is asked for.
+void FolderFacts::read_ahead(const UidTable& table, uint32_t uid)
+{
+    Cache* kept = cache(table);
+    const Message* first = table.find(uid);
+    if (!kept || !first) return;
+    ahead_ = std::clamp(ahead_ * 2, least_ahead, most_ahead);
+    std::vector<Ahead> mails;
+    const Message* const end = table.messages().data() + table.messages().size();
+    for (const Message* m = first; m != end && mails.size() < ahead_ && m - first < 4 * static_cast<std::ptrdiff_t>(ahead_); ++m) {
+        if (m->gone || kept->has(m->uid)) continue;
+        mails.emplace_back().message = m;
+    }
+    const auto preview = wants_previews_ ? FactsMaker::Preview::yes : FactsMaker::Preview::no;
+    const auto read = [&](std::size_t i) -> Result<void> {
+        Ahead& mail = mails[i];
+        const auto reader = peek_(*mail.message, mail.modified);
+        if (!reader || reader->stored_size() > largest_ahead) return {};
+        FactsMaker maker(preview);
+        if (read_facts(*reader, maker)) mail.keep(maker.facts());
+        return {};
+    };
+    if (!threads_) threads_ = std::make_unique<disk::ParallelSync>(threads);
+    const int64_t begun = system_clock().mono_us();
+    (void)threads_->run(mails.size(), read);
+    if (system_clock().mono_us() - begun > long_us) ahead_ /= 4;
+    for (Ahead& mail : mails) {
+        if (!mail.facts) continue;
+        mail.facts->received = mail.message->received != unknown_time ? mail.message->received : mail.modified;
+        put(table, mail.message->uid, *mail.facts);
+    }
+    if (!mails.empty() && mails.front().facts && !kept->has(mails.front().message->uid)) peek_ = nullptr;     // it takes no more
+    expect_after(table, mails.empty() ? uid : mails.back().message->uid);
+}
+
 Result<const Facts*> FolderFacts::get(Folder& folder, uint32_t uid)
 {
     if (const Facts* found = known(folder.table(), uid)) return found;
+    if (peek_ && uid == expected_) {
+        read_ahead(folder.table(), uid);
+        if (const Facts* found = known(folder.table(), uid)) return found;
+    } else {
+        ahead_ = 0;
+    }
+    expect_after(folder.table(), uid);
     const auto reader = TRY(folder.open(uid));
     auto maker = std::make_unique<FactsMaker>();
     TRY(read_facts(*reader, *maker));
@@ -97,6 +180,7 @@ void FolderFacts::keep_preview(Folder& folder, uint32_t uid, std::string_view pr
 {
     const Message* m = folder.table().find(uid);
     Cache* kept = m ? cache(folder.table()) : nullptr;
+    wants_previews_ = true;
     if (!kept) return;
     changed();
     kept->put_preview(uid, m->id, preview);
@@ -120,6 +204,7 @@ void FolderFacts::abandon()
 void FolderFacts::flush()
 {
     maker_.reset();
+    threads_.reset();
     facts_ = Facts();
     changed();
     if (cache_) (void)cache_->flush();

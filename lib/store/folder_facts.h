@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "lib/disk/disk.h"
+#include "lib/disk/parallel_sync.h"
 #include "lib/store/cache.h"
 #include "lib/store/folder.h"
 
@@ -21,6 +23,10 @@ class FolderFacts {
 public:
     FolderFacts(disk::Directory index, std::string cache_name);
     ~FolderFacts();
+    // Opens a message where the table says it is, from any thread, and tells the file's date; nothing: only Folder::open() can.
+    using Peek = std::function<std::unique_ptr<WireReader>(const Message& m, int64_t& modified)>;
+    // With it, messages that are asked for one after the other are read several at once, ahead of the question.
+    void read_ahead_with(Peek peek) { peek_ = std::move(peek); }
     Result<const Facts*> get(Folder& folder, uint32_t uid);                // Folder::facts()
     // Of a message that came in through us, whose facts are known. `received` is taken from them.
     void put(const UidTable& table, uint32_t uid, const Facts& facts);
@@ -32,8 +38,11 @@ public:
     void flush();                                                          // and frees what only speed needs
 
 private:
+    struct Ahead;
     Cache* cache(const UidTable& table);
     void changed() { answered_ = missed_ = 0; }
+    void read_ahead(const UidTable& table, uint32_t uid);
+    void expect_after(const UidTable& table, uint32_t uid);
     disk::Directory index_;
     std::string name_;
     std::unique_ptr<Cache> cache_;
@@ -45,6 +54,11 @@ private:
     bool abandoned_ = false;
     bool useless_ = false;                       // it could not be opened
     uint32_t useless_validity_ = 0;
+    Peek peek_;
+    std::unique_ptr<disk::ParallelSync> threads_;    // null: nothing was read ahead lately
+    uint32_t expected_ = 0;                          // the UID that follows those which were read last
+    std::size_t ahead_ = 0;                          // so many were read at once
+    bool wants_previews_ = false;                    // a client asked for them, of this folder
 };
 
 }  // namespace veredus::store

@@ -1,6 +1,7 @@
 // Maildir folders: opened, taken over from another server, and read.
 #include "lib/store/maildir_folder.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -43,6 +44,7 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), "cache");
     folder->grain_us_ = time_grain_us(folder->cur_.fd.get());
     MaildirFolder* self = folder.get();
+    folder->facts_->read_ahead_with([self](const Message& m, int64_t& modified) { return self->peek(m, modified); });
     folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
     TRY(folder->note_taken_over());
     return folder;
@@ -116,6 +118,17 @@ Result<Fd> MaildirFolder::open_file(uint32_t uid)
         TRY(change.commit());
     }
     return fail_errno(cat(dir_.path, ": message ", uid), ENOENT);
+}
+
+// The table's names do not change while others read them.
+std::unique_ptr<WireReader> MaildirFolder::peek(const Message& m, int64_t& modified) const
+{
+    const std::string name(table().name(m));
+    Fd file(::openat(folder_of(m).fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+    struct stat st {};
+    if (!file || ::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) return nullptr;
+    modified = st.st_mtim.tv_sec;
+    return std::make_unique<WireReader>(std::move(file), std::vector<Extent>{{0, static_cast<uint64_t>(st.st_size)}});
 }
 
 Result<std::unique_ptr<WireReader>> MaildirFolder::open(uint32_t uid)

@@ -79,6 +79,7 @@ private:
     Result<void> record_gone(UidLog::Change& change, const std::vector<uint32_t>& gone);
     const disk::Directory& folder_of(const Message& m) const { return m.fresh ? new_ : cur_; }
     Result<Fd> open_file(uint32_t uid);
+    std::unique_ptr<WireReader> peek(const Message& m, int64_t& modified) const;    // any thread, while nothing else is called
     Result<UidLog::Change> begin();
 
     disk::Directory dir_, cur_, new_, index_;

@@ -95,6 +95,7 @@ Result<bool> UidLog::read_all()
 {
     const uint64_t size = TRY(disk_.size(file_));
     if (size > largest_log) return fail_errno(cat(where(), ": has ", size, " bytes; \"veredus mailbox rebuild\" makes it anew"), EFBIG);
+    (void)::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_WILLNEED);       // the device reads on while the first part is copied
     const std::string bytes = TRY(disk_.read(file_, 0, static_cast<std::size_t>(size)));
     UidTable table;
     const auto loaded = table.load(bytes);

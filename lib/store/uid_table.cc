@@ -193,8 +193,13 @@ std::optional<RecordView> next_record(std::string_view bytes, std::size_t& at)
 
 const Message* UidTable::find(uint32_t uid) const
 {
-    const auto found = std::lower_bound(messages_.begin(), messages_.end(), uid, [](const Message& m, uint32_t u) { return m.uid < u; });
-    return found == messages_.end() || found->uid != uid || found->gone ? nullptr : &*found;
+    if (messages_.empty() || uid < messages_.front().uid) return nullptr;
+    // Where nothing was ever removed it stands right there, and never further on.
+    const auto most = std::min<std::size_t>(uid - messages_.front().uid, messages_.size() - 1);
+    if (messages_[most].uid == uid) return messages_[most].gone ? nullptr : &messages_[most];
+    const auto end = messages_.begin() + static_cast<std::ptrdiff_t>(most);
+    const auto found = std::lower_bound(messages_.begin(), end, uid, [](const Message& m, uint32_t u) { return m.uid < u; });
+    return found == end || found->uid != uid || found->gone ? nullptr : &*found;
 }
 
 Message* UidTable::find_mutable(uint32_t uid) { return const_cast<Message*>(find(uid)); }

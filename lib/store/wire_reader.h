@@ -25,6 +25,8 @@ public:
     void know_size(uint64_t size) { known_size_ = size; }
     // At most `size` bytes from `offset` of the wire form; fewer at the end only.
     Result<std::string> read(uint64_t offset, std::size_t size);
+    // The same for who goes on reading: as many as come without another copy, none at the end only.
+    Result<std::string> read_some(uint64_t offset, std::size_t size);
     uint64_t stored_size() const { return stored_; }
     // Bytes as they are stored, with the file's own line ends.
     Result<std::string> stored(uint64_t offset, std::size_t size) const;
@@ -32,7 +34,9 @@ public:
 
 private:
     static constexpr std::size_t block_size = 65536;
+    Result<std::string> raw(std::size_t block, bool& cr) const;     // `cr`: what is before it ends with one
     Result<void> convert(std::size_t block);                  // into block_
+    Result<std::size_t> find_block(uint64_t wire_offset);     // converted; the number of blocks: it is behind the end
     Result<void> measure_to(uint64_t wire_offset);
     Fd file_;
     std::vector<Extent> extents_;
@@ -43,6 +47,8 @@ private:
     std::size_t block_at_ = SIZE_MAX;
 };
 
+// How many bytes longer `in` is with CRLF line ends. `cr`: the byte before was a CR; updated.
+std::size_t count_bare_lfs(std::string_view in, bool& cr);
 // Appends `in` with CRLF line ends. `cr`: the byte before was a CR; updated.
 void to_wire(std::string_view in, bool& cr, std::string& out);
 

@@ -85,6 +85,20 @@ TEST_CASE("what was cached is there, before and after it is written, and in anot
     CHECK(again->get(1, 101)->envelope == "(env 3)");
     CHECK(look(*again, 2) == "right");
     CHECK(again->get(2, 102)->preview == "Hello");
+    // Read in order, with those previews that lie right behind and those that came later.
+    for (uint32_t uid = 10; uid < 400; ++uid) {
+        put(*again, uid);
+        if (uid % 3) again->put_preview(uid, 100 + uid, std::to_string(uid));
+        if (uid % 50 == 0) REQUIRE(again->flush());
+    }
+    for (uint32_t uid = 12; uid < 400; uid += 3) again->put_preview(uid, 100 + uid, std::to_string(uid));
+    REQUIRE(again->flush());
+    for (uint32_t uid = 10; uid < 400; ++uid) {
+        INFO(uid);
+        CHECK(look(*again, uid) == "right");
+        CHECK(again->get(uid, 100 + uid)->preview == std::to_string(uid));
+        again->forget(uid);
+    }
     again->forget(2);
     CHECK(look(*again, 2).empty());
     again->forget_if([](uint32_t uid) { return uid == 1; });

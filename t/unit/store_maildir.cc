@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <set>
 
@@ -697,6 +698,81 @@ TEST_CASE("facts come from the cache, which APPEND, the first look and copies fi
     REQUIRE(again->refresh());
     CHECK((*again->facts(2))->fields == "Subject: changed\r\n");
     REQUIRE(again->apply());
+}
+
+TEST_CASE("facts that are asked for one after the other are read ahead", "[store][maildir][facts]")
+{
+    Box box;
+    constexpr uint32_t mails = 300;
+    for (uint32_t n = 1; n <= mails; ++n) box.put(cat("new/", 1000 + n, ".a.host"), cat("Subject: number ", n, ";\n\nbody ", n, '\n'));
+    auto f = box.open();
+    REQUIRE(f->refresh());
+    const auto right = [](Folder& folder, uint32_t uid) {
+        const auto facts = folder.facts(uid);
+        const std::string size = cat("Subject: number ", uid, ";\r\n\r\nbody ", uid, "\r\n");
+        return facts && (*facts)->envelope.find(cat("\"number ", uid, ";\"")) != std::string_view::npos && (*facts)->fields == cat("Subject: number ", uid, ";\r\n") &&
+               (*facts)->size == size.size() && (*facts)->received == *folder.received(uid);
+    };
+    REQUIRE(std::remove(cat(box.path, "/new/1100.a.host").c_str()) == 0);
+    REQUIRE(std::rename(cat(box.path, "/new/1120.a.host").c_str(), cat(box.path, "/cur/1120.a.host:2,S").c_str()) == 0);
+    for (uint32_t n = 1; n <= 200; ++n) {
+        INFO(n);
+        if (n == 100) CHECK(f->facts(n).error().code == ENOENT);
+        else CHECK(right(*f, n));
+    }
+    // No previews unless somebody wants them; from then on they come with the rest.
+    CHECK_FALSE((*f->facts(150))->preview);
+    f->keep_preview(150, "body 150");
+    CHECK((*f->facts(150))->preview == "body 150");
+    for (uint32_t n = 201; n <= mails; ++n) CHECK(right(*f, n));
+    CHECK((*f->facts(mails))->preview == cat("body ", mails));
+    REQUIRE(f->apply());
+    for (const auto& name : box.files("cur")) box.put("cur/" + name, "Subject: changed\n\n");
+    auto again = box.open();
+    REQUIRE(again->refresh());
+    for (uint32_t n = mails; n > 0; --n) CHECK((n == 100 || right(*again, n)));
+    CHECK((*again->facts(150))->preview == "body 150");
+}
+
+TEST_CASE("a mail goes over the wire with CRLF, in whatever pieces it is read", "[store][maildir]")
+{
+    uint64_t seed = 7;
+    const auto next = [&](uint64_t below) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        return static_cast<std::size_t>((seed >> 33) % below);
+    };
+    for (const std::size_t least : {0u, 1u, 15u, 16u, 17u, 40u, 65535u, 65536u, 65537u, 300000u}) {
+        std::string stored, expected;
+        while (stored.size() < least) stored += next(30) ? std::string(next(40), 'x') : next(3) ? "\r\n" : next(2) ? "\n" : next(2) ? "\r" : "\n\n\r\n";
+        if (stored.size() > 65536) stored.replace(65535, 2, "\r\n");          // a CR ends a block, its LF begins the next one
+        for (std::size_t i = 0; i < stored.size(); ++i) {
+            if (stored[i] == '\n' && (i == 0 || stored[i - 1] != '\r')) expected += '\r';
+            expected += stored[i];
+        }
+        Box box;
+        box.put("cur/1000.a.host:2,S", stored);
+        auto f = box.open();
+        REQUIRE(f->refresh());
+        INFO(least);
+        for (const bool size_first : {true, false}) {
+            auto reader = f->open(1);
+            REQUIRE(reader);
+            if (size_first) CHECK((*reader)->size().value() == expected.size());
+            std::string some;
+            for (;;) {
+                const auto piece = (*reader)->read_some(some.size(), 1 + next(150000));
+                REQUIRE(piece);
+                if (piece->empty()) break;
+                some += *piece;
+            }
+            CHECK(some == expected);
+            for (int i = 0; i < 20; ++i) {
+                const std::size_t at = next(expected.size() + 10), size = next(100000);
+                CHECK((*reader)->read(at, size).value() == (at < expected.size() ? expected.substr(at, size) : ""));
+            }
+            CHECK((*reader)->size().value() == expected.size());
+        }
+    }
 }
 
 namespace {
