@@ -460,7 +460,7 @@ TEST_CASE("what a crash left to do is done to the file it was for, byte by byte,
         s.write(first);
         { auto f = s.open(); }
         for (int round = 0; ::access(tail_name.c_str(), F_OK) != 0; ++round) {
-            REQUIRE(round < 200);
+            REQUIRE(round < 1'000);
             const pid_t pid = ::fork();
             if (pid == 0) {
                 auto f = s.open();
@@ -469,8 +469,10 @@ TEST_CASE("what a crash left to do is done to the file it was for, byte by byte,
                     if (!f->apply()) ::_exit(2);
                 }
             }
-            ::usleep(20'000 + static_cast<useconds_t>(random_below(40'000)));
-            ::kill(pid, SIGKILL);
+            siginfo_t ended {};
+            while (::access(tail_name.c_str(), F_OK) != 0 && ended.si_pid == 0) REQUIRE(::waitid(P_PID, static_cast<id_t>(pid), &ended, WEXITED | WNOHANG | WNOWAIT) == 0);
+            ::usleep(static_cast<useconds_t>(random_below(300)));
+            ::kill(pid, SIGKILL);                        // in the midst, or just behind it: then once more
             int status = 0;
             ::waitpid(pid, &status, 0);
             REQUIRE(WIFSIGNALED(status));
