@@ -5,7 +5,6 @@
 #include <event2/event_struct.h>
 #include <sys/eventfd.h>
 
-#include <deque>
 #include <mutex>
 #include <vector>
 
@@ -20,7 +19,7 @@ struct Loop::Private {
     bool woken = false;                            // under mutex: the eventfd is already set
     Fd wake;
     std::unique_ptr<Watch> wake_watch;
-    std::deque<std::function<void()>> deferred;
+    std::vector<std::function<void()>> deferred, ending;    // of this turn; those that are being called
     std::vector<std::function<void()>> turns;
     bool stopping = false;
     int64_t now_us = 0;
@@ -42,9 +41,9 @@ struct Loop::Private {
     {
         // What a deferred call defers anew still belongs to this turn, but a chain without end must not starve the fds.
         for (int round = 0; !deferred.empty() && round < 16; ++round) {
-            std::deque<std::function<void()>> work;
-            work.swap(deferred);
-            for (auto& w : work) w();
+            ending.swap(deferred);
+            for (auto& w : ending) w();
+            ending.clear();
         }
         for (auto& t : turns) t();
     }

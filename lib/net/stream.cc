@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <deque>
+#include <utility>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -45,6 +46,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     bool read_wants_write = false, write_wants_read = false;
     bool flush_due = false;                  // in this turn: nobody need ask whether the socket is writable
     bool disturbed = false;                  // bytes came while paused: the event is off until we read again
+    bool flush_due = false;                  // at the end of this turn; until then nobody need ask whether the socket has room
 
     void end(End how, const std::string& why)
     {
@@ -159,6 +161,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
         if (in_flush || handshaking) return true;
         in_flush = true;
         const bool had = !out.empty();
+        if (had && closing && session) hold_back();
         while (!out.empty() && !ended) {
             const int moved = out.front().file ? send_file_piece(out.front()) : send_bytes(out.front());
             if (moved <= 0) break;
@@ -173,6 +176,13 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
             if (had && tell && user) user->on_drained();
         }
         return !ended;
+    }
+
+    // The last words and TLS's own goodbye leave in one packet. Closing lets it go; what fills a packet before that goes by itself.
+    void hold_back()
+    {
+        const int on = 1;
+        ::setsockopt(fd.get(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);    // fails on Unix sockets, which have no packets
     }
 
     // 1: the piece is done; 0: the socket is full; -1: ended.
@@ -286,6 +296,7 @@ void Stream::write(std::string_view bytes)
     p.out_bytes += bytes.size();
     if (was_empty && p.session && !p.handshaking) {
         // TLS: one record for all that is written in this turn.
+        if (std::exchange(p.flush_due, true)) return;
         const auto keep = private_;
         p.flush_due = true;
         p.loop.defer([keep] {

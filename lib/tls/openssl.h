@@ -74,11 +74,13 @@ public:
 
 private:
     Step judge(int result);
+    void cork(bool on);
     SslPtr ssl_;
     bool has_name(const std::string& name) const;
     ClientPolicy policy_; // empty on the server side
     std::string error_;
     mutable std::string exporter_; // channel_binding("tls-exporter"), which is the same all the time; empty: not asked for yet
+    bool ticket_due_ = false;      // TLSv1.3, server: with the first write
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };
 

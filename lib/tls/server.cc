@@ -98,7 +98,7 @@ Result<CtxPtr> make_server_context(const ServerKeys& keys)
     SSL_CTX_set_session_id_context(ctx.get(), name, sizeof name - 1);
     SSL_CTX_set_session_cache_mode(ctx.get(), SSL_SESS_CACHE_OFF);    // tickets alone: the next connection may reach another process
     SSL_CTX_set_timeout(ctx.get(), ticket_lifetime);
-    SSL_CTX_set_num_tickets(ctx.get(), 1);
+    SSL_CTX_set_num_tickets(ctx.get(), 0);    // TLSv1.3: SslSession gives one with its first write
     SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx.get(), seal_ticket);
     SSL_CTX_set_tlsext_servername_callback(ctx.get(), choose_name);
     if (!keys.ask_client) return ctx;

@@ -1,5 +1,8 @@
 // One TLS connection over a non-blocking fd: handshake, bytes, and the facts for the log.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 #include <utility>
 
@@ -67,7 +70,11 @@ Session::Step SslSession::handshake()
     ERR_clear_error();
     errno = 0;
     const int result = SSL_do_handshake(ssl_.get());
-    if (result == 1) return Step::done;
+    if (result == 1) {
+        // RFC 8446 §4.6.1 lets a server give its ticket at any time: ours goes with the first words, and who leaves before costs none.
+        ticket_due_ = SSL_is_server(ssl_.get()) && SSL_version(ssl_.get()) >= TLS1_3_VERSION;
+        return Step::done;
+    }
     const Step step = judge(result);
     if (step == Step::closed) error_ = "the peer closed the connection";
     return step;
@@ -87,9 +94,20 @@ Session::Step SslSession::write(std::string_view bytes, std::size_t& taken)
     taken = 0;
     if (bytes.empty()) return Step::done;
     ERR_clear_error();
+    const bool ticket = std::exchange(ticket_due_, false) && SSL_new_session_ticket(ssl_.get()) == 1;
+    if (ticket) cork(true);
     errno = 0;
     const int result = SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &taken);
-    return result == 1 ? Step::done : judge(result);
+    const Step step = result == 1 ? Step::done : judge(result);
+    if (ticket) cork(false);
+    return step;
+}
+
+// OpenSSL writes a ticket by itself; in one packet with what follows, it costs the peer no wake-up. Not on Unix sockets.
+void SslSession::cork(bool on)
+{
+    const int value = on;
+    ::setsockopt(SSL_get_wfd(ssl_.get()), IPPROTO_TCP, TCP_CORK, &value, sizeof value);
 }
 
 bool SslSession::sends_files() const
