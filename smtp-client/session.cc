@@ -240,7 +240,7 @@ void Session::log_tls() const
 {
     const tls::Session* session = stream_->tls();
     if (!session || !settings_->tls_log) return;
-    log::info(session->trust_word(), " TLS connection established to ", endpoint_.relay(), ": ", session->summary());
+    log::info(session->trust_word(), " TLS connection established to ", endpoint_.relay(), ": ", session->summary(), session->sends_files() ? " (kTLS)" : "");
 }
 
 void Session::handle(smtp::Client::Wants wants, std::string out)

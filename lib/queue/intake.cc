@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -21,6 +23,8 @@ namespace {
 
 // A draft up to here stays in memory; a larger one is a file that grows in pieces of this size.
 constexpr std::size_t memory_limit = 64 * 1024;
+// So much of a draft may wait for the disk; its owner adds no more than he had read already.
+constexpr std::size_t behind_limit = 4 * memory_limit;
 constexpr mode_t mail_mode = 0660;    // qmgr, in the role's group, may read and link it
 
 }  // namespace
@@ -56,7 +60,8 @@ struct Intake::Shared {
     uint64_t free = 0;
 };
 
-struct Draft::State {
+// Its owner's thread appends; one thread at a time, whichever has `writing`, works on the file.
+struct Draft::State : std::enable_shared_from_this<Draft::State> {
     State(std::shared_ptr<Intake::Shared> shared_, std::string id_, bool own_id_)
         : shared(std::move(shared_)), id(std::move(id_)), own_id(own_id_), buffer(file_start())
     {
@@ -64,6 +69,9 @@ struct Draft::State {
     ~State() { discard(); }
     State(const State&) = delete;
     Result<void> spill();
+    Result<void> write_piece(std::string_view bytes);
+    Result<void> write_pieces();
+    void hand_over(std::string piece);
     void discard();
     void look_at(std::string_view body);
     uint64_t longest_line() const { return std::max(ended_longest, line_size); }
@@ -79,16 +87,85 @@ struct Draft::State {
     bool leading_dot = false, eight_bit = false;
     bool named = false;                // tmp/ID is ours to unlink
     bool sealed = false;               // tmp/ID has a tail behind its body that was for reading only
+    bool background = false;           // owner's thread, like the next
+    std::function<void()> caught_up;
+    std::mutex mutex;                  // of what follows
+    std::condition_variable written;
+    std::deque<std::string> pieces;    // for the pool to write, in order
+    std::size_t waiting = 0;           // bytes of them, and of the one that is being written
+    bool posted = false;               // a job that has not begun yet will see to them
+    bool writing = false;
+    bool dropped = false;              // nobody wants it any more
+    std::optional<Error> error;        // of a piece; the file is worth nothing
 };
 
 Result<void> Draft::State::spill()
+{
+    if (background) {
+        {
+            const std::lock_guard lock(mutex);
+            if (error) return unexpected(*error);
+        }
+        hand_over(std::exchange(buffer, {}));
+        return {};
+    }
+    TRY(write_piece(buffer));
+    buffer.clear();
+    return {};
+}
+
+Result<void> Draft::State::write_piece(std::string_view bytes)
 {
     if (!file) {
         file = TRY(shared->disk.create(shared->tmp, id, mail_mode));
         named = true;
     }
-    TRY(shared->disk.write(file, buffer));
-    buffer.clear();
+    return shared->disk.write(file, bytes);
+}
+
+void Draft::State::hand_over(std::string piece)
+{
+    {
+        const std::lock_guard lock(mutex);
+        waiting += piece.size();
+        pieces.push_back(std::move(piece));
+        if (std::exchange(posted, true)) return;
+    }
+    shared->pool->run([state = shared_from_this()] { [[maybe_unused]] const auto known = state->write_pieces(); },
+                      [weak = weak_from_this()] {
+                          const auto state = weak.lock();
+                          if (!state || !state->caught_up) return;
+                          {
+                              const std::lock_guard lock(state->mutex);
+                              if (state->waiting >= behind_limit) return;
+                          }
+                          std::exchange(state->caught_up, nullptr)();
+                      });
+}
+
+// All that were handed over before, in whatever thread. Returns the error of any piece so far.
+Result<void> Draft::State::write_pieces()
+{
+    std::unique_lock lock(mutex);
+    while (writing) written.wait(lock);
+    posted = false;
+    writing = true;
+    while (!pieces.empty() && !error && !dropped) {
+        const std::string piece = std::move(pieces.front());
+        pieces.pop_front();
+        lock.unlock();
+        auto result = write_piece(piece);
+        lock.lock();
+        waiting -= piece.size();
+        if (!result) error = result.error();
+    }
+    if (error || dropped) {
+        pieces.clear();
+        waiting = 0;
+    }
+    writing = false;
+    written.notify_all();
+    if (error) return unexpected(*error);
     return {};
 }
 
@@ -114,10 +191,29 @@ void Draft::State::look_at(std::string_view body)
     }
 }
 
-Draft::Draft(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Draft::Draft(std::shared_ptr<State> state) : state_(std::move(state)) {}
 Draft::Draft(Draft&&) noexcept = default;
-Draft& Draft::operator=(Draft&&) noexcept = default;
-Draft::~Draft() = default;
+Draft& Draft::operator=(Draft&& other) noexcept
+{
+    if (this == &other) return *this;
+    drop();
+    state_ = std::move(other.state_);
+    return *this;
+}
+Draft::~Draft() { drop(); }
+
+// The file goes now, or when the thread that is writing it is done with its piece.
+void Draft::drop()
+{
+    if (!state_) return;
+    state_->caught_up = nullptr;
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->dropped = true;
+    }
+    state_.reset();
+}
+
 const std::string& Draft::id() const { return state_->id; }
 uint64_t Draft::body_size() const { return state_->size; }
 bool Draft::eight_bit() const { return state_->eight_bit; }
@@ -127,6 +223,17 @@ void Draft::note(bool leading_dot, bool eight_bit)
     state_->leading_dot |= leading_dot;
     state_->eight_bit |= eight_bit;
 }
+
+void Draft::write_in_background() { state_->background = state_->shared->pool != nullptr; }
+
+bool Draft::behind() const
+{
+    if (!state_ || !state_->background) return false;
+    const std::lock_guard lock(state_->mutex);
+    return state_->waiting >= behind_limit;
+}
+
+void Draft::when_caught_up(std::function<void()> call) { state_->caught_up = std::move(call); }
 
 Result<void> Draft::append(std::string_view body)
 {
@@ -161,6 +268,7 @@ Result<Fd> sealed_memory(std::string_view body, std::string_view tail)
 Result<Draft::Sealed> Draft::seal(const mail::HeaderBlock& header, const mail::Envelope& envelope)
 {
     State& s = *state_;
+    TRY(s.write_pieces());
     disk::Disk& disk = s.shared->disk;
     const std::string text = header.text();
     TRY(check_envelope(envelope));
@@ -172,7 +280,8 @@ Result<Draft::Sealed> Draft::seal(const mail::HeaderBlock& header, const mail::E
         Fd file = TRY(sealed_memory(s.buffer, tail));
         return Sealed{std::move(file), layout};
     }
-    TRY(s.spill());
+    TRY(s.write_piece(s.buffer));
+    s.buffer.clear();
     s.sealed = true;
     TRY(disk.write(s.file, tail));
     Fd file = TRY(disk.open_read(s.shared->tmp, s.id));
@@ -196,7 +305,7 @@ Result<std::unique_ptr<Intake>> Intake::open(disk::Disk& disk, const std::string
 Result<Draft> Intake::create()
 {
     Shared& s = *shared_;
-    const auto draft = [this](std::string id) { return Draft(std::make_unique<Draft::State>(shared_, std::move(id), true)); };
+    const auto draft = [this](std::string id) { return Draft(std::make_shared<Draft::State>(shared_, std::move(id), true)); };
     if (!s.pool) return draft(TRY(s.ids->next()));
     if (s.ids->runs_low() && !s.refilling) {
         s.refilling = true;
@@ -211,12 +320,12 @@ Result<Draft> Intake::create()
 Result<Draft> Intake::create(std::string id)
 {
     if (!is_queue_id(id)) return fail(cat("not a queue ID: ", printable(id, 40)));
-    return Draft(std::make_unique<Draft::State>(shared_, std::move(id), false));
+    return Draft(std::make_shared<Draft::State>(shared_, std::move(id), false));
 }
 
 struct Intake::Shared::Commit {
     std::shared_ptr<Shared> shared;
-    std::unique_ptr<Draft::State> draft;
+    std::shared_ptr<Draft::State> draft;    // ours alone, but for a job of the pool that finds nothing to do
     std::string tail;
     std::function<void(Result<Receipt>)> done;
     std::string id;
@@ -234,9 +343,10 @@ struct Intake::Shared::Commit {
 // same mail succeeded (maildrop, notifications), the file is synced first.
 Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_view tail)
 {
+    TRY(draft.write_pieces());
     if (std::exchange(draft.sealed, false)) TRY(disk.truncate(draft.file, file_start_size + draft.size));
     draft.buffer.append(tail);
-    TRY(draft.spill());
+    TRY(draft.write_piece(draft.buffer));
     if (draft.own_id)
         disk::write_out(draft.file);
     else
@@ -253,7 +363,8 @@ void Intake::Shared::publish(CommitPtr commit)
 {
     commit->result = write_and_rename(*commit->draft, commit->tail);
     if (!commit->result) {
-        commit->draft.reset();    // unlinked before anyone hears of it
+        commit->draft->discard();    // unlinked before anyone hears of it
+        commit->draft.reset();
         return complete({std::move(commit)});
     }
     std::unique_lock lock(mutex);
@@ -279,6 +390,7 @@ void Intake::Shared::publish(CommitPtr commit)
 void Intake::Shared::sync_file(const CommitPtr& commit)
 {
     const auto synced = commit->draft->own_id ? disk.sync(commit->draft->file) : Result<void>();
+    commit->draft->discard();    // it has its name: what goes is the descriptor
     commit->draft.reset();
     ended({commit}, synced);
 }
@@ -344,11 +456,12 @@ void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::En
     auto checked = check_envelope(envelope);
     if (checked && text.size() > max_header_size) checked = fail("the header is too long");
     if (!checked) {
-        draft.state_.reset();
+        draft.drop();
         done(unexpected(checked.error()));
         return;
     }
     Draft::State& state = *draft.state_;
+    state.caught_up = nullptr;
     auto commit = std::make_shared<Shared::Commit>();
     commit->shared = shared_;
     commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope, state.longest_line());

@@ -68,10 +68,16 @@ private:
 class Draft {
 public:
     Draft(Draft&&) noexcept;
-    Draft& operator=(Draft&&) noexcept;
+    Draft& operator=(Draft&& other) noexcept;
     ~Draft();
     const std::string& id() const;
     Result<void> append(std::string_view body);          // CRLF form, not dot-stuffed
+    // From now on what does not stay in memory is written by the intake's pool, so that a slow disk stops no loop; append() tells of an
+    // error when it is known, at the latest commit() does. While the draft is behind(), its owner gives it no more: the call that he
+    // leaves comes once, on his thread, and not after the draft's end. Without a pool nothing changes.
+    void write_in_background();
+    bool behind() const;
+    void when_caught_up(std::function<void()> call);
     uint64_t body_size() const;
     // The whole mail as a delivery agent reads it, though it is not queued: nothing is synced, nothing gets a name in new. The file cannot
     // be written to any more by whoever gets it. The draft stays, and may still be committed, with another envelope too. May block.
@@ -86,8 +92,9 @@ public:
 private:
     friend class Intake;
     struct State;
-    explicit Draft(std::unique_ptr<State> state);
-    std::unique_ptr<State> state_;
+    explicit Draft(std::shared_ptr<State> state);
+    void drop();
+    std::shared_ptr<State> state_;                       // shared with what the pool has to do for it
 };
 
 }  // namespace veredus::queue

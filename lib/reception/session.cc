@@ -201,6 +201,7 @@ void Session::after(smtp::Server::Wants wants)
     const bool erred = engine_.errors() > errors_seen_;
     errors_seen_ = engine_.errors();
     if (erred && errors_seen_ > settings_->limits.soft_errors && settings_->error_sleep.count() > 0) return slow_down();
+    if (mail_ && mail_->draft.behind()) return wait_for_disk();
     if (!rest_.empty()) return brake(milliseconds(1));
     flush();
 }
@@ -235,6 +236,21 @@ void Session::slow_down()
     brake(settings_->error_sleep * std::min(errors_seen_ - settings_->limits.soft_errors, most_growth));
 }
 
+// He alone waits: nobody else, and not for longer than it takes.
+void Session::wait_for_disk()
+{
+    behind_ = true;
+    if (!std::exchange(paused_, true)) stream_.pause_reading(true);
+    mail_->draft.when_caught_up([self = std::weak_ptr(house_.self_), number = number_] {
+        const auto house = self.lock();
+        Session* session = house ? (*house)->find(number) : nullptr;
+        if (!session) return;
+        session->behind_ = false;
+        (*house)->touch(*session);
+        session->go_on();
+    });
+}
+
 // Neither hears nor says anything for that long.
 void Session::brake(milliseconds time)
 {
@@ -265,7 +281,7 @@ void Session::flush()
 
 void Session::on_drained()
 {
-    if (paused_ && stage_ == Stage::talking && !waiting_ && !securing_ && !(brake_ && brake_->armed())) {
+    if (paused_ && stage_ == Stage::talking && !waiting_ && !behind_ && !securing_ && !(brake_ && brake_->armed())) {
         paused_ = false;
         stream_.pause_reading(false);
     }
@@ -315,7 +331,7 @@ void Session::on_secure()
     if (settings_->rates.new_tls && counted_ && house_.parts_.meters && !tls.resumed()) house_.parts_.meters->note(Meters::Kind::new_tls, meter_name(client_.address));
     if (settings_->tls_logged) {
         const std::string name = tls.server_name();
-        log::info(tls.trust_word(), " TLS connection established from ", client_.label(), name.empty() ? "" : " to ", printable(name, 255), ": ", tls.summary());
+        log::info(tls.trust_word(), " TLS connection established from ", client_.label(), name.empty() ? "" : " to ", printable(name, 255), ": ", tls.summary(), tls.sends_files() ? " (kTLS)" : "");
     }
     client_.certificate = settings_->ask_certificate ? tls.peer(settings_->fingerprint_digest) : std::nullopt;
     if (const auto& shown = client_.certificate; shown && settings_->tls_logged)

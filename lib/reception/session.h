@@ -106,6 +106,7 @@ private:
     struct Login {                               // made by AUTH
         std::string method, user, name;          // name: what the client called himself
         uint64_t exchange = 0;                   // that waits for the client's next response
+        uint64_t call = 0;                       // that waits for authd's
     };
     static const std::string nobody;
     struct Mail;                                 // from DATA to its end; an idle session has none
@@ -131,6 +132,7 @@ private:
     void foresee();
     bool over_time(int64_t began_us) const;
     void slow_down();
+    void wait_for_disk();
     void brake(std::chrono::milliseconds time);
     void go_on();
     void secure();
@@ -196,6 +198,7 @@ private:
     std::unique_ptr<Timer> quiet_;               // the pre-greeting wait
     bool tls_first_;                             // port 465: the handshake comes before the greeting
     bool securing_ = false;                      // in a handshake: nothing can be said
+    bool behind_ = false;                        // the disk is: it has as much of the mail as it may have
     bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
     std::list<Session*>::iterator place_;        // in Sessions::order_
     int64_t active_us_ = 0;                      // when he last finished a command, or gave some content

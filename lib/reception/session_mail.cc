@@ -35,6 +35,7 @@ Outcome Session::open_draft()
         return judged("DATA", storage_reply(draft.error()));
     }
     mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
+    mail_->draft.write_in_background();
     mail_->binary = engine_.envelope().body == mail::Body::binary;
     if (settings_->checks) {
         const mail::Envelope& envelope = engine_.envelope();

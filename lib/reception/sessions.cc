@@ -167,7 +167,7 @@ void Sessions::sweep()
         if (silent >= patience(*s) && s->stage_ <= Session::Stage::talking) late.push_back(s);
     }
     for (Session* s : late) {
-        if (s->waiting_) touch(*s);                // it is we who are slow
+        if (s->waiting_ || s->behind_) touch(*s);              // it is we who are slow
         else s->timed_out();
     }
 }

@@ -2,6 +2,8 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -141,6 +143,18 @@ TEST_CASE("a file extent goes between written bytes, larger than the socket", "[
     turn_until(**loop, [&] { return a.drained > 0 && left.pending() == 0; });
 }
 
+namespace {
+// Whether this kernel can encrypt for us: its answer to who asks for a connection. Elsewhere it refuses, which must change nothing.
+bool kernel_has_tls()
+{
+    auto listener = net::listen_on(*net::Address::parse_ip("127.0.0.1", 0), 5);
+    const auto where = net::Address::local_of(listener->get());
+    const Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::connect(fd.get(), where->raw(), where->raw_size()) == 0);
+    return ::setsockopt(fd.get(), IPPROTO_TCP, TCP_ULP, "tls", 3) == 0;
+}
+}  // namespace
+
 TEST_CASE("a file extent under TLS is whole, whether the kernel could encrypt it or not", "[net][tls]")
 {
     const auto pems = tls::make_self_signed("mail.example.org");
@@ -173,7 +187,7 @@ TEST_CASE("a file extent under TLS is whole, whether the kernel could encrypt it
         turn_until(**loop, [&] { return b.got.size() == content.size(); });
         CHECK((b.got == cat("head ", std::string_view(content).substr(10), " tail")));
         CHECK(left.pending() == 0);
-        if (!kernel) CHECK_FALSE(left.tls()->sends_files());
+        if (!kernel || !kernel_has_tls()) CHECK_FALSE(left.tls()->sends_files());
     }
 }
 

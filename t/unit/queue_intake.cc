@@ -1,6 +1,6 @@
 // lib/queue: drafts, commits, sweeps, the Inspect stage, and the spool's odd cases.
 #include "t/unit/catch.h"
-#include "t/unit/forgetful_disk.h"
+#include "t/unit/slow_disk.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -397,6 +397,103 @@ TEST_CASE("commits in a pool complete on the owner's thread; after the intake's 
         CHECK(receipts == 20);
         CHECK(b.disk.names("/spool/incoming/submission/new").size() == 21);
     }
+}
+
+TEST_CASE("a large draft is written by the pool, and its owner hears when he may go on", "[queue]")
+{
+    test::SlowDisk disk;
+    for (const SpoolDirectory& d : spool_directories()) disk.make_directory(*d.path ? cat("/spool/", d.path) : "/spool");
+    HandClock clock;
+    std::deque<std::function<void()>> posted;
+    std::mutex mutex;
+    std::condition_variable came;
+    const auto take = [&] {
+        std::unique_lock lock(mutex);
+        came.wait(lock, [&] { return !posted.empty(); });
+        auto work = std::move(posted.front());
+        posted.pop_front();
+        lock.unlock();
+        work();
+    };
+    const auto drafts = [&] {
+        auto names = disk.names("/spool/incoming/submission/tmp");
+        std::erase_if(names, [](const std::string& n) { return !is_queue_id(n); });
+        return names.size();
+    };
+    auto pool = std::make_unique<disk::Pool>(2, [&](std::function<void()> f) { const std::lock_guard lock(mutex); posted.push_back(std::move(f)); came.notify_all(); });
+    auto intake = std::move(*Intake::open(disk, "/spool/incoming/submission", 2, clock, pool.get()));
+    auto draft = std::move(*intake->create());
+    draft.write_in_background();
+    std::string body;
+    const auto give = [&](Draft& to) {
+        const std::string part(10'000, static_cast<char>('a' + body.size() / 10'000 % 26));
+        body += part;
+        return to.append(part);
+    };
+    unsigned calls = 0;
+    disk.open(false);                                        // from here on who writes waits, and it is not us
+    SECTION("to the end")
+    {
+        for (int round = 0; round < 3; ++round) {
+            while (!draft.behind()) REQUIRE(give(draft));
+            CHECK(body.size() <= (round + 1) * 400'000u);
+            draft.when_caught_up([&] { ++calls; });
+            disk.open(true);
+            while (calls <= static_cast<unsigned>(round)) take();
+            CHECK_FALSE(draft.behind());
+            disk.open(false);
+        }
+        while (!draft.behind()) REQUIRE(give(draft));
+        draft.when_caught_up([&] { ++calls; });
+        std::optional<Result<Receipt>> receipt;
+        intake->commit(std::move(draft), plain_header(), plain_envelope(), [&](Result<Receipt> r) { receipt = std::move(r); });
+        disk.open(true);
+        while (!receipt) take();
+        REQUIRE(*receipt);
+        CHECK(calls == 3);                                   // who has committed waits for that alone
+        const auto content = disk.content(cat("/spool/incoming/submission/new/", (*receipt)->id()));
+        REQUIRE(content);
+        CHECK(content->substr(16, body.size()) == body);
+        CHECK(drafts() == 0);
+    }
+    SECTION("sealed while pieces wait")
+    {
+        while (!draft.behind()) REQUIRE(give(draft));
+        disk.open(true);
+        const auto sealed = draft.seal(plain_header(), plain_envelope());
+        REQUIRE(sealed);
+        CHECK(*disk.read(sealed->file, 16, body.size()) == body);
+        REQUIRE(give(draft));
+    }
+    SECTION("the disk is full: the owner hears it with a later piece, or with the commit")
+    {
+        while (!draft.behind()) REQUIRE(give(draft));
+        draft.when_caught_up([&] { ++calls; });
+        disk.open(true, true);
+        while (calls == 0) take();
+        auto later = give(draft);
+        for (int i = 0; i < 10 && later; ++i) later = give(draft);
+        REQUIRE_FALSE(later);
+        CHECK(later.error().code == ENOSPC);
+        std::optional<Result<Receipt>> receipt;
+        intake->commit(std::move(draft), plain_header(), plain_envelope(), [&](Result<Receipt> r) { receipt = std::move(r); });
+        while (!receipt) take();
+        REQUIRE_FALSE(*receipt);
+        CHECK(receipt->error().code == ENOSPC);
+        CHECK(drafts() == 0);
+        CHECK(disk.names("/spool/incoming/submission/new").empty());
+    }
+    SECTION("given up while a piece is being written")
+    {
+        while (!draft.behind()) REQUIRE(give(draft));
+        draft.when_caught_up([&] { ++calls; });
+        draft = std::move(*intake->create());                // the old one ends here
+        disk.open(true);
+        pool.reset();                                        // finishes what was begun
+        CHECK(drafts() == 0);
+        CHECK(calls == 0);
+    }
+    disk.open(true);
 }
 
 TEST_CASE("in an event loop an ID costs no sync, and a refill happens in the pool", "[queue]")

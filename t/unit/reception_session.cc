@@ -16,7 +16,7 @@
 #include "master/anvil/counters.h"
 #include "smtpd/policy.h"
 #include "lib/reception/settings.h"
-#include "t/unit/forgetful_disk.h"
+#include "t/unit/slow_disk.h"
 
 using namespace veredus;
 using namespace veredus::reception;
@@ -1337,7 +1337,7 @@ namespace {
 // authd, as the sessions of a desk see it: asks for one more step each time it is asked.
 struct FakeAuthd {
     std::vector<std::string> asked;
-    std::vector<uint64_t> cancelled;
+    std::vector<uint64_t> cancelled, withdrawn;
     std::function<void(Result<ipc::Message>)> waits;
     bool late = false;
     Logins logins{"submission",
@@ -1346,7 +1346,9 @@ struct FakeAuthd {
                        waits = std::move(done);
                        if (!late) answer(ipc::AuthReply::Kind::challenge);
                    },
-                   [this](ipc::AuthType, const std::string& body) { cancelled.push_back(ipc::Reader(body).u64()); }}};
+                   [this](ipc::AuthType type, const std::string& body) {
+                       (type == ipc::AuthType::withdraw ? withdrawn : cancelled).push_back(ipc::Reader(body).u64());
+                   }}};
     Loop* loop = nullptr;
 
     void answer(ipc::AuthReply::Kind kind)
@@ -1379,6 +1381,61 @@ struct FakeAuthd {
 };
 
 }  // namespace
+
+TEST_CASE("a disk that is slow for a large mail holds up its sender alone", "[smtpd][hostile]")
+{
+    Desk desk;
+    test::SlowDisk disk;
+    disk.make_directory("/in/tmp");
+    disk.make_directory("/in/new");
+    disk.set_free_bytes(1'000'000'000);
+    auto pool = std::make_unique<disk::Pool>(2, [&](std::function<void()> done) { desk.loop->post(std::move(done)); });
+    const auto intake = *queue::Intake::open(disk, "/in", 1, system_clock(), pool.get());
+    desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *intake, desk.policy, desk.names, system_clock(),
+                                                               [&](const std::string& id) { desk.queued.push_back(id); }, 100}, desk.settings);
+    {
+        Peer slow(desk);
+        slow.talk("", 1);
+        slow.talk("EHLO x\r\n", 1);
+        REQUIRE(codes(slow.talk(envelope, 3)) == "250 250 354");
+        disk.open(false);
+        const auto patience = std::exchange(desk.settings->timeout, std::chrono::seconds(1));
+        std::string mail = "Subject: large\r\n\r\n";
+        while (mail.size() < 4'000'000) mail += std::string(76, 'x') + "\r\n";
+        std::string_view rest = mail;
+        const auto push = [&] {
+            const ssize_t n = ::send(slow.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+            if (n > 0) rest.remove_prefix(static_cast<std::size_t>(n));
+            slow.turn();
+        };
+        const int64_t begin = system_clock().mono_us();
+        while (system_clock().mono_us() - begin < 2'500'000) push();    // longer than he may be silent
+        desk.settings->timeout = patience;
+        Peer other(desk, "192.0.2.8");
+        CHECK(rest.size() > 2'000'000);                      // what we keep of him is bounded
+        CHECK_FALSE(slow.closed);                            // it is not he who is slow
+        CHECK(codes(other.talk("", 1)) == "220");
+        CHECK(codes(other.talk("EHLO y\r\n", 1)) == "250");
+        disk.open(true);
+        while (!rest.empty() && !slow.closed) push();
+        CHECK(codes(slow.talk(".\r\n", 1)) == "250");
+        REQUIRE(desk.queued.size() == 1);
+        const auto content = disk.content(cat("/in/new/", desk.queued[0]));
+        REQUIRE(content);
+        CHECK(content->find(std::string_view(mail).substr(18, mail.size() - 18)) == 16);
+        disk.open(false);
+        slow.talk(envelope, 3);
+        rest = mail;
+        for (int i = 0; i < 20; ++i) push();
+        slow.hang_up();                                      // and leaves his mail behind half done
+        other.hang_up();
+    }
+    disk.open(true);
+    desk.sessions.reset();
+    pool.reset();
+    for (const std::string& name : disk.names("/in/tmp")) CHECK(name[0] == '.');
+    for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
+}
 
 TEST_CASE("each way out of an exchange tells authd of it", "[smtpd][auth][hostile][rfc4954-4]")
 {
@@ -1422,6 +1479,9 @@ TEST_CASE("each way out of an exchange tells authd of it", "[smtpd][auth][hostil
         for (int i = 0; i < 500 && authd.asked.size() < 2; ++i) desk.loop->run_once(milliseconds(20));
         REQUIRE(authd.asked.size() == 2);
         peer.hang_up();
+        for (int i = 0; i < 500 && authd.withdrawn.empty(); ++i) desk.loop->run_once(milliseconds(20));
+        CHECK(authd.withdrawn == std::vector<uint64_t>{ipc::AuthStep::decode(authd.asked.back())->call});
+        CHECK(authd.withdrawn[0] != ipc::AuthBegin::decode(authd.asked.front())->call);
         authd.answer(ipc::AuthReply::Kind::challenge);
         for (int i = 0; i < 500 && authd.cancelled.empty(); ++i) desk.loop->run_once(milliseconds(20));
         CHECK(authd.cancelled == std::vector<uint64_t>{78});

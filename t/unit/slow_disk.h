@@ -1,0 +1,37 @@
+// A disk in memory whose writes can be made to wait.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+
+#include "t/unit/forgetful_disk.h"
+
+namespace veredus::test {
+
+// Its writes wait until they may go on, and may fail.
+class SlowDisk final : public ForgetfulDisk {
+public:
+    Result<void> write(const Fd& file, std::string_view bytes) override
+    {
+        {
+            std::unique_lock lock(mutex_);
+            turned_.wait(lock, [&] { return open_; });
+            if (full_) return fail_errno("write", ENOSPC);
+        }
+        return ForgetfulDisk::write(file, bytes);
+    }
+    void open(bool yes, bool full = false)
+    {
+        const std::lock_guard lock(mutex_);
+        open_ = yes;
+        full_ = full;
+        turned_.notify_all();
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable turned_;
+    bool open_ = true, full_ = false;
+};
+
+}  // namespace veredus::test
