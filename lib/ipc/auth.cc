@@ -30,7 +30,7 @@ std::string AuthBegin::encode() const
 {
     Writer w;
     w.str(mechanism).u8(initial ? 1 : 0).str(initial.value_or("")).str(service).str(client);
-    w.u8(tls ? 1 : 0).u8(plus_offered ? 1 : 0).str(tls_exporter).str(tls_unique).u64(connection);
+    w.u8(tls ? 1 : 0).u8(plus_offered ? 1 : 0).str(tls_exporter).str(tls_unique).u64(connection).u64(call);
     return w.take();
 }
 
@@ -47,6 +47,7 @@ Result<AuthBegin> AuthBegin::decode(std::string_view body)
     b.tls_exporter = r.str(max_binding);
     b.tls_unique = r.str(max_binding);
     b.connection = r.u64();
+    b.call = r.u64();
     if (!r.done() || has_initial > 1 || tls > 1 || plus > 1 || (!has_initial && !initial.empty())) return fail("malformed message: auth begin");
     if (has_initial) b.initial = std::move(initial);
     b.tls = tls == 1;
@@ -54,7 +55,7 @@ Result<AuthBegin> AuthBegin::decode(std::string_view body)
     return b;
 }
 
-std::string AuthStep::encode() const { return Writer().u64(exchange).str(response).take(); }
+std::string AuthStep::encode() const { return Writer().u64(exchange).str(response).u64(call).take(); }
 
 Result<AuthStep> AuthStep::decode(std::string_view body)
 {
@@ -62,6 +63,7 @@ Result<AuthStep> AuthStep::decode(std::string_view body)
     AuthStep s;
     s.exchange = r.u64();
     s.response = r.str(max_message);
+    s.call = r.u64();
     if (!r.done()) return fail("malformed message: auth step");
     return s;
 }

@@ -18,6 +18,7 @@ enum class AuthType : uint16_t {
     begin = 600,       // role -> authd, call: AuthBegin; answer: AuthReply
     step = 601,        // role -> authd, call: AuthStep; answer: AuthReply
     cancel = 602,      // role -> authd: u64 exchange: the client gave up or is gone (RFC 4954 §4: "*"). One-way
+    withdraw = 604,    // role -> authd: u64 call: its client is gone before the answer, which comes at once and says so. One-way
     offer = 603,       // authd -> role: AuthOffer, first thing on a channel and whenever it changes. One-way
 };
 constexpr uint32_t auth_deadline_ms = 60'000;
@@ -43,6 +44,7 @@ struct AuthBegin {
     std::string tls_exporter;                     // RFC 9266: 32 bytes, or empty when there is none
     std::string tls_unique;                       // RFC 5929: of TLS 1.2 only, or empty
     uint64_t connection = 0;                      // of a login stage: its number of the client, for which the ticket is good; 0: none is wanted
+    uint64_t call = 0;                            // the role's own number of this call, for `withdraw`; 0: it will not be
     std::string encode() const;
     static Result<AuthBegin> decode(std::string_view body);
 };
@@ -50,6 +52,7 @@ struct AuthBegin {
 struct AuthStep {
     uint64_t exchange = 0;
     std::string response;                         // decoded
+    uint64_t call = 0;                            // as in AuthBegin
     std::string encode() const;
     static Result<AuthStep> decode(std::string_view body);
 };

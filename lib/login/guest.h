@@ -108,6 +108,7 @@ private:
     unsigned tries_ = 0, guesses_ = 0;   // all that came to nothing; of those, what the client got wrong
     const char* other_failure_ = nullptr; // what the last of the others was
     uint64_t exchange_ = 0; // authd's, while the client has the turn
+    uint64_t call_ = 0;     // that waits for authd's answer
     uint64_t timestamped_ = 0; // authd's exchange that the greeting began
     bool asked_timestamp_ = false;
     std::string timestamp_;

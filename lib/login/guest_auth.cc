@@ -65,7 +65,7 @@ void Guest::answer_timestamp(std::string response)
     if (!reception::Logins::fits(response)) return refuse(Refusal::malformed);
     state_ = State::asking;
     stream_->pause_reading(true);
-    house_.parts_.logins.step(std::exchange(timestamped_, 0), std::move(response), answer());
+    call_ = house_.parts_.logins.step(std::exchange(timestamped_, 0), std::move(response), answer());
 }
 
 reception::Logins::Done Guest::answer()
@@ -106,7 +106,7 @@ void Guest::begin_exchange()
     }
     state_ = State::asking;
     stream_->pause_reading(true);
-    house_.parts_.logins.begin(asked.mechanism, std::move(asked.initial), remote_, stream_->tls(), answer(), number_);
+    call_ = house_.parts_.logins.begin(asked.mechanism, std::move(asked.initial), remote_, stream_->tls(), answer(), number_);
 }
 
 void Guest::send_step()
@@ -119,7 +119,7 @@ void Guest::send_step()
     }
     state_ = State::asking;
     stream_->pause_reading(true);
-    house_.parts_.logins.step(std::exchange(exchange_, 0), std::move(response), answer());
+    call_ = house_.parts_.logins.step(std::exchange(exchange_, 0), std::move(response), answer());
 }
 
 void Guest::cancel_exchange()
@@ -136,6 +136,7 @@ void Guest::answered(const Result<ipc::AuthReply>& reply)
 {
     state_ = State::talking;
     house_.heard(*this);
+    call_ = 0;
     if (!reply) {
         log::warning("authd: ", reply.error().text);
         return refuse(Refusal::unavailable);

@@ -140,6 +140,7 @@ void Guest::leave()
     patience_.stop();
     drop_timestamp();
     if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
+    if (call_) house_.parts_.logins.withdraw(std::exchange(call_, 0));
     house_.forget(number_);
 }
 

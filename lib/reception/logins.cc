@@ -44,11 +44,12 @@ bool Logins::offers(std::string_view mechanism, const tls::Session* tls) const
     return std::any_of(offered_.begin(), offered_.end(), [&](const std::string& m) { return iequals(m, mechanism) && usable(m, tls); });
 }
 
-void Logins::begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
-                   uint64_t connection)
+uint64_t Logins::begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
+                       uint64_t connection)
 {
     ipc::AuthBegin begin;
     begin.connection = connection;
+    begin.call = ++calls_;
     begin.mechanism = mechanism;
     begin.initial = std::move(initial);
     begin.service = service_;
@@ -60,14 +61,17 @@ void Logins::begin(std::string_view mechanism, std::optional<std::string> initia
     }
     begin.plus_offered = std::any_of(offered_.begin(), offered_.end(), [&](const std::string& m) { return wants_binding(m) && usable(m, tls); });
     call(ipc::AuthType::begin, begin.encode(), std::move(done));
+    return begin.call;
 }
 
-void Logins::step(uint64_t exchange, std::string response, Done done)
+uint64_t Logins::step(uint64_t exchange, std::string response, Done done)
 {
     ipc::AuthStep step;
     step.exchange = exchange;
     step.response = std::move(response);
+    step.call = ++calls_;
     call(ipc::AuthType::step, step.encode(), std::move(done));
+    return step.call;
 }
 
 void Logins::call(ipc::AuthType type, std::string body, Done done)
@@ -80,6 +84,11 @@ void Logins::call(ipc::AuthType type, std::string body, Done done)
 void Logins::cancel(uint64_t exchange)
 {
     doors_.send(ipc::AuthType::cancel, ipc::Writer().u64(exchange).take());
+}
+
+void Logins::withdraw(uint64_t call)
+{
+    doors_.send(ipc::AuthType::withdraw, ipc::Writer().u64(call).take());
 }
 
 smtp::Reply failure_reply(ipc::AuthFailure why)

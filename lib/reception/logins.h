@@ -32,10 +32,13 @@ public:
     // May authd be asked this; longer responses no mechanism has (RFC 4954 §4), and the client is to hear so.
     static bool fits(std::string_view response) { return response.size() <= ipc::max_sasl; }
     // `initial`: decoded, and it fits. `done` is called later, once. `connection`: a login stage's number of the client (ipc::AuthBegin).
-    void begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
-               uint64_t connection = 0);
-    void step(uint64_t exchange, std::string response, Done done);
+    // Returns the number of the call, for withdraw().
+    uint64_t begin(std::string_view mechanism, std::optional<std::string> initial, const net::Address& client, const tls::Session* tls, Done done,
+                   uint64_t connection = 0);
+    uint64_t step(uint64_t exchange, std::string response, Done done);
     void cancel(uint64_t exchange);
+    // The client is gone before the answer: authd keeps no room for the call, and `done` hears soon that it failed.
+    void withdraw(uint64_t call);
 
 private:
     bool usable(const std::string& mechanism, const tls::Session* tls) const;
@@ -44,6 +47,7 @@ private:
     Doors doors_;
     std::vector<std::string> offered_;
     bool told_ = false;
+    uint64_t calls_ = 0;                           // how many there were, of all channels to authd
 };
 
 // What the client hears when authd has refused him.

@@ -42,7 +42,7 @@ Outcome Session::auth(std::string_view mechanism, std::string_view initial)
         if (!Logins::fits(*response)) return too_long;
     }
     return metered(Meters::Kind::auth, nullptr, [this, logins, name = std::string(mechanism), response = std::move(response)]() -> Outcome {
-        logins->begin(name, response, client_.address, stream_.tls(), auth_answer());
+        login_->call = logins->begin(name, response, client_.address, stream_.tls(), auth_answer());
         return Pending{};
     });
 }
@@ -59,13 +59,14 @@ Outcome Session::auth_response(std::string_view line)
         return too_long;
     }
     const uint64_t exchange = std::exchange(login_->exchange, 0);
-    house_.parts_.logins->step(exchange, std::move(*response), auth_answer());
+    login_->call = house_.parts_.logins->step(exchange, std::move(*response), auth_answer());
     return Pending{};
 }
 
 void Session::auth_cancelled()
 {
     if (login_ && login_->exchange) house_.parts_.logins->cancel(std::exchange(login_->exchange, 0));
+    if (login_ && login_->call) house_.parts_.logins->withdraw(std::exchange(login_->call, 0));
 }
 
 // The answer finds its session, or nobody: then authd may forget the exchange.
@@ -82,6 +83,7 @@ Logins::Done Session::auth_answer()
 
 Reply Session::judge_auth(const Result<ipc::AuthReply>& reply)
 {
+    login_->call = 0;
     if (!reply) {
         say_auth_failed(cat("Connection lost to authentication server: ", reply.error().text), "");
         return authd_away;

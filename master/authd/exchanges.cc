@@ -137,8 +137,45 @@ void Exchanges::abandon(uint64_t id)
     Exchange& exchange = exchanges_.at(id);
     if (exchange.request == 0) return end(id, Gate::Outcome::neither);
     if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
+    wait_no_more(exchange);
     exchange.peer = 0;
-    exchange.request = 0;
+}
+
+void Exchanges::wait_for_us(uint64_t id, Exchange& exchange, uint32_t request, uint64_t call)
+{
+    exchange.request = request;
+    exchange.call = call;
+    if (call) calls_[{exchange.peer, call}] = id;
+}
+
+uint32_t Exchanges::wait_no_more(Exchange& exchange)
+{
+    if (exchange.call) calls_.erase({exchange.peer, std::exchange(exchange.call, 0)});
+    return std::exchange(exchange.request, 0);
+}
+
+// Its turn at the threads has come, and its client is gone: he is spared nothing that he could learn from.
+bool Exchanges::unwanted(uint64_t id)
+{
+    const auto at = exchanges_.find(id);
+    if (at != exchanges_.end() && at->second.peer != 0) return false;
+    end(id, Gate::Outcome::neither);
+    return true;
+}
+
+// Who hangs up takes no room in the channel that others log in by. What his address owes, a place at the gate or in the crowd, it owes on.
+void Exchanges::withdraw(uint64_t number, uint64_t call)
+{
+    const ipc::AuthReply gone{ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::internal};
+    if (const auto at = calls_.find({number, call}); at != calls_.end()) {
+        const uint64_t id = at->second;
+        send(number, exchanges_.at(id).request, gone);
+        return abandon(id);
+    }
+    const auto late = late_calls_.find({number, call});
+    if (late == late_calls_.end()) return;      // it has been answered meanwhile
+    send(number, std::exchange(late->second->second.request, 0), gone);
+    late_calls_.erase(late);
 }
 
 void Exchanges::on_message(uint64_t number, ipc::Message message)
@@ -154,6 +191,12 @@ void Exchanges::on_message(uint64_t number, ipc::Message message)
         const uint64_t id = r.u64();
         const auto at = exchanges_.find(id);
         if (r.done() && at != exchanges_.end() && at->second.peer == number) abandon(id);
+        return;
+    }
+    case ipc::AuthType::withdraw: {
+        ipc::Reader r(message.body);
+        const uint64_t call = r.u64();
+        if (r.done()) withdraw(number, call);
         return;
     }
     default:
@@ -184,7 +227,7 @@ void Exchanges::begin(uint64_t number, const ipc::Message& message)
     exchange.from = std::move(from);
     ++count_of(peer, exchange);
     exchange.peer = number;
-    exchange.request = message.request;
+    wait_for_us(id, exchange, message.request, facts->call);
     exchange.facts = std::move(*facts);
     exchange.name = upper(exchange.facts.mechanism);
     const auto allowed = offered();
@@ -210,7 +253,7 @@ void Exchanges::step(uint64_t number, const ipc::Message& message)
     // Unknown: the client was too slow. Another role's, or one that waits for us: nothing that a role of ours does.
     if (at == exchanges_.end()) return send(number, message.request, {ipc::AuthReply::Kind::failed, 0, "", "", "", AuthFailure::malformed});
     if (at->second.peer != number || at->second.request != 0) return drop_peer(number, "a step out of turn");
-    at->second.request = message.request;
+    wait_for_us(said->exchange, at->second, message.request, said->call);
     stop_waiting(said->exchange, at->second);
     if (!at->second.crowded && !join_crowd(at->second.from, at->second.facts.client)) {
         tls::wipe(said->response);
@@ -281,7 +324,7 @@ void Exchanges::challenge(uint64_t id, std::string data)
     reply.kind = ipc::AuthReply::Kind::challenge;
     reply.exchange = id;
     reply.data = std::move(data);
-    const uint32_t request = std::exchange(exchange.request, 0);
+    const uint32_t request = wait_no_more(exchange);
     send(exchange.peer, request, reply);
     arm();
 }
@@ -360,7 +403,8 @@ void Exchanges::check_password(uint64_t id, std::string password)
             if (why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
             if (wrong && job->chain == chain_) wrong_.add(at->second.from + at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
             decide(id, std::move(job->verdict));
-        });
+        },
+        [this, id] { return unwanted(id); });
 }
 
 void Exchanges::ask_digest(uint64_t id, std::string timestamp, std::string digest)
@@ -385,7 +429,8 @@ void Exchanges::check_digest(uint64_t id, const std::string& timestamp, const st
     turns_.run(exchanges_.at(id).from, [job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
                [this, id, job, alive = alive_] {
                    if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
-               });
+               },
+               [this, id] { return unwanted(id); });
 }
 
 void Exchanges::ask_secret(uint64_t id)
@@ -417,7 +462,8 @@ void Exchanges::look_up_secret(uint64_t id)
                   const Secret& secret = at->second.secret;
                   if (secret.verdict.why == AuthFailure::internal) return refuse(id, AuthFailure::internal, secret.verdict.source, secret.verdict.text);
                   take(id, at->second.mechanism->secret(secret.secret, secret.real));
-              });
+              },
+              [this, id] { return unwanted(id); });
 }
 
 // The password was right, or was not, or could not be looked at.
@@ -476,7 +522,8 @@ void Exchanges::refuse(uint64_t id, AuthFailure why, const std::string& source, 
     // What says nothing about a password may be said at once.
     if (guess && rules_.failure_delay.count() > 0 && exchange.request != 0) {
         ++crowds_[exchange.from].size;
-        later_.emplace(clock_.mono_us() + rules_.failure_delay.count() * 1000, Later{exchange.peer, exchange.request, std::move(reply), exchange.from});
+        const auto late = later_.emplace(clock_.mono_us() + rules_.failure_delay.count() * 1000, Later{exchange.peer, exchange.request, exchange.call, std::move(reply), exchange.from});
+        if (exchange.call) late_calls_[{exchange.peer, exchange.call}] = late;
     } else {
         send(exchange.peer, exchange.request, reply);
     }
@@ -504,6 +551,7 @@ void Exchanges::end(uint64_t id, Gate::Outcome outcome)
     const auto at = exchanges_.find(id);
     if (at == exchanges_.end()) return;
     stop_waiting(id, at->second);
+    wait_no_more(at->second);
     Exchange exchange = std::move(at->second);
     exchanges_.erase(at);
     if (const auto peer = peers_.find(exchange.peer); peer != peers_.end()) --count_of(peer->second, exchange);
@@ -532,6 +580,7 @@ void Exchanges::turn()
     while (!later_.empty() && later_.begin()->first <= now) {
         const Later late = std::move(later_.begin()->second);
         later_.erase(later_.begin());
+        if (late.call) late_calls_.erase({late.peer, late.call});
         send(late.peer, late.request, late.reply);
         leave_crowd(late.from);
     }

@@ -71,6 +71,7 @@ private:
     struct Exchange {
         uint64_t peer = 0;
         uint32_t request = 0;                      // waits for an answer; 0: the client's turn
+        uint64_t call = 0;                         // while it waits: the peer's own number of it, 0 for none
         std::unique_ptr<auth::Mechanism> mechanism;
         std::string name;                          // of the mechanism
         std::string from;                          // guesser_of() the client
@@ -84,7 +85,8 @@ private:
     };
     struct Later {                                 // a failure is told late
         uint64_t peer;
-        uint32_t request;
+        uint32_t request;                          // 0: it has been told already
+        uint64_t call;
         ipc::AuthReply reply;
         std::string from;
     };
@@ -96,6 +98,10 @@ private:
     void on_message(uint64_t peer, ipc::Message message);
     void begin(uint64_t peer, const ipc::Message& message);
     void step(uint64_t peer, const ipc::Message& message);
+    void withdraw(uint64_t peer, uint64_t call);
+    bool unwanted(uint64_t id);
+    void wait_for_us(uint64_t id, Exchange& exchange, uint32_t request, uint64_t call);
+    uint32_t wait_no_more(Exchange& exchange);
     void drop_peer(uint64_t peer, const std::string& why);
     void abandon(uint64_t id);
     void end(uint64_t id, Gate::Outcome outcome);
@@ -139,6 +145,9 @@ private:
     std::unordered_map<uint64_t, Exchange> exchanges_;
     std::unordered_map<std::string, Crowd> crowds_;
     std::multimap<int64_t, Later> later_;
+    using Call = std::pair<uint64_t, uint64_t>;                   // peer, and its number
+    std::map<Call, uint64_t> calls_;                              // exchanges that wait for us
+    std::map<Call, std::multimap<int64_t, Later>::iterator> late_calls_;
     std::set<std::pair<int64_t, uint64_t>> deadlines_;    // of clients between steps: until_us and exchange
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);      // completions of the pool may come after our end
     Timer timer_;

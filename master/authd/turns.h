@@ -19,18 +19,21 @@ public:
     Turns(disk::Pool& pool, unsigned at_once) : pool_(pool), free_(at_once ? at_once : 1) {}
     ~Turns() { *alive_ = false; }
     Turns(const Turns&) = delete;
-    // As disk::Pool::run(), on the thread of the pool's owner. `whose`: as guesser_of() writes an address.
-    void run(const std::string& whose, std::function<void()> work, std::function<void()> done);
+    // As disk::Pool::run(), on the thread of the pool's owner. `whose`: as guesser_of() writes an address. `unwanted` is asked once,
+    // when the turn has come; true: nobody waits for it any more, and neither `work` nor `done` is called.
+    void run(const std::string& whose, std::function<void()> work, std::function<void()> done, std::function<bool()> unwanted);
     std::size_t waiting() const { return waiting_; } // not in the pool yet
 
 private:
     struct Job {
         std::function<void()> work, done;
+        std::function<bool()> unwanted;
     };
     void start();
     disk::Pool& pool_;
     unsigned free_;
     std::size_t waiting_ = 0;
+    bool starting_ = false;
     std::unordered_map<std::string, std::deque<Job>> jobs_; // of those that have some
     std::deque<std::string> next_;                          // the same, each once, in the order of their turns
     std::shared_ptr<bool> alive_ =

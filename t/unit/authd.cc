@@ -198,16 +198,19 @@ TEST_CASE("jobs are taken from each address in its turn", "[authd][turns]")
 {
     auto loop = std::move(*Loop::create());
     std::vector<std::string> order;
+    std::string gone;
     std::atomic<bool> go = false;
     disk::Pool pool(1, [&](std::function<void()> done) { loop->post(std::move(done)); });
     auto turns = std::make_unique<Turns>(pool, 2);
     const auto add = [&](const std::string& whose) {
-        turns->run(whose, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); });
+        turns->run(whose, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [&gone, whose] { return gone == whose; });
     };
     for (int i = 0; i < 50; ++i) add("evil");
     for (int i = 0; i < 3; ++i) add("home");
+    for (int i = 0; i < 300; ++i) add("hung up");
     add("office");
-    CHECK(turns->waiting() == 52);
+    CHECK(turns->waiting() == 352);
+    gone = "hung up";                                        // they cost no thread a moment
     go = true;
     for (int i = 0; i < 1000 && order.size() < 54; ++i) loop->run_once(milliseconds(10));
     REQUIRE(order.size() == 54);
@@ -643,6 +646,72 @@ TEST_CASE("hanging up before the answer does not spare a guesser the count", "[a
     }
     CHECK(scene.exchanges->waiting() > 0);                   // the fourth stands at the gate
     CHECK(scene.plain("alice", "x", "192.0.2.8").kind == ReplyKind::ok);
+}
+
+TEST_CASE("a call that is withdrawn is answered at once and takes no more room, and its address owes what it owed", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}x\n");
+    scene.rules.per_peer = scene.rules.per_address = 3;
+    scene.rules.failure_delay = milliseconds(60'000);
+    scene.exchanges->set_rules(scene.rules);
+    std::vector<AuthFailure> told;
+    const auto guess = [&](uint64_t call, const std::string& client) {
+        ipc::AuthBegin begin;
+        begin.mechanism = "PLAIN";
+        begin.initial = "\0alice\0wrong"s + cat(call);
+        begin.service = "submission";
+        begin.client = client;
+        begin.call = call;
+        scene.channel->call(static_cast<uint16_t>(ipc::AuthType::begin), begin.encode(), {}, milliseconds(25'000),
+                            [&](Result<ipc::Message> answer) { told.push_back(ipc::AuthReply::decode(answer->body)->why); });
+    };
+    const auto withdraw = [&](uint64_t call) {
+        REQUIRE(scene.channel->send(static_cast<uint16_t>(ipc::AuthType::withdraw), ipc::Writer().u64(call).take()));
+    };
+    const auto settled = [&](std::size_t answers) {
+        REQUIRE(scene.wait([&] { return told.size() == answers && scene.exchanges->under_way() == 0; }));
+        CHECK(told == std::vector<AuthFailure>(answers, AuthFailure::internal));
+    };
+    // On the threads, or told late: nobody can see from here which.
+    for (uint64_t call = 1; call <= 3; ++call) guess(call, "192.0.2.66");
+    for (uint64_t call = 1; call <= 3; ++call) withdraw(call);
+    settled(3);
+    // A failure that waits to be told.
+    guess(4, "192.0.2.67");
+    REQUIRE(scene.wait([&] { return scene.log.find("192.0.2.67,submission/PLAIN): Password mismatch") != std::string::npos; }));
+    CHECK(told.size() == 3);
+    withdraw(4);
+    withdraw(4);                                             // once is enough
+    withdraw(1);
+    settled(4);
+    // A step, by its own number; that of the begin is over.
+    ipc::AuthBegin login;
+    login.mechanism = "LOGIN";
+    login.initial = "alice";
+    login.client = "192.0.2.68";
+    login.call = 5;
+    const auto first = scene.call(ipc::AuthType::begin, login.encode());
+    REQUIRE(first.kind == ReplyKind::challenge);
+    withdraw(5);
+    scene.channel->call(static_cast<uint16_t>(ipc::AuthType::step), ipc::AuthStep{first.exchange, "wrong", 6}.encode(), {}, milliseconds(25'000),
+                        [&](Result<ipc::Message> answer) { told.push_back(ipc::AuthReply::decode(answer->body)->why); });
+    withdraw(6);
+    settled(5);
+    // Another role's numbers are its own.
+    guess(7, "192.0.2.69");
+    auto other = scene.connect();
+    REQUIRE(other->send(static_cast<uint16_t>(ipc::AuthType::withdraw), ipc::Writer().u64(7).take()));
+    CHECK(scene.plain("alice", "x", "192.0.2.8").kind == ReplyKind::ok);
+    CHECK(told.size() == 5);
+    withdraw(7);
+    settled(6);
+    // The guesser of before has three under way or told late: he is no freer for having hung up.
+    CHECK(scene.plain("alice", "x", "192.0.2.67").kind == ReplyKind::ok);
+    for (uint64_t call = 8; call <= 10; ++call) guess(call, "192.0.2.70");
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));
+    for (uint64_t call = 8; call <= 10; ++call) withdraw(call);
+    settled(9);
+    CHECK(scene.plain("alice", "x", "192.0.2.70").why == AuthFailure::throttled);
 }
 
 TEST_CASE("one address has no more than its share of authd, late answers among it, and is told at once", "[authd][exchange][hostile]")

@@ -455,7 +455,7 @@ public:
     std::string log;
     std::unique_ptr<Loop> loop = std::move(*Loop::create());
     std::vector<std::pair<ipc::AuthType, std::string>> calls;
-    std::vector<uint64_t> cancelled;
+    std::vector<uint64_t> cancelled, withdrawn;
     std::function<void(Result<ipc::Message>)> asked;
     reception::Logins logins{
         "pop3",
@@ -463,7 +463,9 @@ public:
              calls.emplace_back(type, std::move(body));
              asked = std::move(done);
          },
-         [this](ipc::AuthType, const std::string& body) { cancelled.push_back(ipc::Reader(body).u64()); }}};
+         [this](ipc::AuthType type, const std::string& body) {
+             (type == ipc::AuthType::withdraw ? withdrawn : cancelled).push_back(ipc::Reader(body).u64());
+         }}};
     std::vector<ipc::Enter> entered;
     Fd descriptor;
     std::function<void(ipc::Code, std::string)> let_in;
@@ -625,6 +627,17 @@ TEST_CASE("a timestamp that is not answered is given back, and authd away costs 
         scene.answer(welcome());
         scene.turn_until([&] { return !scene.entered.empty(); });
         CHECK(scene.cancelled == std::vector<uint64_t>{79});
+    }
+    SECTION("he is sent away before authd has answered")
+    {
+        Fd client = scene.client();
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.answer({ipc::AuthReply::Kind::challenge, 80, "<d@veredus>", "", "", ipc::AuthFailure::none, ""});
+        scene.write(client, "USER alice\r\nPASS secret\r\n");
+        scene.turn_until([&] { return scene.asked != nullptr; });
+        scene.guests->stop([] {});
+        scene.turn_until([&] { return scene.guests->size() == 0; });
+        CHECK(scene.withdrawn == std::vector<uint64_t>{ipc::AuthBegin::decode(scene.calls.at(1).second)->call});
     }
     SECTION("authd has none to give")
     {
