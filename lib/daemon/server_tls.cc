@@ -84,7 +84,7 @@ void ServerTls::put_into_force()
     const auto used = files.all();
     std::erase_if(texts_, [&](const auto& text) { return !std::binary_search(used.begin(), used.end(), text.first); });
     std::vector<std::string> problems = files.problems;
-    auto keys = read_keys(files, read, problems);
+    auto keys = read_keys(files, read, problems, keys_);
     if (keys) {
         keys->ask_client = values_.flag(cat(prefix_, "_tls_ask_ccert"));
         keys->kernel = values_.flag("tls_ktls");
@@ -95,6 +95,7 @@ void ServerTls::put_into_force()
         for (const std::string& problem : problems)
             if (std::find(said_.begin(), said_.end(), problem) == said_.end()) log::warning(problem);
     said_ = std::move(problems);
+    if (keys) keys_ = std::move(*keys);
     if (!facts) return;
     facts_ = std::move(*facts);
     if (!speaks_) return;

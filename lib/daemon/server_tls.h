@@ -38,6 +38,7 @@ private:
     std::unique_ptr<tls::ServerContext> context_ = tls::ServerContext::create();
     conf::Values values_;
     std::map<std::string, std::string> texts_;    // what was read, by path
+    tls::ServerKeys keys_;                     // as they were read last
     std::vector<tls::CertificateFacts> facts_;
     std::unique_ptr<Timer> settle_, daily_;
     std::function<void()> changed_;

@@ -69,7 +69,7 @@ void add_table(TlsFiles& out, const std::string& path, const ReadText& read)
     }
 }
 
-Result<tls::Chain> read_chain(const TlsChain& chain, const ReadText& read)
+Result<tls::Chain> read_chain(const TlsChain& chain, const ReadText& read, const std::vector<tls::Chain>& before)
 {
     tls::Chain out;
     out.in_order = chain.in_order;
@@ -81,7 +81,9 @@ Result<tls::Chain> read_chain(const TlsChain& chain, const ReadText& read)
         append(out.pem, *text, "\n");
     }
     // What is in it is looked at here, so that one bad chain does not take the others along.
-    TRY(tls::check_keys({{out}, {}, false, {}}));
+    for (const tls::Chain& old : before)
+        if (old.name == out.name && old.in_order == out.in_order && old.pem == out.pem) out.parsed = old.parsed;
+    if (!out.parsed) TRY(tls::read(out));
     return out;
 }
 
@@ -150,16 +152,17 @@ TlsFiles tls_files(const conf::Values& values, std::string_view prefix, const st
     return out;
 }
 
-Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems)
+Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems, const tls::ServerKeys& before)
 {
     tls::ServerKeys keys;
     for (const TlsChain& chain : files.chains) {
-        auto read_one = read_chain(chain, read);
+        auto read_one = read_chain(chain, read, before.chains);
         if (read_one) keys.chains.push_back(std::move(*read_one));
         else problems.push_back(read_one.error().text);
     }
     for (const auto& [name, chain] : files.names) {
-        auto read_one = read_chain(chain, read);
+        const auto old = before.names.find(name);
+        auto read_one = read_chain(chain, read, old == before.names.end() ? std::vector<tls::Chain>() : old->second);
         if (read_one) keys.names[name].push_back(std::move(*read_one));
         else problems.push_back(read_one.error().text);
     }

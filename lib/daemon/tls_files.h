@@ -36,8 +36,9 @@ Result<std::string> read_tls_file(const std::string& path);    // from disk
 
 // `prefix`: "smtpd" for smtpd_tls_cert_file and so on.
 TlsFiles tls_files(const conf::Values& values, std::string_view prefix, const std::string& config_directory, const ReadText& read);
-// Chains and names that cannot be used are left out and said in `problems`; an error when no chain remains.
-Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems);
+// Chains and names that cannot be used are left out and said in `problems`; an error when no chain remains. What has the same text
+// `before` is not parsed again: where one certificate of a thousand is renewed, it alone takes time.
+Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems, const tls::ServerKeys& before = {});
 
 std::string own_certificate_path(const std::string& config_directory);
 // Makes it (a folder 0700, key and certificate in one file 0600) when a role has no other and it is not there; says what it did.

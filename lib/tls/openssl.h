@@ -36,6 +36,9 @@ struct KeyAndChain {
     PkeyPtr key;
     std::vector<X509Ptr> certificates;
 };
+struct ParsedChain {
+    std::vector<KeyAndChain> pairs;
+};
 Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain);
 // The first key and certificate of a chain into a context, for the log and the peer.
 Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain);

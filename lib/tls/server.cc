@@ -111,8 +111,12 @@ Result<CtxPtr> build(const std::vector<Chain>& chains, const ServerKeys& keys, s
 {
     CtxPtr ctx = TRY(make_server_context(keys));
     for (const Chain& chain : chains) {
-        const auto pairs = TRY(parse_chain(chain));
-        for (const KeyAndChain& pair : pairs) {
+        auto parsed = chain.parsed;
+        if (!parsed) {
+            auto pairs = TRY(parse_chain(chain));
+            parsed = std::make_shared<ParsedChain>(ParsedChain{std::move(pairs)});
+        }
+        for (const KeyAndChain& pair : parsed->pairs) {
             TRY(install(ctx.get(), pair, chain));
             facts.push_back(facts_of(pair, chain.name));
         }
@@ -190,6 +194,15 @@ Result<std::vector<CertificateFacts>> check_keys(const ServerKeys& keys)
     std::vector<CertificateFacts> facts;
     TRY(build_all(keys, facts));
     return facts;
+}
+
+Result<void> read(Chain& chain)
+{
+    auto pairs = TRY(parse_chain(chain));
+    const CtxPtr trial = TRY(make_server_context({}));
+    for (const KeyAndChain& pair : pairs) TRY(install(trial.get(), pair, chain));
+    chain.parsed = std::make_shared<ParsedChain>(ParsedChain{std::move(pairs)});
+    return {};
 }
 
 Result<std::unique_ptr<ServerContext>> ServerContext::load(const std::string& cert_file, const std::string& key_file)

@@ -56,13 +56,18 @@ public:
     virtual std::optional<std::string> channel_binding(std::string_view type) const = 0;
 };
 
+struct ParsedChain;
+
 // Private keys and their certificates as PEM text.
 struct Chain {
     std::string name;        // of the setting or the files, for messages
     std::string pem;
     bool in_order = false;   // any number of chains, each a key, its certificate, and the issuers (smtpd_tls_chain_files);
                              // else it is one chain, and the key may stand anywhere
+    std::shared_ptr<const ParsedChain> parsed = nullptr;    // by read(); shared: chains are copied
 };
+// Reads the text, so that nobody who uses this chain need read it again. An error: it cannot be used.
+Result<void> read(Chain& chain);
 
 // What one connection to a server is to be like. The handshake never fails for a certificate: ask matched() afterwards.
 struct ClientPolicy {

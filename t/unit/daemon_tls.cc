@@ -114,6 +114,33 @@ TEST_CASE("one bad certificate does not take the good ones along", "[daemon][tls
     CHECK_FALSE(read_keys(tls_files(values, "smtpd", "/x", disk.read), disk.read, problems));
 }
 
+TEST_CASE("a renewal reads what has changed, and only that", "[daemon][tls]")
+{
+    Disk disk;
+    disk.texts = {{"/mx.pem", pem("mx.example.org")}, {"/a.pem", pem("a.example")}, {"/b.pem", pem("b.example")}, {"/sni", "a.example /a.pem\nb.example /b.pem\n"}};
+    auto values = conf::Values::defaults();
+    values.set_for_test("smtpd_tls_chain_files", "/mx.pem");
+    values.set_for_test("tls_server_sni_maps", "hash:/sni");
+    std::vector<std::string> problems;
+    const auto read = [&](const tls::ServerKeys& before) { return *read_keys(tls_files(values, "smtpd", "/x", disk.read), disk.read, problems, before); };
+    const tls::ServerKeys first = read({});
+    REQUIRE(first.chains.at(0).parsed);
+    disk.texts["/b.pem"] = pem("b.example");
+    const tls::ServerKeys second = read(first);
+    CHECK(second.chains.at(0).parsed == first.chains.at(0).parsed);
+    CHECK(second.names.at("a.example").at(0).parsed == first.names.at("a.example").at(0).parsed);
+    CHECK(second.names.at("b.example").at(0).parsed);
+    CHECK(second.names.at("b.example").at(0).parsed != first.names.at("b.example").at(0).parsed);
+    // Another meaning of the same text: the order counts here, and there it does not.
+    values.set_for_test("smtpd_tls_chain_files", "");
+    values.set_for_test("smtpd_tls_cert_file", "/mx.pem");
+    values.set_for_test("smtpd_tls_key_file", "/mx.pem");
+    CHECK(read(second).chains.at(0).parsed != first.chains.at(0).parsed);
+    disk.texts["/b.pem"] = "nonsense";
+    CHECK(read(second).names.size() == 1);
+    CHECK(any(problems, "/sni, line 2 /b.pem"));
+}
+
 TEST_CASE("the self-signed certificate is made once, for root's eyes only, and not where another is configured", "[daemon][tls]")
 {
     const Folder folder;

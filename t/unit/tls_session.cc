@@ -316,6 +316,20 @@ TEST_CASE("hostile and damaged PEM text is refused with a reason", "[tls]")
     }
 }
 
+TEST_CASE("a chain that has been read is not parsed again", "[tls]")
+{
+    const Files files("mx.example.org");
+    auto keys = keys_of(files);
+    REQUIRE(tls::read(keys.chains.at(0)));
+    keys.chains[0].pem = "nobody looks at this";
+    const auto facts = tls::check_keys(keys);
+    REQUIRE(facts);
+    CHECK(facts->at(0).host == "mx.example.org");
+    tls::Chain bad{"the chain", "nonsense", false};
+    CHECK_FALSE(tls::read(bad));
+    CHECK_FALSE(bad.parsed);
+}
+
 TEST_CASE("both sides find the same channel binding, and another connection another one", "[tls][rfc9266-2]")
 {
     const Files files("mx.example.org");
