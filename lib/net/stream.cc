@@ -46,7 +46,6 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     bool read_wants_write = false, write_wants_read = false;
     bool flush_due = false;                  // in this turn: nobody need ask whether the socket is writable
     bool disturbed = false;                  // bytes came while paused: the event is off until we read again
-    bool flush_due = false;                  // at the end of this turn; until then nobody need ask whether the socket has room
 
     void end(End how, const std::string& why)
     {
@@ -298,7 +297,6 @@ void Stream::write(std::string_view bytes)
         // TLS: one record for all that is written in this turn.
         if (std::exchange(p.flush_due, true)) return;
         const auto keep = private_;
-        p.flush_due = true;
         p.loop.defer([keep] {
             keep->flush_due = false;
             if (keep->ended) return;

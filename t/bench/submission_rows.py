@@ -81,7 +81,7 @@ def forget_logins():
         time.sleep(0.05)
 
 
-def msa(server, certificate_kind, scheme="SHA512-CRYPT", connections=20, mails=2000):
+def msa(server, certificate_kind, scheme="SHA512-CRYPT", connections=20, mails=4000):
     """Submission: STARTTLS with a full handshake, AUTH PLAIN, one mail, QUIT; into the users' Maildirs."""
     passwords(USERS, scheme)
     KINDS[certificate_kind]("/etc/bench.pem")
@@ -100,10 +100,12 @@ def msa(server, certificate_kind, scheme="SHA512-CRYPT", connections=20, mails=2
     wait_delivered(2 * USERS)
     if server.name == "veredus":
         forget_logins()
-    c0, begin = cpu(), time.monotonic()
+    c0, g0, begin = cpu(), cpu("BENCH_ASIDE"), time.monotonic()
     f = push(mails)
+    load_ms = 1e3 * (cpu("BENCH_ASIDE") - g0) / mails
     wait_delivered(2 * USERS + mails)
-    return {"mails_per_second": mails / (time.monotonic() - begin), "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"]}
+    return {"mails_per_second": mails / (time.monotonic() - begin), "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"],
+            "load_cpu_ms_per_mail": load_ms}      # of the client, on the same cores: no server makes that less
 
 
 def handshakes(server, kind, seconds=5):

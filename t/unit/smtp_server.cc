@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "lib/base/text.h"
 #include "lib/smtp/server.h"
@@ -156,6 +157,50 @@ TEST_CASE("EHLO announces what is on, one word per line", "[smtp][rfc5321-4.1.1.
     Talk h;
     h.run("HELO x\r\n");
     CHECK(h.out.ends_with("250 mx.example.org\r\n"));
+}
+
+TEST_CASE("each extension that is announced does what its RFC asks of it first, and all replies have their enhanced codes",
+          "[smtp][rfc1870-6.1][rfc2034-4][rfc2920-3.2][rfc3030-2][rfc3030-3][rfc3207-4][rfc3461-4][rfc4954-4][rfc6152-3][rfc6531-3.4]")
+{
+    const struct {
+        std::string word, say, answers;
+    } rows[] = {
+        {"PIPELINING", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n", "250 250 250 354"},
+        {"SIZE", "MAIL FROM:<a@b> SIZE=10240001\r\nMAIL FROM:<a@b> SIZE=10240000\r\n", "552 250"},
+        {"VRFY", "VRFY a\r\n", "252"},
+        {"ENHANCEDSTATUSCODES", "NOOP\r\nRCPT TO:<a@b>\r\nMAIL FROM:<a@b\r\nNONSENSE\r\nRSET\r\nQUIT\r\n", "250 503 501 500 250 221"},
+        {"8BITMIME", "MAIL FROM:<a@b> BODY=9BIT\r\nMAIL FROM:<a@b> BODY=7BIT\r\nRSET\r\nMAIL FROM:<a@b> BODY=8bitmime\r\n", "501 250 250 250"},
+        {"DSN", "MAIL FROM:<a@b> RET=FULL ENVID=x\r\nRCPT TO:<c@d> NOTIFY=NEVER ORCPT=rfc822;c@d\r\n", "250 250"},
+        {"SMTPUTF8", "MAIL FROM:<j\xc3\xbc@b>\r\nMAIL FROM:<j\xc3\xbc@b> SMTPUTF8\r\nRCPT TO:<\xc3\xbc@\xc3\xbc.example>\r\n", "553 250 250"},
+        {"CHUNKING", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nBDAT 2\r\nhiBDAT 0 LAST\r\n", "250 250 250 250"},
+        {"BINARYMIME", "MAIL FROM:<a@b> BODY=BINARYMIME\r\nRCPT TO:<c@d>\r\nDATA\r\nBDAT 3 LAST\r\n???", "250 250 503 250"},
+        {"AUTH", "AUTH NTLM\r\nAUTH PLAIN AGEAYg==\r\n", "504 235"},
+        {"STARTTLS", "STARTTLS now\r\nSTARTTLS\r\n", "501 220"},
+    };
+    std::set<std::string> known, announced;
+    for (const auto& row : rows) {
+        INFO(row.word);
+        known.insert(row.word);
+        Talk t;
+        Limits& l = t.limit;
+        l.starttls = l.auth = l.auth_in_clear = l.dsn = l.smtputf8 = l.chunking = l.binary = true;
+        l.disable_vrfy = false;
+        l.auth_mechanisms = "PLAIN";
+        std::string say = row.say;
+        if (row.word == "BINARYMIME") say.replace(say.size() - 3, 3, std::string("\r\0\n", 3));
+        t.run(cat("EHLO x\r\n", say));
+        CHECK(codes(t.out) == cat("220 250 ", row.answers));
+        unsigned finals = 0;
+        for (const auto line : split(t.out, "\r\n")) {
+            if (line.starts_with("250-") && finals == 1) announced.insert(std::string(cut(line.substr(4), ' ').first));
+            if (line.size() > 3 && line[3] != ' ') continue;
+            if (++finals == 2) announced.insert(std::string(cut(line.substr(4), ' ').first));
+            // RFC 2034 §4: in all but the greeting, the answers to EHLO and HELO, and what is neither success nor failure.
+            if (finals > 2 && line[0] != '3') CHECK((line.size() > 8 && line[4] == line[0] && line[5] == '.'));
+        }
+    }
+    announced.erase("mx.example.org");
+    CHECK(announced == known);       // who announces another one writes its row
 }
 
 TEST_CASE("commands come in the order that the RFC gives them", "[smtp][rfc5321-4.1.4]")
