@@ -154,7 +154,7 @@ check-unit: $(BUILD)/unit
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
 build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev libpam0g-dev zlib1g-dev catch2
-test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp mpop git git-email libmailtools-perl procmail strace binutils libdate-calc-perl cpio isync offlineimap3 fetchmail getmail6 curl libmail-imapclient-perl alpine
+test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp mpop git git-email libmailtools-perl procmail strace binutils libdate-calc-perl btrfs-progs cpio isync offlineimap3 fetchmail getmail6 curl libmail-imapclient-perl alpine
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
 

@@ -1238,7 +1238,7 @@ TEST_CASE("a filter decides what becomes of a mail, and a .forward comes before 
     CHECK(home.names("Maildir/new").size() == 2);
 }
 
-TEST_CASE("a filter marks what it files, in Maildirs and mboxes, now or as a child", "[local][worker][placement][rfc5232-3]")
+TEST_CASE("a filter marks what it files, in Maildirs and mboxes, now or as a child", "[local][worker][placement][rfc5232-5]")
 {
     TempHome home;
     WorkerRules rules = worker_rules(home);
