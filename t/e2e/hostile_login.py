@@ -85,7 +85,7 @@ class Reader:
 def login(authd, user, password, connection, mechanism="PLAIN", initial=None):
     """(kind, data, ticket, whole answer); kind: 1 challenge, 2 ok, 3 failed."""
     initial = initial if initial is not None else b"\0" + user.encode() + b"\0" + password.encode()
-    body = text(mechanism) + b"\1" + text(initial) + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<Q", connection)
+    body = text(mechanism) + b"\1" + text(initial) + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<QQ", connection, 0)
     reply, _ = call(authd, AUTH_BEGIN, body)
     r = Reader(reply)
     kind, _, data = r.take("B"), r.take("Q"), r.text()
@@ -124,11 +124,11 @@ def find(name):
 def begin(authd, mechanism, initial, connection):
     """(kind, exchange, data, ticket, whole answer)"""
     body = text(mechanism) + (b"\0" if initial is None else b"\1") + text(initial or b"") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("")
-    return reply_of(call(authd, AUTH_BEGIN, body + struct.pack("<Q", connection))[0])
+    return reply_of(call(authd, AUTH_BEGIN, body + struct.pack("<QQ", connection, 0))[0])
 
 
 def step(authd, exchange, response):
-    return reply_of(call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text(response))[0])
+    return reply_of(call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text(response) + struct.pack("<Q", 0))[0])
 
 
 def reply_of(answer):
@@ -216,7 +216,7 @@ def attack():
 
     # Another channel to authd ends no exchange of this one, and goes on with none.
     for how in ("cancel", "step"):
-        body = text("PLAIN") + b"\0" + text("") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<Q", 7)
+        body = text("PLAIN") + b"\0" + text("") + text("pop3") + text("192.0.2.7") + b"\1\0" + text("") + text("") + struct.pack("<QQ", 7, 0)
         r = Reader(call(authd, AUTH_BEGIN, body)[0])
         _, exchange = r.take("B"), r.take("Q")
         _, fds = call(control, NEIGHBOUR, text("authd") + struct.pack("<I", 0))
@@ -227,12 +227,12 @@ def attack():
                 # In order: when this is answered, that has been heard.
                 call(other, AUTH_BEGIN, body.replace(text("PLAIN"), text("NONE!"), 1))
             else:
-                send(other, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word"), 1)
+                send(other, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word") + struct.pack("<Q", 0), 1)
                 answers = 0
                 while piece := other.recv(65536):
                     answers += bool(struct.unpack("<HHII", piece[:12])[1] & 0x8000)
                 results["stolen step"] = answers
-        reply, _ = call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word"))
+        reply, _ = call(authd, AUTH_STEP, struct.pack("<Q", exchange) + text("\0alice\0alice word") + struct.pack("<Q", 0))
         results[f"after a stranger's {how}"] = reply[0]
     results["seen"] = (seen + data).hex()
 
