@@ -129,7 +129,9 @@ int serve(const conf::Values& values, const ipc::Serve& who, Fd channel)
         return 78;
     }
     if (who.mailbox[0] != '\0') rules->home_mailbox = who.mailbox;    // his passwd-file says where
-    return Worker(std::move(*rules), Person{who.name, who.home, who.shell}, who.uid, who.gid).serve(std::move(channel));
+    Worker::Seams seams;
+    seams.whole = disk::posix_whole_sync();
+    return Worker(std::move(*rules), Person{who.name, who.home, who.shell}, who.uid, who.gid, std::move(seams)).serve(std::move(channel));
 }
 
 }  // namespace

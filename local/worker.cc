@@ -4,16 +4,17 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/ipc/control.h"
 #include "lib/ipc/user.h"
+#include "lib/ipc/wire.h"
 #include "lib/log/log.h"
 #include "lib/mail/address.h"
 #include "lib/mail/date.h"
@@ -34,11 +35,11 @@ constexpr std::size_t max_batch = 100;
 constexpr std::size_t most_brought = 1000;
 constexpr int rest_after_ms = 200;
 
-// Mails at once. Each may take seven descriptors: itself, its file, three for its Maildir and the index there, and two for a Maildir
-// that is kept from the batch before.
+// Mails at once. Each may take eight descriptors: itself, its file, three for its Maildir and the index there, and three for a Maildir
+// of the batch before.
 std::size_t batch_size()
 {
-    constexpr rlim_t others = 40, each = 7;
+    constexpr rlim_t others = 40, each = 8;
     rlimit files{};
     if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < others) return 1;
     return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / each, 1, max_batch));
@@ -100,7 +101,8 @@ Result<WorkerRules> WorkerRules::read(const conf::Values& values)
 }
 
 Worker::Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams)
-    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), batch_(batch_size()), placement_(std::move(seams.placement)), quota_(std::move(seams.quota)), outbox_(std::move(seams.outbox))
+    : rules_(std::move(rules)), person_(std::move(person)), uid_(uid), gid_(gid), disk_(seams.disk), batch_(batch_size()), placement_(std::move(seams.placement)),
+      quota_(std::move(seams.quota)), outbox_(std::move(seams.outbox)), syncs_(store::delivery_sync_threads, std::move(seams.whole))
 {
     if (!placement_) placement_ = std::make_unique<OwnMailbox>(rules_.plus_folders);
     if (!quota_) quota_ = std::make_unique<KernelQuota>();
@@ -116,43 +118,64 @@ std::string Worker::mailbox_name() const { return person_.user == rules_.root_ma
 int Worker::serve(Fd channel)
 {
     channel_ = std::move(channel);
-    std::vector<std::unique_ptr<Job>> jobs;
-    while (take(jobs)) {
-        process(jobs);
-        jobs.clear();
+    for (Jobs jobs; take(jobs); jobs.clear()) {
+        if (jobs.empty()) finish_named();
+        else process(std::move(jobs));
         log::flush();
     }
     return 0;
 }
 
-// Waits for one message, then takes what else is there: one lock and one directory sync then serve them all.
-bool Worker::take(std::vector<std::unique_ptr<Job>>& jobs)
+// Takes what is there: one lock and one wait for the disk then serve all of it. Waits for a first mail, unless names of the batch before
+// wait to be made durable: then there may be none. False: the dispatcher is gone.
+bool Worker::take(Jobs& jobs)
 {
-    for (bool first = true; jobs.size() < batch_; first = false) {
-        pollfd p{channel_.get(), POLLIN, 0};
-        if (!first && ::poll(&p, 1, 0) <= 0) break;
-        if (first && ::poll(&p, 1, rest_after_ms) == 0) syncs_.rest();    // threads count as the user's processes
-        auto message = ipc::recv_blocking(channel_.get(), -1);
-        if (!message) {
-            log::warning("channel of a user's process: ", message.error().text);
+    while (jobs.size() < batch_) {
+        const bool wait = jobs.empty() && !named_;
+        if (wait && syncs_.has_threads()) wait_for_mail();
+        std::string_view bytes;
+        auto got = ipc::receive_datagram(channel_.get(), bytes, wait ? 0 : MSG_DONTWAIT);
+        if (!got) {
+            log::warning("channel of a user's process: ", got.error().text);
             return false;
         }
-        if (!*message) return false;    // what is in flight is the dispatcher's to defer: it heard no verdict
-        if ((*message)->type != static_cast<uint16_t>(ipc::AgentType::attempt) || (*message)->fds.size() != 1) continue;
-        auto attempt = ipc::Attempt::decode((*message)->body);
-        if (!attempt) {
-            log::warning("channel of a user's process: ", attempt.error().text);
-            const auto number = ipc::attempt_number((*message)->body);
-            if (!number) return false;
-            say({*number, {}});    // the others of the batch have done nothing
-            continue;
-        }
-        auto job = std::make_unique<Job>();
-        job->attempt = std::move(*attempt);
-        job->mail = std::move((*message)->fds[0]);
-        prepare(*job);
-        jobs.push_back(std::move(job));
+        if (got->kind == ipc::Received::Kind::closed) return false;    // what is in flight is the dispatcher's to defer: it heard no verdict
+        if (got->kind == ipc::Received::Kind::nothing && !wait) return true;
+        if (got->kind == ipc::Received::Kind::nothing) wait_for_mail();
+        else if (!take_one(jobs, bytes, std::move(got->fds))) return false;
     }
+    return true;
+}
+
+// Threads count as the user's processes: a rest ends them.
+void Worker::wait_for_mail()
+{
+    pollfd p{channel_.get(), POLLIN, 0};
+    if (syncs_.has_threads() && ::poll(&p, 1, rest_after_ms) == 0) syncs_.rest();
+    (void)::poll(&p, 1, -1);    // what it cannot wait for, the next read tells
+}
+
+bool Worker::take_one(Jobs& jobs, std::string_view bytes, std::vector<Fd> fds)
+{
+    auto message = ipc::decode_message(bytes);
+    if (!message) {
+        log::warning("channel of a user's process: ", message.error().text);
+        return false;
+    }
+    if (message->type != static_cast<uint16_t>(ipc::AgentType::attempt) || fds.size() != 1) return true;
+    auto attempt = ipc::Attempt::decode(message->body);
+    if (!attempt) {
+        log::warning("channel of a user's process: ", attempt.error().text);
+        const auto number = ipc::attempt_number(message->body);
+        if (!number) return false;
+        say({*number, {}});    // the others of the batch have done nothing
+        return true;
+    }
+    auto job = std::make_unique<Job>();
+    job->attempt = std::move(*attempt);
+    job->mail = std::move(fds[0]);
+    prepare(*job);
+    jobs.push_back(std::move(job));
     return true;
 }
 
@@ -168,12 +191,13 @@ void Worker::prepare(Job& job) const
     job.delivered_to = std::move(stored.delivered_to);
 }
 
-void Worker::process(std::vector<std::unique_ptr<Job>>& jobs)
+void Worker::process(Jobs jobs)
 {
     groups_.clear();
     forwards_.clear();
     ready_.clear();
-    for (auto& job : jobs) {
+    jobs_ = std::move(jobs);
+    for (auto& job : jobs_) {
         for (const ipc::Target& target : job->attempt.targets) {
             Item item{job.get(), &target, {}, is_addressed(target) ? target.extension : std::string(), {}, {}};
             if (auto address = mail::parse_address(recipient_of(target))) {
@@ -187,6 +211,8 @@ void Worker::process(std::vector<std::unique_ptr<Job>>& jobs)
     }
     deliver_groups();
     flush();
+    if (named_ && named_->jobs.empty()) named_->jobs = std::move(jobs_);
+    jobs_.clear();
 }
 
 void Worker::decide(const Item& item)
@@ -325,6 +351,7 @@ void Worker::to_path(const Item& item, const std::string& path, bool spool, cons
     const bool file = item.target->kind == Kind::file;
     group.text = cat("delivered to ", path.ends_with('/') ? "maildir" : file ? cat(what, path) : std::string(what));
     if (const std::string key = key_of(item, path); !key.empty()) {
+        if (named_ && named_->copies) finish_named();
         const auto same = [&](const Item& earlier) { return key_of(earlier, path) == key; };
         const bool waits = std::any_of(group.items.begin(), group.items.end(), same);
         if (waits || is_brought(key)) return group.doubles.push_back(item);
@@ -357,6 +384,7 @@ void Worker::to_command(const Item& item, const std::string& line)
     // A command of an alias of root's is nobody's own: as under Postfix it has the alias' name and no home, whoever runs it.
     const bool of_nobody = item.target->kind == Kind::command && item.target->run_as.empty() && !item.user.empty();
     const Person person = of_nobody ? Person{lower(item.user), "", ""} : person_;
+    finish_named();
     syncs_.rest();    // its threads count as his processes
     answer(item, judge(run_command(line, command_environment(person, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time
@@ -381,17 +409,24 @@ store::Content Worker::content(const Item& item) const
 void Worker::deliver_groups()
 {
     for (auto& [path, group] : groups_) {
+        if (!path.ends_with('/')) finish_named();    // a lock may let us wait for long
         deliver_group(path, group.items, group.spool, group.text);
         flush();
     }
     deliver_maildirs();
     deliver_marked();
+    for (const auto& job : jobs_) job->mail = Fd();    // all of it is written
     for (const auto& [path, group] : groups_)
-        for (const Item& item : group.doubles)
-            answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", group.text)
-                                                        : verdict(Outcome::deferred, "4.2.0", "the same alias names this mailbox twice, and the first copy was not delivered"));
+        for (const Item& item : group.doubles) answer_double(item, path, group.text);
     groups_.clear();
     while (brought_.size() > most_brought) brought_.pop_front();    // not before its doubles had a look
+}
+
+void Worker::answer_double(const Item& item, const std::string& path, const std::string& text)
+{
+    finish_named();
+    answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", text)
+                                                : verdict(Outcome::deferred, "4.2.0", "the same alias names this mailbox twice, and the first copy was not delivered"));
 }
 
 void Worker::deliver_group(const std::string& path, const Batch& wanted, bool spool, const std::string& text)
@@ -418,28 +453,53 @@ Worker::Batch Worker::admitted(const std::string& path, const Batch& items)
 
 void Worker::deliver_maildir(const std::string& path, const Batch& items, const std::string& text) { filled_.push_back({path, text, items}); }
 
-// Maildirs of a batch together: where one account keeps the mail of many virtual users, most have but one mail each.
+// Maildirs of a batch together: where one account keeps the mail of many virtual users, most have but one mail each. Each wait for the disk
+// is for the files of some and for the names of those before.
 void Worker::deliver_maildirs()
 {
     while (!filled_.empty()) {
         std::vector<Filled> some = next_maildirs();
         open_maildirs(some);
-        std::vector<store::Maildir::Load> loads;
-        for (const Filled& filled : some) {
-            store::Maildir::Load load;
-            load.maildir = maildirs_.at(filled.path).get();
-            for (const Item& item : filled.items) load.mails.push_back(content(item));
-            loads.push_back(std::move(load));
-        }
-        store::Maildir::deliver(loads, syncs_);
-        for (std::size_t i = 0; i < some.size(); ++i) answer_all(some[i].path, some[i].items, loads[i].answers, some[i].text);
+        if (!some.empty()) advance(written(std::move(some)));
         flush();
         if (maildirs_.size() > batch_) maildirs_.clear();
     }
 }
 
+Worker::Named Worker::written(std::vector<Filled> some)
+{
+    Named next;
+    std::vector<store::Maildir::Load> loads;
+    for (const Filled& filled : some) {
+        store::Maildir::Load load;
+        next.maildirs.push_back(maildirs_.at(filled.path));
+        load.maildir = next.maildirs.back().get();
+        for (const Item& item : filled.items) {
+            load.mails.push_back(content(item));
+            next.copies = next.copies || !key_of(item, filled.path).empty();
+        }
+        loads.push_back(std::move(load));
+    }
+    next.delivery = std::make_unique<store::Maildir::Delivery>(std::move(loads));
+    next.filled = std::move(some);
+    return next;
+}
+
+// Answers what has names since the batch before, and gives names to the next.
+void Worker::advance(std::optional<Named> next)
+{
+    store::Maildir::Delivery::sync(named_ ? named_->delivery.get() : nullptr, next ? next->delivery.get() : nullptr, syncs_);
+    if (named_) {
+        const auto& loads = named_->delivery->loads();
+        for (std::size_t i = 0; i < loads.size(); ++i) answer_all(named_->filled[i].path, named_->filled[i].items, loads[i].answers, named_->filled[i].text);
+        flush();
+    }
+    named_ = std::move(next);
+}
+
 void Worker::deliver_marked()
 {
+    if (!marked_.empty()) finish_named();
     for (const auto& [item, copy] : std::exchange(marked_, {})) {
         const std::string text = item.target->kind == Kind::file ? cat("delivered to file: ", copy.mailbox) : std::string("delivered to maildir");
         const std::string key = key_of(item, copy.mailbox);
@@ -476,7 +536,7 @@ void Worker::open_maildirs(std::vector<Filled>& some)
         openings.emplace_back(filled.path);
         closed.push_back(&filled);
     }
-    store::Maildir::open_all(disk_, openings, syncs_);
+    store::Maildir::open_all(disk_, openings);
     for (std::size_t i = 0; i < closed.size(); ++i) {
         if (openings[i].result) {
             maildirs_[closed[i]->path] = std::move(openings[i].maildir);

@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,7 @@ public:
         std::unique_ptr<Placement> placement = nullptr;    // null: OwnMailbox
         std::unique_ptr<Quota> quota = nullptr;            // null: KernelQuota
         std::unique_ptr<Outbox> outbox = nullptr;          // null: SendmailOutbox
+        std::unique_ptr<disk::WholeSync> whole = nullptr;  // of `disk`; null: each file is synced by itself
     };
     Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid) : Worker(std::move(rules), std::move(person), uid, gid, Seams()) {}
     Worker(WorkerRules rules, Person person, uid_t uid, gid_t gid, Seams seams);
@@ -61,9 +63,12 @@ private:
     };
     using Batch = std::vector<Item>;
 
-    bool take(std::vector<std::unique_ptr<Job>>& jobs);
+    using Jobs = std::vector<std::unique_ptr<Job>>;
+    bool take(Jobs& jobs);
+    void wait_for_mail();
+    bool take_one(Jobs& jobs, std::string_view bytes, std::vector<Fd> fds);
     void prepare(Job& job) const;
-    void process(std::vector<std::unique_ptr<Job>>& jobs);
+    void process(Jobs jobs);
     void decide(const Item& item);
     bool forward(const Item& item);
     std::string unmatched(const Item& item, const std::string& forward_file) const;
@@ -76,6 +81,7 @@ private:
     void to_copy(const Item& item, const Copy& copy, bool spool, const char* what);
     void to_path(const Item& item, const std::string& path, bool spool, const char* what);
     void deliver_groups();
+    void answer_double(const Item& item, const std::string& path, const std::string& text);
     void deliver_group(const std::string& path, const Batch& items, bool spool, const std::string& text);
     static std::string key_of(const Item& item, const std::string& path);
     bool is_brought(const std::string& key) const;
@@ -114,12 +120,26 @@ private:
         std::string path, text;
         Batch items;
     };
+    // shared_ptr: a delivery under way outlives its Maildirs' places here
+    using Maildirs = std::map<std::string, std::shared_ptr<store::Maildir>>;
+    struct Named {                                     // a delivery whose names in new/ are not durable yet
+        std::vector<std::shared_ptr<store::Maildir>> maildirs;
+        Jobs jobs;                                     // that all of these are of
+        std::vector<Filled> filled;                    // one for each load of
+        std::unique_ptr<store::Maildir::Delivery> delivery;
+        bool copies = false;                           // some came by an alias
+    };
     std::vector<Filled> next_maildirs();
     void open_maildirs(std::vector<Filled>& some);
+    Named written(std::vector<Filled> some);
+    void advance(std::optional<Named> next);
+    void finish_named() { if (named_) advance(std::nullopt); }
     std::vector<Filled> filled_;
     std::vector<std::pair<Item, Copy>> marked_;        // of this batch, for Maildirs: a filter's, few
-    std::map<std::string, std::unique_ptr<store::Maildir>> maildirs_;   // kept open between batches
-    disk::ParallelSync syncs_{store::delivery_sync_threads};
+    Maildirs maildirs_;                                // kept open between batches
+    disk::ParallelSync syncs_;
+    std::optional<Named> named_;                       // of the batch before: the next one waits for the disk together with it
+    Jobs jobs_;                                        // of this batch
     std::unique_ptr<daemon::SpoolKeeper> keeper_;
     std::map<uint64_t, std::vector<ipc::Verdict>> ready_;
 };

@@ -1,19 +1,139 @@
-// One batch: whoever has time takes the next file.
+// One batch: one wait for all of it, or whoever has time takes the next file.
 #include "lib/disk/parallel_sync.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
 #include <condition_variable>
+#include <cstdio>
+#include <map>
 #include <mutex>
 #include <utility>
 
+#include "lib/base/clock.h"
+#include "lib/base/fd.h"
 #include "lib/base/text.h"
 
 namespace veredus::disk {
 
 namespace {
+
+// So few are synced one after the other: a thread costs more than it gains, and a mailbox is new but once.
+constexpr std::size_t few = 4;
+// So many of one file system are worth a call for all of it.
+constexpr std::size_t many = 16;
+constexpr uint64_t most_dirty_kb = 1024 * 1024;
+constexpr std::chrono::milliseconds patience{250};
+constexpr int64_t rest_factor = 20;    // after a call that took too long: so many times as long
+
+// Since 5.8 a data error of any file is told (errseq of the superblock), since 5.17 one of the journal, too.
+bool tells_every_failure()
+{
+    utsname name{};
+    unsigned major = 0, minor = 0;
+    return ::uname(&name) == 0 && std::sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 17));
+}
+
+// What waits to be written on the whole machine; UINT64_MAX: not known.
+uint64_t dirty_kb()
+{
+    const auto info = read_file("/proc/meminfo", 65'536);
+    if (!info) return UINT64_MAX;
+    uint64_t sum = 0;
+    for (const char* name : {"\nDirty:", "\nWriteback:"}) {
+        const auto at = info->find(name);
+        unsigned long long kb = 0;
+        if (at == std::string::npos || std::sscanf(info->c_str() + info->find(':', at) + 1, "%llu", &kb) != 1) return UINT64_MAX;
+        sum += kb;
+    }
+    return sum;
+}
+
+// A call in a thread of its own: who waits may lose patience.
+struct WholeCall {
+    explicit WholeCall(Fd f) : fd(std::move(f)) {}
+    Fd fd;
+    std::mutex mutex;
+    std::condition_variable ended;
+    bool done = false;
+    int code = 0;
+    int64_t began_us = system_clock().mono_us(), ended_us = 0;
+};
+
+void* call_syncfs(void* argument)
+{
+    const std::unique_ptr<std::shared_ptr<WholeCall>> call(static_cast<std::shared_ptr<WholeCall>*>(argument));
+    const int code = ::syncfs((*call)->fd.get()) == 0 ? 0 : errno;
+    const std::lock_guard lock((*call)->mutex);
+    (*call)->code = code;
+    (*call)->done = true;
+    (*call)->ended_us = system_clock().mono_us();
+    (*call)->ended.notify_one();
+    return nullptr;
+}
+
+Result<void> start_detached(void* (*work)(void*), std::shared_ptr<WholeCall> call)
+{
+    auto argument = std::make_unique<std::shared_ptr<WholeCall>>(std::move(call));
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, std::size_t{128} * 1024);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);    // inherited by the thread
+    pthread_t thread{};
+    const int code = pthread_create(&thread, &attributes, work, argument.get());
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    pthread_attr_destroy(&attributes);
+    if (code != 0) return fail_errno("start a thread", code);
+    (void)argument.release();
+    return {};
+}
+
+class PosixWholeSync final : public WholeSync {
+public:
+    bool pays(int fd) override
+    {
+        static const bool reliable = tells_every_failure();
+        struct statfs fs {};
+        return reliable && !rests() && ::fstatfs(fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC &&
+               dirty_kb() <= most_dirty_kb;
+    }
+    Result<void> sync(int fd) override
+    {
+        Fd own(::fcntl(fd, F_DUPFD_CLOEXEC, 0));    // the same open file: what it was told of errors is the caller's
+        if (!own) return fail_errno("dup");
+        call_ = std::make_shared<WholeCall>(std::move(own));
+        if (auto started = start_detached(call_syncfs, call_); !started) {
+            call_.reset();
+            return started;
+        }
+        std::unique_lock lock(call_->mutex);
+        if (!call_->ended.wait_for(lock, patience, [&] { return call_->done; })) return fail_errno("syncfs takes long", ETIMEDOUT);
+        if (call_->code != 0) return fail_errno("syncfs", call_->code);
+        return {};
+    }
+
+private:
+    bool rests() const
+    {
+        if (!call_) return false;
+        const std::lock_guard lock(call_->mutex);
+        const int64_t took_us = call_->ended_us - call_->began_us;
+        return !call_->done || (took_us > patience / std::chrono::microseconds(1) && system_clock().mono_us() - call_->ended_us < rest_factor * took_us);
+    }
+    std::shared_ptr<WholeCall> call_;    // shared_ptr: the thread of one that takes long outlives our patience
+};
 
 struct Batch {
     Batch(std::size_t count, const std::function<Result<void>(std::size_t)>& step_) : step(step_), results(count) {}
@@ -83,11 +203,37 @@ bool writes_data_before_names(const Directory& dir)
     return false;
 }
 
-ParallelSync::ParallelSync(unsigned threads) : threads_(std::max(threads, 1U)) {}
+std::unique_ptr<WholeSync> posix_whole_sync() { return std::make_unique<PosixWholeSync>(); }
 
-std::vector<Result<void>> ParallelSync::sync(Disk& disk, const std::vector<const Fd*>& files)
+ParallelSync::ParallelSync(unsigned threads, std::unique_ptr<WholeSync> whole) : threads_(std::max(threads, 1U)), whole_(std::move(whole)) {}
+
+std::vector<Result<void>> ParallelSync::sync(const std::vector<Unsynced>& all)
 {
-    return run(files.size(), [&](std::size_t i) { return disk.sync(*files[i]); });
+    std::vector<Result<void>> results(all.size());
+    const std::vector<std::size_t> left = after_whole(all);
+    if (left.size() <= few) {
+        for (const std::size_t i : left) results[i] = all[i].step();
+        return results;
+    }
+    auto done = run(left.size(), [&](std::size_t i) { return all[left[i]].step(); });
+    for (std::size_t i = 0; i < left.size(); ++i) results[left[i]] = std::move(done[i]);
+    return results;
+}
+
+// Those that one call for their file system has not made durable. Where it failed, each is asked by itself: the failure may be another's,
+// and whose it is hears of it again, for each open file has an error state of its own.
+std::vector<std::size_t> ParallelSync::after_whole(const std::vector<Unsynced>& all)
+{
+    std::vector<std::size_t> left;
+    std::map<uint64_t, std::vector<std::size_t>> of_device;
+    const bool tried = whole_ && all.size() >= many;
+    for (std::size_t i = 0; i < all.size(); ++i) (tried ? of_device[all[i].device] : left).push_back(i);
+    for (const auto& [device, some] : of_device) {
+        const auto open = std::find_if(some.begin(), some.end(), [&](std::size_t i) { return all[i].fd >= 0; });
+        if (some.size() >= many && open != some.end() && whole_->pays(all[*open].fd) && whole_->sync(all[*open].fd)) continue;
+        left.insert(left.end(), some.begin(), some.end());
+    }
+    return left;
 }
 
 std::vector<Result<void>> ParallelSync::run(std::size_t count, const std::function<Result<void>(std::size_t)>& step)

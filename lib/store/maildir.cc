@@ -64,41 +64,19 @@ Result<void> make_maildir(const std::string& path)
     return {};
 }
 
-// What has to be synced before mail counts that lies in one of these Maildirs: each directory once, whoever made the names in it.
-class Unsettled {
-public:
-    explicit Unsettled(std::size_t maildirs) : of_(maildirs) {}
-    void add(std::size_t maildir, const std::string& path)
-    {
-        for (const char* part : {"/tmp", "/cur", "/new"})
-            if (auto parent = young_parent(path + part)) add(maildir, std::move(*parent));
-        for (YoungParent& parent : young_parents(path)) add(maildir, std::move(parent));
+// Each directory once, whoever made the names in it.
+std::vector<YoungParent> young_on_the_way(const std::string& path)
+{
+    std::vector<YoungParent> all = young_parents(path);
+    for (const char* part : {"/tmp", "/cur", "/new"}) {
+        auto parent = young_parent(path + part);
+        if (!parent) continue;
+        const auto same = std::find_if(all.begin(), all.end(), [&](const YoungParent& other) { return other.directory == parent->directory; });
+        if (same == all.end()) all.push_back(std::move(*parent));
+        else same->names.insert(same->names.end(), parent->names.begin(), parent->names.end());
     }
-    void settle(disk::Disk& disk, disk::ParallelSync& syncs)
-    {
-        results_ = syncs.run(parents_.size(), [&](std::size_t i) { return store::settle(disk, parents_[i]); });
-    }
-    Result<void> result(std::size_t maildir) const
-    {
-        for (const std::size_t place : of_[maildir])
-            if (!results_[place]) return results_[place];
-        return {};
-    }
-
-private:
-    void add(std::size_t maildir, YoungParent parent)
-    {
-        const auto [at, fresh] = places_.try_emplace(parent.directory, parents_.size());
-        of_[maildir].push_back(at->second);
-        if (fresh) return parents_.push_back(std::move(parent));
-        auto& names = parents_[at->second].names;
-        names.insert(names.end(), parent.names.begin(), parent.names.end());
-    }
-    std::vector<std::vector<std::size_t>> of_;           // of each Maildir, places in parents_
-    std::map<std::string, std::size_t> places_;
-    std::vector<YoungParent> parents_;
-    std::vector<Result<void>> results_;
-};
+    return all;
+}
 
 }  // namespace
 
@@ -111,50 +89,46 @@ std::string MaildirName::full(const Sizes& sizes) const { return cat(base(), ",S
 
 Result<std::unique_ptr<Maildir>> Maildir::open(disk::Disk& disk, const std::string& path)
 {
-    disk::ParallelSync alone(1);
     std::vector<Opening> one;
     one.emplace_back(path);
-    open_all(disk, one, alone);
+    open_all(disk, one);
     if (!one[0].result) return unexpected(std::move(one[0].result).error());
     return std::move(one[0].maildir);
 }
 
-void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings, disk::ParallelSync& syncs)
+void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings)
 {
     for (Opening& opening : openings) {
         opening.path = without_slashes(std::move(opening.path));
-        const auto there = Opened::of(disk, opening.path);
-        if (!there && there.error().code == ENOENT) opening.result = make_maildir(opening.path);
-    }
-    // Durable before any mail is written, also what another process made and could not sync. The first sync's journal commit holds it
-    // all; the others find their work done.
-    Unsettled unsettled(openings.size());
-    for (std::size_t i = 0; i < openings.size(); ++i)
-        if (openings[i].result) unsettled.add(i, openings[i].path);
-    unsettled.settle(disk, syncs);
-    for (std::size_t i = 0; i < openings.size(); ++i) {
-        Opening& opening = openings[i];
-        if (opening.result) opening.result = unsettled.result(i);
-        if (!opening.result) continue;
         auto opened = Opened::of(disk, opening.path);
-        if (opened) opening.maildir = std::make_unique<Maildir>(disk, opening.path, std::move(opened->tmp), std::move(opened->fresh));
-        else opening.result = unexpected(std::move(opened).error());
+        if (!opened && opened.error().code == ENOENT) {
+            opening.result = make_maildir(opening.path);
+            if (!opening.result) continue;
+            opened = Opened::of(disk, opening.path);
+        }
+        if (!opened) {
+            opening.result = unexpected(std::move(opened).error());
+            continue;
+        }
+        opening.maildir = std::make_unique<Maildir>(disk, opening.path, std::move(opened->tmp), std::move(opened->fresh));
+        opening.maildir->young_ = young_on_the_way(opening.path);
     }
 }
 
 Maildir::Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh)
-    : disk_(disk), path_(std::move(path)), host_(host_name()), tmp_(std::move(tmp)), new_(std::move(fresh))
+    : disk_(disk), path_(std::move(path)), host_(host_name()), pid_(::getpid()), tmp_(std::move(tmp)), new_(std::move(fresh)), tmp_stat_(), new_stat_()
 {
+    (void)::fstat(tmp_.fd.get(), &tmp_stat_);
+    (void)::fstat(new_.fd.get(), &new_stat_);
 }
 
 bool Maildir::still_there() const
 {
-    const auto same = [&](const disk::Directory& dir, const char* part) {
-        struct stat by_name {}, held {};
-        return ::stat((path_ + part).c_str(), &by_name) == 0 && ::fstat(dir.fd.get(), &held) == 0 && by_name.st_ino == held.st_ino &&
-               by_name.st_dev == held.st_dev;
+    const auto same = [&](const struct stat& held, const char* part) {
+        struct stat by_name {};
+        return ::stat((path_ + part).c_str(), &by_name) == 0 && by_name.st_ino == held.st_ino && by_name.st_dev == held.st_dev;
     };
-    return same(tmp_, "/tmp") && same(new_, "/new");
+    return same(tmp_stat_, "/tmp") && same(new_stat_, "/new");
 }
 
 Result<void> Maildir::write_into(Draft& draft, const Content& mail)
@@ -177,7 +151,7 @@ Result<Maildir::Draft> Maildir::write(const Content& mail, bool with_facts)
     Draft draft;
     if (with_facts) draft.facts = std::make_unique<FactsMaker>();
     draft.name.wall_us = system_clock().wall_us();
-    draft.name.pid = ::getpid();
+    draft.name.pid = pid_;
     draft.name.counter = ++deliveries;
     draft.name.host = host_;
     draft.tmp_name = cat(draft.name.wall_us / us_per_second, ".M", draft.name.wall_us % us_per_second, 'P', draft.name.pid, 'Q', draft.name.counter, '.', host_);
@@ -260,10 +234,12 @@ public:
             drafts_[i] = std::move(*draft);
         }
     }
-    void add_files(std::vector<const Fd*>& files)
+    Maildir& maildir() { return maildir_; }
+    std::size_t written() const { return static_cast<std::size_t>(std::count_if(drafts_.begin(), drafts_.end(), [](const auto& draft) { return draft.has_value(); })); }
+    void add_files(std::vector<disk::Unsynced>& to)
     {
         for (const auto& draft : drafts_)
-            if (draft) files.push_back(&draft->file);
+            if (draft) to.push_back({[this, file = &draft->file] { return maildir_.disk_.sync(*file); }, draft->name.device, draft->file.get()});
     }
     // The results of what add_files() added, from `at` on.
     void take_synced(const std::vector<Result<void>>& results, std::size_t& at)
@@ -273,10 +249,9 @@ public:
                 if (const auto& synced = results[at++]; !synced) give_up(i, synced.error());
     }
     // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced. A crash before
-    // may take both names: nobody was told of the mail then, and it is still queued. False: there is nothing to sync.
-    bool publish()
+    // may take both names: nobody was told of the mail then, and it is still queued.
+    void publish()
     {
-        bool any = false;
         if (index_dir_) index_.emplace(maildir_.disk_, *index_dir_);
         for (std::size_t i = 0; i < drafts_.size(); ++i) {
             if (!drafts_[i]) continue;
@@ -284,18 +259,27 @@ public:
                 give_up(i, renamed.error());
                 continue;
             }
-            drafts_[i]->published = any = true;
+            drafts_[i]->file = Fd();
+            drafts_[i]->published = published_ = true;
             if (index_) index_->add(*drafts_[i]);
         }
         if (index_) index_->commit();
-        return any;
     }
-    Result<void> sync_directory() { return maildir_.disk_.sync(maildir_.new_); }
+    // False: it gave no names.
+    bool add_directory(std::vector<disk::Unsynced>& to)
+    {
+        if (published_) to.push_back({[this] { return maildir_.disk_.sync(maildir_.new_); }, maildir_.new_stat_.st_dev, maildir_.new_.fd.get()});
+        return published_;
+    }
     void end(const Result<void>& synced)
     {
-        for (std::size_t i = 0; i < drafts_.size(); ++i)
-            if (!synced && drafts_[i]) give_up(i, synced.error());
+        if (!synced) give_up_all(synced.error());
         if (index_) index_->write_cache();
+    }
+    void give_up_all(const Error& error)
+    {
+        for (std::size_t i = 0; i < drafts_.size(); ++i)
+            if (drafts_[i]) give_up(i, error);
     }
 
 private:
@@ -313,28 +297,95 @@ private:
     std::vector<std::optional<Draft>> drafts_;
     std::optional<disk::Directory> index_dir_;
     std::optional<Index> index_;
+    bool published_ = false;
 };
+
+// What lies on the way to the Maildirs of a delivery and may not be durable: each directory once, for all of them.
+class Maildir::Waits {
+public:
+    void add(Maildir& maildir)
+    {
+        for (const YoungParent& parent : maildir.young_) {
+            const auto [at, fresh] = places_.try_emplace(parent.directory, parents_.size());
+            of_[&maildir].push_back(at->second);
+            if (fresh) parents_.push_back({parent, &maildir.disk_});
+            else parents_[at->second].first.names.insert(parents_[at->second].first.names.end(), parent.names.begin(), parent.names.end());
+        }
+    }
+    void add_to(std::vector<disk::Unsynced>& to) const
+    {
+        for (const auto& entry : parents_) to.push_back({[&entry] { return settle(*entry.second, entry.first); }, entry.first.device, -1});
+    }
+    // The results of what add_to() added, from `at` on.
+    void take_synced(const std::vector<Result<void>>& results, std::size_t& at)
+    {
+        for (auto& entry : parents_) {
+            if (results[at]) settled(entry.first);
+            results_.push_back(results[at++]);
+        }
+    }
+    Result<void> result(Maildir& maildir)
+    {
+        const auto found = of_.find(&maildir);
+        if (found == of_.end()) return {};
+        for (const std::size_t place : found->second)
+            if (!results_[place]) return results_[place];
+        maildir.young_.clear();
+        return {};
+    }
+
+private:
+    std::map<Maildir*, std::vector<std::size_t>> of_;    // places in parents_
+    std::map<std::string, std::size_t> places_;
+    std::vector<std::pair<YoungParent, disk::Disk*>> parents_;
+    std::vector<Result<void>> results_;
+};
+
+Maildir::Delivery::Delivery(std::vector<Load> loads) : loads_(std::move(loads))
+{
+    std::size_t mails = 0;
+    for (const Load& load : loads_) mails += load.mails.size();
+    batches_.reserve(loads_.size());
+    for (Load& load : loads_) batches_.emplace_back(load);
+    // All are written before the first is synced: one journal commit of the file system then carries many.
+    for (Batch& batch : batches_) batch.write(mails == 1);
+}
+
+Maildir::Delivery::~Delivery() = default;
+
+void Maildir::Delivery::sync(Delivery* named, Delivery* written, disk::ParallelSync& syncs)
+{
+    std::vector<disk::Unsynced> all;
+    std::vector<Batch*> published, begun;
+    if (named)
+        for (Batch& batch : named->batches_)
+            if (batch.add_directory(all)) published.push_back(&batch);
+    Waits waits;
+    if (written)
+        for (Batch& batch : written->batches_) {
+            if (batch.written() == 0) continue;
+            begun.push_back(&batch);
+            waits.add(batch.maildir());
+        }
+    for (Batch* const batch : begun) batch->add_files(all);
+    waits.add_to(all);
+    const auto results = syncs.sync(all);
+    std::size_t at = 0;
+    for (Batch* const batch : published) batch->end(results[at++]);
+    for (Batch* const batch : begun) batch->take_synced(results, at);
+    waits.take_synced(results, at);
+    for (Batch* const batch : begun) {
+        if (const auto reachable = waits.result(batch->maildir()); reachable) batch->publish();
+        else batch->give_up_all(reachable.error());
+    }
+}
 
 void Maildir::deliver(std::vector<Load>& loads, disk::ParallelSync& syncs)
 {
-    std::size_t mails = 0;
-    for (const Load& load : loads) mails += load.mails.size();
-    std::vector<Batch> batches;
-    batches.reserve(loads.size());
-    for (Load& load : loads) batches.emplace_back(load);
-    // All are written before the first is synced: one journal commit of the file system then carries many.
-    for (Batch& batch : batches) batch.write(mails == 1);
-    std::vector<const Fd*> files;
-    for (Batch& batch : batches) batch.add_files(files);
-    if (files.empty()) return;
-    const auto synced = syncs.run(files.size(), [&](std::size_t i) { return loads.front().maildir->disk_.sync(*files[i]); });
-    std::size_t at = 0;
-    for (Batch& batch : batches) batch.take_synced(synced, at);
-    std::vector<Batch*> published;
-    for (Batch& batch : batches)
-        if (batch.publish()) published.push_back(&batch);
-    const auto named = syncs.run(published.size(), [&](std::size_t i) { return published[i]->sync_directory(); });
-    for (std::size_t i = 0; i < published.size(); ++i) published[i]->end(named[i]);
+    Delivery delivery(std::move(loads));
+    Delivery::sync(nullptr, &delivery, syncs);
+    Delivery::sync(&delivery, nullptr, syncs);
+    loads = std::move(delivery.loads());
 }
 
 std::vector<Delivered> Maildir::deliver(const std::vector<Content>& mails)

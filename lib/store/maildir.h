@@ -1,6 +1,6 @@
 // Delivery into a Maildir: written in tmp, synced, renamed into new, the directory synced; many mails, of several Maildirs
-// too, share the waits for the disk. Where
-// there is an index, the mails get their UIDs and their place in the cache with it, unless somebody else is just at it.
+// too, share the waits for the disk. Where there is an index, the mails get their UIDs and their place in the cache with it, unless
+// somebody else is just at it.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@
 #include "lib/store/content.h"
 #include "lib/store/facts.h"
 #include "lib/store/problem.h"
+#include "lib/store/young_names.h"
 
 namespace veredus::store {
 
@@ -32,17 +33,16 @@ struct MaildirName {
 
 class Maildir {
 public:
-    // Makes it, and what is missing of the path to it, on first delivery: 0700, durably.
+    // Makes it, and what is missing of the path to it, on first delivery: 0700. What was made lately on the way to it, by whomever, is
+    // synced once by each process, with the first mail that it delivers there.
     static Result<std::unique_ptr<Maildir>> open(disk::Disk& disk, const std::string& path);
-    // Many at once: what is missing of all is made before the first directory is synced; what was made lately, by whomever, is synced
-    // once by each process.
-    struct Opening {
+    struct Opening {                             // one of many; what is missing of all is made before the first directory is synced
         explicit Opening(std::string path_) : path(std::move(path_)) {}
         std::string path;
         std::unique_ptr<Maildir> maildir;        // filled in,
         Result<void> result;                     // or why not
     };
-    static void open_all(disk::Disk& disk, std::vector<Opening>& openings, disk::ParallelSync& syncs);
+    static void open_all(disk::Disk& disk, std::vector<Opening>& openings);
     // With directories that are open already (tests, other stores).
     Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh);
     bool still_there() const;                // the user may move it away while we hold its directories
@@ -52,6 +52,7 @@ public:
         std::vector<Content> mails;
         std::vector<Delivered> answers;          // filled in
     };
+    class Delivery;
     // All that is to be delivered now, each Maildir at most once: the files of all are synced together, and so are the directories.
     // Nothing of a mail that failed is left behind.
     static void deliver(std::vector<Load>& loads, disk::ParallelSync& syncs);
@@ -60,6 +61,7 @@ public:
 private:
     struct Index;
     class Batch;
+    class Waits;
     struct Draft {
         Fd file;
         MaildirName name;
@@ -73,7 +75,26 @@ private:
     Result<void> write_into(Draft& draft, const Content& mail);
     disk::Disk& disk_;
     std::string path_, host_;
+    int32_t pid_;
     disk::Directory tmp_, new_;
+    struct stat tmp_stat_, new_stat_;            // of what we hold
+    std::vector<YoungParent> young_;             // what is to be synced before mail in it counts
+};
+
+// A delivery step by step, so that batches that come one behind the other need one wait for the disk each: what makes the names of one
+// durable also waits for the files of the next. A Maildir may get mail of both.
+class Maildir::Delivery {
+public:
+    explicit Delivery(std::vector<Load> loads);       // writes all files; the mails' own files are not needed any more then
+    ~Delivery();
+    // Waits until the names of `named` are durable, which completes its answers, and until the files of `written` are, and what lies on
+    // the way to them; these get their names in new/ then. Either may be null.
+    static void sync(Delivery* named, Delivery* written, disk::ParallelSync& syncs);
+    std::vector<Load>& loads() { return loads_; }
+
+private:
+    std::vector<Load> loads_;
+    std::vector<Batch> batches_;                      // one for each load
 };
 
 // Threads that pay: measured on ext4, a batch of 100 small mails: 4,700 a second with 16 threads, 2,700 with 8, 380 with one.

@@ -68,7 +68,10 @@ std::optional<YoungParent> young_parent(const std::string& path)
 {
     const auto stamp = young_name(path);
     if (!stamp) return std::nullopt;
-    return YoungParent{parent_of(path), {*stamp}};
+    std::string parent = parent_of(path);
+    struct stat st {};
+    const uint64_t device = ::stat(parent.c_str(), &st) == 0 ? st.st_dev : 0;
+    return YoungParent{std::move(parent), device, {*stamp}};
 }
 
 std::vector<YoungParent> young_parents(std::string path)
@@ -85,8 +88,10 @@ Result<void> settle(disk::Disk& disk, const YoungParent& parent)
     auto dir = disk.open_directory(nullptr, parent.directory);
     if (!dir) return passed_over(dir.error()) ? Result<void>() : Result<void>(unexpected(std::move(dir).error()));
     if (auto synced = disk.sync(*dir); !synced && !passed_over(synced.error())) return synced;
-    known().add(parent.names);
+    settled(parent);
     return {};
 }
+
+void settled(const YoungParent& parent) { known().add(parent.names); }
 
 }  // namespace veredus::store

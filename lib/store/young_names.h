@@ -23,6 +23,7 @@ struct NameStamp {
 // A directory to be synced before what lies below counts, and the names in it for whose sake.
 struct YoungParent {
     std::string directory;
+    uint64_t device = 0;           // that it lies on
     std::vector<NameStamp> names;
 };
 
@@ -33,5 +34,7 @@ std::vector<YoungParent> young_parents(std::string path);
 // Syncs the directory, and remembers that its names are durable. One that may not be read or that knows no sync is passed over, or there
 // would never be mail below. May be called by several threads.
 Result<void> settle(disk::Disk& disk, const YoungParent& parent);
+// It was made durable in another way.
+void settled(const YoungParent& parent);
 
 }  // namespace veredus::store

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -285,21 +288,21 @@ TEST_CASE("files of a batch are synced together by several threads, and each has
     for (const unsigned threads : {1U, 4U, 16U}) {
         INFO(threads << " threads");
         ParallelSync syncs(threads);
-        CHECK(syncs.sync(posix_disk(), {}).empty());
+        CHECK(syncs.sync({}).empty());
         for (const std::size_t count : {1U, 2U, 50U}) {
             test::ForgetfulDisk disk;
             disk.make_directory("/d");
             const Directory dir = std::move(*disk.open_directory(nullptr, "/d"));
             std::vector<Fd> files;
-            std::vector<const Fd*> borrowed;
+            std::vector<Unsynced> borrowed;
             for (std::size_t i = 0; i < count; ++i) {
                 files.push_back(std::move(*disk.create(dir, cat(count, '.', i), 0600)));
                 REQUIRE(disk.write(files.back(), "whole"));
                 start_writing(files.back());
             }
-            for (const Fd& file : files) borrowed.push_back(&file);
+            for (const Fd& file : files) borrowed.push_back({[&disk, &file] { return disk.sync(file); }});
             disk.fail_sync(count, EIO);    // the last one to begin
-            const auto results = syncs.sync(disk, borrowed);
+            const auto results = syncs.sync(borrowed);
             REQUIRE(results.size() == count);
             CHECK(std::count_if(results.begin(), results.end(), [](const auto& r) { return !r; }) == 1);
             REQUIRE(disk.sync(dir));
@@ -312,34 +315,114 @@ TEST_CASE("files of a batch are synced together by several threads, and each has
 TEST_CASE("several threads wait for the disk at once, and only the results of all end the wait", "[disk]")
 {
     // Every sync waits until four are under way: with fewer threads this would never end.
-    class Meeting final : public test::ForgetfulDisk {
-    public:
-        using ForgetfulDisk::sync;
-        Result<void> sync(const Fd&) override
-        {
-            std::unique_lock lock(mutex_);
-            if (++there_ >= 4) all_.notify_all();
-            all_.wait(lock, [this] { return there_ >= 4; });
-            ++ended;
-            return {};
-        }
-        int ended = 0;
-
-    private:
-        std::mutex mutex_;
-        std::condition_variable all_;
-        int there_ = 0;
-    } disk;
-    const Fd none;
+    std::mutex mutex;
+    std::condition_variable all;
+    int there = 0, ended = 0;
+    const std::vector<Unsynced> eight(8, {[&]() -> Result<void> {
+        std::unique_lock lock(mutex);
+        if (++there >= 4) all.notify_all();
+        all.wait(lock, [&] { return there >= 4; });
+        ++ended;
+        return {};
+    }});
     ParallelSync syncs(4);
-    CHECK(syncs.sync(disk, std::vector<const Fd*>(4, &none)).size() == 4);
-    CHECK(disk.ended == 4);
+    CHECK_FALSE(syncs.has_threads());
+    CHECK(syncs.sync(eight).size() == 8);
+    CHECK(ended == 8);
+    CHECK(syncs.has_threads());
     // Threads that rest are gone; the next batch has as many again.
     const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator()); };
     const auto before = threads();
     syncs.rest();
     CHECK(threads() == before - 3);
     syncs.rest();
-    CHECK(syncs.sync(disk, std::vector<const Fd*>(4, &none)).size() == 4);
+    CHECK(syncs.sync(eight).size() == 8);
     CHECK(threads() == before);
+}
+
+TEST_CASE("one call syncs a file system for many files of it, and where it fails or is not offered each is asked by itself", "[disk]")
+{
+    class Whole final : public WholeSync {
+    public:
+        std::vector<int>& asked;
+        std::vector<int>& called;
+        bool pay = true, fails = false;
+        Whole(std::vector<int>& a, std::vector<int>& c) : asked(a), called(c) {}
+        bool pays(int fd) override
+        {
+            asked.push_back(fd);
+            return pay;
+        }
+        Result<void> sync(int fd) override
+        {
+            called.push_back(fd);
+            return fails ? Result<void>(fail_errno("syncfs", EIO)) : Result<void>();
+        }
+    };
+    struct Case {
+        std::size_t first, second;             // files of device 1 and of device 2
+        int open;                              // the descriptor that those of device 2 have; -1: none
+        bool pays, fails;
+        std::size_t asked, called, alone;      // expected
+    };
+    const Case cases[] = {
+        {15, 0, 7, true, false, 0, 0, 15},     // too few
+        {16, 0, 7, true, false, 1, 1, 0},
+        {40, 40, 7, true, false, 2, 2, 0},
+        {40, 5, 7, true, false, 1, 1, 5},      // too few of the second
+        {40, 40, -1, true, false, 1, 1, 40},   // no descriptor of the second
+        {40, 40, 7, false, false, 2, 0, 80},
+        {40, 40, 7, true, true, 2, 2, 80},
+    };
+    for (const Case& c : cases) {
+        INFO(c.first << " and " << c.second);
+        std::vector<int> asked, called;
+        auto whole = std::make_unique<Whole>(asked, called);
+        whole->pay = c.pays;
+        whole->fails = c.fails;
+        ParallelSync syncs(4, std::move(whole));
+        std::vector<std::atomic<int>> alone(c.first + c.second);
+        std::vector<Unsynced> all;
+        for (std::size_t i = 0; i < alone.size(); ++i) {
+            const bool second = i >= c.first;
+            all.push_back({[&alone, i]() -> Result<void> {
+                               ++alone[i];
+                               return i % 2 ? Result<void>(fail_errno("sync", EIO)) : Result<void>();
+                           },
+                           second ? 2U : 1U, second ? c.open : 3});
+        }
+        const auto results = syncs.sync(all);
+        REQUIRE(results.size() == all.size());
+        CHECK(asked.size() == c.asked);
+        CHECK(called.size() == c.called);
+        std::size_t by_itself = 0;
+        for (std::size_t i = 0; i < results.size(); ++i) {
+            by_itself += static_cast<std::size_t>(alone[i].load());
+            CHECK(alone[i] <= 1);
+            CHECK(results[i].has_value() == (alone[i] == 0 || i % 2 == 0));
+        }
+        CHECK(by_itself == c.alone);
+    }
+}
+
+TEST_CASE("the kernel's call for a whole file system says yes where it is offered, and leaves no thread", "[disk]")
+{
+    char path[] = "/var/tmp/veredus-whole.XXXXXX";
+    const Fd file(::mkstemp(path));
+    REQUIRE(file);
+    ::unlink(path);
+    const auto whole = posix_whole_sync();
+    CHECK_FALSE(whole->pays(-1));
+    const Fd memory(::memfd_create("none", MFD_CLOEXEC));
+    CHECK_FALSE(whole->pays(memory.get()));    // tmpfs
+    const auto failed = whole->sync(-1);
+    REQUIRE_FALSE(failed);
+    CHECK(failed.error().code == EBADF);
+    if (!whole->pays(file.get())) return;      // another file system, an old kernel, or much to be written
+    const auto threads = [] { return std::distance(std::filesystem::directory_iterator("/proc/self/task"), std::filesystem::directory_iterator()); };
+    const auto before = threads();
+    const auto synced = whole->sync(file.get());
+    CHECK((synced || synced.error().code == ETIMEDOUT));    // a busy disk
+    if (!synced) return;
+    while (threads() != before) std::this_thread::yield();
 }

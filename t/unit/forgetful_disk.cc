@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
@@ -36,6 +37,7 @@ struct ForgetfulDisk::File {
     Fd memory;
     std::string safe;              // what a cut certainly keeps
     bool poisoned = false;
+    int unheard = 0;               // an error that its next sync tells
     int64_t changed_us = 0;
 };
 
@@ -107,6 +109,7 @@ void ForgetfulDisk::sync_alone(const std::string& directory)
 void ForgetfulDisk::fail_sync(uint64_t nth, int code) { const std::lock_guard lock(mutex_); sync_fault_ = {nth, code}; }
 void ForgetfulDisk::fail_write(uint64_t nth, int code) { const std::lock_guard lock(mutex_); write_fault_ = {nth, code}; }
 void ForgetfulDisk::fail_step(uint64_t nth, int code) { const std::lock_guard lock(mutex_); step_fault_ = {nth, code}; }
+void ForgetfulDisk::fail_sync_all(Whose whose, int code) { const std::lock_guard lock(mutex_); all_fault_whose_ = whose; all_fault_ = code; }
 
 namespace {
 
@@ -368,8 +371,35 @@ Result<void> ForgetfulDisk::sync(const Fd& fd)
         f->poisoned = true;
         return fail_errno("fdatasync", *fault);
     }
+    if (const int unheard = std::exchange(f->unheard, 0)) return fail_errno("fdatasync", unheard);
     ++syncs_;
     if (!f->poisoned) f->safe = f->now();
+    ended_step();
+    return {};
+}
+
+Result<void> ForgetfulDisk::sync_all()
+{
+    const std::lock_guard lock(mutex_);
+    TRY(step());
+    std::set<FilePtr> files;
+    for (auto& [path, f] : folders_)
+        for (const auto& [name, file] : f->now) files.insert(file);
+    if (const int code = std::exchange(all_fault_, 0)) {
+        if (all_fault_whose_ == Whose::others) return fail_errno("syncfs", code);
+        for (const FilePtr& file : files)
+            if (file->safe != file->now()) file->poisoned = true, file->unheard = code;
+        for (auto& [path, f] : folders_) {
+            if (f->history.empty()) continue;
+            ++f->failures;
+            for (const auto& [name, states] : f->history) f->poisoned.insert(name);
+        }
+        return fail_errno("syncfs", code);
+    }
+    ++syncs_;
+    for (const FilePtr& file : files)
+        if (!file->poisoned) file->safe = file->now();
+    for (auto& [path, f] : folders_) sync_folder(*f);
     ended_step();
     return {};
 }

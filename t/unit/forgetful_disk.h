@@ -14,6 +14,7 @@
 
 #include "lib/disk/disk.h"
 #include "lib/disk/in_place.h"
+#include "lib/disk/parallel_sync.h"
 
 namespace veredus::test {
 
@@ -45,6 +46,10 @@ public:
     void fail_sync(uint64_t nth, int code);
     void fail_write(uint64_t nth, int code);
     void fail_step(uint64_t nth, int code);
+    // The next sync_all() fails: of our own files, which lose what they had and say so once each when they are asked by themselves; or of
+    // somebody else's.
+    enum class Whose : uint8_t { ours, others };
+    void fail_sync_all(Whose whose, int code);
     void set_free_bytes(uint64_t bytes) { free_ = bytes; }
     void set_now(int64_t wall_us) { now_us_ = wall_us; }           // modification times
     uint64_t steps() const { return steps_; }                      // that changed or synced something
@@ -65,6 +70,7 @@ public:
     Result<void> truncate(const Fd& file, uint64_t size) override;
     Result<std::string> read(const Fd& file, uint64_t offset, std::size_t size) override;
     Result<uint64_t> size(const Fd& file) override;
+    Result<void> sync_all();                                       // all files, all names, in one step
     Result<void> sync(const Fd& file) override;
     Result<void> sync(const disk::Directory& dir) override;
     Result<void> rename(const disk::Directory& from, const std::string& name, const disk::Directory& to, const std::string& new_name) override;
@@ -103,11 +109,24 @@ private:
     std::map<int, OpenFolder> open_folders_;                    // by descriptor; reused numbers are overwritten
     std::map<int, FilePtr> open_files_;
     Fault sync_fault_, write_fault_, step_fault_;
+    int all_fault_ = 0;
+    Whose all_fault_whose_ = Whose::ours;
     std::string other_process_syncs_;
     uint64_t steps_ = 0, syncs_ = 0, cut_at_ = 0, next_file_ = 1;
     uint64_t free_ = 1ull << 40;
     int64_t now_us_ = 1'795'500'000'000'000;
     bool powered_ = true;
+};
+
+// What syncs all of it at once, always.
+class ForgetfulWhole final : public disk::WholeSync {
+public:
+    explicit ForgetfulWhole(ForgetfulDisk& disk) : disk_(disk) {}
+    bool pays(int) override { return true; }
+    Result<void> sync(int) override { return disk_.sync_all(); }
+
+private:
+    ForgetfulDisk& disk_;
 };
 
 }  // namespace veredus::test

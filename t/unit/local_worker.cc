@@ -731,6 +731,56 @@ TEST_CASE("a double is known to be one at the end of a batch of any size", "[loc
     }
 }
 
+TEST_CASE("batches that come one behind the other share the waits for the disk, and each mail has one answer", "[local][worker]")
+{
+    TempHome home;
+    SickDisk disk;
+    RunningWorker worker(worker_rules(home), home, "alice", [&] { return Worker::Seams{disk}; });
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    disk.hold();
+    uint64_t sent = 0;
+    const auto send = [&](const std::string& to, const std::string& original = "") {
+        auto t = target(0, original.empty() ? Kind::address : Kind::mailbox, to);
+        t.original = original;
+        worker.send(attempt(++sent, mail, {t}), mail);
+    };
+    // The first is alone; what comes while its file is synced goes with its name, among it a copy by an alias and its double, and what
+    // makes the batch wait for what is no Maildir.
+    send("alice@example.org");
+    disk.wait_for_somebody();
+    send("alice@example.org");
+    send("alice@example.org", "list@example.org");
+    send("alice@example.org", "list@example.org");
+    for (int i = 0; i < 20; ++i) send("alice@example.org");
+    auto t = target(0, Kind::file, home.path + "/box");
+    worker.send(attempt(++sent, mail, {t}), mail);
+    t = target(0, Kind::command, "cat >/dev/null");
+    worker.send(attempt(++sent, mail, {t}), mail);
+    CHECK(worker.silent());
+    disk.release();
+    std::set<uint64_t> answered;
+    while (answered.size() < sent) {
+        const auto v = worker.message();
+        REQUIRE(v.verdicts.size() == 1);
+        CHECK(v.verdicts[0].outcome == Outcome::delivered);
+        CHECK(answered.insert(v.attempt).second);
+    }
+    CHECK(worker.silent());
+    CHECK(home.names("Maildir/new").size() == sent - 3);      // the double, the mbox and the command
+    CHECK(home.names("Maildir/tmp").empty());
+    // One that fails beside one that does not.
+    disk.hold();
+    send("alice@example.org");
+    disk.wait_for_somebody();
+    send("alice@example.org");
+    disk.sync_code = EIO;
+    disk.release();
+    for (const auto& v : worker.verdicts(2)) CHECK((v.outcome == Outcome::deferred || v.outcome == Outcome::delivered));
+    disk.sync_code = 0;
+    CHECK(worker.deliver(mail, target(0, Kind::address, "alice@example.org")).outcome == Outcome::delivered);
+    CHECK(home.names("Maildir/tmp").empty());
+}
+
 TEST_CASE("a worker that rests has no threads, which would count as its user's processes", "[local][worker]")
 {
     TempHome home;
