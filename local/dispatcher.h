@@ -129,6 +129,8 @@ private:
     void rest(Lane& lane);
     void retire(const std::string& key);
     void start_waiting();
+    bool make_room();
+    void forget_the_gone();
     void refuse(uint64_t job, ipc::Outcome outcome, const std::string& dsn, const std::string& text);
     void finish(uint64_t flight, uint32_t index, ipc::Verdict verdict, int64_t handed_us);
     void schedule_flush();
@@ -147,6 +149,7 @@ private:
     std::map<uint64_t, Job> jobs_;
     std::map<std::string, std::unique_ptr<Lane>> lanes_;
     std::deque<std::string> waiting_lanes_;          // wait for a free process
+    std::deque<std::string> resting_;                // lanes that had nothing to do when they came here, and may make room for others
     std::size_t processes_ = 0;
     std::set<uint64_t> ready_;                       // flights with verdicts to send
     bool flush_scheduled_ = false;

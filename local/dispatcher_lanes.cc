@@ -1,6 +1,7 @@
 // Lanes: the processes of users, how they come and go, and what each is given.
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -21,6 +22,8 @@ namespace {
 
 // Two processes may run commands of one user at a time, beside the one that fills his mailbox.
 constexpr int command_lanes = 2;
+
+constexpr std::size_t most_forgotten = 100;     // keys of lanes that are gone
 
 constexpr milliseconds pause_of_starts{100};    // between two questions for a process that did not come to be
 
@@ -103,17 +106,37 @@ Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
 void Dispatcher::start_waiting()
 {
     while (!waiting_lanes_.empty()) {
-        if (processes_ >= rules_.workers) {
-            const auto idle = std::find_if(lanes_.begin(), lanes_.end(), [](const auto& entry) { return entry.second->state == Lane::State::running && entry.second->load() == 0; });
-            if (idle == lanes_.end()) return;
-            const std::string key = idle->first;
-            --processes_;
-            lanes_.erase(idle);
-        }
+        if (processes_ >= rules_.workers && !make_room()) return;
         const std::string key = waiting_lanes_.front();
         waiting_lanes_.pop_front();
         if (const auto it = lanes_.find(key); it != lanes_.end() && it->second->state == Lane::State::waiting) start(*it->second);
     }
+}
+
+// The one that has rested longest ends. False: all are at work.
+bool Dispatcher::make_room()
+{
+    while (!resting_.empty()) {
+        const auto found = lanes_.find(resting_.front());
+        resting_.pop_front();
+        if (found == lanes_.end()) continue;
+        found->second->rests = false;
+        if (found->second->state != Lane::State::running || found->second->load() != 0) continue;
+        --processes_;
+        lanes_.erase(found);
+        return true;
+    }
+    return false;
+}
+
+// Lanes that ended by themselves leave their keys in resting_.
+void Dispatcher::forget_the_gone()
+{
+    for (const auto& [key, lane] : lanes_) lane->rests = false;
+    std::erase_if(resting_, [this](const std::string& key) {
+        const auto found = lanes_.find(key);
+        return found == lanes_.end() || found->second->state != Lane::State::running || found->second->load() != 0 || std::exchange(found->second->rests, true);
+    });
 }
 
 void Dispatcher::start(Lane& lane)
@@ -228,7 +251,11 @@ void Dispatcher::rest(Lane& lane)
 {
     if (lane.sent.empty()) {
         lane.late.stop();
-        if (lane.waiting.empty()) lane.idle.start(lane.age == age_ ? rules_.idle : milliseconds(0));
+        if (lane.waiting.empty()) {
+            lane.idle.start(lane.age == age_ ? rules_.idle : milliseconds(0));
+            if (!std::exchange(lane.rests, true)) resting_.push_back(lane.key);
+            if (resting_.size() > 2 * lanes_.size() + most_forgotten) forget_the_gone();
+        }
     } else {
         lane.late.start(rules_.timeout + (lane.command ? rules_.command_time : milliseconds(0)));
     }

@@ -53,6 +53,7 @@ struct Dispatcher::Lane {
     uint64_t life = 0;
     std::deque<uint64_t> waiting;                    // jobs that it has not got yet
     std::set<uint64_t> sent;
+    bool rests = false;                              // its key is in Dispatcher::resting_
     std::size_t gathered_bytes = 0;                  // of all pages that wait for another
     std::unique_ptr<ipc::Channel> channel;
     int64_t asked_us = 0;                            // master, for the first time

@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
 #include "lib/daemon/service.h"
+#include "lib/daemon/zygote.h"
 #include "lib/log/log.h"
 #include "lib/table/table.h"
 #include "local/dispatcher.h"
@@ -121,17 +122,23 @@ private:
     std::unique_ptr<Dispatcher> dispatcher_;    // last: it borrows the aliases
 };
 
-int serve(const conf::Values& values, const ipc::Serve& who, Fd channel)
+int serve(WorkerRules rules, const ipc::Serve& who, Fd channel)
 {
-    auto rules = WorkerRules::read(values);
-    if (!rules) {
-        log::error("user ", std::string_view(who.name), ": ", rules.error().text);
-        return 78;
-    }
-    if (who.mailbox[0] != '\0') rules->home_mailbox = who.mailbox;    // his passwd-file says where
+    if (who.mailbox[0] != '\0') rules.home_mailbox = who.mailbox;    // his passwd-file says where
     Worker::Seams seams;
     seams.whole = disk::posix_whole_sync();
-    return Worker(std::move(*rules), Person{who.name, who.home, who.shell}, who.uid, who.gid, std::move(seams)).serve(std::move(channel));
+    return Worker(std::move(rules), Person{who.name, who.home, who.shell}, who.uid, who.gid, std::move(seams)).serve(std::move(channel));
+}
+
+// The rules are read once: a user's process, which is a fork, has them, and may take them away.
+daemon::ServeFunction prepare(const conf::Values& values)
+{
+    auto rules = std::make_shared<Result<WorkerRules>>(WorkerRules::read(values));    // shared_ptr: std::function wants to be copied
+    return [rules](const conf::Values&, const ipc::Serve& who, Fd channel) {
+        if (*rules) return serve(std::move(**rules), who, std::move(channel));
+        log::error("user ", std::string_view(who.name), ": ", rules->error().text);
+        return 78;
+    };
 }
 
 }  // namespace
@@ -141,7 +148,7 @@ int serve(const conf::Values& values, const ipc::Serve& who, Fd channel)
 int main(int argc, char** argv)
 {
     const veredus::daemon::RoleName name{"local", veredus::conf::local, "local"};
-    if (argc == 2 && std::strcmp(argv[1], "--zygote") == 0) return veredus::daemon::run_zygote(name, veredus::local::serve, argc, argv);
+    if (argc == 2 && std::strcmp(argv[1], "--zygote") == 0) return veredus::daemon::run_prepared_zygote(name, veredus::local::prepare, argc, argv);
     veredus::local::Local service;
     return veredus::daemon::run(name, service, argc, argv);
 }

@@ -37,8 +37,6 @@ namespace {
 constexpr int control_fd = 3;
 constexpr int channel_fd = 4;
 
-using ServeFunction = std::function<int(const conf::Values&, const ipc::Serve&, Fd)>;
-
 // How long a process may take to end once nobody listens to it any more.
 constexpr int64_t grace_us = 5 * us_per_second;
 
@@ -197,7 +195,12 @@ Result<Order> receive_serve(int control, bool unprivileged)
     return order;
 }
 
-int run_zygote(const RoleName& role, ServeFunction serve, int, char**)
+int run_zygote(const RoleName& role, ServeFunction serve, int argc, char** argv)
+{
+    return run_prepared_zygote(role, [&](const conf::Values&) { return std::move(serve); }, argc, argv);
+}
+
+int run_prepared_zygote(const RoleName& role, const std::function<ServeFunction(const conf::Values&)>& prepare, int, char**)
 {
     int type = 0;
     socklen_t size = sizeof type;
@@ -221,6 +224,7 @@ int run_zygote(const RoleName& role, ServeFunction serve, int, char**)
     if (::chdir("/") < 0) log::fatal_exit(EX_OSERR, "chdir /");
     const Fd signals = block_signals();
     allow_many_files();
+    const ServeFunction serve = prepare(*values);
     if (auto sent = ipc::send_blocking(control_fd, {static_cast<uint16_t>(ipc::Control::ready), false, 0, 0, "", {}}, 10'000); !sent)
         log::fatal_exit(EX_OSERR, sent.error().text);
     Children children(grace_us);

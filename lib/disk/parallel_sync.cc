@@ -2,9 +2,11 @@
 #include "lib/disk/parallel_sync.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -27,8 +29,9 @@ namespace veredus::disk {
 
 namespace {
 
-// So few are synced one after the other: a thread costs more than it gains, and a mailbox is new but once.
-constexpr std::size_t few = 4;
+// So few are synced one after the other: threads cost more than they gain. A first mail needs as many: its file, and the directories on
+// the way to a new mailbox.
+constexpr std::size_t few = 6;
 // So many of one file system are worth a call for all of it.
 constexpr std::size_t many = 16;
 constexpr uint64_t most_dirty_kb = 1024 * 1024;
@@ -41,6 +44,21 @@ bool tells_every_failure()
     utsname name{};
     unsigned major = 0, minor = 0;
     return ::uname(&name) == 0 && std::sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 17));
+}
+
+// Without a journal, as ext2 always is, syncfs(2) ends with blocks that the device may still hold in its cache. The magic number of statfs(2)
+// is the same for all of them; of a journal the kernel names the thread: "<none>" where there is none.
+bool is_ext4_with_journal(int fd)
+{
+    struct stat st {};
+    struct statfs fs {};
+    if (::fstatfs(fd, &fs) != 0 || fs.f_type != EXT4_SUPER_MAGIC || ::fstat(fd, &st) != 0) return false;
+    char link[PATH_MAX];
+    const ssize_t size = ::readlink(cat("/sys/dev/block/", ::major(st.st_dev), ':', ::minor(st.st_dev)).c_str(), link, sizeof link);
+    if (size <= 0) return false;
+    const std::string_view device(link, static_cast<std::size_t>(size));
+    const auto task = read_file(cat("/sys/fs/ext4/", device.substr(device.rfind('/') + 1), "/journal_task"), 4096);
+    return task && !task->empty() && (*task)[0] != '<';
 }
 
 // What waits to be written on the whole machine; UINT64_MAX: not known.
@@ -105,9 +123,7 @@ public:
     bool pays(int fd) override
     {
         static const bool reliable = tells_every_failure();
-        struct statfs fs {};
-        return reliable && !rests() && ::fstatfs(fd, &fs) == 0 && fs.f_type == EXT4_SUPER_MAGIC &&
-               dirty_kb() <= most_dirty_kb;
+        return reliable && !rests() && is_ext4_with_journal(fd) && dirty_kb() <= most_dirty_kb;
     }
     Result<void> sync(int fd) override
     {

@@ -30,7 +30,7 @@ public:
     virtual bool pays(int fd) = 0;
     virtual Result<void> sync(int fd) = 0;
 };
-// Of the kernel: pays on ext4, where each fsync(2) of a directory commits whatever the journal holds at that moment, so that a hundred of
+// Of the kernel: pays on ext4 with a journal, where each fsync(2) of a directory commits whatever the journal holds at that moment, so that a hundred of
 // them beside other writers are dozens of commits, one after the other (measured: 620 mails a second into a hundred directories, 2,500
 // with this). Only kernels since 5.17 (which tell every failure), and only while less than 1 GB waits to be written on the whole machine.
 // A call that takes longer than a quarter of a second, because of another program's data, is not waited for (ETIMEDOUT), and none is made

@@ -72,7 +72,7 @@ soft_bounce = yes
     CHECK(l.transport("gate").cohorts == 0);
     CHECK(l.transport("virtual").concurrency == 6);
     CHECK(l.transport("virtual").rate_delay_us == 3 * second);
-    CHECK(l.transport("local").concurrency == 100);
+    CHECK(l.transport("local").concurrency == 200);
     CHECK(l.transport("another").concurrency == 7);
     CHECK(l.active == 123);
     CHECK(l.defer_transports == std::vector<std::string>{"smtp", "gate"});
