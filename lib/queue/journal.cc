@@ -28,7 +28,7 @@ constexpr std::size_t batch_size = 4 << 20;       // bytes of commits that share
 constexpr std::size_t records_per_frame = 256;    // of a compaction, where nothing must stay together
 // The file is made longer by so many zeros at a time, and written into: a sync is then one of bytes alone, for which no journalling file
 // system has to commit a new size, in turn with the commits that mail coming in and going out waits for.
-constexpr std::size_t room_step = 256 << 10;
+constexpr std::size_t room_step = 256 << 10, small_step = 4 << 10;
 
 }  // namespace
 
@@ -235,10 +235,20 @@ Result<void> Journal::State::append_batch(const std::vector<Item>& batch)
 
 Result<void> Journal::State::write(std::string_view bytes)
 {
-    if (const uint64_t end = size + bytes.size(); end > room) {
-        const uint64_t longer = end + room_step - end % room_step;
-        TRY(disk.write(file, std::string(static_cast<std::size_t>(longer - room), '\0')));
-        room = longer;
+    const uint64_t end = size + bytes.size();
+    if (end > room) {
+        const auto make_longer = [&](uint64_t step) -> Result<void> {
+            const uint64_t longer = end + step - end % step;
+            TRY(disk.write(file, std::string(static_cast<std::size_t>(longer - room), '\0')));
+            room = longer;
+            return {};
+        };
+        auto made = make_longer(room_step);
+        if (!made && (made.error().code == ENOSPC || made.error().code == EDQUOT)) {      // a disk that is nearly full has room for a record
+            TRY(disk.truncate(file, room));
+            made = make_longer(small_step);
+        }
+        TRY(std::move(made));
     }
     return in_place.write_at(file, size, bytes);
 }

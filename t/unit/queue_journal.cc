@@ -311,6 +311,25 @@ TEST_CASE("a full disk fails that commit; the next one may succeed", "[queue][du
     CHECK(b.seen == std::vector{make(Event::deferred, 1), make(Event::deferred, 3)});
 }
 
+TEST_CASE("a disk that is nearly full takes records while there is room for them", "[queue][durability-2]")
+{
+    Bench b;
+    {
+        auto journal = b.open();
+        b.disk.fail_write(1, ENOSPC);                  // of much room at once
+        REQUIRE(b.commit(*journal, {make(Event::deferred, 1)}));
+        CHECK(b.disk.content("/log/journal")->size() <= 4096);
+        REQUIRE(b.commit(*journal, {make(Event::deferred, 2)}));
+        b.disk.fail_write(1, ENOSPC);                  // of the record itself
+        REQUIRE_FALSE(b.commit(*journal, {make(Event::deferred, 3)}));
+        CHECK_FALSE(journal->broken());
+        REQUIRE(b.commit(*journal, {make(Event::deferred, 4)}));
+    }
+    b.disk.power_cut(Cut::oldest);
+    b.open();
+    CHECK(b.seen == std::vector{make(Event::deferred, 1), make(Event::deferred, 2), make(Event::deferred, 4)});
+}
+
 TEST_CASE("after a failed sync nothing is promised until a fresh file was written", "[queue][durability-2]")
 {
     Bench b;
