@@ -57,7 +57,7 @@ Content mail(const Fd& body, std::string head = "Subject: x\n")
 
 std::string file(const std::string& path)
 {
-    auto text = read_file(path, 10'000'000);
+    auto text = read_file(path, 200'000'000);
     return text ? *text : cat("(", text.error().text, ")");
 }
 
