@@ -43,6 +43,10 @@ public:
     virtual Result<void> truncate(const Fd& file, uint64_t size) = 0;
     virtual Result<std::string> read(const Fd& file, uint64_t offset, std::size_t size) = 0;        // shorter at the end of the file
     virtual Result<uint64_t> size(const Fd& file) = 0;
+    // Waits until the device was given what the file holds. Promises nothing, but a journalling file system that writes data before the journal
+    // speaks of it (ext4 data=ordered, xfs) then keeps no name given later without these bytes. A failure is final for that file, as one of
+    // sync() is: the kernel tells it once, and a sync after it would say yes.
+    virtual Result<void> write_out(const Fd& file) = 0;
     virtual Result<void> sync(const Fd& file) = 0;                  // fdatasync; a failure is final for that file
     virtual Result<void> sync(const Directory& dir) = 0;            // fsync of the directory
     virtual Result<void> rename(const Directory& from, const std::string& name, const Directory& to, const std::string& new_name) = 0;

@@ -183,15 +183,6 @@ void start_writing(const Fd& file)
 #endif
 }
 
-void write_out(const Fd& file)
-{
-#ifdef SYNC_FILE_RANGE_WRITE
-    (void)::sync_file_range(file.get(), 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
-#else
-    (void)file;
-#endif
-}
-
 // The magic number of statfs(2) is the same for ext2, which has no journal; the mount table has the type's name. A line of it:
 // "36 35 98:0 /root /mount/point options [fields ...] - type source options".
 bool writes_data_before_names(const Directory& dir)
@@ -211,7 +202,7 @@ bool writes_data_before_names(const Directory& dir)
         const auto at = line.find(device), type = line.find(" - ");
         if (at == std::string_view::npos || type == std::string_view::npos || at > type) continue;
         const auto name = line.substr(type + 3, line.find(' ', type + 3) - type - 3);
-        return name == "ext4" || name == "xfs";
+        return name == "xfs" || (name == "ext4" && is_ext4_with_journal(dir.fd.get()));
     }
 #else
     (void)dir;

@@ -15,10 +15,7 @@ namespace veredus::disk {
 
 // Tells the kernel to begin writing what the file holds. Promises nothing: only sync() makes it durable.
 void start_writing(const Fd& file);
-// Waits until the device was given what the file holds. Promises nothing either, but a journalling file system that writes data before the
-// journal speaks of it (ext4 data=ordered, xfs) then keeps no name given later without these bytes.
-void write_out(const Fd& file);
-// Is the directory on such a file system? Whatever cannot be told counts as none.
+// Is the directory on a file system of which Disk::write_out() says something? Whatever cannot be told counts as none.
 bool writes_data_before_names(const Directory& dir);
 
 // syncfs(2): all that a file system holds is durable after one wait, whoever wrote it. A failure may be of anybody's file.

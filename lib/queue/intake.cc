@@ -15,7 +15,6 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
-#include "lib/disk/parallel_sync.h"
 
 namespace veredus::queue {
 
@@ -51,7 +50,6 @@ struct Intake::Shared {
     std::mutex mutex;                  // of the next three, and of a commit's result and steps that are left
     std::vector<CommitPtr> renamed;    // waiting for a sync of `fresh` that begins from now on
     bool syncing = false;              // a thread is at it, and takes what comes meanwhile
-    bool directory_failed = false;     // a sync of `fresh` failed: none after it proves that a name is gone
     std::function<void(const std::string&)> doubt;    // owner's thread
     std::optional<IdMaker> ids;
     bool refilling = false;            // owner's thread
@@ -333,7 +331,7 @@ struct Intake::Shared::Commit {
     Result<void> result;
     unsigned syncs_left = 2;           // of the file, of the directory
     bool own_id = false;
-    bool doubtful = false;             // refused, but something of it may remain
+    bool taken_back = false;           // refused when it had its name already
 };
 
 // File and name are durable before anybody hears of it, in either order. Renamed first, both lie in one commit of the file system's
@@ -347,10 +345,8 @@ Result<void> Intake::Shared::write_and_rename(Draft::State& draft, std::string_v
     if (std::exchange(draft.sealed, false)) TRY(disk.truncate(draft.file, file_start_size + draft.size));
     draft.buffer.append(tail);
     TRY(draft.write_piece(draft.buffer));
-    if (draft.own_id)
-        disk::write_out(draft.file);
-    else
-        TRY(disk.sync(draft.file));
+    if (draft.own_id) TRY(disk.write_out(draft.file));
+    else TRY(disk.sync(draft.file));
     TRY(disk.rename_new(tmp, draft.id, fresh, draft.id));
     draft.named = false;
     return {};
@@ -398,10 +394,6 @@ void Intake::Shared::sync_file(const CommitPtr& commit)
 void Intake::Shared::sync_directory(std::vector<CommitPtr> batch)
 {
     const auto synced = disk.sync(fresh);
-    if (!synced) {
-        const std::lock_guard lock(mutex);
-        directory_failed = true;
-    }
     ended(std::move(batch), synced);
 }
 
@@ -423,17 +415,14 @@ void Intake::Shared::ended(std::vector<CommitPtr> batch, const Result<void>& res
 }
 
 // They have their names, and their senders will be told to come again: so the names go, durably, or the mails would come twice. A disk that
-// failed may not be able to say so, and qmgr may have found one by a look into the directory.
+// failed may not be able to say so, and qmgr may have found one by a look into the directory: it hears of each.
 void Intake::Shared::take_back(const std::vector<CommitPtr>& failed)
 {
     for (const CommitPtr& commit : failed) {
-        const auto unlinked = disk.unlink(fresh, commit->id);
-        commit->doubtful = !unlinked;
+        [[maybe_unused]] const auto gone = disk.unlink(fresh, commit->id);
+        commit->taken_back = true;
     }
-    const bool durable = disk.sync(fresh).has_value();
-    const std::lock_guard lock(mutex);
-    if (!durable) directory_failed = true;
-    for (const CommitPtr& commit : failed) commit->doubtful = commit->doubtful || directory_failed;
+    [[maybe_unused]] const auto durable = disk.sync(fresh);
 }
 
 void Intake::Shared::complete(std::vector<CommitPtr> batch)
@@ -441,7 +430,7 @@ void Intake::Shared::complete(std::vector<CommitPtr> batch)
     auto finish = [batch = std::move(batch)] {
         for (const CommitPtr& commit : batch) {
             if (commit->shared->closed) return;
-            if (commit->doubtful && commit->own_id && commit->shared->doubt) commit->shared->doubt(commit->id);
+            if (commit->taken_back && commit->own_id && commit->shared->doubt) commit->shared->doubt(commit->id);
             if (commit->result) commit->done(Receipt(commit->id, commit->content_size));
             else commit->done(unexpected(commit->result.error()));
         }

@@ -47,8 +47,8 @@ public:
     // it remains (ENOSPC and EDQUOT keep their code in the Error; EEXIST: a mail of that ID is queued already). The
     // header block is the final one.
     void commit(Draft draft, const mail::HeaderBlock& header, const mail::Envelope& envelope, std::function<void(Result<Receipt>)> done);
-    // Called before `done` gets an error, when something of a mail with an ID of ours may remain all the same: the disk does not say
-    // that its name is gone, or somebody took it up before. Whoever delivers must hear that its sender is told to try again.
+    // Called before `done` gets an error, when a mail with an ID of ours had its name already: its name is taken away, but the disk may not
+    // keep to that, or somebody may have taken it up before. Whoever delivers must hear that its sender is told to try again.
     void on_doubt(std::function<void(const std::string& id)> doubt);
     Result<uint64_t> free_bytes();                       // asked at most once a second, cached between
     // Old files of tmp, and those of any age that are `ours` (of nobody who lives); how many went.

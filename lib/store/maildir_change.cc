@@ -213,7 +213,7 @@ Result<std::vector<uint32_t>> MaildirFolder::append(std::vector<Incoming> mails)
     }
     if (out.empty()) return std::vector<uint32_t>();
     if (together)
-        for (const MaildirDraft* draft : finished) draft->write_out();
+        for (const MaildirDraft* draft : finished) TRY(draft->write_out());
     return publish(out, keywords);
 }
 

@@ -64,7 +64,7 @@ public:
     Result<void> sync() const { return disk::posix_disk().sync(file_); }
     // Likewise: its bytes go to the device, nothing is promised yet.
     void start_writing() const { disk::start_writing(file_); }
-    void write_out() const { disk::write_out(file_); }
+    Result<void> write_out() const { return disk::posix_disk().write_out(file_); }
     // After finish(); without INTERNALDATE.
     const Facts& facts() const { return maker_.facts(); }
     // The second time the file is only opened again, if need be.

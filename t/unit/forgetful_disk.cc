@@ -106,6 +106,7 @@ void ForgetfulDisk::sync_alone(const std::string& directory)
     sync_folder(folder_at(directory));
 }
 
+void ForgetfulDisk::fail_write_out(uint64_t nth, int code) { const std::lock_guard lock(mutex_); write_out_fault_ = {nth, code}; }
 void ForgetfulDisk::fail_sync(uint64_t nth, int code) { const std::lock_guard lock(mutex_); sync_fault_ = {nth, code}; }
 void ForgetfulDisk::fail_write(uint64_t nth, int code) { const std::lock_guard lock(mutex_); write_fault_ = {nth, code}; }
 void ForgetfulDisk::fail_step(uint64_t nth, int code) { const std::lock_guard lock(mutex_); step_fault_ = {nth, code}; }
@@ -359,6 +360,16 @@ Result<uint64_t> ForgetfulDisk::size(const Fd& fd)
 {
     const std::lock_guard lock(mutex_);
     return uint64_t{TRY(file(fd))->now().size()};
+}
+
+Result<void> ForgetfulDisk::write_out(const Fd& fd)
+{
+    const std::lock_guard lock(mutex_);
+    FilePtr f = TRY(file(fd));
+    const auto fault = write_out_fault_.hit();
+    if (!fault) return {};
+    f->poisoned = true;
+    return fail_errno("write", *fault);
 }
 
 Result<void> ForgetfulDisk::sync(const Fd& fd)

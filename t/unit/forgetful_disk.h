@@ -45,6 +45,7 @@ public:
     // nothing. As on Linux, each other descriptor of a directory hears of the failure once, too.
     void fail_sync(uint64_t nth, int code);
     void fail_write(uint64_t nth, int code);
+    void fail_write_out(uint64_t nth, int code);                   // what it lost is lost as by a failed sync
     void fail_step(uint64_t nth, int code);
     // The next sync_all() fails: of our own files, which lose what they had and say so once each when they are asked by themselves; or of
     // somebody else's.
@@ -71,6 +72,7 @@ public:
     Result<std::string> read(const Fd& file, uint64_t offset, std::size_t size) override;
     Result<uint64_t> size(const Fd& file) override;
     Result<void> sync_all();                                       // all files, all names, in one step
+    Result<void> write_out(const Fd& file) override;               // makes nothing safe, and is no step
     Result<void> sync(const Fd& file) override;
     Result<void> sync(const disk::Directory& dir) override;
     Result<void> rename(const disk::Directory& from, const std::string& name, const disk::Directory& to, const std::string& new_name) override;
@@ -108,7 +110,7 @@ private:
     };
     std::map<int, OpenFolder> open_folders_;                    // by descriptor; reused numbers are overwritten
     std::map<int, FilePtr> open_files_;
-    Fault sync_fault_, write_fault_, step_fault_;
+    Fault sync_fault_, write_fault_, write_out_fault_, step_fault_;
     int all_fault_ = 0;
     Whose all_fault_whose_ = Whose::ours;
     std::string other_process_syncs_;

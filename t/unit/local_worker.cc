@@ -146,6 +146,7 @@ public:
     Result<void> truncate(const Fd& f, uint64_t s) override { return real_.truncate(f, s); }
     Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
     Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
+    Result<void> write_out(const Fd& f) override { return real_.write_out(f); }
     Result<void> sync(const Fd& f) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(f)); }
     Result<void> sync(const disk::Directory& d) override { return sync_code ? Result<void>(fail_errno("sync", sync_code)) : slow(real_.sync(d)); }
     Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }

@@ -91,6 +91,7 @@ public:
     Result<void> truncate(const Fd& f, uint64_t s) override { return fail_truncate ? Result<void>(fail_errno("truncate", code)) : real_.truncate(f, s); }
     Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
     Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
+    Result<void> write_out(const Fd& f) override { return real_.write_out(f); }
     Result<void> sync(const Fd& f) override { return ++syncs == fail_sync_at ? Result<void>(fail_errno("sync", code)) : real_.sync(f); }
     Result<void> sync(const disk::Directory& d) override
     {
