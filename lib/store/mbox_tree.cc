@@ -306,10 +306,11 @@ private:
     {
         const std::vector<std::string> names = TRY(disk().list(index()));
         const std::string source = log_of(from), target = log_of(to);
+        const std::string below = log_of(from + '/'), below_target = log_of(to + '/');    // of "a.new/b" the dot is no kin's
         for (const auto& name : names) {
             const bool own = name == source || name == source + ".tail" || name == source + ".tail.aside" || name == source + ".cache";
-            if (!own && !name.starts_with(source + "%2F")) continue;
-            TRY(disk().rename(index(), name, index(), target + name.substr(source.size())));
+            if (!own && !name.starts_with(below)) continue;
+            TRY(disk().rename(index(), name, index(), own ? target + name.substr(source.size()) : below_target + name.substr(below.size())));
         }
         return disk().sync(index());
     }

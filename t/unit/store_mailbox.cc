@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <map>
 
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
@@ -322,6 +323,46 @@ TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]"
     REQUIRE(::symlink("/etc", (h.path + "/mail/out").c_str()) == 0);
     CHECK_FALSE(h.box->open("out/passwd"));
     CHECK(code(h.box->create("out/x")) != 0);
+}
+
+TEST_CASE("an mbox directory that is renamed to or from a name like our own files' takes its folders' numbers along", "[store][mailbox][mbox]")
+{
+    Home h;
+    MboxPlaces places;
+    places.inbox = h.path + "/inbox";
+    places.folders = h.path + "/mail";
+    places.home = h.path;
+    auto box = open_mbox(std::move(places));
+    REQUIRE(box);
+    h.box = std::move(*box);
+    REQUIRE(h.box->create("work/child"));
+    REQUIRE(h.box->create("work/child.new"));
+    const std::vector<std::string> leaves{"/child", "/child.new"};
+    std::map<std::string, uint32_t> numbers;
+    for (const auto& leaf : leaves) {
+        auto f = h.box->open("work" + leaf);
+        REQUIRE(f);
+        append_to(**f, "Subject: x\r\n\r\nbody\r\n");
+        append_to(**f, "Subject: y\r\n\r\nbody\r\n");
+        REQUIRE((*f)->change_flags({2}, {FlagChange::How::add, flagged, {"Kept"}, {}}));    // in the log alone
+        numbers[leaf] = (*f)->table().uidvalidity();
+    }
+    std::string now = "work";
+    for (const char* next : {"work.new", "a.tail", "b.cache", "c.aside", "deep/d.tail.new", "plain"}) {
+        INFO(next);
+        REQUIRE(h.box->rename(now, next));
+        now = next;
+        for (const auto& leaf : leaves) {
+            INFO(leaf);
+            auto f = h.box->open(now + leaf);
+            REQUIRE(f);
+            CHECK((*f)->table().uidvalidity() == numbers[leaf]);
+            const auto* kept = (*f)->table().find(2);
+            REQUIRE(kept);
+            CHECK((kept->flags & flagged) != 0);
+            (*f).reset();
+        }
+    }
 }
 
 TEST_CASE("a rename of an mbox that was killed anywhere loses no flag and no number", "[store][mailbox][mbox][crash]")
