@@ -73,6 +73,13 @@ Result<bool> LockKeeper::ask(Act act)
     return answer.held == 0;
 }
 
+bool LockKeeper::has_ended() const
+{
+    char byte = 0;
+    const ssize_t n = ::recv(channel_.get(), &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 Result<bool> LockKeeper::lock() { return ask(Act::lock); }
 void LockKeeper::unlock() { (void)ask(Act::unlock); } // it has ended, and with it the lock
 Result<void> LockKeeper::create()

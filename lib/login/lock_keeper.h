@@ -20,6 +20,8 @@ public:
     Result<bool> lock() override;
     void unlock() override;
     Result<void> create() override;
+    bool has_ended() const;                      // killed, say: none can be started any more
+    int channel() const { return channel_.get(); } // readable: an answer, or has_ended()
 
 private:
     enum class Act : char { lock = 'l', unlock = 'u', create = 'c' };

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include "lib/base/text.h"
 #include "lib/daemon/confine.h"
@@ -48,6 +49,19 @@ public:
         house_ = &house;
         linger_.start(linger_time_ + last_words); // a client is on his way
         if (!lasting) linger_time_ = std::chrono::milliseconds(0);
+    }
+
+    // Without him nothing can be changed in the inbox, and this process can start no other: a successor of it does.
+    void needs(std::shared_ptr<const LockKeeper> keeper)
+    {
+        keeper_ = std::move(keeper);
+        keeper_ends_.emplace(loop_, keeper_->channel(), readable, [this](unsigned) {
+            if (!keeper_->has_ended()) return;
+            keeper_ends_->set(0);
+            log::warning("session of ", printable(user_.name, ipc::max_mailbox_user),
+                         ": the process that keeps the dotlock of the mbox has ended: this one ends as well");
+            leave();
+        });
     }
 
     void gone(uint64_t connection) override
@@ -151,6 +165,8 @@ private:
     std::map<uint64_t, std::string> clients_; // where each came from
     uint64_t taken_ = 0;
     bool leaving_ = false;
+    std::shared_ptr<const LockKeeper> keeper_;
+    std::optional<Watch> keeper_ends_;
     Timer linger_, last_words_;
     Signal terminate_;
     ipc::Channel channel_;
@@ -199,7 +215,7 @@ Result<void> make_mbox(const conf::Values& values, const Place& place)
 
 // What parts users of one uid is where their mail is: the Maildir, or the mbox and the home with its index. What lies beside the mbox
 // may be others' mail: its dotlock is made by a process that does nothing else.
-Result<void> confine(const conf::Values& values, const ipc::Serve& who)
+Result<void> confine(const conf::Values& values, const ipc::Serve& who, Host& host)
 {
     if (who.unprivileged || is_account(who)) return {};
     const Place place = TRY(place_of(values, who));
@@ -208,7 +224,11 @@ Result<void> confine(const conf::Values& values, const ipc::Serve& who)
     if (!place.path.ends_with('/')) {
         TRY(make_mbox(values, place));
         own.push_back(place.home);
-        if (!place.spool && !place.path.starts_with(place.home + "/")) set_inbox_keeper(TRY(LockKeeper::start(place.path)));
+        if (!place.spool && !place.path.starts_with(place.home + "/")) {
+            const auto keeper = TRY(LockKeeper::start(place.path));
+            set_inbox_keeper(keeper);
+            host.needs(keeper);
+        }
     }
     const bool confined = TRY(daemon::confine_to(
         own, {"/etc", "/usr", "/lib", "/lib64", "/dev", "/proc/self", "/sys/devices/system/cpu"}));
@@ -237,7 +257,7 @@ int run_session(const std::string& service, std::chrono::milliseconds linger, co
     (*loop)->each_turn([] { log::flush(); });
     Host host(**loop, service, linger, static_cast<std::size_t>(values.number("mail_max_userip_connections")), who,
               std::move(channel));
-    const auto confined = confine(values, who);
+    const auto confined = confine(values, who, host);
     auto house = confined ? make(**loop, host, values) : Result<std::unique_ptr<House>>(unexpected(confined.error()));
     if (!house) log::error("session of ", printable(who.name, ipc::max_mailbox_user), ": ", printable(house.error().text));
     std::unique_ptr<House> served = house ? std::move(*house) : std::make_unique<NoHouse>(host, no_mailbox);

@@ -984,6 +984,7 @@ TEST_CASE("a process keeps the dotlock of one mbox, and its lock ends with whom 
     const auto nowhere = (*mine)->lock();
     REQUIRE_FALSE(nowhere);
     CHECK(nowhere.error().code == ENOENT);
+    CHECK_FALSE((*mine)->has_ended());
 }
 
 // --- tickets and sessions
