@@ -219,7 +219,7 @@ private:
         const std::string key = cat(static_cast<int>(child.kind), '\0', child.text, '\0', child.run_as);
         if (!seen_.insert(key).second) return std::nullopt;
         if (const std::string why = queue::why_unfit(child); !why.empty()) return temporary("4.3.5", cat(at(target, place), ": ", why));
-        if (children_.size() >= max_children) return temporary("4.3.5", cat(at(target, place), ": more than ", max_children, " recipients in one expansion; make several aliases of it"));
+        if (children_.size() + refused_.size() >= max_children) return temporary("4.3.5", cat(at(target, place), ": more than ", max_children, " recipients in one expansion; make several aliases of it"));
         children_.push_back(std::move(child));
         return std::nullopt;
     }

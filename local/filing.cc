@@ -58,7 +58,8 @@ Result<void> append_to(store::Folder& folder, const Copy& copy, const store::Con
 
 Result<void> file(disk::Disk& disk, const Copy& copy, const store::Content& mail)
 {
-    (void)TRY(store::Maildir::open(disk, copy.mailbox));
+    const auto maildir = TRY(store::Maildir::open(disk, copy.mailbox));
+    TRY(maildir->settle_way());
     const Named named = TRY(name_of(copy.mailbox));
     const auto box = TRY(store::open_maildir(named.root));
     const auto folder = TRY(box->open(named.folder));

@@ -55,7 +55,7 @@ public:
     bool has_threads() const { return pool_ != nullptr; }
 
 private:
-    std::vector<std::size_t> after_whole(const std::vector<Unsynced>& all);
+    std::vector<std::size_t> after_whole(const std::vector<Unsynced>& all, std::vector<Result<void>>& results);
 
     unsigned threads_;
     std::unique_ptr<WholeSync> whole_;

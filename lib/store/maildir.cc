@@ -115,6 +115,13 @@ void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings)
     }
 }
 
+Result<void> Maildir::settle_way()
+{
+    for (const YoungParent& parent : young_) TRY(settle(disk_, parent));
+    young_.clear();
+    return {};
+}
+
 Maildir::Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh)
     : disk_(disk), path_(std::move(path)), host_(host_name()), pid_(::getpid()), tmp_(std::move(tmp)), new_(std::move(fresh)), tmp_stat_(), new_stat_()
 {

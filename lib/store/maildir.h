@@ -46,6 +46,8 @@ public:
     // With directories that are open already (tests, other stores).
     Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh);
     bool still_there() const;                // the user may move it away while we hold its directories
+    // Syncs what was made lately on the way to it: for who puts mail there in another way.
+    Result<void> settle_way();
     // Mails for one Maildir, and an answer for each, in order.
     struct Load {
         Maildir* maildir = nullptr;
