@@ -1,3 +1,4 @@
+// Where an attempt goes: from hop to hop, from server to server, and over which connection.
 #include "smtp-client/delivery.h"
 
 #include <algorithm>
@@ -51,119 +52,6 @@ void Delivery::start()
     next_hop();
 }
 
-// False: nobody is left to try.
-bool Delivery::read_recipients()
-{
-    rcpts_.resize(attempt_.targets.size());
-    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
-        const ipc::Target& target = attempt_.targets[i];
-        const auto sender = [&]() -> Result<mail::Address> {
-            const std::string& text = target.sender == "-" ? attempt_.sender : target.sender;
-            if (text.empty()) return mail::Address();
-            return mail::parse_address(text);
-        }();
-        const auto address = mail::parse_address(target.address);
-        if (target.kind != queue::Child::Kind::address || !address || address->domain.empty()) {
-            decide(i, ipc::Outcome::failed, "5.1.3", "bad address syntax", "none", "", false);
-        } else if (!sender) {
-            decide(i, ipc::Outcome::failed, "5.1.7", "bad sender address syntax", "none", "", false);
-        } else {
-            rcpts_[i].recipient = {*address, target.notify, target.orcpt};
-            rcpts_[i].sender = *sender;
-            if (settings_->rework.maps_addresses()) map_addresses(i);
-        }
-    }
-    return !all_decided();
-}
-
-// smtp_generic_maps for one recipient and its sender; false: it was put off.
-bool Delivery::map_addresses(std::size_t index)
-{
-    Rcpt& r = rcpts_[index];
-    for (mail::Address* address : {&r.recipient.address, &r.sender}) {
-        auto other = settings_->rework.mapped(*address);
-        if (!other) {
-            log::warning(attempt_.queue_id, ": ", other.error().text);
-            decide(index, ipc::Outcome::deferred, "4.3.0", "the table of generic addresses cannot be used now", "none", "", false);
-            return false;
-        }
-        if (*other) *address = std::move(**other);
-    }
-    return true;
-}
-
-// What smtp_generic_maps and smtp_header_checks make of the header; false: all were put off.
-bool Delivery::rework_header()
-{
-    const ReworkRules& rules = settings_->rework;
-    const auto put_off = [this](std::string_view text) {
-        for (std::size_t i = 0; i < rcpts_.size(); ++i)
-            if (!rcpts_[i].decided) decide(i, ipc::Outcome::deferred, "4.3.0", std::string(text), "none", "", false);
-        return false;
-    };
-    if (rules.maps_addresses()) {
-        auto header = rules.mapped_header(content_->header());
-        if (!header) return put_off("the table of generic addresses cannot be used now");
-        content_->set_header(std::move(*header));
-    }
-    const std::string_view cannot = "the tables of header and body checks cannot be used now";
-    if (rules.checks_unusable()) return put_off(cannot);
-    if (rules.checks()) {
-        auto header = mail::HeaderBlock::parse(content_->header());
-        mail::Envelope nobody;
-        queue::ContentCheck check(rules.checks(), checked_mail());
-        if (check.finish(header, nobody).kind == queue::Decision::Kind::reject) return put_off(cannot);
-        content_->set_header(header.text());
-    }
-    if (settings_->line_limit) content_->fold_header(settings_->line_limit);
-    return true;
-}
-
-queue::CheckedMail Delivery::checked_mail() const
-{
-    queue::CheckedMail mail;
-    mail.id = attempt_.queue_id;
-    mail.origin = attempt_.client_name.empty() ? std::string("local") : cat(attempt_.client_name, '[', attempt_.client_address, ']');
-    mail.sender = attempt_.sender;
-    mail.recipient = attempt_.targets.front().address;
-    mail.protocol = attempt_.protocol;
-    mail.helo = attempt_.helo;
-    return mail;
-}
-
-// What the peer is told of the content, and what is done to it for the peer's sake. Binary content that cannot be encoded stays binary, and
-// the engine sends it to nobody who did not ask for it. An Error: the mail cannot be read now.
-Result<void> Delivery::settle_content(const Session& session, smtp::Transaction& transaction)
-{
-    const smtp::Extensions& peer = session.extensions();
-    const bool bdat = peer.chunking && !no_bdat_ && !world_.no_bdat.has(session.endpoint().relay(), world_.clock.mono_us());
-    transaction.body = attempt_.layout.eight_bit && attempt_.body == mail::Body::seven_bit ? mail::Body::eight_bit : attempt_.body;
-    // RFC 6152 §3, RFC 3030 §3: a server that did not say that it can take them gets neither 8-bit nor binary content.
-    const bool binary = attempt_.body == mail::Body::binary;
-    ReworkPlan plan;
-    const auto& checks = settings_->rework.checks();
-    const bool checked = checks && (checks->mime || checks->nested || checks->body);
-    // What rules may change has no size before it is sent, so it does not go as a chunk.
-    const bool foreign = binary ? !(bdat && peer.binarymime) || checked : attempt_.layout.eight_bit && !peer.eight_bit;
-    if (foreign && settings_->rework.converts()) {
-        plan.seven_bit = true;
-        plan.unmarked = attempt_.layout.eight_bit;
-        if (binary) plan = TRY(content_->seven_bit_plan()).value_or(ReworkPlan());
-    }
-    if (checked) plan.checks = checks;
-    if (plan.seven_bit) transaction.body = mail::Body::seven_bit;
-    if (plan.checks) plan.mail = checked_mail();
-    // RFC 5321 §4.5.3.1.6. Binary content has no lines.
-    if (settings_->line_limit && (!binary || plan.seven_bit) && content_->may_pass(settings_->line_limit)) plan.line_limit = settings_->line_limit;
-    const bool may_say = attempt_.tls == mail::TlsNeed::required && peer.requiretls && session.encrypted() && !settings_->lmtp;
-    transaction.require_tls = requires_tls() || may_say;
-    transaction.size = content_->size();
-    if (bdat && !plan.any()) transaction.chunk_size = content_->chunk_size();
-    transaction.utf8_header = !content_->header_is_ascii();
-    content_->set_plan(std::move(plan));
-    return {};
-}
-
 void Delivery::next_hop()
 {
     if (hop_ == hops_.size()) return give_up();
@@ -192,13 +80,6 @@ void Delivery::leave_lead()
 {
     if (lead_) std::exchange(lead_, nullptr)->leave();
     if (lead_patience_) lead_patience_->stop();
-}
-
-const Content* Delivery::envelope(const Session& session, smtp::Transaction& transaction)
-{
-    // What cannot be read now is told when the turn has come.
-    if (!choose_group() || !fill(session, transaction)) return nullptr;
-    return &*content_;
 }
 
 void Delivery::on_turn(std::unique_ptr<Session> session)
@@ -423,31 +304,6 @@ bool Delivery::leads_to_ourselves()
     return true;
 }
 
-// One transaction takes all who are undecided and have the same sender.
-bool Delivery::choose_group()
-{
-    group_.clear();
-    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
-        const Rcpt& r = rcpts_[i];
-        if (!r.decided && !r.tried && (group_.empty() || r.sender == rcpts_[group_.front()].sender))
-            group_.push_back(i);
-    }
-    return !group_.empty();
-}
-
-Result<void> Delivery::fill(const Session& session, smtp::Transaction& transaction)
-{
-    transaction.sender = rcpts_[group_.front()].sender;
-    for (const std::size_t i : group_) {
-        rcpts_[i].tried = true;
-        transaction.recipients.push_back(rcpts_[i].recipient);
-    }
-    transaction.smtputf8 = attempt_.smtputf8;
-    transaction.ret = attempt_.ret;
-    transaction.envid = attempt_.envid;
-    return settle_content(session, transaction);
-}
-
 // Another mail may follow this one on its session: all of ours are in it, the host is one of the hop's best, and its settings are today's.
 bool Delivery::leads() const
 {
@@ -550,117 +406,6 @@ void Delivery::leave_session()
     settle();
 }
 
-void Delivery::take_results()
-{
-    const auto& results = session_->results();
-    for (std::size_t k = 0; k < group_.size() && k < results.size(); ++k) take_result(group_[k], results[k]);
-}
-
-void Delivery::take_result(std::size_t index, const smtp::RecipientResult& result)
-{
-    const smtp::Reply& reply = result.reply;
-    const Endpoint& endpoint = session_->endpoint();
-    Rcpt& r = rcpts_[index];
-    if (reply.code == 0 || r.decided || (result.ours && session_->bdat_refused())) return;
-    if (!result.ours && reply.code < 400)
-        return decide(index, ipc::Outcome::delivered, dsn_of(reply), said(reply), endpoint.relay(), endpoint.host,
-                      false);
-    std::string text;
-    if (!result.ours)
-        text = host_said(endpoint, reply, result.command);
-    else if (reply.text.ends_with("server"))
-        text = cat(reply.text, ' ', endpoint.name());
-    else
-        text = cat("host ", endpoint.name(), ": ", printable(reply.text),
-                   result.command.empty() ? std::string() : cat(" (in reply to ", result.command, " command)"));
-    const std::string mta = result.ours ? std::string() : endpoint.host;
-    // RFC 8689 §4.2.1: another host may have it.
-    const bool elsewhere = requires_tls() && result.ours && reply.enhanced == "5.7.30" && !last_chance();
-    if (reply.permanent() && !elsewhere)
-        return decide(index, ipc::Outcome::failed, dsn_of(reply), std::move(text), endpoint.relay(), mta, false);
-    if (last_chance())
-        return decide(index, ipc::Outcome::deferred, dsn_of(reply), std::move(text), endpoint.relay(), mta,
-                      reply.code == 421);
-    log::info(attempt_.queue_id, ": ", text);
-    r.reason = std::move(text);
-    r.dsn = dsn_of(reply);
-    r.relay = endpoint.relay();
-    r.remote_mta = mta;
-    r.permanent = reply.permanent();
-}
-
-void Delivery::on_broken(const Broken& broken)
-{
-    using When = Broken::When;
-    settle_race();
-    take_results();
-    for (Rcpt& r : rcpts_) r.tried = false;
-    const Endpoint endpoint = session_->endpoint();
-    const bool stale = reuse_ != Reuse::none && (broken.when == When::transaction || broken.when == When::early);
-    bury_session();
-    if (all_decided()) return settle();
-    if (broken.when == When::handshake && policy_.level == TlsLevel::may && !in_clear_) {
-        const auto terms = terms_for(endpoint, true);
-        if (terms && !terms->login) {      // RFC 7435 §3; but never with a password that the server's TLS was to protect
-            log::info(attempt_.queue_id, ": ", broken.failure.text, "; trying again without TLS");
-            return connect(endpoint, true);
-        }
-    }
-    if (stale) return begin_anew(endpoint); // the peer grew tired of the idle connection just when we came
-    if (lacks_tls(broken, endpoint)) {
-        group_.clear();
-        return next_endpoint();
-    }
-    if (broken.when == When::connecting) log::info(broken.failure.text);
-    if (broken.no_answer) world_.silent.remember(endpoint.address.ip(), world_.clock.mono_us());
-    failure_ = broken.failure;
-    failure_relay_ = broken.when == When::connecting ? "none" : endpoint.relay();
-    failure_mta_ = broken.remote_mta;
-    if (broken.failure.permanent) return fail_all(ipc::Outcome::failed, failure_, true, failure_relay_, failure_mta_);
-    // The peer may have taken the mail: another host now would double it for sure when that one did.
-    if (broken.when == When::after_dot)
-        return fail_all(ipc::Outcome::deferred, failure_, true, failure_relay_, failure_mta_);
-    if (broken.when != When::connecting && !last_chance()) log::info(attempt_.queue_id, ": ", broken.failure.text);
-    group_.clear();
-    next_endpoint();
-}
-
-// RFC 8689 §4.2.1: a server without TLS, or that does not prove its name, does not get the mail; when all are like that, the sender hears of
-// it at once. A handshake that fails may be our own trouble: that waits.
-bool Delivery::lacks_tls(const Broken& broken, const Endpoint& endpoint)
-{
-    if (!requires_tls() || broken.when != Broken::When::early || (broken.failure.dsn != "4.7.4" && broken.failure.dsn != "4.7.5")) return false;
-    log::info(attempt_.queue_id, ": ", broken.failure.text);
-    for (Rcpt& r : rcpts_) {
-        if (r.decided) continue;
-        r.reason = cat("REQUIRETLS: ", broken.failure.text);
-        r.dsn = "5.7.10";
-        r.relay = endpoint.relay();
-        r.remote_mta.clear();
-        r.permanent = true;
-    }
-    return true;
-}
-
-void Delivery::give_up()
-{
-    for (std::size_t i = 0; i < rcpts_.size(); ++i) {
-        Rcpt& r = rcpts_[i];
-        if (!r.decided && !r.reason.empty())
-            decide(i, r.permanent && failure_.text.empty() ? ipc::Outcome::failed : ipc::Outcome::deferred, r.dsn, r.reason, r.relay, r.remote_mta, false);
-    }
-    fail_all(failure_.permanent ? ipc::Outcome::failed : ipc::Outcome::deferred, failure_, true, failure_relay_,
-             failure_mta_);
-}
-
-void Delivery::fail_all(ipc::Outcome outcome, const Failure& failure, bool site, const std::string& relay,
-                        const std::string& remote_mta)
-{
-    for (std::size_t i = 0; i < rcpts_.size(); ++i)
-        if (!rcpts_[i].decided) decide(i, outcome, failure.dsn, failure.text, relay, remote_mta, site);
-    settle();
-}
-
 void Delivery::cancel()
 {
     if (finished_) return;
@@ -669,50 +414,6 @@ void Delivery::cancel()
     finder_.reset();
     if (rcpts_.empty()) rcpts_.resize(attempt_.targets.size());
     fail_all(ipc::Outcome::deferred, {false, "4.3.2", "delivery was cancelled"}, false, "none", "");
-}
-
-void Delivery::decide(std::size_t index, ipc::Outcome outcome, std::string dsn, std::string text, std::string relay,
-                      std::string remote_mta, bool site)
-{
-    rcpts_[index].decided = true;
-    ipc::Verdict verdict;
-    verdict.index = attempt_.targets[index].index;
-    verdict.outcome = outcome;
-    verdict.dsn = std::move(dsn);
-    verdict.text = std::move(text);
-    verdict.relay = std::move(relay);
-    verdict.remote_mta = std::move(remote_mta);
-    verdict.dsn_taken = outcome == ipc::Outcome::delivered && session_ && session_->reports_dsn();
-    verdict.site = site && outcome == ipc::Outcome::deferred;
-    const int64_t now = world_.clock.mono_us();
-    const int64_t ready = ready_mono_us_ ? ready_mono_us_ : now;
-    const auto seconds = [](int64_t us) { return static_cast<double>(std::max<int64_t>(us, 0)) / us_per_second; };
-    ipc::Verdict shown = verdict;
-    if (session_ && session_->uses() > 1 && verdict.relay != "none")
-        append(shown.relay, ", conn_use=", session_->uses());
-    log::info(ipc::delivery_line(attempt_, attempt_.targets[index], shown, seconds(received_us_ - attempt_.active_us),
-                                 seconds(ready - received_mono_us_), seconds(now - ready), world_.clock.wall_us()));
-    batch_.push_back(std::move(verdict));
-}
-
-bool Delivery::all_decided() const
-{
-    return std::all_of(rcpts_.begin(), rcpts_.end(), [](const Rcpt& r) { return r.decided; });
-}
-
-void Delivery::tell()
-{
-    if (!batch_.empty()) report_(std::exchange(batch_, {}));
-}
-
-void Delivery::settle()
-{
-    if (finished_) return;
-    tell();
-    if (!all_decided()) return;
-    finished_ = true;
-    const Done done = std::move(done_);
-    done();
 }
 
 // It may be on the call stack.
