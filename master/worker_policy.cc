@@ -3,9 +3,11 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "lib/base/text.h"
+#include "lib/ipc/wire.h"
 
 namespace veredus::master {
 
@@ -44,20 +46,9 @@ Result<ipc::Serve> make_serve(const ipc::UserReply& user, bool unprivileged)
 
 Result<void> send_serve(int zygote, const ipc::Serve& order, int channel)
 {
-    iovec io{const_cast<ipc::Serve*>(&order), sizeof order};
-    alignas(cmsghdr) char space[CMSG_SPACE(sizeof(int))]{};
-    msghdr message{};
-    message.msg_iov = &io;
-    message.msg_iovlen = 1;
-    message.msg_control = space;
-    message.msg_controllen = sizeof space;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &channel, sizeof channel);
-    if (::sendmsg(zygote, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return fail_errno("order to the zygote");
-    return {};
+    const auto sent = ipc::send_datagram(zygote, {reinterpret_cast<const char*>(&order), sizeof order}, {&channel, 1}, MSG_DONTWAIT);
+    if (sent && *sent) return {};
+    return fail_errno("order to the zygote", sent ? EAGAIN : sent.error().code);
 }
 
 }  // namespace veredus::master

@@ -18,6 +18,7 @@
 #include "config.h"
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
+#include "lib/ipc/wire.h"
 
 #ifdef VEREDUS_PAM
 #include <security/pam_appl.h>
@@ -36,23 +37,8 @@ bool pam_built_in()
 
 Result<void> send_descriptor(int channel, int fd)
 {
-    char byte = 'q';
-    iovec part{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    ssize_t sent = 0;
-    while ((sent = ::sendmsg(channel, &message, MSG_NOSIGNAL)) < 0 && errno == EINTR) {
-    }
-    if (sent < 0) return fail_errno("the process that asks PAM is gone");
+    const auto sent = ipc::send_datagram(channel, "q", {&fd, 1}, 0);
+    if (!sent || !*sent) return fail(cat("the process that asks PAM is gone", sent ? "" : ": ", sent ? "" : sent.error().text));
     return {};
 }
 
@@ -64,24 +50,10 @@ constexpr std::size_t max_question = 16'384;
 // -1: the channel has ended, or something came that is no descriptor.
 int receive_descriptor(int channel)
 {
-    char byte = 0;
-    iovec part{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    ssize_t got = 0;
-    while ((got = ::recvmsg(channel, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-    }
-    const cmsghdr* header = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(int)))
-        return -1;
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-    return fd;
+    std::string_view bytes;
+    auto got = ipc::receive_datagram(channel, bytes, 0);
+    if (!got || got->kind != ipc::Received::Kind::message || got->fds.size() != 1) return -1;
+    return got->fds[0].release();
 }
 
 void answer(int fd, PamAnswer code, const char* text)
