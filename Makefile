@@ -145,7 +145,7 @@ build/t/unit/%.o: t/unit/%.cc
 $(BUILD)/unit: $(plain_unit_objects) $(rooms_archive) $(archive)
 	$(LINK_ALL) -Wl,--whole-archive $(rooms_archive) $(archive) -Wl,--no-whole-archive $(plain_unit_objects) $(LIBS) -o $@
 endif
-.PHONY: unit check-unit check try soak bench fuzz deps install uninstall format clean distclean
+.PHONY: unit check-unit check try soak bench fuzz deps install install-postfix-names uninstall format clean distclean
 unit: $(BUILD)/unit
 check-unit: $(BUILD)/unit
 	t/layering
@@ -247,9 +247,14 @@ install: all
 	sed $(substitutions) master/veredus.init.in > $(BUILD)/veredus.init && $(INSTALL) -m 755 $(BUILD)/veredus.init $d$(sysconfdir)/init.d/veredus
 	sed $(substitutions) master/veredus.service.in > $(BUILD)/veredus.service && $(INSTALL) -m 644 $(BUILD)/veredus.service $d$(systemdunitdir)/veredus.service
 	@echo 'installed; next: veredus setup && veredus start'
+# The commands of Postfix that scripts and monitoring programs call, where none is there: veredus(8), "Postfix's commands".
+postfix_names := postfix postconf postqueue postsuper postcat postmap postalias
+install-postfix-names: install
+	for n in $(postfix_names); do test -e $d$(sbindir)/$$n || ln -s veredus $d$(sbindir)/$$n || exit 1; done
 substitutions = -e 's|@sbindir@|$(sbindir)|g; s|@libexecdir@|$(libexecdir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@localstatedir@|$(localstatedir)|g'
 uninstall:
 	rm -f $(addprefix $d$(libexecdir)/veredus/,$(libexec_programs)) $d$(sbindir)/{veredus,sendmail,newaliases} $d$(bindir)/{mailq,newaliases}
+	for n in $(postfix_names); do if test "$$(readlink $d$(sbindir)/$$n)" = veredus; then rm $d$(sbindir)/$$n; fi; done
 	rm -f $d$(sysconfdir)/fail2ban/filter.d/veredus.conf
 	rm -f $d$(prefix)/lib/sendmail $d$(sysconfdir)/init.d/veredus $d$(systemdunitdir)/veredus.service
 	rm -f $(foreach m,$(pages),$d$(mandir)/man$(patsubst .%,%,$(suffix $m))/$(notdir $m))

@@ -12,9 +12,11 @@
 #include "lib/base/text.h"
 #include "lib/conf/check.h"
 #include "lib/conf/expand.h"
+#include "lib/conf/foreign.h"
 #include "lib/conf/host.h"
 #include "lib/conf/near.h"
 #include "lib/conf/pipes.h"
+#include "lib/conf/place.h"
 #include "lib/conf/values.h"
 
 namespace veredus::conf {
@@ -22,23 +24,6 @@ namespace veredus::conf {
 namespace {
 
 constexpr std::size_t max_file = 8 << 20;
-
-// Names that a Postfix main.cf may refer to though nobody sets them here.
-struct Builtin {
-    std::string_view name;
-    const char* value;
-};
-constexpr Builtin builtins[] = {
-    {"mail_version", VEREDUS_VERSION}, {"config_directory", VEREDUS_SYSCONFDIR}, {"daemon_directory", VEREDUS_LIBEXECDIR},
-    {"command_directory", VEREDUS_SBINDIR}, {"data_directory", "/var/lib/veredus"}, {"stress", ""}, {"process_name", ""}, {"process_id", ""},
-};
-
-const Foreign* find_foreign(std::string_view name)
-{
-    const auto all = foreign_parameters();
-    const auto at = std::lower_bound(all.begin(), all.end(), name, [](const Foreign& f, std::string_view key) { return f.name < key; });
-    return at != all.end() && at->name == name ? &*at : nullptr;
-}
 
 // A setting that begins with a slash names a file whose first line is the value (Debian's myorigin = /etc/mailname).
 Result<std::string> first_line_of(const std::string& path)
@@ -125,9 +110,8 @@ private:
 
     Result<std::string> other(std::string_view name)
     {
-        for (const Builtin& builtin : builtins)
-            if (builtin.name == name) return std::string(builtin.value);
-        return std::string();   // finish() warns where it is used
+        const char* builtin = builtin_value(name);
+        return std::string(builtin ? builtin : "");   // finish() warns where it is used
     }
 
     Result<std::string> derive(std::string_view name, std::string text)
@@ -151,9 +135,7 @@ private:
 
 void File::report(bool error, const Assignment& where, std::string text)
 {
-    const std::size_t colon = where.origin.rfind(':');
-    const auto line = colon == std::string::npos ? std::nullopt : parse_number<unsigned>(std::string_view(where.origin).substr(colon + 1));
-    diagnostics_.push_back({error, line ? where.origin.substr(0, colon) : where.origin, line.value_or(0), std::move(text)});
+    diagnostics_.push_back(complaint_at(where.origin, error, std::move(text)));
 }
 
 void File::assign(std::string_view line, const std::string& file, unsigned number)
@@ -246,8 +228,7 @@ void File::check_references(std::string_view name, const Assignment& assignment)
     std::set<std::string, std::less<>> used;
     references(assignment.value, used);
     for (const std::string& other : used) {
-        const bool builtin = std::any_of(std::begin(builtins), std::end(builtins), [&](const Builtin& b) { return b.name == other; });
-        if (builtin || find_setting(other) || assignments_.count(other) || find_foreign(other)) continue;
+        if (builtin_value(other) || find_setting(other) || assignments_.count(other) || find_foreign(other)) continue;
         report(false, assignment, cat(name, ": $", other, " is not defined and counts as empty", did_you_mean(other)));
     }
 }

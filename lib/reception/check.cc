@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "lib/base/text.h"
+#include "lib/conf/place.h"
 #include "lib/reception/judge.h"
 
 namespace veredus::reception {
@@ -16,18 +17,6 @@ namespace {
 // Far apart in the Internet, and nobody's own network: a mynetworks that has most of them has everybody.
 constexpr const char* far_apart[] = {"1.1.1.1", "8.8.8.8", "77.88.55.60", "185.12.64.1", "203.0.113.7"};
 constexpr const char* far_apart_v6[] = {"2001:4860:4860::8888", "2606:4700:4700::1111", "2a00:1450::1"};
-
-conf::Diagnostic at(const conf::File& file, bool error, const std::string& setting, std::string text)
-{
-    conf::Diagnostic out{error, "default", 0, std::move(text)};
-    const auto assignment = file.assignments().find(setting);
-    if (assignment == file.assignments().end()) return out;
-    const std::string& origin = assignment->second.origin;          // "/etc/veredus/main.cf:12"
-    const std::size_t colon = std::min(origin.rfind(':'), origin.size());
-    out.file = origin.substr(0, colon);
-    out.line = colon < origin.size() ? parse_number<unsigned>(std::string_view(origin).substr(colon + 1)).value_or(0) : 0;
-    return out;
-}
 
 template <std::size_t N> bool trusts_most(const table::MatchList& networks, const char* const (&addresses)[N])
 {
@@ -50,14 +39,14 @@ void check_relay(const conf::File& file, const conf::Values& values, const Rules
 {
     const std::string setting = cat(rules.prefix, "_relay_restrictions");
     if (std::string why = relays_for_strangers(rules, *net::Address::parse_ip("203.0.113.7", 0), false); !why.empty())
-        out.push_back(at(file, true, setting, cat(setting, ": ", why)));
+        out.push_back(conf::complaint_about(file, setting, true, cat(setting, ": ", why)));
     if (rules.prefix != "smtpd") return;           // mynetworks counts there only when the administrator says so
     const auto networks = table::MatchList::networks(values.list("mynetworks"));
     if (!networks) return;                         // told by table::check_sources()
     const bool v4 = trusts_most(*networks, far_apart), v6 = trusts_most(*networks, far_apart_v6);
     if (!v4 && !v6) return;
     if (std::string why = relays_for_strangers(rules, *net::Address::parse_ip(v4 ? far_apart[0] : far_apart_v6[0], 0), true); !why.empty())
-        out.push_back(at(file, true, "mynetworks", cat("mynetworks: ", why)));
+        out.push_back(conf::complaint_about(file, "mynetworks", true, cat("mynetworks: ", why)));
 }
 
 void check_lists(const conf::File& file, const conf::Values& values, std::string_view prefix, std::vector<conf::Diagnostic>& out)
@@ -70,7 +59,7 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
         // Classes and tables are of both roles, and said once.
         if (std::none_of(out.begin(), out.end(), [&](const conf::Diagnostic& known) { return known.text == one.text; })) out.push_back(std::move(one));
     };
-    for (Complaint& complaint : complaints) add(at(file, complaint.error, complaint.setting, std::move(complaint.text)));
+    for (Complaint& complaint : complaints) add(conf::complaint_about(file, complaint.setting, complaint.error, std::move(complaint.text)));
     for (const std::string& spec : rules.table_specs()) {
         const auto read = [](const std::string& path) { return read_file(path, std::size_t{256} << 20); };
         const auto table = table::open_from(spec, read);
@@ -78,12 +67,12 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
         const std::string what = setting.empty() ? spec : cat(setting, ": ", spec);
         if (!table) {
             const bool not_for_us = table.error().code == EACCES && ::geteuid() != 0;
-            add(at(file, !not_for_us, setting, cat(what, ": ", table.error().text)));
+            add(conf::complaint_about(file, setting, !not_for_us, cat(what, ": ", table.error().text)));
             continue;
         }
         auto problems = (*table)->problems();
         problems.resize(std::min<std::size_t>(problems.size(), 20));
-        for (const std::string& problem : problems) add(at(file, false, setting, cat(what, ": ", problem)));
+        for (const std::string& problem : problems) add(conf::complaint_about(file, setting, false, cat(what, ": ", problem)));
     }
     if (!wrong) check_relay(file, values, rules, out);
 }

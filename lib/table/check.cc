@@ -8,6 +8,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
+#include "lib/conf/place.h"
 #include "lib/table/aliases.h"
 #include "lib/table/table.h"
 
@@ -47,14 +48,7 @@ private:
     }
     void say(bool error, std::string_view name, std::string_view text)
     {
-        conf::Diagnostic diagnostic{error, "default", 0, cat(name, ": ", text)};
-        if (const auto at = file_.assignments().find(name); at != file_.assignments().end()) {
-            const std::string& origin = at->second.origin;
-            const std::size_t colon = std::min(origin.rfind(':'), origin.size());
-            diagnostic.file = origin.substr(0, colon);
-            diagnostic.line = colon < origin.size() ? parse_number<unsigned>(std::string_view(origin).substr(colon + 1)).value_or(0) : 0;
-        }
-        found_.push_back(std::move(diagnostic));
+        found_.push_back(conf::complaint_about(file_, name, error, cat(name, ": ", text)));
     }
     template <class T> bool add(std::string_view name, const Result<T>& opened)
     {

@@ -13,6 +13,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
+#include "lib/conf/place.h"
 #include "lib/daemon/instance.h"
 #include "lib/daemon/listen.h"
 #include "lib/daemon/prepare.h"
@@ -23,6 +24,7 @@
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
+#include "master/veredus/surroundings.h"
 
 namespace veredus::admin {
 
@@ -30,7 +32,7 @@ namespace {
 
 class Check {
 public:
-    Check(const conf::Values& values, std::string libexec) : values_(values), libexec_(std::move(libexec)), root_(::geteuid() == 0) {}
+    Check(const conf::File& file, const conf::Values& values, std::string libexec) : file_(file), values_(values), libexec_(std::move(libexec)), root_(::geteuid() == 0) {}
     void programs();
     void accounts();
     void directories();
@@ -40,20 +42,29 @@ public:
     void tls(const std::string& config_directory);
     void pop3();
     void log();
+    void surroundings();
     unsigned errors() const { return errors_; }
     unsigned warnings() const { return warnings_; }
 
 private:
     void error(const std::string& text)
     {
-        std::printf("error: %s\n", text.c_str());
+        say(true, text);
         ++errors_;
     }
     void warning(const std::string& text)
     {
-        std::printf("warning: %s\n", text.c_str());
+        say(false, text);
         ++warnings_;
     }
+    // What begins with the name of a setting is said with its place, when a file sets it.
+    void say(bool error, const std::string& text) const
+    {
+        const std::string_view name = cut(text, ':').first;
+        if (file_.assignments().contains(name)) std::printf("%s\n", conf::complaint_about(file_, name, error, text).str().c_str());
+        else std::printf("%s: %s\n", error ? "error" : "warning", text.c_str());
+    }
+    const conf::File& file_;
     const conf::Values& values_;
     std::string libexec_;
     bool root_;
@@ -184,6 +195,15 @@ void Check::log()
         warning("no syslog daemon listens on /dev/log: what is logged is lost (set maillog_file, or start in the foreground)");
 }
 
+void Check::surroundings()
+{
+    for (const std::string& text : missing_client_files(values_)) error(text);
+    for (const std::string& text : host_name_advice(values_)) warning(text);
+    for (const std::string& text : resolver_advice(read_file("/etc/resolv.conf", 1 << 16))) warning(text);
+    if (!root_) return;    // a trial delivers as its caller
+    for (const std::string& text : users_advice(values_)) warning(text);
+}
+
 }  // namespace
 
 int check(const Common& common, int argc, char** argv)
@@ -198,7 +218,8 @@ int check(const Common& common, int argc, char** argv)
     const auto values = load_settings_and_tables(common);
     if (!values) return EX_CONFIG;
     if (::geteuid() != 0) std::printf("note: without root only a trial can be checked: not users, owners and the set-gid bit\n");
-    Check work(*values, libexec_directory(libexec));
+    const auto file = conf::File::load(common.config_directory);    // for the place of each complaint
+    Check work(file, *values, libexec_directory(libexec));
     work.programs();
     work.accounts();
     work.directories();
@@ -207,6 +228,7 @@ int check(const Common& common, int argc, char** argv)
     work.tls(common.config_directory);
     work.aliases();
     work.pop3();
+    work.surroundings();
     work.log();
     if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());
     return work.errors() ? EX_CONFIG : 0;

@@ -9,7 +9,7 @@ namespace veredus::admin {
 
 namespace {
 
-constexpr Subcommand table[] = {
+constexpr Subcommand rows[] = {
     {"start", start, "[-f] [-l LIBEXEC]", "start the mail system; -f: stay in the foreground"},
     {"stop", stop, "", "stop it; what is under way is finished first"},
     {"restart", restart, "[-l LIBEXEC]", "stop and start"},
@@ -28,16 +28,17 @@ constexpr Subcommand table[] = {
     {"who", who, "[-j] [USER]", "who is logged in to read mail: from where, since when, idle, bytes, folder; -j: as JSON"},
     {"kick", kick, "USER", "end USER's connections; exit 1: there were none"},
     {"clientconfig", clientconfig, "[-o text|autoconfig|autodiscover|srv] DOMAIN", "the settings of mail programs for DOMAIN, ready to publish: for people, Thunderbird, Outlook, and as SRV records"},
+    {"table", table, "[-a] [-q KEY]... TYPE:NAME...", "which lines of a lookup table cannot be used; -q: what it answers (- is stdin); -a: aliases(5); exit 1: nothing"},
     {"flush", flush, "[--site D] [ID...]", "try deferred mail now"},
 };
 
 }  // namespace
 
-std::span<const Subcommand> subcommands() { return table; }
+std::span<const Subcommand> subcommands() { return rows; }
 
 const Subcommand* find_subcommand(std::string_view name)
 {
-    for (const Subcommand& row : table)
+    for (const Subcommand& row : rows)
         if (name == row.name) return &row;
     return nullptr;
 }

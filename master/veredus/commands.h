@@ -43,5 +43,6 @@ int authenticate(const Common&, int argc, char** argv);
 int who(const Common&, int argc, char** argv);
 int kick(const Common&, int argc, char** argv);
 int clientconfig(const Common&, int argc, char** argv);
+int table(const Common&, int argc, char** argv);
 
 }  // namespace veredus::admin

@@ -9,7 +9,7 @@
 
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
-#include "lib/conf/setting.h"
+#include "lib/conf/foreign.h"
 #include "lib/conf/values.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/edit.h"
@@ -54,9 +54,11 @@ bool find_line(const conf::File& file, const Show& show, const std::string& name
     const conf::Setting* row = conf::find_setting(name);
     const auto set = file.assignments().find(name);
     const bool is_set = set != file.assignments().end() && !show.defaults;
-    if (!row && !is_set) return false;
-    line = {name, is_set ? set->second.value : std::string(row->fallback), is_set ? set->second.origin : "default"};
-    if (show.expanded && !show.defaults) line.value = file.effective(name);
+    const char* builtin = row || is_set ? nullptr : conf::builtin_value(name);
+    if (!row && !is_set && !builtin) return false;
+    if (builtin) line = {name, builtin, "default"};
+    else line = {name, is_set ? set->second.value : std::string(row->fallback), is_set ? set->second.origin : "default"};
+    if (show.expanded && !show.defaults && !builtin) line.value = file.effective(name);
     return true;
 }
 
@@ -93,9 +95,13 @@ int show_settings(const conf::File& file, const Show& show, const std::vector<st
             if (!(show.only_set && line.origin == "default")) print_line(show, line);
             continue;
         }
+        status = 1;
+        if (const conf::Foreign* foreign = conf::find_foreign(name)) {
+            complain("%s: no setting of veredus%s%s", name.c_str(), foreign->instead[0] ? ": " : "", foreign->instead);
+            continue;
+        }
         const auto near = conf::nearest_name(name);
         complain("%s: unknown setting%s%s%s", name.c_str(), near.empty() ? "" : "; did you mean ", std::string(near).c_str(), near.empty() ? "" : "?");
-        status = 1;
     }
     return status;
 }

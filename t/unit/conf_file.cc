@@ -199,9 +199,48 @@ TEST_CASE("every Postfix parameter is known: none is an error", "[conf]")
         const File file = File::parse(cat(foreign.name, " = x\n"), "m");
         CHECK(file.ok());
         CHECK(file.diagnostics().size() == (foreign.instead[0] ? 1u : 0u));
+        for (const std::string_view word : split(foreign.instead, " ,;:()"))    // what it sends the reader to is there
+            if (word.find('_') != std::string_view::npos && !word.starts_with("check_") && !word.starts_with("reject_")) CHECK(conf::find_setting(word) != nullptr);
         ++count;
     }
     CHECK(count + conf::all_settings().size() > 850);
+}
+
+TEST_CASE("of a Postfix parameter that is no setting it is said what does its work here, or that nothing does", "[conf]")
+{
+    const struct {
+        const char* line;
+        const char* said;
+    } cases[] = {
+        {"content_filter = smtp-amavis:[127.0.0.1]:10024", "mail passes unfiltered"},
+        {"smtpd_milters = inet:127.0.0.1:11332", "mail passes unfiltered"},
+        {"smtpd_tls_wrappermode = yes", "submission_listen = 587, 465/tls"},
+        {"smtpd_use_tls = yes", "smtpd_tls_security_level says it"},
+        {"smtpd_tls_protocols = !SSLv3", "there is no finer choice"},
+        {"postscreen_dnsbl_sites = zen.example.org*3", "reject_rbl_client in smtpd_client_restrictions"},
+        {"postscreen_greet_action = enforce", "smtpd_pregreet_wait"},
+        {"relocated_maps = hash:/etc/relocated", "transport_maps does it"},
+        {"smtpd_sasl_auth_enable = yes", "submission_listen"},
+        {"smtpd_authorized_xclient_hosts = 127.0.0.1", "XCLIENT"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.line);
+        const std::string all = all_of(File::parse(cat(c.line, "\n"), "m"));
+        CHECK(all.find(c.said) != std::string::npos);
+    }
+}
+
+TEST_CASE("dane is taken with a warning, dane-only is refused", "[conf]")
+{
+    const auto dane = File::parse("smtp_tls_security_level = dane\n", "main.cf");
+    CHECK(dane.ok());
+    REQUIRE(dane.diagnostics().size() == 1);
+    CHECK(dane.diagnostics()[0].text.find("taken as may") != std::string::npos);
+    CHECK_FALSE(File::parse("smtp_tls_security_level = dane-only\n", "main.cf").ok());
+    for (const char* level : {"verify", "secure", "fingerprint"}) {
+        CAPTURE(level);
+        CHECK(File::parse(cat("smtp_tls_security_level = ", level, "\n"), "main.cf").ok());
+    }
 }
 
 TEST_CASE("logical lines are Postfix's: continuations, comments between them, CRLF", "[conf]")

@@ -1,0 +1,161 @@
+// veredus check: what a host lacks that the settings lean on.
+#include "t/unit/catch.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "lib/base/text.h"
+#include "lib/conf/place.h"
+#include "master/veredus/postfix_commands.h"
+#include "master/veredus/surroundings.h"
+
+using namespace veredus;
+
+namespace {
+conf::Values settings(const std::string& text)
+{
+    const auto file = conf::File::parse(text, "main.cf");
+    INFO((file.diagnostics().empty() ? std::string() : file.diagnostics()[0].str()));
+    REQUIRE(file.ok());
+    return file.values();
+}
+
+std::string joined(const std::vector<std::string>& lines)
+{
+    std::string out;
+    for (const auto& line : lines) append(out, line, '\n');
+    return out;
+}
+}  // namespace
+
+TEST_CASE("a host name that nobody can look up draws advice", "[veredus][rfc5321-2.3.5]")
+{
+    for (const char* good : {"mail.example.org", "example.org"}) CHECK(admin::host_name_advice(settings(cat("myhostname = ", good, "\n"))).empty());
+    for (const char* bad : {"mail", "localhost", "mail.localdomain"}) {
+        INFO(bad);
+        const auto advice = admin::host_name_advice(settings(cat("myhostname = ", bad, "\n")));
+        REQUIRE(advice.size() == 1);
+        CHECK(advice[0].find(cat("myhostname: \"", bad, "\"")) == 0);
+    }
+}
+
+TEST_CASE("a resolv.conf without a usable name server draws advice", "[veredus]")
+{
+    const struct {
+        const char* text;
+        const char* said;    // empty: all is well
+    } cases[] = {
+        {"nameserver 192.0.2.53\n", ""},
+        {"search example.org\nnameserver\t2001:db8::53\r\n", ""},
+        {"", "names no name server"},
+        {"# nameserver 192.0.2.53\nsearch example.org\n", "names no name server"},
+        {"nameserver nonsense\n", "\"nameserver nonsense\" is no address"},
+        {"nameserver nonsense\n", "names no name server"},
+        {"nameserver nonsense\nnameserver 192.0.2.53\n", "is passed over"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.text);
+        const std::string all = joined(admin::resolver_advice(std::string(c.text)));
+        if (*c.said) CHECK(all.find(c.said) != std::string::npos);
+        else CHECK(all.empty());
+    }
+    CHECK(joined(admin::resolver_advice(fail_errno("/etc/resolv.conf", ENOENT))).find("/etc/resolv.conf: No such file or directory: 127.0.0.1 is asked") == 0);
+}
+
+TEST_CASE("users and programs that are not there are named with their setting", "[veredus]")
+{
+    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nvirtual_uid_maps = static:0\n")).empty());
+    const std::string all = joined(admin::users_advice(settings(
+        "default_privs = no-such-user-a\nroot_mailbox_user = no-such-user-b\n"
+        "pipe_transports = {one user=no-such-user-c argv=/bin/cat} {two user=root argv=/nonexistent/program word}\n"
+        "virtual_uid_maps = static:vmail, static:4000000001\n")));
+    INFO(all);
+    for (const char* wanted : {"default_privs: there is no user no-such-user-a", "root_mailbox_user: there is no user no-such-user-b",
+                               "pipe_transports: one: there is no user no-such-user-c", "pipe_transports: two: /nonexistent/program: No such file or directory",
+                               "virtual_uid_maps: static:vmail: \"vmail\" is not a number", "virtual_uid_maps: static:4000000001: no account has this uid"})
+        CHECK(all.find(wanted) != std::string::npos);
+    CHECK(std::count(all.begin(), all.end(), '\n') == 6);
+    CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user =\nvirtual_uid_maps = static:0\nvirtual_gid_maps = static:7\n")))
+              .find("virtual_gid_maps: static:7: is not the group of root, and mail for virtual users waits: write static:0") == 0);
+}
+
+TEST_CASE("files for connections to other servers must be readable", "[veredus]")
+{
+    CHECK(admin::missing_client_files(settings("smtp_tls_CAfile = /dev/null\nsmtp_tls_CApath = /tmp\n")).empty());
+    const std::string all = joined(admin::missing_client_files(settings("smtp_tls_CAfile = /nonexistent/a\nlmtp_tls_key_file = /nonexistent/b\n"
+                                                                        "smtp_tls_chain_files = /dev/null /nonexistent/c\nsmtp_tls_CApath = /nonexistent/d\n")));
+    CHECK(all == "smtp_tls_CAfile: /nonexistent/a: No such file or directory\nlmtp_tls_key_file: /nonexistent/b: No such file or directory\n"
+                 "smtp_tls_chain_files: /nonexistent/c: No such file or directory\nsmtp_tls_CApath: /nonexistent/d: No such file or directory\n");
+}
+
+TEST_CASE("a complaint about a setting has the place where a file sets it", "[conf]")
+{
+    const auto file = conf::File::parse("\nmydomain = example.org\n", "main.cf");
+    CHECK(conf::complaint_about(file, "mydomain", true, "mydomain: bad").str() == "main.cf:2: error: mydomain: bad");
+    CHECK(conf::complaint_about(file, "myorigin", false, "myorigin: odd").str() == "default: warning: myorigin: odd");
+    CHECK(conf::complaint_at("/etc/a:b/main.cf:77", true, "x").str() == "/etc/a:b/main.cf:77: error: x");
+}
+
+namespace {
+// The commands of a call, each as one line; an error as "!" and its text.
+std::string translated(const std::string& line)
+{
+    std::vector<std::string> words;
+    for (const auto word : split(line, " ")) words.emplace_back(word);
+    const auto call = admin::translate_postfix_command(words[0], {words.begin() + 1, words.end()}, [] { return std::vector<std::string>{"ID1", "ID2"}; });
+    if (!call) return cat("!", call.error().text);
+    std::string out = call->config_directory.empty() ? std::string() : cat(call->config_directory, ": ");
+    for (const auto& command : call->commands) {
+        if (out.ends_with(']')) out += ' ';
+        out += '[';
+        for (const auto& word : command) append(out, word == command.front() ? "" : " ", word);
+        out += ']';
+    }
+    return out;
+}
+}  // namespace
+
+TEST_CASE("what scripts type for Postfix is a command of ours", "[veredus]")
+{
+    const struct {
+        const char *line, *ours;
+    } cases[] = {
+        {"postconf -h queue_directory", "[config -h queue_directory]"},
+        {"/usr/sbin/postconf -hx mail_version", "[config -h -x mail_version]"},
+        {"postconf -c /etc/other -n", "/etc/other: [config -n]"},
+        {"postconf -c/etc/other", "/etc/other: [config]"},
+        {"postconf -e a=b c=d", "[config -e a=b c=d]"},
+        {"postconf a=b", "[config -e a=b]"},
+        {"postconf -# relayhost", "[config -X relayhost]"},
+        {"postqueue -p", "[queue list]"},
+        {"postqueue -j", "[queue list -j]"},
+        {"postqueue -vf", "[flush]"},
+        {"postqueue -i 4F3C91A0B2000001", "[flush 4F3C91A0B2000001]"},
+        {"postqueue -sexample.org", "[flush --site example.org]"},
+        {"postsuper -d ALL", "[queue delete ALL]"},
+        {"postsuper -d ALL deferred", "[queue delete --state deferred]"},
+        {"postsuper -r ALL hold deferred", "[queue requeue --state hold] [queue requeue --state deferred]"},
+        {"postsuper -h A -H B", "[queue hold A] [queue release B]"},
+        {"postsuper -d -", "[queue delete ID1 ID2]"},
+        {"postsuper -p", ""},
+        {"postcat -q A", "[queue show A]"},
+        {"postcat -qb A", "[queue show -m A]"},
+        {"postmap hash:/etc/x", "[table hash:/etc/x]"},
+        {"postmap -q -f hash:/etc/x", "[table -q -f hash:/etc/x]"},
+        {"postmap -q - regexp:/etc/x", "[table -q - regexp:/etc/x]"},
+        {"postalias -- /etc/aliases", "[table -a /etc/aliases]"},
+        {"postfix -c /etc/other start-fg", "/etc/other: [start -f]"},
+        {"postfix set-permissions", "[setup]"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.line);
+        CHECK(translated(c.line) == c.ours);
+    }
+    for (const char* bad : {"postconf -M", "postconf -A", "postconf -?", "postconf -:", "postqueue", "postqueue -p -f", "postqueue -i", "postsuper -e ALL", "postcat A", "postcat -q", "postmap",
+                            "postmap -d key hash:/x", "postmap -s hash:/x", "postfix", "postfix tls", "postdrop"}) {
+        INFO(bad);
+        CHECK(translated(bad).starts_with("!"));
+    }
+    CHECK(admin::is_postfix_command("/usr/sbin/postconf"));
+    for (const char* other : {"", "/", "veredus", "postconf/", "xpostconf"}) CHECK_FALSE(admin::is_postfix_command(other));
+}
