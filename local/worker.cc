@@ -36,10 +36,10 @@ constexpr std::size_t most_brought = 1000;
 constexpr int rest_after_ms = 200;
 
 // Mails at once. Each may take eight descriptors: itself, its file, three for its Maildir and the index there, and three for a Maildir
-// of the batch before.
+// of the batch before; the files of a few of that one are among the others.
 std::size_t batch_size()
 {
-    constexpr rlim_t others = 40, each = 8;
+    constexpr rlim_t others = 56, each = 8;
     rlimit files{};
     if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < others) return 1;
     return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / each, 1, max_batch));

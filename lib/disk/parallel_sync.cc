@@ -24,6 +24,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
+#include "lib/disk/pool.h"
 
 namespace veredus::disk {
 
@@ -101,6 +102,7 @@ void* call_syncfs(void* argument)
 
 Result<void> start_detached(void* (*work)(void*), std::shared_ptr<WholeCall> call)
 {
+    widen_descriptor_table();
     auto argument = std::make_unique<std::shared_ptr<WholeCall>>(std::move(call));
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -183,12 +185,13 @@ void start_writing(const Fd& file)
 #endif
 }
 
-// The magic number of statfs(2) is the same for ext2, which has no journal; the mount table has the type's name. A line of it:
+// ext4 is told by its journal, xfs by the mount table, which has the type's name. A line of it:
 // "36 35 98:0 /root /mount/point options [fields ...] - type source options".
 bool writes_data_before_names(const Directory& dir)
 {
 #ifdef SYNC_FILE_RANGE_WRITE
     constexpr std::size_t longest_table = 1u << 20;
+    if (is_ext4_with_journal(dir.fd.get())) return true;
     struct stat st {};
     if (::fstat(dir.fd.get(), &st) != 0) return false;
     const auto table = read_file("/proc/self/mountinfo", longest_table);
@@ -202,7 +205,7 @@ bool writes_data_before_names(const Directory& dir)
         const auto at = line.find(device), type = line.find(" - ");
         if (at == std::string_view::npos || type == std::string_view::npos || at > type) continue;
         const auto name = line.substr(type + 3, line.find(' ', type + 3) - type - 3);
-        return name == "xfs" || (name == "ext4" && is_ext4_with_journal(dir.fd.get()));
+        return name == "xfs";
     }
 #else
     (void)dir;

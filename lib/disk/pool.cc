@@ -1,8 +1,13 @@
 // Threads that wait for the disk, so that no loop does.
 #include "lib/disk/pool.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "lib/base/panic.h"
@@ -22,10 +27,25 @@ void* thread_entry(void* argument)
     return nullptr;
 }
 
+// 17 KB of the kernel's; who has more open pays for the growth.
+constexpr rlim_t wide_table = 2048;
+
+std::atomic<pid_t> widened{0};     // by whom: a fork has a small table again
+
 }  // namespace
+
+void widen_descriptor_table()
+{
+    if (widened.exchange(::getpid()) == ::getpid()) return;
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == 0) return;
+    const int last = ::fcntl(0, F_DUPFD_CLOEXEC, static_cast<int>(std::min(files.rlim_cur, wide_table)) - 1);
+    if (last >= 0) ::close(last);
+}
 
 Result<Thread> Thread::start(std::function<void()> work)
 {
+    widen_descriptor_table();
     auto argument = std::make_unique<std::function<void()>>(std::move(work));
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);

@@ -16,6 +16,10 @@
 
 namespace veredus::disk {
 
+// Linux lets a process with threads wait for all CPUs (synchronize_rcu, 10 ms and more) whenever its descriptor table grows, at 64, 128, 256
+// and so on. Called before its first thread, this lets the table grow once, for nothing.
+void widen_descriptor_table();
+
 // A thread with a small stack and every signal blocked: signals belong to the loop. Joined by its destructor.
 class Thread {
 public:

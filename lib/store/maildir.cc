@@ -21,6 +21,9 @@ namespace veredus::store {
 
 namespace {
 
+// More are synced by one call for the whole file system, or by threads; and their files need not stay open until their names are durable.
+constexpr std::size_t most_named_first = 15;
+
 std::atomic<uint64_t> deliveries{0};
 
 std::string hex_lower(uint64_t value)
@@ -122,11 +125,18 @@ Result<void> Maildir::settle_way()
     return {};
 }
 
-Maildir::Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh)
-    : disk_(disk), path_(std::move(path)), host_(host_name()), pid_(::getpid()), tmp_(std::move(tmp)), new_(std::move(fresh)), tmp_stat_(), new_stat_()
+Maildir::Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh, std::optional<bool> keeps_order)
+    : disk_(disk), path_(std::move(path)), host_(host_name()), pid_(::getpid()), tmp_(std::move(tmp)), new_(std::move(fresh)), tmp_stat_(), new_stat_(), keeps_order_(keeps_order)
 {
     (void)::fstat(tmp_.fd.get(), &tmp_stat_);
     (void)::fstat(new_.fd.get(), &new_stat_);
+}
+
+// Asked once: the file system cannot be another one while we hold its directories.
+bool Maildir::keeps_order()
+{
+    if (!keeps_order_) keeps_order_ = disk::writes_data_before_names(new_);
+    return *keeps_order_;
 }
 
 bool Maildir::still_there() const
@@ -222,7 +232,8 @@ struct Maildir::Index {
 // What one Maildir gets of a delivery, step by step; between the steps the disk is waited for, together with other Maildirs' batches.
 class Maildir::Batch {
 public:
-    explicit Batch(Load& load) : maildir_(*load.maildir), mails_(load.mails), answers_(load.answers), drafts_(mails_.size())
+    // `few`: of all that are delivered together.
+    Batch(Load& load, bool few) : maildir_(*load.maildir), mails_(load.mails), answers_(load.answers), drafts_(mails_.size()), named_first_(few && maildir_.keeps_order())
     {
         answers_.assign(mails_.size(), std::nullopt);
     }
@@ -246,7 +257,7 @@ public:
     void add_files(std::vector<disk::Unsynced>& to)
     {
         for (const auto& draft : drafts_)
-            if (draft) to.push_back({[this, file = &draft->file] { return maildir_.disk_.sync(*file); }, draft->name.device, draft->file.get()});
+            if (draft) to.push_back({[this, file = &draft->file] { return named_first_ ? maildir_.disk_.write_out(*file) : maildir_.disk_.sync(*file); }, draft->name.device, draft->file.get()});
     }
     // The results of what add_files() added, from `at` on.
     void take_synced(const std::vector<Result<void>>& results, std::size_t& at)
@@ -255,8 +266,8 @@ public:
             if (drafts_[i])
                 if (const auto& synced = results[at++]; !synced) give_up(i, synced.error());
     }
-    // Only what is whole on disk gets a name in new; and that name counts only after the directory is synced. A crash before
-    // may take both names: nobody was told of the mail then, and it is still queued.
+    // Only what is whole on disk gets a name in new, or what the file system keeps no name without; and that name counts only after the
+    // directory is synced. A crash before may take both names: nobody was told of the mail then, and it is still queued.
     void publish()
     {
         if (index_dir_) index_.emplace(maildir_.disk_, *index_dir_);
@@ -266,7 +277,7 @@ public:
                 give_up(i, renamed.error());
                 continue;
             }
-            drafts_[i]->file = Fd();
+            if (!named_first_) drafts_[i]->file = Fd();
             drafts_[i]->published = published_ = true;
             if (index_) index_->add(*drafts_[i]);
         }
@@ -275,7 +286,7 @@ public:
     // False: it gave no names.
     bool add_directory(std::vector<disk::Unsynced>& to)
     {
-        if (published_) to.push_back({[this] { return maildir_.disk_.sync(maildir_.new_); }, maildir_.new_stat_.st_dev, maildir_.new_.fd.get()});
+        if (published_) to.push_back({[this] { return sync_names(); }, maildir_.new_stat_.st_dev, maildir_.new_.fd.get()});
         return published_;
     }
     void end(const Result<void>& synced)
@@ -290,6 +301,13 @@ public:
     }
 
 private:
+    // Named first, file and name lie in one commit of the journal: the first sync waits for it, the others find it done.
+    Result<void> sync_names()
+    {
+        for (const auto& draft : drafts_)
+            if (draft && draft->file) TRY(maildir_.disk_.sync(draft->file));
+        return maildir_.disk_.sync(maildir_.new_);
+    }
     void give_up(std::size_t i, const Error& error)
     {
         if (drafts_[i]->published) (void)maildir_.disk_.unlink(maildir_.new_, drafts_[i]->final_name);
@@ -304,6 +322,7 @@ private:
     std::vector<std::optional<Draft>> drafts_;
     std::optional<disk::Directory> index_dir_;
     std::optional<Index> index_;
+    const bool named_first_;
     bool published_ = false;
 };
 
@@ -353,7 +372,7 @@ Maildir::Delivery::Delivery(std::vector<Load> loads) : loads_(std::move(loads))
     std::size_t mails = 0;
     for (const Load& load : loads_) mails += load.mails.size();
     batches_.reserve(loads_.size());
-    for (Load& load : loads_) batches_.emplace_back(load);
+    for (Load& load : loads_) batches_.emplace_back(load, mails <= most_named_first);
     // All are written before the first is synced: one journal commit of the file system then carries many.
     for (Batch& batch : batches_) batch.write(mails == 1);
 }

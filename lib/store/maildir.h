@@ -1,5 +1,6 @@
 // Delivery into a Maildir: written in tmp, synced, renamed into new, the directory synced; many mails, of several Maildirs
-// too, share the waits for the disk. Where there is an index, the mails get their UIDs and their place in the cache with it, unless
+// too, share the waits for the disk. A few, where the file system's journal keeps the order, are given to the device, renamed, and both synced
+// in one commit: half of the wait. Where there is an index, the mails get their UIDs and their place in the cache with it, unless
 // somebody else is just at it.
 #pragma once
 
@@ -43,8 +44,9 @@ public:
         Result<void> result;                     // or why not
     };
     static void open_all(disk::Disk& disk, std::vector<Opening>& openings);
-    // With directories that are open already (tests, other stores).
-    Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh);
+    // With directories that are open already (tests, other stores). `keeps_order` as of disk::writes_data_before_names(), which is asked
+    // where it is not given.
+    Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh, std::optional<bool> keeps_order = std::nullopt);
     bool still_there() const;                // the user may move it away while we hold its directories
     // Syncs what was made lately on the way to it: for who puts mail there in another way.
     Result<void> settle_way();
@@ -74,12 +76,14 @@ private:
     };
     Result<Draft> write(const Content& mail, bool with_facts);
     std::optional<disk::Directory> index() const;
+    bool keeps_order();
     Result<void> write_into(Draft& draft, const Content& mail);
     disk::Disk& disk_;
     std::string path_, host_;
     int32_t pid_;
     disk::Directory tmp_, new_;
     struct stat tmp_stat_, new_stat_;            // of what we hold
+    std::optional<bool> keeps_order_;
     std::vector<YoungParent> young_;             // what is to be synced before mail in it counts
 };
 
@@ -89,8 +93,8 @@ class Maildir::Delivery {
 public:
     explicit Delivery(std::vector<Load> loads);       // writes all files; the mails' own files are not needed any more then
     ~Delivery();
-    // Waits until the names of `named` are durable, which completes its answers, and until the files of `written` are, and what lies on
-    // the way to them; these get their names in new/ then. Either may be null.
+    // Waits until the names of `named` are durable, which completes its answers, and until the files of `written` are (or, of a few, may have
+    // names), and what lies on the way to them; these get their names in new/ then. Either may be null.
     static void sync(Delivery* named, Delivery* written, disk::ParallelSync& syncs);
     std::vector<Load>& loads() { return loads_; }
 

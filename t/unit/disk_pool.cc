@@ -5,9 +5,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -177,6 +178,28 @@ TEST_CASE("a pool starts no thread before it has work, and no more than its limi
     CHECK(pool.waiting() >= 7);
     gate.unlock();
     posts.run(10);
+}
+
+TEST_CASE("a process has room for its descriptors before its first thread, for later Linux lets it wait for more", "[disk][speed]")
+{
+    const pid_t child = ::fork();    // one that is sure to have had no thread
+    if (child == 0) {
+        const auto size = [] {
+            const auto status = read_file("/proc/self/status", 65'536);
+            const auto at = status ? status->find("FDSize:") : std::string::npos;
+            return at == std::string::npos ? 0 : std::atol(status->c_str() + at + 7);
+        };
+        rlimit files{};
+        if (::getrlimit(RLIMIT_NOFILE, &files) != 0) ::_exit(3);
+        files.rlim_cur = std::min<rlim_t>(files.rlim_max, 2000);
+        ::setrlimit(RLIMIT_NOFILE, &files);
+        long in_thread = 0;
+        { auto thread = Thread::start([&] { in_thread = size(); }); }
+        ::_exit(in_thread < static_cast<long>(std::min<rlim_t>(files.rlim_cur, 1024)) ? 1 : 0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));
 }
 
 TEST_CASE("a pool's threads take no signals", "[disk]")

@@ -36,6 +36,7 @@ struct ForgetfulDisk::File {
     uint64_t number;
     Fd memory;
     std::string safe;              // what a cut certainly keeps
+    std::optional<std::string> given;   // what the device has been given, where that says something of later names
     bool poisoned = false;
     int unheard = 0;               // an error that its next sync tells
     int64_t changed_us = 0;
@@ -46,6 +47,7 @@ struct ForgetfulDisk::Folder {
     std::map<std::string, FilePtr> safe;
     // Names that changed since the last sync: their states since then, the safe one first (null: no such name).
     std::map<std::string, std::vector<FilePtr>> history;
+    std::map<std::string, std::string> given;    // what a name is never without
     uint64_t failures = 0;
     std::set<std::string> poisoned;     // a failed sync lost their change and calls it clean
 
@@ -55,6 +57,8 @@ struct ForgetfulDisk::Folder {
         if (states.empty()) states.push_back(safe.contains(name) ? safe[name] : nullptr);
         states.push_back(file);
         poisoned.erase(name);
+        if (file && file->given) given[name] = *file->given;
+        else given.erase(name);
         if (file) now[name] = std::move(file);
         else now.erase(name);
     }
@@ -66,7 +70,7 @@ std::optional<int> ForgetfulDisk::Fault::hit()
     return code;
 }
 
-ForgetfulDisk::ForgetfulDisk() = default;
+ForgetfulDisk::ForgetfulDisk(bool keeps_order) : keeps_order_(keeps_order) {}
 ForgetfulDisk::~ForgetfulDisk() = default;
 
 // --- the test's side
@@ -149,6 +153,11 @@ void ForgetfulDisk::power_cut(Cut cut, uint64_t seed)
         f->history.clear();
         f->poisoned.clear();
         f->now = f->safe;
+        for (const auto& [name, bytes] : f->given)
+            if (const auto kept = f->now.find(name); kept != f->now.end() && !kept->second->poisoned && kept->second->safe.size() < bytes.size()) kept->second->safe = bytes;
+        f->given.clear();
+    }
+    for (auto& [path, f] : folders_) {
         for (auto& [name, file] : f->now) {
             if (!seen.insert(file.get()).second) continue;
             file->safe = file->poisoned ? file->safe : survive(file->safe, file->now(), cut, random);
@@ -367,6 +376,7 @@ Result<void> ForgetfulDisk::write_out(const Fd& fd)
     const std::lock_guard lock(mutex_);
     FilePtr f = TRY(file(fd));
     const auto fault = write_out_fault_.hit();
+    if (!fault && keeps_order_) f->given = f->now();
     if (!fault) return {};
     f->poisoned = true;
     return fail_errno("write", *fault);

@@ -30,7 +30,8 @@ enum class Cut {
 
 class ForgetfulDisk : public disk::Disk, public disk::InPlace {
 public:
-    ForgetfulDisk();
+    // `keeps_order`: a name that a file got after write_out() is never without the bytes that it had then.
+    explicit ForgetfulDisk(bool keeps_order = false);
     ~ForgetfulDisk() override;
 
     // Test's side. Directories last at once: they were made by `veredus setup`, long ago.
@@ -102,6 +103,7 @@ private:
     static void sync_folder(Folder& f);
     void ended_step();
 
+    const bool keeps_order_;
     mutable std::recursive_mutex mutex_;
     std::map<std::string, std::unique_ptr<Folder>> folders_;    // by path
     struct OpenFolder {

@@ -110,9 +110,9 @@ private:
     disk::Disk& real_ = disk::posix_disk();
 };
 
-std::unique_ptr<Maildir> maildir_on(test::ForgetfulDisk& disk)
+std::unique_ptr<Maildir> maildir_on(test::ForgetfulDisk& disk, bool keeps_order = false)
 {
-    return std::make_unique<Maildir>(disk, "/m", std::move(*disk.open_directory(nullptr, "/m/tmp")), std::move(*disk.open_directory(nullptr, "/m/new")));
+    return std::make_unique<Maildir>(disk, "/m", std::move(*disk.open_directory(nullptr, "/m/tmp")), std::move(*disk.open_directory(nullptr, "/m/new")), keeps_order);
 }
 
 void make_maildir(test::ForgetfulDisk& disk)
@@ -238,11 +238,14 @@ TEST_CASE("a mail that was answered delivered survives any power cut, one that w
         };
         return UidLog::open(disk, std::move(*disk.open_directory(nullptr, "/m/.veredus")), "uidlog", seed);
     };
-    for (const bool indexed : {false, true}) {
+    struct Kind {
+        bool indexed, keeps_order;    // of the file system: then names come before the syncs
+    };
+    for (const auto [indexed, keeps_order] : {Kind{false, false}, Kind{true, false}, Kind{false, true}, Kind{true, true}}) {
         for (const auto cut : {test::Cut::oldest, test::Cut::newest, test::Cut::names_only, test::Cut::bytes_only, test::Cut::random}) {
             uint64_t steps = 1;
             for (uint64_t at = 1; at <= steps + 1; ++at) {
-                test::ForgetfulDisk disk;
+                test::ForgetfulDisk disk(keeps_order);
                 make_maildir(disk);
                 if (indexed) {
                     disk.make_directory("/m/.veredus");
@@ -258,10 +261,10 @@ TEST_CASE("a mail that was answered delivered survives any power cut, one that w
                 const uint64_t before = disk.steps();
                 disk.cut_power_at(before + at);
                 const Fd body = memory("body\r\n");
-                const auto answers = maildir_on(disk)->deliver({mail(body), mail(body)});
+                const auto answers = maildir_on(disk, keeps_order)->deliver({mail(body), mail(body)});
                 steps = std::max(steps, disk.steps() - before);
                 disk.power_cut(cut, at);
-                INFO("cut " << static_cast<int>(cut) << " at step " << at);
+                INFO("keeps order " << keeps_order << " cut " << static_cast<int>(cut) << " at step " << at);
                 std::size_t delivered = 0;
                 for (const auto& answer : answers) delivered += !answer;
                 const auto names = disk.names("/m/new");
@@ -297,6 +300,35 @@ TEST_CASE("after a failed sync nothing is left and the mail is deferred", "[stor
         CHECK(disk.names("/m/new").size() == delivered);
         CHECK(disk.names("/m/tmp").empty());
     }
+}
+
+TEST_CASE("where names come before the syncs, a failed sync takes the names back, and bytes that the device refused get none", "[store][maildir]")
+{
+    for (uint64_t nth = 0; nth <= 4; ++nth) {    // 0: none; 1: of the device; the files' syncs, the directory's
+        test::ForgetfulDisk disk(true);
+        make_maildir(disk);
+        if (nth == 1) disk.fail_write_out(1, EIO);
+        if (nth > 1) disk.fail_sync(nth - 1, EIO);
+        const Fd body = memory("body\r\n");
+        const auto answers = maildir_on(disk, true)->deliver({mail(body), mail(body)});
+        std::size_t delivered = 0;
+        for (const auto& answer : answers) {
+            if (!answer) ++delivered;
+            else CHECK(answer->dsn == "4.3.0");
+        }
+        INFO(nth);
+        CHECK(delivered == (nth == 0 ? 2 : nth == 1 ? 1 : 0));
+        CHECK(disk.names("/m/new").size() == delivered);
+        CHECK(disk.names("/m/tmp").empty());
+    }
+    // Many are synced before they have names there, too: their files do not stay open.
+    test::ForgetfulDisk disk(true);
+    make_maildir(disk);
+    const Fd body = memory("body\r\n");
+    disk.fail_sync(1, EIO);
+    const auto answers = maildir_on(disk, true)->deliver(std::vector<Content>(16, mail(body)));
+    CHECK(std::count_if(answers.begin(), answers.end(), [](const auto& answer) { return answer.has_value(); }) == 1);
+    CHECK(disk.names("/m/new").size() == 15);
 }
 
 TEST_CASE("a full disk defers one mail and the next one of the batch is delivered", "[store][maildir]")
