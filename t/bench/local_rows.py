@@ -7,27 +7,9 @@ import subprocess
 import sys
 import time
 
-from workload import LOAD, cpu, in_mbox, make_maildir, send_list, sh, step_aside, users
+from workload import LOAD, Arrivals, Mbox, cpu, maildirs, make_maildir, send_list, sh, step_aside, users
 
 VMAIL = 5000
-
-
-class Boxes:
-    """How many mails lie where they should be."""
-
-    def __init__(self, pattern="/home/*/Maildir/new", mbox=None):
-        self.pattern, self.mbox = pattern, mbox
-
-    def count(self):
-        return in_mbox(self.mbox) if self.mbox else sum(len(os.listdir(d)) for d in glob.glob(self.pattern))
-
-    def wait(self, wanted):
-        end = time.monotonic() + 300
-        while self.count() < wanted:
-            if time.monotonic() > end:
-                print(open("/var/log/mail.log").read()[-3000:], file=sys.stderr)
-                raise SystemExit(f"only {self.count()} of {wanted} mails arrived")
-            time.sleep(0.02)
 
 
 def push(connections, mails, per_session, size, user_count, port=25, *more):
@@ -39,11 +21,11 @@ def push(connections, mails, per_session, size, user_count, port=25, *more):
     return {k: float(v) for k, v in re.findall(r"(\w+) ([\d.]+)", done.stdout)}
 
 
-def measured(boxes, wanted, deliveries, what, unit="mail"):
-    """What `what` starts, until the boxes hold `wanted`."""
+def measured(arrivals, wanted, deliveries, what, unit="mail"):
+    """What `what` starts, until `wanted` mails have arrived."""
     c0, begin = cpu(), time.monotonic()
     more = what() or {}
-    boxes.wait(wanted)
+    arrivals.wait_for(wanted)
     seconds = time.monotonic() - begin
     more = {k: v for k, v in more.items() if k == "ack_p95_ms"}
     return {f"{'deliveries' if unit == 'delivery' else 'mails'}_per_second": deliveries / seconds, f"cpu_ms_per_{unit}": 1e3 * (cpu() - c0) / deliveries, **more}
@@ -74,6 +56,7 @@ def waiting(server):
 def flush(server, mbox, mails=10000):
     """Many mails for one user stand in the queue: how fast do they get from there into his mailbox?"""
     users(1)
+    make_maildir("/home/user0/Maildir", 20000)
     server.start("defer_transports = local\n" + ("home_mailbox = mbox\n" if mbox else ""))
     step_aside()
     push(20, mails, 20, 4096, 1)
@@ -82,8 +65,8 @@ def flush(server, mbox, mails=10000):
         if time.monotonic() > end:
             raise SystemExit(f"only {waiting(server)} of {mails} mails wait")
         time.sleep(0.1)
-    boxes = Boxes(mbox="/home/user0/mbox" if mbox else None)
-    return measured(boxes, mails, mails, lambda: release(server))
+    arrivals = Mbox("/home/user0/mbox") if mbox else Arrivals(*maildirs())
+    return measured(arrivals, mails, mails, lambda: release(server))
 
 
 def virtual(server, count):
@@ -102,23 +85,23 @@ def virtual(server, count):
     server.start("virtual_mailbox_domains = v.example.net\nvirtual_mailbox_maps = texthash:/etc/bench.mailboxes\nvirtual_mailbox_base = /home/vmail\n"
                  f"virtual_uid_maps = static:{VMAIL}\nvirtual_gid_maps = static:{VMAIL}\n")
     step_aside()
-    return Boxes("/home/vmail/*/Maildir/new")
+    return Arrivals(*glob.glob("/home/vmail/*/Maildir/new"))
 
 
 def virtual_list(server, recipients=1000):
     """One mail to many virtual users."""
-    boxes = virtual(server, recipients)
+    arrivals = virtual(server, recipients)
     push(1, 5, 1, 8192, 1, 25, "v.example.net")
-    boxes.wait(5)
-    return measured(boxes, 5 + recipients, recipients, lambda: send_list([f"user{i}@v.example.net" for i in range(recipients)]), "delivery")
+    arrivals.wait_for(5)
+    return measured(arrivals, 5 + recipients, recipients, lambda: send_list([f"user{i}@v.example.net" for i in range(recipients)]), "delivery")
 
 
 def virtual_users(server, count=100, mails=10000):
     """Mails for many virtual users at once."""
-    boxes = virtual(server, count)
+    arrivals = virtual(server, count)
     push(4, 200, 1, 8192, count, 25, "v.example.net")
-    boxes.wait(200)
-    return measured(boxes, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 25, "v.example.net"))
+    arrivals.wait_for(200)
+    return measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 25, "v.example.net"))
 
 
 def start_dovecot_lmtp():
@@ -149,10 +132,12 @@ def lmtp_burst(server, count=100, mails=5000):
         server.start("lmtp_listen = 127.0.0.1:24\n")
     await_lmtp()
     step_aside()
-    boxes = Boxes()
+    for i in range(count):
+        make_maildir(f"/home/user{i}/Maildir", 20000 + i)
+    arrivals = Arrivals(*maildirs())
     push(4, 200, 10, 8192, count, 24, "example.org", "lmtp")
-    boxes.wait(200)
-    return measured(boxes, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 24, "example.org", "lmtp"))
+    arrivals.wait_for(200)
+    return measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 24, "example.org", "lmtp"))
 
 
 BENCHES = {"flush_maildir": lambda s: flush(s, False), "flush_mbox": lambda s: flush(s, True), "virtual_list": virtual_list, "virtual_users": virtual_users,
