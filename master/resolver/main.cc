@@ -12,6 +12,7 @@
 #include "lib/daemon/service.h"
 #include "lib/daemon/worker_policy.h"
 #include "lib/log/log.h"
+#include "master/resolver/local_accounts.h"
 #include "master/resolver/users.h"
 
 namespace veredus::resolver {
@@ -26,7 +27,11 @@ class Resolver final : public daemon::Service {
 public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
-        users_ = std::make_unique<Users>(system_clock(), values.seconds("user_cache_time"), place.unprivileged);
+        auto system = [accounts = std::make_shared<LocalAccounts>(system_clock())](const std::string& name) {    // shared_ptr: std::function wants to be copied
+            auto account = accounts->find(name);
+            return account ? std::move(*account) : system_user(name);
+        };
+        users_ = std::make_unique<Users>(system_clock(), values.seconds("user_cache_time"), place.unprivileged, std::move(system));
         users_->set_sources(values.list("passdb"));
         unprivileged_ = place.unprivileged;
         read_tables(values);

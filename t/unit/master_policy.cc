@@ -1,6 +1,7 @@
 // Back-off, the worker policy, orders to a zygote, the status file, watched names of users.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -19,6 +20,7 @@
 #include "master/sockets.h"
 #include "master/backoff.h"
 #include "master/notify.h"
+#include "master/resolver/local_accounts.h"
 #include "master/resolver/users.h"
 #include "master/veredus/edit.h"
 #include "master/worker_policy.h"
@@ -325,6 +327,67 @@ TEST_CASE("sources of users are asked in order, and trouble with one is temporar
     clock.now += 11 * us_per_second;
     CHECK(users.find("virtual").found == ipc::UserReply::Found::temporary);
     for (const char* name : {"", "a/b", "a:b", "a\nb"}) CHECK(users.find(name).found == ipc::UserReply::Found::no);
+}
+
+TEST_CASE("/etc/passwd answers where it is asked first, as glibc would, and what it does not say is left to the system", "[resolver]")
+{
+    char folder[] = "/tmp/veredus-accounts.XXXXXX";
+    REQUIRE(::mkdtemp(folder));
+    const std::string passwd = cat(folder, "/passwd"), order = cat(folder, "/nsswitch.conf");
+    const auto put = [](const std::string& path, const std::string& text) {
+        const std::string next = path + ".next";
+        const Fd file(::open(next.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+        REQUIRE(write_all(file.get(), text));
+        REQUIRE(::rename(next.c_str(), path.c_str()) == 0);
+    };
+    put(order, "# passwd: ldap\n\npasswd:\tfiles systemd   # as Debian\ngroup: files\n");
+    put(passwd, "root:x:0:0:root:/root:/bin/sh\n  blank:x:5:5::/:/bin/sh\n#anna:x:1:1::/:/bin/sh\n+nis:x:1:1::/:/bin/sh\n"
+                "anna:x:1000:1001:Anna A.,,,:/home/anna:/bin/bash\nanna:x:2:2::/:/bin/sh\nodd:x:many:1::/:/bin/sh\nodd:x:7:7::/:/bin/sh\nshort:x:1:1\n:x:1:1::/:/x\n\n");
+    resolver::LocalAccounts accounts(system_clock(), passwd, order);
+    const auto anna = accounts.find("anna");
+    REQUIRE(anna);
+    CHECK(anna->found == ipc::UserReply::Found::yes);
+    CHECK(anna->name == "anna");
+    CHECK(anna->uid == 1000);
+    CHECK(anna->gid == 1001);
+    CHECK(anna->gecos == "Anna A.,,,");
+    CHECK(anna->home == "/home/anna");
+    CHECK(anna->shell == "/bin/bash");
+    CHECK(anna->mailbox.empty());
+    REQUIRE(accounts.find("blank"));
+    CHECK(accounts.find("blank")->uid == 5);
+    for (const char* name : {"nobody", "nis", "+nis", "odd", "short", "#anna"}) CHECK_FALSE(accounts.find(name));
+    // Changes are seen at once, in either file, also one that leaves size and time as they were.
+    for (int uid = 1000; uid < 1050; ++uid) {
+        const Fd file(::open(passwd.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+        REQUIRE(write_all(file.get(), cat("anna:x:", uid, ":1::/home/anna:/bin/sh\n")));
+        REQUIRE(accounts.find("anna"));
+        CHECK(accounts.find("anna")->uid == static_cast<uint32_t>(uid));
+    }
+    struct Order {
+        const char* text;
+        bool first;
+    };
+    for (const Order& o : {Order{"passwd: files\n", true}, {"passwd: ldap files\n", false}, {"passwd: files [SUCCESS=continue] ldap\n", false}, {"passwd:\n", false}, {"group: files\n", false},
+                           {"passwd: files\npasswd: ldap\n", false}, {" passwd : files ldap [NOTFOUND=return]", true}, {"passwd: compat\n", false}, {"", false}}) {
+        put(order, o.text);
+        INFO(o.text);
+        CHECK(accounts.find("anna").has_value() == o.first);
+    }
+    put(order, "passwd: files\n");
+    REQUIRE(::unlink(passwd.c_str()) == 0);
+    CHECK_FALSE(accounts.find("anna"));
+    REQUIRE(::unlink(order.c_str()) == 0);
+    CHECK_FALSE(accounts.find("anna"));
+    // The machine's own, as getpwnam(3) has it.
+    resolver::LocalAccounts real(system_clock());
+    if (const auto root = real.find("root")) {
+        const auto system = resolver::system_user("root");
+        CHECK(root->home == system.home);
+        CHECK(root->shell == system.shell);
+        CHECK(root->gecos == system.gecos);
+    }
+    REQUIRE(::rmdir(folder) == 0);
 }
 
 TEST_CASE("a virtual user of tables has his mailbox, with the rights of the account that keeps it", "[resolver]")
