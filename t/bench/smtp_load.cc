@@ -1,12 +1,10 @@
 // smtp_load: hands mails to an SMTP server over parallel connections and prints rate and acknowledgement times.
-// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | lmtp | DOMAINSxRECIPIENTS]]: recipients user0@DOMAIN … round robin;
-// a # in DOMAIN counts from 0 to DOMAINS - 1 (99), from mail to mail and among the RECIPIENTS of one. login: STARTTLS with a full handshake,
-// AUTH PLAIN with "secret", and the mail is from that user. lmtp: the server speaks LMTP (RFC 2033). As Postfix's own client does, it sends
-// the envelope in one group to who announces PIPELINING, and QUIT with the end of the last content (RFC 2920), so that it costs little itself.
+// smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [lmtp | DOMAINSxRECIPIENTS]]: recipients user0@DOMAIN … round robin;
+// a # in DOMAIN counts from 0 to DOMAINS - 1 (99), from mail to mail and among the RECIPIENTS of one. lmtp: the server speaks LMTP (RFC 2033).
+// As Postfix's own client does, it sends the envelope in one group to who announces PIPELINING, and QUIT with the end of the last content
+// (RFC 2920), so that it costs little itself.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
-#include <openssl/evp.h>
-#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,7 +28,6 @@ struct Plan {
     std::string host, domain;
     int port;
     int domains = 100, recipients = 1;
-    SSL_CTX* tls = nullptr;
     bool lmtp = false;
     std::string content{};  // with the dot, and QUIT behind it
 } plan;
@@ -45,7 +42,7 @@ class Session {
 public:
     Session() = default;
     Session(const Session&) = delete;
-    bool open(const std::string& user)
+    bool open()
     {
         fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
         sockaddr_in a{};
@@ -54,14 +51,11 @@ public:
         inet_pton(AF_INET, plan.host.c_str(), &a.sin_addr);
         const int on = 1;
         setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        if (::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || !answer('2') ||
-            !say(plan.lmtp ? "LHLO bench.example.net\r\n" : "EHLO bench.example.net\r\n", '2'))
-            return false;
-        return !plan.tls || log_in(user);
+        return ::connect(fd_, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0 && answer('2') &&
+               say(plan.lmtp ? "LHLO bench.example.net\r\n" : "EHLO bench.example.net\r\n", '2');
     }
     ~Session()
     {
-        if (ssl_) SSL_free(ssl_);
         if (fd_ >= 0) ::close(fd_);
     }
     bool say(std::string_view bytes, char want) { return put(bytes) && answer(want); }
@@ -88,23 +82,11 @@ public:
     void quit() { (quit_ || put(quit_line)) && answer('2'); }
 
 private:
-    bool log_in(const std::string& user)
-    {
-        if (!say("STARTTLS\r\n", '2')) return false;
-        ssl_ = SSL_new(plan.tls);
-        SSL_set_fd(ssl_, fd_);
-        if (SSL_connect(ssl_) != 1 || !say("EHLO bench.example.net\r\n", '2')) return false;
-        const std::string secret = '\0' + user + '\0' + "secret";
-        unsigned char coded[200];
-        EVP_EncodeBlock(coded, reinterpret_cast<const unsigned char*>(secret.data()), static_cast<int>(secret.size()));
-        return say("AUTH PLAIN " + std::string(reinterpret_cast<char*>(coded)) + "\r\n", '2');
-    }
     bool put(std::string_view bytes)
     {
         std::size_t done = 0;
         while (done < bytes.size()) {
-            const ssize_t n = ssl_ ? SSL_write(ssl_, bytes.data() + done, static_cast<int>(bytes.size() - done))
-                                   : ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
+            const ssize_t n = ::send(fd_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL);
             if (n <= 0) return false;
             done += static_cast<std::size_t>(n);
         }
@@ -116,7 +98,7 @@ private:
             const auto end = input_.find('\n');
             if (end == std::string::npos) {
                 char buffer[4096];
-                const ssize_t n = ssl_ ? SSL_read(ssl_, buffer, sizeof buffer) : ::recv(fd_, buffer, sizeof buffer, 0);
+                const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
                 if (n <= 0) return false;
                 input_.append(buffer, static_cast<std::size_t>(n));
                 continue;
@@ -131,7 +113,6 @@ private:
     }
     int fd_ = -1;
     bool pipelining_ = false, quit_ = false;
-    SSL* ssl_ = nullptr;
     std::string input_;
 };
 
@@ -162,13 +143,12 @@ void work()
                 more = false;
                 break;
             }
-            const std::string user = "user" + std::to_string(n % plan.users);
-            if (!good && !(good = s.open(user))) ++failures;
+            if (!good && !(good = s.open())) ++failures;
             const auto begin = Clock::now();
             if (good) {
                 std::vector<std::string> recipients;
                 for (int r = 0; r < plan.recipients; ++r) recipients.push_back(recipient(n, r));
-                good = s.mail("MAIL FROM:<" + (plan.tls ? user + "@" + plan.domain : "bench@example.net") + ">\r\n", recipients, i + 1 == plan.per_session);
+                good = s.mail("MAIL FROM:<bench@example.net>\r\n", recipients, i + 1 == plan.per_session);
                 if (!good) ++failures;
             }
             mine.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
@@ -185,13 +165,13 @@ void work()
 int main(int argc, char** argv)
 {
     if (argc < 8) {
-        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [login | lmtp | DOMAINSxRECIPIENTS]]\n");
+        std::fprintf(stderr, "usage: smtp_load CONNECTIONS MAILS PER_SESSION SIZE USERS HOST PORT [DOMAIN [lmtp | DOMAINSxRECIPIENTS]]\n");
         return 64;
     }
     plan = {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]), std::atoi(argv[5]), argv[6],
             argc > 8 ? argv[8] : "example.org", std::atoi(argv[7])};
     plan.lmtp = argc > 9 && std::string(argv[9]) == "lmtp";
-    if (argc > 9 && !plan.lmtp && std::sscanf(argv[9], "%dx%d", &plan.domains, &plan.recipients) != 2) plan.tls = SSL_CTX_new(TLS_client_method());
+    if (argc > 9 && !plan.lmtp && std::sscanf(argv[9], "%dx%d", &plan.domains, &plan.recipients) != 2) return 64;
     make_content();
     const auto begin = Clock::now();
     std::vector<std::thread> threads;

@@ -7,7 +7,9 @@ import socket
 import subprocess
 import time
 
-from workload import LOAD, USERS, certificate, cpu, pids, pss, sh, step_aside, users, wait_delivered
+from workload import TOP, USERS, certificate, cpu, pids, pss, sh, step_aside, users, wait_delivered
+
+LOGIN_LOAD = os.path.join(TOP, "build/bench/login_load")
 
 
 class OpenSsl:
@@ -94,7 +96,7 @@ def msa(server, certificate_kind, scheme="SHA512-CRYPT", connections=20, mails=4
     step_aside()
 
     def push(count):
-        out = sh(LOAD, str(connections), str(count), "1", "8192", str(USERS), "127.0.0.1", "587", "example.org", "login")
+        out = sh(LOGIN_LOAD, str(connections), str(count), "8192", str(USERS), "127.0.0.1", "587", "example.org")
         return {k: float(v) for k, v in re.findall(r"(\w+) ([\d.]+)", out)}
     push(2 * USERS)
     wait_delivered(2 * USERS)
