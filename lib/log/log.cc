@@ -33,6 +33,8 @@ struct State {
     std::string* sink = nullptr;
     std::string host;              // asked once: lines are many, and a host is not renamed under a mail server
     pid_t pid = 0;                 // of this process; a child asks anew
+    int64_t stamped = -1;          // the second that these are of; with many lines in each, they are made once
+    std::string date, zone;        // for RFC 3339 without the fraction between them
 };
 
 State& state()
@@ -70,23 +72,34 @@ std::string_view word(Level level)
     return "";
 }
 
-std::string stamp(bool rfc3339)
+// /dev/log knows the old form only.
+bool precise(const State& s) { return s.settings.rfc3339 && s.settings.target != Target::syslog; }
+
+// Under the mutex, like the next.
+void make_stamp(State& s, int64_t second)
 {
     static constexpr const char* months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    const int64_t now = system_clock().wall_us();
-    const time_t seconds = now / us_per_second;
+    const time_t seconds = second;
     tm t{};
     localtime_r(&seconds, &t);
     char text[64];
-    if (!rfc3339) {
-        std::snprintf(text, sizeof text, "%s %2d %02d:%02d:%02d", months[t.tm_mon % 12], t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec);
-        return text;
-    }
+    s.stamped = second;
+    std::snprintf(text, sizeof text, "%s %2d %02d:%02d:%02d", months[t.tm_mon % 12], t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec);
+    s.date = text;
+    if (!precise(s)) return;
+    std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec);
+    s.date = text;
     const long offset = t.tm_gmtoff / 60;
-    std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%06d%c%02ld:%02ld", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-                  t.tm_hour, t.tm_min, t.tm_sec, static_cast<int>(now % us_per_second), offset < 0 ? '-' : '+', std::labs(offset) / 60,
-                  std::labs(offset) % 60);
-    return text;
+    std::snprintf(text, sizeof text, "%c%02ld:%02ld", offset < 0 ? '-' : '+', std::labs(offset) / 60, std::labs(offset) % 60);
+    s.zone = text;
+}
+
+std::string stamp(State& s)
+{
+    const int64_t now = system_clock().wall_us();
+    if (now / us_per_second != s.stamped) make_stamp(s, now / us_per_second);
+    if (!precise(s)) return s.date;
+    return cat(s.date, cat(us_per_second + now % us_per_second).substr(1), s.zone);
 }
 
 Fd connect_syslog(const std::string& path)
@@ -145,9 +158,9 @@ void gather(State& s, Level level, std::string_view line)
     if (s.pid == 0) s.pid = ::getpid();
     const std::string name = cat(s.settings.ident, '/', s.settings.role, '[', s.pid, "]: ");
     if (s.settings.target == Target::syslog)
-        append(out, '<', (s.settings.facility << 3) | priority(level), '>', stamp(false), ' ', name, word(level), line.substr(0, max_line));
+        append(out, '<', (s.settings.facility << 3) | priority(level), '>', stamp(s), ' ', name, word(level), line.substr(0, max_line));
     else
-        append(out, stamp(s.settings.rfc3339), ' ', s.host, ' ', name, word(level), line.substr(0, max_line), '\n');
+        append(out, stamp(s), ' ', s.host, ' ', name, word(level), line.substr(0, max_line), '\n');
     // One event, one line: whatever slipped through quoting must not forge another.
     for (std::size_t i = 0; i + 1 < out.size(); ++i)
         if (out[i] == '\n' || out[i] == '\r' || out[i] == '\0') out[i] = '?';
@@ -197,6 +210,7 @@ Result<void> open(Settings settings, Fd fd)
     const std::lock_guard lock(s.mutex);
     flush_locked(s);      // what was gathered has the form of the old target
     s.settings = std::move(settings);
+    s.stamped = -1;       // maybe another form, or another zone
     s.fd = std::move(fd);
     return {};
 }

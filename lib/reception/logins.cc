@@ -28,7 +28,7 @@ void Logins::heard(const ipc::Message& message)
 
 bool Logins::usable(const std::string& mechanism, const tls::Session* tls) const
 {
-    return !wants_binding(mechanism) || !binding(tls, "tls-exporter").empty() || !binding(tls, "tls-unique").empty();
+    return !wants_binding(mechanism) || (tls && tls->binds_channel());
 }
 
 std::string Logins::mechanisms(const tls::Session* tls) const

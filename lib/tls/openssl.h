@@ -74,6 +74,7 @@ public:
     std::string why_not() const override;
     std::string server_name() const override;
     std::optional<std::string> channel_binding(std::string_view type) const override;
+    bool binds_channel() const override;
 
 private:
     Step judge(int result);
@@ -82,7 +83,6 @@ private:
     bool has_name(const std::string& name) const;
     ClientPolicy policy_; // empty on the server side
     std::string error_;
-    mutable std::string exporter_; // channel_binding("tls-exporter"), which is the same all the time; empty: not asked for yet
     bool ticket_due_ = false;      // TLSv1.3, server: with the first write
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };

@@ -16,6 +16,9 @@ namespace {
 
 // TLS 1.2: forward secrecy first; RSA key exchange last, for peers that would else send in clear.
 constexpr const char* old_ciphers = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!PSK:!SRP:!CAMELLIA";
+// TLS 1.3: the one that all have (RFC 8446 §9.1) first. Processors compute SHA-256 by themselves and SHA-384 mostly not, and a full
+// handshake is a good many hashes: a tenth less work than with AES-256.
+constexpr const char* ciphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 constexpr const char* curves = "X25519:P-256:P-384:P-521";
 constexpr long ticket_lifetime = 3600;
 constexpr std::size_t name_size = 16, cipher_key_size = 32;
@@ -92,7 +95,7 @@ Result<CtxPtr> make_server_context(const ServerKeys& keys)
     CtxPtr ctx = TRY(make_context(TLS_server_method(), keys.kernel));
     SSL_CTX_set_options(ctx.get(), SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     if (SSL_CTX_set1_groups_list(ctx.get(), curves) != 1) return fail_tls("TLS groups");
-    if (SSL_CTX_set_cipher_list(ctx.get(), old_ciphers) != 1) return fail_tls("TLS ciphers");
+    if (SSL_CTX_set_cipher_list(ctx.get(), old_ciphers) != 1 || SSL_CTX_set_ciphersuites(ctx.get(), ciphers) != 1) return fail_tls("TLS ciphers");
     SSL_CTX_set_dh_auto(ctx.get(), 1);
     static constexpr unsigned char name[] = "veredus";
     SSL_CTX_set_session_id_context(ctx.get(), name, sizeof name - 1);

@@ -342,20 +342,24 @@ std::string SslSession::server_name() const
     return name ? std::string(name) : std::string();
 }
 
+// Without the extended master secret two connections can be made to have the same value (RFC 7627 §1, RFC 9266 §4.2).
+bool SslSession::binds_channel() const
+{
+    SSL* ssl = ssl_.get();
+    return SSL_is_init_finished(ssl) && (SSL_version(ssl) >= TLS1_3_VERSION || SSL_get_extms_support(ssl) == 1);
+}
+
 std::optional<std::string> SslSession::channel_binding(std::string_view type) const
 {
     SSL* ssl = ssl_.get();
-    if (!SSL_is_init_finished(ssl)) return std::nullopt;
-    // Without the extended master secret two connections can be made to have the same value (RFC 7627 §1, RFC 9266 §4.2).
+    if (!binds_channel()) return std::nullopt;
     const bool current = SSL_version(ssl) >= TLS1_3_VERSION;
-    if (!current && SSL_get_extms_support(ssl) != 1) return std::nullopt;
     if (type == "tls-exporter") {  // RFC 9266 §2
         static constexpr std::string_view label = "EXPORTER-Channel-Binding";
         unsigned char value[32];
         static constexpr unsigned char nothing[1] = {};
-        if (!exporter_.empty()) return exporter_; // it is asked for at each EHLO, and costs as much as a packet
         if (SSL_export_keying_material(ssl, value, sizeof value, label.data(), label.size(), nothing, 0, 1) != 1) return std::nullopt;
-        return exporter_.assign(reinterpret_cast<const char*>(value), sizeof value);
+        return std::string(reinterpret_cast<const char*>(value), sizeof value);
     }
     if (type != "tls-unique" || current) return std::nullopt;
     // RFC 5929 §3.1: the first Finished message: the client's in a full handshake, the server's in a resumed one.

@@ -38,7 +38,7 @@ public:
     virtual void close_notify() = 0;                                             // best effort, never blocks
     virtual std::string error() const = 0;                                       // why failed, for the log
     virtual std::string protocol() const = 0;                                    // "TLSv1.3"
-    virtual std::string cipher() const = 0;                                      // "TLS_AES_256_GCM_SHA384 (256/256 bits)"
+    virtual std::string cipher() const = 0;                                      // "TLS_AES_128_GCM_SHA256 (128/128 bits)"
     virtual bool peer_verified() const = 0;                                      // chain and name
     virtual bool resumed() const = 0;
     // A client whose policy demanded a name or a fingerprint: whether the server has it; else why not, for the log.
@@ -54,6 +54,8 @@ public:
     virtual std::string server_name() const = 0;                                 // of SNI, when a certificate of that name was shown; may be empty
     // For SCRAM-…-PLUS: "tls-exporter" (RFC 9266) or "tls-unique" (RFC 5929 §3); nothing when this connection has no safe value.
     virtual std::optional<std::string> channel_binding(std::string_view type) const = 0;
+    // Whether one of them has a value; costs nothing, while the value costs as much as a packet.
+    virtual bool binds_channel() const = 0;
 };
 
 struct ParsedChain;

@@ -95,7 +95,7 @@ TEST_CASE("a handshake carries bytes both ways and tells its facts in Postfix's 
     ends.carry(*ends.client, *ends.server, "EHLO me\r\n");
     ends.carry(*ends.server, *ends.client, random_bytes(300'000));
     CHECK(ends.client->protocol() == "TLSv1.3");
-    CHECK(ends.client->summary() == "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits) key-exchange X25519 "
+    CHECK(ends.client->summary() == "TLSv1.3 with cipher TLS_AES_128_GCM_SHA256 (128/128 bits) key-exchange X25519 "
                                     "server-signature ECDSA (prime256v1) server-digest SHA256");
     CHECK(ends.client->trust_word() == "Untrusted");
     CHECK(ends.client->peer_certificate());
@@ -340,7 +340,9 @@ TEST_CASE("both sides find the same channel binding, and another connection anot
     for (int i = 0; i < 3; ++i) {    // full, then resumed
         Ends ends(**client, *server, "mx.example.org", "k");
         CHECK_FALSE(ends.server->channel_binding("tls-exporter"));
+        CHECK_FALSE(ends.server->binds_channel());
         REQUIRE(ends.shake());
+        CHECK(ends.server->binds_channel());
         ends.carry(*ends.server, *ends.client, "220");
         const auto ours = ends.server->channel_binding("tls-exporter"), theirs = ends.client->channel_binding("tls-exporter");
         REQUIRE(ours);
