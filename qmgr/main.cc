@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "lib/daemon/service.h"
 #include "lib/disk/disk.h"
 #include "lib/log/log.h"
+#include "lib/queue/spool_lock.h"
 #include "qmgr/core.h"
 #include "qmgr/limits.h"
 #include "qmgr/public.h"
@@ -18,6 +20,7 @@
 namespace veredus::qmgr {
 
 namespace {
+constexpr std::chrono::milliseconds predecessor_patience{10'000};
 constexpr std::size_t descriptor_reserve = 400;      // directories, channels, the public socket, files that are only looked at
 
 // Each open mail takes a descriptor: as many as the system lets us have, and no mail more than those.
@@ -57,6 +60,7 @@ public:
         Neighbours neighbours;
         neighbours.router = [this] { return router_->channel(); };
         neighbours.agent = [this](Agent a) { return agents_.at(a.number())->channel(); };
+        lock_ = TRY(queue::lock_spool(".", predecessor_patience));
         core_ = TRY(Core::open(loop, disk::posix_disk(), ".", slot_, system_clock(), limits_, smtp_instances_, std::move(neighbours)));
         public_ = std::make_unique<Public>(loop, *core_, rights_);
         for (std::size_t i = 0; i < agents_.size(); ++i) meet(agent_of(i));
@@ -133,6 +137,7 @@ private:
         });
     }
 
+    Fd lock_;                                            // before what works on the spool
     Loop* loop_ = nullptr;
     Limits limits_;
     Rights rights_;

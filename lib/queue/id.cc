@@ -16,6 +16,8 @@ namespace {
 constexpr uint32_t reserve_ahead = 300;      // seconds; a crash makes IDs run ahead of the clock by so much, once
 constexpr uint32_t low_water = 60;
 constexpr uint32_t counter_limit = 1u << 24;
+// A clock that says 2100 or later is not believed: one boot with a broken one would leave no seconds for any ID after it, for ever.
+constexpr int64_t last_believed = 4'102'444'800;
 constexpr std::size_t line_size = 18;
 constexpr std::size_t rewrite_size = 4096;
 constexpr std::size_t sane_size = 1 << 20;
@@ -33,6 +35,8 @@ std::optional<uint32_t> parse_mark_line(std::string_view line)
     if (!value || mark_line(static_cast<uint32_t>(*value)) != line) return std::nullopt;
     return static_cast<uint32_t>(*value);
 }
+
+uint32_t seconds_of(const Clock& clock) { return static_cast<uint32_t>(std::clamp<int64_t>(clock.wall_us() / us_per_second, 0, last_believed)); }
 
 }  // namespace
 
@@ -146,10 +150,7 @@ Result<IdMaker> IdMaker::open(disk::Disk& disk, const disk::Directory& dir, unsi
     return maker;
 }
 
-uint32_t IdMaker::wall_seconds() const
-{
-    return static_cast<uint32_t>(std::clamp<int64_t>(clock_->wall_us() / us_per_second, 0, 0xFFFFFFFF));
-}
+uint32_t IdMaker::wall_seconds() const { return seconds_of(*clock_); }
 
 bool IdMaker::runs_low() const
 {
@@ -166,7 +167,7 @@ Result<void> IdMaker::refill()
 {
     Mark& mark = *mark_;
     const std::lock_guard lock(mark.mutex);
-    const auto now = static_cast<uint32_t>(std::clamp<int64_t>(mark.clock.wall_us() / us_per_second, 0, 0xFFFFFFFF));
+    const uint32_t now = seconds_of(mark.clock);
     const uint64_t reserved = mark.reserved;
     uint64_t want = std::max(uint64_t{now} + reserve_ahead, uint64_t{mark.used} + 1);
     if (want <= reserved) want = reserved + 1;    // ahead of the clock, and its counter is used up

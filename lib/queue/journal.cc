@@ -48,6 +48,7 @@ struct Journal::State {
     Result<void> load(const std::function<void(const Record&)>& replay);
     Result<void> load_frames(uint64_t total, const std::function<void(const Record&)>& replay);
     Result<void> set_aside(const char* why);
+    Result<uint64_t> fill(const Fd& fresh, std::string_view fresh_salt, const std::vector<Record>& live);
     Result<void> write_fresh(const std::vector<Record>& live);
     void push(Item item);
     void thread_main();
@@ -172,11 +173,9 @@ Result<void> Journal::State::load_frames(uint64_t total, const std::function<voi
 
 // --- writing
 
-Result<void> Journal::State::write_fresh(const std::vector<Record>& live)
+// Its size, once it is durable.
+Result<uint64_t> Journal::State::fill(const Fd& fresh, std::string_view fresh_salt, const std::vector<Record>& live)
 {
-    if (auto gone = disk.unlink(dir, fresh_name); !gone && gone.error().code != ENOENT) return gone;
-    Fd fresh = TRY(disk.create(dir, fresh_name, file_mode));
-    const std::string fresh_salt = random_bytes(8);
     std::string bytes = journal_start(fresh_salt);
     uint64_t written = 0;
     for (std::size_t i = 0; i < live.size(); i += records_per_frame) {
@@ -196,6 +195,19 @@ Result<void> Journal::State::write_fresh(const std::vector<Record>& live)
     TRY(disk.write(fresh, bytes));
     written += bytes.size();
     TRY(disk.sync(fresh));
+    return written;
+}
+
+Result<void> Journal::State::write_fresh(const std::vector<Record>& live)
+{
+    if (auto gone = disk.unlink(dir, fresh_name); !gone && gone.error().code != ENOENT) return gone;
+    Fd fresh = TRY(disk.create(dir, fresh_name, file_mode));
+    const std::string fresh_salt = random_bytes(8);
+    const auto written = fill(fresh, fresh_salt, live);
+    if (!written) {
+        (void)disk.unlink(dir, fresh_name);      // the disk may be full of it: the room is the records' that come now
+        return unexpected(written.error());
+    }
     TRY(disk.rename(dir, fresh_name, dir, file_name));
     // From here the old file has no name; until the directory is synced nobody knows which one a crash would leave, and
     // both say the same. So nothing may be appended to either one before.
@@ -204,7 +216,7 @@ Result<void> Journal::State::write_fresh(const std::vector<Record>& live)
     TRY(disk.sync(dir));
     file = std::move(fresh);
     salt = fresh_salt;
-    size = room = written;
+    size = room = *written;
     broken = false;
     return {};
 }

@@ -54,7 +54,7 @@ bool take_children(Reader& reader, std::vector<Child>& children)
 bool take_record(Reader& reader, Record& r)
 {
     const auto event = reader.integer<uint8_t>();
-    if (event < static_cast<uint8_t>(Event::deferred) || event > static_cast<uint8_t>(Event::retry)) return false;
+    if (event < static_cast<uint8_t>(Event::deferred) || event > static_cast<uint8_t>(Event::aged)) return false;
     r.event = static_cast<Event>(event);
     r.outcome = reader.integer<uint8_t>();
     r.id = hex_upper(reader.integer<uint64_t>(), 16);

@@ -113,6 +113,31 @@ TEST_CASE("the counter's end moves to the next second", "[queue][long]")
     CHECK(id_seconds(last) == 1'795'528'801);
 }
 
+TEST_CASE("IDs go on beyond 2038, and a clock from the next century uses none of them up", "[queue][durability-4]")
+{
+    Bench b;
+    b.clock.wall = 0x80000005ll * us_per_second;
+    std::string last = *b.open().next();
+    CHECK(last == "8000000583000000");
+    CHECK(id_seconds(last) == 0x80000005ll);
+    for (const int64_t broken : {int64_t{0xFFFFFFFF}, int64_t{0x1'0000'0005}, int64_t{8'000'000'000'000}}) {
+        b.clock.wall = broken * us_per_second;
+        for (int starts = 0; starts < 3; ++starts) {
+            IdMaker ids = b.open();
+            const auto id = ids.next();
+            REQUIRE(id);
+            CHECK(*id > last);
+            last = *id;
+        }
+        b.clock.wall = 0x80000005ll * us_per_second;
+        const auto id = b.open().next();
+        REQUIRE(id);
+        CHECK(*id > last);
+        last = *id;
+    }
+    CHECK(id_seconds(last) < 4'102'444'800ll + 3600);
+}
+
 TEST_CASE("without a sync IDs lag behind the clock and still never repeat", "[queue]")
 {
     Bench b;

@@ -19,6 +19,7 @@
 #include "lib/queue/inspect.h"
 #include "lib/queue/intake.h"
 #include "lib/queue/spool.h"
+#include "lib/queue/spool_lock.h"
 
 using namespace veredus;
 using namespace veredus::queue;
@@ -774,4 +775,27 @@ TEST_CASE("the spool's table has parents first and opens to nobody else", "[queu
         if (path.ends_with("/new") && path.starts_with("incoming/") && path != "incoming/internal/new") CHECK(d.mode == 02770);
     }
     CHECK(seen.size() == 38);
+}
+
+TEST_CASE("one queue manager works on a spool, and the next one waits until it has ended", "[queue][durability-1]")
+{
+    char base[] = "/tmp/spool-lock-XXXXXX";
+    REQUIRE(::mkdtemp(base));
+    const std::filesystem::path log = std::filesystem::path(base) / "log";
+    std::filesystem::create_directory(log);
+    auto first = lock_spool(base, std::chrono::milliseconds(0));
+    REQUIRE(first);
+    const auto second = lock_spool(base, std::chrono::milliseconds(0));
+    REQUIRE_FALSE(second);
+    CHECK(second.error().text.find(cat("another queue manager, process ", ::getpid())) != std::string::npos);
+    std::thread ending([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        first->reset();
+    });
+    CHECK(lock_spool(base, std::chrono::milliseconds(60'000)));
+    ending.join();
+    std::filesystem::remove(log / "lock");
+    std::filesystem::create_symlink("/tmp/elsewhere", log / "lock");
+    CHECK_FALSE(lock_spool(base, std::chrono::milliseconds(0)));
+    std::filesystem::remove_all(base);
 }

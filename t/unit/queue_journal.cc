@@ -380,6 +380,24 @@ TEST_CASE("a compaction that a crash or an error stops loses nothing", "[queue][
     }
 }
 
+TEST_CASE("a compaction that finds the disk full leaves the room to the records that come then", "[queue][durability-2]")
+{
+    Bench b;
+    auto journal = b.open();
+    REQUIRE(b.commit(*journal, {make(Event::deferred, 1)}));
+    b.disk.fail_write(1, ENOSPC);
+    const auto full = b.compact(*journal, {make(Event::deferred, 1), make(Event::deferred, 9)});
+    REQUIRE_FALSE(full);
+    CHECK(full.error().code == ENOSPC);
+    CHECK_FALSE(journal->broken());
+    CHECK(b.disk.names("/log") == std::vector<std::string>{"journal"});
+    REQUIRE(b.commit(*journal, {make(Event::deferred, 2)}));
+    journal.reset();
+    b.disk.power_cut(Cut::oldest);
+    b.open();
+    CHECK(b.seen == std::vector{make(Event::deferred, 1), make(Event::deferred, 2)});
+}
+
 TEST_CASE("a journal of many frames, one larger than the reader's window, replays whole", "[queue]")
 {
     Bench b;
