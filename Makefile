@@ -197,7 +197,8 @@ bench:
 # A measure of one room: make build/bench/queue_commit && build/bench/queue_commit /some/disk
 $(BUILD)/bench/%: t/bench/%.cc $(archive)
 	@mkdir -p $(@D)
-	$(CC_ALL) $< $(archive) $(LIBS) -o $@
+	$(CC_ALL) $< $(filter-out $(archive),$(filter %.a,$^)) $(archive) $(LIBS) -o $@
+$(BUILD)/bench/make_queue: $(rooms_archive)
 
 # --- fuzzers: clang's libFuzzer over the pure grammars. The library is compiled once for all of them; no test of `make check`
 # needs clang. FUZZ_SECONDS: for each; FUZZERS="smtp_dot ...": only these.

@@ -1,11 +1,17 @@
 // Scheduler: what people may do to mail: try now, hold, release, remove, requeue.
 #include <algorithm>
+#include <utility>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "qmgr/scheduler.h"
 
 namespace veredus::qmgr {
+
+namespace {
+constexpr int64_t move_patience_us = 30 * us_per_second, move_of_one_us = 50;
+}  // namespace
 
 std::size_t Scheduler::flush_all()
 {
@@ -80,6 +86,22 @@ std::size_t Scheduler::hold(const std::vector<uint64_t>& ids, const std::shared_
     return met;
 }
 
+// Of thousands the first attempts would be in the way of the moves: they begin when all of those are done, or when that takes long.
+void Scheduler::release_one(Entry& e, Departures& from)
+{
+    const bool must_move = e.state != queue::State::deferred || moving_.contains(e.id);
+    e.released = must_move;
+    catalog_.schedule(e, world_.now().mono_us + (must_move ? move_patience_us : 0));
+    if (must_move) from[{static_cast<uint8_t>(e.state), e.writer}].push_back(e.id);
+}
+
+void Scheduler::released(Entry& e)
+{
+    if (!std::exchange(e.released, false) || e.stage != Stage::timed) return;
+    const auto others = static_cast<int64_t>(moving_.size());
+    catalog_.schedule(e, world_.now().mono_us + std::min(others * move_of_one_us, move_patience_us));
+}
+
 std::size_t Scheduler::release(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
@@ -89,8 +111,7 @@ std::size_t Scheduler::release(const std::vector<uint64_t>& ids, const std::shar
         if (!e || e->stage != Stage::held) continue;
         ++met;
         log::info(id_text(id), ": released from hold");
-        catalog_.schedule(*e, world_.now().mono_us);
-        from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
+        release_one(*e, from);
     }
     move_all(from, queue::State::deferred, deeds_of(deed));
     world_.wake();
@@ -126,10 +147,9 @@ std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids, const std::shar
         if (!e || e->stage == Stage::leaving || e->stage == Stage::active) continue;
         ++met;
         log::info(id_text(id), ": requeued");
-        const bool held = e->stage == Stage::held;
         e->skipped = 0;
-        catalog_.schedule(*e, world_.now().mono_us);
-        if (held) from[{static_cast<uint8_t>(e->state), e->writer}].push_back(id);
+        if (e->stage == Stage::held) release_one(*e, from);
+        else catalog_.schedule(*e, world_.now().mono_us);
     }
     move_all(from, queue::State::deferred, deeds_of(deed));
     world_.wake();

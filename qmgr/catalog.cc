@@ -12,8 +12,8 @@
 namespace veredus::qmgr {
 
 namespace {
-constexpr std::size_t summaries_limit = 24u << 20, summary_overhead = 16;     // a longer queue's listing reads the rest from the disk
 constexpr int64_t future_tolerance_us = 3600 * us_per_second;   // a mail "from the future" was stamped by a wrong clock
+constexpr int64_t noted_from_us = 3600 * us_per_second;
 
 std::string joined(const std::string& dsn, const std::string& text)
 {
@@ -36,6 +36,13 @@ int64_t age_us(const Entry& entry, Now now)
     const int64_t counted = std::max<int64_t>(0, now.mono_us - entry.age_zero_us);
     const int64_t by_wall = now.wall_us - entry.arrival_us;
     return by_wall < -future_tolerance_us ? counted : std::min(counted, std::max<int64_t>(0, by_wall));
+}
+
+std::optional<int64_t> nought_to_note(const Entry& entry, Now now)
+{
+    const int64_t nought = now.wall_us - age_us(entry, now);
+    if (nought - entry.arrival_us < noted_from_us) return std::nullopt;
+    return nought;
 }
 
 Entry* Catalog::find(uint64_t id)
@@ -69,7 +76,6 @@ void Catalog::forget(uint64_t id)
     unschedule(found->second);
     reasons_.drop(found->second.reason);
     if (found->second.history) drop_history(*found->second.history);
-    if (found->second.summary) summary_bytes_ -= found->second.summary.size() + summary_overhead;
     entries_.erase(found);
 }
 
@@ -101,9 +107,12 @@ void Catalog::clear_waits(Entry& entry)
 
 void Catalog::summarize(Entry& entry, const queue::Layout& layout, const mail::Envelope& envelope)
 {
-    if (entry.summary || summary_bytes_ > summaries_limit) return;
-    entry.summary = Summary::of(layout, envelope);
-    if (entry.summary) summary_bytes_ += entry.summary.size() + summary_overhead;
+    if (entry.summary_at == 0 && keep_) entry.summary_at = keep_(entry.id, Summary::of(layout, envelope));
+}
+
+void Catalog::summarized(uint64_t id, uint64_t place)
+{
+    if (Entry* const entry = find(id)) entry->summary_at = place;
 }
 
 void Catalog::replay(const queue::Record& record, Now now)
@@ -185,6 +194,10 @@ void Catalog::apply(const queue::Record& record, Now now)
         }
         break;
     }
+    case Event::aged:
+        // One from the future was written by a clock that ran ahead: nothing to go by.
+        if (replaying_ && record.time_us <= now.wall_us) entry.age_zero_us = std::max(entry.age_zero_us, now.mono_us - (now.wall_us - record.time_us));
+        break;
     case Event::moved:
     case Event::done:
     case Event::gone: break;   // where a mail is, the scan says
@@ -306,6 +319,7 @@ void Catalog::live_entry(const Entry& entry, Now now, std::vector<queue::Record>
         out.push_back(notice_record(name, f.index, id_text(f.notice)));
         settled = true;
     }
+    if (const auto nought = nought_to_note(entry, now)) out.push_back(aged_record(name, *nought));
     if (entry.attempts > 0 || settled) {
         auto [dsn, text] = parted(reasons_.text(entry.reason));
         const int64_t next_wall_us = now.wall_us + (entry.next_us - now.mono_us);

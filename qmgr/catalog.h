@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -68,7 +69,7 @@ struct Entry {
     int64_t arrival_us = 0;            // wall clock
     int64_t age_zero_us = 0;           // monotonic time at which its age was nought
     std::unique_ptr<History> history;
-    Summary summary;                   // perhaps, for listings
+    uint64_t summary_at = 0;           // for listings: its place among the summaries; 0: none
     uint32_t site = 0;                 // hash of the destination it waited for last; 0: not known
     uint32_t reason = 0;
     uint32_t attempts = 0;
@@ -80,12 +81,15 @@ struct Entry {
     bool told = false;                 // by its writer, in this life of ours: its bytes were synced a moment ago, and are in memory still
     bool delay_told = false;           // the sender knows that it waits, or wants not to know
     bool forced = false;               // somebody asked for an attempt now, also on transports that wait for that
+    bool released = false;             // taken off hold: it is tried when its file has left hold/
     queue::Place place() const { return {state, writer}; }
 };
 
 // The age of a mail. The monotonic clock counts, so that a step of the wall clock expires nothing; a wall clock that
 // says "younger" wins when it can be right at all, because it may have been set right after a start with a wrong one.
 int64_t age_us(const Entry& entry, Now now);
+// The same as a moment of the wall clock, when it is worth a record: where a start would take the mail for older by an hour or more.
+std::optional<int64_t> nought_to_note(const Entry& entry, Now now);
 
 class Catalog {
 public:
@@ -109,8 +113,10 @@ public:
     void set_reason(Entry& entry, std::string_view text);
     History& history(Entry& entry);
     void clear_waits(Entry& entry);
-    // For listings, while there is room for it; of a mail that was opened or listed.
+    // For listings; of a mail that was opened or listed. Who keeps it answers its place, or 0.
+    void keep_summaries(std::function<uint64_t(uint64_t id, const Summary& summary)> keep) { keep_ = std::move(keep); }
     void summarize(Entry& entry, const queue::Layout& layout, const mail::Envelope& envelope);
+    void summarized(uint64_t id, uint64_t place);                // in an earlier life
 
     Reasons& reasons() { return reasons_; }
     std::size_t size() const { return entries_.size(); }
@@ -137,7 +143,7 @@ private:
     std::unordered_set<uint64_t> on_disk_;       // between replay and scanned()
     std::vector<Entry*> heap_;
     Reasons reasons_;
-    std::size_t summary_bytes_ = 0;
+    std::function<uint64_t(uint64_t, const Summary&)> keep_;
     bool replaying_ = false;
 };
 

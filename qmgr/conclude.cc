@@ -186,6 +186,7 @@ void Scheduler::put_off(Mail& mail, Entry& entry)
     entry.skipped = 0;
     record(deferral_record(mail.id, mail.site, now.wall_us + wait, entry.attempts + 1, first->dsn, first->text));
     for (queue::Record& r : others) record(std::move(r));
+    if (const auto nought = nought_to_note(entry, now)) record(aged_record(mail.id, *nought));
     catalog_.schedule(entry, now.mono_us + wait);
     move_when_durable(entry, queue::State::deferred);
     catalog_.summarize(entry, mail.layout, mail.envelope);

@@ -74,6 +74,7 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     spool_ = TRY(queue::Spool::open(disk_, base));
     pool_ = std::make_unique<disk::Pool>(pool_threads, post);
     checks_ = std::make_unique<disk::Pool>(check_threads, post);
+    readers_ = std::make_unique<disk::Pool>(reader_threads, post);
     intake_ = TRY(queue::Intake::open(disk_, cat(base, "/incoming/internal"), slot, clock_, pool_.get()));
     disk::Directory log_directory = TRY(disk_.open_directory(nullptr, cat(base, "/log")));
     journal_ = TRY(queue::Journal::open(disk_, std::move(log_directory), [this](const queue::Record& r) { scheduler_.replay(r); }, post));
@@ -85,6 +86,7 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
         const bool drop = found.place == queue::Place{queue::State::incoming, submission_writer};
         if (!drop || scheduler_.knows(id)) scheduler_.found(id, found.place);
     }
+    TRY(open_summaries(base));
     scheduler_.begin();
     give_memory_back();
     compacted_size_ = std::min<uint64_t>(journal_->size(), scheduler_.catalog().size() * bytes_per_mail);
@@ -93,6 +95,25 @@ Result<void> Core::begin(const std::string& base, unsigned slot)
     drops_.start(submission_patience);
     wake();
     return {};
+}
+
+Result<void> Core::open_summaries(const std::string& base)
+{
+    summaries_ = std::make_unique<Summaries>(disk_, TRY(disk_.open_directory(nullptr, cat(base, "/log"))));
+    Catalog& catalog = scheduler_.catalog();
+    summaries_->load([&](uint64_t id, uint64_t place) { catalog.summarized(id, place); });
+    catalog.keep_summaries([this](uint64_t id, const Summary& summary) { return summaries_->add(id, summary); });
+    care_for_summaries();
+    return {};
+}
+
+// When most of them are of mails that have left, those that wait are summarized again as they are opened.
+void Core::care_for_summaries()
+{
+    summaries_->flush();
+    if (!summaries_->crowded(scheduler_.catalog().size())) return;
+    summaries_->begin_anew();
+    scheduler_.catalog().each([](Entry& e) { e.summary_at = 0; });
 }
 
 void Core::set_limits(Limits limits)
@@ -129,6 +150,7 @@ void Core::set_timer()
 void Core::every_minute()
 {
     scheduler_.sweep();
+    care_for_summaries();
     give_memory_back();          // of a flood of mail that has passed
     minute_.start(milliseconds(60'000));
 }
@@ -210,6 +232,7 @@ void Core::try_to_stop()
         return;
     }
     for (const auto& [id, place] : std::exchange(unlinks_, {}).mails) (void)spool_->remove(id, place);      // if it fails: by the next start
+    summaries_->flush();
     if (auto flushed = journal_->flush(); !flushed) log::error("stopping with an unsaved log: ", flushed.error().text);
     if (stopped_) std::exchange(stopped_, nullptr)();
 }

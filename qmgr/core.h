@@ -18,6 +18,7 @@
 #include "lib/queue/spool.h"
 #include "qmgr/scheduler.h"
 #include "qmgr/site_flushes.h"
+#include "qmgr/summaries.h"
 
 namespace veredus::qmgr {
 
@@ -37,6 +38,10 @@ public:
     Scheduler& scheduler() { return scheduler_; }
     queue::Spool& spool() { return *spool_; }
     disk::Pool& pool() { return *pool_; }
+    // Of listings: what they read from a cold disk is in the way of no move.
+    static constexpr unsigned reader_threads = 16;
+    disk::Pool& readers() { return *readers_; }
+    const Summaries& summaries() const { return *summaries_; }
     Now now() const override { return {clock_.wall_us(), clock_.mono_us()}; }
     const Limits& limits() const { return limits_; }
     void set_limits(Limits limits);
@@ -62,6 +67,8 @@ private:
     void queue_run();
     void look_into(uint8_t writer, bool young = true);   // its directory, for mail that nobody announced; `young`: also for what may be told yet
     void disowned(uint8_t writer, unsigned slot, const ipc::Message& message);
+    Result<void> open_summaries(const std::string& base);
+    void care_for_summaries();
     void unlink_now();
     void compact_if_due();
     void try_to_stop();
@@ -89,7 +96,8 @@ private:
     std::unique_ptr<queue::Spool> spool_;
     std::unique_ptr<queue::Intake> intake_;
     std::unique_ptr<queue::Journal> journal_;
-    std::unique_ptr<disk::Pool> pool_, checks_;     // after what their threads work with: they end first
+    std::unique_ptr<Summaries> summaries_;
+    std::unique_ptr<disk::Pool> pool_, checks_, readers_;     // after what their threads work with: they end first
     Scheduler scheduler_;
     std::unordered_map<uint64_t, std::unique_ptr<Timer>> timers_;
     uint64_t next_timer_ = 0;

@@ -22,7 +22,7 @@ constexpr int64_t warnings_window_us = 60 * us_per_second;
 constexpr unsigned warnings_at_once = 20;
 constexpr std::size_t page_bytes = 40'000;
 constexpr std::size_t longest_reason = 1000;
-constexpr std::size_t acts_at_once = 1000;
+constexpr std::size_t acts_at_once = 10'000;      // one move, with few syncs
 
 Rights::List read_list(const std::vector<std::string>& words)
 {

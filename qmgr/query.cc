@@ -1,16 +1,19 @@
 #include "qmgr/query.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "lib/base/text.h"
 
 namespace veredus::qmgr {
 
 namespace {
-constexpr std::size_t batch_size = 100;
+// Files that are read at once: those of a queue that was not listed before, from a cold disk, each wait for as many reads as the disk does
+// at the same time.
+constexpr std::size_t batch_size = 300;
+constexpr std::size_t envelopes_limit = 1 << 20;      // bytes, of files that are read at once
 constexpr int tries_while_moving = 5;
 constexpr unsigned batches_at_once = 10;
-constexpr std::size_t readers = 4;       // threads that read the files of a batch: of a queue that was not listed before, from a cold disk
 // IDs of a listing that are put in order at once: more than a page holds, and of a very long queue so many that it is gone through few times.
 constexpr std::size_t share_size = 2000, shares = 16;
 
@@ -106,13 +109,12 @@ void Query::gather(uint64_t beyond)
     ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
-// What was summarized is there at once; for the rest the pool reads files.
+// What was summarized is read from one file, the rest each from its own, by threads.
 void Query::next()
 {
     for (unsigned batches = 0; batches < batches_at_once; ++batches) {
         auto batch = next_batch();
-        const bool all_known = std::all_of(batch->begin(), batch->end(), [](const Candidate& c) { return c.read; });
-        if (!all_known && needs_files()) return read(std::move(batch), 0);
+        if (needs_files() && !batch->empty()) return read(std::move(batch), 0);
         if (!take(*batch)) return;
     }
     core_.pool().run([] {}, [self = shared_from_this()] { self->next(); });    // others have their turn
@@ -128,9 +130,7 @@ std::shared_ptr<std::vector<Query::Candidate>> Query::next_batch()
         Candidate& c = batch->emplace_back();
         c.id = e->id;
         c.place = e->place();
-        if (!e->summary || !needs_files()) continue;
-        c.file = e->summary.mail();
-        c.read = true;
+        c.summary_at = e->summary_at;
     }
     return batch;
 }
@@ -139,23 +139,38 @@ bool Query::needs_files() const { return details_ || !filter_.sender.empty() || 
 
 void Query::read(std::shared_ptr<std::vector<Candidate>> batch, int tries)
 {
-    const std::size_t parts = std::min(readers, batch->size());
+    const auto files = static_cast<std::size_t>(std::count_if(batch->begin(), batch->end(), [](const Candidate& c) { return c.summary_at == 0; }));
+    const std::size_t parts = std::clamp<std::size_t>(files, 1, Core::reader_threads);
     const auto left = std::make_shared<std::size_t>(parts);      // of the loop's thread
+    const auto bytes = std::make_shared<std::atomic<std::size_t>>(0);
     for (std::size_t part = 0; part < parts; ++part) {
-        auto work = [batch, part, parts, &spool = core_.spool()] {
-            for (std::size_t i = part; i < batch->size(); i += parts) read_one((*batch)[i], spool);
+        auto work = [batch, part, parts, bytes, &spool = core_.spool(), &summaries = core_.summaries()] {
+            for (std::size_t i = part; i < batch->size(); i += parts) {
+                Candidate& c = (*batch)[i];
+                c.later = !c.read && i > 0 && *bytes > envelopes_limit;
+                if (c.read || c.later) continue;
+                read_one(c, spool, summaries);
+                *bytes += c.file.layout.envelope_size;
+            }
         };
-        core_.pool().run(std::move(work), [self = shared_from_this(), batch, tries, left] {
+        core_.readers().run(std::move(work), [self = shared_from_this(), batch, tries, left] {
             if (--*left > 0) return;
             if (tries < tries_while_moving && self->moved(*batch)) return self->read(batch, tries + 1);
+            self->summarize(*batch);
             if (self->take(*batch)) self->next();
         });
     }
 }
 
-void Query::read_one(Candidate& c, queue::Spool& spool)
+void Query::read_one(Candidate& c, queue::Spool& spool, const Summaries& summaries)
 {
-    if (c.read) return;
+    if (c.summary_at != 0) {
+        if (const Summary summary = summaries.read(c.id, c.summary_at)) {
+            c.file = summary.mail();
+            c.read = c.summarized = true;
+            return;
+        }
+    }
     const auto fd = spool.open_mail(id_text(c.id), c.place);
     if (!fd) return;
     auto file = queue::read_mail_file(spool.disk(), *fd, false);
@@ -169,7 +184,7 @@ bool Query::moved(std::vector<Candidate>& batch) const
 {
     bool any = false;
     for (Candidate& c : batch) {
-        Entry* const entry = c.read ? nullptr : core_.scheduler().catalog().find(c.id);
+        Entry* const entry = c.read || c.later ? nullptr : core_.scheduler().catalog().find(c.id);
         if (!entry || entry->stage == Stage::leaving || core_.scheduler().active(c.id)) continue;
         c.place = entry->place();
         any = true;
@@ -181,9 +196,12 @@ bool Query::take(std::vector<Candidate>& batch)
 {
     Catalog& catalog = core_.scheduler().catalog();
     for (Candidate& c : batch) {
+        if (c.later) {
+            at_ = static_cast<std::size_t>(std::lower_bound(share_->ids.begin(), share_->ids.end(), c.id) - share_->ids.begin());
+            return true;
+        }
         Entry* const entry = catalog.find(c.id);
         if (!entry || entry->stage == Stage::leaving) continue;     // gone since
-        if (c.read) catalog.summarize(*entry, c.file.layout, c.file.envelope);
         Seen seen;
         describe(*entry, c, seen);
         if (!means(seen)) continue;
@@ -195,6 +213,18 @@ bool Query::take(std::vector<Candidate>& batch)
     if (at_ < share_->ids.size()) return true;
     end_(false);
     return false;
+}
+
+// What was read from a mail file, also of what has no place on this page: nobody reads it again.
+void Query::summarize(const std::vector<Candidate>& batch)
+{
+    Catalog& catalog = core_.scheduler().catalog();
+    for (const Candidate& c : batch) {
+        Entry* const entry = c.read && !c.summarized ? catalog.find(c.id) : nullptr;
+        if (!entry) continue;
+        if (entry->summary_at == c.summary_at) entry->summary_at = 0;      // there was nothing, or nothing any more
+        catalog.summarize(*entry, c.file.layout, c.file.envelope);
+    }
 }
 
 void Query::describe(Entry& e, const Candidate& c, Seen& seen) const

@@ -39,7 +39,9 @@ private:
     struct Candidate {
         uint64_t id = 0;
         queue::Place place;
-        bool read = false;
+        uint64_t summary_at = 0;
+        bool read = false, summarized = false;
+        bool later = false;            // not read: those before it were all that there was room for
         queue::MailFile file;
     };
     Query(Core& core, ipc::Filter filter, bool details, std::shared_ptr<Share> share)
@@ -54,7 +56,8 @@ private:
     bool means(const Seen& seen) const;
     void next();
     void read(std::shared_ptr<std::vector<Candidate>> batch, int tries);
-    static void read_one(Candidate& candidate, queue::Spool& spool);
+    void summarize(const std::vector<Candidate>& batch);
+    static void read_one(Candidate& candidate, queue::Spool& spool, const Summaries& summaries);
     bool moved(std::vector<Candidate>& batch) const;
     bool take(std::vector<Candidate>& batch);      // false: that was the last one
     void describe(Entry& entry, const Candidate& candidate, Seen& seen) const;

@@ -68,6 +68,14 @@ inline queue::Record deferral_record(std::string_view id, uint32_t site, int64_t
     return r;
 }
 
+// Of a mail that the clock says is older than the time in which anybody could have tried it.
+inline queue::Record aged_record(std::string_view id, int64_t nought_wall_us)
+{
+    queue::Record r = record(queue::Event::aged, id);
+    r.time_us = nought_wall_us;
+    return r;
+}
+
 inline queue::Record retry_record(std::string_view id, uint32_t index, std::string dsn, std::string text)
 {
     queue::Record r = record(queue::Event::retry, id);

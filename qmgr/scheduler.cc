@@ -15,6 +15,9 @@ constexpr unsigned routing_limit = 200;              // questions to the router 
 constexpr unsigned skips_limit = 3;                  // a mail put off unopened that often is looked at
 constexpr int64_t trouble_delay_us = 60 * us_per_second;
 constexpr int64_t told_lately_us = 60 * us_per_second;
+// A queue that nobody works on ages by no more than this, or a fifth of maximal_queue_lifetime: a machine that was off for a week, or whose
+// clock said so until the network knew better, returns nothing after its first attempt, for which the network may not be up yet.
+constexpr int64_t longest_absence_us = 86'400 * us_per_second;
 constexpr int64_t rebuild_delay_us = 10 * us_per_second;
 }  // namespace
 
@@ -70,8 +73,12 @@ void Scheduler::begin()
 {
     catalog_.scanned();
     const Now now = world_.now();
+    const int64_t absence_us = std::min(longest_absence_us, limits_.lifetime_us / 5);
     std::vector<uint64_t> fresh;
     catalog_.each([&](Entry& e) {
+        // Nobody has tried it since it was due: we did not run, or the clock was set.
+        const int64_t unattended_us = now.mono_us - (e.attempts > 0 ? e.next_us : e.age_zero_us);
+        if (e.state != queue::State::hold) e.age_zero_us += std::max<int64_t>(0, unattended_us - absence_us);
         if (e.state == queue::State::hold) {
             e.stage = Stage::held;
         } else if (e.attempts == 0 && e.state == queue::State::incoming) {
@@ -435,11 +442,9 @@ void Scheduler::moved(const std::vector<uint64_t>& ids, queue::Place to, const R
         } else if (entry && entry->stage == Stage::leaving && to.state == queue::State::corrupt) {
             catalog_.schedule(*entry, world_.now().mono_us + limits_.minimal_backoff_us);
         }
-        const auto next = after_move_.find(id);
-        if (next == after_move_.end()) continue;
-        auto work = std::move(next->second);
-        after_move_.erase(next);
-        work();
+        if (auto next = after_move_.extract(id)) next.mapped()();
+        if (moving_.contains(id)) continue;
+        if (Entry* const e = catalog_.find(id)) released(*e);
     }
     world_.wake();
 }

@@ -120,6 +120,8 @@ private:
     void move_all(const Departures& from, queue::State to, const Deeds& deeds);
     void moved(const std::vector<uint64_t>& ids, queue::Place to, const Result<void>& result, const Deeds& deeds);
     void move_again(std::vector<uint64_t> ids);
+    void release_one(Entry& entry, Departures& from);
+    void released(Entry& entry);
     void note_deed(Mail& mail, const std::shared_ptr<Deed>& deed);
     void leave(uint64_t id, queue::Place place, std::string_view log_text, Deeds deeds = {});
     void unlink_soon(uint64_t id, queue::Place place);

@@ -8,8 +8,6 @@
 namespace veredus::qmgr {
 
 namespace {
-constexpr std::size_t longest = 1000;
-
 void put_address(std::string& out, const mail::Address& address)
 {
     queue::put_string(out, address.local);
@@ -36,6 +34,11 @@ Summary Summary::of(const queue::Layout& layout, const mail::Envelope& envelope)
         if (bytes.size() > longest) return {};
         put_address(bytes, r.address);
     }
+    return from(bytes);
+}
+
+Summary Summary::from(std::string_view bytes)
+{
     if (bytes.size() > longest) return {};
     Summary out;
     out.size_ = static_cast<uint16_t>(bytes.size());

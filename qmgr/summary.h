@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 
 #include "lib/queue/file.h"
 
@@ -13,8 +14,10 @@ public:
     Summary() = default;
     // Empty when it would take too much: such a mail is read again.
     static Summary of(const queue::Layout& layout, const mail::Envelope& envelope);
+    static constexpr std::size_t longest = 1000;
+    static Summary from(std::string_view bytes);      // of another one
+    std::string_view bytes() const { return {bytes_.get(), size_}; }
     explicit operator bool() const { return bytes_ != nullptr; }
-    std::size_t size() const { return size_; }
     // As it was read, as far as listings are concerned: content size, arrival, user, sender, recipients.
     queue::MailFile mail() const;
 

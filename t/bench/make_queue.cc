@@ -13,6 +13,9 @@
 #include "lib/base/text.h"
 #include "lib/queue/file.h"
 #include "lib/queue/journal.h"
+#include "qmgr/catalog.h"
+#include "qmgr/destination.h"
+#include "qmgr/summaries.h"
 
 using namespace veredus;
 
@@ -20,6 +23,7 @@ namespace {
 
 constexpr int64_t hour_us = 3600 * us_per_second;
 constexpr unsigned writers = 4;
+constexpr std::size_t body_size = 1500;
 constexpr std::string_view digits = "0123456789ABCDEF";
 
 mail::Address address(const std::string& local, const std::string& domain)
@@ -30,17 +34,26 @@ mail::Address address(const std::string& local, const std::string& domain)
     return a;
 }
 
+std::string header(unsigned number)
+{
+    return cat("Received: from a by b; now\r\nFrom: <bench@example.net>\r\nSubject: number ", number, "\r\n");
+}
+
+mail::Envelope envelope(unsigned number, int64_t arrival_us)
+{
+    mail::Envelope e;
+    e.sender = address("bench", "example.net");
+    e.arrival_us = arrival_us;
+    e.protocol = "ESMTP";
+    e.filtered = true;
+    e.recipients.push_back({address(cat("user", number), cat("site", number % 100, ".example.com")), 0, ""});
+    return e;
+}
+
 std::string mail_file(unsigned number, int64_t arrival_us)
 {
-    const std::string header = cat("Received: from a by b; now\r\nFrom: <bench@example.net>\r\nSubject: number ", number, "\r\n");
-    const std::string body(1500, 'x');
-    mail::Envelope envelope;
-    envelope.sender = address("bench", "example.net");
-    envelope.arrival_us = arrival_us;
-    envelope.protocol = "ESMTP";
-    envelope.filtered = true;
-    envelope.recipients.push_back({address(cat("user", number), cat("site", number % 100, ".example.com")), 0, ""});
-    return cat(queue::file_start(), body, queue::encode_tail(body.size(), crc32c(0, body), false, false, header, envelope));
+    const std::string body(body_size, 'x');
+    return cat(queue::file_start(), body, queue::encode_tail(body.size(), crc32c(0, body), false, false, header(number), envelope(number, arrival_us)));
 }
 
 queue::Record deferral(const std::string& id, unsigned number, int64_t next_us)
@@ -48,7 +61,7 @@ queue::Record deferral(const std::string& id, unsigned number, int64_t next_us)
     queue::Record r;
     r.event = queue::Event::deferred;
     r.id = id;
-    r.recipient = 0x1000'0000 + number % 100;      // the hash of the site
+    r.recipient = qmgr::destination_hash(qmgr::destination_key("smtp", cat("site", number % 100, ".example.com")));
     r.time_us = next_us;
     r.attempts = 3;
     r.dsn = "4.4.1";
@@ -95,11 +108,18 @@ Result<void> make_journal(const Plan& plan)
     disk::Disk& disk = disk::posix_disk();
     const disk::Directory log = TRY(disk.open_directory(nullptr, cat(plan.spool, "/log")));
     (void)disk.unlink(log, "journal");
+    (void)disk.unlink(log, "summaries");
+    qmgr::Summaries summaries(disk, TRY(disk.open_directory(nullptr, cat(plan.spool, "/log"))));
+    summaries.load([](uint64_t, uint64_t) {});
     const Fd file = TRY(disk.create(log, "journal", 0600));
     const std::string salt = "benchmrk";
     std::string frames = queue::journal_start(salt);
     for (unsigned i = 0; i < plan.count; ++i) {
         frames += queue::encode_frame({deferral(plan.id(i), i, plan.now + hour_us + i * 1000)}, salt);
+        queue::Layout layout;
+        layout.header_size = header(i).size();
+        layout.body_size = body_size;
+        summaries.add(qmgr::id_number(plan.id(i)), qmgr::Summary::of(layout, envelope(i, plan.arrival)));
         if (frames.size() < (1u << 20)) continue;
         TRY(disk.write(file, frames));
         frames.clear();

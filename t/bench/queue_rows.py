@@ -176,7 +176,7 @@ def waiting(server, mails):
     first = time.monotonic() - begin
     qmgr = pids(r"/libexec/veredus/qmgr")
     figures = {"first_delivery_seconds": first, "qmgr_cpu_seconds": spent(qmgr), "qmgr_start_pss_mb": pss(qmgr)}
-    figures["mailq_cold_seconds"] = listing(server, mails, r"^ +user\d+@site")     # reads every mail file from the disk
+    figures["mailq_cold_seconds"] = listing(server, mails, r"^ +user\d+@site")     # after a start, from a cold disk
     figures["mailq_seconds"] = listing(server, mails, r"^ +user\d+@site")
     return {**figures, "qmgr_pss_mb": pss(qmgr)}
 

@@ -4,7 +4,10 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <map>
+#include <memory>
 #include <set>
 
 #include "lib/base/text.h"
@@ -16,6 +19,7 @@
 #include "qmgr/core.h"
 #include "qmgr/public.h"
 #include "qmgr/query.h"
+#include "qmgr/summaries.h"
 
 using namespace veredus;
 using namespace veredus::qmgr;
@@ -650,7 +654,9 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
         REQUIRE(draft);
         mail::Envelope e;
         e.sender = *mail::parse_address(i == 4099 ? "last@host.example" : "s@host.example");
-        e.recipients.push_back({*mail::parse_address("alice@host.example"), 0, ""});
+        // Now and then one of which no summary is kept, and all of them more than what is read at once.
+        const int recipients = i % 20 == 3 ? 1000 : 1;
+        for (int n = 0; n < recipients; ++n) e.recipients.push_back({*mail::parse_address(cat("alice+", n, "@host.example")), 0, ""});
         e.arrival_us = system_clock().wall_us();
         (*intake)->commit(std::move(*draft), mail::HeaderBlock::parse("Subject: test\r\n"), e, [&](Result<queue::Receipt> r) {
             REQUIRE(r);
@@ -658,17 +664,24 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
         });
     }
     REQUIRE(ids.size() == 4100);
-    Rig rig(disk, world);
-    REQUIRE(rig.core);
-    Public door(rig.loop(), *rig.core, Rights{});
+    std::unique_ptr<Public> door;
+    std::unique_ptr<Rig> rig;
+    const auto restart = [&] {
+        door.reset();
+        rig.reset();
+        rig = std::make_unique<Rig>(disk, world);
+        REQUIRE(rig->core);
+        door = std::make_unique<Public>(rig->loop(), *rig->core, Rights{});
+    };
+    restart();
     std::shared_ptr<Share> share;
     const auto list = [&](const ipc::ListRequest& request) {
         ipc::Message m;
         m.type = static_cast<uint16_t>(ipc::QueueType::list);
         m.body = request.encode();
         std::string answer;
-        door.ask(Caller{0, true, true, true}, m, share, [&](std::string a, Fd) { answer = std::move(a); });
-        REQUIRE(rig.until([&] { return !answer.empty(); }));
+        door->ask(Caller{0, true, true, true}, m, share, [&](std::string a, Fd) { answer = std::move(a); });
+        REQUIRE(rig->until([&] { return !answer.empty(); }));
         auto reply = ipc::ListReply::decode(answer);
         REQUIRE(reply);
         return std::move(*reply);
@@ -679,11 +692,13 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
         return out;
     };
     std::string of_files;
-    for (const char* from : {"files", "summaries", "summaries, with a share"}) {
+    for (const std::string_view from : {"files", "summaries", "summaries of an earlier life", "what is damaged from files", "summaries, with a share"}) {
         INFO(from);
-        if (of_files.empty()) CHECK_FALSE(rig.core->scheduler().catalog().find(id_number(ids[7]))->summary);
-        else CHECK(rig.core->scheduler().catalog().find(id_number(ids[7]))->summary);
-        if (std::string_view(from).ends_with("share")) share = std::make_shared<Share>();
+        if (from.ends_with("life")) restart();
+        if (from.ends_with("files") && !of_files.empty()) disk.damage("/spool/log/summaries", 100'000, '\x7F');
+        CHECK((rig->core->scheduler().catalog().find(id_number(ids[7]))->summary_at != 0) == !of_files.empty());
+        CHECK(rig->core->scheduler().catalog().find(id_number(ids[3]))->summary_at == 0);
+        share = from.ends_with("share") ? std::make_shared<Share>() : nullptr;
         std::vector<std::string> listed;
         std::string all;
         ipc::ListRequest request;
@@ -709,6 +724,87 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
     const auto found = list(request);
     REQUIRE(found.mails.size() == 1);
     CHECK(found.mails[0].id == ids.back());
+}
+
+TEST_CASE("summaries last over a restart, are cut off behind damage, and are begun anew when most are of mails that left", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    disk.make_directory("/log");
+    const auto summary = [](uint64_t id, std::size_t length = 1) {
+        queue::Layout layout;
+        layout.body_size = id;
+        mail::Envelope e;
+        e.sender = {std::string(length, 's'), "host.example"};
+        e.recipients.push_back({{cat("u", id), "far.example"}, 0, ""});
+        return Summary::of(layout, e);
+    };
+    const auto open = [&] { return std::make_unique<Summaries>(disk, std::move(*disk.open_directory(nullptr, "/log"))); };
+    std::map<uint64_t, uint64_t> places, found;
+    const auto load = [&](Summaries& s) {
+        found.clear();
+        s.load([&](uint64_t id, uint64_t place) { found[id] = place; });
+    };
+    const auto all_right = [&](const Summaries& s, const std::map<uint64_t, uint64_t>& where) {
+        return std::all_of(where.begin(), where.end(), [&](const auto& one) { return s.read(one.first, one.second).bytes() == summary(one.first).bytes(); });
+    };
+    const auto add = [&](Summaries& s, uint64_t first, uint64_t last) {
+        for (uint64_t id = first; id < last; ++id) REQUIRE((places[id] = s.add(id, summary(id))) != 0);
+    };
+    auto s = open();
+    load(*s);
+    CHECK(found.empty());
+    CHECK(s->add(1, Summary()) == 0);
+    add(*s, 1, 3000);                                    // more than waits to be written
+    CHECK(all_right(*s, places));
+    CHECK_FALSE(s->read(2, places[1]));
+    CHECK_FALSE(s->read(1, 1'000'000));
+    s = open();
+    load(*s);
+    CHECK(found == places);
+    CHECK(all_right(*s, places));
+    add(*s, 3000, 3010);
+    places[5] = s->add(5, summary(5));
+    s = open();
+    load(*s);
+    CHECK(found == places);
+
+    disk.damage("/log/summaries", places[1000] + 20, '!');
+    s = open();
+    load(*s);
+    CHECK(found.size() == 999);
+    CHECK(all_right(*s, found));
+    add(*s, 1000, 1001);
+    s = open();
+    load(*s);
+    CHECK(found.size() == 1000);
+
+    disk.fail_write(1, ENOSPC);                          // nothing is kept until it can be written again
+    const uint64_t lost = s->add(7777, summary(7777));
+    s->flush();
+    CHECK_FALSE(s->read(7777, lost));
+    CHECK(s->add(7778, summary(7778)) == 0);
+    s->flush();
+    add(*s, 7778, 7779);
+    s = open();
+    load(*s);
+    CHECK(found.size() == 1001);
+    CHECK(all_right(*s, found));
+
+    disk.put("/log/summaries", "something else");
+    s = open();
+    load(*s);
+    CHECK(found.empty());
+    for (uint64_t id = 1; id < 5000; ++id) REQUIRE(s->add(id, summary(id, 900)) != 0);
+    s->flush();
+    CHECK(s->crowded(1000));
+    CHECK_FALSE(s->crowded(2000));
+    s->begin_anew();
+    CHECK_FALSE(s->crowded(0));
+    CHECK_FALSE(s->read(1, 20));
+    places.clear();
+    add(*s, 1, 10);
+    CHECK(all_right(*s, places));
 }
 
 namespace {

@@ -596,6 +596,93 @@ TEST_CASE("a wrong clock at the start that is set right returns no mail", "[qmgr
     CHECK(w.waits(id));
 }
 
+TEST_CASE("time in which nobody could try a mail is a day of its age at most", "[qmgr][durability-4]")
+{
+    constexpr int64_t day = 86'400 * second;
+    FakeWorld w;
+    const auto attempt_fails = [&] {
+        w.pass(4000 * second);
+        return w.answer(greylisted) > 0;
+    };
+    SECTION("a clock a year ahead at the start, and the network is not up when the first attempt is due")
+    {
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        w.answer(greylisted);
+        w.wall += 365 * day;
+        w.restart();
+        CHECK(attempt_fails());
+        CHECK(w.waits(id));
+        w.restart();
+        CHECK(attempt_fails());
+        w.wall -= 365 * day;
+        w.restart();
+        CHECK(attempt_fails());
+        CHECK(w.waits(id));
+        CHECK(w.notices.empty());
+    }
+    SECTION("a mail that came before the clock was set, and a start after it")
+    {
+        const int64_t right = w.wall, begin = w.mono;
+        w.wall = 1000 * second;
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        w.answer(greylisted);
+        w.wall = right;
+        for (int starts = 0; starts < 3; ++starts) {
+            w.restart();
+            CHECK(attempt_fails());
+            w.journal = w.scheduler->catalog().live(w.now());
+            w.restart();
+            CHECK(attempt_fails());
+        }
+        REQUIRE(w.waits(id));
+        while (w.waits(id) && w.mono - begin < 10 * day) {
+            w.pass(4000 * second);
+            w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? greylisted(a, t) : FakeWorld::delivered(a, t); });
+        }
+        CHECK(w.notices.size() == 1);
+        CHECK(w.mono - begin > 3 * day);
+        CHECK(w.mono - begin < 6 * day);
+    }
+    SECTION("a machine that was off for a month")
+    {
+        const auto waited = w.take("a@host.example", {"u@far.example"});
+        w.answer(greylisted);
+        const auto new_one = w.put("a@host.example", {"v@far.example"});
+        w.wall += 30 * day;
+        w.restart();
+        CHECK(attempt_fails());
+        CHECK(attempt_fails());
+        CHECK(w.waits(waited));
+        CHECK(w.waits(new_one));
+        CHECK(w.notices.empty());
+    }
+    SECTION("one that is off each night returns its mail in time")
+    {
+        const int64_t begin = w.wall;
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        while (w.waits(id) && w.wall - begin < 10 * day) {
+            for (int hours = 0; hours < 8; ++hours) {
+                w.pass(3600 * second);
+                w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? greylisted(a, t) : FakeWorld::delivered(a, t); });
+            }
+            w.wall += 16 * 3600 * second;
+            w.restart();
+        }
+        CHECK(w.wall - begin < 7 * day);
+        CHECK(w.notices.size() == 1);
+    }
+    SECTION("a lifetime of nought returns at the first failure, whenever that is")
+    {
+        w.limits.lifetime_us = 0;
+        const auto id = w.put("a@far.example", {"u@far.example"});
+        w.wall += 30 * day;
+        w.restart();
+        w.answer(greylisted);
+        CHECK(w.notices.size() == 1);
+        CHECK_FALSE(w.waits(id));
+    }
+}
+
 TEST_CASE("A to B and C, C deferred: B gets one copy", "[qmgr]")
 {
     for (const bool crash : {false, true}) {
@@ -1379,6 +1466,66 @@ TEST_CASE("holding, releasing and deleting many mails is a few moves and commits
     CHECK(w.files.empty());
     CHECK(w.commits <= 2);
     CHECK(w.opens == 0);
+}
+
+TEST_CASE("released mail is tried when its move has ended, well or badly, and many when those of all have", "[qmgr]")
+{
+    FakeWorld w;
+    std::vector<uint64_t> ids;
+    for (int i = 0; i < 1000; ++i) {
+        const auto id = w.put("s@host.example", {cat("u", i, "@far.example")});
+        w.files[id].place = {queue::State::hold, 0};
+        ids.push_back(id_number(id));
+    }
+    w.restart();
+    w.hold_moves = true;
+    const std::vector<uint64_t> first(ids.begin(), ids.begin() + 10), rest(ids.begin() + 10, ids.end());
+    CHECK(w.scheduler->release(first) == 10);
+    CHECK(w.scheduler->release(rest) == 990);
+    w.run();
+    w.pass(second);
+    CHECK(w.opens == 0);
+    const auto end_move = [&] {
+        REQUIRE_FALSE(w.held.empty());
+        w.post(std::move(w.held.front()));
+        w.held.erase(w.held.begin());
+        w.run();
+    };
+    end_move();
+    w.pass(10'000);
+    CHECK(w.opens == 0);                                 // the others are on their way still
+    SECTION("well")
+    {
+        end_move();
+        CHECK(w.opens > 0);
+        CHECK_FALSE(w.sent.empty());
+        w.pass(second);
+        CHECK(w.scheduler->counts().hold == 0);
+    }
+    SECTION("badly")
+    {
+        w.moves_fail = true;
+        end_move();
+        w.pass(second);
+        CHECK(w.opens > 0);
+        CHECK(w.files.at(id_text(rest[0])).place.state == queue::State::hold);
+        CHECK(w.scheduler->release(rest) == 0);
+    }
+    SECTION("not at all")
+    {
+        w.pass(second);
+        CHECK(w.opens == 10);
+        w.pass(30 * second);
+        CHECK(w.opens > 10);
+    }
+    SECTION("put on hold again meanwhile")
+    {
+        CHECK(w.scheduler->hold(rest) == 990);
+        while (!w.held.empty()) end_move();
+        w.pass(60 * second);
+        CHECK(w.scheduler->counts().hold == 990);
+        CHECK(w.opens == 10);
+    }
 }
 
 TEST_CASE("a transport of pipe_transports goes to local, with its next hop, one recipient at a time", "[qmgr]")

@@ -1,0 +1,46 @@
+// What listings show of mail that was opened once, in a file beside the journal: mailq and filters then open no mail file, in this life of
+// qmgr or a later one. It is never synced and promises nothing: what it has lost is read from the mail file again.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "lib/disk/disk.h"
+#include "qmgr/summary.h"
+
+namespace veredus::qmgr {
+
+class Summaries {
+public:
+    // Of `dir`/summaries. A file that cannot be used is a warning, and then nothing is kept.
+    Summaries(disk::Disk& disk, disk::Directory dir);
+    ~Summaries();
+    // What the file has, in its order: of the same mail the later one counts. Behind damage it is cut off. Blocking; at the start.
+    void load(const std::function<void(uint64_t id, uint64_t place)>& found);
+    // Its place; 0: it is not kept. The next three are the owner's alone.
+    uint64_t add(uint64_t id, const Summary& summary);
+    void flush();                          // to the file; and where that failed before, whether it can be written again
+    // All places are void. To be done when most of the file is of mails that have left.
+    bool crowded(std::size_t waiting) const;
+    void begin_anew();
+    // From any thread; may block. Empty: it is not there any more, or damaged.
+    Summary read(uint64_t id, uint64_t place) const;
+
+private:
+    using File = std::shared_ptr<const Fd>;    // shared with whoever reads when it is begun anew
+    void open();
+    void write();
+    disk::Disk& disk_;
+    disk::Directory dir_;
+    mutable std::mutex mutex_;             // of the next three
+    File file_;
+    uint64_t written_ = 0;                 // bytes of the file
+    std::string pending_;                  // behind them
+    std::size_t records_ = 0;
+    bool failed_ = false;                  // the last write
+};
+
+}  // namespace veredus::qmgr
