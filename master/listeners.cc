@@ -11,41 +11,17 @@
 
 namespace veredus::master {
 
-namespace {
-
-struct WantedListener {
-    const daemon::Role* role;
-    daemon::ListenPoint point;
-};
-
-Result<std::vector<WantedListener>> wanted_listeners(const conf::Values& values)
-{
-    const auto interfaces = TRY(daemon::Interfaces::from(values));
-    std::vector<WantedListener> wanted;
-    for (const daemon::Role& role : daemon::roles()) {
-        if (!role.listeners) continue;
-        for (const std::string& text : values.list(role.listeners)) {
-            auto spec = daemon::parse_listen(text);
-            if (!spec) return fail(cat(role.listeners, ": ", spec.error().text));
-            auto points = daemon::listen_points(*spec, interfaces);
-            if (!points) return fail(cat(role.listeners, ": ", points.error().text));
-            for (auto& point : *points) wanted.push_back({&role, std::move(point)});
-        }
-    }
-    return wanted;
-}
-
-}  // namespace
-
 Result<Listeners::Change> Listeners::apply(const conf::Values& values)
 {
-    const auto wanted = TRY(wanted_listeners(values));
+    std::vector<std::string> problems;
+    const auto wanted = daemon::wanted_listeners(values, problems);
+    if (!problems.empty()) return fail(problems.front());
     const int backlog = static_cast<int>(values.number("listen_backlog"));
     const auto is_bound = [&](const daemon::Role* role, const std::string& text) {
         return std::any_of(bound_.begin(), bound_.end(), [&](const Bound& b) { return b.role == role && b.text == text; });
     };
     std::vector<Bound> fresh;
-    for (const WantedListener& w : wanted) {
+    for (const daemon::WantedListener& w : wanted) {
         if (is_bound(w.role, w.point.text)) continue;
         Fd fd = TRY(daemon::bind_point(w.point, backlog, w.role->listeners));
         if (fd) fresh.push_back({w.role, w.role->name, w.point.text, std::move(fd)});
@@ -59,7 +35,7 @@ Result<Listeners::Change> Listeners::apply(const conf::Values& values)
     Change change;
     for (std::size_t i = 0; i < bound_.size();) {
         const Bound& b = bound_[i];
-        const bool keep = b.role->socket || std::any_of(wanted.begin(), wanted.end(), [&](const WantedListener& w) { return w.role == b.role && w.point.text == b.text; });
+        const bool keep = b.role->socket || std::any_of(wanted.begin(), wanted.end(), [&](const daemon::WantedListener& w) { return w.role == b.role && w.point.text == b.text; });
         if (keep) {
             ++i;
             continue;

@@ -47,6 +47,12 @@ Result<void> check_word(const Setting& setting, std::string_view value)
     return fail(cat("\"", value, "\" is none of: ", all));
 }
 
+Result<void> check_passdb(std::string_view source)
+{
+    if (source == "system" || source == "pam" || source.starts_with("file:/")) return {};
+    return fail(cat("\"", source, "\" is none of system, pam and file:/path"));
+}
+
 constexpr std::string_view services[] = {"smtp", "submission", "submissions", "smtps", "imap", "imaps", "pop3", "pop3s", "lmtp"};
 
 Result<void> check_port(std::string_view port)
@@ -177,8 +183,13 @@ Result<void> check_value(const Setting& setting, std::string_view value)
         if (std::string_view(setting.name) == "pipe_transports") TRY(parse_pipe_transports(value));
         if (std::string_view(setting.name) == "mailbox_command") return check_mailbox_command(value);
         return {};
-    case Type::text:
-    case Type::list: return {};
+    case Type::text: return {};
+    case Type::list:
+        for (const std::string_view piece : split_list(value)) {
+            if (setting.words) TRY(check_word(setting, piece));
+            if (std::string_view(setting.name) == "passdb") TRY(check_passdb(piece));
+        }
+        return {};
     case Type::boolean:
         if (!parse_boolean(value)) return fail(cat("\"", value, "\" is neither yes nor no"));
         return {};

@@ -192,6 +192,7 @@ void File::read_path(const std::string& path)
     if (text) return read_text(*text, path);
     std::string why = text.error().text;
     if (text.error().code == ENOENT) append(why, "; an empty file will do, everything has a default (`veredus setup` makes one)");
+    if (text.error().code == EACCES) append(why, "; commands of all users read it: chmod 644 it, and keep passwords in files of their own");
     diagnostics_.push_back({true, path, 0, std::move(why)});
 }
 

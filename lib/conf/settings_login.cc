@@ -60,7 +60,7 @@ constexpr Setting rows[] = {
     {"pop3_no_flag_updates", Type::boolean, "no", pop3_session, "mail that was fetched stays unseen for IMAP"},
     {"pop3_reuse_xuidl", Type::boolean, "no", pop3_session, "UIDL says what another server noted as X-UIDL"},
     {"pop3_client_workarounds", Type::list, "", pop3_session,
-     "for clients with flaws: outlook-no-nuls, oe-ns-eoh"},
+     "for clients with flaws: outlook-no-nuls, oe-ns-eoh", 0, 0, "outlook-no-nuls|oe-ns-eoh"},
     {"mail_max_userip_connections", Type::number, "10", mailboxes,
      "connections of one user from one address to one service; 0: no limit", 0, 1000000},
     {"session_linger", Type::duration, "10s", mailboxes,

@@ -8,12 +8,12 @@ namespace {
 constexpr Setting rows[] = {
     // name, type, default, who, help, min, max, words or unit, public
     {"inet_interfaces", Type::list, "all", Who(master | router | smtp_client), "addresses that listeners without one use: all, loopback-only, or a list"},
-    {"inet_protocols", Type::list, "all", Who(master | smtp_client), "all, or of ipv4 and ipv6 those that are used"},
+    {"inet_protocols", Type::list, "all", Who(master | smtp_client), "all, or of ipv4 and ipv6 those that are used", 0, 0, "all|ipv4|ipv6"},
     {"listen_backlog", Type::number, "1024", master, "connections that the kernel keeps until a process takes them", 1, 65535},
     {"smtpd_processes", Type::number, "0", master, "how many smtpd processes; 0: one per core", 0, 64},
     {"smtp_processes", Type::number, "0", Who(master | qmgr), "how many smtp-client processes; 0: one per core", 0, 64},
     {"passdb", Type::list, "system", Who(master | resolver | authd | tool), "where users and passwords are: system, pam, file:/path", 0, INT64_MAX, nullptr, false},
-    {"auth_mechanisms", Type::list, "", authd, "SASL mechanisms; empty: those that every user of passdb can use"},
+    {"auth_mechanisms", Type::list, "", authd, "SASL mechanisms; empty: those that every user of passdb can use", 0, 0, "PLAIN|LOGIN|SCRAM-SHA-256|SCRAM-SHA-256-PLUS|SCRAM-SHA-1|SCRAM-SHA-1-PLUS|APOP"},
     {"auth_username_format", Type::text, "%u", authd, "how a login name is looked up: %u whole, %n before the @, %d behind it, %Lu in lower case"},
     {"auth_cache_time", Type::duration, "60s", authd, "how long a password that was right is right without a new look; 0: never", 0, 3600},
     {"auth_failure_delay", Type::duration, "2s", authd, "how late a wrong password is answered", 0, 30},

@@ -46,7 +46,7 @@ constexpr Setting rows[] = {
     {"bounce_size_limit", Type::size, "50000", qmgr, "a larger mail is returned as its header only"},
     {"2bounce_notice_recipient", Type::text, "postmaster", qmgr, "who is told of undeliverable mail that has no sender to tell"},
     {"double_bounce_sender", Type::text, "double-bounce", qmgr, "sender (local part) of those notices; what fails from it is dropped"},
-    {"notify_classes", Type::list, "2bounce, resource, software", qmgr, "what the postmaster is told: bounce, 2bounce, delay"},
+    {"notify_classes", Type::list, "2bounce, resource, software", qmgr, "what the postmaster is told: bounce, 2bounce, delay", 0, 0, "bounce|2bounce|data|delay|policy|protocol|resource|software"},
     {"bounce_notice_recipient", Type::text, "postmaster", qmgr, "who gets a copy of each report of a failure (notify_classes with bounce)"},
     {"delay_notice_recipient", Type::text, "postmaster", qmgr, "who gets a copy of each report of a delay (notify_classes with delay)"},
     {"delay_warning_time", Type::duration, "0h", qmgr, "a mail that waits for so long is told to its sender, once; 0: never", 0, a_year, "h"},

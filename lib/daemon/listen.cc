@@ -3,6 +3,7 @@
 
 #include <netdb.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 
@@ -113,15 +114,20 @@ Result<Interfaces> Interfaces::from(const conf::Values& values)
     return result;
 }
 
-Result<std::vector<ListenPoint>> listen_points(const ListenSpec& spec, const Interfaces& interfaces)
+Result<std::vector<ListenPoint>> listen_points(std::string_view setting, const ListenSpec& spec, const Interfaces& interfaces)
 {
+    const auto addresses_of = [&](std::string_view named_by, const std::string& host) -> Result<std::vector<net::Address>> {
+        auto found = resolve(host, spec.port, interfaces);
+        if (!found) return fail(cat(named_by, ": ", found.error().text, "; an interface is named by its address, or a host name that has it"));
+        return found;
+    };
     std::vector<ListenPoint> points;
     if (!spec.path.empty()) {
         points.push_back({net::Address::unix_path(spec.path), cat("unix:", spec.path, spec.tls ? "/tls" : ""), false});
         return points;
     }
     if (!spec.host.empty()) {
-        const auto addresses = TRY(resolve(spec.host, spec.port, interfaces));
+        const auto addresses = TRY(addresses_of(setting, spec.host));
         for (const auto& address : addresses) add_point(points, address, spec.tls, addresses.size() > 1 && address.family() == AF_INET6);
         return points;
     }
@@ -135,11 +141,50 @@ Result<std::vector<ListenPoint>> listen_points(const ListenSpec& spec, const Int
         } else {
             std::string host = interface;
             if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-            addresses = TRY(resolve(host, spec.port, interfaces));
+            addresses = TRY(addresses_of("inet_interfaces", host));
         }
         for (const auto& address : addresses) add_point(points, address, spec.tls, addresses.size() > 1 && address.family() == AF_INET6);
     }
     return points;
+}
+
+namespace {
+Result<std::vector<ListenPoint>> points_of(const Role& role, const std::string& text, const Interfaces& interfaces)
+{
+    const auto spec = parse_listen(text);
+    if (!spec) return fail(cat(role.listeners, ": ", spec.error().text));
+    return listen_points(role.listeners, *spec, interfaces);
+}
+}  // namespace
+
+std::vector<WantedListener> wanted_listeners(const conf::Values& values, std::vector<std::string>& problems)
+{
+    std::vector<WantedListener> wanted;
+    const auto say = [&](std::string text) {
+        if (std::find(problems.begin(), problems.end(), text) == problems.end()) problems.push_back(std::move(text));
+    };
+    const auto interfaces = Interfaces::from(values);
+    if (!interfaces) {
+        say(interfaces.error().text);
+        return wanted;
+    }
+    for (const Role& role : roles()) {
+        if (!role.listeners) continue;
+        for (const std::string& text : values.list(role.listeners)) {
+            auto points = points_of(role, text, *interfaces);
+            if (!points) {
+                say(points.error().text);
+                continue;
+            }
+            for (ListenPoint& point : *points) {
+                const auto same = std::find_if(wanted.begin(), wanted.end(), [&](const WantedListener& w) { return w.point.address.text() == point.address.text(); });
+                // Port 0 is any that is free.
+                if (same == wanted.end() || (point.address.is_ip() && point.address.port() == 0)) wanted.push_back({&role, std::move(point)});
+                else say(cat(role.listeners, ": ", point.address.text(), " stands ", same->role == &role ? "twice there" : cat("in ", same->role->listeners, ", too")));
+            }
+        }
+    }
+    return wanted;
 }
 
 Result<Fd> bind_point(const ListenPoint& point, int backlog, std::string_view setting)

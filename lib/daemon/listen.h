@@ -8,6 +8,7 @@
 #include "lib/base/fd.h"
 #include "lib/base/result.h"
 #include "lib/conf/values.h"
+#include "lib/daemon/roles.h"
 #include "lib/net/address.h"
 
 namespace veredus::daemon {
@@ -32,8 +33,16 @@ struct ListenPoint {
     std::string text;              // "0.0.0.0:25", "[::]:465/tls"; names the listener to its role
     bool optional = false;         // one of several that a wildcard stands for: a kernel without IPv6 has no "::"
 };
-// Names are resolved (blocking; master does it at start and at reload only).
-Result<std::vector<ListenPoint>> listen_points(const ListenSpec& spec, const Interfaces& interfaces);
+// Names are resolved (blocking; master does it at start and at reload only). An error begins with the setting that is its cause: `setting`,
+// or inet_interfaces.
+Result<std::vector<ListenPoint>> listen_points(std::string_view setting, const ListenSpec& spec, const Interfaces& interfaces);
+
+struct WantedListener {
+    const Role* role;
+    ListenPoint point;
+};
+// Of all roles, as the settings say. What cannot be had is said in `problems`, once; all others are returned.
+std::vector<WantedListener> wanted_listeners(const conf::Values& values, std::vector<std::string>& problems);
 
 // The error says what to do: who has the port, which setting to change.
 Result<Fd> bind_point(const ListenPoint& point, int backlog, std::string_view setting);

@@ -10,7 +10,6 @@
 
 #include "config.h"
 #include "lib/auth/pam_child.h"
-#include "lib/base/clock.h"
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/conf/place.h"
@@ -18,7 +17,6 @@
 #include "lib/daemon/listen.h"
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/roles.h"
-#include "lib/daemon/tls_files.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
 #include "master/veredus/aliases_advice.h"
@@ -60,7 +58,7 @@ private:
     // What begins with the name of a setting is said with its place, when a file sets it.
     void say(bool error, const std::string& text) const
     {
-        const std::string_view name = cut(text, ':').first;
+        const std::string_view name = std::string_view(text).substr(0, text.find_first_of(": "));
         if (file_.assignments().contains(name)) std::printf("%s\n", conf::complaint_about(file_, name, error, text).str().c_str());
         else std::printf("%s: %s\n", error ? "error" : "warning", text.c_str());
     }
@@ -106,26 +104,12 @@ void Check::listeners()
 {
     const auto running = daemon::find_running(std::string(values_.text("run_directory")));
     const bool bind = running && running->pid == 0;    // a running master has its ports, of course
-    const auto interfaces = daemon::Interfaces::from(values_);
-    if (!interfaces) return error(interfaces.error().text);
-    for (const daemon::Role& role : daemon::roles()) {
-        if (!role.listeners) continue;
-        for (const std::string& text : values_.list(role.listeners)) {
-            const auto spec = daemon::parse_listen(text);
-            if (!spec) {
-                error(cat(role.listeners, ": ", spec.error().text));
-                continue;
-            }
-            const auto points = daemon::listen_points(*spec, *interfaces);
-            if (!points) {
-                error(cat(role.listeners, ": ", points.error().text));
-                continue;
-            }
-            for (const auto& point : *points) {
-                if (!bind || !point.address.is_ip()) continue;
-                if (const auto bound = daemon::bind_point(point, 1, role.listeners); !bound) error(bound.error().text);
-            }
-        }
+    std::vector<std::string> problems;
+    const auto wanted = daemon::wanted_listeners(values_, problems);
+    for (const std::string& problem : problems) error(problem);
+    for (const daemon::WantedListener& one : wanted) {
+        if (!bind || !one.point.address.is_ip()) continue;
+        if (const auto bound = daemon::bind_point(one.point, 1, one.role->listeners); !bound) error(bound.error().text);
     }
 }
 
@@ -148,10 +132,6 @@ void Check::users()
             if (::access("/etc/pam.d/veredus", F_OK) < 0) warning("passdb: pam: there is no /etc/pam.d/veredus, so PAM's service \"other\" judges; authd(8) shows one");
             continue;
         }
-        if (!source.starts_with("file:")) {
-            error(cat("passdb: ", source, " is none of system, pam and file:/path"));
-            continue;
-        }
         const std::string path = source.substr(5);
         if (::access(path.c_str(), R_OK) < 0) error(cat("passdb: ", fail_errno(path).error.text, errno == ENOENT ? " (`veredus passwd USER` makes it)" : ""));
         struct stat info{};
@@ -161,24 +141,9 @@ void Check::users()
 
 void Check::tls(const std::string& config_directory)
 {
-    for (const daemon::Role& role : daemon::roles()) {
-        if (!role.tls()) continue;
-        const auto files = daemon::tls_files(values_, role.name, config_directory, daemon::read_tls_file);
-        std::vector<std::string> problems = files.problems;
-        const auto keys = daemon::read_keys(files, daemon::read_tls_file, problems);
-        if (files.own && !keys) {
-            warning("no certificate is configured and there is no self-signed one; `veredus setup` makes it");
-            continue;
-        }
-        for (const std::string& problem : problems) error(problem);
-        const auto facts = keys ? tls::check_keys(*keys) : Result<std::vector<tls::CertificateFacts>>(unexpected(keys.error()));
-        if (!facts) continue;
-        for (const auto& fact : *facts) {
-            bool urgent = false;
-            const std::string line = daemon::validity_line(fact, system_clock().wall_us() / us_per_second, urgent);
-            if (urgent) warning(line);
-        }
-    }
+    const auto found = look_at_certificates(values_, config_directory);
+    for (const std::string& problem : found.errors) error(problem);
+    for (const std::string& text : found.warnings) warning(text);
 }
 
 // What the user's process would find out at his login only.
@@ -191,17 +156,22 @@ void Check::pop3()
 
 void Check::log()
 {
+    if (const std::string text = log_file_advice(values_); !text.empty()) error(text);
     if (values_.text("maillog_file").empty() && ::access("/dev/log", F_OK) < 0)
         warning("no syslog daemon listens on /dev/log: what is logged is lost (set maillog_file, or start in the foreground)");
 }
 
 void Check::surroundings()
 {
-    for (const std::string& text : missing_client_files(values_)) error(text);
+    for (const std::string& text : client_tls_problems(values_)) error(text);
+    for (const std::string& text : routes_advice(values_)) warning(text);
+    for (const std::string& text : domains_advice(values_)) warning(text);
     for (const std::string& text : host_name_advice(values_)) warning(text);
     for (const std::string& text : resolver_advice(read_file("/etc/resolv.conf", 1 << 16))) warning(text);
     if (!root_) return;    // a trial delivers as its caller
     for (const std::string& text : users_advice(values_)) warning(text);
+    for (const std::string& text : mail_spool_advice(values_)) warning(text);
+    for (const std::string& text : unreadable_tables(values_)) warning(text);
 }
 
 }  // namespace
@@ -215,7 +185,8 @@ int check(const Common& common, int argc, char** argv)
         libexec = ::optarg;
     }
     if (::optind != argc) return usage("check", false);
-    const auto values = load_settings_and_tables(common);
+    bool said = false;
+    const auto values = load_settings_and_tables(common, false, &said);
     if (!values) return EX_CONFIG;
     if (::geteuid() != 0) std::printf("note: without root only a trial can be checked: not users, owners and the set-gid bit\n");
     const auto file = conf::File::load(common.config_directory);    // for the place of each complaint
@@ -230,7 +201,7 @@ int check(const Common& common, int argc, char** argv)
     work.pop3();
     work.surroundings();
     work.log();
-    if (work.errors() == 0 && work.warnings() == 0) std::printf("%s: all is well\n", common.config_directory.c_str());
+    if (work.errors() == 0 && work.warnings() == 0 && !said) std::printf("%s: all is well\n", common.config_directory.c_str());
     return work.errors() ? EX_CONFIG : 0;
 }
 

@@ -21,6 +21,7 @@
 #include "lib/ipc/queue.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
+#include "master/veredus/surroundings.h"
 
 namespace veredus::admin {
 
@@ -71,7 +72,8 @@ int await_start(const Fd& pipe, pid_t child)
     int status = 0;
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
-    std::string why = said && !said->empty() ? *said : std::string("master ended without saying why; the log knows more\n");
+    const bool never_ran = WIFEXITED(status) && WEXITSTATUS(status) == EX_OSFILE;    // exec_master() has said so
+    std::string why = said && !said->empty() ? *said : std::string(never_ran ? "" : "master ended without saying why; the log knows more\n");
     for (const auto line : split(why, "\n")) complain("%.*s", static_cast<int>(line.size()), line.data());
     complain("not started");
     return WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : EX_SOFTWARE;
@@ -186,6 +188,14 @@ int start(const Common& common, int argc, char** argv)
         // LSB: start on a running service is a success; in the foreground it would be a lie.
         complain("already running: master pid %d", static_cast<int>(found.running.pid));
         return options.foreground ? EX_UNAVAILABLE : 0;
+    }
+    const auto certificates = look_at_certificates(*values, common.config_directory, false);    // the first start makes our own
+    for (const auto* texts : {&certificates.errors, &certificates.warnings})
+        for (const std::string& text : *texts) complain("warning: %s", text.c_str());
+    if (const auto missing = client_tls_problems(*values); !missing.empty()) {
+        for (const std::string& text : missing) complain("%s", text.c_str());
+        complain("not started");
+        return EX_CONFIG;
     }
     if (options.foreground) exec_master(master_arguments(common, options));
     return start_in_background(common, options);

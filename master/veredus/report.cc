@@ -15,10 +15,11 @@ namespace veredus::admin {
 
 namespace {
 
-bool print(const std::vector<conf::Diagnostic>& diagnostics, bool quiet)
+bool print(const std::vector<conf::Diagnostic>& diagnostics, bool quiet, bool* said = nullptr)
 {
     bool good = true;
     for (const conf::Diagnostic& diagnostic : diagnostics) {
+        if (said) *said = true;
         if (diagnostic.error || !quiet) std::fprintf(stderr, "%s\n", diagnostic.str().c_str());
         good = good && !diagnostic.error;
     }
@@ -34,11 +35,11 @@ std::optional<conf::Values> load_settings(const Common& common, bool quiet)
     return file.values();
 }
 
-std::optional<conf::Values> load_settings_and_tables(const Common& common, bool quiet)
+std::optional<conf::Values> load_settings_and_tables(const Common& common, bool quiet, bool* said)
 {
     const auto file = conf::File::load(common.config_directory);
-    if (!print(file.diagnostics(), quiet) || !print(table::check_sources(file), quiet) ||
-        !print(reception::check_restrictions(file), quiet)) return std::nullopt;
+    if (!print(file.diagnostics(), quiet, said) || !print(table::check_sources(file), quiet, said) ||
+        !print(reception::check_restrictions(file), quiet, said)) return std::nullopt;
     return file.values();
 }
 

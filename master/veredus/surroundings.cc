@@ -1,13 +1,26 @@
 #include "master/veredus/surroundings.h"
 
+#include <grp.h>
 #include <pwd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <map>
 #include <set>
 
+#include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
+#include "lib/daemon/rights.h"
+#include "lib/daemon/roles.h"
+#include "lib/daemon/service.h"
+#include "lib/daemon/tls_files.h"
 #include "lib/net/address.h"
+#include "lib/table/kinds.h"
+#include "lib/tls/parameters.h"
 
 namespace veredus::admin {
 
@@ -64,7 +77,123 @@ std::vector<std::string> users_advice(const conf::Values& values)
     return advice;
 }
 
-std::vector<std::string> missing_client_files(const conf::Values& values)
+namespace {
+
+bool is_port(std::string_view text)
+{
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return is_alnum(c) || c == '-'; });
+}
+
+// What is wrong with "host", "host:port", "[host]" or "[host]:port".
+std::string next_hop_flaw(std::string_view text)
+{
+    if (text.find_first_of(" \t") != std::string_view::npos) return "a blank; a port stands behind a colon, as in [smtp.example.org]:587";
+    if (!text.starts_with('[')) {
+        const auto [host, port] = cut(text, ':');
+        if (text.find_first_of("[]") != std::string_view::npos || (port && !is_port(*port))) return "write host, host:port, [host] or [host]:port";
+        return {};
+    }
+    const std::size_t end = text.find(']');
+    const std::string_view host = text.substr(1, end == std::string_view::npos ? end : end - 1);
+    const std::string_view rest = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    const bool port_inside = host.find(':') != std::string_view::npos && !net::Address::parse_ip(host.starts_with("IPv6:") ? host.substr(5) : host, 0);
+    if (port_inside) return "the port stands behind the bracket, as in [smtp.example.org]:587";
+    if (end == std::string_view::npos || host.empty() || (!rest.empty() && (rest[0] != ':' || !is_port(rest.substr(1))))) return "write host, host:port, [host] or [host]:port";
+    return {};
+}
+
+constexpr std::string_view transports[] = {"local", "virtual", "smtp", "relay", "lmtp", "error", "retry", "discard"};
+
+}  // namespace
+
+std::vector<std::string> routes_advice(const conf::Values& values)
+{
+    std::vector<std::string> advice;
+    const auto hop = [&](const char* setting, std::string_view text) {
+        if (const std::string flaw = next_hop_flaw(text); !flaw.empty()) advice.push_back(cat(setting, ": \"", printable(text, 100), "\" is no next hop, and mail waits: ", flaw));
+    };
+    if (const std::string_view relay = values.text("relayhost"); !relay.empty()) hop("relayhost", relay);
+    for (const std::string& fallback : values.list("smtp_fallback_relay")) hop("smtp_fallback_relay", fallback);
+    const auto pipes = conf::read_pipe_transports(values);
+    const auto known = [&](std::string_view name) {
+        if (std::find(std::begin(transports), std::end(transports), name) != std::end(transports)) return true;
+        return pipes && std::any_of(pipes->begin(), pipes->end(), [&](const conf::PipeTransport& pipe) { return pipe.name == name; });
+    };
+    for (const char* setting : {"local_transport", "virtual_transport", "relay_transport", "default_transport", "mailbox_transport", "fallback_transport"}) {
+        const std::string_view name = cut(values.text(setting), ':').first;
+        if (!name.empty() && !known(name))
+            advice.push_back(cat(setting, ": there is no transport \"", printable(name, 60), "\", and mail waits; known are local, virtual, smtp, relay, lmtp, error, retry, discard and those of pipe_transports"));
+    }
+    return advice;
+}
+
+std::vector<std::string> domains_advice(const conf::Values& values)
+{
+    std::vector<std::string> advice;
+    std::map<std::string, const char*> first;
+    // In the order in which they are asked: the first that has a domain decides.
+    for (const char* setting : {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"}) {
+        for (const std::string& word : values.list(setting)) {
+            if (word.find_first_of("/:!") != std::string::npos) continue;    // a file, a table, an exception
+            if (word.find('@') != std::string::npos) {
+                advice.push_back(cat(setting, ": \"", printable(word, 100), "\" is an address where a domain belongs, and fits nothing"));
+                continue;
+            }
+            const auto [known, fresh] = first.emplace(lower(word), setting);
+            if (!fresh && std::string_view(known->second) != setting)
+                advice.push_back(cat(setting, ": ", word, " is in ", known->second, ", too, which is asked before: remove it from one of them"));
+        }
+    }
+    return advice;
+}
+
+std::vector<std::string> mail_spool_advice(const conf::Values& values)
+{
+    const std::string path(values.text("mail_spool_directory"));
+    const group* mail = ::getgrnam("mail");
+    struct stat info{};
+    if (!mail || ::stat(path.c_str(), &info) < 0) return {};
+    const bool writable = (info.st_gid == mail->gr_gid && (info.st_mode & S_IWGRP)) || (info.st_mode & S_IWOTH);
+    if (writable) return {};
+    return {cat("mail_spool_directory: group mail may not write to ", path, ", and no mailbox and no lock can be made there: chgrp mail ", path, " && chmod 2775 ", path)};
+}
+
+namespace {
+
+// As the user of a role: what root may, it may not.
+bool can_read(const daemon::Identity& identity, const std::string& path)
+{
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(daemon::drop_rights(identity.uid, identity.gid, identity.groups) && ::access(path.c_str(), R_OK) < 0 && errno == EACCES ? 1 : 0);
+    int status = 0;
+    while (pid > 0 && ::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 0;
+}
+
+}  // namespace
+
+std::vector<std::string> unreadable_tables(const conf::Values& values)
+{
+    std::vector<std::string> advice;
+    if (::geteuid() != 0) return advice;
+    std::set<std::string> seen;
+    for (const char* name : {"router", "local"}) {
+        const daemon::Role* role = daemon::find_role(name);
+        const auto identity = daemon::find_identity(role->user, role->group, role->extra_groups);
+        if (!identity) continue;    // said elsewhere
+        for (const conf::Setting& row : conf::all_settings()) {
+            if (row.type != conf::Type::tables || !(row.who & role->who)) continue;
+            for (const std::string& spec : values.list(row.name))
+                for (const std::string& path : table::files_of(spec))
+                    if (!can_read(*identity, path) && seen.insert(path).second)
+                        advice.push_back(cat(row.name, ": ", path, " cannot be read by user ", role->user, ", which looks things up in it: mail waits; chmod it 644, and folders above it 755"));
+        }
+    }
+    return advice;
+}
+
+std::vector<std::string> client_tls_problems(const conf::Values& values)
 {
     std::vector<std::string> missing;
     std::set<std::string> seen;    // what lmtp_ has of smtp_ is said once
@@ -77,7 +206,65 @@ std::vector<std::string> missing_client_files(const conf::Values& values)
     for (const char* setting : {"smtp_tls_chain_files", "lmtp_tls_chain_files"})
         for (const std::string& path : values.list(setting)) look(setting, path, R_OK);
     look("smtp_tls_CApath", std::string(values.text("smtp_tls_CApath")), R_OK | X_OK);
+    for (const char* setting : {"smtp_tls_protocols", "smtp_tls_mandatory_protocols"})
+        if (const auto versions = tls::parse_protocols(values.text(setting)); !versions) missing.push_back(cat(setting, ": ", versions.error().text));
     return missing;
+}
+
+std::string log_file_advice(const conf::Values& values)
+{
+    const std::string path(values.text("maillog_file"));
+    if (path.empty() || ::access(path.c_str(), W_OK) == 0) return {};
+    if (errno == ENOENT && ::access(path.substr(0, path.rfind('/') + 1).c_str(), W_OK | X_OK) == 0) return {};
+    return cat("maillog_file: ", fail_errno(path).error.text);
+}
+
+namespace {
+
+// Messages of twins differ in the name of the setting only: submission_tls_cert_file is smtpd's unless it is set.
+std::string as_of_smtpd(std::string text, std::string_view role)
+{
+    const std::string prefix = cat(role, "_tls_");
+    if (text.starts_with(prefix)) text.replace(0, prefix.size(), "smtpd_tls_");
+    return text;
+}
+
+}  // namespace
+
+Certificates look_at_certificates(const conf::Values& values, const std::string& config_directory, bool own)
+{
+    Certificates out;
+    std::set<std::string> said;
+    std::vector<std::string_view> names{"smtpd"};
+    for (const daemon::Role& role : daemon::roles())
+        if (role.tls() && names[0] != role.name) names.emplace_back(role.name);
+    for (const std::string_view name : names) {
+        const auto say = [&](std::vector<std::string>& to, const std::string& text) {
+            if (said.insert(as_of_smtpd(text, name)).second) to.push_back(text);
+        };
+        const auto files = daemon::tls_files(values, name, config_directory, daemon::read_tls_file);
+        std::vector<std::string> problems = files.problems;
+        const auto keys = daemon::read_keys(files, daemon::read_tls_file, problems);
+        if (files.own && !keys) {
+            if (own) say(out.warnings, "no certificate is configured and there is no self-signed one; `veredus setup` makes it");
+            continue;
+        }
+        for (const std::string& problem : problems) say(out.errors, problem);
+        for (const std::string& path : files.all()) {
+            struct stat info{};
+            const auto text = daemon::read_tls_file(path);
+            if (text && text->find(" PRIVATE KEY-----") != std::string::npos && ::stat(path.c_str(), &info) == 0 && (info.st_mode & S_IROTH))
+                say(out.warnings, cat("everybody on this host can read the private key in ", path, ": chmod 600 it"));
+        }
+        const auto facts = keys ? tls::check_keys(*keys) : Result<std::vector<tls::CertificateFacts>>(unexpected(keys.error()));
+        if (!facts) continue;
+        for (const auto& fact : *facts) {
+            bool urgent = false;
+            const std::string line = daemon::validity_line(fact, system_clock().wall_us() / us_per_second, urgent);
+            if (urgent) say(out.warnings, line);
+        }
+    }
+    return out;
 }
 
 }  // namespace veredus::admin

@@ -53,8 +53,9 @@ Result<Asked> ask(const std::string& run_directory, ipc::LoginType type, std::st
 // Nothing running is no answer: exit 69, never "nobody".
 int unavailable(const Error& error)
 {
-    complain("%s", error.text.c_str());
-    if (error.code == EACCES || error.code == EPERM) return EX_NOPERM;
+    const bool not_for_you = error.code == EACCES || error.code == EPERM;
+    complain("%s%s", error.text.c_str(), not_for_you ? ": root and members of group veredus-admin may ask" : "");
+    if (not_for_you) return EX_NOPERM;
     return EX_UNAVAILABLE;
 }
 

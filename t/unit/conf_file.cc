@@ -243,6 +243,34 @@ TEST_CASE("dane is taken with a warning, dane-only is refused", "[conf]")
     }
 }
 
+TEST_CASE("a list of words takes no other word", "[conf]")
+{
+    const struct {
+        const char *good, *bad;
+    } cases[] = {
+        {"auth_mechanisms = plain, SCRAM-SHA-256-PLUS", "auth_mechanisms = plian"},
+        {"allow_mail_to_commands = alias forward,include", "allow_mail_to_commands = aliases"},
+        {"allow_mail_to_files =", "allow_mail_to_files = :include:"},
+        {"propagate_unmatched_extensions = canonical, generic", "propagate_unmatched_extensions = virtuall"},
+        {"smtp_host_lookup = native, dns", "smtp_host_lookup = hosts"},
+        {"inet_protocols = ipv4", "inet_protocols = ip4"},
+        {"notify_classes = resource, software, data", "notify_classes = bounces"},
+        {"canonical_classes = envelope_sender", "masquerade_classes = envelope"},
+        {"sender_canonical_classes = header_sender", "sender_canonical_classes = header_recipient"},
+        {"smtp_sasl_security_options = noanonymous", "smtp_sasl_security_options = anonymous"},
+        {"pop3_client_workarounds = oe-ns-eoh", "pop3_client_workarounds = outlook"},
+        {"passdb = file:/etc/passwd system pam", "passdb = fil:/etc/passwd"},
+        {"passdb = system", "passdb = file:relative"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.good << "\n" << c.bad);
+        CHECK(File::parse(cat(c.good, "\n"), "m").ok());
+        const File wrong = File::parse(cat(c.bad, "\n"), "m");
+        REQUIRE(wrong.diagnostics().size() == 1);
+        CHECK(wrong.diagnostics()[0].str().find(cat("m:1: error: ", cut(c.bad, ' ').first, ": \"")) == 0);
+    }
+}
+
 TEST_CASE("logical lines are Postfix's: continuations, comments between them, CRLF", "[conf]")
 {
     const File file = File::parse("mydestination = one,\r\n"

@@ -47,7 +47,7 @@ TEST_CASE("what is no listener is refused", "[daemon][listen]")
 
 static std::vector<std::string> texts(const char* spec, std::vector<std::string> interfaces, bool ipv4, bool ipv6)
 {
-    const auto points = daemon::listen_points(*daemon::parse_listen(spec), {std::move(interfaces), ipv4, ipv6});
+    const auto points = daemon::listen_points("smtpd_listen", *daemon::parse_listen(spec), {std::move(interfaces), ipv4, ipv6});
     std::vector<std::string> list;
     if (!points) return {"error"};
     for (const auto& point : *points) list.push_back(point.text);
@@ -69,15 +69,36 @@ TEST_CASE("a port alone listens on inet_interfaces within inet_protocols", "[dae
 
 TEST_CASE("a taken port is an error that names the setting and the address", "[daemon][listen]")
 {
-    const auto any = daemon::listen_points(*daemon::parse_listen("127.0.0.1:0"), {{}, true, false});
+    const auto any = daemon::listen_points("smtpd_listen", *daemon::parse_listen("127.0.0.1:0"), {{}, true, false});
     REQUIRE(any);
     const auto first = daemon::bind_point((*any)[0], 1, "smtpd_listen");
     REQUIRE(first);
     const uint16_t port = net::Address::local_of(first->get())->port();
-    const auto same = daemon::listen_points(*daemon::parse_listen(cat("127.0.0.1:", port)), {{}, true, false});
+    const auto same = daemon::listen_points("smtpd_listen", *daemon::parse_listen(cat("127.0.0.1:", port)), {{}, true, false});
     const auto second = daemon::bind_point((*same)[0], 1, "smtpd_listen");
     REQUIRE_FALSE(second);
     CHECK(second.error().code == EADDRINUSE);
     CHECK(second.error().text.find("smtpd_listen") == 0);
     CHECK(second.error().text.find(cat(port)) != std::string::npos);
+}
+
+TEST_CASE("what listens is gathered once for all roles; what cannot be is said with the setting that is the cause", "[daemon]")
+{
+    const auto wanted = [](const std::string& text, std::vector<std::string>& problems) {
+        return daemon::wanted_listeners(conf::File::parse(cat("inet_protocols = ipv4\nimapd_listen =\npop3d_listen =\n", text), "m").values(), problems);
+    };
+    std::vector<std::string> problems;
+    CHECK(wanted("smtpd_listen = 25, 127.0.0.1:26\nsubmission_listen = 587, 465/tls\n", problems).size() == 4);
+    CHECK(problems.empty());
+    CHECK(wanted("smtpd_listen = 0, 0\nsubmission_listen =\n", problems).size() == 2);    // any port that is free
+    CHECK(problems.empty());
+    CHECK(wanted("smtpd_listen = 25, 25/tls\nsubmission_listen = 587, 25\n", problems).size() == 2);
+    CHECK(problems == std::vector<std::string>{"smtpd_listen: 0.0.0.0:25 stands in submission_listen, too"});
+    problems.clear();
+    CHECK(wanted("smtpd_listen = 25, 25/tls\nsubmission_listen =\n", problems).size() == 1);
+    CHECK(problems == std::vector<std::string>{"smtpd_listen: 0.0.0.0:25 stands twice there"});
+    problems.clear();
+    CHECK(wanted("inet_interfaces = no-such-host.invalid\nsmtpd_listen = 25, 26\nsubmission_listen =\n", problems).empty());
+    REQUIRE(problems.size() == 1);
+    CHECK(problems[0].find("inet_interfaces: no-such-host.invalid: ") == 0);
 }

@@ -81,11 +81,54 @@ TEST_CASE("users and programs that are not there are named with their setting", 
 
 TEST_CASE("files for connections to other servers must be readable", "[veredus]")
 {
-    CHECK(admin::missing_client_files(settings("smtp_tls_CAfile = /dev/null\nsmtp_tls_CApath = /tmp\n")).empty());
-    const std::string all = joined(admin::missing_client_files(settings("smtp_tls_CAfile = /nonexistent/a\nlmtp_tls_key_file = /nonexistent/b\n"
+    CHECK(admin::client_tls_problems(settings("smtp_tls_CAfile = /dev/null\nsmtp_tls_CApath = /tmp\n")).empty());
+    const std::string all = joined(admin::client_tls_problems(settings("smtp_tls_CAfile = /nonexistent/a\nlmtp_tls_key_file = /nonexistent/b\n"
                                                                         "smtp_tls_chain_files = /dev/null /nonexistent/c\nsmtp_tls_CApath = /nonexistent/d\n")));
     CHECK(all == "smtp_tls_CAfile: /nonexistent/a: No such file or directory\nlmtp_tls_key_file: /nonexistent/b: No such file or directory\n"
                  "smtp_tls_chain_files: /nonexistent/c: No such file or directory\nsmtp_tls_CApath: /nonexistent/d: No such file or directory\n");
+    CHECK(joined(admin::client_tls_problems(settings("smtp_tls_protocols = TLSv9\n"))).find("smtp_tls_protocols: ") == 0);
+}
+
+TEST_CASE("next hops and transports that no mail would find draw advice", "[veredus]")
+{
+    for (const char* good : {"smtp.example.org", "smtp.example.org:587", "[smtp.example.org]", "[smtp.example.org]:587", "[192.0.2.1]:submission", "[2001:db8::1]", "[IPv6:2001:db8::1]:25"}) {
+        INFO(good);
+        CHECK(admin::routes_advice(settings(cat("relayhost = ", good, "\nsmtp_fallback_relay = ", good, "\n"))).empty());
+    }
+    for (const char* bad : {"smtp.example.org 587", "[smtp.example.org:587]", "[smtp.example.org", "[]", "smtp.example.org:", "smtp.example.org:5 8", "[smtp.example.org]587", "smtp]x", "2001:db8::1"}) {
+        INFO(bad);
+        const auto advice = admin::routes_advice(settings(cat("relayhost = ", bad, "\n")));
+        REQUIRE(advice.size() == 1);
+        CHECK(advice[0].find("relayhost: ") == 0);
+    }
+    CHECK(admin::routes_advice(settings("default_transport = error:5.1.2 nobody there\nlocal_transport = box:x\npipe_transports = {box user=root argv=/bin/cat}\n")).empty());
+    CHECK(joined(admin::routes_advice(settings("default_transport = smpt:[192.0.2.1]\n"))).find("default_transport: there is no transport \"smpt\"") == 0);
+}
+
+TEST_CASE("a domain stands in one list, and an address in none", "[veredus]")
+{
+    CHECK(admin::domains_advice(settings("mydestination = example.org, !x.example.org, hash:/etc/d, /etc/d\nvirtual_alias_domains = example.net\nrelay_domains = example.com\n")).empty());
+    const std::string all = joined(admin::domains_advice(settings("mydestination = example.org, alice@example.org\nvirtual_alias_domains = Example.ORG\nrelay_domains = example.com\n")));
+    CHECK(all == "mydestination: \"alice@example.org\" is an address where a domain belongs, and fits nothing\n"
+                 "virtual_alias_domains: Example.ORG is in mydestination, too, which is asked before: remove it from one of them\n");
+}
+
+TEST_CASE("a log file that cannot be made is an error, one that is not there yet is none", "[veredus]")
+{
+    CHECK(admin::log_file_advice(settings("maillog_file =\n")).empty());
+    CHECK(admin::log_file_advice(settings("maillog_file = /dev/null\n")).empty());
+    CHECK(admin::log_file_advice(settings("maillog_file = /tmp/no-such-log-file\n")).empty());
+    CHECK(admin::log_file_advice(settings("maillog_file = /nonexistent/log\n")) == "maillog_file: /nonexistent/log: No such file or directory");
+}
+
+TEST_CASE("a certificate that several roles have from one setting is complained of once", "[veredus]")
+{
+    const auto found = admin::look_at_certificates(settings("smtpd_tls_cert_file = /nonexistent/cert.pem\nimapd_tls_cert_file = /nonexistent/other.pem\n"), "/nonexistent");
+    CHECK(found.errors == std::vector<std::string>{"smtpd_tls_cert_file: open /nonexistent/cert.pem: No such file or directory",
+                                                   "imapd_tls_cert_file: open /nonexistent/other.pem: No such file or directory"});
+    CHECK(found.warnings.empty());
+    CHECK(admin::look_at_certificates(settings(""), "/nonexistent").warnings.size() == 1);
+    CHECK(admin::look_at_certificates(settings(""), "/nonexistent", false).warnings.empty());
 }
 
 TEST_CASE("a complaint about a setting has the place where a file sets it", "[conf]")
