@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
@@ -24,6 +25,8 @@ namespace {
 constexpr std::size_t memory_limit = 64 * 1024;
 // So much of a draft may wait for the disk; its owner adds no more than he had read already.
 constexpr std::size_t behind_limit = 4 * memory_limit;
+// So much of all drafts of the process; beyond it a draft that has a piece waiting gets no more.
+constexpr std::size_t behind_limit_of_all = 64u << 20;
 constexpr mode_t mail_mode = 0660;    // qmgr, in the role's group, may read and link it
 
 }  // namespace
@@ -50,6 +53,7 @@ struct Intake::Shared {
     std::mutex mutex;                  // of the next three, and of a commit's result and steps that are left
     std::vector<CommitPtr> renamed;    // waiting for a sync of `fresh` that begins from now on
     bool syncing = false;              // a thread is at it, and takes what comes meanwhile
+    std::atomic<std::size_t> waiting{0};    // bytes that all drafts have for the pool to write
     std::function<void(const std::string&)> doubt;    // owner's thread
     std::optional<IdMaker> ids;
     bool refilling = false;            // owner's thread
@@ -64,12 +68,23 @@ struct Draft::State : std::enable_shared_from_this<Draft::State> {
         : shared(std::move(shared_)), id(std::move(id_)), own_id(own_id_), buffer(file_start())
     {
     }
-    ~State() { discard(); }
+    ~State()
+    {
+        waits_less(waiting);    // a pool that ended left them
+        discard();
+    }
     State(const State&) = delete;
     Result<void> spill();
     Result<void> write_piece(std::string_view bytes);
     Result<void> write_pieces();
+    void write_some();
+    void write_waiting(std::unique_lock<std::mutex>& lock, std::size_t most);
     void hand_over(std::string piece);
+    void post();
+    void some_are_written();
+    void waits_less(std::size_t bytes);
+    void forget_pieces();
+    bool behind() const;
     void discard();
     void look_at(std::string_view body);
     uint64_t longest_line() const { return std::max(ended_longest, line_size); }
@@ -85,13 +100,13 @@ struct Draft::State : std::enable_shared_from_this<Draft::State> {
     bool leading_dot = false, eight_bit = false;
     bool named = false;                // tmp/ID is ours to unlink
     bool sealed = false;               // tmp/ID has a tail behind its body that was for reading only
-    bool background = false;           // owner's thread, like the next
+    bool background = false;           // owner's thread, like the next two
+    bool posted = false;               // a job of the pool sees to what waits, and has not been heard of yet
     std::function<void()> caught_up;
     std::mutex mutex;                  // of what follows
     std::condition_variable written;
     std::deque<std::string> pieces;    // for the pool to write, in order
     std::size_t waiting = 0;           // bytes of them, and of the one that is being written
-    bool posted = false;               // a job that has not begun yet will see to them
     bool writing = false;
     bool dropped = false;              // nobody wants it any more
     std::optional<Error> error;        // of a piece; the file is worth nothing
@@ -126,19 +141,38 @@ void Draft::State::hand_over(std::string piece)
     {
         const std::lock_guard lock(mutex);
         waiting += piece.size();
+        shared->waiting += piece.size();
         pieces.push_back(std::move(piece));
-        if (std::exchange(posted, true)) return;
     }
-    shared->pool->run([state = shared_from_this()] { [[maybe_unused]] const auto known = state->write_pieces(); },
+    if (!std::exchange(posted, true)) post();
+}
+
+// One job of the pool at a time for each draft, and none that only waits: threads are few, and others have mail too.
+void Draft::State::post()
+{
+    shared->pool->run([state = shared_from_this()] { state->write_some(); },
                       [weak = weak_from_this()] {
-                          const auto state = weak.lock();
-                          if (!state || !state->caught_up) return;
-                          {
-                              const std::lock_guard lock(state->mutex);
-                              if (state->waiting >= behind_limit) return;
-                          }
-                          std::exchange(state->caught_up, nullptr)();
+                          if (const auto state = weak.lock()) state->some_are_written();
                       });
+}
+
+void Draft::State::some_are_written()
+{
+    bool late = false;
+    {
+        const std::lock_guard lock(mutex);
+        posted = background && !pieces.empty();
+        late = behind();
+    }
+    if (posted) post();
+    if (!late && caught_up) std::exchange(caught_up, nullptr)();
+}
+
+// Then others get their turn. Who commits, or seals, and is at it does not need us.
+void Draft::State::write_some()
+{
+    std::unique_lock lock(mutex);
+    if (!writing) write_waiting(lock, behind_limit / memory_limit);
 }
 
 // All that were handed over before, in whatever thread. Returns the error of any piece so far.
@@ -146,26 +180,42 @@ Result<void> Draft::State::write_pieces()
 {
     std::unique_lock lock(mutex);
     while (writing) written.wait(lock);
-    posted = false;
+    write_waiting(lock, pieces.size());
+    if (error) return unexpected(*error);
+    return {};
+}
+
+void Draft::State::write_waiting(std::unique_lock<std::mutex>& lock, std::size_t most)
+{
     writing = true;
-    while (!pieces.empty() && !error && !dropped) {
+    for (; most > 0 && !pieces.empty() && !error && !dropped; --most) {
         const std::string piece = std::move(pieces.front());
         pieces.pop_front();
         lock.unlock();
         auto result = write_piece(piece);
         lock.lock();
-        waiting -= piece.size();
+        waits_less(piece.size());
         if (!result) error = result.error();
     }
-    if (error || dropped) {
-        pieces.clear();
-        waiting = 0;
-    }
+    if (error || dropped) forget_pieces();
     writing = false;
     written.notify_all();
-    if (error) return unexpected(*error);
-    return {};
 }
+
+// This and the next two with the mutex held, or by whoever has the draft alone.
+void Draft::State::waits_less(std::size_t bytes)
+{
+    waiting -= bytes;
+    shared->waiting -= bytes;
+}
+
+void Draft::State::forget_pieces()
+{
+    for (const std::string& piece : pieces) waits_less(piece.size());
+    pieces.clear();
+}
+
+bool Draft::State::behind() const { return waiting >= behind_limit || (waiting > 0 && shared->waiting >= behind_limit_of_all); }
 
 void Draft::State::discard()
 {
@@ -208,6 +258,7 @@ void Draft::drop()
     {
         const std::lock_guard lock(state_->mutex);
         state_->dropped = true;
+        state_->forget_pieces();
     }
     state_.reset();
 }
@@ -228,7 +279,7 @@ bool Draft::behind() const
 {
     if (!state_ || !state_->background) return false;
     const std::lock_guard lock(state_->mutex);
-    return state_->waiting >= behind_limit;
+    return state_->behind();
 }
 
 void Draft::when_caught_up(std::function<void()> call) { state_->caught_up = std::move(call); }
@@ -451,6 +502,7 @@ void Intake::commit(Draft draft, const mail::HeaderBlock& header, const mail::En
     }
     Draft::State& state = *draft.state_;
     state.caught_up = nullptr;
+    state.background = false;
     auto commit = std::make_shared<Shared::Commit>();
     commit->shared = shared_;
     commit->tail = encode_tail(state.size, state.crc, state.leading_dot, state.eight_bit, text, envelope, state.longest_line());

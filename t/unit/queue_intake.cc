@@ -512,6 +512,65 @@ TEST_CASE("a large draft is written by the pool, and its owner hears when he may
         CHECK(drafts() == 0);
         CHECK(calls == 0);
     }
+    SECTION("and one thread is all that it takes of the pool, for a moment")
+    {
+        while (!draft.behind()) REQUIRE(give(draft));
+        std::atomic<bool> other = false;
+        pool->run([&] { other = true; }, nullptr);
+        for (int i = 0; i < 6000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        CHECK(other);
+        disk.open(true);
+        // Nor does it keep that one while there is more: others have their turn.
+        std::mutex gate;
+        disk::Pool one(1, [](std::function<void()>) {});
+        const auto beside = std::move(*Intake::open(disk, "/spool/incoming/smtpd", 3, clock, &one));
+        Draft large = std::move(*beside->create());
+        large.write_in_background();
+        std::unique_lock closed(gate);
+        one.run([&] { const std::lock_guard wait(gate); }, nullptr);
+        for (int i = 0; i < 200; ++i) REQUIRE(give(large));
+        other = false;
+        std::size_t written = 0;
+        one.run([&] {
+            written = disk.content(cat("/spool/incoming/smtpd/tmp/", large.id())).value_or("").size();
+            other = true;
+        }, nullptr);
+        closed.unlock();
+        for (int i = 0; i < 6000 && !other; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        CHECK(other);
+        CHECK(written > 0);
+        CHECK(written < 500'000);
+    }
+    SECTION("many drafts together have no more than the process may have, and those that end give back what they had")
+    {
+        const std::string part(64 * 1024, 'x');
+        std::deque<Draft> many;
+        uint64_t number = 0;
+        const auto fill = [&] {
+            std::size_t given = 0;
+            for (int i = 0; i < 600; ++i) {
+                many.push_back(std::move(*intake->create("6B05CF42" + hex_upper(++number, 8))));
+                many.back().write_in_background();
+                while (!many.back().behind()) {
+                    REQUIRE(many.back().append(part));
+                    given += part.size();
+                }
+            }
+            return given;
+        };
+        CHECK(fill() <= (64u << 20) + 600 * part.size());         // each alone could have four
+        many.clear();
+        CHECK_FALSE(draft.behind());
+        REQUIRE(draft.append(part));
+        REQUIRE(draft.append(part));
+        CHECK_FALSE(draft.behind());                              // nobody else has anything waiting
+        fill();
+        unsigned called = 0;
+        for (Draft& one : many) one.when_caught_up([&] { ++called; });
+        disk.open(true);
+        while (called < many.size()) take();
+        for (const Draft& one : many) CHECK_FALSE(one.behind());
+    }
     disk.open(true);
 }
 
