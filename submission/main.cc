@@ -122,7 +122,7 @@ private:
     {
         scan_timer_ = std::make_unique<Timer>(loop, [this] { scan(); });
         Pickup::Doors doors;
-        doors.defer = [&loop](std::function<void()> work) { loop.defer(std::move(work)); };
+        doors.defer = [&loop](std::function<void()> work) { loop.post(std::move(work)); };
         doors.queued = [this](std::vector<std::string> ids) { tell_qmgr(std::move(ids)); };
         doors.rewriter = front_.rewriter();
         doors.trouble = [this] { scan_timer_->start(std::min<std::chrono::milliseconds>(scan_interval_, retry_delay)); };

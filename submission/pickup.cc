@@ -23,7 +23,9 @@ using queue::drop::Parser;
 using queue::drop::Type;
 
 constexpr std::size_t most_at_once = 64;
-constexpr std::size_t slice = 256 * 1024;                 // of one file, before the others get their turn
+constexpr std::size_t slice = 64 * 1024;                  // of one file, before the others get their turn
+constexpr std::size_t turn_bytes = 64 * 1024;             // of all files, before the loop's other work gets its turn
+constexpr std::size_t mail_costs = 1024;                  // as much work as so many bytes
 constexpr uint64_t envelope_allowance = 64u << 20;        // what a file may have besides content
 constexpr int64_t abandoned_us = 86'400 * us_per_second;
 constexpr std::size_t most_odd_names = 1000;
@@ -45,11 +47,52 @@ Result<mail::Address> address_of(std::string_view text)
 
 }  // namespace
 
+// A file as it is read, piece by piece, where waiting for a disk stops nobody.
+struct Pickup::Source {
+    Source(std::string n, int d) : name(std::move(n)), directory(d) {}
+    void read_on()
+    {
+        if (!file && !open()) return;
+        if (!S_ISREG(st.st_mode)) return;
+        // A byte more than there should be, so that the end shows.
+        if (size == bytes.size()) bytes.resize(bytes.empty() ? std::min(slice, static_cast<std::size_t>(st.st_size) + 1) : slice);
+        for (size = 0; size < bytes.size() && !whole;) {
+            const ssize_t n = ::read(file.get(), bytes.data() + size, bytes.size() - size);
+            if (n < 0) {
+                error = fail_errno("read").error;
+                return;
+            }
+            whole = n == 0;
+            size += static_cast<std::size_t>(n);
+        }
+    }
+    std::string_view piece() const { return std::string_view(bytes).substr(0, size); }
+    std::string name;
+    int directory;
+    Fd file;
+    struct stat st {};
+    std::string bytes;
+    std::size_t size = 0;                            // of the piece in `bytes`
+    bool whole = false;                              // nothing comes after it
+    std::optional<Error> error;
+
+private:
+    bool open()
+    {
+        file = Fd(openat(directory, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+        if (!file || fstat(file.get(), &st)) error = fail_errno("open").error;
+        return !error;
+    }
+};
+
 // One file on its way.
 struct Pickup::Taking {
-    Taking(std::string n, Fd f, uint64_t limit) : name(std::move(n)), file(std::move(f)), parser(limit, crc32c), cutter(queue::max_intake_header) {}
+    Taking(std::string n, int directory, uint64_t limit)
+        : name(n), source(std::make_shared<Source>(std::move(n), directory)), parser(limit, crc32c), cutter(queue::max_intake_header)
+    {
+    }
     std::string name;
-    Fd file;
+    std::shared_ptr<Source> source;                  // shared with the thread that reads; ours while none does
     uint32_t uid = 0;
     Parser parser;
     smtp::DotReader lines{smtp::DotReader::Dots::plain};    // veredus-drop may be fed by anyone: CRLF line ends only from here on
@@ -183,82 +226,111 @@ void Pickup::pump()
     check_stopped();
 }
 
-// design.md §2: a regular file with one link and a sane size, and its owner is the caller.
 void Pickup::begin(const std::string& name)
 {
     const auto free = intake_.free_bytes();
     if (!free || *free < settings_.minimum_free)
         return keep(name, free ? Error{ENOSPC, cat("insufficient system storage: ", *free, " bytes free, queue_minfree wants ", settings_.minimum_free)} : free.error());
-    Fd file(openat(fresh_.fd.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
-    struct stat st {};
-    if (!file || fstat(file.get(), &st)) {
-        if (errno == ENOENT) {
-            known_.erase(name);
-            return;
-        }
-        if (errno == ELOOP || errno == ENXIO) return set_aside(name, 0, "not a regular file");
-        return keep(name, fail_errno("open").error);
-    }
-    if (!S_ISREG(st.st_mode)) return set_aside(name, st.st_uid, "not a regular file");
-    if (st.st_nlink != 1) {
-        // veredus-drop without renameat2 makes two for a moment; what stays so is somebody's trick.
-        if (int64_t{st.st_ctim.tv_sec} * us_per_second > clock_.wall_us() - 60 * us_per_second) {
-            known_.erase(name);
-            return;
-        }
-        return set_aside(name, st.st_uid, cat("it has ", st.st_nlink, " links"));
-    }
-    if (settings_.size_limit && static_cast<uint64_t>(st.st_size) > settings_.size_limit + settings_.size_limit / 8 + envelope_allowance)
-        return set_aside(name, st.st_uid, "the mail is larger than message_size_limit");
-    auto draft = intake_.create(name);
-    if (!draft) return keep(name, draft.error());
-
-    auto taking = std::make_unique<Taking>(name, std::move(file), settings_.size_limit);
-    taking->uid = st.st_uid;
-    taking->rules = settings_.checks;
-    taking->draft.emplace(std::move(*draft));
-    taking->envelope.origin = mail::Origin::local;
-    taking->envelope.uid = st.st_uid;
-    taking->envelope.arrival_us = std::min(clock_.wall_us(), int64_t{st.st_mtim.tv_sec} * us_per_second + st.st_mtim.tv_nsec / 1000);
-    takings_[name] = std::move(taking);
-    step(name);
+    read(*(takings_[name] = std::make_unique<Taking>(name, fresh_.fd.get(), settings_.size_limit)));
 }
 
-void Pickup::step(const std::string& name)
+void Pickup::read(Taking& taking)
 {
-    const auto it = takings_.find(name);
-    if (it == takings_.end()) return;
-    Taking& taking = *it->second;
-    const auto whole = read_on(taking);
-    if (!whole) {
-        const Error error = whole.error();
-        const uint32_t uid = taking.uid;
-        takings_.erase(it);
-        return our_trouble(error) ? keep(name, error) : set_aside(name, uid, error.text);
-    }
-    if (*whole) return complete_mail(taking);
-    doors_.defer([this, alive = alive_, name] {
-        if (*alive) step(name);
+    auto work = [source = taking.source] { source->read_on(); };
+    auto done = [this, alive = alive_, name = taking.name] {
+        if (!*alive) return;
+        ready_.push_back(name);
+        turn_soon();
+    };
+    if (pool_) return pool_->run(std::move(work), std::move(done));
+    work();
+    done();
+}
+
+void Pickup::turn_soon()
+{
+    if (std::exchange(turning_, true)) return;
+    doors_.defer([this, alive = alive_] {
+        if (!*alive) return;
+        turning_ = false;
+        turn();
     });
 }
 
-Result<bool> Pickup::read_on(Taking& taking)
+// However many files there are, and however large, the sessions beside us wait for little of it.
+void Pickup::turn()
 {
-    static thread_local std::string buffer(slice, '\0'), clean;
-    const ssize_t n = ::read(taking.file.get(), buffer.data(), buffer.size());
-    if (n < 0) return fail_errno("read");
-    if (n == 0) {
-        if (!taking.parser.ended()) return bad_file("it ends too early");
-        clean.clear();
-        taking.lines.finish(clean);
-        TRY(taking.content(clean));
-        TRY(taking.finish());
-        return true;
+    for (std::size_t spent = 0; spent < turn_bytes && !ready_.empty();) {
+        Taking& taking = *takings_.at(ready_.front());
+        ready_.pop_front();
+        spent += mail_costs + taking.source->size;
+        step(taking);
     }
-    std::string_view bytes(buffer.data(), static_cast<std::size_t>(n));
-    for (;;) {
+    if (!ready_.empty()) turn_soon();
+}
+
+void Pickup::step(Taking& taking)
+{
+    if (!taking.draft && !admit(taking)) return;
+    const auto whole = take_in(taking);
+    if (!whole) {
+        const std::string name = taking.name;
+        return our_trouble(whole.error()) ? keep(name, whole.error()) : set_aside(name, taking.uid, whole.error().text);
+    }
+    if (*whole) return complete_mail(taking);
+    if (!taking.draft->behind()) return read(taking);
+    taking.draft->when_caught_up([this, &taking] { read(taking); });
+}
+
+// design.md §2: a regular file with one link and a sane size, and its owner is the caller. False: it has been seen to otherwise.
+bool Pickup::admit(Taking& taking)
+{
+    const std::string name = taking.name;
+    const struct stat& st = taking.source->st;
+    if (const auto& error = taking.source->error) {
+        if (error->code == ENOENT) ended(name);
+        else if (error->code == ELOOP || error->code == ENXIO) set_aside(name, 0, "not a regular file");
+        else keep(name, *error);
+        return false;
+    }
+    const auto refuse = [&](const std::string& why) {
+        set_aside(name, st.st_uid, why);
+        return false;
+    };
+    if (!S_ISREG(st.st_mode)) return refuse("not a regular file");
+    if (st.st_nlink != 1) {
+        // veredus-drop without renameat2 makes two for a moment; what stays so is somebody's trick.
+        if (int64_t{st.st_ctim.tv_sec} * us_per_second <= clock_.wall_us() - 60 * us_per_second) return refuse(cat("it has ", st.st_nlink, " links"));
+        ended(name);
+        return false;
+    }
+    if (settings_.size_limit && static_cast<uint64_t>(st.st_size) > settings_.size_limit + settings_.size_limit / 8 + envelope_allowance)
+        return refuse("the mail is larger than message_size_limit");
+    auto draft = intake_.create(name);
+    if (!draft) {
+        keep(name, draft.error());
+        return false;
+    }
+    draft->write_in_background();
+    taking.draft.emplace(std::move(*draft));
+    taking.uid = st.st_uid;
+    taking.rules = settings_.checks;
+    taking.envelope.origin = mail::Origin::local;
+    taking.envelope.uid = st.st_uid;
+    taking.envelope.arrival_us = std::min(clock_.wall_us(), int64_t{st.st_mtim.tv_sec} * us_per_second + st.st_mtim.tv_nsec / 1000);
+    return true;
+}
+
+// The piece that was read. True: it was the last one, and the mail is whole.
+Result<bool> Pickup::take_in(Taking& taking)
+{
+    static thread_local std::string clean;
+    const Source& source = *taking.source;
+    if (source.error) return unexpected(*source.error);
+    std::string_view bytes = source.piece();
+    for (bool more = true; more;) {
         switch (taking.parser.next(bytes)) {
-        case Parser::Step::more: return false;
+        case Parser::Step::more: more = false; break;
         case Parser::Step::end: break;
         case Parser::Step::bad: return bad_file(taking.parser.error());
         case Parser::Step::record: TRY(record(taking)); break;
@@ -270,6 +342,13 @@ Result<bool> Pickup::read_on(Taking& taking)
         }
         }
     }
+    if (!source.whole) return false;
+    if (!taking.parser.ended()) return bad_file("it ends too early");
+    clean.clear();
+    taking.lines.finish(clean);
+    TRY(taking.content(clean));
+    TRY(taking.finish());
+    return true;
 }
 
 Result<void> Pickup::record(Taking& taking)
@@ -321,14 +400,13 @@ void Pickup::complete_mail(Taking& taking)
                                    mail::date_rfc5322(clock_.wall_us())));
     using Kind = queue::Decision::Kind;
     if (taking.check && decision.kind == Kind::accept) decision = taking.check->finish(header, envelope);
-    if (decision.kind == Kind::reject && decision.code < 500) {    // a rule could not be asked: later, then
-        takings_.erase(name);
+    if (decision.kind == Kind::reject && decision.code < 500)      // a rule could not be asked: later, then
         return keep(name, Error{EAGAIN, cat("header and body checks: ", decision.text)});
-    }
     if (decision.kind == Kind::discard) {
         log::info(name, ": discard: ", printable(decision.text));
         takings_.erase(name);
         taken_.push_back(name);
+        pump_soon();
         return remove_taken();
     }
     if (decision.kind != Kind::accept) {
@@ -371,6 +449,7 @@ void Pickup::ended(const std::string& name)
 {
     takings_.erase(name);
     known_.erase(name);
+    pump_soon();
     check_stopped();
 }
 
@@ -390,7 +469,6 @@ void Pickup::keep(const std::string& name, const Error& error)
     if (failed_.insert(name).second || failures_ == 1)
         log::warning("maildrop/new/", name, ": ", error.text, "; it stays there and is tried again");
     doors_.trouble();
-    pump_soon();
     ended(name);
 }
 

@@ -31,12 +31,13 @@ struct PickupSettings {
 class Pickup {
 public:
     struct Doors {                                             // what it does to the world besides files
-        std::function<void(std::function<void()>)> defer;      // later in the loop
+        std::function<void(std::function<void()>)> defer;      // in another turn of the loop: its other work comes in between
         std::function<void(std::vector<std::string>)> queued;  // these IDs are durable, and gone from the maildrop: tell qmgr
         reception::Rewriter* rewriter = nullptr;               // changes addresses before a mail is queued
         std::function<void()> trouble;                         // our trouble: call scan() again in a while
     };
-    // `fresh` is maildrop/new, `tmp` maildrop/tmp. `pool` null: everything in this thread.
+    // `fresh` is maildrop/new, `tmp` maildrop/tmp. What may wait for a disk is done by `pool`, which ends before us; null: everything in this
+    // thread.
     Pickup(disk::Directory fresh, disk::Directory tmp, queue::Intake& intake, disk::Pool* pool, const Clock& clock, PickupSettings settings, Doors doors);
     ~Pickup();
 
@@ -49,12 +50,17 @@ public:
     void stop(std::function<void()> done);    // begins no more; `done` once what was begun has ended
 
 private:
+    struct Source;
     struct Taking;
     void pump();
     void pump_soon();
     void begin(const std::string& name);
-    void step(const std::string& name);
-    Result<bool> read_on(Taking& taking);     // true: the file is whole
+    void read(Taking& taking);                // the next piece, then a turn for it
+    void turn();
+    void turn_soon();
+    void step(Taking& taking);
+    bool admit(Taking& taking);
+    Result<bool> take_in(Taking& taking);
     Result<void> record(Taking& taking);
     void complete_mail(Taking& taking);
     void committed(const std::string& name, const Result<queue::Receipt>& result);
@@ -76,9 +82,10 @@ private:
     std::set<std::string> failed_;            // those that were kept
     std::set<std::string> odd_;               // names that were warned of
     std::map<std::string, std::unique_ptr<Taking>> takings_;
+    std::deque<std::string> ready_;           // of them, those of which a piece is read
     std::vector<std::string> taken_;          // durable in the queue, not yet removed here
     unsigned failures_ = 0;                   // since the last scan; some of them, and all waits for the next one
-    bool removing_ = false, pumping_ = false, stopping_ = false;
+    bool removing_ = false, pumping_ = false, turning_ = false, stopping_ = false;
     std::function<void()> stopped_;
     std::shared_ptr<bool> alive_;             // shared with what was deferred and may run after we are gone
 };

@@ -3,18 +3,21 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <stdexcept>
+#include <thread>
 
 #include "t/unit/forgetful_disk.h"
 
 namespace veredus::test {
 
-// Its writes wait until they may go on, and may fail.
+// Its writes wait until they may go on, and may fail. The thread that made it is the loop's, and is never to wait for a disk.
 class SlowDisk final : public ForgetfulDisk {
 public:
     Result<void> write(const Fd& file, std::string_view bytes) override
     {
         {
             std::unique_lock lock(mutex_);
+            if (!open_ && std::this_thread::get_id() == loop_) throw std::logic_error("the loop's own thread waits for the disk");
             turned_.wait(lock, [&] { return open_; });
             if (full_) return fail_errno("write", ENOSPC);
         }
@@ -29,6 +32,7 @@ public:
     }
 
 private:
+    const std::thread::id loop_ = std::this_thread::get_id();
     std::mutex mutex_;
     std::condition_variable turned_;
     bool open_ = true, full_ = false;

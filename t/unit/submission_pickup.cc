@@ -1,14 +1,17 @@
 // submission: taking up the maildrop, once and only once, whatever lies in it; and addresses that lack a domain.
 #include "t/unit/catch.h"
+#include "t/unit/slow_disk.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -33,21 +36,29 @@ struct Captured {
 
 // A spool, and a Pickup that runs when told.
 struct Bench {
+    disk::Disk& disk;                              // of the queue
+    std::string incoming;
+    unsigned threads;                              // 0: no pool
     fs::path path;
     Captured log;
+    std::mutex mutex;                              // of `work`
+    std::condition_variable came;
     std::deque<std::function<void()>> work;
+    unsigned turns = 0;
     std::vector<std::string> queued;
     unsigned troubles = 0;
     std::unique_ptr<queue::Intake> intake;
     std::unique_ptr<Pickup> pickup;
+    std::unique_ptr<disk::Pool> pool;
     PickupSettings settings;
 
-    Bench()
+    explicit Bench(disk::Disk& d = disk::posix_disk(), std::string in = "", unsigned t = 0) : disk(d), incoming(std::move(in)), threads(t)
     {
         std::string name = (fs::temp_directory_path() / "veredus-pickup-XXXXXX").string();
         REQUIRE(mkdtemp(name.data()));
         path = name;
         for (const char* d : {"maildrop/tmp", "maildrop/new", "in/tmp", "in/new"}) fs::create_directories(path / d);
+        if (incoming.empty()) incoming = (path / "in").string();
         settings.inspect.myhostname = "mx.example.org";
         settings.inspect.myorigin = settings.mend.origin.myorigin = "example.org";
         settings.mail_name = "veredus";
@@ -56,39 +67,81 @@ struct Bench {
     }
     ~Bench()
     {
+        end();
+        fs::remove_all(path);
+    }
+    void end()
+    {
+        pool.reset();
         pickup.reset();
         intake.reset();
-        fs::remove_all(path);
+        work.clear();
     }
     void start()
     {
-        pickup.reset();
-        work.clear();
-        disk::Disk& disk = disk::posix_disk();
-        auto opened = queue::Intake::open(disk, (path / "in").string(), 64, system_clock(), nullptr);
+        end();
+        if (threads) pool = std::make_unique<disk::Pool>(threads, [this](std::function<void()> w) { later(std::move(w)); });
+        auto opened = queue::Intake::open(disk, incoming, 64, system_clock(), pool.get());
         REQUIRE(opened);
         intake = std::move(*opened);
-        auto fresh = disk.open_directory(nullptr, (path / "maildrop/new").string());
-        auto tmp = disk.open_directory(nullptr, (path / "maildrop/tmp").string());
+        auto fresh = disk::posix_disk().open_directory(nullptr, (path / "maildrop/new").string());
+        auto tmp = disk::posix_disk().open_directory(nullptr, (path / "maildrop/tmp").string());
         REQUIRE((fresh && tmp));
         Pickup::Doors doors;
-        doors.defer = [this](std::function<void()> w) { work.push_back(std::move(w)); };
+        doors.defer = [this](std::function<void()> w) { later(std::move(w)); };
         doors.queued = [this](std::vector<std::string> ids) { queued.insert(queued.end(), ids.begin(), ids.end()); };
         doors.trouble = [this] { ++troubles; };
-        pickup = std::make_unique<Pickup>(std::move(*fresh), std::move(*tmp), *intake, nullptr, system_clock(), settings, std::move(doors));
+        pickup = std::make_unique<Pickup>(std::move(*fresh), std::move(*tmp), *intake, pool.get(), system_clock(), settings, std::move(doors));
+    }
+    void later(std::function<void()> w)
+    {
+        const std::lock_guard lock(mutex);
+        work.push_back(std::move(w));
+        came.notify_all();
     }
     void run()
     {
         REQUIRE(pickup->scan());
         drain();
     }
+    // One turn of the loop: what was there when it began.
+    bool turn()
+    {
+        std::deque<std::function<void()>> now;
+        {
+            const std::lock_guard lock(mutex);
+            now.swap(work);
+        }
+        for (auto& w : now) w();
+        turns += now.empty() ? 0 : 1;
+        return !now.empty();
+    }
     void drain()
     {
-        while (!work.empty()) {
-            auto next = std::move(work.front());
-            work.pop_front();
-            next();
+        while (turn()) {}
+    }
+    void until(const std::function<bool()>& reached)
+    {
+        while (!reached()) {
+            std::unique_lock lock(mutex);
+            REQUIRE(came.wait_for(lock, std::chrono::seconds(60), [&] { return !work.empty(); }));
+            lock.unlock();
+            turn();
         }
+    }
+    // How far the file of the maildrop that we have open is read; nothing: none is open.
+    static std::optional<uint64_t> position(std::string_view name)
+    {
+        for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+            std::error_code gone;
+            if (!fs::read_symlink(entry.path(), gone).string().ends_with(cat("maildrop/new/", name))) continue;
+            std::ifstream info("/proc/self/fdinfo/" + entry.path().filename().string());
+            std::string word;
+            uint64_t at = 0;
+            info >> word >> at;
+            return at;
+        }
+        return std::nullopt;
     }
     void put(const std::string& name, std::string_view bytes)
     {
@@ -107,7 +160,6 @@ struct Bench {
     };
     Mail mail(const std::string& id)
     {
-        disk::Disk& disk = disk::posix_disk();
         auto fd = disk.open_read(intake->new_directory(), id);
         REQUIRE(fd);
         auto file = queue::read_mail_file(disk, *fd, true);
@@ -372,6 +424,121 @@ TEST_CASE("hundreds of files in one go, each once; stop waits for what was begun
     b.drain();
     CHECK(stopped);
     CHECK(b.has(cat("maildrop/new/", id_two)));
+}
+
+namespace {
+std::string lines(std::size_t bytes)
+{
+    std::string out;
+    while (out.size() < bytes) out += std::string(76, 'x') + "\r\n";
+    return out;
+}
+}  // namespace
+
+TEST_CASE("a disk that is slow for a large mail of the maildrop stops nobody but that mail, and a stop loses and doubles nothing",
+          "[submission][hostile][durability]")
+{
+    test::SlowDisk disk;
+    for (const char* d : {"/in/tmp", "/in/new"}) disk.make_directory(d);
+    Bench b(disk, "/in", 3);
+    b.settings.size_limit = 0;
+    b.pickup->configure(b.settings);
+    const std::string large = "Subject: large\r\n\r\n" + lines(8'000'000);
+    b.put(id_one, drop_file(large));
+    b.put(id_two, drop_file("Subject: small\r\n\r\nhello\r\n"));
+    const auto drafts = [&] { return disk.names("/in/tmp").size() - 1; };       // but the mark of IdMaker
+    const auto whole = [&] { return disk.content(cat("/in/new/", id_one)).value_or("").substr(16, large.size() - 18) == std::string_view(large).substr(18); };
+    disk.open(false);                                        // from here on who writes waits, and it is not the loop
+    REQUIRE(b.pickup->scan());
+    b.until([&] { return drafts() == 2; });                  // both of them have come to the disk
+    std::optional<uint64_t> before;
+    for (int calm = 0; calm < 20; calm = b.position(id_one) == before ? calm + 1 : 0) {
+        before = b.position(id_one);
+        b.turn();
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    REQUIRE(b.position(id_one));
+    CHECK(*b.position(id_one) < 1'000'000);                  // what we keep of it is bounded
+    CHECK(b.queued.empty());
+    bool stopped = false;
+    SECTION("it comes back")
+    {
+        disk.open(true);
+        b.until([&] { return b.queued.size() == 2; });
+        CHECK(whole());
+    }
+    SECTION("it is full, and later it is not")
+    {
+        disk.open(true, true);
+        b.until([&] { return b.troubles == 2; });
+        CHECK(disk.names("/in/new").empty());
+        CHECK(b.count("maildrop/new") == 2);
+        disk.open(true);
+        b.until([&] { return drafts() == 0; });
+        REQUIRE(b.pickup->scan());
+        b.until([&] { return b.queued.size() == 2; });
+        CHECK(whole());
+    }
+    SECTION("we are to stop meanwhile")
+    {
+        b.pickup->stop([&] { stopped = true; });
+        b.drain();
+        CHECK_FALSE(stopped);
+        disk.open(true);
+        b.until([&] { return stopped; });
+        CHECK(b.queued.size() == 2);
+        CHECK(whole());
+    }
+    SECTION("we are killed meanwhile")
+    {
+        disk.cut_power_at(disk.steps() + 1);                 // nothing that our threads still do counts
+        disk.open(true);
+        b.end();
+        disk.revive();
+        CHECK(drafts() == 2);
+        CHECK(b.count("maildrop/new") == 2);
+        b.start();
+        REQUIRE(b.intake->sweep_drafts(0, [](std::string_view) { return true; }));
+        REQUIRE(b.pickup->scan());
+        b.until([&] { return b.queued.size() == 2; });
+        CHECK(whole());
+    }
+    CHECK(disk.names("/in/new") == std::vector<std::string>{id_one, id_two});
+    CHECK(b.count("maildrop/new") == 0);
+    CHECK(drafts() == 0);
+}
+
+TEST_CASE("files of the maildrop are opened and read beside the loop, which works on little of them in one turn", "[submission][hostile]")
+{
+    {
+        std::mutex gate;
+        Bench b(disk::posix_disk(), "", 1);
+        b.put(id_one, drop_file("x: y\r\n\r\nhello\r\n"));
+        std::unique_lock closed(gate);
+        b.pool->run([&] { const std::lock_guard wait(gate); }, nullptr);
+        REQUIRE(b.pickup->scan());
+        b.drain();
+        CHECK_FALSE(b.position(id_one));
+        closed.unlock();
+        b.until([&] { return b.queued.size() == 1; });
+    }
+    Bench b;
+    b.settings.size_limit = 0;
+    b.pickup->configure(b.settings);
+    for (const char* name : {"6B05CF40507CFCC5", "6B05CF41507CFCC5", id_one, id_two}) b.put(name, drop_file("x: y\r\n\r\n" + lines(1'600'000)));
+    b.run();
+    CHECK(b.queued.size() == 4);
+    CHECK(b.turns > 4 * 1'600'000 / (128 * 1024));
+}
+
+TEST_CASE("hundreds of bad or unwanted files do not stand in the way of a good one", "[submission][hostile]")
+{
+    Bench b;
+    for (int i = 0; i < 200; ++i) b.put(cat("6B05CF40507CF", hex_upper(static_cast<uint64_t>(i), 3)), "veredus-drop 1\nrubbish");
+    b.put(id_two, drop_file("x: y\r\n\r\n"));
+    b.run();
+    CHECK(b.queued == std::vector<std::string>{id_two});
+    CHECK(b.count("maildrop/new") == 0);
 }
 
 TEST_CASE("abandoned drafts of veredus-drop go after a day, bad files stay", "[submission]")
