@@ -26,6 +26,7 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
         std::string body;
         milliseconds deadline;
         Done done;
+        ipc::Channel::Wanted wanted;
         bool last_try = false;
         int64_t until_us = 0;
     };
@@ -63,24 +64,35 @@ struct Link::Private : std::enable_shared_from_this<Link::Private> {
     {
         // A channel whose end is noticed but not told yet takes questions to the grave.
         if (!channel || !channel->open()) return keep(std::move(w));
-        if (w.last_try) return channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done));
+        if (w.last_try) return channel->call(w.type, std::move(w.body), {}, w.deadline, std::move(w.done), std::move(w.wanted));
         // A question that died with the neighbour is put to its successor, once: it may be what it died of.
         const auto copy = std::make_shared<Waiting>(std::move(w));
         channel->call(copy->type, copy->body, {}, copy->deadline, [weak = weak_from_this(), copy](Result<ipc::Message> answer) {
             const auto self = weak.lock();
-            if (!self || answer || answer.error().code == ETIMEDOUT) return copy->done(std::move(answer));
+            if (!self || answer || answer.error().code == ETIMEDOUT || answer.error().code == ECANCELED) return copy->done(std::move(answer));
             copy->last_try = true;
             self->keep(std::move(*copy));
-        });
+        }, copy->wanted);
     }
 
     void keep(Waiting w)
     {
+        if (waiting.size() >= most_waiting) drop_unwanted();
         if (waiting.size() >= most_waiting) return refuse(std::move(w.done));
         const milliseconds wait = std::min(w.deadline, longest_wait);
         w.until_us = loop.now_us() + std::chrono::microseconds(wait).count();
         waiting.push_back(std::move(w));
         if (!patience.armed()) patience.start(wait);
+    }
+
+    void drop_unwanted()
+    {
+        std::deque<Waiting> all;
+        all.swap(waiting);
+        for (Waiting& w : all) {
+            if (w.wanted && !w.wanted()) refuse(std::move(w.done));
+            else waiting.push_back(std::move(w));
+        }
     }
 
     // Calls that were made while the neighbour was away, in order.
@@ -150,11 +162,12 @@ void Link::start() { private_->ask(); }
 bool Link::connected() const { return private_->channel != nullptr; }
 ipc::Channel* Link::channel() { return private_->channel.get(); }
 
-void Link::call(uint16_t type, std::string body, std::span<const int> fds, milliseconds deadline, std::function<void(Result<ipc::Message>)> done)
+void Link::call(uint16_t type, std::string body, std::span<const int> fds, milliseconds deadline, std::function<void(Result<ipc::Message>)> done,
+                ipc::Channel::Wanted wanted)
 {
     Private& p = *private_;
-    if (fds.empty()) return p.call({type, std::move(body), deadline, std::move(done)});
-    if (p.channel && p.channel->open()) return p.channel->call(type, std::move(body), fds, deadline, std::move(done));
+    if (fds.empty()) return p.call({type, std::move(body), deadline, std::move(done), std::move(wanted)});
+    if (p.channel && p.channel->open()) return p.channel->call(type, std::move(body), fds, deadline, std::move(done), std::move(wanted));
     p.refuse(std::move(done));
 }
 

@@ -72,7 +72,9 @@ public:
     void start();
     bool connected() const;
     ipc::Channel* channel();                                         // null while away
-    void call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline, std::function<void(Result<ipc::Message>)> done);
+    // `wanted`: as with a channel.
+    void call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline, std::function<void(Result<ipc::Message>)> done,
+              ipc::Channel::Wanted wanted = nullptr);
     Result<void> send(uint16_t type, std::string body, std::span<const int> fds = {});
 
 private:

@@ -20,12 +20,15 @@ namespace {
 constexpr std::size_t max_waiting = 20'000;       // messages kept while the peer does not read
 constexpr std::size_t max_waiting_bytes = 64u << 20;
 constexpr int messages_per_turn = 256;            // then other fds get their turn
+constexpr unsigned looks_again = 1000;            // calls that are refused before all that are held are looked through again
 }  // namespace
 
 struct Channel::Private : std::enable_shared_from_this<Private> {
     struct Waiting {
         std::string bytes;
         std::vector<Fd> fds;
+        uint32_t call = 0;                // the request, when it is one of ours
+        Wanted wanted;
     };
     struct Call {
         std::function<void(Result<Message>)> done;
@@ -37,6 +40,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         std::vector<Fd> fds;
         std::chrono::milliseconds deadline;
         std::function<void(Result<Message>)> done;
+        Wanted wanted;
     };
 
     Private(Loop& l, Fd f, User u, std::size_t c) : loop(l), fd(std::move(f)), user(std::move(u)), credit(c) {}
@@ -52,6 +56,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
     std::unordered_map<uint32_t, Call> calls;
     std::deque<Held> held;                // calls beyond the credit
     uint32_t next_request = 1;
+    unsigned refused = 0;                 // calls that found too many held
     bool dead = false, destroyed = false;
     bool one_at_a_time = false, unanswered = false;
 
@@ -93,7 +98,34 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         });
     }
 
-    Result<void> put(const Message& message, std::span<const int> fds)
+    static bool unwanted(const Wanted& wanted) { return wanted && !wanted(); }
+
+    void never_sent(std::function<void(Result<Message>)> done)
+    {
+        loop.defer([self = shared_from_this(), done = std::move(done)] {
+            if (!self->destroyed) done(fail_errno("nobody waits for the answer any more", ECANCELED));
+        });
+    }
+
+    void drop_unwanted()
+    {
+        std::deque<Held> all;
+        all.swap(held);
+        for (Held& h : all) {
+            if (unwanted(h.wanted)) never_sent(std::move(h.done));
+            else held.push_back(std::move(h));
+        }
+    }
+
+    // A message that waited for the socket: false when it is a call that nobody wants.
+    bool still_wanted(const Waiting& w)
+    {
+        if (!unwanted(w.wanted)) return true;
+        if (auto call = calls.extract(w.call); !call.empty()) never_sent(std::move(call.mapped().done));
+        return false;
+    }
+
+    Result<void> put(const Message& message, std::span<const int> fds, Wanted wanted = nullptr)
     {
         if (dead) return fail("the channel is closed");
         std::string bytes = encode_message(message);
@@ -108,7 +140,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         }
         if (waiting.size() >= max_waiting || waiting_bytes + bytes.size() > max_waiting_bytes)
             return fail("the peer does not read: too many messages wait for it");
-        Waiting w{std::move(bytes), {}};
+        Waiting w{std::move(bytes), {}, message.answer ? 0 : message.request, std::move(wanted)};
         for (const int f : fds) {
             Fd copy(::fcntl(f, F_DUPFD_CLOEXEC, 3));
             if (!copy) return fail_errno("dup");
@@ -123,15 +155,18 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
     void flush()
     {
         while (!waiting.empty()) {
-            std::vector<int> fds;
-            for (const Fd& f : waiting.front().fds) fds.push_back(f.get());
-            auto sent = send_datagram(fd.get(), waiting.front().bytes, fds, MSG_DONTWAIT);
-            if (!sent) return end(sent.error().text);
-            if (!*sent) return;
+            if (still_wanted(waiting.front())) {
+                std::vector<int> fds;
+                for (const Fd& f : waiting.front().fds) fds.push_back(f.get());
+                auto sent = send_datagram(fd.get(), waiting.front().bytes, fds, MSG_DONTWAIT);
+                if (!sent) return end(sent.error().text);
+                if (!*sent) return;
+            }
             waiting_bytes -= waiting.front().bytes.size();
             waiting.pop_front();
         }
         watch_for_more();
+        start_held();                     // for those that were not wanted
     }
 
     void on_ready(unsigned ready)
@@ -175,6 +210,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
 
     void start(Held h)
     {
+        if (unwanted(h.wanted)) return never_sent(std::move(h.done));
         Message m;
         m.type = h.type;
         m.deadline_ms = static_cast<uint32_t>(std::max<int64_t>(h.deadline.count(), 1));
@@ -185,7 +221,7 @@ struct Channel::Private : std::enable_shared_from_this<Private> {
         for (const Fd& f : h.fds) fds.push_back(f.get());
         // Among the calls before it is sent: when sending finds that the peer is gone, the end answers it with all others.
         calls.emplace(m.request, Call{std::move(h.done), loop.now_us() + h.deadline.count() * 1000});
-        if (auto sent = put(m, fds); !sent) {
+        if (auto sent = put(m, fds, std::move(h.wanted)); !sent) {
             auto call = calls.extract(m.request);
             if (call.empty()) return;
             loop.defer([self = shared_from_this(), done = std::move(call.mapped().done), error = sent.error()] {
@@ -255,12 +291,13 @@ Result<void> Channel::send(uint16_t type, std::string body, std::span<const int>
 }
 
 void Channel::call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline,
-                   std::function<void(Result<Message>)> done)
+                   std::function<void(Result<Message>)> done, Wanted wanted)
 {
     Private& p = *private_;
-    Private::Held h{type, std::move(body), {}, deadline, std::move(done)};
+    Private::Held h{type, std::move(body), {}, deadline, std::move(done), std::move(wanted)};
     std::string why;
     if (p.dead) why = "the channel is closed";
+    if (p.held.size() >= max_waiting && p.refused++ % looks_again == 0) p.drop_unwanted();
     if (p.held.size() >= max_waiting) why = "too many calls wait for the neighbour";
     for (const int f : fds) {
         Fd copy(::fcntl(f, F_DUPFD_CLOEXEC, 3));

@@ -26,8 +26,12 @@ public:
     void one_request_at_a_time();
     // One-way. fds are borrowed and duplicated by the kernel. When the socket is full the message waits in order.
     Result<void> send(uint16_t type, std::string body, std::span<const int> fds = {});
-    // `done` gets the answer, or an error: closed, deadline passed, or no credit left and too many waiting. Never called from inside call().
-    void call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline, std::function<void(Result<Message>)> done);
+    // Asked while a call still waits in this process, for credit or for the socket: false, and it is never sent.
+    using Wanted = std::function<bool()>;
+    // `done` gets the answer, or an error: closed, deadline passed, nobody wanted it any more (ECANCELED), or no credit left and too many waiting.
+    // Never called from inside call(). `wanted` null: it always is.
+    void call(uint16_t type, std::string body, std::span<const int> fds, std::chrono::milliseconds deadline, std::function<void(Result<Message>)> done,
+              Wanted wanted = nullptr);
     Result<void> reply(const Message& to, uint16_t type, std::string body, std::span<const int> fds = {});
     Result<void> reply(uint32_t request, uint16_t type, std::string body, std::span<const int> fds = {});
     std::size_t in_flight() const;                        // calls without an answer yet

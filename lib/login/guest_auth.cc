@@ -44,13 +44,14 @@ bool Guest::wants_timestamp()
             if (given) (*house)->parts_.logins.cancel(reply->exchange);
             return;
         }
+        guest->call_ = 0;
         if (given) {
             guest->timestamped_ = reply->exchange;
             guest->timestamp_ = printable(reply->data, 200);
         }
         guest->say_greeting();
     };
-    house_.parts_.logins.begin("APOP", std::nullopt, remote_, stream_->tls(), heard, number_);
+    call_ = house_.parts_.logins.begin("APOP", std::nullopt, remote_, stream_->tls(), heard, number_);
     return true;
 }
 

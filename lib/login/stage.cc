@@ -20,9 +20,10 @@ Result<void> Stage::after_jail(Loop& loop)
 {
     authd_ = std::make_unique<daemon::Link>(loop, "authd");
     reception::Logins::Doors doors;
-    doors.call = [this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done) {
+    doors.call = [this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done,
+                        std::function<bool()> wanted) {
         authd_->call(static_cast<uint16_t>(type), std::move(body), {}, std::chrono::milliseconds(ipc::auth_deadline_ms),
-                     std::move(done));
+                     std::move(done), std::move(wanted));
     };
     doors.send = [this](ipc::AuthType type, std::string body) {
         (void)authd_->send(static_cast<uint16_t>(type), std::move(body));

@@ -60,7 +60,7 @@ uint64_t Logins::begin(std::string_view mechanism, std::optional<std::string> in
         begin.tls_unique = binding(tls, "tls-unique");
     }
     begin.plus_offered = std::any_of(offered_.begin(), offered_.end(), [&](const std::string& m) { return wants_binding(m) && usable(m, tls); });
-    call(ipc::AuthType::begin, begin.encode(), std::move(done));
+    call(ipc::AuthType::begin, begin.call, 0, begin.encode(), std::move(done));
     return begin.call;
 }
 
@@ -70,15 +70,18 @@ uint64_t Logins::step(uint64_t exchange, std::string response, Done done)
     step.exchange = exchange;
     step.response = std::move(response);
     step.call = ++calls_;
-    call(ipc::AuthType::step, step.encode(), std::move(done));
+    call(ipc::AuthType::step, step.call, exchange, step.encode(), std::move(done));
     return step.call;
 }
 
-void Logins::call(ipc::AuthType type, std::string body, Done done)
+void Logins::call(ipc::AuthType type, uint64_t number, uint64_t exchange, std::string body, Done done)
 {
-    doors_.call(type, std::move(body), [done = std::move(done)](Result<ipc::Message> answer) {
+    asked_->emplace(number, exchange);
+    const auto answered = [asked = asked_, number, done = std::move(done)](const Result<ipc::Message>& answer) {
+        asked->erase(number);
         done(answer ? ipc::AuthReply::decode(answer->body) : Result<ipc::AuthReply>(unexpected(answer.error())));
-    });
+    };
+    doors_.call(type, std::move(body), answered, [asked = asked_, number] { return asked->count(number) > 0; });
 }
 
 void Logins::cancel(uint64_t exchange)
@@ -86,9 +89,15 @@ void Logins::cancel(uint64_t exchange)
     doors_.send(ipc::AuthType::cancel, ipc::Writer().u64(exchange).take());
 }
 
+// Which of the two it is, is not known here: authd passes over what does not concern it.
 void Logins::withdraw(uint64_t call)
 {
+    const auto at = asked_->find(call);
+    if (at == asked_->end()) return;
+    const uint64_t exchange = at->second;
+    asked_->erase(at);
     doors_.send(ipc::AuthType::withdraw, ipc::Writer().u64(call).take());
+    if (exchange) cancel(exchange);
 }
 
 smtp::Reply failure_reply(ipc::AuthFailure why)

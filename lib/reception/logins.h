@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "lib/ipc/auth.h"
@@ -19,7 +21,8 @@ class Logins {
 public:
     using Done = std::function<void(Result<ipc::AuthReply>)>;
     struct Doors {
-        std::function<void(ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done)> call;
+        // `wanted`: false from when the call is withdrawn; one that has not left the process then never does.
+        std::function<void(ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done, std::function<bool()> wanted)> call;
         std::function<void(ipc::AuthType type, std::string body)> send;
     };
     Logins(std::string service, Doors doors) : service_(std::move(service)), doors_(std::move(doors)) {}
@@ -37,17 +40,20 @@ public:
                    uint64_t connection = 0);
     uint64_t step(uint64_t exchange, std::string response, Done done);
     void cancel(uint64_t exchange);
-    // The client is gone before the answer: authd keeps no room for the call, and `done` hears soon that it failed.
+    // The client is gone before the answer: a call that authd has not heard yet it never hears, for another it keeps no room, and `done` hears
+    // soon that it failed. With a step its exchange ends.
     void withdraw(uint64_t call);
 
 private:
     bool usable(const std::string& mechanism, const tls::Session* tls) const;
-    void call(ipc::AuthType type, std::string body, Done done);
+    void call(ipc::AuthType type, uint64_t number, uint64_t exchange, std::string body, Done done);
     std::string service_;
     Doors doors_;
     std::vector<std::string> offered_;
     bool told_ = false;
     uint64_t calls_ = 0;                           // how many there were, of all channels to authd
+    // Of each call that is neither answered nor withdrawn: the exchange that it is a step of, or 0. Shared with those calls, which may end after us.
+    std::shared_ptr<std::unordered_map<uint64_t, uint64_t>> asked_ = std::make_shared<std::unordered_map<uint64_t, uint64_t>>();
 };
 
 // What the client hears when authd has refused him.

@@ -14,6 +14,7 @@
 #include "lib/auth/password.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/reception/logins.h"
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
 #include "master/authd/turns.h"
@@ -291,7 +292,7 @@ public:
         exchanges.reset();
         log::capture(nullptr);
     }
-    std::unique_ptr<ipc::Channel> connect()
+    std::unique_ptr<ipc::Channel> connect(std::size_t credit = 1000)
     {
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
@@ -301,7 +302,7 @@ public:
             if (m.type == static_cast<uint16_t>(ipc::AuthType::offer)) offers.push_back(ipc::AuthOffer::decode(m.body)->mechanisms);
         };
         user.closed = [this](const std::string&) { closed = true; };
-        return std::make_unique<ipc::Channel>(*loop, std::move(pair->second), std::move(user));
+        return std::make_unique<ipc::Channel>(*loop, std::move(pair->second), std::move(user), credit);
     }
     // Begins without waiting for what comes of it.
     void send_plain(const std::string& user, const std::string& password, const std::string& client, std::function<void(ipc::AuthReply)> done)
@@ -716,6 +717,44 @@ TEST_CASE("a call that is withdrawn is answered at once and takes no more room, 
     for (uint64_t call = 8; call <= 10; ++call) withdraw(call);
     settled(9);
     CHECK(scene.plain("alice", "x", "192.0.2.70").why == AuthFailure::throttled);
+}
+
+TEST_CASE("a client that hangs up while its call is still held in its role's process is never heard of in authd", "[authd][exchange][hostile]")
+{
+    Scene scene("alice:{PLAIN}x\n");
+    scene.rules.failure_delay = milliseconds(60'000);
+    scene.exchanges->set_rules(scene.rules);
+    scene.channel = scene.connect(2);
+    const auto type = [](ipc::AuthType t) { return static_cast<uint16_t>(t); };
+    reception::Logins logins("submission", {[&](ipc::AuthType t, std::string body, std::function<void(Result<ipc::Message>)> done, std::function<bool()> wanted) {
+                                                scene.channel->call(type(t), std::move(body), {}, milliseconds(60'000), std::move(done), std::move(wanted));
+                                            },
+                                            [&](ipc::AuthType t, std::string body) { REQUIRE(scene.channel->send(type(t), std::move(body))); }});
+    const auto client = [](unsigned number) { return *net::Address::parse_ip(cat("192.0.2.", number), 1); };
+    std::optional<ipc::AuthReply> login;
+    unsigned failed = 0;
+    const auto fails = [&](const Result<ipc::AuthReply>& reply) { failed += reply ? 0 : 1; };
+    logins.begin("LOGIN", "alice", client(1), nullptr, [&](const Result<ipc::AuthReply>& reply) { login = *reply; });
+    REQUIRE(scene.wait([&] { return login.has_value(); }));
+    REQUIRE(login->kind == ReplyKind::challenge);
+    // Two that guess, and are told late: more calls than these do not go out.
+    for (unsigned i = 2; i <= 3; ++i) logins.begin("PLAIN", "\0alice\0wrong"s, client(i), nullptr, fails);
+    REQUIRE(scene.wait([&] {
+        const auto told = [&](int number) { return scene.log.find(cat("192.0.2.", number, ",submission/PLAIN): Password mismatch")) != std::string::npos; };
+        return told(2) && told(3) && scene.exchanges->under_way() == 1;
+    }));
+    const uint64_t begin = logins.begin("PLAIN", "\0alice\0wrong"s, client(4), nullptr, fails);
+    const uint64_t step = logins.step(login->exchange, "wrong", fails);
+    const uint64_t second = logins.begin("PLAIN", "\0alice\0wrong"s, client(5), nullptr, fails);
+    logins.withdraw(begin);
+    logins.withdraw(step);
+    logins.withdraw(second);
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 0; }));      // the LOGIN waits for its second step no longer
+    const uint64_t honest = logins.begin("PLAIN", "\0alice\0x"s, client(6), nullptr, [&](const Result<ipc::AuthReply>& reply) { login = *reply; });
+    logins.withdraw(1 + honest);                             // that of nobody
+    for (const uint64_t number : {begin - 1, begin - 2}) logins.withdraw(number);       // the guessers leave, and so there is room
+    REQUIRE(scene.wait([&] { return login->kind == ReplyKind::ok && failed == 3; }));
+    for (const unsigned number : {1u, 4u, 5u}) CHECK(scene.log.find(cat("192.0.2.", number, ",")) == std::string::npos);
 }
 
 TEST_CASE("one address has no more than its share of authd, late answers among it, and is told at once", "[authd][exchange][hostile]")

@@ -181,6 +181,42 @@ TEST_CASE("nobody's login waits in a link for the answers that authd holds back"
     }));
 }
 
+TEST_CASE("a neighbour that comes back hears nothing that nobody wants any more, and that takes no room", "[daemon][link][hostile]")
+{
+    Scene scene;
+    daemon::Link link(*scene.loop, "authd");
+    link.start();
+    int cancelled = 0;
+    bool wanted = true;
+    const auto done = [&](const Result<ipc::Message>& answer) { cancelled += !answer; };
+    const auto still = [&] { return wanted; };
+    for (int i = 0; i < 1000; ++i) link.call(7, "hung up", {}, milliseconds(60'000), done, still);
+    wanted = false;
+    std::string answer;
+    link.call(8, "honest", {}, milliseconds(60'000), [&](Result<ipc::Message> got) { answer = got ? got->body : got.error().text; });
+    bool other = true;
+    link.call(7, "hung up", {}, milliseconds(60'000), done, [&] { return other; });
+    other = false;
+    scene.master.there = true;
+    REQUIRE(scene.wait([&] { return link.connected() && cancelled == 1001; }));
+    auto question = ipc::recv_blocking(scene.master.theirs.get(), 5000);
+    REQUIRE((question && *question));
+    CHECK((*question)->body == "honest");
+    REQUIRE(ipc::send_blocking(scene.master.theirs.get(), {8, true, (*question)->request, 0, "answer", {}}, 5000));
+    REQUIRE(scene.wait([&] { return !answer.empty(); }));
+    CHECK(answer == "answer");
+    // Nor its successor, of what it died of.
+    other = true;
+    link.call(7, "deadly", {}, milliseconds(60'000), done, [&] { return other; });
+    question = ipc::recv_blocking(scene.master.theirs.get(), 5000);
+    REQUIRE((question && *question));
+    other = false;
+    scene.master.theirs.reset();
+    REQUIRE(scene.wait([&] { return cancelled == 1002 && link.connected(); }));
+    char byte;
+    CHECK(::recv(scene.master.theirs.get(), &byte, 1, MSG_DONTWAIT) < 0);
+}
+
 TEST_CASE("a link that goes away calls nobody back", "[daemon][link]")
 {
     Scene scene;

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "lib/base/random.h"
@@ -147,6 +149,67 @@ TEST_CASE("calls beyond the credit wait and are all answered", "[ipc]")
     for (int i = 0; i < 50; ++i) client.call(1, "", {}, 60s, [&](Result<ipc::Message> m) { done += m.has_value(); });
     turn_until(**loop, [&] { return done == 50; });
     CHECK(most <= 4);
+}
+
+TEST_CASE("a call that nobody wants any more when its turn comes is never sent", "[ipc][hostile]")
+{
+    auto loop = Loop::create();
+    auto [a, b] = pair();
+    std::vector<std::string> heard;
+    std::vector<ipc::Message> questions;
+    int cancelled = 0, answered = 0;
+    bool wanted = true;
+    const auto done = [&](const Result<ipc::Message>& answer) {
+        answered += answer.has_value();
+        cancelled += !answer && answer.error().code == ECANCELED;
+    };
+    const auto still = [&] { return wanted; };
+    SECTION("beyond the credit")
+    {
+        ipc::Channel client(**loop, std::move(a), {}, 2);
+        for (const char* body : {"1", "2", "3", "4", "5"}) client.call(7, body, {}, 60s, done, *body == '5' ? ipc::Channel::Wanted() : still);
+        wanted = false;
+        std::unique_ptr<ipc::Channel> server;
+        server = std::make_unique<ipc::Channel>(**loop, std::move(b), ipc::Channel::User{[&](ipc::Message m) {
+            heard.push_back(m.body);
+            CHECK(server->reply(m, 8, ""));
+        }, {}});
+        turn_until(**loop, [&] { return answered + cancelled == 5; });
+        CHECK(heard == std::vector<std::string>{"1", "2", "5"});        // two were sent before
+        CHECK(cancelled == 2);
+        CHECK(client.in_flight() == 0);
+    }
+    SECTION("when the socket is full")
+    {
+        ipc::Channel client(**loop, std::move(a), {}, 100);
+        const std::string large(60'000, 'x');
+        while (!client.congested()) REQUIRE(client.send(1, large));
+        client.call(7, "unwanted", {}, 60s, done, still);
+        for (int i = 0; i < 99; ++i) client.call(7, "wanted", {}, 60s, done);
+        client.call(7, "held", {}, 60s, done);
+        wanted = false;
+        std::unique_ptr<ipc::Channel> server;
+        server = std::make_unique<ipc::Channel>(**loop, std::move(b), ipc::Channel::User{[&](ipc::Message m) {
+            if (m.type == 7) heard.push_back(m.body);
+            if (m.body == "held") CHECK(server->reply(m, 8, ""));       // it has the place of the one that was not sent
+        }, {}});
+        turn_until(**loop, [&] { return answered == 1 && cancelled == 1; });
+        CHECK(heard.size() == 100);
+        CHECK(std::find(heard.begin(), heard.end(), "unwanted") == heard.end());
+        CHECK(client.in_flight() == 99);
+    }
+    SECTION("they do not take the room of others")
+    {
+        ipc::Channel client(**loop, std::move(a), {}, 1);
+        for (int i = 0; i < 20'001; ++i) client.call(7, "", {}, 60s, done, still);
+        wanted = false;
+        client.call(7, "honest", {}, 60s, done);
+        CHECK(client.in_flight() == 2);
+        turn_until(**loop, [&] { return cancelled == 20'000; });
+        std::unique_ptr<ipc::Channel> server;
+        server = std::make_unique<ipc::Channel>(**loop, std::move(b), ipc::Channel::User{[&](ipc::Message m) { CHECK(server->reply(m, 8, "")); }, {}});
+        turn_until(**loop, [&] { return answered == 2; });
+    }
 }
 
 TEST_CASE("a datagram that is no message closes the channel", "[ipc]")

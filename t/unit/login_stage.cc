@@ -457,11 +457,13 @@ public:
     std::vector<std::pair<ipc::AuthType, std::string>> calls;
     std::vector<uint64_t> cancelled, withdrawn;
     std::function<void(Result<ipc::Message>)> asked;
+    std::function<bool()> wanted;                  // is what was asked last
     reception::Logins logins{
         "pop3",
-        {[this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done) {
+        {[this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done, std::function<bool()> still) {
              calls.emplace_back(type, std::move(body));
              asked = std::move(done);
+             wanted = std::move(still);
          },
          [this](ipc::AuthType type, const std::string& body) {
              (type == ipc::AuthType::withdraw ? withdrawn : cancelled).push_back(ipc::Reader(body).u64());
@@ -611,8 +613,11 @@ TEST_CASE("a timestamp that is not answered is given back, and authd away costs 
     {
         Fd client = scene.client();
         scene.turn_until([&] { return scene.asked != nullptr; });
+        CHECK(scene.wanted());
         scene.guests->stop([] {});
         scene.turn_until([&] { return scene.guests->size() == 0; });
+        CHECK_FALSE(scene.wanted());
+        CHECK(scene.withdrawn == std::vector<uint64_t>{ipc::AuthBegin::decode(scene.calls.at(0).second)->call});
         scene.answer({ipc::AuthReply::Kind::challenge, 78, "<b@veredus>", "", "", ipc::AuthFailure::none, ""});
         CHECK(scene.cancelled == std::vector<uint64_t>{78});
     }
@@ -638,6 +643,7 @@ TEST_CASE("a timestamp that is not answered is given back, and authd away costs 
         scene.guests->stop([] {});
         scene.turn_until([&] { return scene.guests->size() == 0; });
         CHECK(scene.withdrawn == std::vector<uint64_t>{ipc::AuthBegin::decode(scene.calls.at(1).second)->call});
+        CHECK_FALSE(scene.wanted());
     }
     SECTION("authd has none to give")
     {

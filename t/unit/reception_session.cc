@@ -1339,11 +1339,13 @@ struct FakeAuthd {
     std::vector<std::string> asked;
     std::vector<uint64_t> cancelled, withdrawn;
     std::function<void(Result<ipc::Message>)> waits;
+    std::function<bool()> wanted;                  // is what was asked last
     bool late = false;
     Logins logins{"submission",
-                  {[this](ipc::AuthType, std::string body, std::function<void(Result<ipc::Message>)> done) {
+                  {[this](ipc::AuthType, std::string body, std::function<void(Result<ipc::Message>)> done, std::function<bool()> still) {
                        asked.push_back(std::move(body));
                        waits = std::move(done);
+                       wanted = std::move(still);
                        if (!late) answer(ipc::AuthReply::Kind::challenge);
                    },
                    [this](ipc::AuthType type, const std::string& body) {
@@ -1478,13 +1480,16 @@ TEST_CASE("each way out of an exchange tells authd of it", "[smtpd][auth][hostil
         peer.talk("QUIT\r\n", 0);                          // a response like any other
         for (int i = 0; i < 500 && authd.asked.size() < 2; ++i) desk.loop->run_once(milliseconds(20));
         REQUIRE(authd.asked.size() == 2);
+        CHECK(authd.wanted());
         peer.hang_up();
         for (int i = 0; i < 500 && authd.withdrawn.empty(); ++i) desk.loop->run_once(milliseconds(20));
         CHECK(authd.withdrawn == std::vector<uint64_t>{ipc::AuthStep::decode(authd.asked.back())->call});
         CHECK(authd.withdrawn[0] != ipc::AuthBegin::decode(authd.asked.front())->call);
+        CHECK_FALSE(authd.wanted());                       // if it has not left us, it never does
+        CHECK(authd.cancelled == std::vector<uint64_t>{77});    // and its exchange waits for it no longer
         authd.answer(ipc::AuthReply::Kind::challenge);
-        for (int i = 0; i < 500 && authd.cancelled.empty(); ++i) desk.loop->run_once(milliseconds(20));
-        CHECK(authd.cancelled == std::vector<uint64_t>{78});
+        for (int i = 0; i < 500 && authd.cancelled.size() < 2; ++i) desk.loop->run_once(milliseconds(20));
+        CHECK(authd.cancelled == std::vector<uint64_t>{77, 78});
     }
     SECTION("we stop")
     {
