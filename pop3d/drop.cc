@@ -7,6 +7,7 @@
 #include "lib/base/text.h"
 #include "lib/log/log.h"
 #include "lib/store/maildir_flags.h"
+#include "lib/tls/digest.h"
 
 namespace veredus::pop3d {
 
@@ -14,18 +15,16 @@ namespace {
 constexpr std::size_t head_size = 65536; // of a message, in which X-UIDL is looked for
 }
 
-Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlFormat& format, const Kept& kept,
-                                         bool reuse)
+Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const Names& names)
 {
-    std::unique_ptr<Drop> drop(new Drop(inbox, format, reuse));
+    std::unique_ptr<Drop> drop(new Drop(inbox, names));
     (void)TRY(inbox.refresh());
     {
         const store::UidTable& table = inbox.table();
+        drop->uidvalidity_ = table.uidvalidity();
         drop->mails_.reserve(table.messages().size());
-        for (const store::Message& m : table.messages())
-            drop->mails_.push_back({m.uid, 0, format.text(m.uid, table.uidvalidity(), table.name(m)), false});
+        for (const store::Message& m : table.messages()) drop->mails_.push_back({m.uid, 0, {}, false});
     }
-    if (!kept.empty()) drop->take_kept(kept);
     bool gone = false;
     for (Mail& mail : drop->mails_) {
         const auto size = inbox.size(mail.uid);
@@ -41,25 +40,61 @@ Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const pop3::UidlF
     return drop;
 }
 
-// UIDs are unique: one that stands twice is the first message's.
-void Drop::take_kept(const Kept& kept)
+std::string Drop::uid(std::size_t number)
+{
+    if (!std::exchange(named_, true)) name_all();
+    return mails_[number - 1].name;
+}
+
+void Drop::name_all()
+{
+    make_names();
+    if (!names_.noted.empty()) take_kept();
+    if (names_.reuse) take_over_names();
+}
+
+// Empty: it cannot be read now, or another session has removed it.
+std::string Drop::head_of(uint32_t uid)
+{
+    const auto reader = inbox_.open(uid);
+    if (!reader) return {};
+    auto head = (*reader)->read(0, head_size);
+    return head ? std::move(*head) : std::string();
+}
+
+// UIDs are unique: of doubles the oldest has the name.
+void Drop::make_names()
+{
+    const bool sums = names_.format.needs_header(names_.mbox), doubles = !names_.format.unique();
+    std::unordered_set<std::string> taken;
+    for (Mail& mail : mails_) {
+        std::string guid, sum;
+        if (sums) sum = tls::md5_hex(pop3::summed_header(head_of(mail.uid)));
+        const store::UidTable& table = inbox_.table();
+        // Another session may have seen the index made anew: UIDs mean other messages then.
+        const store::Message* m = names_.mbox || table.uidvalidity() != uidvalidity_ ? nullptr : table.find(mail.uid);
+        const std::string_view file = m ? table.name(*m) : std::string_view();
+        if (const auto at = m && !names_.noted.empty() ? names_.noted.find(std::string(store::maildir_base(file))) : names_.noted.end(); at != names_.noted.end())
+            guid = at->second.guid;
+        mail.name = names_.format.text({mail.uid, uidvalidity_, file, guid, sum});
+        if (doubles && (mail.name.empty() || !taken.insert(mail.name).second)) taken.insert(mail.name = pop3::told_apart(mail.name, mail.uid));
+    }
+}
+
+// One that stands twice is the first message's.
+void Drop::take_kept()
 {
     const store::UidTable& table = inbox_.table();
+    if (table.uidvalidity() != uidvalidity_) return;
     std::unordered_set<std::string> taken;
     for (const Mail& mail : mails_) taken.insert(mail.name);
     for (Mail& mail : mails_) {
         const store::Message* m = table.find(mail.uid);
-        const auto at = m ? kept.find(std::string(store::maildir_base(table.name(*m)))) : kept.end();
-        if (at == kept.end() || !taken.insert(at->second).second) continue;
-        mail.name = at->second;
+        const auto at = m ? names_.noted.find(std::string(store::maildir_base(table.name(*m)))) : names_.noted.end();
+        if (at == names_.noted.end() || at->second.uidl.empty() || !taken.insert(at->second.uidl).second) continue;
+        mail.name = at->second.uidl;
         mail.kept = true;
     }
-}
-
-std::string Drop::uid(std::size_t number)
-{
-    if (std::exchange(reuse_, false)) take_over_names();
-    return mails_[number - 1].name;
 }
 
 // Asked for UIDs, we read the header of each message. A name that another message has, would have or will have is not taken
@@ -71,12 +106,8 @@ void Drop::take_over_names()
     for (const Mail& mail : mails_) taken.insert(mail.name);
     for (Mail& mail : mails_) {
         if (mail.kept) continue;
-        const auto reader = inbox_.open(mail.uid);
-        if (!reader) continue;
-        const auto head = (*reader)->read(0, head_size);
-        if (!head) continue;
-        auto noted = pop3::noted_uidl(*head);
-        if (!noted || format_.could_make(*noted, inbox_.table().uidvalidity())) continue;
+        auto noted = pop3::noted_uidl(head_of(mail.uid));
+        if (!noted || names_.format.could_make(*noted, uidvalidity_)) continue;
         if (taken.insert(*noted).second) mail.name = std::move(*noted);
     }
 }

@@ -15,11 +15,19 @@ namespace veredus::pop3d {
 
 class Drop final : public pop3::Maildrop {
 public:
-    // The folder is the process's, and shared with the user's other sessions; it and the format outlive the drop.
-    // `reuse`: what another server noted in a message goes before the format (pop3_reuse_xuidl).
-    // `kept`: what another server's UIDL said, by base name of the file; before all else.
-    using Kept = std::unordered_map<std::string, std::string>;
-    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const pop3::UidlFormat& format, const Kept& kept, bool reuse);
+    // What Dovecot had noted of a file.
+    struct Noted {
+        std::string uidl, guid; // empty: nothing
+    };
+    // Where the names that UIDL says come from. It outlives the drop.
+    struct Names {
+        pop3::UidlFormat format;
+        bool mbox = false;  // not a Maildir: its messages have no files
+        bool reuse = false; // what another server noted in a message goes before the format (pop3_reuse_xuidl)
+        std::unordered_map<std::string, Noted> noted; // by base name of the file; its UIDL goes before all else
+    };
+    // The folder is the process's, and shared with the user's other sessions; it outlives the drop.
+    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const Names& names);
     std::size_t count() const override { return mails_.size(); }
     uint64_t size(std::size_t number) const override { return mails_[number - 1].size; }
     std::string uid(std::size_t number) override;
@@ -31,22 +39,24 @@ public:
     Result<void> mark_seen();
 
 private:
-    void take_kept(const Kept& kept);
-    Drop(store::Folder& inbox, const pop3::UidlFormat& format, bool reuse)
-        : inbox_(inbox), format_(format), reuse_(reuse)
-    {}
+    Drop(store::Folder& inbox, const Names& names) : inbox_(inbox), names_(names) {}
+    void name_all();
+    void make_names();
+    void take_kept();
     void take_over_names();
+    std::string head_of(uint32_t uid);
     struct Mail {
         uint32_t uid = 0;
         uint64_t size = 0;
-        std::string name;
+        std::string name;  // once named_
         bool kept = false; // another server's
     };
     store::Folder& inbox_;
-    const pop3::UidlFormat& format_;
+    const Names& names_;
     std::vector<Mail> mails_;
     std::vector<uint32_t> seen_;
-    bool reuse_;              // and it has not been done yet
+    uint32_t uidvalidity_ = 0;
+    bool named_ = false;      // the messages have their names: when UIDL is asked for
     std::size_t reading_ = 0; // whose reader it is
     std::unique_ptr<store::WireReader> reader_;
 };

@@ -11,6 +11,7 @@
 #include "lib/login/place.h"
 #include "lib/store/dovecot.h"
 #include "lib/store/pieces.h"
+#include "lib/tls/digest.h"
 #include "pop3d/session.h"
 
 namespace veredus::pop3d {
@@ -24,7 +25,7 @@ constexpr std::string_view kicked = "-ERR [SYS/TEMP] Disconnected by the adminis
 Result<Settings> Settings::read(const conf::Values& values)
 {
     Settings out;
-    out.uidl = TRY(pop3::UidlFormat::parse(values.text("pop3_uidl_format")));
+    out.uidl = TRY(pop3::UidlFormat::parse(values.text("pop3_uidl_format"), tls::md5_hex));
     out.login_delay_s = values.seconds("pop3_login_delay");
     out.options.capabilities = "EXPIRE NEVER\r\nIMPLEMENTATION veredus\r\n";
     if (out.login_delay_s > 0) append(out.options.capabilities, "LOGIN-DELAY ", out.login_delay_s, "\r\n");
@@ -50,22 +51,27 @@ Result<store::Folder*> House::inbox()
     return inbox_.get();
 }
 
-const Drop::Kept& House::kept()
+const Drop::Names& House::names()
 {
-    if (kept_) return *kept_;
-    kept_.emplace();
+    if (names_) return *names_;
+    names_.emplace();
+    names_->format = settings_.uidl;
+    names_->reuse = settings_.reuse_xuidl;
     const auto place = login::place_of(values_, host_.user());
-    if (!place || !place->path.ends_with('/')) return *kept_;
+    names_->mbox = place && !place->path.ends_with('/');
+    if (!place || names_->mbox) return *names_;
     const auto text = read_file(cat(place->path, "dovecot-uidlist"), max_uidlist);
     if (!text) {
         if (text.error().code != ENOENT) log::warning("UIDLs of Dovecot: ", printable(text.error().text));
-        return *kept_;
+        return *names_;
     }
     auto list = store::parse_dovecot_uidlist(*text);
-    if (!list) return *kept_;
-    for (auto& entry : list->entries)
-        if (pop3::is_uidl(entry.uidl)) kept_->emplace(std::move(entry.name), std::move(entry.uidl));
-    return *kept_;
+    if (!list) return *names_;
+    for (auto& entry : list->entries) {
+        if (!pop3::is_uidl(entry.uidl)) entry.uidl.clear();
+        if (!entry.uidl.empty() || !entry.guid.empty()) names_->noted[std::move(entry.name)] = {std::move(entry.uidl), std::move(entry.guid)};
+    }
+    return *names_;
 }
 
 bool House::too_early()

@@ -40,7 +40,7 @@ public:
 private:
     friend class Session;
     Result<store::Folder*> inbox();
-    const Drop::Kept& kept(); // UIDLs of a Dovecot whose Maildir this was
+    const Drop::Names& names(); // with what Dovecot, whose Maildir this was, has noted
     // pop3_login_delay: may he come now. That he does is noted.
     bool too_early();
     void forget(uint64_t connection); // after this turn
@@ -51,9 +51,9 @@ private:
     Settings settings_;
     std::unique_ptr<store::Mailbox> mailbox_;
     std::unique_ptr<store::Folder> inbox_;
-    std::optional<Drop::Kept> kept_;
+    std::optional<Drop::Names> names_;
     std::shared_ptr<House*> self_ = std::make_shared<House*>(this);   // deferred work finds us, or nobody
-    std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_; // before the folder in death
+    std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_; // before the folder and the names in death
 };
 
 } // namespace veredus::pop3d

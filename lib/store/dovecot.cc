@@ -36,17 +36,19 @@ std::optional<DovecotUidlist::Entry> parse_entry(std::string_view line, bool ext
     const auto uid = parse_number<uint32_t>(number, UINT32_MAX - 1);
     if (!uid || *uid == 0 || !rest) return std::nullopt;
     std::string_view name = *rest;
-    std::string uidl;
+    std::string uidl, guid;
     if (extended) {
         std::size_t colon = name.starts_with(':') ? 0 : name.find(" :");
         if (colon == std::string_view::npos) return std::nullopt;
-        for (const auto field : split(name.substr(0, colon), " "))
+        for (const auto field : split(name.substr(0, colon), " ")) {
             if (field.starts_with('P')) uidl = field.substr(1);
+            if (field.starts_with('G')) guid = field.substr(1);
+        }
         name.remove_prefix(colon + (name.starts_with(':') ? 1 : 2));
     }
     name = maildir_base(name);
     if (name.empty() || name.size() > 255 || name.find('/') != std::string_view::npos || name.starts_with('.')) return std::nullopt;
-    return DovecotUidlist::Entry{*uid, std::string(name), std::move(uidl)};
+    return DovecotUidlist::Entry{*uid, std::string(name), std::move(uidl), std::move(guid)};
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ struct DovecotUidlist {
         uint32_t uid = 0;
         std::string name;             // without flags
         std::string uidl;             // what POP3's UIDL said of it, when that was not made of the UID (field P); else empty
+        std::string guid;             // when it is not the file's name (field G); else empty
     };
     std::vector<Entry> entries;       // ascending UIDs
 };

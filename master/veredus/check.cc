@@ -19,6 +19,7 @@
 #include "lib/daemon/roles.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
+#include "lib/tls/digest.h"
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
@@ -149,7 +150,7 @@ void Check::tls(const std::string& config_directory)
 // What the user's process would find out at his login only.
 void Check::pop3()
 {
-    if (auto format = pop3::UidlFormat::parse(values_.text("pop3_uidl_format")); !format) error(format.error().text);
+    if (auto format = pop3::UidlFormat::parse(values_.text("pop3_uidl_format"), tls::md5_hex); !format) error(format.error().text);
     pop3::Options options;
     if (auto known = options.set_workarounds(values_.list("pop3_client_workarounds")); !known) error(known.error().text);
 }

@@ -23,6 +23,7 @@
 #include "lib/login/session.h"
 #include "lib/pop3/login.h"
 #include "lib/pop3/uidl.h"
+#include "lib/tls/digest.h"
 #include "master/sessions.h"
 #include "master/tickets.h"
 
@@ -306,33 +307,96 @@ TEST_CASE("POP3 lines are bounded, and whoever speaks another protocol is dismis
     CHECK(lines <= 10);
 }
 
+// What Dovecot 2.3 does with a format: src/lib/var-expand.c as its manual describes it.
 TEST_CASE("UIDL is made as Dovecot's setting says, and is always a valid one", "[pop3][uidl][rfc1939-7]")
 {
     const struct {
         const char* format;
         const char* text;
-    } good[] = {{"%08Xu%08Xv", "0000001F65432100"},
+    } good[] = {{"%08Xu%08Xv", "0000001f65432100"}, // lower case, as Dovecot's
+                {"%08XUu%08XUv", "0000001F65432100"},
+                {"%08Xv%08Xu", "654321000000001f"}, // UW's ipop3d
                 {"%u.%v", "31.1698898176"},
-                {"%v-%u", "1698898176-31"},
+                {"%v.%u", "1698898176.31"},         // Cyrus
+                {"%v-%u", "1698898176-31"},         // Courier
                 {"%f", "1700000000.M1P2.host"},
                 {"%g", "1700000000.M1P2.host"},
-                {"%08xu%08xv", "0000001f65432100"},
-                {"%4u%%x", "__31%x"},
-                {"%Xu", "1F"}};
+                {"%Mf", "ead5a231507d7b1050c64be21bfdd21b"}, // tpop3d
+                {"%m", "00112233445566778899aabbccddeeff"},
+                {"%xu", "1f"},
+                {"%4u%%x", "31%x"},
+                {"%4v%u", "169831"},                // a width without zeros cuts
+                {"%04u", "0031"},
+                {"%11.Uf", "M1P2.HOST"},
+                {"%-4.f", "host"},
+                {"%11.4f", "M1P2"},
+                {"%2.04v-%u", "98898176-31"},
+                {"%Rf", "tsoh.2P1M.0000000071"},
+                {"%Xf", "0"},
+                {"%{uid}-%{uidvalidity}", "31-1698898176"},
+                {"%08X{uid}", "0000001f"},
+                {"%{uid | hex(8)}%{uidvalidity | hex(8)}", "0000001f65432100"}, // Dovecot 2.4's default
+                {"%{uid|hex|upper}", "1F"},
+                {"%{filename | md5 | hexlify}", "ead5a231507d7b1050c64be21bfdd21b"},
+                {"%{md5}%{guid|lower}", "00112233445566778899aabbccddeeff1700000000.m1p2.host"}};
+    const pop3::UidlFacts facts{31, 0x65432100, "1700000000.M1P2.host:2,S", "", "00112233445566778899aabbccddeeff"};
     for (const auto& [format, text] : good) {
         INFO(format);
-        const auto parsed = pop3::UidlFormat::parse(format);
+        const auto parsed = pop3::UidlFormat::parse(format, tls::md5_hex);
         REQUIRE(parsed);
-        CHECK(parsed->text(31, 0x65432100, "1700000000.M1P2.host:2,S") == text);
+        CHECK(parsed->text(facts) == text);
     }
-    for (const char* bad : {"", "x", "%v", "%m", "%Mf", "%u%", "%08Q", "%999u", "%"}) {
+    for (const char* bad : {"", "x", "%v", "%u%", "%08Q", "%999u", "%", "%Hu", "%Nf", "%-8u", "%300.u", "%3.71u", "%{uid", "%{}", "%{user}u", "%{uid | sha1}",
+                            "%{uid | hex(99)}", "%{uid | hex(8) | md5}", "%{uid | hexlify}", "%5", "%{uidvalidity}"}) {
         INFO(bad);
-        CHECK_FALSE(pop3::UidlFormat::parse(bad));
+        CHECK_FALSE(pop3::UidlFormat::parse(bad, tls::md5_hex));
     }
+    const pop3::UidlFormat::Md5 none = [](std::string_view) { return std::string(); };
+    CHECK(pop3::UidlFormat::parse("%u", none));
+    CHECK_FALSE(pop3::UidlFormat::parse("%Mu", none));
+    CHECK_FALSE(pop3::UidlFormat::parse("%m", none));
     const auto odd = pop3::UidlFormat::parse("%f");
     REQUIRE(odd);
-    CHECK(odd->text(1, 1, "a b\xff\n") == "a_b__");
-    CHECK(odd->text(1, 1, std::string(200, 'x')).size() == 70);
+    CHECK(odd->text({1, 1, "a b\xff\n", "", ""}) == "a_b__");
+    CHECK(odd->text({1, 1, std::string(200, 'x'), "", ""}).size() == 70);
+    CHECK(odd->text({1, 1, "", "", "5f"}) == "5f"); // of an mbox
+    CHECK(pop3::UidlFormat::parse("%g")->text({1, 1, "file", "noted", ""}) == "noted");
+    CHECK(pop3::told_apart("", 7) == "-7");
+    CHECK(pop3::told_apart(std::string(70, 'x'), 4294967295) == std::string(59, 'x') + "-4294967295");
+}
+
+TEST_CASE("a format knows whether it tells messages apart by their UIDs, and what it wants to read", "[pop3][uidl]")
+{
+    const struct {
+        const char* format;
+        bool unique, maildir, mbox;
+    } cases[] = {{"%08Xu%08Xv", true, false, false}, {"%v.%u", true, false, false}, {"%8u", false, false, false}, {"%2.u", false, false, false}, {"%Mu", false, false, false},
+                 {"%03Ru", false, false, false},     {"%f", false, false, true},    {"%g", false, false, true},   {"%m", false, true, true},     {"%u%m", false, true, true},
+                 {"1234567890123456789012345678901234567890123456789012345678901234567890%u", false, false, false}};
+    for (const auto& c : cases) {
+        INFO(c.format);
+        const auto format = pop3::UidlFormat::parse(c.format, tls::md5_hex);
+        REQUIRE(format);
+        CHECK(format->unique() == c.unique);
+        CHECK(format->needs_header(false) == c.maildir);
+        CHECK(format->needs_header(true) == c.mbox);
+    }
+}
+
+TEST_CASE("the sum that Dovecot knows a mail of an mbox by is over its first Received and what local delivery adds", "[pop3][uidl]")
+{
+    const struct {
+        const char *head, *summed;
+    } cases[] = {{"Received: from a\r\n\tby b\r\nReceived: c\r\nDate: d\r\nMessage-ID: <m>\r\nSubject: s\r\n\r\nDate: body\r\n", "from a\tby b"},
+                 {"Date:  d\r\nmessage-id :<m>\r\n\tx\r\nReceived: a\r\nDate: e\r\n", " d<m>\txa"},
+                 {"Delivered-To: u\r\nReceived: a\r\nX-Delivery-ID:7\r\nDelivered-To: v\r\n\r\n", "ua7v"},
+                 {" folded\r\nDate\r\nDates: x\r\n", ""},
+                 {"", ""},
+                 {"\r\nDate: d\r\n", ""}};
+    for (const auto& [head, summed] : cases) {
+        INFO(head);
+        CHECK(pop3::summed_header(head) == summed);
+    }
 }
 
 TEST_CASE("a confined process opens what is its own and nothing else of its uid", "[daemon][confine]")

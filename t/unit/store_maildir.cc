@@ -128,7 +128,7 @@ TEST_CASE("Dovecot's UID lists of both versions are read, and what is broken in 
     const auto three = parse_dovecot_uidlist("3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n"
                                              "25006 :1276528487.M364837P9451.kurkku,S=1355,W=1394:2,\n"
                                              "25017 W2481 Pold.uidl! :1276533073.M242911P3632.kurkku:2,F\n"
-                                             "garbage\n25018 no colon\n25019 :a/b\n25017 W1 Pnew.uidl :again\n25021 :torn");
+                                             "garbage\n25018 no colon\n25019 :a/b\n25017 W1 Pnew.uidl Gb0b1 :again\n25021 :torn");
     REQUIRE(three);
     CHECK(three->uidvalidity == 1275660208);
     CHECK(three->uidnext == 25022);
@@ -137,6 +137,8 @@ TEST_CASE("Dovecot's UID lists of both versions are read, and what is broken in 
     CHECK(three->entries[0].uidl.empty());
     CHECK(three->entries[1].name == "again");
     CHECK(three->entries[1].uidl == "new.uidl");
+    CHECK(three->entries[0].guid.empty());
+    CHECK(three->entries[1].guid == "b0b1");
     const auto one = parse_dovecot_uidlist("1 1173189136 20221\n20163 1184051069.V1.host\n20164 x\n");
     REQUIRE(one);
     CHECK(one->entries.size() == 2);
