@@ -51,6 +51,8 @@ void Supervisor::on_message(Process& from, Message message)
         return take_ticket(from, message);
     case ipc::Control::enter:
         return let_enter(from, message);
+    case ipc::Control::taken:
+        return has_taken(from);
     default:
         log::warning(from.role->name, " pid ", from.pid, ": message ", message.type, " is not for a role to send");
     }
@@ -214,7 +216,9 @@ void Supervisor::let_enter(Process& from, Message& message)
     sessions_.enter(from.role->name, from.instance, zygote, std::move(*enter), std::move(message.fds[0]),
                     [this, role = std::string(from.role->name), instance = from.instance, pid = from.pid, request = message.request](ipc::Code code, const std::string& text) {
                         Process* asker = find(role, instance);
-                        if (asker && asker->pid == pid) answer(*asker, request, ipc::Control::enter, code, text);
+                        if (!asker || asker->pid != pid) return;
+                        if (code == ipc::Code::ok) client_is_in(*asker);
+                        answer(*asker, request, ipc::Control::enter, code, text);
                     });
 }
 

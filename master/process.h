@@ -46,11 +46,14 @@ struct Process {
     State state = State::down;
     bool wanted = true;                      // false: a reload asked for fewer
     bool expected_end = false;               // told to go: its end is no news
+    bool taken = false;                      // of a login stage: it has its client and accepts no more
+    bool entered = false, shed = false;      // its client has logged in; has to go, others wait for the place
     bool stale = false;                      // settings changed while it was starting
     pid_t pid = 0;
     std::string path;
     Backoff backoff;
     int64_t since_us = 0;                    // monotonic, of the last start
+    int64_t taken_us = 0;                    // monotonic
     int64_t since_wall = 0;                  // seconds
     uint32_t restarts = 0;
     std::string said, last_end;              // what it said before it failed; how it ended

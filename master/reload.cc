@@ -77,6 +77,8 @@ void Supervisor::apply(conf::Values values)
         else
             tell_settings(*process);
     }
+    for (const daemon::Role& role : daemon::roles())
+        if (!daemon::session_zygote(role.name).empty()) watch_for_more(role);
     hand_log();
 }
 
@@ -94,6 +96,7 @@ void Supervisor::renew_log()
 
 void Supervisor::apply_listeners()
 {
+    full_.clear();    // they may be closed
     auto change = listeners_.apply(values_);
     if (!change) {
         log::error(change.error().text, ": the listeners stay as they are (when it is veredus itself that has the port, `veredus restart` helps)");

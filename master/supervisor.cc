@@ -77,29 +77,48 @@ void Supervisor::start_phase()
     }
 }
 
-// As many as the settings ask for: new ones are added, surplus ones are no longer wanted.
 void Supervisor::add_processes()
 {
-    const unsigned cores = daemon::usable_cores();
-    const Backoff backoff(values_.seconds("restart_delay") * 1000, values_.seconds("restart_delay_max") * 1000);
-    for (const daemon::Role& role : daemon::roles()) {
-        const uint32_t count = daemon::process_count(role, values_, cores);
-        for (uint32_t i = 0; i < count; ++i) {
-            if (Process* there = find(role.name, i)) {
-                there->wanted = true;
-                continue;
-            }
-            processes_.push_back(std::make_unique<Process>(role, i, backoff));
-            Process& process = *processes_.back();
-            process.path = cat(options_.libexec, "/", role.program);
-            process.restart_timer = std::make_unique<Timer>(loop_, [this, &process] { start(process); });
-            process.kill_timer = std::make_unique<Timer>(loop_, [&process] {
-                if (process.pid) ::kill(process.pid, SIGKILL);
-            });
-        }
-        for (auto& process : processes_)
-            if (process->role == &role && process->instance >= count) process->wanted = false;
+    for (const daemon::Role& role : daemon::roles()) fill(role);
+}
+
+// As many as the settings ask for that serve: new ones are added, surplus ones are no longer wanted. Beside them are those of a login stage
+// that have taken their client.
+void Supervisor::fill(const daemon::Role& role)
+{
+    const uint32_t count = daemon::process_count(role, values_, daemon::usable_cores()), limit = daemon::process_limit(role, values_, count);
+    uint32_t serving = 0, all = 0, instances = 0;
+    for (auto& process : processes_) {
+        if (process->role != &role) continue;
+        ++instances;
+        if (process->wanted && (count == 0 || (!process->taken && serving == count))) process->wanted = false;
+        if (process->wanted && !process->taken) ++serving;
+        if (process->wanted || process->pid) ++all;
     }
+    // Who is on his way out comes back.
+    for (auto& process : processes_) {
+        if (process->role != &role || process->wanted || process->taken || serving == count || (all >= limit && !process->pid)) continue;
+        process->wanted = true;
+        if (!process->pid) ++all;
+        ++serving;
+    }
+    const Backoff backoff(values_.seconds("restart_delay") * 1000, values_.seconds("restart_delay_max") * 1000);
+    for (; serving < count && all < limit; ++serving, ++all) {
+        processes_.push_back(std::make_unique<Process>(role, instances++, backoff));
+        Process& process = *processes_.back();
+        process.path = cat(options_.libexec, "/", role.program);
+        process.restart_timer = std::make_unique<Timer>(loop_, [this, &process] { start(process); });
+        process.kill_timer = std::make_unique<Timer>(loop_, [&process] {
+            if (process.pid) ::kill(process.pid, SIGKILL);
+        });
+    }
+}
+
+void Supervisor::start_wanted(const daemon::Role& role)
+{
+    // By number: a start that fails may stop everything, but adds none.
+    for (std::size_t i = 0; i < processes_.size(); ++i)
+        if (processes_[i]->role == &role && processes_[i]->wanted && processes_[i]->state == Process::State::down && !processes_[i]->restart_timer->armed()) start(*processes_[i]);
 }
 
 Process* Supervisor::find(std::string_view role, uint32_t instance)
@@ -126,7 +145,7 @@ void Supervisor::start(Process& process)
     Launch launch{process.path, {}, environment(), options_.foreground};
     if (process.role->option) launch.arguments.push_back(process.role->option);
     process.said.clear();
-    process.stale = process.expected_end = process.ping_out = false;
+    process.stale = process.expected_end = process.ping_out = process.taken = process.entered = process.shed = false;
     process.since_us = loop_.now_us();
     process.since_wall = system_clock().wall_us() / us_per_second;
     auto spawned = spawn(launch);
@@ -235,7 +254,8 @@ void Supervisor::ended(Process& process, int wait_status)
 {
     drain_last_words(process);
     const pid_t pid = std::exchange(process.pid, 0);
-    const bool expected = process.expected_end || stopping_ || failed_;
+    const bool served = process.taken && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;    // its client has gone
+    const bool expected = process.expected_end || served || stopping_ || failed_;
     const bool was_ready = std::exchange(process.state, Process::State::down) == Process::State::ready;
     process.control.reset();
     process.kill_timer->stop();
@@ -245,6 +265,7 @@ void Supervisor::ended(Process& process, int wait_status)
     if (!expected || WIFSIGNALED(wait_status)) log::warning("process ", process.path, " pid ", pid, " ", describe_end(wait_status));
     publish();
     if (stopping_ || failed_) return stop_phase();
+    if (process.taken) return taker_ended(process);
     if (!running_) return start_failed(process.said.empty() ? cat(process.role->name, ": ", describe_end(wait_status)) : cat(process.role->name, ": ", process.said));
     if (!process.wanted) return;
     if (process.expected_end) return start(process);

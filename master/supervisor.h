@@ -48,6 +48,8 @@ private:
     // Life of processes (supervisor.cc)
     void start_phase();
     void add_processes();
+    void fill(const daemon::Role& role);
+    void start_wanted(const daemon::Role& role);
     void start(Process& process);
     Result<void> introduce(Process& process, Fd control);
     void children_ended();
@@ -74,6 +76,13 @@ private:
     void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> answer);
     Result<Fd> order_process(const char* zygote, const ipc::UserReply& user);
     void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
+    // Of a login stage with a process for each client (takers.cc)
+    void has_taken(Process& process);
+    void client_is_in(Process& process);
+    void taker_ended(Process& process);
+    void fill_up(const daemon::Role& role);
+    void watch_for_more(const daemon::Role& role);
+    void make_room(const daemon::Role& role);
     void take_ticket(Process& from, const Message& message);
     void let_enter(Process& from, Message& message);
     void meet_resolver(Process& resolver);
@@ -114,6 +123,8 @@ private:
     std::map<std::string, std::set<std::string>, std::less<>> tls_files_;     // role -> names in watched_
     std::map<std::string, std::set<std::string>, std::less<>> table_files_;   // role -> paths behind its tables
     std::map<std::string, TicketKeys, std::less<>> ticket_keys_;              // role -> its ring
+    std::map<std::string, std::vector<std::unique_ptr<Watch>>, std::less<>> full_;    // role -> its listeners, while nobody accepts there
+    int64_t full_said_us_ = 0;
     bool tls_changed_ = false;
     Timer watchdog_, phase_timer_, notify_timer_, ticket_timer_;
     Signal child_signal_;

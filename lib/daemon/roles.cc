@@ -102,6 +102,12 @@ uint32_t process_count(const Role& role, const conf::Values& values, unsigned co
     return std::min<uint32_t>(asked ? asked : cores, 64);
 }
 
+uint32_t process_limit(const Role& role, const conf::Values& values, uint32_t count)
+{
+    if (session_zygote(role.name).empty() || count == 0) return count;
+    return std::max(static_cast<uint32_t>(values.number("login_process_limit")), count + 1);
+}
+
 std::string jail_path(const Role& role, const conf::Values& values)
 {
     switch (role.jail) {

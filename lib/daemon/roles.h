@@ -45,6 +45,8 @@ bool may_ask(std::string_view role, std::string_view neighbour);
 std::string session_zygote(std::string_view role);
 // How many processes of the role the settings ask for, 0 when it would have nothing to do; "0: one per core".
 uint32_t process_count(const Role& role, const conf::Values& values, unsigned cores);
+// How many there may be of it, those of a login stage that have taken their client included.
+uint32_t process_limit(const Role& role, const conf::Values& values, uint32_t count);
 unsigned usable_cores();
 std::string jail_path(const Role& role, const conf::Values& values);     // empty: none
 // Keeps root's mailbox while root has no alias (main.cf(5), root_mailbox_user): the one account of ours that has a mailbox, and

@@ -68,6 +68,14 @@ public:
                           done(status->code, status->text);
                       });
     }
+    void accept_no_more() override
+    {
+        if (std::exchange(taken_, true)) return;
+        for (auto& [name, acceptor] : acceptors_) acceptor->pause(true);
+        loop_.defer([this] { acceptors_.clear(); });    // one of them is calling
+        (void)control_.send(static_cast<uint16_t>(ipc::Control::taken), "");
+    }
+    void leave() override { begin_stop(); }
     const Place& place() const override { return place_; }
 
     void set_place(Place place) { place_ = std::move(place); }
@@ -101,7 +109,7 @@ private:
 
     void listen(const ipc::Listener& listener, Fd fd)
     {
-        if (stopping_) return;
+        if (stopping_ || taken_) return;
         if (service_.on_listener(listener, fd)) return;
         const std::string name = listener.address;
         acceptors_[listener.name + ' ' + listener.address] = std::make_unique<net::Acceptor>(
@@ -132,6 +140,8 @@ private:
             break;
         case ipc::Control::settings:
             return answer(message, reload(message));
+        case ipc::Control::make_room:
+            return service_.make_room();
         case ipc::Control::ping:
             return answer(message, {});
         case ipc::Control::stop:
@@ -174,7 +184,7 @@ private:
     Start start_;
     Place place_;
     milliseconds stop_timeout_{10'000};
-    bool stopping_ = false;
+    bool stopping_ = false, taken_ = false;
     std::map<std::string, std::unique_ptr<net::Acceptor>> acceptors_;
     Timer stop_timer_, settled_;
     Signal terminate_;

@@ -37,6 +37,7 @@ public:
     virtual void on_peer(const ipc::Neighbour& peer, Fd channel) { (void)peer, (void)channel; }   // a neighbour came to us
     virtual Result<void> reload(const conf::Values& values) { (void)values; return {}; }          // an error keeps the old ones
     virtual void on_file(const std::string& name, Fd fd) { (void)name, (void)fd; }   // "resolv.conf", "passdb:/path": it changed
+    virtual void make_room() {}    // of a process that accepts no more: other clients wait for its place
     // SIGTERM or master's stop: no new clients come; finish and call done (at most stop_seconds pass before exit anyway).
     virtual void stop(std::function<void()> done) { done(); }
 };
@@ -50,6 +51,10 @@ public:
     virtual const Place& place() const = 0;
     // A connection to a Unix socket outside the jail, smtp-client only; master looks whether main.cf allows it.
     virtual void unix_socket(const std::string& path, std::function<void(Result<Fd>)> done) { (void)path, done(fail("not for this role")); }
+    // This process has the clients that it is to have: it accepts no more, and master starts another one in its place. Then leave(), when
+    // they are gone.
+    virtual void accept_no_more() {}
+    virtual void leave() {}
     // To master as it stands, with a descriptor or without (-1): Control::ticket of authd, Control::enter of the login stages.
     virtual void tell_master(ipc::Control type, std::string body, int fd, std::function<void(ipc::Code, std::string text)> done)
     {

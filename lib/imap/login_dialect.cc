@@ -17,6 +17,7 @@ using Wants = login::Dialect::Wants;
 namespace {
 
 constexpr unsigned most_errors = 10;         // commands that are none: whoever speaks another protocol soon stops
+constexpr std::size_t longest_address = 45; // of an IPv6 address, as text
 constexpr std::size_t longest_client = 1000; // of what ID said, bytes
 
 // A stranger gets little: no command before the login is long.
@@ -172,6 +173,9 @@ bool LoginDialect::starttls()
 bool LoginDialect::identify(const Id& id)
 {
     client_ = describe_id(id);
+    originating_.clear();
+    for (const auto& [name, value] : id.fields)
+        if (iequals(name, "x-originating-ip") && value && value->size() <= longest_address) originating_ = *value;
     append(*out_, "* ID (\"name\" \"veredus\")\r\n", tag_, " OK ID completed.\r\n");
     return true;
 }
@@ -224,6 +228,7 @@ void LoginDialect::secured()
 {
     start_over();
     client_.clear();
+    originating_.clear();
     tag_.clear();
     asked_ = {};
     cancelled_ = false;

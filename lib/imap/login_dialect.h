@@ -25,6 +25,7 @@ public:
     HandOver hand_over() override;
     void part(login::Parting why, std::string& out) override;
     bool said_goodbye() const override { return goodbye_; }
+    std::string_view speaks_for() const override { return originating_; }
 
 private:
     bool command(std::string tag, Command command) override;
@@ -51,6 +52,7 @@ private:
     Asked asked_;
     std::string tag_;                          // of the command in hand
     std::string client_;                       // what ID said, for the session's log
+    std::string originating_;                  // of ID's, its field x-originating-ip, as Dovecot knows it from web mails
     std::string* out_ = nullptr;               // where the call in hand writes
     std::unique_ptr<Reader> reader_;
     Wants wants_ = Wants::input;

@@ -27,6 +27,8 @@ enum class Control : uint16_t {
     unix_socket = 15,  // role -> master, call: File (a path); answer: Status, fd when ok: connected to that socket
     unlisten = 14,     // master -> role: Listener: accept there no more (a reload took it away)
     ticket = 16,       // authd -> master, call: Ticket (lib/ipc/login.h); answer: Status
+    taken = 18,        // login stage -> master: it has its client and accepts no more (login_process_per_connection)
+    make_room = 19,    // master -> login stage: a client without a login is to go, others wait for a process
     enter = 17,        // login stage -> master, call: Enter (lib/ipc/login.h), fd; answer: Status, of ok its text the session's process ID
 };
 

@@ -84,6 +84,8 @@ public:
     // Says why the client went away without a login, for the log, when the dialect knows better than the stage: "no
     // auth attempts" …
     virtual bool said_goodbye() const = 0; // QUIT, LOGOUT
+    // The address that the client says somebody else has, for whom it speaks (a web mail): believed of login_trusted_networks. "": of nobody.
+    virtual std::string_view speaks_for() const { return {}; }
     virtual bool tried_in_clear() const { return false; } // a password, where none may come over this connection
 };
 

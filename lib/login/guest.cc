@@ -24,14 +24,14 @@ constexpr std::size_t most_unsent = 16 * 1024, piece_size = 512;
 constexpr milliseconds short_patience{30'000}; // for a login while three quarters of the places are taken
 constexpr std::size_t peek_size = ProxyHeader::longest;
 
-bool listed(const table::MatchList& networks, const net::Address& client)
+} // namespace
+
+bool Guest::listed(const table::MatchList& networks, const net::Address& client)
 {
     if (networks.empty() || !client.is_ip()) return false;
     const auto matches = networks.matches_client(client);
     return matches && *matches;
 }
-
-} // namespace
 
 void Guest::Inner::on_drained()
 {
@@ -48,7 +48,7 @@ Guest::Guest(Guests& house, uint64_t number, Fd client, net::Address remote, boo
 
 Guest::~Guest()
 {
-    if (metered_ && house_.parts_.meters) house_.parts_.meters->disconnect(reception::meter_name(remote_));
+    if (metered_ && house_.parts_.meters) house_.parts_.meters->disconnect(reception::meter_name(peer_));
 }
 
 void Guest::begin()
@@ -88,6 +88,7 @@ void Guest::read_proxy_header()
 // The addresses are known.
 void Guest::introduce()
 {
+    peer_ = remote_;
     state_ = State::waiting;
     stream_ = std::make_unique<net::Stream>(house_.parts_.loop, std::move(knock_->client), *this);
     knock_.reset();
@@ -108,11 +109,11 @@ void Guest::introduce()
 void Guest::count()
 {
     reception::Meters* meters = house_.parts_.meters;
-    if (!meters || (rules_->per_client == 0 && rules_->client_rate == 0) || !remote_.is_ip() ||
-        listed(rules_->exempt, remote_))
+    if (!meters || (rules_->per_client == 0 && rules_->client_rate == 0) || !peer_.is_ip() ||
+        listed(rules_->exempt, peer_))
         return;
     metered_ = true;
-    meters->connect(reception::meter_name(remote_),
+    meters->connect(reception::meter_name(peer_),
                     [self = std::weak_ptr(house_.self_), number = number_](std::optional<ipc::AnvilCounts> counts) {
                         const auto house = self.lock();
                         Guest* guest = house && counts ? (*house)->find(number) : nullptr;
@@ -125,7 +126,7 @@ void Guest::counted(const ipc::AnvilCounts& counts)
     if (state_ == State::relaying || state_ == State::closing) return;
     const auto over = [&](unsigned value, unsigned limit, const char* what) {
         if (limit == 0 || value <= limit) return false;
-        log::warning("Connection ", what, " limit exceeded: ", value, " from ", remote_.ip(), " for service ",
+        log::warning("Connection ", what, " limit exceeded: ", value, " from ", peer_.ip(), " for service ",
                      house_.parts_.service);
         return true;
     };
@@ -159,7 +160,7 @@ Circumstances Guest::circumstances() const
     now.tls = tls != nullptr;
     now.starttls = !tls && house_.tls_ready();
     // From this host to this host nobody listens in; a network that is trusted has been said to be one.
-    const bool safe = tls || remote_.same_ip(local_) || listed(rules_->trusted, remote_);
+    const bool safe = tls || peer_.same_ip(local_) || listed(rules_->trusted, peer_);
     now.passwords = safe || rules_->passwords_in_clear;
     const std::string offered = house_.parts_.logins.mechanisms(tls);
     for (const auto name : split(offered, " "))

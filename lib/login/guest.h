@@ -16,6 +16,7 @@
 #include "lib/net/stream.h"
 #include "lib/reception/logins.h"
 #include "lib/reception/meters.h"
+#include "lib/table/table.h"
 
 namespace veredus::login {
 
@@ -71,6 +72,8 @@ private:
     bool wants_timestamp();
     void drop_timestamp();
     void answer_timestamp(std::string response);
+    static bool listed(const table::MatchList& networks, const net::Address& client);
+    void believe_client();
     static bool in_clear(std::string_view mechanism);
     static std::string word_for_log(std::string word);
     Circumstances circumstances() const;
@@ -101,7 +104,8 @@ private:
     std::optional<std::list<uint64_t>::iterator> place_; // among the strangers of the house
     State state_ = State::proxy;
     bool tls_first_, metered_ = false, said_ = false, wants_tls_ = false, secure_ = false, disallowed_ = false;
-    net::Address remote_, local_;
+    net::Address peer_;                  // who the connection is with; after a proxy's header, whom that names
+    net::Address remote_, local_;        // whose login it is: speaks_for()'s
     std::string session_;                // its ID in the log
     std::shared_ptr<const Rules> rules_; // shared: those it came under
     int64_t began_us_, tried_us_ = 0;

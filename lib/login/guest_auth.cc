@@ -81,9 +81,18 @@ reception::Logins::Done Guest::answer()
     };
 }
 
+// A web mail logs in for many: guesses are counted, and shut out, by whose they are.
+void Guest::believe_client()
+{
+    const auto named = net::Address::parse_ip(std::string(dialect_->speaks_for()), 0);
+    if (!named || !listed(rules_->trusted, peer_)) return;
+    remote_ = *named;
+}
+
 void Guest::begin_exchange()
 {
     if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0)); // one at a time, whatever the dialect does
+    believe_client();
     Dialect::Asked asked = std::move(dialect_->asked());
     method_ = word_for_log(upper(printable(asked.mechanism, 32)));
     if (tried_us_ == 0) tried_us_ = house_.parts_.loop.now_us();

@@ -128,7 +128,7 @@ std::string Guest::describe(const std::string& trouble) const
         append(out, ", ", trouble);
     else if (stream_ && stream_->tls())
         append(out, ", TLS");
-    else if (remote_.same_ip(local_))
+    else if (peer_.same_ip(local_))
         append(out, ", secured");
     append(out, ", session=<", session_, ">");
     return out;

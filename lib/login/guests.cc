@@ -82,8 +82,29 @@ void Guests::forget(uint64_t number)
         const auto house = self.lock();
         if (!house) return;
         (*house)->guests_.erase(number);
-        if ((*house)->stopped_ && (*house)->guests_.empty()) std::exchange((*house)->stopped_, nullptr)();
+        (*house)->say_empty();
     });
+}
+
+void Guests::say_empty()
+{
+    if (!guests_.empty()) return;
+    if (stopped_) return std::exchange(stopped_, nullptr)();
+    if (emptied_) std::exchange(emptied_, nullptr)();
+}
+
+void Guests::when_empty(std::function<void()> done)
+{
+    emptied_ = std::move(done);
+    parts_.loop.defer([self = std::weak_ptr(self_)] {
+        if (const auto house = self.lock()) (*house)->say_empty();
+    });
+}
+
+void Guests::shed_strangers()
+{
+    for (const uint64_t number : std::vector<uint64_t>(strangers_.begin(), strangers_.end()))
+        if (Guest* guest = find(number)) guest->shed();
 }
 
 void Guests::offers_changed()

@@ -56,12 +56,17 @@ public:
     void offers_changed();
     // Who has not logged in is told and goes; those that are relayed for end with their sessions. Then `done`.
     void stop(std::function<void()> done);
+    // All that have no login are told and go.
+    void shed_strangers();
+    // Once, when there is no client any more: not before the end of this turn.
+    void when_empty(std::function<void()> done);
     std::size_t size() const { return guests_.size(); }
 
 private:
     friend class Guest;
     Guest* find(uint64_t number);
     void forget(uint64_t number); // after this turn
+    void say_empty();
     void heard(Guest& guest);        // something of it, or of authd about it: it is not silent
     void is_no_stranger(Guest& guest);
     // Of those without a login the one that was silent longest goes, at once. False: there is none but the newcomer.
@@ -74,7 +79,7 @@ private:
     uint64_t next_ = 1;
     int64_t warned_us_ = 0;
     std::list<uint64_t> strangers_; // who has shown no good password yet; who was heard last stands last
-    std::function<void()> stopped_;
+    std::function<void()> stopped_, emptied_;
     std::shared_ptr<Guests*> self_ = std::make_shared<Guests*>(this); // answers find us, or nobody
     std::unordered_map<uint64_t, std::unique_ptr<Guest>> guests_;
 };

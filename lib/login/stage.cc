@@ -12,6 +12,7 @@ Stage::Stage(std::string role, std::string service, MakeDialect dialect)
 Result<void> Stage::before_jail(const conf::Values& values, const daemon::Place& place)
 {
     rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
+    one_client_ = values.flag("login_process_per_connection");
     tls_.before_jail(values, place);
     return {};
 }
@@ -47,13 +48,25 @@ Result<void> Stage::after_jail(Loop& loop)
 
 void Stage::on_client(const std::string& listener, Fd client, net::Address peer)
 {
+    served_ = true;
+    if (one_client_) retire();
     guests_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
+}
+
+// What its clients of now are is all that it ever sees.
+void Stage::retire()
+{
+    if (std::exchange(retired_, true)) return;
+    daemon::context().accept_no_more();
+    guests_->when_empty([] { daemon::context().leave(); });
 }
 
 Result<void> Stage::reload(const conf::Values& values)
 {
     rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
     guests_->configure(rules_);
+    one_client_ = values.flag("login_process_per_connection");
+    if (one_client_ && served_) retire(); // what one client may have made of it, the next one does not meet
     tls_.reload(values);
     return {};
 }

@@ -20,12 +20,15 @@ public:
     void on_client(const std::string& listener, Fd client, net::Address peer) override;
     void on_file(const std::string& name, Fd fd) override { (void)tls_.on_file(name, fd); }
     Result<void> reload(const conf::Values& values) override;
+    void make_room() override { guests_->shed_strangers(); }
     void stop(std::function<void()> done) override { guests_->stop(std::move(done)); }
 
 private:
+    void retire(); // login_process_per_connection
     std::string service_;
     MakeDialect dialect_;
     std::shared_ptr<const Rules> rules_; // shared with the guests that came under them
+    bool one_client_ = false, served_ = false, retired_ = false;
     daemon::ServerTls tls_;              // outlives the guests
     std::unique_ptr<daemon::Link> authd_;
     std::unique_ptr<reception::Anvil> anvil_;

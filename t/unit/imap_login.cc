@@ -103,6 +103,11 @@ TEST_CASE("IMAP before the login", "[imap][login][rfc9051-6.1][rfc9051-6.2]")
         "* CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS LOGINDISABLED AUTH=SCRAM-SHA-256\r\n"
         "a OK Capability completed.\r\nb OK NOOP completed.\r\n");
     CHECK(said("a ID (\"name\" \"mutt\")\r\n") == "* ID (\"name\" \"veredus\")\r\na OK ID completed.\r\n");
+    Stage web;
+    (void)web.feed("a ID (\"X-Originating-IP\" \"192.0.2.9\")\r\n");
+    CHECK(web.dialect.speaks_for() == "192.0.2.9");
+    (void)web.feed("a ID (\"x-originating-ip\" NIL \"x-originating-ip\" \"2001:db8:0000:0000:0000:0000:0000:0000:0000:0001\")\r\n");
+    CHECK(web.dialect.speaks_for().empty());
     CHECK(said("a LOGOUT\r\nb NOOP\r\n") == "* BYE Logging out.\r\na OK Logout completed.\r\n");
     CHECK(said("a SELECT INBOX\r\nb APPEND x {3}\r\nc APPEND x {3+}\r\nabc\r\nd IDLE\r\ne FOO\r\n") ==
           "a BAD Log in first.\r\nb BAD Log in first.\r\nc BAD Log in first.\r\nd BAD Log in first.\r\ne BAD there is "

@@ -79,7 +79,20 @@ public:
     void on_client(const std::string& listener, Fd client, net::Address) override
     {
         log::info("client on ", listener);
+        if (role_ == "pop3d") return take(std::move(client));
         if (!listener.starts_with('/')) [[maybe_unused]] const auto n = ::write(client.get(), "220 hello\r\n", 11);
+    }
+    // As a login stage with a process for each client.
+    void take(Fd client)
+    {
+        daemon::context().accept_no_more();
+        client_ = std::move(client);
+        gone_ = std::make_unique<Watch>(*loop_, client_.get(), readable, [](unsigned) { daemon::context().leave(); });
+    }
+    void make_room() override
+    {
+        log::info("makes room");
+        daemon::context().leave();
     }
     void on_peer(const ipc::Neighbour& peer, Fd channel) override
     {
@@ -122,7 +135,8 @@ private:
     Loop* loop_ = nullptr;
     std::unique_ptr<daemon::Link> link_;
     std::unique_ptr<Timer> retry_;
-    Fd worker_;
+    Fd worker_, client_;
+    std::unique_ptr<Watch> gone_;
     int next_ = 0;
     std::map<int, std::unique_ptr<ipc::Channel>> peers_;
 };
@@ -253,6 +267,7 @@ public:
         return true;
     }
     master::Supervisor& supervisor() { return *supervisor_; }
+    const std::string& folder() const { return folder_; }
     bool answered = false;
     std::string reason;
 
@@ -371,6 +386,54 @@ TEST_CASE("a reload reaches whom it concerns; a broken file keeps the old settin
     REQUIRE(stage.wait([&] { return stage.process("router").state == "ready" && stage.process("router").pid != router.pid; }));
     stage.supervisor().stop(SIGTERM);
     CHECK(stage.wait([&] { return stage.all_gone(); }));
+}
+
+TEST_CASE("where each client has a process of its own another takes its place, up to the limit, and then who came first makes room", "[master][life][login]")
+{
+    Stage stage;
+    const std::string socket = stage.folder() + "/pop3";
+    stage.configure(cat("pop3d_listen = unix:", socket, "\nlogin_process_limit = 3\n"));
+    stage.begin();
+    REQUIRE(stage.wait([&] { return stage.answered; }));
+    const net::Address address = net::Address::unix_path(socket);
+    const auto connect = [&] {
+        Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        REQUIRE(fd);
+        REQUIRE(::connect(fd.get(), address.raw(), address.raw_size()) == 0);
+        return fd;
+    };
+    const auto closed = [](const Fd& fd) {
+        char byte;
+        return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0;
+    };
+    const auto count = [&](const std::string& text) {
+        const std::string log = stage.log();
+        std::size_t n = 0;
+        for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; at += text.size()) ++n;
+        return n;
+    };
+    Fd clients[4];
+    for (std::size_t i = 0; i < 3; ++i) {
+        clients[i] = connect();
+        REQUIRE(stage.wait([&] { return count("client on unix:") == i + 1; }));
+        if (i < 2) REQUIRE(stage.wait_log(cat("before_jail pop3d/", i + 1, " ")));
+    }
+    CHECK(count("makes room") == 0);
+    CHECK(count("before_jail pop3d/") == 3);
+    clients[3] = connect();
+    CHECK(stage.wait_log("login_process_limit (3) of pop3d reached: who came first"));
+    CHECK(stage.wait([&] { return closed(clients[0]); }));
+    CHECK(stage.wait([&] { return count("client on unix:") == 4; }));
+    CHECK(count("makes room") == 1);
+    CHECK_FALSE(closed(clients[1]));
+    CHECK_FALSE(closed(clients[2]));
+    clients[1].reset();
+    CHECK(stage.wait([&] { return count("before_jail pop3d/1 ") == 2; }));
+    CHECK(count("before_jail pop3d/3 ") == 0);
+    CHECK(count("exit status") == 0);
+    stage.supervisor().stop(SIGTERM);
+    CHECK(stage.wait([&] { return stage.all_gone(); }));
+    CHECK(count("killed by") == 0);
 }
 
 TEST_CASE("dropped rights do not come back", "[daemon][rights][root]")

@@ -1,0 +1,84 @@
+// Processes of a login stage that have taken their client (login_process_per_connection): others take their place, up
+// to a limit, and then whoever has not logged in has to make room.
+#include "lib/base/clock.h"
+#include "lib/log/log.h"
+#include "master/supervisor.h"
+
+namespace veredus::master {
+
+namespace {
+constexpr std::chrono::milliseconds leave_grace{5000};
+constexpr int64_t say_again_us = 10 * us_per_second;
+} // namespace
+
+void Supervisor::has_taken(Process& process)
+{
+    if (daemon::session_zygote(process.role->name).empty()) {
+        log::warning(process.role->name, " pid ", process.pid, ": its clients are not for it to count");
+        return;
+    }
+    if (process.taken || process.state != Process::State::ready) return;
+    process.taken = true;
+    process.taken_us = loop_.now_us();
+    fill_up(*process.role);
+}
+
+void Supervisor::client_is_in(Process& process)
+{
+    process.entered = true;
+    if (std::exchange(process.shed, false)) process.kill_timer->stop();
+}
+
+// Its place is free.
+void Supervisor::taker_ended(Process& process)
+{
+    process.taken = process.wanted = false;
+    fill_up(*process.role);
+}
+
+void Supervisor::fill_up(const daemon::Role& role)
+{
+    fill(role);
+    if (running_)
+        start_wanted(role);
+    else
+        start_phase();
+    watch_for_more(role);
+}
+
+// While there is no process that accepts, somebody who knocks has one without a login sent away.
+void Supervisor::watch_for_more(const daemon::Role& role)
+{
+    auto& watches = full_[role.name];
+    watches.clear();
+    for (const auto& process : processes_)
+        if (process->role == &role && process->wanted && !process->taken) return;
+    for (const Bound& bound : listeners_.all())
+        if (bound.role == &role)
+            watches.push_back(
+                std::make_unique<Watch>(loop_, bound.fd.get(), readable, [this, &role](unsigned) { make_room(role); }));
+}
+
+// Who came first of them has had the longest time for his login. Looked at again when a process has ended.
+void Supervisor::make_room(const daemon::Role& role)
+{
+    full_[role.name].clear();
+    Process* first = nullptr;
+    for (auto& process : processes_)
+        if (process->role == &role && process->taken && !process->entered && process->state == Process::State::ready &&
+            process->control && (!first || process->taken_us < first->taken_us))
+            first = process.get();
+    const int64_t now = loop_.now_us();
+    if (full_said_us_ == 0 || now - full_said_us_ > say_again_us) {
+        full_said_us_ = now;
+        log::warning("login_process_limit (", values_.number("login_process_limit"), ") of ", role.name, " reached: ",
+                     first ? "who came first and has not logged in is sent away"
+                           : "all have logged in, and others wait");
+    }
+    if (!first || first->shed) return;
+    first->shed = true;
+    (void)first->control->send(static_cast<uint16_t>(ipc::Control::make_room), "");
+    kill_later(*first, leave_grace);
+}
+
+} // namespace veredus::master
