@@ -177,7 +177,7 @@ check-sanitize:
 	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
 stage: all
-	@t/peers postfix bsd-mailx pflogsumm fail2ban maildrop exim4-daemon-light postgrey npm:imapflow@1.0.171
+	@t/peers postfix dovecot-pop3d bsd-mailx pflogsumm fail2ban maildrop exim4-daemon-light postgrey npm:imapflow@1.0.171
 	@rm -rf $(BUILD)/stage
 	@$(MAKE) --no-print-directory -s install DESTDIR=$(abspath $(BUILD)/stage) STRIP=-s
 try:
