@@ -143,6 +143,20 @@ std::string percent_decode(std::string_view text)
     return out;
 }
 
+// What RFC 2231 §7 lets stand as itself in an extended value; the rest as %XX.
+std::string percent_encode(std::string_view text)
+{
+    std::string out;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte > 32 && byte < 127 && std::string_view("*'%()<>@,;:\\\"/[]?=").find(c) == std::string_view::npos)
+            out.push_back(c);
+        else
+            append(out, '%', hex_upper(byte, 2));
+    }
+    return out;
+}
+
 struct Segment {
     std::string value;
     bool coded = false; // written as name*N*=
@@ -188,7 +202,8 @@ MimeParameter join(const std::string& name, const Pieces& pieces)
             }
             out.joined = cat(out.charset, '\'', out.language, '\'');
         }
-        if (out.extended) append(out.joined, text);
+        // RFC 2231 §4.1: pieces that are not coded stand among coded ones, and a "%" in them is one.
+        if (out.extended) out.joined += segment.coded ? std::string(text) : percent_encode(text);
         out.value += segment.coded ? percent_decode(text) : std::string(text);
     }
     return out;

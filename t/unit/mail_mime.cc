@@ -240,6 +240,11 @@ TEST_CASE("Content-Type and its parameters as they are written", "[mail][mime][r
     const ContentType joined = parse_content_type("a/b; f*0*=utf-8'de'%c3%a4; f*1*=%c3%b6; f*2=x");
     REQUIRE(find_parameter(joined.parameters, "F"));
     CHECK(find_parameter(joined.parameters, "F")->joined == "utf-8'de'%c3%a4%c3%b6x");
+    // What was no code stays none when it stands behind one.
+    const ContentType mixed = parse_content_type("a/b; f*0*=utf-8''%c3%a4; f*1=\" 50%41 'q'*\"");
+    REQUIRE(find_parameter(mixed.parameters, "f"));
+    CHECK(find_parameter(mixed.parameters, "f")->value == "\xc3\xa4 50%41 'q'*");
+    CHECK(find_parameter(mixed.parameters, "f")->joined == "utf-8''%c3%a4%2050%2541%20%27q%27%2A");
     CHECK(parse_content_type("multipart/x; boundary=\"a b  \"").boundary() == "a b");
     CHECK(parse_content_type(cat("multipart/x; boundary=", std::string(2000, 'x'))).boundary().empty());
     std::string many = "a/b";
