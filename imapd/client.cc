@@ -129,6 +129,7 @@ void Client::act(Wants wants, std::string& out)
 // A long answer goes out in pieces, as the client takes them.
 void Client::go_on()
 {
+    if (alone_) return go_on_alone();
     for (int i = 0; i < pieces_per_turn; ++i) {
         if (closing_ || stream_.pending() > 0) return;
         if (!draining_) {
@@ -198,7 +199,23 @@ void Client::close(std::string_view ended)
 void Client::on_end(net::End end, const std::string&)
 {
     if (!closing_ && end == net::End::timeout) ended_ = "Inactivity";
-    closing_ = true;
+    closing_ = alone_ = true;
+    go_on_alone();
+}
+
+// Who sends CLOSE and hangs up wants his messages gone, and so does a phone that lost its network. A piece at a time, as for a
+// client that is there; when the service ends, the rest stays as it is.
+void Client::go_on_alone()
+{
+    if (left_) return;
+    if (!session_ || house_.stopping_ || !session_->go_on_alone()) return leave();
+    house_.worked();
+    house_.later(arrival_.connection);
+}
+
+void Client::leave()
+{
+    left_ = true;
     const std::string prefix = house_.host_.log_prefix(arrival_);
     if (session_)
         log::info(prefix, "Disconnected: ", ended_, " in=", in_, " out=", out_, ' ', session_->tally().text());

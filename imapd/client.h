@@ -40,13 +40,15 @@ private:
     void act(Wants wants, std::string& out);
     void put(std::string_view bytes);
     void close(std::string_view ended);
+    void go_on_alone(); // the client has gone, his command goes on
+    void leave();
 
     House& house_;
     ipc::Arrival arrival_;
     std::string ended_ = "Connection closed";
     int64_t since_wall_, last_us_;
     uint64_t in_ = 0, out_ = 0;
-    bool draining_ = false, closing_ = false, idling_ = false;
+    bool draining_ = false, closing_ = false, idling_ = false, alone_ = false, left_ = false;
     std::unique_ptr<imap::Session> session_;
     std::unique_ptr<Deflate> deflate_;
     std::string packed_; // input that waits, while the session has no room for it

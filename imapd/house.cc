@@ -210,6 +210,7 @@ std::size_t House::kick(uint64_t connection)
 
 void House::stop()
 {
+    stopping_ = true;
     for (const auto& [number, client] : clients_) client->part("Server shutting down.", "the server shuts down");
 }
 

@@ -64,6 +64,7 @@ private:
     Timer poll_, tidy_, notify_, retry_;
     std::shared_ptr<House*> self_ = std::make_shared<House*>(this); // deferred work finds us, or nobody
     bool spreading_ = false;                                        // spread() is due at the end of this turn
+    bool stopping_ = false;
     std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_; // before the account in death
 };
 

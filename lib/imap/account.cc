@@ -213,10 +213,6 @@ Result<void> Account::rename(std::string_view from_given, std::string_view to_gi
 {
     const std::string from = canonical(from_given), to = canonical(to_given);
     TRY(mailbox_->rename(from, to));
-    if (from == "INBOX") {
-        if (const auto inbox = folders_.find(from); inbox != folders_.end()) TRY(inbox->second->refresh());
-        return {};
-    }
     const std::string below = cat(from, mailbox_->separator());
     std::vector<std::pair<std::string, std::shared_ptr<OpenFolder>>> moved;
     for (auto i = folders_.begin(); i != folders_.end();) {

@@ -92,7 +92,7 @@ public:
     Result<std::shared_ptr<OpenFolder>> open(std::string_view name, Look look = Look::now);
     Result<void> create(std::string_view name);
     Result<void> remove(std::string_view name);
-    Result<void> rename(std::string_view from, std::string_view to);
+    Result<void> rename(std::string_view from, std::string_view to); // not of INBOX, whose messages move instead
     bool is_trash(std::string_view name);
 
     // Flags go where other programs see them; folders nobody has selected are closed when `close`. Errors are logged.

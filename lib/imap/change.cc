@@ -114,8 +114,9 @@ public:
     {}
     ~CopyTask() override
     {
-        if (!ended_) undo(); // the client has gone in the midst
+        if (!ended_) undo(); // the client has gone in the midst, and had no OK: it will begin anew
     }
+    bool goes_on_alone() const override { return move_; }
     bool step(std::string& out) override
     {
         OpenFolder& source = *session_.selected().folder;
@@ -218,6 +219,60 @@ void Session::run_copy(const std::string& tag, Copy copy)
     task_ = std::make_unique<CopyTask>(*this, tag, copy.move, std::move(*target), std::move(uids));
 }
 
+// --- RENAME of INBOX
+
+// RFC 9051 §6.3.6: what is in it moves to a new mailbox, and INBOX stays. In pieces, too; an error leaves the rest where it
+// was.
+class Session::RenameInboxTask final : public Task {
+public:
+    RenameInboxTask(Session& session, std::string tag, std::shared_ptr<OpenFolder> inbox,
+                    std::shared_ptr<OpenFolder> target)
+        : session_(session), tag_(std::move(tag)), inbox_(std::move(inbox)), target_(std::move(target)),
+          piece_(store::piece_of_copy(inbox_->raw(), target_->raw(), true))
+    {
+        for (const store::Message& m : inbox_->table().messages()) uids_.push_back(m.uid);
+    }
+    bool goes_on_alone() const override { return true; }
+    bool step(std::string&) override
+    {
+        if (inbox_->lost() || target_->lost()) return refuse(Error{ESTALE, "a mailbox was removed or numbered anew"});
+        const auto from = uids_.begin() + static_cast<std::ptrdiff_t>(at_);
+        at_ = piece_ < uids_.size() - at_ ? at_ + piece_ : uids_.size();
+        const std::vector<uint32_t> piece(from, uids_.begin() + static_cast<std::ptrdiff_t>(at_));
+        if (!piece.empty()) {
+            auto done = inbox_->use([&](store::Folder& f) { return f.move(piece, target_->raw()); });
+            target_->settle();
+            if (!done) return refuse(done.error());
+            if (!done->trouble.text.empty()) return refuse(done->trouble);
+        }
+        if (at_ < uids_.size()) return false;
+        session_.finish(tag_, "OK renamed", true);
+        return true;
+    }
+
+private:
+    bool refuse(const Error& error)
+    {
+        session_.finish(tag_, session_.refusal(error, "RENAME"), true);
+        return true;
+    }
+    Session& session_;
+    std::string tag_;
+    std::shared_ptr<OpenFolder> inbox_, target_; // shared with the account
+    std::vector<uint32_t> uids_;
+    std::size_t piece_, at_ = 0;
+};
+
+void Session::rename_inbox(const std::string& tag, const std::string& to)
+{
+    if (auto made = account_.create(to); !made) return finish(tag, refusal(made.error(), "RENAME"), true);
+    auto inbox = account_.open("INBOX");
+    if (!inbox) return finish(tag, refusal(inbox.error(), "RENAME"), true);
+    auto target = account_.open(to);
+    if (!target) return finish(tag, refusal(target.error(), "RENAME"), true);
+    task_ = std::make_unique<RenameInboxTask>(*this, tag, std::move(*inbox), std::move(*target));
+}
+
 // --- EXPUNGE
 
 std::vector<uint32_t> Session::deleted_uids(const std::optional<SequenceSet>& set) const
@@ -240,6 +295,7 @@ public:
         : session_(session), tag_(std::move(tag)), uids_(std::move(uids)),
           piece_(store::piece_of_expunge(session.selected().folder->raw())), close_(close)
     {}
+    bool goes_on_alone() const override { return true; }
     bool step(std::string&) override
     {
         OpenFolder& folder = *session_.selected().folder;

@@ -64,6 +64,7 @@ void Session::run_rename(const std::string& tag, const Rename& rename)
 {
     std::string to = rename.to;
     if (to.size() > 1 && to.back() == account_.mailbox().separator()) to.pop_back();
+    if (Account::canonical(rename.from) == "INBOX") return rename_inbox(tag, to);
     if (auto done = account_.rename(rename.from, to); !done) return finish(tag, refusal(done.error(), "RENAME"), true);
     finish(tag, "OK renamed", true);
 }

@@ -127,6 +127,17 @@ Session::Wants Session::more(std::string& out)
     return wants();
 }
 
+bool Session::go_on_alone()
+{
+    if (!task_ || !task_->goes_on_alone()) return false;
+    std::string nobody;
+    out_ = &nobody;
+    const bool ended = task_->step(nobody);
+    out_ = nullptr;
+    if (ended) task_.reset();
+    return !ended;
+}
+
 std::string Session::start_compression()
 {
     compress_now_ = false;

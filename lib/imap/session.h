@@ -45,6 +45,9 @@ public:
     virtual ~Task() = default;
     // Works until `out` is long enough or for a moment; true: it has ended, and Session::finish() was called.
     virtual bool step(std::string& out) = 0;
+    // It changes messages one after the other, and is to be done to its end though its client has gone: half of it is
+    // what nobody wanted.
+    virtual bool goes_on_alone() const { return false; }
 };
 
 // The mailbox that is selected.
@@ -78,6 +81,9 @@ public:
     void welcome(std::string_view tag, std::string& out); // the login's tagged OK
     Wants feed(std::string_view bytes, std::string& out);
     Wants more(std::string& out);
+    // Once the client has gone: a piece of what it began and would have ended, with nobody to tell. False: nothing is left
+    // to do.
+    bool go_on_alone();
     std::size_t held() const { return reader_.held(); } // input that waits; the owner stops reading when it is much
     std::string start_compression();
 
@@ -135,6 +141,7 @@ private:
     class CopyTask;
     class ExpungeTask;
     class AppendTask;
+    class RenameInboxTask;
 
     bool command(std::string tag, Command command) override;
     bool refused(const std::string& tag, const Refusal& refusal) override;
@@ -165,6 +172,7 @@ private:
     void run_create(const std::string& tag, const Create& create);
     void run_delete(const std::string& tag, const Delete& remove);
     void run_rename(const std::string& tag, const Rename& rename);
+    void rename_inbox(const std::string& tag, const std::string& to);
     void run_subscribe(const std::string& tag, const Subscribe& subscribe);
     void run_status(const std::string& tag, const Status& status);
     class SizeSum;

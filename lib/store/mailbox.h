@@ -33,7 +33,7 @@ public:
     virtual Result<std::unique_ptr<Folder>> open(std::string_view name) = 0;   // refreshed
     virtual Result<void> create(std::string_view name) = 0;
     virtual Result<void> remove(std::string_view name) = 0;               // its children stay (RFC 9051 §6.3.5)
-    // Its children go with it; of INBOX the mails go, and INBOX stays (RFC 9051 §6.3.6).
+    // Its children go with it. EPERM: INBOX stays (RFC 9051 §6.3.6: its messages move, which is for who has it open).
     virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
     virtual Result<std::vector<std::string>> subscriptions() = 0;         // sorted; of names that need not exist
     virtual Result<void> subscribe(std::string_view name, bool on) = 0;
@@ -46,10 +46,6 @@ public:
     virtual const disk::Directory& index() const = 0;
     // Throws the folder's index away: it is made anew, with new numbers. For a person who knows why.
     virtual Result<void> forget_index(std::string_view name) = 0;
-
-protected:
-    // What rename() does with INBOX: its mails go to `to`, which is made.
-    Result<void> move_inbox(std::string_view to);
 };
 
 // A Maildir++ tree at `path` (made when it is missing, with its parents there): INBOX is the directory itself, folder A.B is ".A.B"

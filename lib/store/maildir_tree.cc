@@ -11,14 +11,13 @@
 #include "lib/base/directory.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
-#include "lib/disk/pool.h"
-#include "lib/log/log.h"
 #include "lib/mail/utf7.h"
 #include "lib/store/beneath.h"
 #include "lib/store/dovecot.h"
 #include "lib/store/index_lock.h"
 #include "lib/store/maildir_folder.h"
 #include "lib/store/mailbox.h"
+#include "lib/store/undertaker.h"
 
 namespace veredus::store {
 
@@ -40,23 +39,6 @@ Result<std::vector<std::string>> dot_directories(const disk::Directory& dir)
         return out.size() < max_folders;
     }));
     return out;
-}
-
-// Everything below `name`, without following a link; a mailbox is not deep.
-Result<void> remove_tree(const disk::Directory& parent, const std::string& name, int depth = 0)
-{
-    if (::unlinkat(parent.fd.get(), name.c_str(), 0) == 0 || errno == ENOENT) return {};
-    if (errno != EISDIR && errno != EPERM) return fail_errno(cat("remove ", parent.path, '/', name));
-    if (depth > 8) return fail_errno(cat("remove ", parent.path, '/', name, ": too deep"), ELOOP);
-    {
-        Fd fd(::openat(parent.fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        if (!fd) return fail_errno(cat("remove ", parent.path, '/', name));
-        const disk::Directory dir{std::move(fd), cat(parent.path, '/', name)};
-        const std::vector<std::string> names = TRY(disk::posix_disk().list(dir));
-        for (const auto& each : names) TRY(remove_tree(dir, each, depth + 1));
-    }
-    if (::unlinkat(parent.fd.get(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
-    return fail_errno(cat("remove ", parent.path, '/', name));
 }
 
 Unexpected no_folder(std::string_view name) { return fail_errno(cat("folder ", printable(name)), ENOENT); }
@@ -153,7 +135,7 @@ public:
         const std::string grave = cat("gone.", hex_upper(random_u64(), 16));
         TRY(disk::posix_disk().rename(root_, *directory, index_, grave));
         TRY(disk::posix_disk().sync(root_));
-        bury(grave);
+        undertaker_.bury(index_, grave);
         return {};
     }
 
@@ -161,7 +143,7 @@ public:
     {
         const auto target = directory_of(to);
         if (!target || iequals(to, "INBOX")) return fail_errno(cat("folder name ", printable(to)), iequals(to, "INBOX") ? EEXIST : EINVAL);
-        if (iequals(from, "INBOX")) return move_inbox(to);
+        if (iequals(from, "INBOX")) return fail_errno("INBOX cannot be renamed", EPERM);
         const auto source = directory_of(from);
         if (!source) return fail_errno(cat("folder name ", printable(from)), EINVAL);
         if (cat(*target, separator_char).starts_with(cat(*source, separator_char)))
@@ -230,39 +212,22 @@ public:
         return disk::posix_disk().sync(*index);
     }
 
-    // What a crash left half made or half removed.
+    // What a crash left half made or half removed. What is half made may be another process's at this moment, unless we have the lock;
+    // what is half removed nobody wants, whoever is at it.
     void sweep()
     {
         const auto names = disk::posix_disk().list(index_);
         if (!names) return;
-        const bool any = std::any_of(names->begin(), names->end(), [](const auto& n) { return n.starts_with("new.") || n.starts_with("gone."); });
-        if (!any) return;
+        for (const auto& name : *names)
+            if (name.starts_with("gone.")) undertaker_.bury(index_, name);
+        if (std::none_of(names->begin(), names->end(), [](const auto& n) { return n.starts_with("new."); })) return;
         const auto lock = IndexLock::take(index());
         if (!lock) return;
         for (const auto& name : *names)
-            if (name.starts_with("new.") || name.starts_with("gone.")) (void)remove_tree(index_, name);
+            if (name.starts_with("new.")) (void)remove_tree(index_, name);
     }
 
 private:
-    // Nobody waits for the files of a large folder to go: a thread does that. It needs nothing of ours but the directory.
-    void bury(const std::string& grave)
-    {
-        constexpr off_t large = 64 * 1024;                // of a directory: a thousand names or so
-        struct stat st {};
-        auto dir = open_beneath(index_, ".");
-        const bool later = dir && ::fstatat(index_.fd.get(), (grave + "/cur").c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > large;
-        if (!later) return put_under(index_, grave);
-        const auto index = std::make_shared<const disk::Directory>(std::move(*dir));     // std::function copies what it holds
-        auto thread = disk::Thread::start([index, grave] { put_under(*index, grave); });
-        if (thread) undertaker_ = std::move(*thread);     // one at a time: waits for the one before
-        else put_under(index_, grave);
-    }
-    // The folder is gone whatever becomes of this; the next start sweeps the rest.
-    static void put_under(const disk::Directory& index, const std::string& grave)
-    {
-        if (auto done = remove_tree(index, grave); !done) log::warning("a folder was removed, its files are left for later: ", printable(done.error().text));
-    }
-
     // ".A.B" of "A.B"; nothing: not a name. INBOX has no directory of its own.
     static std::optional<std::string> directory_of(std::string_view name)
     {
@@ -317,7 +282,7 @@ private:
 
     disk::Directory root_;
     mutable disk::Directory index_;                   // index() gives it
-    disk::Thread undertaker_;                         // bury()
+    Undertaker undertaker_;
 };
 
 }  // namespace

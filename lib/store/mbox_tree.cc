@@ -148,7 +148,7 @@ public:
         if (iequals(to, "INBOX")) return fail_errno("folder INBOX", EEXIST);
         const auto target = path_of(to);
         if (!target) return bad_name(to);
-        if (iequals(from, "INBOX")) return move_inbox(to);
+        if (iequals(from, "INBOX")) return fail_errno("INBOX cannot be renamed", EPERM);
         const auto source = path_of(from);
         if (!source) return bad_name(from);
         if (*source == *target) return fail_errno(cat("folder ", printable(to)), EEXIST);

@@ -2,6 +2,8 @@
 #include "t/unit/imap_session.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/base/fd.h"
@@ -601,6 +603,108 @@ TEST_CASE("EXPUNGE and CLOSE of many go in pieces, and take what is \\Deleted by
         CHECK(expunges == (close ? 0 : 4'089));
         CHECK(b.say("e STATUS INBOX (MESSAGES)\r\n").find("MESSAGES 11)") != std::string::npos);
         CHECK(a.say("f EXAMINE INBOX\r\n").find("* 11 EXISTS") != std::string::npos);
+    }
+}
+
+TEST_CASE("RENAME of INBOX moves its messages in pieces, and INBOX stays", "[imap][imap-session][rfc9051-6.3.6]")
+{
+    Home home;
+    put_files(home, 2'100);
+    Client a(home), b(home);
+    (void)b.say("a SELECT INBOX\r\n");
+    std::string out;
+    CHECK(a.session.feed("a RENAME inbox Old\r\n", out) == imap::Session::Wants::drain);
+    // Its turn; what comes meanwhile comes to INBOX.
+    CHECK(out.empty());
+    CHECK(b.say("b STATUS Old (MESSAGES)\r\n").find("MESSAGES 2000)") != std::string::npos);
+    CHECK(b.say(append_command("c", "INBOX", simple_mail)).find("* 101 EXISTS") != std::string::npos);
+    CHECK(a.say("") == "a OK renamed\r\n");
+    CHECK(lines_of(b.say("n NOOP\r\n")).size() == 101);
+    play({&a, &b}, "2C: d UID FETCH 1:* UID\n"
+                   "2S: * 1 FETCH (UID 2101)\n"
+                   "2S: d OK done\n"
+                   "1C: b STATUS Old (MESSAGES UIDNEXT)\n"
+                   "1S: * STATUS \"Old\" (MESSAGES 2100 UIDNEXT 2101)\n"
+                   "1S: b OK done\n"
+                   "1C: c RENAME INBOX Old\n"
+                   "1S: c NO [ALREADYEXISTS] @\n"
+                   "1C: d RENAME INBOX inbox\n"
+                   "1S: d NO [ALREADYEXISTS] @\n"
+                   "1C: e RENAME Old INBOX\n"
+                   "1S: e NO [ALREADYEXISTS] @\n"
+                   "1C: f STATUS INBOX (MESSAGES)\n"
+                   "1S: * STATUS \"INBOX\" (MESSAGES 1)\n"
+                   "1S: f OK done\n");
+}
+
+TEST_CASE("RENAME of an INBOX that is empty, selected or an mbox", "[imap][imap-session][rfc9051-6.3.6]")
+{
+    for (const bool mbox : {false, true}) {
+        INFO(mbox);
+        Home home(mbox);
+        Client a(home);
+        play(a, "1C: a RENAME INBOX none\n"
+                "1S: a OK renamed\n"
+                "1C: b STATUS none (MESSAGES)\n"
+                "1S: * STATUS \"none\" (MESSAGES 0)\n"
+                "1S: b OK done\n");
+        fill(a, 3);
+        (void)a.say("c SELECT INBOX\r\n");
+        play(a, "1C: d RENAME INBOX three\n"
+                "1S: * 3 EXPUNGE\n"
+                "1S: * 2 EXPUNGE\n"
+                "1S: * 1 EXPUNGE\n"
+                "1S: d OK renamed\n"
+                "1C: e STATUS three (MESSAGES)\n"
+                "1S: * STATUS \"three\" (MESSAGES 3)\n"
+                "1S: e OK done\n");
+    }
+}
+
+TEST_CASE("a RENAME of INBOX whose process is killed between two pieces loses and doubles nothing",
+          "[imap][imap-session][rfc9051-6.3.6][crash]")
+{
+    Home home;
+    put_files(home, 2'100);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        Client a(home);
+        std::string out;
+        if (a.session.feed("a RENAME INBOX Old\r\n", out) == imap::Session::Wants::drain) ::kill(::getpid(), SIGKILL);
+        ::_exit(1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    home.reopen();
+    Client b(home);
+    CHECK(b.say("a STATUS Old (MESSAGES)\r\n").find("MESSAGES 2000)") != std::string::npos);
+    CHECK(b.say("b STATUS INBOX (MESSAGES)\r\n").find("MESSAGES 100)") != std::string::npos);
+}
+
+TEST_CASE("what a client began that has gone is done to its end, unless it is taken back", "[imap][imap-session]")
+{
+    for (const char* command : {"EXPUNGE", "CLOSE", "UID MOVE 1:* Old", "RENAME INBOX New", "UID COPY 1:* Old", "UID FETCH 1:* BODY.PEEK[]"}) {
+        INFO(command);
+        const std::string_view word = command;
+        const bool copy = word.find("COPY") != std::string_view::npos, fetch = word.find("FETCH") != std::string_view::npos;
+        Home home;
+        put_files(home, 2'100);
+        Client b(home);
+        (void)b.say("a CREATE Old\r\n");
+        {
+            Client a(home);
+            CHECK(a.say("a SELECT INBOX\r\nb STORE 1:* +FLAGS.SILENT (\\Deleted)\r\n").find("b OK") != std::string::npos);
+            std::string out;
+            CHECK(a.session.feed(cat("c ", command, "\r\nd CREATE never\r\n"), out) == imap::Session::Wants::drain);
+            int turns = 0;
+            while (a.session.go_on_alone()) ++turns;
+            CHECK(turns == 0);                               // one piece was left, if any
+        }
+        CHECK(b.say("c STATUS INBOX (MESSAGES)\r\n").find(copy || fetch ? "MESSAGES 2100)" : "MESSAGES 0)") != std::string::npos);
+        const std::string moved = b.say("d STATUS Old (MESSAGES)\r\n");
+        CHECK(moved.find(word.find("MOVE") != std::string_view::npos ? "MESSAGES 2100)" : "MESSAGES 0)") != std::string::npos);
+        CHECK(b.say("e STATUS never (MESSAGES)\r\n").find("e NO [NONEXISTENT]") != std::string::npos);
     }
 }
 

@@ -33,11 +33,12 @@ struct Home {
     imap::SessionOptions options;
     std::unique_ptr<imap::Account> account;
 
-    explicit Home(bool mbox = false)
+    explicit Home(bool mbox = false, const char* below = "/tmp")
     {
         ::setenv("TZ", "UTC", 1);
-        char name[] = "/tmp/veredus-imap.XXXXXX";
-        path = ::mkdtemp(name);
+        std::string name = cat(below, "/veredus-imap.XXXXXX");
+        REQUIRE(::mkdtemp(name.data()));
+        path = name;
         options.append_limit = 1'000'000;
         reopen(mbox);
     }
@@ -50,6 +51,10 @@ struct Home {
     void reopen(bool mbox = false)
     {
         account.reset();
+        account = another(mbox);
+    }
+    std::unique_ptr<imap::Account> another(bool mbox) const // as another process of the user has it
+    {
         store::MboxPlaces places;
         places.inbox = path + "/inbox";
         places.folders = path + "/mail";
@@ -59,8 +64,7 @@ struct Home {
         REQUIRE(mailbox);
         auto folders = store::parse_default_folders("Sent \\Sent, Trash \\Trash");
         REQUIRE(folders);
-        account =
-            std::make_unique<imap::Account>(store::with_default_folders(std::move(*mailbox), std::move(*folders)));
+        return std::make_unique<imap::Account>(store::with_default_folders(std::move(*mailbox), std::move(*folders)));
     }
 };
 

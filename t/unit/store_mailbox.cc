@@ -8,13 +8,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
+#include <mutex>
+#include <thread>
 
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/mail/utf7.h"
 #include "lib/store/mailbox.h"
+#include "lib/store/undertaker.h"
 
 using namespace veredus;
 using namespace veredus::store;
@@ -65,6 +71,16 @@ uint32_t append_to(Folder& f, std::string_view text)
     auto uids = f.append(std::move(mails));
     REQUIRE(uids);
     return uids->at(0);
+}
+
+// Directory `path` with files enough to make it a large one.
+void make_large(const std::string& path)
+{
+    REQUIRE(std::system(cat("mkdir -p ", path).c_str()) == 0);
+    for (int i = 0; i < 2'500; ++i) {
+        const Fd file(::open(cat(path, "/17000", 10'000 + i, ".M1P1.a-host-with-a-long-name.example.org:2,S").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(file);
+    }
 }
 
 }  // namespace
@@ -154,19 +170,13 @@ TEST_CASE("a removed folder made again has other numbers, a renamed one keeps th
     CHECK((*f)->table().messages().size() == 1);
 }
 
-TEST_CASE("renaming INBOX takes the mails and leaves INBOX", "[store][mailbox][rfc9051-6.3.6]")
+TEST_CASE("INBOX has no other name, and no folder gets its", "[store][mailbox][rfc9051-6.3.6]")
 {
     Home h;
-    {
-        auto f = h.box->open("INBOX");
-        REQUIRE(f);
-        append_to(**f, "x\r\n");
-        append_to(**f, "y\r\n");
-    }
-    CHECK(code(h.box->rename("INBOX", "Old")) == 0);
-    CHECK((*h.box->open("inbox"))->table().messages().empty());
-    CHECK((*h.box->open("Old"))->table().messages().size() == 2);
+    REQUIRE(h.box->create("Old"));
+    CHECK(code(h.box->rename("inbox", "New")) == EPERM);       // its mails are moved, by who has it open
     CHECK(code(h.box->rename("Old", "INBOX")) == EEXIST);
+    CHECK(h.names() == "INBOX Old ");
 }
 
 TEST_CASE("subscriptions are a text file that Dovecot and Courier read, too", "[store][mailbox]")
@@ -210,10 +220,7 @@ TEST_CASE("a large folder is removed at once, its files beside whatever comes ne
     Home h;
     for (int round = 0; round < 3; ++round) {             // each waits for the one before
         REQUIRE(h.box->create("Large"));
-        for (int i = 0; i < 2'500; ++i) {
-            const Fd file(::open(cat(h.path, "/Maildir/.Large/cur/17000", 10'000 + i, ".M1P1.a-host-with-a-long-name.example.org:2,S").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-            REQUIRE(file);
-        }
+        make_large(h.path + "/Maildir/.Large/cur");
         CHECK((*h.box->open("Large"))->table().messages().size() == 2'500);
         REQUIRE(h.box->remove("Large"));
         CHECK(code(h.box->remove("Large")) == ENOENT);
@@ -224,6 +231,68 @@ TEST_CASE("a large folder is removed at once, its files beside whatever comes ne
     }
     h.box.reset();                                        // waits for what is under way
     CHECK(std::system(cat("test -z \"$(find ", h.path, "/Maildir -name 'gone.*' -o -name '17000*')\"").c_str()) == 0);
+}
+
+TEST_CASE("whoever deletes more large folders waits for none of them", "[store][mailbox]")
+{
+    Home h;
+    auto index = disk::posix_disk().open_directory(nullptr, h.path + "/Maildir/.veredus");
+    REQUIRE(index);
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool open = false;
+    std::vector<std::string> removed;
+    std::vector<std::thread::id> by;
+    {
+        Undertaker undertaker([&](const disk::Directory& dir, const std::string& name) {
+            std::unique_lock lock(mutex);
+            if (name != "gone.small") changed.wait(lock, [&] { return open; });
+            removed.push_back(name);
+            by.push_back(std::this_thread::get_id());
+            return remove_tree(dir, name);
+        });
+        make_large(index->path + "/gone.1/cur");
+        make_large(index->path + "/gone.2/new");               // nobody has looked at it yet
+        make_large(index->path + "/gone.3/tmp");
+        REQUIRE(std::system(cat("mkdir -p ", index->path, "/gone.small/cur").c_str()) == 0);
+        for (const char* grave : {"gone.1", "gone.2", "gone.3", "gone.small"}) undertaker.bury(*index, grave);
+        CHECK_FALSE(h.there(".veredus/gone.small"));
+        for (const char* grave : {"gone.1", "gone.2", "gone.3"}) CHECK(h.there(cat(".veredus/", grave)));
+        const std::lock_guard lock(mutex);
+        open = true;
+        changed.notify_all();
+    }
+    CHECK(removed == std::vector<std::string>{"gone.small", "gone.1", "gone.2", "gone.3"});
+    for (const char* grave : {"gone.1", "gone.2", "gone.3"}) CHECK_FALSE(h.there(cat(".veredus/", grave)));
+    CHECK(by[0] == std::this_thread::get_id());
+    CHECK(by[1] == by[2]);
+    CHECK(by[1] == by[3]);
+    CHECK(by[1] != by[0]);
+}
+
+TEST_CASE("a deleted folder that two processes remove at once is removed, and nobody's trouble", "[store][mailbox]")
+{
+    Home h;
+    auto index = disk::posix_disk().open_directory(nullptr, h.path + "/Maildir/.veredus");
+    REQUIRE(index);
+    for (int round = 0; round < 10; ++round) {
+        for (int i = 0; i < 200; ++i) std::filesystem::create_directories(cat(index->path, "/gone.1/", i, "/x"));
+        std::atomic<int> ready{0};
+        Result<void> done[3];
+        std::vector<std::thread> all;
+        for (auto& mine : done)
+            all.emplace_back([&] {
+                ++ready;
+                while (ready < 3) {}
+                mine = remove_tree(*index, "gone.1");
+            });
+        for (auto& thread : all) thread.join();
+        for (const auto& each : done) {
+            INFO((each ? "" : each.error().text));
+            CHECK(each);
+        }
+        CHECK_FALSE(h.there(".veredus/gone.1"));
+    }
 }
 
 TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]")
@@ -267,9 +336,8 @@ TEST_CASE("an mbox user has the same folders as files", "[store][mailbox][mbox]"
         CHECK((*f)->table().uidvalidity() == validity);
         CHECK((*f)->table().messages().size() == 1);
     }
-    CHECK(code(h.box->rename("INBOX", "Old")) == 0);
-    CHECK((*h.box->open("INBOX"))->table().messages().empty());
-    CHECK((*h.box->open("Old"))->table().messages().size() == 1);
+    CHECK(code(h.box->rename("INBOX", "Old")) == EPERM);      // whoever has it open moves its mails
+    REQUIRE(h.box->create("Old"));
     // An mbox has nothing below it; a name that shall have is a directory, which goes when it is empty.
     CHECK(code(h.box->create("Old/x")) == ENOTDIR);
     CHECK(code(h.box->create("Tree/")) == 0);
