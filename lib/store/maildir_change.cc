@@ -24,8 +24,6 @@ namespace {
 constexpr std::size_t max_keywords_file = 1u << 16;
 constexpr char forwarded[] = "$Forwarded";         // what P in a name means
 
-disk::Disk& disk() { return disk::posix_disk(); }
-
 constexpr std::size_t most_threads = 16;
 
 // call(0) to call(count - 1), each in a thread of its own as far as these go, while `here` runs here. The first error.
@@ -95,7 +93,7 @@ Result<std::unique_ptr<Draft>> MaildirFolder::draft()
 {
     MaildirName name = unique_name();
     std::string file_name = name.base();
-    Fd file = TRY(disk().create(drafts_->tmp, file_name, 0600));
+    Fd file = TRY(disk_.create(drafts_->tmp, file_name, 0600));
     std::unique_ptr<Draft> draft = std::make_unique<MaildirDraft>(drafts_, std::move(name), std::move(file_name), std::move(file));
     return draft;
 }
@@ -115,7 +113,7 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
     const auto all = [&]() -> Result<void> {
         for (std::size_t i = 0; i < mails.size(); ++i) {
             Publishing& p = mails[i];
-            TRY(p.draft ? disk().rename_new(*p.from, p.from_name, cur_, p.message.name) : disk().link(*p.from, p.from_name, cur_, p.message.name));
+            TRY(p.draft ? disk_.rename_new(*p.from, p.from_name, cur_, p.message.name) : disk_.link(*p.from, p.from_name, cur_, p.message.name));
             p.done = true;
             if (p.draft) p.draft->published();
             uids.push_back(change.add(p.message));
@@ -130,12 +128,12 @@ Result<std::vector<uint32_t>> MaildirFolder::publish(std::vector<Publishing>& ma
         std::vector<const MaildirDraft*> drafts;
         for (const Publishing& p : mails)
             if (p.unsynced) drafts.push_back(p.draft);
-        const auto sync = [&](std::size_t i) { return i == 0 ? disk().sync(cur_) : drafts[i - 1]->sync(); };
+        const auto sync = [&](std::size_t i) { return i == 0 ? disk_.sync(cur_) : drafts[i - 1]->sync(); };
         done = at_once(1 + drafts.size(), sync, [&] { return log_->sync(); });
     }
     if (!done) {
         for (const Publishing& p : mails)
-            if (p.done) (void)disk().unlink(cur_, p.message.name);
+            if (p.done) (void)disk_.unlink(cur_, p.message.name);
         take_back(change, uids);
         return unexpected(std::move(done).error());
     }
@@ -156,7 +154,7 @@ void MaildirFolder::take_back(UidLog::Change& change, const std::vector<uint32_t
     std::vector<uint32_t> known;
     for (const uint32_t uid : uids)
         if (uid != 0 && table().find(uid)) known.push_back(uid);
-    (void)disk().sync(cur_);
+    (void)disk_.sync(cur_);
     if (known.empty()) return;
     change.vanish(to_ranges(known));
     if (change.commit()) (void)log_->sync();
@@ -290,7 +288,7 @@ Result<Expunged> MaildirFolder::expunge(const std::vector<uint32_t>& uids)
 
 void MaildirFolder::remove_file(const disk::Directory& dir, const Message& m, Expunged& out, std::unordered_map<std::string_view, uint32_t>& renamed)
 {
-    auto done = disk().unlink(dir, std::string(table().name(m)));
+    auto done = disk_.unlink(dir, std::string(table().name(m)));
     if (done) {
         out.gone.push_back(m.uid);
     } else if (done.error().code == ENOENT) {
@@ -309,7 +307,7 @@ Result<void> MaildirFolder::remove_renamed(std::unordered_map<std::string_view, 
         for (const Entry& e : entries) {
             const auto found = renamed.find(maildir_base(e.name));
             if (found == renamed.end()) continue;
-            auto done = disk().unlink(e.fresh ? new_ : cur_, e.name);
+            auto done = disk_.unlink(e.fresh ? new_ : cur_, e.name);
             if (!done && done.error().code == ENOENT) continue;
             (done ? out.gone : out.left).push_back(found->second);
             if (!done) out.trouble = std::move(done).error();
@@ -322,8 +320,8 @@ Result<void> MaildirFolder::remove_renamed(std::unordered_map<std::string_view, 
 
 Result<void> MaildirFolder::record_gone(UidLog::Change& change, const std::vector<uint32_t>& gone)
 {
-    TRY(disk().sync(cur_));
-    TRY(disk().sync(new_));
+    TRY(disk_.sync(cur_));
+    TRY(disk_.sync(new_));
     change.vanish(to_ranges(gone));
     TRY(change.commit());
     for (const uint32_t uid : gone) sizes_.erase(uid), dates_.erase(uid);
@@ -376,7 +374,7 @@ Result<void> MaildirFolder::apply()
         if (!m.fresh && wanted == name) continue;
         if ((more = changed >= applied_at_a_time)) break;
         if (wanted.size() > NAME_MAX) continue;           // too long with all its letters: the log has them safe
-        auto done = m.fresh ? disk().link(new_, std::string(name), cur_, wanted) : disk().rename(cur_, std::string(name), cur_, wanted);
+        auto done = m.fresh ? disk_.link(new_, std::string(name), cur_, wanted) : disk_.rename(cur_, std::string(name), cur_, wanted);
         if (!done && done.error().code == ENOENT) continue;    // another program was at it: the next refresh tells
         if (!done && done.error().code == EEXIST) continue;
         if (!done) {
@@ -391,8 +389,8 @@ Result<void> MaildirFolder::apply()
     pending_ = changed > 0 || !trouble.text.empty();
     if (changed == 0) return trouble.text.empty() ? Result<void>() : unexpected(std::move(trouble));
     // Also when others failed: a name that the log does not know counts as another program's, and its flags would come back.
-    TRY(disk().sync(cur_));
-    for (const auto& name : out_of_new) (void)disk().unlink(new_, name);
+    TRY(disk_.sync(cur_));
+    for (const auto& name : out_of_new) (void)disk_.unlink(new_, name);
     TRY(change.commit());
     pending_ = more || !trouble.text.empty();
     if (!trouble.text.empty()) return unexpected(std::move(trouble));

@@ -24,7 +24,7 @@ MaildirName unique_name();
 
 // The directory of the drafts, and those of them that have their file open: few, however many a command has.
 struct MaildirFolder::Drafts {
-    explicit Drafts(disk::Directory directory) : tmp(std::move(directory)) {}
+    Drafts(disk::Directory directory, const MaildirDevice& from) : tmp(std::move(directory)), device(*from.on), keeps_order_(from.writes_data_before_names) {}
     static constexpr std::size_t most_open = 8;
     // A name that comes after the bytes were given to the device is never without them.
     bool keeps_order()
@@ -33,6 +33,7 @@ struct MaildirFolder::Drafts {
         return *keeps_order_;
     }
     disk::Directory tmp;
+    disk::Disk& device;
     std::vector<MaildirDraft*> open;           // borrowed: each takes itself out
 
 private:
@@ -51,7 +52,7 @@ public:
     ~MaildirDraft() override
     {
         std::erase(drafts_->open, this);
-        if (!file_name_.empty()) (void)disk::posix_disk().unlink(drafts_->tmp, file_name_);
+        if (!file_name_.empty()) (void)drafts_->device.unlink(drafts_->tmp, file_name_);
     }
     MaildirDraft(const MaildirDraft&) = delete;
     Result<void> write(std::string_view wire) override
@@ -61,10 +62,10 @@ public:
         return put_out();
     }
     // After finish() of at most Drafts::most_open; any thread.
-    Result<void> sync() const { return disk::posix_disk().sync(file_); }
+    Result<void> sync() const { return drafts_->device.sync(file_); }
     // Likewise: its bytes go to the device, nothing is promised yet.
     void start_writing() const { disk::start_writing(file_); }
-    Result<void> write_out() const { return disk::posix_disk().write_out(file_); }
+    Result<void> write_out() const { return drafts_->device.write_out(file_); }
     // After finish(); without INTERNALDATE.
     const Facts& facts() const { return maker_.facts(); }
     // The second time the file is only opened again, if need be.
@@ -108,10 +109,10 @@ private:
             drafts_->open.push_back(this);
             return {};
         }
-        file_ = TRY(disk::posix_disk().open_append(drafts_->tmp, file_name_, 0600));
+        file_ = TRY(drafts_->device.open_append(drafts_->tmp, file_name_, 0600));
         note_open();
         // Another program may have swept tmp/.
-        if (TRY(disk::posix_disk().size(file_)) != sizes_.stored) return fail_errno(cat("a draft in ", drafts_->tmp.path), ENOENT);
+        if (TRY(drafts_->device.size(file_)) != sizes_.stored) return fail_errno(cat("a draft in ", drafts_->tmp.path), ENOENT);
         return {};
     }
     Result<void> put_out()
@@ -124,7 +125,7 @@ private:
         last_cr_ = cr;
         sizes_.wire += wire_.size();
         maker_.feed(out_);
-        return disk::posix_disk().write(file_, out_);
+        return drafts_->device.write(file_, out_);
     }
     std::shared_ptr<Drafts> drafts_;      // shared: a rename of the folder makes another MaildirFolder of it meanwhile
     MaildirName name_;

@@ -23,29 +23,28 @@ constexpr std::size_t max_uidlist = 1u << 29;
 constexpr std::size_t max_keywords_file = 1u << 16;
 constexpr char foreign_list[] = "dovecot-uidlist", taken_over[] = "dovecot-uidlist.taken";
 
-disk::Disk& disk() { return disk::posix_disk(); }
-
 }  // namespace
 
-MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index)
-    : dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), index_(std::move(index)), drafts_(std::make_shared<Drafts>(std::move(tmp)))
+MaildirFolder::MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index,
+                             const MaildirDevice& device)
+    : disk_(*device.on), dir_(std::move(dir)), cur_(std::move(cur)), new_(std::move(fresh)), index_(std::move(index)), drafts_(std::make_shared<Drafts>(std::move(tmp), device))
 {
 }
 
-Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, NewUidvalidity new_uidvalidity)
+Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, NewUidvalidity new_uidvalidity, MaildirDevice device)
 {
     auto cur = TRY(make_beneath(dir, "cur"));
     auto fresh = TRY(make_beneath(dir, "new"));
     auto tmp = TRY(make_beneath(dir, "tmp"));
     auto index = TRY(make_beneath(dir, ".veredus"));
-    std::unique_ptr<MaildirFolder> folder(new MaildirFolder(std::move(dir), std::move(cur), std::move(fresh), std::move(tmp), std::move(index)));
+    std::unique_ptr<MaildirFolder> folder(new MaildirFolder(std::move(dir), std::move(cur), std::move(fresh), std::move(tmp), std::move(index), device));
     auto cache_dir = TRY(open_beneath(folder->index_, "."));
     auto log_dir = TRY(open_beneath(folder->index_, "."));
     folder->facts_ = std::make_unique<FolderFacts>(std::move(cache_dir), "cache");
     folder->grain_us_ = time_grain_us(folder->cur_.fd.get());
     MaildirFolder* self = folder.get();
     folder->facts_->read_ahead_with([self](const Message& m, int64_t& modified) { return self->peek(m, modified); });
-    folder->log_ = TRY(UidLog::open(disk(), std::move(log_dir), "uidlog", [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
+    folder->log_ = TRY(UidLog::open(folder->disk_, std::move(log_dir), "uidlog", [self, new_uidvalidity](UidLog::Begins why) { return self->seed(why, new_uidvalidity); }));
     TRY(folder->note_taken_over());
     return folder;
 }
@@ -53,7 +52,7 @@ Result<std::unique_ptr<MaildirFolder>> MaildirFolder::open(disk::Directory dir, 
 // Before any UID goes out that the foreign list does not have: each opening makes good what a crash left out.
 Result<void> MaildirFolder::note_taken_over() const
 {
-    const auto list = disk().stat(dir_, foreign_list);
+    const auto list = disk_.stat(dir_, foreign_list);
     if (!list && list.error().code == ENOENT) return {};
     if (!list) return unexpected(list.error());
     return note_taken(dir_, taken_over, log_->table().uidvalidity());
@@ -110,7 +109,7 @@ Result<Fd> MaildirFolder::open_file(uint32_t uid)
         TRY(log_->numbers_hold());
         const Message* m = table().find(uid);
         if (!m) break;
-        auto file = disk().open_read(folder_of(*m), std::string(table().name(*m)));
+        auto file = disk_.open_read(folder_of(*m), std::string(table().name(*m)));
         if (file || file.error().code != ENOENT) return file;
         // Renamed: look again, whatever the directories' times say.
         auto change = TRY(begin());
@@ -170,11 +169,11 @@ Result<int64_t> MaildirFolder::received(uint32_t uid)
     if (const auto known = dates_.find(uid); known != dates_.end()) return int64_t{known->second};
     if (const Facts* known = facts_->known(table(), uid); known && known->received != unknown_time) return int64_t{known->received};
     if (uid == opened_) return int64_t{opened_date_};
-    auto info = disk().stat(folder_of(*m), std::string(table().name(*m)));
+    auto info = disk_.stat(folder_of(*m), std::string(table().name(*m)));
     if (!info && info.error().code == ENOENT) {
         const Fd file = TRY(open_file(uid));              // finds its new name
         m = table().find(uid);
-        if (m) info = disk().stat(folder_of(*m), std::string(table().name(*m)));
+        if (m) info = disk_.stat(folder_of(*m), std::string(table().name(*m)));
     }
     if (!info) return unexpected(std::move(info).error());
     const int64_t seconds = info->changed_us / us_per_second;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,13 +19,19 @@ namespace veredus::store {
 
 class MaildirDraft;
 
+// What a folder is kept on; tests give another one.
+struct MaildirDevice {
+    disk::Disk* on = &disk::posix_disk();                 // outlives the folder and its drafts
+    std::optional<bool> writes_data_before_names;         // lib/disk/parallel_sync.h; nothing: whatever the directory is on says
+};
+
 class MaildirFolder final : public Folder {
 public:
     static constexpr std::size_t applied_at_a_time = 2'000;    // files that one apply() renames
     // A number no folder of this mailbox had before, durable when it returns.
     using NewUidvalidity = std::function<Result<uint32_t>()>;
     // `dir` holds cur, new and tmp. A first contact takes over dovecot-uidlist and dovecot-keywords. Call refresh() next.
-    static Result<std::unique_ptr<MaildirFolder>> open(disk::Directory dir, NewUidvalidity new_uidvalidity);
+    static Result<std::unique_ptr<MaildirFolder>> open(disk::Directory dir, NewUidvalidity new_uidvalidity, MaildirDevice device = {});
 
     const UidTable& table() const override { return log_->table(); }
     Result<bool> refresh() override;
@@ -57,7 +64,7 @@ private:
         bool fresh = false;
     };
     struct Publishing;                                    // mails on their way into cur/
-    MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index);
+    MaildirFolder(disk::Directory dir, disk::Directory cur, disk::Directory fresh, disk::Directory tmp, disk::Directory index, const MaildirDevice& device);
     Result<Seed> seed(UidLog::Begins why, const NewUidvalidity& new_uidvalidity) const;
     Result<void> note_taken_over() const;
     Result<std::string> times() const;                    // of cur/ and new/
@@ -82,6 +89,7 @@ private:
     std::unique_ptr<WireReader> peek(const Message& m, int64_t& modified) const;    // any thread, while nothing else is called
     Result<UidLog::Change> begin();
 
+    disk::Disk& disk_;
     disk::Directory dir_, cur_, new_, index_;
     std::shared_ptr<Drafts> drafts_;                      // shared with the drafts, which may outlive this
     std::unique_ptr<UidLog> log_;

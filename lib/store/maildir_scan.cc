@@ -20,8 +20,6 @@ namespace {
 
 constexpr char forwarded[] = "$Forwarded";         // what P in a name means
 
-disk::Disk& disk() { return disk::posix_disk(); }
-
 Result<int64_t> changed_ns(const disk::Directory& dir)
 {
     struct stat st {};
@@ -135,7 +133,7 @@ Result<void> MaildirFolder::give_own_names(std::vector<Entry>& entries)
     for (const std::size_t i : doubles) {
         const std::size_t first = seen[maildir_base(entries[i].name)];
         const auto dir_of = [&](const Entry& e) -> const disk::Directory& { return e.fresh ? new_ : cur_; };
-        const auto a = disk().stat(dir_of(entries[first]), entries[first].name), b = disk().stat(dir_of(entries[i]), entries[i].name);
+        const auto a = disk_.stat(dir_of(entries[first]), entries[first].name), b = disk_.stat(dir_of(entries[i]), entries[i].name);
         if (!b) {
             drop.push_back(i);
         } else if (!a) {
@@ -144,12 +142,12 @@ Result<void> MaildirFolder::give_own_names(std::vector<Entry>& entries)
         } else if (a->file == b->file && entries[first].fresh != entries[i].fresh) {
             // A link from new to cur whose end a crash cut off.
             if (entries[first].fresh) std::swap(entries[first], entries[i]);
-            if (disk().sync(cur_)) (void)disk().unlink(new_, entries[i].name);
+            if (disk_.sync(cur_)) (void)disk_.unlink(new_, entries[i].name);
             drop.push_back(i);
         } else {
             const std::string tail = entries[i].name.substr(maildir_base(entries[i].name).size());
             const std::string own = cat(unique_name().base(), tail);
-            if (disk().rename_new(dir_of(entries[i]), entries[i].name, dir_of(entries[i]), own)) entries[i].name = own;
+            if (disk_.rename_new(dir_of(entries[i]), entries[i].name, dir_of(entries[i]), own)) entries[i].name = own;
             else drop.push_back(i);
         }
     }

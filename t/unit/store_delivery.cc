@@ -24,6 +24,7 @@
 #include "lib/store/mbox_mark.h"
 #include "lib/store/uid_log.h"
 #include "lib/store/young_names.h"
+#include "t/unit/faulty_disk.h"
 #include "t/unit/forgetful_disk.h"
 
 using namespace veredus;
@@ -69,46 +70,6 @@ MboxRules rules()
     r.lock_delay = std::chrono::milliseconds(10);
     return r;
 }
-
-// posix_disk with one step that fails.
-class FaultyDisk final : public disk::Disk {
-public:
-    int fail_write_at = 0, fail_sync_at = 0, code = ENOSPC;
-    bool fail_truncate = false;
-    std::string sick;                          // the directory whose sync fails
-    std::vector<std::string> synced;           // directories
-    int writes = 0, syncs = 0;
-    Result<disk::Directory> open_directory(const disk::Directory* b, const std::string& p) override { return real_.open_directory(b, p); }
-    Result<Fd> create(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.create(d, n, m); }
-    Result<Fd> open_read(const disk::Directory& d, const std::string& n) override { return real_.open_read(d, n); }
-    Result<Fd> open_append(const disk::Directory& d, const std::string& n, mode_t m) override { return real_.open_append(d, n, m); }
-    Result<void> write(const Fd& f, std::string_view bytes) override
-    {
-        if (++writes != fail_write_at) return real_.write(f, bytes);
-        (void)real_.write(f, bytes.substr(0, bytes.size() / 2));
-        return fail_errno("write", code);
-    }
-    Result<void> truncate(const Fd& f, uint64_t s) override { return fail_truncate ? Result<void>(fail_errno("truncate", code)) : real_.truncate(f, s); }
-    Result<std::string> read(const Fd& f, uint64_t o, std::size_t s) override { return real_.read(f, o, s); }
-    Result<uint64_t> size(const Fd& f) override { return real_.size(f); }
-    Result<void> write_out(const Fd& f) override { return real_.write_out(f); }
-    Result<void> sync(const Fd& f) override { return ++syncs == fail_sync_at ? Result<void>(fail_errno("sync", code)) : real_.sync(f); }
-    Result<void> sync(const disk::Directory& d) override
-    {
-        synced.push_back(d.path);
-        return d.path == sick ? Result<void>(fail_errno("sync", EIO)) : real_.sync(d);
-    }
-    Result<void> rename(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename(f, n, t, m); }
-    Result<void> rename_new(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.rename_new(f, n, t, m); }
-    Result<void> link(const disk::Directory& f, const std::string& n, const disk::Directory& t, const std::string& m) override { return real_.link(f, n, t, m); }
-    Result<void> unlink(const disk::Directory& d, const std::string& n) override { return real_.unlink(d, n); }
-    Result<std::vector<std::string>> list(const disk::Directory& d) override { return real_.list(d); }
-    Result<disk::FileInfo> stat(const disk::Directory& d, const std::string& n) override { return real_.stat(d, n); }
-    Result<uint64_t> free_bytes(const disk::Directory& d) override { return real_.free_bytes(d); }
-
-private:
-    disk::Disk& real_ = disk::posix_disk();
-};
 
 std::unique_ptr<Maildir> maildir_on(test::ForgetfulDisk& disk, bool keeps_order = false)
 {
@@ -421,7 +382,7 @@ TEST_CASE("many mails, the names of some durable with the files of the next, sur
 TEST_CASE("a directory whose sync failed is synced again before mail below it counts, by whomever", "[store][maildir]")
 {
     TempDir home;
-    FaultyDisk disk;
+    test::FaultyDisk disk;
     disk::ParallelSync alone(1);
     const Fd body = memory("x\r\n");
     // What a process that has just begun says of one mail for each.
@@ -479,7 +440,7 @@ TEST_CASE("an mbox whose name may not be durable takes no mail before it is", "[
     std::ofstream(path).flush();               // made by a process that was killed then
     REQUIRE(::chmod(path.c_str(), 0600) == 0);
     const Fd body = memory("b\r\n");
-    FaultyDisk disk;
+    test::FaultyDisk disk;
     disk.sick = dir.path;
     OwnKeeper keeper(path);
     const auto refused = deliver_mbox(disk, path, keeper, rules(), {mail(body)});
@@ -551,7 +512,7 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
     const std::string before = file(path);
     SECTION("a write fails: that mail only")
     {
-        FaultyDisk disk;
+        test::FaultyDisk disk;
         disk.fail_write_at = 1;
         OwnKeeper keeper(path);
         const auto answers = deliver_mbox(disk, path, keeper, rules(), {mail(body), mail(body)});
@@ -562,7 +523,7 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
     }
     SECTION("a write fails and so does the way back: nothing more is appended, and what was whole counts")
     {
-        FaultyDisk disk;
+        test::FaultyDisk disk;
         disk.fail_write_at = disk.writes + 1;
         disk.fail_truncate = true;
         OwnKeeper keeper(path);
@@ -579,7 +540,7 @@ TEST_CASE("a failure puts an mbox back to where it was", "[store][mbox]")
     }
     SECTION("the sync fails: all that shared it")
     {
-        FaultyDisk disk;
+        test::FaultyDisk disk;
         disk.fail_sync_at = 1;
         disk.code = EIO;
         OwnKeeper keeper(path);
@@ -747,7 +708,7 @@ TEST_CASE("more mails than one note holds go into an mbox, and a full disk among
     const std::string path = dir.path + "/box";
     const Fd body = memory("b\r\n");
     const std::vector<Content> mails(250, mail(body));
-    FaultyDisk disk;
+    test::FaultyDisk disk;
     disk.fail_write_at = 130;
     OwnKeeper keeper(path);
     const auto answers = deliver_mbox(disk, path, keeper, rules(), mails);
@@ -775,7 +736,7 @@ TEST_CASE("an mbox of more than four gigabytes grows, and shrinks back, as any o
     REQUIRE_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, rules(), {mail(body)})[0]);
     const std::string one = "From a@example.org Tue Nov 24 14:00:00 2026\nSubject: x\n\nb\n\n";
     CHECK(*end() == "\n\n" + one);
-    FaultyDisk disk;
+    test::FaultyDisk disk;
     disk.fail_write_at = 1;
     CHECK(deliver_mbox(disk, path, keeper, rules(), {mail(body)})[0]);
     CHECK(*end() == "\n\n" + one);

@@ -21,6 +21,7 @@
 #include "lib/store/maildir.h"
 #include "lib/store/maildir_flags.h"
 #include "lib/store/maildir_folder.h"
+#include "t/unit/faulty_disk.h"
 
 using namespace veredus;
 using namespace veredus::store;
@@ -55,11 +56,11 @@ struct Box {
         std::sort(out.begin(), out.end());
         return out;
     }
-    std::unique_ptr<MaildirFolder> open()
+    std::unique_ptr<MaildirFolder> open(const MaildirDevice& device = {})
     {
         auto dir = disk::posix_disk().open_directory(nullptr, path);
         REQUIRE(dir);
-        auto folder = MaildirFolder::open(std::move(*dir), [this]() -> Result<uint32_t> { return next_validity++; });
+        auto folder = MaildirFolder::open(std::move(*dir), [this]() -> Result<uint32_t> { return next_validity++; }, device);
         INFO((folder ? "" : folder.error().text));
         REQUIRE(folder);
         return std::move(*folder);
@@ -622,6 +623,42 @@ TEST_CASE("mails that could not be published all are not in the index either", "
     CHECK(f->table().messages().size() == 2);
     CHECK(f->table().uidnext() == 4);                          // the record was there, for a moment
     CHECK(box.files("cur").size() == 2);
+}
+
+TEST_CASE("an APPEND whose bytes the device refuses is refused, though the sync after that says yes", "[store][maildir][rfc9051-6.3.12]")
+{
+    for (const int refused : {1, 2}) {                         // the first mail's, the second one's
+        INFO(refused);
+        test::FaultyDisk disk;
+        disk.code = EIO;
+        MaildirDevice device;
+        device.on = &disk;
+        device.writes_data_before_names = true;
+        Box box;
+        auto f = box.open(device);
+        REQUIRE(f->refresh());
+        REQUIRE(append(*f, "before\r\n") == 1);
+        REQUIRE(disk.write_outs == 1);
+        disk.write_outs = 0;
+        disk.fail_write_out_at = refused;
+        std::vector<Incoming> mails(2);
+        for (auto& mail : mails) {
+            auto draft = f->draft();
+            REQUIRE(draft);
+            REQUIRE((*draft)->write("x\r\n"));
+            mail.draft = std::move(*draft);
+        }
+        const auto done = f->append(std::move(mails));
+        REQUIRE_FALSE(done);
+        CHECK(done.error().code == EIO);
+        CHECK(disk.write_outs == refused);
+        mails.clear();
+        CHECK(box.files("cur").size() == 1);
+        CHECK(box.files("tmp").empty());
+        CHECK(f->table().messages().size() == 1);
+        CHECK(append(*f, "after\r\n") == 2);                  // the next one's file is another one
+        CHECK(box.open()->table().messages().size() == 2);
+    }
 }
 
 TEST_CASE("two processes that append, scan and expunge at once, one of them killed, agree in the end", "[store][maildir][crash]")
