@@ -14,14 +14,14 @@ namespace veredus::store {
 
 namespace {
 
-// Sorted. The lists of Thunderbird, Apple Mail, Outlook, K-9, mutt, mbsync and web mailers, and RFC 5256.
-constexpr std::array<std::string_view, 31> kept = {
-    "bcc",        "cc",          "content-description", "content-type", "date",       "disposition-notification-to",
-    "from",       "importance",  "in-reply-to",         "lines",        "list-id",    "list-post",
+// Sorted. The lists of Thunderbird, Apple Mail, Outlook, K-9, mutt, NeoMutt, mbsync and web mailers, and RFC 5256.
+constexpr std::array<std::string_view, 35> kept = {
+    "bcc",        "cc",          "chat-version", "content-description", "content-type", "date", "disposition-notification-to",
+    "from",       "importance",  "in-reply-to",  "lines",        "list-id",    "list-post",  "list-subscribe",
     "list-unsubscribe", "mail-followup-to", "mail-reply-to", "message-id", "newsgroups", "priority",
-    "references", "reply-to",    "resent-date",         "resent-from",  "resent-message-id", "resent-to",
-    "sender",     "subject",     "to",                  "x-label",      "x-mailer",   "x-msmail-priority",
-    "x-priority",
+    "references", "reply-to",    "resent-date",  "resent-from",  "resent-message-id", "resent-to",
+    "sender",     "subject",     "to",           "x-k9mail-identity", "x-label", "x-mailer", "x-msmail-priority",
+    "x-original-to", "x-priority",
 };
 static_assert(std::is_sorted(kept.begin(), kept.end()));
 

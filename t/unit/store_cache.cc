@@ -278,6 +278,24 @@ TEST_CASE("the facts of a message are those of its CRLF form, in any cut", "[sto
         CHECK(is_kept_field(name) == is);
 }
 
+TEST_CASE("what clients ask for to draw a list of messages is kept", "[store][facts]")
+{
+    const std::pair<const char*, const char*> clients[] = {
+        {"K-9, Thunderbird for Android", "date subject from content-type to cc bcc reply-to message-id references in-reply-to list-post list-unsubscribe sender "
+                                         "X-K9mail-Identity Chat-Version"},
+        {"mutt", "DATE FROM SENDER SUBJECT TO CC MESSAGE-ID REFERENCES CONTENT-TYPE CONTENT-DESCRIPTION IN-REPLY-TO REPLY-TO LINES LIST-POST X-LABEL"},
+        {"NeoMutt", "DATE FROM SENDER SUBJECT TO CC MESSAGE-ID REFERENCES CONTENT-TYPE CONTENT-DESCRIPTION IN-REPLY-TO REPLY-TO LINES LIST-POST LIST-SUBSCRIBE "
+                    "LIST-UNSUBSCRIBE X-LABEL X-ORIGINAL-TO"},
+        {"Roundcube", "DATE FROM TO SUBJECT CONTENT-TYPE CC REPLY-TO LIST-POST DISPOSITION-NOTIFICATION-TO X-PRIORITY SENDER IN-REPLY-TO BCC"},
+        {"Thunderbird", "From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To Content-Type Reply-To"},
+    };
+    for (const auto& [client, fields] : clients)
+        for (const auto field : split(fields, " ")) {
+            INFO(client << ' ' << field);
+            CHECK(is_kept_field(field));
+        }
+}
+
 TEST_CASE("headers beyond all bounds are kept in part, and say so", "[store][facts]")
 {
     struct Case {
