@@ -26,6 +26,10 @@ constexpr int64_t stop_patience_us = 3 * us_per_second;
 // Finished mail is unlinked by a thread: for all that ends within this time together, so that the loop and that thread wake once for it.
 constexpr milliseconds unlink_pause{20};
 constexpr std::size_t unlinks_at_once = 1000;
+// Nobody waits for the word that a mail is done with, but its unlink. What ends within this time shares one sync of the log, and a crash meanwhile
+// finds it still in flight.
+constexpr milliseconds endings_pause{5};
+constexpr std::size_t endings_at_once = 1000;            // records
 constexpr int64_t commit_patience_s = 60;                // a younger mail that nobody announced may be amid its commit
 constexpr uint8_t submission_writer = 1, internal_writer = 2;
 static_assert(std::string_view(queue::writer_roles[submission_writer]) == "submission");
@@ -50,14 +54,16 @@ Core::Core(Loop& loop, disk::Disk& disk, const Clock& clock, Limits limits, uint
       drops_(loop, [this] {
           if (!submission_there_) look_into(submission_writer);
       }),
-      stop_poll_(loop, [this] { try_to_stop(); }), unlink_(loop, [this] { unlink_now(); })
+      stop_poll_(loop, [this] { try_to_stop(); }), unlink_(loop, [this] { unlink_now(); }), ending_(loop, [this] { commit_endings(); })
 {
 }
 
 Core::~Core()
 {
     *alive_ = false;
-    if (journal_) (void)journal_->flush();
+    if (!journal_) return;
+    commit_endings();
+    (void)journal_->flush();
 }
 
 Result<std::unique_ptr<Core>> Core::open(Loop& loop, disk::Disk& disk, const std::string& base, unsigned slot, const Clock& clock,
@@ -205,6 +211,7 @@ void Core::compact_if_due()
                        return log::warning("syncing the queue's directories: ", synced->error().text);
                    }
                    scheduler_.pump();                           // what this turn recorded goes before the snapshot
+                   commit_endings();
                    scheduler_.catalog().forget_done(*ids);
                    journal_->compact(scheduler_.catalog().live(now()), [this](Result<void> result) {
                        compacting_ = false;
@@ -225,6 +232,7 @@ void Core::stop(std::function<void()> done)
 
 void Core::try_to_stop()
 {
+    commit_endings();
     const bool busy = scheduler_.attempts_in_flight() > 0 || scheduler_.has_unsaved();
     if (busy && clock_.mono_us() < stop_by_us_) {
         wake();
@@ -369,11 +377,32 @@ void Core::cancel(Agent agent, uint64_t attempt)
 
 void Core::commit(std::vector<queue::Record> records, std::function<void(Result<void>)> durable)
 {
-    journal_->commit(std::move(records), std::move(durable));
+    const bool ending = records.size() < endings_at_once && std::all_of(records.begin(), records.end(), [](const queue::Record& r) {
+        return r.event == queue::Event::done || r.event == queue::Event::outcome;
+    });
+    if (!ending) {
+        commit_endings();      // the log keeps the order
+        return journal_->commit(std::move(records), std::move(durable));
+    }
+    endings_.records.insert(endings_.records.end(), std::make_move_iterator(records.begin()), std::make_move_iterator(records.end()));
+    endings_.durable.push_back(std::move(durable));
+    if (endings_.records.size() >= endings_at_once) commit_endings();
+    else if (!ending_.armed()) ending_.start(endings_pause);
+}
+
+void Core::commit_endings()
+{
+    ending_.stop();
+    Endings all = std::exchange(endings_, {});
+    if (all.records.empty()) return;
+    journal_->commit(std::move(all.records), [durable = std::move(all.durable)](const Result<void>& result) {
+        for (const auto& told : durable) told(result);
+    });
 }
 
 void Core::rebuild(std::vector<queue::Record> live, std::function<void(Result<void>)> done)
 {
+    commit_endings();
     journal_->compact(std::move(live), std::move(done));
 }
 

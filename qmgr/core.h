@@ -70,6 +70,7 @@ private:
     Result<void> open_summaries(const std::string& base);
     void care_for_summaries();
     void unlink_now();
+    void commit_endings();
     void compact_if_due();
     void try_to_stop();
 
@@ -106,7 +107,11 @@ private:
         std::vector<std::pair<std::string, queue::Place>> mails;
         std::vector<std::function<void(Result<void>)>> done;
     } unlinks_;                                  // of finished mail: nobody waits for them
-    Timer due_, run_, minute_, drops_, stop_poll_, unlink_;
+    struct Endings {
+        std::vector<queue::Record> records;
+        std::vector<std::function<void(Result<void>)>> durable;
+    } endings_;                                  // waiting for those that end with them
+    Timer due_, run_, minute_, drops_, stop_poll_, unlink_, ending_;
     bool submission_there_ = false;
     std::function<void()> stopped_;
     int64_t stop_by_us_ = 0;

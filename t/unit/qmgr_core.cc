@@ -247,6 +247,34 @@ TEST_CASE("the core takes mail in, has it delivered, deferred and returned, and 
     CHECK(world.delivered == std::map<std::string, int>{{"alice@host.example", 1}, {"s@host.example", 1}, {"one@host.example", 1}, {"late@far.example", 1}});
 }
 
+TEST_CASE("mails that end one after the other share the syncs of the log", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    constexpr int mails = 60;
+    const int64_t began_us = system_clock().mono_us();
+    uint64_t syncs = disk.syncs();
+    for (int i = 1; i <= mails; ++i) {
+        const uint64_t before = disk.syncs();
+        ipc::Queued queued;
+        queued.ids = {put(disk, "s@host.example", {"alice@host.example"})};
+        syncs += disk.syncs() - before;      // smtpd's own
+        ipc::Message message;
+        message.type = static_cast<uint16_t>(ipc::QueueType::queued);
+        message.body = queued.encode();
+        rig.core->writer_message(0, 1, message);
+        REQUIRE(rig.until([&] { return world.delivered["alice@host.example"] == i; }));
+    }
+    REQUIRE(rig.until([&] { return mails_left(disk) == 0; }));
+    // However slow the machine is: so many pauses of 5 ms fit into that time, and a sync of the directory after each 20 ms.
+    const auto pauses = static_cast<uint64_t>((system_clock().mono_us() - began_us) / 4000);
+    CHECK(disk.syncs() - syncs <= pauses + 4);
+}
+
 TEST_CASE("a mail that its writer disowns is not delivered, whatever the disk brings back", "[qmgr][durability-2]")
 {
     Quiet quiet;
