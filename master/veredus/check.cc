@@ -167,6 +167,7 @@ void Check::surroundings()
     for (const std::string& text : client_tls_problems(values_)) error(text);
     for (const std::string& text : routes_advice(values_)) warning(text);
     for (const std::string& text : domains_advice(values_)) warning(text);
+    for (const std::string& text : sockets_advice(values_)) warning(text);
     for (const std::string& text : host_name_advice(values_)) warning(text);
     for (const std::string& text : resolver_advice(read_file("/etc/resolv.conf", 1 << 16))) warning(text);
     if (!root_) return;    // a trial delivers as its caller

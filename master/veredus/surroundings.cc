@@ -127,6 +127,28 @@ std::vector<std::string> routes_advice(const conf::Values& values)
     return advice;
 }
 
+std::vector<std::string> sockets_advice(const conf::Values& values)
+{
+    std::vector<std::string> advice;
+    for (const conf::Setting& row : conf::all_settings()) {
+        if (row.type != conf::Type::list || !std::string_view(row.name).ends_with("_restrictions")) continue;
+        const auto words = values.list(row.name);
+        for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+            std::string_view server = words[i + 1];
+            if (words[i] != "check_policy_service") continue;
+            if (server.starts_with('{')) server = trim(server.substr(1, server.find_first_of(",}") - 1));
+            if (!server.starts_with("unix:")) continue;
+            const std::string_view path = server.substr(5);
+            const std::string whole = path.starts_with('/') ? std::string(path) : cat(values.text("queue_directory"), "/", path);
+            if (::access(whole.c_str(), F_OK) < 0) advice.push_back(cat(row.name, ": ", server, ": ", fail_errno(whole).error.text, ": what it is asked about is put off until somebody listens there"));
+        }
+    }
+    for (const char* setting : {"local_transport", "virtual_transport", "relay_transport", "default_transport", "mailbox_transport", "fallback_transport"})
+        if (const std::string_view text = values.text(setting); text.starts_with("lmtp:unix:") && !text.starts_with("lmtp:unix:/"))
+            advice.push_back(cat(setting, ": ", text, ": the path of a socket is absolute here, and mail waits; Postfix has it below its own spool, as in lmtp:unix:/var/spool/postfix/private/..."));
+    return advice;
+}
+
 std::vector<std::string> domains_advice(const conf::Values& values)
 {
     std::vector<std::string> advice;

@@ -16,6 +16,7 @@ std::vector<std::string> resolver_advice(const Result<std::string>& resolv_conf)
 std::vector<std::string> users_advice(const conf::Values& values);                   // asks the user database
 
 std::vector<std::string> routes_advice(const conf::Values& values);       // relayhost and its kin, transports
+std::vector<std::string> sockets_advice(const conf::Values& values);      // of policy services and LMTP servers on this host
 std::vector<std::string> domains_advice(const conf::Values& values);      // what stands in lists of our domains
 std::vector<std::string> mail_spool_advice(const conf::Values& values);   // the directory of mailboxes
 // Tables that only root can read, where router or local read them; as root only.

@@ -113,6 +113,19 @@ TEST_CASE("a domain stands in one list, and an address in none", "[veredus]")
                  "virtual_alias_domains: Example.ORG is in mydestination, too, which is asked before: remove it from one of them\n");
 }
 
+TEST_CASE("sockets of policy services and LMTP servers that are not there draw advice", "[veredus]")
+{
+    CHECK(admin::sockets_advice(settings("queue_directory = /dev\nsmtpd_recipient_restrictions = check_policy_service unix:null, check_policy_service inet:127.0.0.1:10023\n"
+                                         "virtual_transport = lmtp:unix:/run/lmtp\n")).empty());
+    const std::string all = joined(admin::sockets_advice(settings("queue_directory = /nonexistent\nsmtpd_client_restrictions = check_policy_service { unix:private/a, timeout=5s }\n"
+                                                                  "submission_data_restrictions = check_policy_service unix:/nonexistent/b\nvirtual_transport = lmtp:unix:private/c\n")));
+    INFO(all);
+    for (const char* wanted : {"smtpd_client_restrictions: unix:private/a: /nonexistent/private/a: No such file", "submission_data_restrictions: unix:/nonexistent/b: /nonexistent/b: ",
+                               "virtual_transport: lmtp:unix:private/c: the path of a socket is absolute here"})
+        CHECK(all.find(wanted) != std::string::npos);
+    CHECK(std::count(all.begin(), all.end(), '\n') == 3);
+}
+
 TEST_CASE("a log file that cannot be made is an error, one that is not there yet is none", "[veredus]")
 {
     CHECK(admin::log_file_advice(settings("maillog_file =\n")).empty());
