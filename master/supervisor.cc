@@ -262,7 +262,8 @@ void Supervisor::ended(Process& process, int wait_status)
     if (process.role->name == std::string_view("resolver")) resolver_.reset();
     sessions_.process_ended(process.role->name, process.instance);
     process.last_end = process.said.empty() ? describe_end(wait_status) : process.said;
-    if (!expected || WIFSIGNALED(wait_status)) log::warning("process ", process.path, " pid ", pid, " ", describe_end(wait_status));
+    const bool told_to_go = expected && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGTERM;    // before it could listen for that
+    if (!expected || (WIFSIGNALED(wait_status) && !told_to_go)) log::warning("process ", process.path, " pid ", pid, " ", describe_end(wait_status));
     publish();
     if (stopping_ || failed_) return stop_phase();
     if (process.taken) return taker_ended(process);

@@ -4,6 +4,8 @@
 #include <pwd.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+
 #include "lib/base/text.h"
 #include "lib/table/aliases.h"
 
@@ -24,7 +26,7 @@ AliasAdvice look_at_aliases(const conf::Values& values)
         std::vector<table::AliasProblem> problems;
         auto aliases = table::Aliases::load(path, problems);
         if (!aliases) {
-            advice.problems.push_back(aliases.error().text);
+            advice.problems.push_back(cat(aliases.error().text, aliases.error().code == ENOENT ? "; `veredus setup` writes a first one" : ""));
             continue;
         }
         for (const auto& problem : problems) advice.problems.push_back(cat(path, ":", problem.line, ": ", problem.text));

@@ -87,6 +87,7 @@ bool is_port(std::string_view text)
 // What is wrong with "host", "host:port", "[host]" or "[host]:port".
 std::string next_hop_flaw(std::string_view text)
 {
+    if (text.find(',') != std::string_view::npos) return "it takes one; further ones belong into smtp_fallback_relay";
     if (text.find_first_of(" \t") != std::string_view::npos) return "a blank; a port stands behind a colon, as in [smtp.example.org]:587";
     if (!text.starts_with('[')) {
         const auto [host, port] = cut(text, ':');
@@ -152,6 +153,8 @@ std::vector<std::string> sockets_advice(const conf::Values& values)
 std::vector<std::string> domains_advice(const conf::Values& values)
 {
     std::vector<std::string> advice;
+    if (values.list("local_recipient_maps").empty() && !values.list("mydestination").empty())
+        advice.push_back("local_recipient_maps: empty, so mail for any name at our domains is taken, and what nobody has goes back to senders, who may be forged: remove the line, or name the tables of users");
     std::map<std::string, const char*> first;
     // In the order in which they are asked: the first that has a domain decides.
     for (const char* setting : {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"}) {
@@ -200,7 +203,7 @@ std::vector<std::string> unreadable_tables(const conf::Values& values)
     std::vector<std::string> advice;
     if (::geteuid() != 0) return advice;
     std::set<std::string> seen;
-    for (const char* name : {"router", "local"}) {
+    for (const char* name : {"router", "local", "resolver"}) {
         const daemon::Role* role = daemon::find_role(name);
         const auto identity = daemon::find_identity(role->user, role->group, role->extra_groups);
         if (!identity) continue;    // said elsewhere

@@ -95,7 +95,7 @@ TEST_CASE("next hops and transports that no mail would find draw advice", "[vere
         INFO(good);
         CHECK(admin::routes_advice(settings(cat("relayhost = ", good, "\nsmtp_fallback_relay = ", good, "\n"))).empty());
     }
-    for (const char* bad : {"smtp.example.org 587", "[smtp.example.org:587]", "[smtp.example.org", "[]", "smtp.example.org:", "smtp.example.org:5 8", "[smtp.example.org]587", "smtp]x", "2001:db8::1"}) {
+    for (const char* bad : {"smtp.example.org 587", "[smtp.example.org:587]", "[smtp.example.org", "[]", "smtp.example.org:", "smtp.example.org:5 8", "[smtp.example.org]587", "smtp]x", "2001:db8::1", "[a.example.org], [b.example.org]"}) {
         INFO(bad);
         const auto advice = admin::routes_advice(settings(cat("relayhost = ", bad, "\n")));
         REQUIRE(advice.size() == 1);
@@ -108,6 +108,8 @@ TEST_CASE("next hops and transports that no mail would find draw advice", "[vere
 TEST_CASE("a domain stands in one list, and an address in none", "[veredus]")
 {
     CHECK(admin::domains_advice(settings("mydestination = example.org, !x.example.org, hash:/etc/d, /etc/d\nvirtual_alias_domains = example.net\nrelay_domains = example.com\n")).empty());
+    CHECK(admin::domains_advice(settings("mydestination =\nlocal_recipient_maps =\n")).empty());
+    CHECK(joined(admin::domains_advice(settings("mydestination = example.org\nlocal_recipient_maps =\n"))).find("local_recipient_maps: empty, so mail for any name") == 0);
     const std::string all = joined(admin::domains_advice(settings("mydestination = example.org, alice@example.org\nvirtual_alias_domains = Example.ORG\nrelay_domains = example.com\n")));
     CHECK(all == "mydestination: \"alice@example.org\" is an address where a domain belongs, and fits nothing\n"
                  "virtual_alias_domains: Example.ORG is in mydestination, too, which is asked before: remove it from one of them\n");
