@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -34,12 +35,13 @@ using store::Problem;
 constexpr std::size_t max_batch = 100;
 constexpr std::size_t most_brought = 1000;
 constexpr int rest_after_ms = 200;
+constexpr std::size_t worth_a_thread = 16;    // mails of a wait
 
-// Mails at once. Each may take eight descriptors: itself, its file, three for its Maildir and the index there, and three for a Maildir
-// of the batch before; the files of a few of that one are among the others.
+// Mails at once. Each may take twelve descriptors: itself, its file, three for its Maildir and the index there, and as many, without the
+// mails, of the two batches before, of which the earlier one has closed its files, unless they are few, which are among the others.
 std::size_t batch_size()
 {
-    constexpr rlim_t others = 56, each = 8;
+    constexpr rlim_t others = 56, each = 12;
     rlimit files{};
     if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < others) return 1;
     return static_cast<std::size_t>(std::clamp<rlim_t>((files.rlim_cur - others) / each, 1, max_batch));
@@ -118,20 +120,24 @@ std::string Worker::mailbox_name() const { return person_.user == rules_.root_ma
 int Worker::serve(Fd channel)
 {
     channel_ = std::move(channel);
-    for (Jobs jobs; take(jobs); jobs.clear()) {
-        if (jobs.empty()) finish_named();
-        else process(std::move(jobs));
+    for (Jobs jobs; take(jobs);) {
+        if (wait_ && jobs.size() < batch_) {
+            end_wait();    // more may have come meanwhile, for the same next wait
+            continue;
+        }
+        if (jobs.empty()) finish_underway();
+        else process(std::exchange(jobs, {}));
         log::flush();
     }
     return 0;
 }
 
-// Takes what is there: one lock and one wait for the disk then serve all of it. Waits for a first mail, unless names of the batch before
-// wait to be made durable: then there may be none. False: the dispatcher is gone.
+// Takes what is there: one lock and one wait for the disk then serve all of it. Waits for a first mail, unless something is under way:
+// then there may be none. False: the dispatcher is gone.
 bool Worker::take(Jobs& jobs)
 {
     while (jobs.size() < batch_) {
-        const bool wait = jobs.empty() && !named_;
+        const bool wait = jobs.empty() && !underway();
         if (wait && syncs_.has_threads()) wait_for_mail();
         std::string_view bytes;
         auto got = ipc::receive_datagram(channel_.get(), bytes, wait ? 0 : MSG_DONTWAIT);
@@ -196,8 +202,8 @@ void Worker::process(Jobs jobs)
     groups_.clear();
     forwards_.clear();
     ready_.clear();
-    jobs_ = std::move(jobs);
-    for (auto& job : jobs_) {
+    jobs_ = std::make_shared<Jobs>(std::move(jobs));
+    for (auto& job : *jobs_) {
         for (const ipc::Target& target : job->attempt.targets) {
             Item item{job.get(), &target, {}, is_addressed(target) ? target.extension : std::string(), {}, {}};
             if (auto address = mail::parse_address(recipient_of(target))) {
@@ -211,8 +217,7 @@ void Worker::process(Jobs jobs)
     }
     deliver_groups();
     flush();
-    if (named_ && named_->jobs.empty()) named_->jobs = std::move(jobs_);
-    jobs_.clear();
+    jobs_.reset();
 }
 
 void Worker::decide(const Item& item)
@@ -351,7 +356,7 @@ void Worker::to_path(const Item& item, const std::string& path, bool spool, cons
     const bool file = item.target->kind == Kind::file;
     group.text = cat("delivered to ", path.ends_with('/') ? "maildir" : file ? cat(what, path) : std::string(what));
     if (const std::string key = key_of(item, path); !key.empty()) {
-        if (named_ && named_->copies) finish_named();
+        if (copies_underway()) finish_underway();
         const auto same = [&](const Item& earlier) { return key_of(earlier, path) == key; };
         const bool waits = std::any_of(group.items.begin(), group.items.end(), same);
         if (waits || is_brought(key)) return group.doubles.push_back(item);
@@ -384,7 +389,7 @@ void Worker::to_command(const Item& item, const std::string& line)
     // A command of an alias of root's is nobody's own: as under Postfix it has the alias' name and no home, whoever runs it.
     const bool of_nobody = item.target->kind == Kind::command && item.target->run_as.empty() && !item.user.empty();
     const Person person = of_nobody ? Person{lower(item.user), "", ""} : person_;
-    finish_named();
+    finish_underway();
     syncs_.rest();    // its threads count as his processes
     answer(item, judge(run_command(line, command_environment(person, facts, rules_.exported, rules_.command.filter), rules_.command, mail), line));
     flush();    // the next one may take its time
@@ -409,13 +414,13 @@ store::Content Worker::content(const Item& item) const
 void Worker::deliver_groups()
 {
     for (auto& [path, group] : groups_) {
-        if (!path.ends_with('/')) finish_named();    // a lock may let us wait for long
+        if (!path.ends_with('/')) finish_underway();    // a lock may let us wait for long
         deliver_group(path, group.items, group.spool, group.text);
         flush();
     }
     deliver_maildirs();
     deliver_marked();
-    for (const auto& job : jobs_) job->mail = Fd();    // all of it is written
+    for (const auto& job : *jobs_) job->mail = Fd();    // all of it is written
     for (const auto& [path, group] : groups_)
         for (const Item& item : group.doubles) answer_double(item, path, group.text);
     groups_.clear();
@@ -424,7 +429,7 @@ void Worker::deliver_groups()
 
 void Worker::answer_double(const Item& item, const std::string& path, const std::string& text)
 {
-    finish_named();
+    finish_underway();
     answer(item, is_brought(key_of(item, path)) ? verdict(Outcome::delivered, "2.0.0", text)
                                                 : verdict(Outcome::deferred, "4.2.0", "the same alias names this mailbox twice, and the first copy was not delivered"));
 }
@@ -466,9 +471,10 @@ void Worker::deliver_maildirs()
     }
 }
 
-Worker::Named Worker::written(std::vector<Filled> some)
+Worker::Underway Worker::written(std::vector<Filled> some)
 {
-    Named next;
+    Underway next;
+    next.jobs = jobs_;
     std::vector<store::Maildir::Load> loads;
     for (const Filled& filled : some) {
         store::Maildir::Load load;
@@ -485,21 +491,52 @@ Worker::Named Worker::written(std::vector<Filled> some)
     return next;
 }
 
-// Answers what has names since the batch before, and gives names to the next.
-void Worker::advance(std::optional<Named> next)
+void Worker::advance(std::optional<Underway> next)
 {
-    store::Maildir::Delivery::sync(named_ ? named_->delivery.get() : nullptr, next ? next->delivery.get() : nullptr, syncs_);
+    end_wait();
+    begin_wait(std::move(next));
+}
+
+// For many there is time to write the next ones meanwhile.
+void Worker::begin_wait(std::optional<Underway> next)
+{
+    written_ = std::move(next);
+    wait_ = std::make_unique<store::Maildir::Delivery::Wait>(named_ ? named_->delivery.get() : nullptr, written_ ? written_->delivery.get() : nullptr);
+    if (written_ && written_->delivery->size() >= worth_a_thread) {
+        auto thread = disk::Thread::start([wait = wait_.get(), this] { wait->run(syncs_); });
+        if (thread) {
+            waiting_ = std::move(*thread);
+            return;
+        }
+    }
+    wait_->run(syncs_);
+    end_wait();
+}
+
+// Answers what had names before, and gives names to the files that are durable now.
+void Worker::end_wait()
+{
+    if (!wait_) return;
+    waiting_ = disk::Thread();    // joined
+    wait_->end();
+    wait_.reset();
     if (named_) {
         const auto& loads = named_->delivery->loads();
         for (std::size_t i = 0; i < loads.size(); ++i) answer_all(named_->filled[i].path, named_->filled[i].items, loads[i].answers, named_->filled[i].text);
         flush();
     }
-    named_ = std::move(next);
+    named_ = std::exchange(written_, std::nullopt);
+}
+
+void Worker::finish_underway()
+{
+    end_wait();
+    if (named_) advance(std::nullopt);
 }
 
 void Worker::deliver_marked()
 {
-    if (!marked_.empty()) finish_named();
+    if (!marked_.empty()) finish_underway();
     for (const auto& [item, copy] : std::exchange(marked_, {})) {
         const std::string text = item.target->kind == Kind::file ? cat("delivered to file: ", copy.mailbox) : std::string("delivered to maildir");
         const std::string key = key_of(item, copy.mailbox);

@@ -122,24 +122,31 @@ private:
     };
     // shared_ptr: a delivery under way outlives its Maildirs' places here
     using Maildirs = std::map<std::string, std::shared_ptr<store::Maildir>>;
-    struct Named {                                     // a delivery whose names in new/ are not durable yet
+    struct Underway {                                  // a delivery that is not answered yet
         std::vector<std::shared_ptr<store::Maildir>> maildirs;
-        Jobs jobs;                                     // that all of these are of
+        std::shared_ptr<Jobs> jobs;                    // that its items are of; shared_ptr: others of them may be under way, too
         std::vector<Filled> filled;                    // one for each load of
         std::unique_ptr<store::Maildir::Delivery> delivery;
         bool copies = false;                           // some came by an alias
     };
     std::vector<Filled> next_maildirs();
     void open_maildirs(std::vector<Filled>& some);
-    Named written(std::vector<Filled> some);
-    void advance(std::optional<Named> next);
-    void finish_named() { if (named_) advance(std::nullopt); }
+    Underway written(std::vector<Filled> some);
+    void advance(std::optional<Underway> next);
+    void begin_wait(std::optional<Underway> next);
+    void end_wait();
+    void finish_underway();
+    bool underway() const { return named_ || written_; }
+    bool copies_underway() const { return (named_ && named_->copies) || (written_ && written_->copies); }
     std::vector<Filled> filled_;
     std::vector<std::pair<Item, Copy>> marked_;        // of this batch, for Maildirs: a filter's, few
     Maildirs maildirs_;                                // kept open between batches
     disk::ParallelSync syncs_;
-    std::optional<Named> named_;                       // of the batch before: the next one waits for the disk together with it
-    Jobs jobs_;                                        // of this batch
+    // One wait for the disk serves the names of one delivery and the files of the next, and may run while a third is written.
+    std::optional<Underway> named_, written_;
+    std::unique_ptr<store::Maildir::Delivery::Wait> wait_;    // for both
+    disk::Thread waiting_;                             // that runs it; last, so that it ends before them
+    std::shared_ptr<Jobs> jobs_;                       // of this batch
     std::unique_ptr<daemon::SpoolKeeper> keeper_;
     std::map<uint64_t, std::vector<ipc::Verdict>> ready_;
 };

@@ -21,7 +21,7 @@ constexpr Setting rows[] = {
     {"initial_destination_concurrency", Type::number, "5", qmgr, "attempts at once to a destination that is not known yet", 1, 10'000},
     {"default_destination_concurrency_limit", Type::number, "20", qmgr, "most attempts at once to one destination; TRANSPORT_destination_concurrency_limit for one transport", 1, 10'000},
     {"default_destination_recipient_limit", Type::number, "50", qmgr, "most recipients of a mail in one attempt; TRANSPORT_destination_recipient_limit for one transport", 1, 100},
-    {"local_destination_concurrency_limit", Type::number, "200", qmgr, "most attempts at once for one local recipient", 1, 10'000},
+    {"local_destination_concurrency_limit", Type::number, "400", qmgr, "most attempts at once for one local recipient", 1, 10'000},
     {"smtp_destination_concurrency_limit", Type::number, "$default_destination_concurrency_limit", qmgr, "the same for transport smtp", 1, 10'000},
     {"relay_destination_concurrency_limit", Type::number, "$default_destination_concurrency_limit", qmgr, "the same for transport relay", 1, 10'000},
     {"lmtp_destination_concurrency_limit", Type::number, "$default_destination_concurrency_limit", qmgr, "the same for transport lmtp", 1, 10'000},

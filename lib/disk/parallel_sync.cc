@@ -233,19 +233,24 @@ std::vector<Result<void>> ParallelSync::sync(const std::vector<Unsynced>& all)
 // Those that one call for their file system has not made durable. Where it failed, each is asked by itself: the failure may be another's,
 // and whose it is hears of it again, for each open file has an error state of its own. Where it succeeded, the last one is asked all the same:
 // until 6.13 ext4's syncfs(2) says yes after the file system was shut down by an error, and fsync(2) does not. It has nothing to write.
+// After a failure the next batch is asked one by one, too: some of it may have been lost before that failure was told.
 std::vector<std::size_t> ParallelSync::after_whole(const std::vector<Unsynced>& all, std::vector<Result<void>>& results)
 {
     std::vector<std::size_t> left;
     std::map<uint64_t, std::vector<std::size_t>> of_device;
-    const bool tried = whole_ && all.size() >= many;
+    const bool tried = whole_ && !std::exchange(whole_failed_, false) && all.size() >= many;
     for (std::size_t i = 0; i < all.size(); ++i) (tried ? of_device[all[i].device] : left).push_back(i);
     for (const auto& [device, some] : of_device) {
         const auto open = std::find_if(some.begin(), some.end(), [&](std::size_t i) { return all[i].fd >= 0; });
         auto unsynced = some;
-        if (some.size() >= many && open != some.end() && whole_->pays(all[*open].fd) && whole_->sync(all[*open].fd)) {
-            results[some.back()] = all[some.back()].step();
-            if (results[some.back()]) continue;
-            unsynced.pop_back();
+        if (some.size() >= many && open != some.end() && whole_->pays(all[*open].fd)) {
+            if (whole_->sync(all[*open].fd)) {
+                results[some.back()] = all[some.back()].step();
+                if (results[some.back()]) continue;
+                unsynced.pop_back();
+            } else {
+                whole_failed_ = true;
+            }
         }
         left.insert(left.end(), unsynced.begin(), unsynced.end());
     }

@@ -46,7 +46,8 @@ public:
     // At most so many threads, the caller's included; they begin with the first batch that has use for them, and a process that may
     // have no more threads does all by itself. `whole` null: each is always synced by itself.
     explicit ParallelSync(unsigned threads, std::unique_ptr<WholeSync> whole = nullptr);
-    // Syncs all, and returns when the last one is done: one result for each, in order.
+    // Syncs all, and returns when the last one is done: one result for each, in order. What the next call will be about may be changed
+    // meanwhile.
     std::vector<Result<void>> sync(const std::vector<Unsynced>& all);
     // The threads' part of it: steps of any kind, numbered from 0; each number is called once.
     std::vector<Result<void>> run(std::size_t count, const std::function<Result<void>(std::size_t)>& step);
@@ -59,6 +60,7 @@ private:
 
     unsigned threads_;
     std::unique_ptr<WholeSync> whole_;
+    bool whole_failed_ = false;          // the call before: who used its fd has heard of what was changed meanwhile, and will not hear of it again
     std::unique_ptr<Pool> pool_;         // null: no threads
 };
 

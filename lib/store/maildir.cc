@@ -369,8 +369,7 @@ private:
 
 Maildir::Delivery::Delivery(std::vector<Load> loads) : loads_(std::move(loads))
 {
-    std::size_t mails = 0;
-    for (const Load& load : loads_) mails += load.mails.size();
+    const std::size_t mails = size();
     batches_.reserve(loads_.size());
     for (Load& load : loads_) batches_.emplace_back(load, mails <= most_named_first);
     // All are written before the first is synced: one journal commit of the file system then carries many.
@@ -379,31 +378,58 @@ Maildir::Delivery::Delivery(std::vector<Load> loads) : loads_(std::move(loads))
 
 Maildir::Delivery::~Delivery() = default;
 
-void Maildir::Delivery::sync(Delivery* named, Delivery* written, disk::ParallelSync& syncs)
+std::size_t Maildir::Delivery::size() const
 {
-    std::vector<disk::Unsynced> all;
+    std::size_t mails = 0;
+    for (const Load& load : loads_) mails += load.mails.size();
+    return mails;
+}
+
+struct Maildir::Delivery::Wait::State {
+    std::vector<disk::Unsynced> all;             // the names of `published`, the files of `begun`, what `waits` has
     std::vector<Batch*> published, begun;
+    Waits waits;
+    std::vector<Result<void>> results;
+};
+
+Maildir::Delivery::Wait::Wait(Delivery* named, Delivery* written) : state_(std::make_unique<State>())
+{
+    State& s = *state_;
     if (named)
         for (Batch& batch : named->batches_)
-            if (batch.add_directory(all)) published.push_back(&batch);
-    Waits waits;
+            if (batch.add_directory(s.all)) s.published.push_back(&batch);
     if (written)
         for (Batch& batch : written->batches_) {
             if (batch.written() == 0) continue;
-            begun.push_back(&batch);
-            waits.add(batch.maildir());
+            s.begun.push_back(&batch);
+            s.waits.add(batch.maildir());
         }
-    for (Batch* const batch : begun) batch->add_files(all);
-    waits.add_to(all);
-    const auto results = syncs.sync(all);
+    for (Batch* const batch : s.begun) batch->add_files(s.all);
+    s.waits.add_to(s.all);
+}
+
+Maildir::Delivery::Wait::~Wait() = default;
+
+void Maildir::Delivery::Wait::run(disk::ParallelSync& syncs) { state_->results = syncs.sync(state_->all); }
+
+void Maildir::Delivery::Wait::end()
+{
+    State& s = *state_;
     std::size_t at = 0;
-    for (Batch* const batch : published) batch->end(results[at++]);
-    for (Batch* const batch : begun) batch->take_synced(results, at);
-    waits.take_synced(results, at);
-    for (Batch* const batch : begun) {
-        if (const auto reachable = waits.result(batch->maildir()); reachable) batch->publish();
+    for (Batch* const batch : s.published) batch->end(s.results[at++]);
+    for (Batch* const batch : s.begun) batch->take_synced(s.results, at);
+    s.waits.take_synced(s.results, at);
+    for (Batch* const batch : s.begun) {
+        if (const auto reachable = s.waits.result(batch->maildir()); reachable) batch->publish();
         else batch->give_up_all(reachable.error());
     }
+}
+
+void Maildir::Delivery::sync(Delivery* named, Delivery* written, disk::ParallelSync& syncs)
+{
+    Wait wait(named, written);
+    wait.run(syncs);
+    wait.end();
 }
 
 void Maildir::deliver(std::vector<Load>& loads, disk::ParallelSync& syncs)
