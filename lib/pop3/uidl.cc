@@ -142,7 +142,8 @@ bool UidlFormat::needs_header(bool mbox) const { return has(mbox ? "mfg" : "m");
 // Each UID looks different.
 bool UidlFormat::plain(const Piece& piece)
 {
-    return piece.variable == 'u' && piece.offset == 0 && (piece.zeros || piece.width == 0) && piece.modifiers.find_first_of("MR") == std::string::npos;
+    return piece.variable == 'u' && piece.offset == 0 && (piece.zeros || piece.width == 0) && piece.modifiers.find_first_of("MR") == std::string::npos &&
+           std::count(piece.modifiers.begin(), piece.modifiers.end(), 'X') <= 1;
 }
 
 bool UidlFormat::unique() const

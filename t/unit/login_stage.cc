@@ -370,7 +370,7 @@ TEST_CASE("a format knows whether it tells messages apart by their UIDs, and wha
     const struct {
         const char* format;
         bool unique, maildir, mbox;
-    } cases[] = {{"%08Xu%08Xv", true, false, false}, {"%v.%u", true, false, false}, {"%8u", false, false, false}, {"%2.u", false, false, false}, {"%Mu", false, false, false},
+    } cases[] = {{"%XXu", false, false, false}, {"%08Xu%08Xv", true, false, false}, {"%v.%u", true, false, false}, {"%8u", false, false, false}, {"%2.u", false, false, false}, {"%Mu", false, false, false},
                  {"%03Ru", false, false, false},     {"%f", false, false, true},    {"%g", false, false, true},   {"%m", false, true, true},     {"%u%m", false, true, true},
                  {"1234567890123456789012345678901234567890123456789012345678901234567890%u", false, false, false}};
     for (const auto& c : cases) {
