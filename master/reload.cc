@@ -110,7 +110,8 @@ void Supervisor::apply_listeners()
         for (const std::size_t i : change->added) {
             const Bound& bound = listeners_.all()[i];
             const int fd = bound.fd.get();
-            if (bound.role == process->role) (void)process->control->send(static_cast<uint16_t>(ipc::Control::listener), ipc::Listener{bound.name, bound.text}.encode(), {&fd, 1});
+            // One that has its client is to meet no other.
+            if (bound.role == process->role && !process->taken) (void)process->control->send(static_cast<uint16_t>(ipc::Control::listener), ipc::Listener{bound.name, bound.text}.encode(), {&fd, 1});
         }
     }
 }

@@ -19,6 +19,7 @@ Result<void> Stage::before_jail(const conf::Values& values, const daemon::Place&
 
 Result<void> Stage::after_jail(Loop& loop)
 {
+    loop_ = &loop;
     authd_ = std::make_unique<daemon::Link>(loop, "authd");
     reception::Logins::Doors doors;
     doors.call = [this](ipc::AuthType type, std::string body, std::function<void(Result<ipc::Message>)> done,
@@ -49,8 +50,14 @@ Result<void> Stage::after_jail(Loop& loop)
 void Stage::on_client(const std::string& listener, Fd client, net::Address peer)
 {
     served_ = true;
-    if (one_client_) retire();
-    guests_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
+    const bool tls_first = listener.ends_with("/tls");
+    if (!one_client_) return guests_->accept(std::move(client), std::move(peer), tls_first);
+    // The listeners are closed at the end of this turn, and not before that a byte of the client is read.
+    daemon::context().accept_no_more();
+    loop_->defer([this, client = std::make_shared<Fd>(std::move(client)), peer = std::move(peer), tls_first] { // shared: a function is copied
+        guests_->accept(std::move(*client), peer, tls_first);
+        retire();
+    });
 }
 
 // What its clients of now are is all that it ever sees.

@@ -28,6 +28,7 @@ private:
     std::string service_;
     MakeDialect dialect_;
     std::shared_ptr<const Rules> rules_; // shared with the guests that came under them
+    Loop* loop_ = nullptr;
     bool one_client_ = false, served_ = false, retired_ = false;
     daemon::ServerTls tls_;              // outlives the guests
     std::unique_ptr<daemon::Link> authd_;
