@@ -15,15 +15,16 @@ namespace {
 constexpr std::size_t head_size = 65536; // of a message, in which X-UIDL is looked for
 }
 
-Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const Names& names)
+Result<std::unique_ptr<Drop>> Drop::open(store::Folder& inbox, const Names& names, const std::string& deleted_flag)
 {
-    std::unique_ptr<Drop> drop(new Drop(inbox, names));
+    std::unique_ptr<Drop> drop(new Drop(inbox, names, deleted_flag));
     (void)TRY(inbox.refresh());
     {
         const store::UidTable& table = inbox.table();
         drop->uidvalidity_ = table.uidvalidity();
         drop->mails_.reserve(table.messages().size());
-        for (const store::Message& m : table.messages()) drop->mails_.push_back({m.uid, 0, {}, false});
+        for (const store::Message& m : table.messages())
+            if (!drop->is_hidden(m)) drop->mails_.push_back({m.uid, 0, {}, false});
     }
     bool gone = false;
     for (Mail& mail : drop->mails_) {
@@ -134,6 +135,7 @@ Result<std::size_t> Drop::remove(const std::vector<std::size_t>& numbers)
     reader_.reset();
     reading_ = 0;
     std::sort(uids.begin(), uids.end());
+    if (!deleted_flag_.empty()) return hide(uids);
     const store::Expunged done = TRY(inbox_.expunge(uids));
     const std::vector<uint32_t>& gone = done.gone;
     if (!done.trouble.text.empty()) log::warning("not removed, or not noted: ", printable(done.trouble.text));
@@ -141,6 +143,26 @@ Result<std::size_t> Drop::remove(const std::vector<std::size_t>& numbers)
     // One that another session removed meanwhile is as gone as he wanted it.
     return static_cast<std::size_t>(std::count_if(uids.begin(), uids.end(), [&](uint32_t uid) {
         return !std::binary_search(gone.begin(), gone.end(), uid) && inbox_.table().find(uid);
+    }));
+}
+
+bool Drop::is_hidden(const store::Message& m) const
+{
+    const auto bit = deleted_flag_.empty() ? std::nullopt : inbox_.table().keyword_bit(deleted_flag_);
+    return bit && (m.keywords >> *bit & 1) != 0;
+}
+
+// IMAP clients see them as before.
+Result<std::size_t> Drop::hide(const std::vector<uint32_t>& uids)
+{
+    store::FlagChange change;
+    change.how = store::FlagChange::How::add;
+    change.keywords = {deleted_flag_};
+    const store::FlagsChanged done = TRY(inbox_.change_flags(uids, change));
+    if (done.keyword_refused) log::warning("not hidden: the inbox has no room for the keyword ", printable(deleted_flag_));
+    return static_cast<std::size_t>(std::count_if(uids.begin(), uids.end(), [&](uint32_t uid) {
+        const store::Message* m = inbox_.table().find(uid);
+        return m && !is_hidden(*m);
     }));
 }
 

@@ -26,8 +26,9 @@ public:
         bool reuse = false; // what another server noted in a message goes before the format (pop3_reuse_xuidl)
         std::unordered_map<std::string, Noted> noted; // by base name of the file; its UIDL goes before all else
     };
-    // The folder is the process's, and shared with the user's other sessions; it outlives the drop.
-    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const Names& names);
+    // The folder is the process's, and shared with the user's other sessions; it outlives the drop. `deleted_flag`, a keyword: who has it is
+    // not there, and what is to be removed gets it instead (pop3_deleted_flag); empty: there is none.
+    static Result<std::unique_ptr<Drop>> open(store::Folder& inbox, const Names& names, const std::string& deleted_flag);
     std::size_t count() const override { return mails_.size(); }
     uint64_t size(std::size_t number) const override { return mails_[number - 1].size; }
     std::string uid(std::size_t number) override;
@@ -39,7 +40,9 @@ public:
     Result<void> mark_seen();
 
 private:
-    Drop(store::Folder& inbox, const Names& names) : inbox_(inbox), names_(names) {}
+    Drop(store::Folder& inbox, const Names& names, std::string deleted_flag) : inbox_(inbox), names_(names), deleted_flag_(std::move(deleted_flag)) {}
+    bool is_hidden(const store::Message& m) const;
+    Result<std::size_t> hide(const std::vector<uint32_t>& uids);
     void name_all();
     void make_names();
     void take_kept();
@@ -53,6 +56,7 @@ private:
     };
     store::Folder& inbox_;
     const Names& names_;
+    std::string deleted_flag_;
     std::vector<Mail> mails_;
     std::vector<uint32_t> seen_;
     uint32_t uidvalidity_ = 0;

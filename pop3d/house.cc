@@ -20,6 +20,13 @@ namespace {
 constexpr std::size_t max_uidlist = 1u << 29;
 constexpr std::string_view going_down = "-ERR [SYS/TEMP] Server shutting down.\r\n";
 constexpr std::string_view kicked = "-ERR [SYS/TEMP] Disconnected by the administrator.\r\n";
+
+Result<std::string> read_deleted_flag(const conf::Values& values)
+{
+    std::string flag(values.text("pop3_deleted_flag"));
+    if (!flag.empty() && !store::is_keyword(flag)) return fail(cat("pop3_deleted_flag = ", printable(flag, 100), ": no keyword of IMAP, as $POP3Deleted is"));
+    return flag;
+}
 } // namespace
 
 Result<Settings> Settings::read(const conf::Values& values)
@@ -34,6 +41,7 @@ Result<Settings> Settings::read(const conf::Values& values)
     out.lock = values.flag("pop3_lock_session");
     out.keep_flags = values.flag("pop3_no_flag_updates");
     out.reuse_xuidl = values.flag("pop3_reuse_xuidl");
+    out.deleted_flag = TRY(read_deleted_flag(values));
     return out;
 }
 

@@ -22,6 +22,7 @@ struct Settings {
     std::chrono::milliseconds timeout{600'000};
     int64_t login_delay_s = 0;
     bool lock = false, keep_flags = false, reuse_xuidl = false;
+    std::string deleted_flag;
     static Result<Settings> read(const conf::Values& values);
 };
 

@@ -44,7 +44,7 @@ void Session::begin()
     auto inbox = house_.inbox();
     if (inbox && house_.too_early()) return refuse("-ERR [LOGIN-DELAY] minimum time between mail checks violated\r\n");
     auto drop =
-        inbox ? Drop::open(**inbox, house_.names()) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
+        inbox ? Drop::open(**inbox, house_.names(), house_.settings_.deleted_flag) : Result<std::unique_ptr<Drop>>(unexpected(inbox.error()));
     if (!drop) {
         log::error(house_.host_.log_prefix(arrival_), "the inbox cannot be opened: ", printable(drop.error().text));
         return refuse(no_mailbox);

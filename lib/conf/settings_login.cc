@@ -60,6 +60,7 @@ constexpr Setting rows[] = {
     {"pop3_login_delay", Type::duration, "0s", Who(stages | pop3_session), "time between two POP3 logins of a user; 0: any", 0, 86400},
     {"pop3_lock_session", Type::boolean, "no", pop3_session, "one POP3 session of a user at a time"},
     {"pop3_no_flag_updates", Type::boolean, "no", pop3_session, "mail that was fetched stays unseen for IMAP"},
+    {"pop3_deleted_flag", Type::raw, "", pop3_session, "an IMAP keyword that mail gets instead of being removed by QUIT, and that hides it from POP3; empty: none"},
     {"pop3_reuse_xuidl", Type::boolean, "no", pop3_session, "UIDL says what another server noted as X-UIDL"},
     {"pop3_client_workarounds", Type::list, "", pop3_session,
      "for clients with flaws: outlook-no-nuls, oe-ns-eoh", 0, 0, "outlook-no-nuls|oe-ns-eoh"},

@@ -19,6 +19,7 @@
 #include "lib/daemon/roles.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
+#include "lib/store/uid_table.h"
 #include "lib/tls/digest.h"
 #include "master/veredus/aliases_advice.h"
 #include "master/veredus/commands.h"
@@ -151,6 +152,8 @@ void Check::tls(const std::string& config_directory)
 void Check::pop3()
 {
     if (auto format = pop3::UidlFormat::parse(values_.text("pop3_uidl_format"), tls::md5_hex); !format) error(format.error().text);
+    if (const std::string flag(values_.text("pop3_deleted_flag")); !flag.empty() && !store::is_keyword(flag))
+        error(cat("pop3_deleted_flag = ", printable(flag, 100), ": no keyword of IMAP, as $POP3Deleted is"));
     pop3::Options options;
     if (auto known = options.set_workarounds(values_.list("pop3_client_workarounds")); !known) error(known.error().text);
 }
