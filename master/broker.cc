@@ -173,7 +173,7 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
 Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& user)
 {
     Process* zygote = find(name, 0);
-    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return fail(cat("the zygote ", name, " is not ready"));
+    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return unexpected(Error{EAGAIN, cat("the zygote ", name, " is not ready")});
     const ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
     auto pair = TRY(socket_pair(SOCK_SEQPACKET));
     TRY(send_serve(zygote->control->fd(), order, pair.first.get()));

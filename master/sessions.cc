@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::chrono::milliseconds answer_deadline{3000}; // of a session process to a person's question
 constexpr std::chrono::milliseconds name_deadline{2000};   // of a process that was just started, to say its ID with its first client
+constexpr std::chrono::milliseconds zygote_deadline{5000}; // to come back; less than a login stage waits for us
 constexpr std::size_t most_waiting = 1000;                 // clients of one user while he is looked up, or not taken over
 constexpr std::chrono::minutes ping_interval{5};
 constexpr std::chrono::hours for_ever{24 * 30};
@@ -73,10 +74,41 @@ void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
     Session* session = nullptr;
     if (const auto there = sessions_.find(own); there != sessions_.end()) session = &there->second;
     else if (auto started = start(own, *reply)) session = *started;
+    else if (started.error().code == EAGAIN) return park(key, std::move(line));
     else return refuse(Code::unavailable, started.error().text);
     for (Waiting& one : line) {
         one.arrival.user = reply->name;
         pass(own, *session, std::move(one));
+    }
+}
+
+// Who comes meanwhile stands behind.
+void Sessions::park(const Key& key, std::vector<Waiting> line)
+{
+    waiting_.emplace(key, std::move(line));
+    parked_.insert(key);
+    if (!parking_.armed()) parking_.start(zygote_deadline);
+}
+
+void Sessions::zygote_ready(std::string_view zygote)
+{
+    std::vector<Key> ready;
+    for (const Key& key : parked_)
+        if (key.first == zygote) ready.push_back(key);
+    for (const Key& key : ready) {
+        parked_.erase(key);
+        doors_.resolve(key.second, [this, key](const Result<ipc::UserReply>& reply) { resolved(key, reply); });
+    }
+    if (parked_.empty()) parking_.stop();
+}
+
+void Sessions::refuse_parked(const std::string& why)
+{
+    for (const Key& key : std::exchange(parked_, {})) {
+        auto line = waiting_.extract(key);
+        if (!line) continue;
+        log::warning(key.first, ": no session for ", printable(key.second), ": ", why);
+        for (Waiting& one : line.mapped()) one.answer(Code::unavailable, why);
     }
 }
 
@@ -256,6 +288,7 @@ void Sessions::kick(const std::string& user, std::function<void(uint64_t)> done)
 void Sessions::stop()
 {
     stopping_ = true;
+    refuse_parked("the mail system is stopping");
     while (!sessions_.empty()) give_up(sessions_.begin()->first, false);
 }
 

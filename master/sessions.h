@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +27,12 @@ public:
         std::function<void(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)> resolve;
         // May he have a process; the worker policy.
         std::function<Result<void>(const ipc::UserReply& user)> allow;
-        // A new process of this zygote for him; its channel.
+        // A new process of this zygote for him; its channel. EAGAIN: the zygote is not there, and zygote_ready() follows.
         std::function<Result<Fd>(const std::string& zygote, const ipc::UserReply& user)> spawn;
     };
     using Done = std::function<void(ipc::Code code, const std::string& text)>;
-    Sessions(Loop& loop, Doors doors) : loop_(loop), doors_(std::move(doors)), ping_(loop, [this] { look_for_hung(); }) {}
+    Sessions(Loop& loop, Doors doors) : loop_(loop), doors_(std::move(doors)), ping_(loop, [this] { look_for_hung(); }), parking_(loop, [this] { refuse_parked("the process that sessions come from does not start"); })
+    {}
     // How long a process may be silent that has been given a client, or asked whether it is alive; then it is given up,
     // and killed by its zygote (watchdog_timeout). 0: for ever.
     void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
@@ -40,6 +42,8 @@ public:
     // the ID of the user's process, where that says one.
     void enter(const std::string& role, uint32_t instance, const std::string& zygote, ipc::Enter enter, Fd client,
                Done done);
+    // Clients of a zygote that was away, as it is for a moment at each reload, can have their processes now.
+    void zygote_ready(std::string_view zygote);
     void process_ended(std::string_view role, uint32_t instance) { tickets_.forget(role, instance); }
     // Pages of what the processes answer within a moment, then `done`.
     void who(std::function<void(ipc::Presences)> page, std::function<void()> done);
@@ -69,6 +73,8 @@ private:
         std::unique_ptr<Timer> unknown; // until then; the login stage waits for it no longer than that
     };
     void resolved(const Key& key, const Result<ipc::UserReply>& reply);
+    void park(const Key& key, std::vector<Waiting> line);
+    void refuse_parked(const std::string& why);
     Result<Session*> start(const Key& key, const ipc::UserReply& user);
     void pass(const Key& key, Session& session, Waiting waiting);
     void look_up(const Key& key, Waiting waiting);
@@ -91,7 +97,8 @@ private:
     uint64_t next_connection_ = 1;
     std::map<Key, Session> sessions_;
     std::map<Key, std::vector<Waiting>> waiting_;
-    Timer ping_;
+    std::set<Key> parked_; // of waiting_: for the zygote
+    Timer ping_, parking_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // first in death: what is gathered then is told to nobody
 };
 

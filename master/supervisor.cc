@@ -301,6 +301,7 @@ void Supervisor::became_ready(Process& process)
         else
             tell_settings(process);
     }
+    if (process.role->zygote && process.state == Process::State::ready) sessions_.zygote_ready(process.role->name);
     const bool all = std::all_of(processes_.begin(), processes_.end(), [](const auto& p) { return !p->wanted || p->state == Process::State::ready; });
     if (running_ || failed_ || stopping_) return;
     if (!all) return start_phase();

@@ -1178,7 +1178,7 @@ public:
     std::vector<std::string> words;
     std::vector<std::pair<std::string, std::function<void(Result<ipc::UserReply>)>>> questions;
     std::vector<Fd> spawned;
-    bool allowed = true;
+    bool allowed = true, away = false; // away: the zygote
     master::Sessions sessions{
         *loop,
         {[this](const std::string& user, auto done) { questions.emplace_back(user, std::move(done)); },
@@ -1188,6 +1188,7 @@ public:
          },
          [this](const std::string& zygote, const ipc::UserReply&) -> Result<Fd> {
              CHECK(zygote == "pop3-session");
+             if (away) return unexpected(Error{EAGAIN, "away"});
              auto pair = TRY(socket_pair(SOCK_SEQPACKET));
              spawned.push_back(std::move(pair.first));
              return std::move(pair.second);
@@ -1255,6 +1256,47 @@ TEST_CASE("a login waits only so long for a new process to say its ID, and hears
         court.sessions.stop();
         CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::unavailable});
         CHECK(court.sessions.size() == 0);
+    }
+}
+
+TEST_CASE("while the process that sessions come from is started anew, as at a reload, logins wait for it", "[master][sessions]")
+{
+    Court court;
+    court.away = true;
+    for (const char id : {'a', 'b', 'c'}) {
+        auto one = ticket(id);
+        if (id == 'b') one.user = "bob";
+        REQUIRE(court.sessions.add_ticket(std::move(one)));
+        court.enter(id);
+    }
+    REQUIRE(court.questions.size() == 2); // alice's second login stands behind her first
+    for (int i = 0; i < 2; ++i) {
+        const auto [user, done] = court.questions[static_cast<std::size_t>(i)];
+        done(court.person(user));
+    }
+    CHECK(court.codes.empty());
+    CHECK(court.spawned.empty());
+    SECTION("it comes")
+    {
+        court.sessions.zygote_ready("imap-session");
+        CHECK(court.questions.size() == 2);
+        court.away = false;
+        court.sessions.zygote_ready("pop3-session");
+        REQUIRE(court.questions.size() == 4);
+        for (int i = 2; i < 4; ++i) {
+            const auto [user, done] = court.questions[static_cast<std::size_t>(i)];
+            done(court.person(user));
+        }
+        REQUIRE(court.spawned.size() == 2);
+        CHECK(court.takes(0));
+        CHECK(court.takes(0));
+        CHECK(court.takes(1));
+        CHECK(court.codes == std::vector<ipc::Code>(3, ipc::Code::ok));
+    }
+    SECTION("the mail system stops")
+    {
+        court.sessions.stop();
+        CHECK(court.codes == std::vector<ipc::Code>(3, ipc::Code::unavailable));
     }
 }
 
