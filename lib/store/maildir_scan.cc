@@ -129,30 +129,38 @@ Result<void> MaildirFolder::give_own_names(std::vector<Entry>& entries)
     std::vector<std::size_t> doubles;
     for (std::size_t i = 0; i < entries.size(); ++i)
         if (!seen.emplace(maildir_base(entries[i].name), i).second) doubles.push_back(i);
-    std::vector<std::size_t> drop;
+    std::vector<bool> drop(entries.size());
+    std::vector<std::string> linked;                       // names in new/ whose mail is in cur/, too
     for (const std::size_t i : doubles) {
         const std::size_t first = seen[maildir_base(entries[i].name)];
         const auto dir_of = [&](const Entry& e) -> const disk::Directory& { return e.fresh ? new_ : cur_; };
         const auto a = disk_.stat(dir_of(entries[first]), entries[first].name), b = disk_.stat(dir_of(entries[i]), entries[i].name);
         if (!b) {
-            drop.push_back(i);
+            drop[i] = true;
         } else if (!a) {
             std::swap(entries[first], entries[i]);
-            drop.push_back(i);
+            drop[i] = true;
         } else if (a->file == b->file && entries[first].fresh != entries[i].fresh) {
             // A link from new to cur whose end a crash cut off.
             if (entries[first].fresh) std::swap(entries[first], entries[i]);
-            if (disk_.sync(cur_)) (void)disk_.unlink(new_, entries[i].name);
-            drop.push_back(i);
+            linked.push_back(entries[i].name);
+            drop[i] = true;
         } else {
             const std::string tail = entries[i].name.substr(maildir_base(entries[i].name).size());
             const std::string own = cat(unique_name().base(), tail);
             if (disk_.rename_new(dir_of(entries[i]), entries[i].name, dir_of(entries[i]), own)) entries[i].name = own;
-            else drop.push_back(i);
+            else drop[i] = true;
         }
     }
-    std::sort(drop.begin(), drop.end());
-    for (auto i = drop.rbegin(); i != drop.rend(); ++i) entries.erase(entries.begin() + static_cast<std::ptrdiff_t>(*i));
+    if (!linked.empty() && disk_.sync(cur_))
+        for (const auto& name : linked) (void)disk_.unlink(new_, name);
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        if (drop[i]) continue;
+        if (kept != i) entries[kept] = std::move(entries[i]);
+        ++kept;
+    }
+    entries.resize(kept);
     return {};
 }
 

@@ -282,6 +282,25 @@ TEST_CASE("a link from new to cur that a crash cut short is one mail", "[store][
     CHECK(box.files("cur").size() == 2);
 }
 
+TEST_CASE("of many links from new to cur that a crash cut short each is one mail, and they share the wait for the disk", "[store][maildir]")
+{
+    Box box;
+    for (int i = 0; i < 300; ++i) {
+        box.put(cat("new/", 1000 + i, ".M1.h"));
+        REQUIRE(::link(cat(box.path, "/new/", 1000 + i, ".M1.h").c_str(), cat(box.path, "/cur/", 1000 + i, ".M1.h:2,").c_str()) == 0);
+    }
+    test::FaultyDisk disk;
+    MaildirDevice device;
+    device.on = &disk;
+    auto f = box.open(device);
+    disk.synced.clear();
+    REQUIRE(f->refresh());
+    CHECK(f->table().messages().size() == 300);
+    CHECK(box.files("new").empty());
+    CHECK(box.files("cur").size() == 300);
+    CHECK(std::count(disk.synced.begin(), disk.synced.end(), box.path + "/cur") <= 2);
+}
+
 TEST_CASE("mail that others removed vanishes, and its UID never comes back", "[store][maildir]")
 {
     Box box;
