@@ -164,7 +164,7 @@ check:
 	$(MAKE) deps
 	$(MAKE) -j$(JOBS) PRE_STD=1 all unit
 	$(MAKE) PRE_STD=1 run-checks
-.PHONY: run-checks check-e2e stage check-sanitize
+.PHONY: run-checks check-e2e stage check-sanitize check-ktls
 run-checks: unit all
 	t/check
 check-e2e: all stage
@@ -176,6 +176,9 @@ check-sanitize:
 	$(MAKE) -j$(JOBS) SANITIZE=address,undefined SANEXTRA=-fsanitize-undefined-trap-on-error unit
 	# Crash tests run thousands of lives, long ones millions of turns: they are in check-unit. A SIGSEGV that a test sends must kill as it does in life.
 	ASAN_OPTIONS=detect_leaks=$(or $(LEAKS),1):handle_segv=0 build/sanitize/unit '~[crash]~[forgetful]~[long]'
+# kTLS in a virtual machine whose kernel has it; not part of check.
+check-ktls: unit stage
+	t/ktls
 stage: all
 	@t/peers postfix dovecot-pop3d bsd-mailx pflogsumm fail2ban maildrop exim4-daemon-light postgrey npm:imapflow@1.0.171
 	@rm -rf $(BUILD)/stage
