@@ -62,6 +62,10 @@ std::vector<std::string> users_advice(const conf::Values& values)
             if (const std::string& program = pipe.argv.front(); ::access(program.c_str(), X_OK) < 0)
                 advice.push_back(cat("pipe_transports: ", pipe.name, ": ", fail_errno(program).error.text, ": its mail waits"));
         }
+    // The shell finds what has no path.
+    const auto command = split(values.text("mailbox_command"), " \t");
+    if (!command.empty() && command[0].starts_with('/') && command[0].find_first_of("$`\"'\\") == std::string_view::npos)
+        if (const std::string program(command[0]); ::access(program.c_str(), X_OK) < 0) advice.push_back(cat("mailbox_command: ", fail_errno(program).error.text, ": all mail for users waits"));
     const auto groups = values.list("virtual_gid_maps");
     for (const std::string& spec : values.list("virtual_uid_maps")) {
         if (!spec.starts_with("static:")) continue;

@@ -13,7 +13,7 @@ namespace veredus::admin {
 // Each is one complaint with the setting's name and what to do; none of them keeps the mail system from starting.
 std::vector<std::string> host_name_advice(const conf::Values& values);
 std::vector<std::string> resolver_advice(const Result<std::string>& resolv_conf);    // the text of /etc/resolv.conf
-std::vector<std::string> users_advice(const conf::Values& values);                   // asks the user database
+std::vector<std::string> users_advice(const conf::Values& values);      // users and programs that settings name; asks the user database
 
 std::vector<std::string> routes_advice(const conf::Values& values);       // relayhost and its kin, transports
 std::vector<std::string> sockets_advice(const conf::Values& values);      // of policy services and LMTP servers on this host

@@ -75,6 +75,10 @@ TEST_CASE("users and programs that are not there are named with their setting", 
                                "virtual_uid_maps: static:vmail: \"vmail\" is not a number", "virtual_uid_maps: static:4000000001: no account has this uid"})
         CHECK(all.find(wanted) != std::string::npos);
     CHECK(std::count(all.begin(), all.end(), '\n') == 6);
+    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = /bin/cat \"$EXTENSION\"\n")).empty());
+    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = procmail -a $EXTENSION\n")).empty());
+    CHECK(joined(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = /nonexistent/lda -f \"$SENDER\"\n")))
+          == "mailbox_command: /nonexistent/lda: No such file or directory: all mail for users waits\n");
     CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user =\nvirtual_uid_maps = static:0\nvirtual_gid_maps = static:7\n")))
               .find("virtual_gid_maps: static:7: is not the group of root, and mail for virtual users waits: write static:0") == 0);
 }
