@@ -37,6 +37,8 @@ namespace {
 constexpr int control_fd = 3;
 constexpr int channel_fd = 4;
 
+constexpr int most_orders = 16;
+
 // How long a process may take to end once nobody listens to it any more.
 constexpr int64_t grace_us = 5 * us_per_second;
 
@@ -120,16 +122,18 @@ void fork_child(const conf::Values& values, const ipc::Serve& who, Fd channel, c
     children.add(pid, std::move(channel), who.name);
 }
 
-// false: master is gone or tells us to go.
-bool take_order(const conf::Values& values, bool unprivileged, const ServeFunction& serve, Children& children)
+// Some at once: between two the channels of all children are looked at. false: master is gone or tells us to go.
+bool take_orders(const conf::Values& values, bool unprivileged, const ServeFunction& serve, Children& children)
 {
-    auto order = receive_serve(control_fd, unprivileged);
-    if (!order) {
-        if (order.error().code == EAGAIN || order.error().code == EINTR) return true;
-        if (order.error().code != ENOTCONN) log::error("zygote: ", order.error().text);
-        return order.error().code == EBADMSG;
+    for (int i = 0; i < most_orders; ++i) {
+        auto order = receive_serve(control_fd, unprivileged);
+        if (!order) {
+            if (order.error().code == EAGAIN || order.error().code == EINTR) return true;
+            if (order.error().code != ENOTCONN) log::error("zygote: ", order.error().text);
+            return order.error().code == EBADMSG;
+        }
+        fork_child(values, order->who, std::move(order->channel), serve, children);
     }
-    fork_child(values, order->who, std::move(order->channel), serve, children);
     return true;
 }
 
@@ -240,7 +244,7 @@ int run_prepared_zygote(const RoleName& role, const std::function<ServeFunction(
         children.take(fds.data() + 2, now_us);
         if (fds[1].revents && !take_signals(signals, children)) return 0;    // first who ended, then who must: no pid is anyone else's yet
         for (const std::string& who : children.kill_overdue(now_us)) log::warning("process of user ", who, ", did not end when it was given up: killed");
-        if (fds[0].revents && !take_order(*values, start->hello.unprivileged, serve, children)) return 0;
+        if (fds[0].revents && !take_orders(*values, start->hello.unprivileged, serve, children)) return 0;
     }
 }
 

@@ -19,6 +19,7 @@ using smtp::Reply;
 
 constexpr std::size_t recipients_at_once = 40;      // of a question to router and of an attempt: both fit into a message
 constexpr std::size_t most_text = 300;
+constexpr uint64_t small_mail = 32 * 1024;          // its draft is in memory
 
 const Reply later_reply{451, "4.3.0", "mail system error; try again later"};
 
@@ -137,13 +138,13 @@ void Handover::routed(uint64_t number, const std::vector<std::size_t>& asked, co
     ask(number);
 }
 
-// For local the mail becomes a file, unless nobody needs it; on the pool's thread, since a large one is on the disk.
+// For local the mail becomes a file, unless nobody needs it; of a large one, which is on the disk, on the pool's thread.
 void Handover::seal(uint64_t number)
 {
     Mail& mail = *mails_.at(number);
     const auto needed = std::any_of(mail.whom.begin(), mail.whom.end(), [](const Mail::Whom& w) { return !w.reply && is_local(w.route); });
     if (!needed) return settle(number);
-    if (!parts_.pool) return hand_in(number, mail.handed.draft.seal(mail.handed.header, mail.handed.envelope));
+    if (!parts_.pool || mail.handed.draft.body_size() <= small_mail) return hand_in(number, mail.handed.draft.seal(mail.handed.header, mail.handed.envelope));
     auto sealed = std::make_shared<Result<queue::Draft::Sealed>>(fail("not sealed"));    // shared_ptr: std::function wants to be copied
     parts_.pool->run([sealed, handed = &mail.handed] { *sealed = handed->draft.seal(handed->header, handed->envelope); },
                      [this, number, sealed, alive = alive_] {

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from workload import LOAD, Arrivals, Mbox, cpu, maildirs, make_maildir, send_list, sh, step_aside, users
+from workload import LOAD, Arrivals, Mbox, bare, cpu, maildirs, make_maildir, send_list, sh, step_aside, users
 
 VMAIL = 5000
 
@@ -93,7 +93,8 @@ def virtual_list(server, recipients=1000):
     arrivals = virtual(server, recipients)
     push(1, 5, 1, 8192, 1, 25, "v.example.net")
     arrivals.wait_for(5)
-    return measured(arrivals, 5 + recipients, recipients, lambda: send_list([f"user{i}@v.example.net" for i in range(recipients)]), "delivery")
+    found = measured(arrivals, 5 + recipients, recipients, lambda: send_list([f"user{i}@v.example.net" for i in range(recipients)]), "delivery")
+    return {**found, **bare(server, "account", recipients)}
 
 
 def virtual_users(server, count=100, mails=10000):
@@ -101,7 +102,8 @@ def virtual_users(server, count=100, mails=10000):
     arrivals = virtual(server, count)
     push(4, 200, 1, 8192, count, 25, "v.example.net")
     arrivals.wait_for(200)
-    return measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 25, "v.example.net"))
+    found = measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 25, "v.example.net"))
+    return {**found, **bare(server, "mails", 3000, count, "queue")}
 
 
 def start_dovecot_lmtp():
@@ -137,7 +139,8 @@ def lmtp_burst(server, count=100, mails=5000):
     arrivals = Arrivals(*maildirs())
     push(4, 200, 10, 8192, count, 24, "example.org", "lmtp")
     arrivals.wait_for(200)
-    return measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 24, "example.org", "lmtp"))
+    found = measured(arrivals, 200 + mails, mails, lambda: push(20, mails, 10, 8192, count, 24, "example.org", "lmtp"))
+    return {**found, **bare(server, "mails", 3000, count, "direct")}
 
 
 BENCHES = {"flush_maildir": lambda s: flush(s, False), "flush_mbox": lambda s: flush(s, True), "virtual_list": virtual_list, "virtual_users": virtual_users,

@@ -281,7 +281,16 @@ def local_parallel(server, connections=40, mails=3000, per_session=1):
     f = load(connections, mails, per_session)
     arrivals.wait_for(200 + mails)
     seconds = time.monotonic() - begin
-    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"]}
+    found = {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails, "ack_p95_ms": f["ack_p95_ms"]}
+    return {**found, **bare(server, "mails", 3000, USERS, "queue")}
+
+
+def bare(server, *what):
+    """Beside our own figure: what a bare program makes of the same files on this disk."""
+    if server.name != "veredus":
+        return {}
+    mode, *more = what
+    return {"bare_per_second": float(sh(os.path.join(TOP, "build/bench/bare_disk"), mode, "/home/bare", *map(str, more)).split()[1])}
 
 
 def one_by_one(mails):
@@ -361,7 +370,8 @@ def local_list(server, recipients=1000):
     send_list([f"user{i}@example.org" for i in range(recipients)])
     arrivals.wait_for(5 + recipients)
     seconds = time.monotonic() - begin
-    return {"deliveries_per_second": recipients / seconds, "cpu_ms_per_delivery": 1e3 * (cpu() - c0) / recipients}
+    found = {"deliveries_per_second": recipients / seconds, "cpu_ms_per_delivery": 1e3 * (cpu() - c0) / recipients}
+    return {**found, **bare(server, "users", recipients)}
 
 
 class Mbox:
@@ -401,7 +411,8 @@ def local_burst(server, mbox, mails=10000):
     load(20, mails, 20, size=4096, n=1)
     arrivals.wait_for(20 + mails)
     seconds = time.monotonic() - begin
-    return {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
+    found = {"mails_per_second": mails / seconds, "cpu_ms_per_mail": 1e3 * (cpu() - c0) / mails}
+    return found if mbox else {**found, **bare(server, "mails", 3000, 1, "queue")}
 
 
 def command_line(server, mails=300):
