@@ -5,6 +5,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "qmgr/records.h"
 #include "qmgr/scheduler.h"
 
 namespace veredus::qmgr {
@@ -141,16 +142,21 @@ std::size_t Scheduler::remove(const std::vector<uint64_t>& ids, const std::share
 std::size_t Scheduler::requeue(const std::vector<uint64_t>& ids, const std::shared_ptr<Deed>& deed)
 {
     std::size_t met = 0;
+    const Now now = world_.now();
     Departures from;
     for (const uint64_t id : ids) {
         Entry* const e = catalog_.find(id);
         if (!e || e->stage == Stage::leaving || e->stage == Stage::active) continue;
         ++met;
         log::info(id_text(id), ": requeued");
+        // As with postsuper -r: what was kept on hold for long, or was given up nearly, has its whole lifetime before it again.
+        e->age_zero_us = now.mono_us;
+        record(aged_record(id_text(id), now.wall_us));
         e->skipped = 0;
         if (e->stage == Stage::held) release_one(*e, from);
-        else catalog_.schedule(*e, world_.now().mono_us);
+        else catalog_.schedule(*e, now.mono_us);
     }
+    if (met > 0) when_durable([deed] {});
     move_all(from, queue::State::deferred, deeds_of(deed));
     world_.wake();
     return met;

@@ -77,7 +77,7 @@ void Scheduler::begin()
     std::vector<uint64_t> fresh;
     catalog_.each([&](Entry& e) {
         // Nobody has tried it since it was due: we did not run, or the clock was set.
-        const int64_t unattended_us = now.mono_us - (e.attempts > 0 ? e.next_us : e.age_zero_us);
+        const int64_t unattended_us = now.mono_us - (e.attempts > 0 ? std::max(e.next_us, e.age_zero_us) : e.age_zero_us);
         if (e.state != queue::State::hold) e.age_zero_us += std::max<int64_t>(0, unattended_us - absence_us);
         if (e.state == queue::State::hold) {
             e.stage = Stage::held;

@@ -1,6 +1,7 @@
 #include "qmgr/summaries.h"
 
 #include <cerrno>
+#include <utility>
 
 #include "lib/base/crc32c.h"
 #include "lib/base/text.h"
@@ -131,8 +132,9 @@ void Summaries::write()
 {
     if (!file_ || failed_ || pending_.empty()) return;
     const auto done = disk_.write(*file_, pending_);
-    if (!done) log::warning("what mailq shows is not kept for now: ", done.error().text);
     failed_ = !done;
+    const bool said = std::exchange(said_, failed_);
+    if (failed_ && !said) log::warning("what mailq shows is not kept for now: ", done.error().text);
     const std::lock_guard lock(mutex_);
     if (done) written_ += pending_.size();
     pending_.clear();

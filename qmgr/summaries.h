@@ -41,6 +41,7 @@ private:
     std::string pending_;                  // behind them
     std::size_t records_ = 0;
     bool failed_ = false;                  // the last write
+    bool said_ = false;                    // so, since one went well
 };
 
 }  // namespace veredus::qmgr

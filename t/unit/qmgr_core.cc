@@ -812,6 +812,13 @@ TEST_CASE("summaries last over a restart, are cut off behind damage, and are beg
     s->flush();
     CHECK_FALSE(s->read(7777, lost));
     CHECK(s->add(7778, summary(7778)) == 0);
+    const auto said = quiet.text.size();
+    CHECK(said > 0);
+    s->flush();
+    disk.fail_write(1, ENOSPC);
+    REQUIRE(s->add(7777, summary(7777)) == lost);
+    s->flush();
+    CHECK(quiet.text.size() == said);                    // once
     s->flush();
     add(*s, 7778, 7779);
     s = open();

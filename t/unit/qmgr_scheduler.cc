@@ -72,7 +72,7 @@ soft_bounce = yes
     CHECK(l.transport("gate").cohorts == 0);
     CHECK(l.transport("virtual").concurrency == 6);
     CHECK(l.transport("virtual").rate_delay_us == 3 * second);
-    CHECK(l.transport("local").concurrency == 200);
+    CHECK(l.transport("local").concurrency == 400);
     CHECK(l.transport("another").concurrency == 7);
     CHECK(l.active == 123);
     CHECK(l.defer_transports == std::vector<std::string>{"smtp", "gate"});
@@ -1466,6 +1466,37 @@ TEST_CASE("holding, releasing and deleting many mails is a few moves and commits
     CHECK(w.files.empty());
     CHECK(w.commits <= 2);
     CHECK(w.opens == 0);
+}
+
+TEST_CASE("a mail that is requeued has its whole lifetime before it again, also after a restart", "[qmgr]")
+{
+    constexpr int64_t day = 86'400 * second;
+    FakeWorld w;
+    std::vector<std::string> ids;
+    for (const char* to : {"a@one.example", "b@two.example", "c@three.example"}) ids.push_back(w.take("s@host.example", {to}));
+    w.answer(greylisted);
+    std::vector<uint64_t> numbers;
+    for (const auto& id : ids) numbers.push_back(id_number(id));
+    CHECK(w.scheduler->hold(numbers) == 3);
+    w.run();
+    w.pass(10 * day);
+    CHECK(w.scheduler->requeue({numbers[0]}) == 1);
+    CHECK(w.scheduler->requeue({numbers[1]}) == 1);
+    CHECK(w.scheduler->release({numbers[2]}) == 1);      // that one is too old
+    w.run();
+    const bool restart = GENERATE(false, true);
+    if (restart) w.restart();
+    const auto days = [&](int64_t n) {
+        for (const int64_t end = w.mono + n * day; w.mono < end; w.pass(4000 * second))
+            w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop.empty() ? FakeWorld::delivered(a, t) : greylisted(a, t); });
+    };
+    days(4);
+    CHECK(w.waits(ids[0]));
+    CHECK(w.waits(ids[1]));
+    if (!restart) CHECK_FALSE(w.waits(ids[2]));
+    days(2);
+    CHECK_FALSE(w.waits(ids[0]));
+    CHECK(w.files.empty());
 }
 
 TEST_CASE("released mail is tried when its move has ended, well or badly, and many when those of all have", "[qmgr]")
