@@ -357,6 +357,7 @@ void Supervisor::stop(int signal)
         return;
     }
     stopping_ = true;
+    full_.clear();
     sessions_.stop();
     log::info("terminating on signal ", signal);
     notifier_.say("STOPPING=1\nSTATUS=stopping");
