@@ -104,6 +104,7 @@ Result<Addressee> addressee(const Target& target, const Policy& policy)
     const auto split = mail::split_extension(to.local, policy.delimiters);
     to.user = lower(split.user);
     to.extension = target.extension.empty() ? split.extension.value_or("") : target.extension;
+    if (!is_extension(to.extension)) to.extension.clear();
     return to;
 }
 
@@ -111,6 +112,7 @@ Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, Work
     : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), alive_(std::make_shared<bool>(true)),
       lookups_(std::make_unique<daemon::Lookups>(loop))
 {
+    look_at_aliases();
 }
 
 Dispatcher::~Dispatcher() { *alive_ = false; }
@@ -121,6 +123,33 @@ void Dispatcher::set_rules(DispatchRules rules)
     ++age_;
     for (auto& [key, lane] : lanes_)
         if (lane->state == Lane::State::running && lane->load() == 0) rest(*lane);
+    look_at_aliases();
+    route_unrouted();    // what they waited for may be in no setting any more
+}
+
+void Dispatcher::look_at_aliases()
+{
+    aliases_.refresh([this](AliasMaps::Step work, AliasMaps::Step done) {
+        lookups_->run(std::move(work), [this, done = std::move(done), alive = alive_] {
+            done();
+            if (*alive) route_unrouted();
+        });
+    });
+}
+
+void Dispatcher::route_unrouted()
+{
+    if (unrouted_.empty() || aliases_.loading()) return;
+    for (const auto& [number, targets] : std::exchange(unrouted_, {})) route_local(number, targets);
+}
+
+template <class Which> void Dispatcher::give_up_unrouted(Which which, const char* why)
+{
+    const auto first = std::stable_partition(unrouted_.begin(), unrouted_.end(), [&](const auto& one) { return !which(*flights_.at(one.first)); });
+    const std::vector<std::pair<uint64_t, std::vector<Target>>> some(std::make_move_iterator(first), std::make_move_iterator(unrouted_.end()));
+    unrouted_.erase(first, unrouted_.end());
+    for (const auto& [number, targets] : some)
+        for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", why), 0);
 }
 
 void Dispatcher::take_peer(Fd channel, From from)
@@ -155,7 +184,6 @@ void Dispatcher::on_peer_message(uint64_t peer, ipc::Message message)
 
 void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
 {
-    aliases_.refresh([this](AliasMaps::Step work, AliasMaps::Step done) { lookups_->run(std::move(work), std::move(done)); });
     const uint64_t number = ++last_number_;
     auto& flight = flights_[number] = std::make_unique<Flight>();
     flight->peer = peer;
@@ -184,7 +212,14 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
     const std::string& transport = flights_.at(number)->attempt.transport;
     if (transport == "virtual") return route_virtual(number, targets);
     if (transport != "local") return to_pipe(number, targets);
-    std::map<std::string, std::vector<Target>> by_user;
+    look_at_aliases();
+    if (aliases_.loading() && !targets.empty()) unrouted_.emplace_back(number, targets);
+    else route_local(number, targets);
+}
+
+void Dispatcher::route_local(uint64_t number, const std::vector<Target>& targets)
+{
+    ByUser by_user;
     for (const Target& target : targets) route(number, target, by_user);
     find_places(number, std::move(by_user));
 }
@@ -367,11 +402,21 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
     auto mail = std::make_shared<Fd>(::dup(flight.mail.get()));    // shared_ptr: std::function wants to be copied
     auto result = std::make_shared<Expansion>();
     const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
-    auto has_lists = std::make_shared<bool>(false);
-    auto work = [mail, result, has_lists, lists, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
+    auto has_lists = std::make_shared<bool>(false), unread = std::make_shared<bool>(false);
+    auto work = [mail, result, has_lists, unread, lists, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
         Sources sources;
-        sources.alias = [&aliases](std::string_view name) { return aliases.find(name); };
-        *has_lists = false;
+        *has_lists = *unread = false;
+        sources.alias = [&aliases, &has_lists = *has_lists, &unread = *unread, lists](std::string_view name) -> Result<std::optional<Alias>> {
+            auto found = aliases.find(name);
+            if (!found) unread = unread || found.error().code == EAGAIN;
+            auto entry = TRY(std::move(found));
+            if (!entry) return std::optional<Alias>();
+            Alias alias{std::move(entry->targets), {}};
+            if (entry->owner == 0) return std::optional(std::move(alias));
+            has_lists = true;    // whose it is may take as long
+            if (lists) alias.owner = TRY(owner_of(entry->owner, ::getpwuid_r));
+            return std::optional(std::move(alias));
+        };
         sources.include = [&has_lists = *has_lists, lists](const std::string& path) -> Result<Include> {
             if (lists) return read_owned_include(path, max_list_size);
             has_lists = true;
@@ -390,9 +435,13 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
             return;
         }
     };
-    auto done = [this, number, target, to, result, has_lists, alive = alive_] {
+    auto done = [this, number, target, to, lists, result, has_lists, unread, alive = alive_] {
         if (!*alive || !flights_.contains(number)) return;
-        if (*has_lists) return expand(number, target, to, true);
+        if (*unread) {    // other settings came in between
+            unrouted_.push_back({number, {target}});
+            return route_unrouted();
+        }
+        if (*has_lists && !lists) return expand(number, target, to, true);
         expanded(number, target, to, std::move(*result));
     };
     lookups_->run(std::move(work), std::move(done), lists ? daemon::Lookups::Threads::lists : daemon::Lookups::Threads::tables);
@@ -482,7 +531,7 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
         if (addressed && place.kind == Place::Kind::deferred) {
             v = verdict(Outcome::deferred, "4.3.5", place.value);
         } else if (const auto to = addressee(target, rules_.policy); addressed && to && !rules_.luser_relay.empty()) {
-            const ForwardNames names{"", to->user, "", to->extension, to->domain, to->local, to->full, delimiter_in(to->local, rules_.policy.delimiters)};
+            const ForwardNames names{"", to->user, "", lower(to->extension), to->domain, lower(to->local), to->full, delimiter_in(to->local, rules_.policy.delimiters)};
             auto relay = mail::parse_address(expand_names(rules_.luser_relay, names).value_or(""));
             if (relay && relay->domain.empty()) relay->domain = rules_.policy.origin;
             if (!relay || relay->local.empty()) {
@@ -496,7 +545,8 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
         const auto flight = flights_.find(job.flight);
         if (flight == flights_.end()) return;
         const auto sent = flight->second->open.find(index);
-        if (v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address && aliases_.restless()) v = verdict(Outcome::deferred, "4.3.0", "alias_maps is being changed");
+        if (v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address)
+            if (std::string doubt = aliases_.doubt(); !doubt.empty()) v = verdict(Outcome::deferred, "4.3.0", std::move(doubt));
         finish(job.flight, index, std::move(v), job.handed_us);
     }
 }
@@ -566,6 +616,7 @@ void Dispatcher::flush()
 // What no process has got yet is given up; what one has will have its verdict.
 void Dispatcher::cancel(uint64_t peer, uint64_t attempt)
 {
+    give_up_unrouted([&](const Flight& flight) { return flight.peer == peer && flight.attempt.attempt == attempt; }, "delivery was given up");
     for (auto& [key, lane] : lanes_) {
         std::vector<uint64_t> given_up;
         for (const uint64_t number : lane->waiting) {
@@ -582,6 +633,7 @@ void Dispatcher::cancel(uint64_t peer, uint64_t attempt)
 void Dispatcher::stop(std::function<void()> done)
 {
     stopped_ = std::move(done);
+    give_up_unrouted([](const Flight&) { return true; }, "local delivery is being stopped");
     schedule_flush();
 }
 

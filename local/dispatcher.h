@@ -91,6 +91,10 @@ private:
     void on_peer_message(uint64_t peer, ipc::Message message);
     void begin(uint64_t peer, ipc::Attempt attempt, Fd mail);
     using ByUser = std::map<std::string, std::vector<ipc::Target>>;
+    void look_at_aliases();
+    void route_local(uint64_t flight, const std::vector<ipc::Target>& targets);
+    void route_unrouted();
+    template <class Which> void give_up_unrouted(Which which, const char* why);
     void route(uint64_t flight, const ipc::Target& target, ByUser& by_user);
     void route_virtual(uint64_t flight, std::vector<ipc::Target> targets);
     void virtual_found(uint64_t flight, const std::vector<ipc::Target>& targets, const std::vector<VirtualMailbox>& mailboxes);
@@ -146,6 +150,7 @@ private:
     uint64_t age_ = 0;                               // of the settings: part of each lane's key
     std::map<uint64_t, Peer> peers_;
     std::map<uint64_t, std::unique_ptr<Flight>> flights_;
+    std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until aliases have been read for the first time
     std::map<uint64_t, Job> jobs_;
     std::map<std::string, std::unique_ptr<Lane>> lanes_;
     std::deque<std::string> waiting_lanes_;          // wait for a free process

@@ -38,7 +38,7 @@ enum class Origin : uint8_t { alias, forward, include };
 // Where a target stands: who its commands run as, who gets its bounces, which names led to it.
 struct Place {
     Origin origin = Origin::alias;
-    std::string run_as;
+    std::string run_as, home;   // home: what "~/" stands for; empty: nothing
     std::string sender = "-";
     std::vector<std::string> chain;
     std::string where;          // the alias or the list, for who has to mend it; empty: the .forward, which the caller names
@@ -59,19 +59,24 @@ public:
         if (split.extension) names.push_back(lower(split.user));
         for (const std::string& name : names) {
             if (std::find(place.chain.begin(), place.chain.end(), name) != place.chain.end()) continue;
-            auto targets = sources_.alias(name);
-            if (!targets) return temporary("4.3.0", targets.error().text);
-            if (!*targets) continue;
+            auto found_alias = sources_.alias(name);
+            if (!found_alias) return temporary("4.3.0", found_alias.error().text);
+            if (!*found_alias) continue;
             found = true;
+            const Targets& targets = (*found_alias)->targets;
+            // Whatever list led here, the alias is what it is for everybody.
+            place.origin = Origin::alias;
+            place.run_as = (*found_alias)->owner.name;
+            place.home = (*found_alias)->owner.home;
             if (!visited_.insert(name).second) return std::nullopt;    // expanded already, in another branch
             place.chain.push_back(name);
             place.where = cat("alias ", printable(name, 200));
             place.unmatched = policy_.propagate.alias && &name != &names.front() ? std::string(local.substr(split.user.size())) : std::string();
             if (auto stop = take_owner(name, domain, place)) return stop;
             // Postfix's answer, too: what is not to be read today may be mended tomorrow.
-            if (std::all_of((*targets)->begin(), (*targets)->end(), [](const AliasTarget& t) { return t.kind == Kind::bad; }))
+            if (std::all_of(targets.begin(), targets.end(), [](const AliasTarget& t) { return t.kind == Kind::bad; }))
                 return temporary("4.3.0", cat(place.where, ": names nobody who can be read"));
-            return each(**targets, place);
+            return each(targets, place);
         }
         return std::nullopt;
     }
@@ -83,9 +88,12 @@ public:
         return std::nullopt;
     }
 
-    // Nobody but those that are refused: then the name itself is. Else these are recipients of their own that fail, the others get the mail.
+    // Nobody but those that are refused: then the name itself is, or it waits for who mends what cannot be read. Else these are recipients
+    // of their own that fail, the others get the mail.
     Expansion take()
     {
+        const auto slip = std::find_if(refused_.begin(), refused_.end(), [](const Refused& one) { return one.unreadable; });
+        if (children_.empty() && slip != refused_.end()) return {Expansion::Kind::deferred, {}, "4.3.0", slip->stop.text};
         if (children_.empty() && !refused_.empty()) return {Expansion::Kind::failed, {}, refused_.front().stop.dsn, refused_.front().stop.text};
         for (const Refused& one : refused_) {
             const std::string hop = printable(cat("error:", one.stop.dsn, ' ', one.stop.text), queue::max_child_run_as);
@@ -104,8 +112,9 @@ private:
         auto owner = sources_.alias(cat("owner-", name));
         if (!owner) return temporary("4.3.0", owner.error().text);
         if (!*owner) return std::nullopt;
-        if (policy_.expand_owner && (*owner)->size() == 1 && (*owner)->front().kind == Kind::address) {
-            if (auto one = mail::parse_address((*owner)->front().text); one && !one->local.empty()) {
+        const Targets& owners = (*owner)->targets;
+        if (policy_.expand_owner && owners.size() == 1 && owners.front().kind == Kind::address) {
+            if (auto one = mail::parse_address(owners.front().text); one && !one->local.empty()) {
                 if (one->domain.empty()) one->domain = policy_.origin;
                 place.sender = one->text();
                 return std::nullopt;
@@ -121,17 +130,27 @@ private:
             return temporary("4.3.5", cat(at(target, place), ": with all repeats more than ", policy_.bounds.targets, " targets in one expansion; make the lists shorter"));
         switch (target.kind) {
         case Kind::include: return include(target, place);
-        case Kind::bad: return refuse("5.1.3", cat(at(target, place), ": cannot be read"), place);
+        case Kind::bad: return refuse("5.1.3", cat(at(target, place), ": cannot be read"), place, true);
         case Kind::command:
             if (!allows(policy_.commands, place.origin)) return refuse("5.7.1", cat("mail to command is restricted: ", shown(target, place)), place);
             return add({ChildKind::command, target.text, place.run_as, place.sender}, target, place);
         case Kind::file:
             if (!allows(policy_.files, place.origin)) return refuse("5.7.1", cat("mail to file is restricted: ", shown(target, place)), place);
-            if (!target.text.starts_with('/')) return temporary("4.3.5", cat(at(target, place), ": not an absolute path"));
-            return add({ChildKind::file, target.text, place.run_as, place.sender}, target, place);
+            return file(target, place);
         case Kind::address: return address(target, place);
         }
         return std::nullopt;
+    }
+
+    Step file(const AliasTarget& target, const Place& place)
+    {
+        std::string path = target.text;
+        if (path.starts_with("~/")) {
+            if (place.home.empty()) return refuse("5.1.3", cat(at(target, place), ": there is no home directory for ~/"), place, true);
+            path = cat(place.home == "/" ? std::string_view() : std::string_view(place.home), std::string_view(path).substr(1));
+        }
+        if (!path.starts_with('/')) return temporary("4.3.5", cat(at(target, place), ": not an absolute path"));
+        return add({ChildKind::file, std::move(path), place.run_as, place.sender}, target, place);
     }
 
     Step include(const AliasTarget& target, Place place)
@@ -144,7 +163,10 @@ private:
         auto file = sources_.include(path);
         if (!file) return temporary("4.3.5", file.error().text);
         list_bytes_ += file->size;
-        if (place.run_as.empty()) place.run_as = file->owner;    // root may give it to a user, nobody else gives away what is his
+        if (place.run_as.empty()) {    // root may give it to a user, nobody else gives away what is his
+            place.run_as = file->owner.name;
+            place.home = file->owner.home;
+        }
         place.origin = Origin::include;
         place.where = name;
         if (!policy_.propagate.include) place.unmatched.clear();
@@ -186,10 +208,10 @@ private:
         return origin == Origin::alias ? allowed.alias : origin == Origin::forward ? allowed.forward : allowed.include;
     }
 
-    Step refuse(std::string dsn, std::string text, const Place& place)
+    Step refuse(std::string dsn, std::string text, const Place& place, bool unreadable = false)
     {
         if (children_.size() + refused_.size() >= max_children) return temporary("4.3.5", cat(text, "; and there are more than ", max_children, " recipients in one expansion"));
-        refused_.push_back({permanent(std::move(dsn), std::move(text)), place.sender});
+        refused_.push_back({permanent(std::move(dsn), std::move(text)), place.sender, unreadable});
         return std::nullopt;
     }
 
@@ -230,6 +252,7 @@ private:
     struct Refused {
         Stop stop;
         std::string sender;     // who hears of it
+        bool unreadable = false;
     };
     std::vector<Refused> refused_;
     std::vector<queue::Child> children_;
@@ -280,7 +303,7 @@ Expansion expand_alias(const Policy& policy, const Sources& sources, std::string
     return finish(stop, expander);
 }
 
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched, std::string_view self)
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched, std::string_view self, std::string_view home)
 {
     Expander expander(policy, sources, false);
     expander.self = self.empty() ? mail::Address{std::string(user), policy.origin}.text() : std::string(self);
@@ -288,6 +311,7 @@ Expansion expand_forward(const Policy& policy, const Sources& sources, const Tar
     Place place;
     place.origin = Origin::forward;
     place.run_as = user;
+    place.home = home;
     if (policy.propagate.forward) place.unmatched = unmatched;
     return finish(expander.each(targets, place), expander);
 }
@@ -329,13 +353,13 @@ Result<Include> read_owned_include(const std::string& path, std::size_t limit)
 {
     auto include = read_include(path, limit);
     if (!include || include->uid == 0) return include;
-    auto owner = name_of_owner(include->uid, ::getpwuid_r);
+    auto owner = owner_of(include->uid, ::getpwuid_r);
     if (!owner) return fail(cat(":include:", printable(path, 300), ": ", owner.error().text));
     include->owner = std::move(*owner);
     return include;
 }
 
-Result<std::string> name_of_owner(uid_t uid, decltype(&::getpwuid_r) lookup)
+Result<Owner> owner_of(uid_t uid, decltype(&::getpwuid_r) lookup)
 {
     constexpr std::size_t most = 1u << 20;
     constexpr int most_tries = 20;
@@ -344,7 +368,7 @@ Result<std::string> name_of_owner(uid_t uid, decltype(&::getpwuid_r) lookup)
         passwd entry{}, *found = nullptr;
         const int error = lookup(uid, &entry, buffer.data(), buffer.size(), &found);
         if (error == ERANGE && buffer.size() < most) buffer.resize(buffer.size() * 4);
-        else if (error == 0 && found) return std::string(found->pw_name);
+        else if (error == 0 && found) return Owner{found->pw_name, found->pw_dir ? found->pw_dir : ""};
         else if (error == 0) return fail(cat("its owner, uid ", uid, ", has no name; chown it to a user"));
         else if (error != EINTR || tries >= most_tries) return fail_errno(cat("the name of its owner, uid ", uid), error);
     }

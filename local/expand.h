@@ -20,10 +20,21 @@ namespace veredus::local {
 
 using Targets = std::vector<table::AliasTarget>;
 
-// One ":include:" file as read: its targets, and whose it is (a user's name; empty: root's).
+// Whose a file is: a user's name and home; both empty: root's.
+struct Owner {
+    std::string name = {}, home = {};
+};
+
+// What an alias says, and whose the table is: its commands and files are his.
+struct Alias {
+    Targets targets;
+    Owner owner;
+};
+
+// One ":include:" file as read.
 struct Include {
     Targets targets;
-    std::string owner;
+    Owner owner;
     uid_t uid = 0;
     std::size_t size = 0;         // bytes
 };
@@ -53,7 +64,7 @@ struct Policy {
 };
 
 struct Sources {
-    std::function<Result<std::optional<Targets>>(std::string_view name)> alias;   // lower-case name; an Error defers
+    std::function<Result<std::optional<Alias>>(std::string_view name)> alias;   // lower-case name; an Error defers
     std::function<Result<Include>(const std::string& path)> include;
 };
 
@@ -68,12 +79,14 @@ struct Expansion {
 // keeps its empty sender, whoever owns the list. A list is read once for each user whose rights it has, as Postfix has it: two that
 // include each other are both read and no loop. What a person has to mend defers, and names the alias or the list and its line.
 // What is not allowed, or cannot be read in an entry of an aliases file, costs the others nothing: it is a child that fails ("error:5.7.1
-// text" takes it), and when it is all there is, the whole fails. No child at all: the lists that it leads to name nobody.
+// text" takes it). When it is all there is, the whole fails, or is deferred if something could not be read. No child at all: the lists
+// that it leads to name nobody.
 Expansion expand_alias(const Policy& policy, const Sources& sources, std::string_view local, std::string_view domain, bool null_sender);
 
 // A .forward file's targets: `user` is whose it is. The user's own name is his mailbox. `unmatched`: "+ext" of the address when the
-// file is not that extension's own. `self`: the address itself, local@domain.
-Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched = {}, std::string_view self = {});
+// file is not that extension's own. `self`: the address itself, local@domain. `home`: his, which "~/" stands for.
+Expansion expand_forward(const Policy& policy, const Sources& sources, const Targets& targets, std::string_view user, std::string_view unmatched = {}, std::string_view self = {},
+                         std::string_view home = {});
 
 // run_as of a child that is refused: the transport error, and why.
 constexpr std::string_view refused_mark = "error:5.";
@@ -87,8 +100,8 @@ Result<Include> read_include(const std::string& path, std::size_t limit);
 // The same with its owner, for lists of aliases. Who cannot be named now makes the mail wait: taken for root's, its commands would run
 // as default_privs.
 Result<Include> read_owned_include(const std::string& path, std::size_t limit);
-// The user's name. `lookup` is getpwuid_r or what a test has in its place.
-Result<std::string> name_of_owner(uid_t uid, decltype(&::getpwuid_r) lookup);
+// The user. `lookup` is getpwuid_r or what a test has in its place.
+Result<Owner> owner_of(uid_t uid, decltype(&::getpwuid_r) lookup);
 
 constexpr std::size_t max_list_size = 1u << 20;
 constexpr std::size_t max_children = 10'000;

@@ -22,6 +22,9 @@ std::vector<std::string> forward_paths(std::string_view setting, const ForwardNa
 // The setting with its names replaced; nothing when one without a value is used.
 std::optional<std::string> expand_names(std::string_view setting, const ForwardNames& names);
 
+// Commands put extensions into paths: one with a slash is none, as Postfix has it.
+inline bool is_extension(std::string_view extension) { return extension.find('/') == std::string_view::npos; }
+
 // $recipient_delimiter of a local part: the one of `delimiters` that it has, else the first of them.
 std::string delimiter_in(std::string_view local, std::string_view delimiters);
 

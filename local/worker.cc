@@ -212,6 +212,10 @@ void Worker::process(Jobs jobs)
                 item.domain = address->domain;
                 if (item.extension.empty()) item.extension = split.extension.value_or("");
             }
+            if (!is_extension(item.extension) && !rules_.pipes.contains(job->attempt.transport)) {
+                log::warning(job->attempt.queue_id, ": ", printable(recipient_of(target), 200), ": an extension with a slash is not used");
+                item.extension.clear();
+            }
             decide(item);
         }
     }
@@ -229,7 +233,7 @@ void Worker::decide(const Item& item)
     if (target.kind == Kind::file) {
         if (target.address == "/dev/null") return answer(item, verdict(Outcome::delivered, "2.0.0", "delivered to file: /dev/null"));
         const Copy copy = copy_of(target.address);
-        return to_copy(item, copy, copy.mailbox == cat(rules_.spool, '/', mailbox_name()), "file: ");
+        return to_copy(item, copy, copy.mailbox == spool_mailbox(), "file: ");
     }
     const auto same = [&](const std::string& earlier) { return iequals(earlier, target.address); };
     if (std::any_of(item.job->delivered_to.begin(), item.job->delivered_to.end(), same))
@@ -244,11 +248,9 @@ bool Worker::forward(const Item& item)
     const auto [found, fresh] = forwards_.try_emplace(cat(item.extension, '\0', item.target->address));
     if (fresh) {
         const auto at = item.target->address.rfind('@');
-        const std::string local = item.target->address.substr(0, at);
-        const ForwardNames names{person_.home, person_.user, person_.shell, item.extension, item.domain, local, item.target->address, delimiter_in(local, rules_.policy.delimiters)};
+        const std::string local = lower(item.target->address.substr(0, at));    // as Postfix: ~/.forward+work is that of user+Work, too
+        const ForwardNames names{person_.home, person_.user, person_.shell, lower(item.extension), lower(item.domain), local, item.target->address, delimiter_in(local, rules_.policy.delimiters)};
         found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_);
-        for (table::AliasTarget& target : found->second.targets)    // "~/box", as Postfix takes it
-            if (target.kind == table::AliasTarget::Kind::address && !target.final && target.text.starts_with("~/")) target = {table::AliasTarget::Kind::file, cat(person_.home, target.text.substr(1)), false, target.line};
         if (!found->second.ignored.empty()) log::warning(item.job->attempt.queue_id, ": ", printable(found->second.ignored));
     }
     const ForwardFile& file = found->second;
@@ -260,7 +262,7 @@ bool Worker::forward(const Item& item)
     };
     Sources sources;
     sources.include = [](const std::string& path) { return read_include(path, max_list_size); };
-    auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path), item.target->address);
+    auto expansion = expand_forward(policy, sources, file.targets, person_.user, unmatched(item, file.path), item.target->address, person_.home);
     if (expansion.kind == Expansion::Kind::failed) return answer(item, verdict(Outcome::failed, expansion.dsn, expansion.text)), true;
     if (expansion.kind == Expansion::Kind::deferred) return answer(item, verdict(Outcome::deferred, expansion.dsn, cat(file.path, ": ", expansion.text))), true;
     if (expansion.children.empty()) return false;    // lists without members: as an empty file, his mailbox
@@ -298,7 +300,7 @@ void Worker::to_mailbox(const Item& item)
     // A virtual user of a passwd-file has a home and no place in the spool.
     const bool is_virtual = person_.user.find('@') != std::string::npos;
     if (is_virtual && rules_.home_mailbox.empty()) return to_own(item, cat(person_.home, "/Maildir/"), false);
-    if (rules_.home_mailbox.empty() || for_root) return to_own(item, cat(rules_.spool, '/', mailbox_name()), true);
+    if (rules_.home_mailbox.empty() || for_root) return to_own(item, spool_mailbox(), true);
     to_own(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false);
 }
 
@@ -371,9 +373,10 @@ Facts Worker::facts_of(const Item& item) const
     facts.sender = item.target->sender == "-" ? attempt.sender : item.target->sender;
     facts.recipient = recipient_of(*item.target);
     facts.original_recipient = item.target->original;
-    facts.local = item.extension.empty() ? item.user : facts.recipient.substr(0, facts.recipient.rfind('@'));
-    facts.domain = item.domain;
-    facts.extension = item.extension;
+    // In lower case, as under Postfix: commands compare them.
+    facts.local = lower(item.extension.empty() ? item.user : facts.recipient.substr(0, facts.recipient.rfind('@')));
+    facts.domain = lower(item.domain);
+    facts.extension = lower(item.extension);
     facts.client_name = attempt.client_name;
     facts.client_address = attempt.client_address;
     facts.helo = attempt.helo;

@@ -96,6 +96,7 @@ private:
     void say(const ipc::Verdicts& verdicts);
     store::Content content(const Item& item) const;
     std::string mailbox_name() const;
+    std::string spool_mailbox() const { return daemon::spool_mailbox(rules_.spool, mailbox_name()); }
 
     struct Group {
         Batch items;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "lib/base/fd.h"
 #include "lib/ipc/message.h"
@@ -10,6 +11,14 @@
 #include "lib/store/mbox.h"
 
 namespace veredus::daemon {
+
+// NAME's mailbox there: an mbox, or a Maildir where the setting ends in a slash, as under Postfix.
+inline std::string spool_mailbox(std::string_view directory, std::string_view name)
+{
+    std::string path(directory);
+    if (!path.ends_with('/')) return path.append(1, '/').append(name);
+    return path.append(name).append(1, '/');
+}
 
 // The dotlock and the first file of a mailbox in the spool directory, through lockd's socket; one connection for the process's life.
 class SpoolKeeper final : public store::MboxKeeper {

@@ -31,7 +31,8 @@ Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
     const std::string name = for_root ? "root" : user.name;
     if (name.empty() || name.starts_with('.') || name.find('/') != std::string::npos)
         return fail(cat("user ", printable(name), " can have no mailbox of that name"));
-    return Place{cat(values.text("mail_spool_directory"), '/', name), homeless ? "" : user.home, true};
+    const std::string path = daemon::spool_mailbox(values.text("mail_spool_directory"), name);
+    return Place{path, homeless ? "" : user.home, !path.ends_with('/')};
 }
 
 Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const ipc::Serve& user)

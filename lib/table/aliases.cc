@@ -83,7 +83,7 @@ Result<void> add_addresses(const Item& item, Show show, std::vector<AliasTarget>
     return {};
 }
 
-Result<void> add_target(const Item& item, Show show, std::vector<AliasTarget>& out)
+Result<void> add_one(const Item& item, Show show, std::vector<AliasTarget>& out)
 {
     using Kind = AliasTarget::Kind;
     const std::string& plain = item.plain;
@@ -92,7 +92,7 @@ Result<void> add_target(const Item& item, Show show, std::vector<AliasTarget>& o
         const std::string_view command = trim(std::string_view(plain).substr(1));
         if (command.empty()) return fail("a | without a command");
         out.push_back({Kind::command, std::string(command), false});
-    } else if (plain.front() == '/') {
+    } else if (plain.front() == '/' || plain.starts_with("~/")) {
         out.push_back({Kind::file, plain, false});
     } else if (istarts_with(plain, ":include:")) {
         const std::string_view path = trim(std::string_view(plain).substr(9));
@@ -106,6 +106,47 @@ Result<void> add_target(const Item& item, Show show, std::vector<AliasTarget>& o
         return add_addresses(item, show, out);
     }
     return {};
+}
+
+// What stands between two quotes or blanks.
+std::vector<std::string_view> words_of(std::string_view text)
+{
+    std::vector<std::string_view> words;
+    bool quoted = false, inside = false;
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i <= text.size(); ++i) {
+        const bool ends = i == text.size() || (!quoted && is_space(text[i]));
+        if (ends && inside) words.push_back(text.substr(begin, i - begin));
+        if (!ends && !inside) begin = i;
+        inside = !ends;
+        if (ends) continue;
+        if (quoted && text[i] == '\\') ++i;
+        else if (text[i] == '"') quoted = !quoted;
+    }
+    return words;
+}
+
+// "alice bob": between addresses Postfix adds the commas that are missing. False: these are no addresses. A comment that begins with #
+// behind an address is words, and nobody's address.
+bool add_words(std::string_view written, Show show, std::vector<AliasTarget>& out)
+{
+    const auto words = words_of(written);
+    if (words.size() < 2 || written.find_first_of("<>():;") != std::string_view::npos) return false;
+    std::vector<AliasTarget> all;
+    for (std::string_view word : words) {
+        if (word.front() == '#' || no_address(word)) return false;
+        const auto item = cut_item(word);
+        if (!item || !add_one(*item, show, all)) return false;
+    }
+    out.insert(out.end(), all.begin(), all.end());
+    return true;
+}
+
+Result<void> add_target(const Item& item, Show show, std::vector<AliasTarget>& out)
+{
+    auto added = add_one(item, show, out);
+    if (!added && !item.all_quoted && !no_address(item.plain) && add_words(item.written, show, out)) return {};
+    return added;
 }
 
 Result<void> add_line(std::string_view line, std::size_t limit, Show show, std::vector<AliasTarget>& out)
@@ -137,11 +178,12 @@ Result<void> add_entry(std::string_view line, std::size_t limit, std::vector<Ali
     return first;
 }
 
-// The key of "key: targets", which may be quoted; `line` is left with what follows the colon.
-Result<std::string> cut_key(std::string_view& line)
+// The key of "key: targets", which may be quoted; `line` is left with what follows the colon. `has_domain`: there is an @ outside of quotes.
+Result<std::string> cut_key(std::string_view& line, bool& has_domain)
 {
     std::string key;
     bool quoted = false;
+    has_domain = false;
     for (std::size_t i = 0; i < line.size(); ++i) {
         const char c = line[i];
         if (c == '\0') return fail("a NUL byte: this is no text file");
@@ -155,6 +197,7 @@ Result<std::string> cut_key(std::string_view& line)
             if (key.empty()) return fail("a name is missing before the colon");
             return key;
         } else {
+            has_domain = has_domain || (c == '@' && !quoted);
             key += c;
         }
     }
@@ -196,12 +239,14 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
             problems.push_back({number, "begins with white space but continues nothing"});
             continue;
         }
-        auto key = cut_key(rest);
+        bool has_domain = false;
+        auto key = cut_key(rest, has_domain);
         Entry entry{{}, number};
         auto added = key ? add_entry(rest, 10'000, entry.targets) : Result<void>(unexpected(key.error()));
         if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
         if (!added) problems.push_back({number, std::move(added).error().text});
         if (!key) continue;
+        if (has_domain) problems.push_back({number, cat(*key, ": names are local here and have no domain; virtual_alias_maps is for whole addresses")});
         if (const auto [at, fresh] = aliases.entries_.emplace(std::move(*key), std::move(entry)); !fresh)
             problems.push_back({number, cat("duplicate entry: \"", at->first, "\" is already on line ", at->second.line, ", which is used")});
     }

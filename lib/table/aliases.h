@@ -1,6 +1,8 @@
 // aliases(5) and .forward: the grammar of targets, the compiled aliases file, and alias_maps as a whole.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -15,14 +17,14 @@ namespace veredus::table {
 
 struct AliasTarget {
     enum class Kind { address, command, file, include, bad } kind = Kind::address;
-    std::string text;        // address in external form, command, path, include path; empty for one of an aliases file that cannot be read
+    std::string text;        // address in external form, command, path or "~/path", include path; empty for one of an aliases file that cannot be read
     bool final = false;      // "\user": no further alias expansion
     unsigned line = 0;       // where parse_targets found it; 0: it came otherwise
     bool operator==(const AliasTarget& other) const { return kind == other.kind && text == other.text && final == other.final; }
 };
 
 // The right-hand side of an alias, or a .forward file: separated by commas and line ends, quoted strings, # comments at
-// line starts. Errors say the line, and nothing of what stands there: it may be anybody's, and strangers hear of errors. At most `limit`
+// line starts; "alice bob" is two addresses, as Postfix takes it. Errors say the line, and nothing of what stands there: it may be anybody's, and strangers hear of errors. At most `limit`
 // targets.
 Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_t limit = 10'000);
 
@@ -40,6 +42,7 @@ public:
     struct Entry {
         std::vector<AliasTarget> targets;
         unsigned line = 0;
+        uid_t owner = 0;                                // AliasMaps says whose the table is
     };
     const Entry* find(std::string_view name) const;     // case does not matter
     std::size_t size() const { return entries_.size(); }
@@ -49,18 +52,22 @@ private:
 };
 
 // alias_maps: text files in the grammar above ("hash:/etc/aliases" and its kin), and any other table, whose value is a list of
-// targets. Asked in order.
+// targets. Asked in order: one that cannot be read is in the way of those names only that are in none before it. A file that cannot be
+// read is tried again when it changes and, if a disk or a server may be to blame, now and then.
 class AliasMaps {
 public:
     AliasMaps();
     ~AliasMaps();
     AliasMaps(AliasMaps&&) noexcept;
     AliasMaps& operator=(AliasMaps&&) noexcept;
-    static Result<AliasMaps> open(const std::vector<std::string>& specs);
+    static Result<AliasMaps> open(const std::vector<std::string>& specs);    // all of it read; an Error when something cannot be
+    // Nothing is read before refresh() does; `before` gives what it has of the same tables.
+    static AliasMaps prepare(const std::vector<std::string>& specs, AliasMaps before = AliasMaps());
     // The entry; nothing; or an error that defers. `name` is a local part, or anything that alias_maps may hold.
     Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
     Result<bool> has(std::string_view name) const;      // find() without a copy of what may be a long list
-    // As Table::refresh. A changed file of more than `at_once` bytes still answers as before: due() has it, to be read on a thread.
+    // As Table::refresh. A new or changed file of more than `at_once` bytes still answers as before, or not yet: due() has it, to be read
+    // on a thread.
     Result<bool> refresh(uint64_t at_once = UINT64_MAX);
     struct Reading;                                     // of one file, apart from these maps
     std::vector<std::shared_ptr<Reading>> due();        // shared_ptr: a thread and its completion have it in turns
@@ -68,6 +75,9 @@ public:
     // Puts what was read in force; the reading then has the old content, whose end takes its time as well. True as of refresh().
     Result<bool> take(Reading& reading);
     bool restless() const;                              // as Table::restless
+    bool reading() const;                               // a thread has or shall have something of due()
+    bool loading() const;                               // something has yet to be read for the first time, and answers with an Error
+    std::vector<std::string> troubles() const;          // what cannot be read now; of that what was read before answers, if anything was
     std::vector<std::string> sources() const;           // files to watch
     std::string origin(std::string_view name) const;    // "file:line"
     std::vector<std::string> problems() const;          // "file, line N: text"

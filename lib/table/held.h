@@ -1,28 +1,32 @@
 // A table, or a set of them, that is opened as soon as it can be.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "lib/base/clock.h"
 #include "lib/base/result.h"
 
 namespace veredus::table {
 
-// A table that may be missing or broken: what needs it is deferred, and it is opened as soon as it can be.
+// A table that may be missing or broken: what needs it is deferred, and it is opened as soon as it can be. Each try may read long
+// files of other tables in vain: all of them together take a twentieth of the time, at most.
 template <class T> class Held {
 public:
     using Open = std::function<Result<T>()>;
     Held() = default;
-    explicit Held(Open open) : open_(std::move(open)), state_(open_()) {}
+    explicit Held(Open open) : open_(std::move(open)) { try_open(); }
     const Result<T>& get() const { return state_; }
     T* value() { return state_ ? &*state_ : nullptr; }     // null: not open
     // True when what it answers may differ now; `trouble` hears what is wrong, `how` goes to the table's own refresh().
     template <class... How> bool refresh(std::vector<std::string>& trouble, const How&... how)
     {
         if (!state_) {
-            state_ = open_();
+            if (system_clock().mono_us() >= again_us_) try_open();
             if (!state_) trouble.push_back(state_.error().text);
             return state_.has_value();
         }
@@ -37,8 +41,18 @@ public:
     }
 
 private:
+    void try_open()
+    {
+        constexpr int64_t rest_for_each = 20, most_rest_us = 60 * us_per_second;
+        const int64_t began = system_clock().mono_us();
+        state_ = open_();
+        const int64_t ended = system_clock().mono_us();
+        again_us_ = ended + std::min(rest_for_each * (ended - began), most_rest_us);
+    }
+
     Open open_;
     Result<T> state_ = T();
+    int64_t again_us_ = 0;
 };
 
 }  // namespace veredus::table

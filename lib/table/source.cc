@@ -39,10 +39,11 @@ Result<std::string> Source::read()
     if (::fstat(fd.get(), &st) != 0) return fail_errno(cat("stat ", path_));
     if (!S_ISREG(st.st_mode)) return fail(cat(path_, ": is not a regular file"));
     auto text = read_all(fd.get(), max_source);
-    if (!text) return fail(cat("read ", path_, ": ", text.error().text));
+    if (!text) return unexpected(Error{text.error().code, cat("read ", path_, ": ", text.error().text)});
     stamp_ = stamp_of(st);
     fresh_ = still_written(stamp_.mtime_ns);
     crc_ = crc32c(0, *text);
+    owner_ = st.st_uid;
     return text;
 }
 

@@ -36,6 +36,7 @@ public:
     Result<bool> changed();              // true: call read(). An error: the file cannot be looked at; the old content stays in force
                                          // (a file that was never there has not changed while it is still missing)
     bool restless() const { return fresh_ && still_written(stamp_.mtime_ns); }
+    uid_t owner() const { return owner_; }   // of what was read
     std::string where(unsigned line) const;   // "/etc/aliases, line 3"; 0: the file as a whole
 
 private:
@@ -43,6 +44,7 @@ private:
     Stamp stamp_;
     bool fresh_ = false;                 // it was written less than a second before it was read
     uint32_t crc_ = 0;
+    uid_t owner_ = 0;
 };
 
 // Postfix's logical lines: blank lines and comment lines do not count, a line that begins with white space continues.

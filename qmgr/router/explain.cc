@@ -46,10 +46,9 @@ Result<void> Routing::explain_local(const mail::Address& address, const Users& u
     const mail::Split parts = mail::split_extension(address.local, delimiters_);
     std::vector<std::string> names = {lower(parts.user)};
     if (parts.extension) names.push_back(lower(address.local));
-    if (!aliases_.get()) return unexpected(aliases_.get().error());
     for (const std::string& name : names)
-        if (const auto entry = TRY(aliases_.get()->find(name))) {
-            steps.push_back({"recipient", cat("alias ", quoted(name), ", which local expands to ", targets_of(*entry)), "alias_maps", aliases_.get()->origin(name)});
+        if (const auto entry = TRY(aliases().find(name))) {
+            steps.push_back({"recipient", cat("alias ", quoted(name), ", which local expands to ", targets_of(*entry)), "alias_maps", aliases().origin(name)});
             return {};
         }
     if (!local_recipients_.get()) return unexpected(local_recipients_.get().error());

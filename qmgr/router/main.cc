@@ -21,6 +21,7 @@ constexpr int64_t look_us = us_per_second / 20;     // how often files are looke
 constexpr int64_t interfaces_look_us = 30 * us_per_second;
 constexpr std::chrono::milliseconds rest{250};      // a refusal waits this long at a time while a file may be half written,
 constexpr int most_rests = 12;                      // and this often: somebody may write into a file all day
+constexpr uint64_t read_at_once = 64 * 1024;        // bytes of an aliases file: a millisecond
 constexpr unsigned server_threads = 4;              // for each socketmap: table: a slow one holds up nobody but itself
 constexpr std::size_t most_server_questions = 1000; // that wait for one of them
 constexpr int64_t repeat_us = 60 * us_per_second;   // how often the same trouble is said
@@ -69,10 +70,36 @@ private:
     {
         values_ = values;
         users_.keep_for(values.seconds("user_cache_time"));
-        routing_ = std::make_unique<Routing>(values, own_addresses(values.list("inet_interfaces")));
+        auto routing = std::make_unique<Routing>(values, own_addresses(values.list("inet_interfaces")), read_at_once, routing_.get());
+        routing_ = std::move(routing);
         ++generation_;
         looked_us_ = interfaces_us_ = system_clock().mono_us();
         for (const std::string& trouble : routing_->trouble()) say(trouble);
+        read_aliases();
+        decide_unsettled();      // what they waited for may be in no setting any more
+    }
+
+    // Long files on a thread of their own: nobody else's question waits for them.
+    void read_aliases()
+    {
+        for (auto& reading : routing_->due_aliases()) {
+            if (!reader_) reader_ = std::make_unique<disk::Pool>(1, [this](std::function<void()> done) { loop_->post(std::move(done)); });
+            reader_->run([reading] { table::AliasMaps::read(*reading); }, [this, reading]() mutable { aliases_read(std::move(reading)); });
+        }
+    }
+
+    void aliases_read(std::shared_ptr<table::AliasMaps::Reading> reading)
+    {
+        if (routing_->take_aliases(*reading)) ++generation_;
+        reader_->run([old = std::move(reading)]() mutable { old.reset(); }, [] {});    // a hundred thousand entries end elsewhere, too
+        look_at_files(true);     // says what is wrong
+        decide_unsettled();
+    }
+
+    void decide_unsettled()
+    {
+        for (Open& next : std::exchange(unsettled_, {})) decide(std::move(next));
+        for (const auto& work : std::exchange(unsettled_owners_, {})) find_owner(work);
     }
 
     // An interface may have come up since; a stranger's guesses cost a look now and then.
@@ -93,6 +120,7 @@ private:
         std::vector<std::string> trouble;
         const bool changed = routing_->refresh(trouble);
         if (changed) ++generation_;
+        read_aliases();
         for (const std::string& text : trouble) say(text);
         return changed;
     }
@@ -167,6 +195,7 @@ private:
     };
     struct Owning : Waiting {  // of one address
         ipc::OwnerRequest request;
+        int rests = 0;
     };
     struct Rewriting : Waiting {   // of the addresses of one mail
         ipc::RewriteRequest request;
@@ -180,6 +209,7 @@ private:
             return routing_->owner(request.user, request.address);
         }();
         if (ask_servers(*work, [this, work] { find_owner(work); })) return;
+        if ((!owner || owner->word == ipc::OwnerReply::Word::no) && routing_->reading_aliases() && work->rests++ < most_rests) return unsettled_owners_.push_back(work), void();
         if (!owner && owner.error().code != EINPROGRESS) say(cat("whose ", printable(request.address, 100), " is: ", owner.error().text));
         const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
         send(*work, ipc::RouterType::owner_said, reply.encode());
@@ -264,7 +294,8 @@ private:
         open.generation = generation_;
         auto request = open.request;
         auto done = [this, open = std::move(open)](std::vector<ipc::Route> routes, const std::vector<std::string>& reasons) {
-            for (const std::string& reason : reasons) say(reason);
+            if (!routing_->reading_aliases())
+                for (const std::string& reason : reasons) say(reason);
             decided(open, std::move(routes));
         };
         std::make_shared<Batch>(std::move(request), [this]() -> const Routing& { return *routing_; }, users_,
@@ -289,6 +320,11 @@ private:
         const bool refuses = any(Kind::reject);
         if (refuses || any(Kind::defer)) {
             look_at_files(true);
+            if (routing_->reading_aliases() && open.rests < most_rests) {
+                unsettled_.push_back(open);
+                ++unsettled_.back().rests;
+                return;
+            }
             if (open.generation != generation_ && open.rests < most_rests) return again(open, std::chrono::milliseconds(0));
             if (refuses && routing_->restless() && open.rests < most_rests) return again(open, rest);
         }
@@ -324,6 +360,9 @@ private:
     uint64_t last_peer_ = 0;
     std::map<uint64_t, Peer> peers_;
     std::vector<Open> resting_;
+    std::vector<Open> unsettled_;                                 // until long aliases files have been read
+    std::vector<std::shared_ptr<Owning>> unsettled_owners_;
+    std::unique_ptr<disk::Pool> reader_;
     std::map<std::string, std::unique_ptr<disk::Pool>> servers_;
     std::unique_ptr<Timer> rested_;
     std::unique_ptr<daemon::Link> resolver_;       // last: its answers come to what stands above

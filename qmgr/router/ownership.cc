@@ -30,9 +30,7 @@ Result<bool> Routing::is_user(const mail::Address& address, const Place& place, 
         if (!maps) return unexpected(maps.error());
         return !TRY(maps->find(address.text()));
     }
-    const auto& aliases = all_aliases_.get();
-    if (!aliases) return unexpected(aliases.error());
-    return !TRY(aliases->has(lower(address.local)));
+    return !TRY(all_aliases_.has(lower(address.local)));
 }
 
 // Where the mail of an alias goes when it goes to one address alone; nothing when it is no alias, or leads to several.
@@ -45,10 +43,9 @@ Result<std::optional<mail::Address>> Routing::only_child(const mail::Address& ad
         return std::optional(std::move(children[0]));
     }
     if (place.address_class != AddressClass::local) return std::optional<mail::Address>();
-    if (!all_aliases_.get()) return unexpected(all_aliases_.get().error());
     const mail::Split parts = mail::split_extension(address.local, delimiters_);
-    auto entry = TRY(all_aliases_.get()->find(lower(address.local)));
-    if (!entry && parts.extension) entry = TRY(all_aliases_.get()->find(lower(parts.user)));
+    auto entry = TRY(all_aliases_.find(lower(address.local)));
+    if (!entry && parts.extension) entry = TRY(all_aliases_.find(lower(parts.user)));
     if (!entry || entry->targets.size() != 1 || entry->targets[0].kind != table::AliasTarget::Kind::address)
         return std::optional<mail::Address>();
     return std::optional(TRY(qualified(entry->targets[0].text)));

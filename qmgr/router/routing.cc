@@ -111,7 +111,7 @@ std::vector<net::Address> own_addresses(const std::vector<std::string>& inet_int
     return own;
 }
 
-Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : own_(std::move(own))
+Routing::Routing(const conf::Values& values, std::vector<net::Address> own, uint64_t at_once, Routing* before) : own_(std::move(own)), at_once_(at_once)
 {
     myorigin_ = lower(values.text("myorigin"));
     mydomain_ = lower(values.text("mydomain"));
@@ -160,8 +160,12 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own) : ow
     sender_transport_ = Chain(opener<table::Chain>(values.list("sender_dependent_default_transport_maps")));
     sender_logins_ = Chain(opener<table::Chain>(values.list("smtpd_sender_login_maps")));
     read_rewriting(values);
-    aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(aliases));
-    all_aliases_ = Held<table::AliasMaps>(opener<table::AliasMaps>(values.list("alias_maps")));
+    const auto all = values.list("alias_maps");
+    same_aliases_ = aliases == all;
+    const auto prepared = [](const std::vector<std::string>& specs, table::AliasMaps* old) { return table::AliasMaps::prepare(specs, old ? std::move(*old) : table::AliasMaps()); };
+    all_aliases_ = prepared(all, before ? &before->all_aliases_ : nullptr);
+    if (!same_aliases_) aliases_ = prepared(aliases, before ? &before->aliases_ : nullptr);
+    for (table::AliasMaps* maps : {&all_aliases_, &aliases_}) (void)maps->refresh(at_once_);    // trouble() tells
 }
 
 template <class Self, class F> void Routing::each_table(Self& self, F f)
@@ -169,7 +173,6 @@ template <class Self, class F> void Routing::each_table(Self& self, F f)
     f(self.mydestination_), f(self.virtual_alias_domains_), f(self.virtual_mailbox_domains_), f(self.relay_domains_);
     f(self.virtual_alias_maps_), f(self.virtual_mailboxes_), f(self.transport_maps_);
     f(self.relay_recipients_), f(self.local_recipients_), f(self.sender_relayhost_), f(self.sender_transport_), f(self.sender_logins_);
-    f(self.aliases_), f(self.all_aliases_);
     f(self.sender_copies_), f(self.recipient_copies_);
     for (auto& canonical : self.canonical_) f(canonical.maps);
 }
@@ -178,20 +181,43 @@ bool Routing::restless() const
 {
     bool any = false;
     each_table(*this, [&](const auto& held) { any = any || held.restless(); });
-    return any;
+    return any || all_aliases_.restless() || aliases_.restless();
 }
 
 bool Routing::refresh(std::vector<std::string>& trouble)
 {
     bool changed = false;
     each_table(*this, [&](auto& held) { changed = held.refresh(trouble) || changed; });
+    for (table::AliasMaps* maps : {&all_aliases_, &aliases_}) {
+        const auto fresh = maps->refresh(at_once_);
+        changed = changed || (fresh && *fresh);
+        for (std::string& text : maps->troubles()) trouble.push_back(std::move(text));
+    }
     return changed;
 }
+
+std::vector<std::shared_ptr<table::AliasMaps::Reading>> Routing::due_aliases()
+{
+    auto due = all_aliases_.due();
+    for (auto& reading : aliases_.due()) due.push_back(std::move(reading));
+    return due;
+}
+
+bool Routing::take_aliases(table::AliasMaps::Reading& reading)
+{
+    for (table::AliasMaps* maps : {&all_aliases_, &aliases_})
+        if (const auto taken = maps->take(reading); taken && *taken) return true;
+    return false;
+}
+
+bool Routing::reading_aliases() const { return all_aliases_.reading() || aliases_.reading(); }
 
 std::vector<std::string> Routing::trouble() const
 {
     std::vector<std::string> out;
     each_table(*this, [&](const auto& held) { held.tell(out); });
+    for (const table::AliasMaps* maps : {&all_aliases_, &aliases_})
+        for (std::string& text : maps->troubles()) out.push_back(std::move(text));
     return out;
 }
 
@@ -299,15 +325,15 @@ Result<bool> Routing::local_exists(const mail::Address& address, const Users& us
     const mail::Split parts = mail::split_extension(address.local, delimiters_);
     std::vector<std::string> names = {lower(parts.user)};
     if (parts.extension) names.push_back(lower(address.local));
-    if (!aliases_.get()) return unexpected(aliases_.get().error());
     for (const std::string& name : names)
-        if (TRY(aliases_.get()->has(name))) return true;
+        if (TRY(aliases().has(name))) return true;
     if (!local_recipients_.get()) return unexpected(local_recipients_.get().error());
     if (TRY(table::find_address(*local_recipients_.get(), address, delimiters_, true))) return true;
     if (names[0] == "root") return true;    // somebody must get what nobody wants
-    if (!ask_users_) return false;
     for (const std::string& name : names)
-        if (TRY(name_exists(name, users, ask))) return true;
+        if (ask_users_ && TRY(name_exists(name, users, ask))) return true;
+    // What was read of a file before still answers; who is not in that may be in what cannot be read.
+    if (auto trouble = aliases().troubles(); !trouble.empty()) return fail(std::move(trouble[0]));
     return false;
 }
 

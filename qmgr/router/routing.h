@@ -2,7 +2,9 @@
 // from what is known about users; asks nobody and waits for nothing.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -50,7 +52,8 @@ std::string virtual_user(const mail::Address& address, std::string_view delimite
 
 class Routing {
 public:
-    Routing(const conf::Values& values, std::vector<net::Address> own_addresses);
+    // Aliases files of more than `at_once` bytes are not read here: due_aliases() has them. `before` gives those that it has read.
+    Routing(const conf::Values& values, std::vector<net::Address> own_addresses, uint64_t at_once = UINT64_MAX, Routing* before = nullptr);
 
     // The answer; when users must be asked first, their names are added to `ask` and the answer counts for nothing.
     // `why`, when given, gets what is behind a temporary failure; peers are not told paths and errors of ours.
@@ -73,6 +76,11 @@ public:
     // each time.
     bool refresh(std::vector<std::string>& trouble);
     std::vector<std::string> trouble() const;
+    // Long aliases files that are new or have changed, for a thread that calls AliasMaps::read(); what was read before answers until
+    // take_aliases() has the reading back. That is true when an answer may differ now.
+    std::vector<std::shared_ptr<table::AliasMaps::Reading>> due_aliases();
+    bool take_aliases(table::AliasMaps::Reading& reading);
+    bool reading_aliases() const;        // what is not known now may be known when that is over
     // A file behind a table may be half written: who is unknown now may be known in a second.
     bool restless() const;
 
@@ -123,8 +131,11 @@ private:
     Held<table::MatchList> mydestination_, virtual_alias_domains_, virtual_mailbox_domains_, relay_domains_;
     Held<table::Chain> virtual_alias_maps_, virtual_mailboxes_, transport_maps_, relay_recipients_, local_recipients_, sender_relayhost_, sender_transport_,
         sender_logins_;
-    Held<table::AliasMaps> aliases_;          // those of local_recipient_maps
-    Held<table::AliasMaps> all_aliases_;      // alias_maps, for owner()
+    const table::AliasMaps& aliases() const { return same_aliases_ ? all_aliases_ : aliases_; }    // those of local_recipient_maps
+    table::AliasMaps aliases_;                // empty when they are all of alias_maps
+    bool same_aliases_ = false;
+    table::AliasMaps all_aliases_;            // alias_maps, for owner()
+    uint64_t at_once_;
     Canonical canonical_[3];
     Held<table::Chain> sender_copies_, recipient_copies_;
     std::vector<std::string> masquerade_, masquerade_exceptions_;

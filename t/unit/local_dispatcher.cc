@@ -102,6 +102,7 @@ public:
         m.fds.push_back(Fd(::dup(mail_.get())));
         REQUIRE(ipc::send_blocking(qmgr.get(), m, 1000));
     }
+    const std::string& aliases_path() const { return aliases_path_; }
     // Turns the loop until `ready`.
     template <class F> void until(F ready)
     {
@@ -1213,23 +1214,38 @@ TEST_CASE("a long file of aliases is read beside the loop, and answers as before
     std::vector<std::pair<AliasMaps::Step, AliasMaps::Step>> asked;
     const AliasMaps::Run later = [&](AliasMaps::Step work, AliasMaps::Step done) { asked.emplace_back(std::move(work), std::move(done)); };
     AliasMaps maps;
-    maps.configure({cat("hash:", name), "inline:{inl=bob}"});
-    maps.refresh(later);
-    CHECK(asked.empty());
-    write("two: bob\nbroken", 20'000, 90);
+    maps.configure({"inline:{inl=bob}", cat("hash:", name)});
     maps.refresh(later);
     maps.refresh(later);
     REQUIRE(asked.size() == 1);                     // one thread at a time
+    CHECK(maps.loading());
+    CHECK(*maps.has("inl"));
+    CHECK(maps.has("one").error().text == cat("alias_maps: hash:", name, ": is being read"));
+    CHECK_FALSE(maps.find("other"));                // nobody is unknown meanwhile
+    asked[0].first();
+    asked[0].second();
+    CHECK_FALSE(maps.loading());
+    CHECK(*maps.has("one"));
+    CHECK(maps.doubt().empty());
+    maps.configure({cat("hash:", name), "inline:{inl=bob}"});   // other settings, the same file
+    maps.refresh(later);
+    CHECK(*maps.has("one"));
+    REQUIRE(asked.size() == 2);                     // the end of what was there before
+    asked.clear();
+    write("two: bob\nbroken", 20'000, 90);
+    maps.refresh(later);
+    maps.refresh(later);
+    REQUIRE(asked.size() == 1);
     CHECK(*maps.has("one"));
     CHECK(*maps.has("inl"));
     CHECK_FALSE(*maps.has("two"));
-    CHECK(maps.restless());                         // nobody is unknown meanwhile
+    CHECK(maps.doubt() == "alias_maps is being changed");
     asked[0].first();
     CHECK_FALSE(*maps.has("two"));
     asked[0].second();
     CHECK(*maps.has("two"));
     CHECK_FALSE(*maps.has("one"));
-    CHECK_FALSE(maps.restless());
+    CHECK(maps.doubt().empty());
     CHECK(lines.find(": 20001 aliases are in force") != std::string::npos);
     CHECK(lines.find("line 2: ") != std::string::npos);
     REQUIRE(asked.size() == 2);                     // the end of the old content
@@ -1237,6 +1253,28 @@ TEST_CASE("a long file of aliases is read beside the loop, and answers as before
     asked[1].second();
     maps.refresh(later);
     CHECK(asked.size() == 2);
+    // one that cannot be read is read once and said once; who is in none may be in that
+    asked.clear();
+    write(std::string_view("nul: \0", 6), 20'000, 85);
+    lines.clear();
+    maps.refresh(later);
+    REQUIRE(asked.size() == 1);
+    asked[0].first();
+    asked[0].second();
+    for (int i = 0; i < 3; ++i) maps.refresh(later);
+    CHECK(asked.size() == 2);                       // the end of nothing
+    CHECK(*maps.has("two"));
+    CHECK(maps.doubt() == "alias_maps cannot be read");
+    CHECK(lines.find(name) != std::string::npos);
+    CHECK(lines.find(name) == lines.rfind(name));
+    write("two: bob", 20'000, 84);
+    maps.refresh(later);
+    REQUIRE(asked.size() == 3);
+    asked[2].first();
+    asked[2].second();
+    CHECK(maps.doubt().empty());
+    asked.clear();
+    asked.resize(2);
     // it goes while it is being read: what it held stays, and that is said once
     write("three: carol", 20'000, 80);
     maps.refresh(later);
@@ -1258,10 +1296,11 @@ TEST_CASE("a long file of aliases is read beside the loop, and answers as before
     asked[0].second();
     CHECK_FALSE(*maps.has("four"));
     CHECK(*maps.has("other"));
-    CHECK_FALSE(maps.restless());
+    CHECK(maps.doubt().empty());
     // a short file is in force at once
     write("five: erin", 3, 60);
     maps.configure({cat("hash:", name)});
+    CHECK(*maps.has("five"));
     write("six: frank", 3, 50);
     asked.clear();
     maps.refresh(later);
@@ -1282,4 +1321,76 @@ TEST_CASE("nobody is unknown while the file that may hold his alias is being wri
     const auto v = s.verdicts(1);
     CHECK(v[0].outcome == Outcome::deferred);
     CHECK(v[0].text == "alias_maps is being changed");
+}
+
+TEST_CASE("mail waits for a long aliases file that is read for the first time, unless it has no business with aliases", "[local][dispatcher][alias]")
+{
+    for (const bool stops : {false, true}) {
+        Stage s;
+        std::promise<void> gate;
+        s.rules.policy.is_local = [opened = gate.get_future().share()](std::string_view) -> Result<bool> {
+            opened.wait();
+            return true;
+        };
+        s.rules.pipes.emplace("pipe", "piper");
+        s.aliases_are("busy: bob\n");
+        s.start();
+        for (uint64_t i = 1; i <= 4; ++i) s.attempt(i, {to(0, "busy@example.org")});    // all threads have something to do
+        s.until([&] { return s.dispatcher->in_flight() == 4; });
+        REQUIRE(::unlink(s.aliases_path().c_str()) == 0);
+        std::string text = "busy: bob\n";
+        for (int i = 0; i < 10'000; ++i) append(text, "name", i, ": user", i, '\n');
+        s.aliases_are(text);
+        s.dispatcher->set_rules(s.rules);
+        CHECK(s.aliases.loading());
+        s.attempt(5, {to(0, "name7@example.org"), to(1, "carol@example.org")});
+        s.attempt(6, {to(0, "name8@example.org")}, "Subject: x\r\n", "pipe");
+        s.until([&] { return !s.asked.empty(); });
+        CHECK((s.asked.size() == 1 && s.asked[0].user == "piper"));
+        if (stops) {                                   // nobody waits for a file then
+            s.dispatcher->stop([] {});
+            for (const auto& v : s.verdicts(2)) CHECK((v.outcome == Outcome::deferred && v.dsn == "4.3.2"));
+            gate.set_value();
+            continue;
+        }
+        CHECK(s.dispatcher->in_flight() == 6);
+        gate.set_value();
+        bool found = false;
+        for (const auto& v : s.verdicts(5)) {
+            CHECK(v.outcome == Outcome::expanded);
+            found = found || v.children.at(0).text == "user7@example.org";
+        }
+        CHECK(found);
+        s.until([&] { return s.asked.size() == 2; });
+        CHECK(s.asked[1].user == "carol");
+    }
+}
+
+TEST_CASE("aliases are looked at for mail that may have some, and for no other", "[local][dispatcher][alias]")
+{
+    Stage s;
+    s.aliases_are("one: bob\n");
+    s.rules.pipes.emplace("pipe", "piper");
+    s.start();
+    std::ofstream(s.aliases_path()) << "one: bob\ntwo: carol\n";
+    s.attempt(1, {to(0, "two@example.org")}, "Subject: x\r\n", "pipe");
+    s.until([&] { return !s.asked.empty(); });
+    CHECK_FALSE(*s.aliases.has("two"));
+    s.attempt(2, {to(0, "two@example.org")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+}
+
+TEST_CASE("nobody is unknown while the file that may hold his alias cannot be read", "[local][dispatcher][alias]")
+{
+    Stage s;
+    s.aliases_are("one: bob\n");
+    s.start();
+    REQUIRE(::unlink(s.aliases_path().c_str()) == 0);
+    s.attempt(1, {to(0, "new@example.org"), to(1, "one@example.org")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+    s.until([&] { return !s.asked.empty(); });
+    s.asked[0].done(Code::unknown, "no such user", Fd());
+    const auto v = s.verdicts(1);
+    CHECK(v[0].outcome == Outcome::deferred);
+    CHECK(v[0].text == "alias_maps cannot be read");
 }

@@ -22,6 +22,7 @@ namespace {
 
 struct World {
     std::map<std::string, std::string, std::less<>> aliases;
+    std::map<std::string, Owner, std::less<>> owners;    // of aliases; others are root's
     std::map<std::string, Include> files;
     std::string broken;
     int reads = 0;
@@ -35,13 +36,14 @@ struct World {
     Sources sources()
     {
         Sources s;
-        s.alias = [this](std::string_view name) -> Result<std::optional<Targets>> {
+        s.alias = [this](std::string_view name) -> Result<std::optional<Alias>> {
             if (!broken.empty()) return fail(broken);
             const auto it = aliases.find(name);
-            if (it == aliases.end()) return std::optional<Targets>();
+            if (it == aliases.end()) return std::optional<Alias>();
             auto targets = table::parse_targets(it->second);
             REQUIRE(targets);
-            return std::optional<Targets>(*targets);
+            const auto owner = owners.find(name);
+            return std::optional(Alias{std::move(*targets), owner == owners.end() ? Owner() : owner->second});
         };
         s.include = [this](const std::string& path) -> Result<Include> {
             ++reads;
@@ -173,6 +175,28 @@ TEST_CASE("lists are read with their owner's rights and no more", "[local][alias
     CHECK(show(w.expand("box")) == "failed 5.7.1");
 }
 
+TEST_CASE("an alias has the rights of its own table's owner, whatever leads to it", "[local][alias]")
+{
+    World w;
+    w.aliases = {{"news", ":include:/l/news"}, {"archive", "\"|/bin/archive\", /var/archive"}, {"lists", "\"|/usr/lib/mailman post\", ~/box, :include:/l/ours, archive"}, {"up", "lists"}, {"homeless", "alice, ~/box"}};
+    w.owners = {{"lists", {"list", "/var/lib/mailman"}}, {"up", {"mallory", "/home/mallory"}}};
+    w.files["/l/news"] = {targets("alice, archive"), {"bob", "/home/bob"}};
+    w.files["/l/ours"] = {targets("\"|/bin/cat\", ~/other"), {"root2", "/"}};
+    // commands are not for lists; those of an alias that a list names are
+    CHECK(show(w.expand("news")) == "alice@example.org |/bin/archive file /var/archive");
+    w.policy.commands.include = w.policy.files.include = true;
+    const std::string ours = "|/usr/lib/mailman post as list file /var/lib/mailman/box as list |/bin/cat as list file /var/lib/mailman/other as list |/bin/archive file /var/archive";
+    CHECK(show(w.expand("lists")) == ours);
+    CHECK(show(w.expand("up")) == ours);
+    CHECK(show(w.expand("homeless")) == "alice@example.org homeless@example.org as error:5.1.3 alias homeless, line 1: there is no home directory for ~/");
+    w.aliases["plain"] = ":include:/l/ours";
+    CHECK(show(w.expand("plain")) == "|/bin/cat as root2 file /other as root2");
+    // of a .forward, and of lists that it names
+    w.files["/home/alice/list"] = {targets("~/a, \"~/My Mail/\", ~bob/box"), ""};
+    CHECK(show(expand_forward(w.policy, w.sources(), targets("~/box, :include:/home/alice/list"), "alice", {}, {}, "/home/alice")) ==
+          "file /home/alice/box as alice file /home/alice/a as alice file /home/alice/My Mail/ as alice ~bob/box@example.org");
+}
+
 TEST_CASE("a list is read once for each user whose rights it has", "[local][alias]")
 {
     World w;
@@ -201,7 +225,7 @@ TEST_CASE("what an expansion may take is bounded; beyond that the mail waits and
     World w;
     std::string five;
     for (int i = 0; i < 5; ++i) {
-        w.files[cat("/l/", i)] = {targets(cat("u", i)), "", 0, 100};
+        w.files[cat("/l/", i)] = {targets(cat("u", i)), {}, 0, 100};
         append(five, i ? ", " : "", ":include:/l/", i);
     }
     w.aliases["five"] = five;
@@ -305,18 +329,20 @@ TEST_CASE("what is not allowed or not readable costs the others of its list noth
     CHECK(expand_forward(w.policy, w.sources(), targets(":include:/l/empty"), "alice").children.empty());
     // entries of an aliases file
     std::vector<table::AliasProblem> problems;
-    const auto file = table::Aliases::parse("some: alice, bob smith, carol\nopen: alice, \"bob, carol\nnone: a b\nempty:\n", problems);
-    CHECK(problems.size() == 4);
+    const auto file = table::Aliases::parse("some: alice, bob #smith, carol\nopen: alice, \"bob, carol\nnone: a #b\nempty:\nbeside: :include:/l/empty, a #b\nand: \"|/bin/cat\", a #b\n", problems);
+    CHECK(problems.size() == 6);
     Sources sources = w.sources();
-    sources.alias = [&](std::string_view name) -> Result<std::optional<Targets>> {
+    sources.alias = [&](std::string_view name) -> Result<std::optional<Alias>> {
         const auto* entry = file.find(name);
-        return entry ? std::optional(entry->targets) : std::nullopt;
+        return entry ? std::optional(Alias{entry->targets, {}}) : std::nullopt;
     };
     const auto of = [&](const char* name) { return show(expand_alias(w.policy, sources, name, "example.org", false)); };
     CHECK(of("some") == "alice@example.org carol@example.org some@example.org as error:5.1.3 alias some: cannot be read");
     CHECK(of("open") == "alice@example.org open@example.org as error:5.1.3 alias open: cannot be read");
     CHECK(of("none") == "deferred 4.3.0");
     CHECK(of("empty") == "deferred 4.3.0");
+    CHECK(of("beside") == "deferred 4.3.0");                            // an empty list, or what is refused, makes nothing more certain
+    CHECK(of("and") == "deferred 4.3.0");
     CHECK(of("other") == "none");
 }
 
@@ -446,7 +472,7 @@ TEST_CASE("an include file that everyone may write to is no list", "[local][alia
     home.write("list", std::string(2000, 'a'), 0644);
     CHECK_FALSE(read_include(home.path + "/list", 1000));
     // what is read under a list's name is not shown to who sent the mail
-    home.write("list", "alice\nsome secret\n", 0644);
+    home.write("list", "alice\nsome # secret\n", 0644);
     CHECK(read_include(home.path + "/list", 1000).error().text == cat(":include:", home.path, "/list, line 2: there is no address: are commas missing between several?"));
     CHECK(read_include("/proc/self/maps", 1u << 20).error().text == ":include:/proc/self/maps: not a file on a disk");
 }
@@ -457,16 +483,17 @@ TEST_CASE("a list's owner is named, or its mail waits: it is never taken for roo
     home.write("list", "\"|cmd\"\n", 0644);
     const auto mine = read_owned_include(home.path + "/list", 1000);
     REQUIRE(mine);
-    CHECK(mine->owner.empty() == (::geteuid() == 0));
+    CHECK(mine->owner.name.empty() == (::geteuid() == 0));
     if (::geteuid() == 0) {
         REQUIRE(::chown((home.path + "/list").c_str(), 3'999'999'999u, 0) == 0);
         CHECK(read_owned_include(home.path + "/list", 1000).error().text.find("uid 3999999999, has no name") != std::string::npos);
         CHECK(read_include(home.path + "/list", 1000));             // a .forward needs no owner
     }
-    static char name[] = "ldapuser";
+    static char name[] = "ldapuser", folder[] = "/home/ldapuser";
     const auto large = [](uid_t, passwd* entry, char*, std::size_t size, passwd** found) {
         *found = size < 100'000 ? nullptr : entry;
         entry->pw_name = name;
+        entry->pw_dir = folder;
         return size < 100'000 ? ERANGE : 0;
     };
     const auto away = [](uid_t, passwd*, char*, std::size_t, passwd** found) {
@@ -481,12 +508,12 @@ TEST_CASE("a list's owner is named, or its mail waits: it is never taken for roo
         *found = nullptr;
         return 0;
     };
-    const auto named = name_of_owner(7, large);
+    const auto named = owner_of(7, large);
     REQUIRE(named);
-    CHECK(*named == "ldapuser");
-    CHECK_FALSE(name_of_owner(7, away));
-    CHECK_FALSE(name_of_owner(7, endless));
-    CHECK_FALSE(name_of_owner(7, unknown));
+    CHECK((named->name == "ldapuser" && named->home == "/home/ldapuser"));
+    CHECK_FALSE(owner_of(7, away));
+    CHECK_FALSE(owner_of(7, endless));
+    CHECK_FALSE(owner_of(7, unknown));
 }
 
 TEST_CASE("an extension goes on to the members where propagate_unmatched_extensions says so", "[local][expand]")

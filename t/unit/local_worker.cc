@@ -537,6 +537,8 @@ TEST_CASE("a .forward answers for its user, and its own mailbox needs no detour"
     v = worker.deliver(mail, target(0, Kind::address, "alice+ext@example.org"));
     REQUIRE(v.children.size() == 1);
     CHECK(v.children[0].text == "ext@elsewhere.net");
+    CHECK(worker.deliver(mail, target(0, Kind::address, "alice+EXT@example.org")).children == v.children);    // as under Postfix
+    CHECK(worker.deliver(mail, target(0, Kind::address, "alice+../../ext@example.org")).children.size() == 3);   // no extension: paths are made of it
     home.write(".forward", "alice\n");
     CHECK(worker.deliver(mail, to).text == "delivered to maildir");
     home.write(".forward", "~/box, ~/Mail/.x/, ~bob/box\n");
@@ -577,8 +579,12 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
         CHECK(worker.deliver(mail, named).outcome == Outcome::delivered);
         const std::string text = home.file("got");
         CHECK(text.find("\nReturn-Path: <sender@example.net>\nX-Original-To: sales@example.com\nDelivered-To: Staff+all@example.org\n") != std::string::npos);
-        CHECK(text.ends_with(cat("Staff+all@example.org,sales@example.com,Staff+all,all,", of_root ? "staff,staff,none" : cat("alice,alice,", home.path), "\n")));
+        CHECK(text.ends_with(cat("Staff+all@example.org,sales@example.com,staff+all,all,", of_root ? "staff,staff,none" : cat("alice,alice,", home.path), "\n")));
     }
+    auto odd = target(0, Kind::command, "cat > got; echo $RECIPIENT,$LOCAL,${EXTENSION-none},$DOMAIN >> got");
+    odd.original = odd.extension = "Alice+Some/../Where@Example.ORG";
+    CHECK(worker.deliver(mail, odd).outcome == Outcome::delivered);
+    CHECK(home.file("got").ends_with("\nAlice+Some/../Where@Example.ORG,alice,none,example.org\n"));
     v = worker.deliver(mail, target(0, Kind::file, home.path + "/box"));
     CHECK(v.text == cat("delivered to file: ", home.path, "/box"));
     CHECK(home.file("box").find("Subject: hi") != std::string::npos);
@@ -936,6 +942,21 @@ TEST_CASE("a virtual user of a passwd-file has a Maildir in his home, for he has
     RunningWorker worker(rules, home, "dave@v.example");
     CHECK(worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::mailbox, "dave@v.example")).text == "delivered to maildir");
     CHECK(home.names(rules.home_mailbox.empty() ? "Maildir/new" : "Mail/new").size() == 1);
+}
+
+TEST_CASE("a spool directory with a slash at its end has Maildirs, which need no lockd", "[local][worker]")
+{
+    TempHome home;
+    REQUIRE(::mkdir((home.path + "/spool").c_str(), 0700) == 0);
+    WorkerRules rules = worker_rules(home);
+    rules.home_mailbox.clear();
+    rules.spool = home.path + "/spool/";
+    RunningWorker worker(rules, home);
+    const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
+    CHECK(worker.deliver(mail, target(0, Kind::address, "alice@example.org")).text == "delivered to maildir");
+    CHECK(worker.deliver(mail, target(0, Kind::file, home.path + "/spool/alice/")).text == "delivered to maildir");
+    CHECK(home.names("spool/alice/new").size() == 2);
+    CHECK(daemon::spool_mailbox("/var/mail", "alice") == "/var/mail/alice");
 }
 
 TEST_CASE("without lockd, mail for the spool waits", "[local][worker]")

@@ -9,6 +9,7 @@
 
 #include "lib/base/text.h"
 #include "lib/table/aliases.h"
+#include "lib/table/held.h"
 
 using namespace veredus;
 using table::AliasTarget;
@@ -40,6 +41,10 @@ TEST_CASE("targets of an alias and of a .forward", "[table]")
              {"John Doe <j@x.org>, k", "a:j@x.org ; a:k"}, {"user (a comment, with comma)", "a:user"}, {"\"john doe\"@x.org", "a:\"john doe\"@x.org"},
              {"\"user@x.org\"", "a:user@x.org"}, {"\"john doe\"", "a:\"john doe\""}, {"# only\na\n  # and\n b , c\n\nd\r\n", "a:a ; a:b ; a:c ; a:d"},
              {"\"a,b\"@x.org", "a:\"a,b\"@x.org"}, {"user+ext@x.org", "a:user+ext@x.org"},
+             // commas that are missing between addresses, as Postfix adds them
+             {"alice bob", "a:alice ; a:bob"}, {"a b@x.org\tc, d", "a:a ; a:b@x.org ; a:c ; a:d"}, {"\\user bob", "a!:user ; a:bob"}, {"bob \\user", "a:bob ; a!:user"},
+             {"\"john doe\" bob", "a:\"john doe\" ; a:bob"}, {"\"a\\\" b\"@x.org c", "a:\"a\\\" b\"@x.org ; a:c"},
+             {"~/box", "f:~/box"}, {"\"~/My Mail/\"", "f:~/My Mail/"}, {"~bob/box", "a:~bob/box"},
          }) {
         INFO(c.text);
         const auto targets = table::parse_targets(c.text);
@@ -50,7 +55,7 @@ TEST_CASE("targets of an alias and of a .forward", "[table]")
 
 TEST_CASE("targets that are refused, with their line", "[table]")
 {
-    for (const char* bad : {"a\n\"never closed", "a\na b", "a\n|", "a\n:include:relative", "a\n\\", "a\n(comment", "a\n|\"\"", "a\n<a@b"}) {
+    for (const char* bad : {"a\n\"never closed", "a\na # b", "a\na b <c", "a\na /b", "a\n|", "a\n:include:relative", "a\n\\", "a\n(comment", "a\n|\"\"", "a\n<a@b"}) {
         INFO(bad);
         const auto targets = table::parse_targets(bad);
         REQUIRE_FALSE(targets);
@@ -73,13 +78,15 @@ TEST_CASE("an aliases file: entries, continuations, quoted names; problems hide 
                                                "\"John: Doe\" : jd\n"
                                                "list: again\n"
                                                "empty:\n"
-                                               "bad: a b\n"
+                                               "bad: a #b\n"
                                                "prog: \"|/bin/x\"\n"
-                                               "some: a, b c, |, d\n"
+                                               "some: a, b #c, |, d\n"
                                                "\"open: x\n"
-                                               ": none\n",
+                                               ": none\n"
+                                               "info@x.org: a\n"
+                                               "\"odd@name\": a\n",
                                                problems);
-    CHECK(aliases.size() == 7);
+    CHECK(aliases.size() == 9);
     REQUIRE(aliases.find("postMASTER"));
     CHECK(shown(aliases.find("list")->targets) == "a:a ; a:b ; a:c");
     CHECK(aliases.find("list")->line == 3);
@@ -91,7 +98,8 @@ TEST_CASE("an aliases file: entries, continuations, quoted names; problems hide 
     CHECK(shown(aliases.find("some")->targets) == "a:a ; ?: ; ?: ; a:d");
     std::vector<unsigned> lines;
     for (const auto& problem : problems) lines.push_back(problem.line);
-    CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14, 15});
+    CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14, 15, 16});
+    CHECK(problems.back().text.starts_with("info@x.org: names are local here"));
 }
 
 TEST_CASE("alias_maps: files and other tables, in order; a changed file is read again", "[table]")
@@ -129,4 +137,68 @@ TEST_CASE("alias_maps: files and other tables, in order; a changed file is read 
     CHECK_FALSE(maps->refresh());
     CHECK(shown((*maps->find("root"))->targets) == "a:other");
     rmdir(folder.c_str());
+}
+
+TEST_CASE("alias_maps: a table that is broken is in the way of nobody whose name is in one before it, and is tried again", "[table]")
+{
+    std::string folder = "/tmp/veredus-alias-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/aliases", broken = folder + "/broken";
+    std::ofstream(path) << "root: admin\n";
+    std::ofstream(broken) << std::string("x: y\n\0", 6);
+    auto maps = table::AliasMaps::prepare({"hash:" + path, "hash:" + broken, "pcre:" + folder + "/none"});
+    CHECK(maps.loading());
+    CHECK_FALSE(maps.find("root"));
+    CHECK(*maps.refresh());
+    CHECK_FALSE(maps.loading());
+    CHECK(shown((*maps.find("root"))->targets) == "a:admin");
+    CHECK((*maps.find("root"))->owner == ::geteuid());                   // whose commands they are
+    CHECK_FALSE(maps.find("x"));
+    CHECK_FALSE(maps.has("y"));
+    REQUIRE(maps.troubles().size() == 2);
+    CHECK(maps.troubles()[0].find("NUL") != std::string::npos);
+    std::ofstream(broken) << "x: y, z\n";
+    std::ofstream(folder + "/none") << "/^w$/ v\n";
+    for (int i = 0; i < 1000 && !maps.troubles().empty(); ++i, usleep(10'000)) (void)maps.refresh();
+    CHECK(shown((*maps.find("x"))->targets) == "a:y ; a:z");
+    CHECK(shown((*maps.find("w"))->targets) == "a:v");
+    CHECK_FALSE(maps.find("y")->has_value());
+    // what is kept of it: all that was read, not what went away
+    unlink(path.c_str());
+    CHECK_FALSE(maps.refresh());
+    CHECK(maps.troubles().size() == 1);
+    maps = table::AliasMaps::prepare({"hash:" + path, "hash:" + broken}, std::move(maps));
+    CHECK(maps.loading());
+    CHECK(*maps.refresh());
+    CHECK_FALSE(maps.find("root")->has_value());
+    CHECK(shown((*maps.find("x"))->targets) == "a:y ; a:z");
+    unlink((folder + "/none").c_str());
+    unlink(broken.c_str());
+    rmdir(folder.c_str());
+}
+
+TEST_CASE("a table that cannot be opened is tried again, but never all the time", "[table]")
+{
+    struct Slow {
+        Result<bool> refresh() { return false; }
+        bool restless() const { return false; }
+    };
+    int tries = 0;
+    bool broken = true, slow = true;
+    table::Held<Slow> held([&]() -> Result<Slow> {
+        ++tries;
+        if (slow) usleep(50'000);
+        if (broken) return fail("broken");
+        return Slow();
+    });
+    std::vector<std::string> trouble;
+    for (int i = 0; i < 100; ++i) CHECK_FALSE(held.refresh(trouble));
+    CHECK(tries == 1);                           // it took 50 ms: the next one is a second later
+    CHECK(trouble.size() == 100);
+    slow = false;
+    for (int i = 0; i < 1000 && tries == 1; ++i, usleep(10'000)) (void)held.refresh(trouble);
+    broken = false;
+    bool open = false;
+    for (int i = 0; i < 100 && !open; ++i, usleep(1000)) open = held.refresh(trouble);
+    CHECK(open);                                 // one that took no time
 }
