@@ -46,6 +46,12 @@ public:
         const std::lock_guard guard(mutex_);
         return maps_.loading();
     }
+    // A change is on its way, too.
+    bool reading() const
+    {
+        const std::lock_guard guard(mutex_);
+        return maps_.reading();
+    }
     // Whoever is in none of them may yet be: "" when that is not so, else why.
     std::string doubt() const
     {
@@ -89,11 +95,14 @@ private:
             if (std::find(trouble_.begin(), trouble_.end(), text) == trouble_.end()) log::warning("alias_maps: ", printable(text));
         trouble_ = std::move(trouble);
         if (!read) return;
-        for (const std::string& text : maps_.problems()) log::warning(printable(text));
+        std::vector<std::string> problems = maps_.problems();
+        for (const std::string& text : problems)
+            if (std::find(problems_.begin(), problems_.end(), text) == problems_.end()) log::warning(printable(text));
+        problems_ = std::move(problems);
     }
     mutable std::mutex mutex_;
     table::AliasMaps maps_;
-    std::vector<std::string> trouble_;
+    std::vector<std::string> trouble_, problems_;            // that have been said
 };
 
 }  // namespace veredus::local

@@ -25,6 +25,8 @@ using ipc::Target;
 using ipc::Verdict;
 using Kind = queue::Child::Kind;
 
+constexpr unsigned most_waits = 20;    // somebody may write into a file all day
+
 static_assert(table::longest_virtual_path <= ipc::max_run_as);
 
 namespace {
@@ -46,6 +48,12 @@ std::string overreach(const ipc::Attempt& attempt, const std::vector<Target>& ta
         if (!target.original.empty() && !mail::parse_address(target.original)) return "what is no address";
     }
     return {};
+}
+
+// Addresses are the same, whoever names them.
+bool has_rights(const Targets& targets)
+{
+    return std::any_of(targets.begin(), targets.end(), [](const table::AliasTarget& target) { return target.kind != table::AliasTarget::Kind::address && target.kind != table::AliasTarget::Kind::bad; });
 }
 
 // RFC 5321 §4.5.1 wants postmaster to work, whatever the aliases say.
@@ -139,7 +147,7 @@ void Dispatcher::look_at_aliases()
 
 void Dispatcher::route_unrouted()
 {
-    if (unrouted_.empty() || aliases_.loading()) return;
+    if (unrouted_.empty() || aliases_.reading()) return;
     for (const auto& [number, targets] : std::exchange(unrouted_, {})) route_local(number, targets);
 }
 
@@ -408,13 +416,16 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
         *has_lists = *unread = false;
         sources.alias = [&aliases, &has_lists = *has_lists, &unread = *unread, lists](std::string_view name) -> Result<std::optional<Alias>> {
             auto found = aliases.find(name);
-            if (!found) unread = unread || found.error().code == EAGAIN;
+            if (!found) unread = unread || found.error().code == table::AliasMaps::being_read;
             auto entry = TRY(std::move(found));
             if (!entry) return std::optional<Alias>();
             Alias alias{std::move(entry->targets), {}};
-            if (entry->owner == 0) return std::optional(std::move(alias));
+            if (entry->owner == 0 || !has_rights(alias.targets)) return std::optional(std::move(alias));
             has_lists = true;    // whose it is may take as long
-            if (lists) alias.owner = TRY(owner_of(entry->owner, ::getpwuid_r));
+            if (!lists) return std::optional(std::move(alias));
+            auto owner = owner_of(entry->owner, ::getpwuid_r);
+            if (!owner) return fail(cat("alias_maps: the table with alias ", printable(name, 200), ": ", owner.error().text));
+            alias.owner = std::move(*owner);
             return std::optional(std::move(alias));
         };
         sources.include = [&has_lists = *has_lists, lists](const std::string& path) -> Result<Include> {
@@ -545,10 +556,29 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
         const auto flight = flights_.find(job.flight);
         if (flight == flights_.end()) return;
         const auto sent = flight->second->open.find(index);
-        if (v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address)
+        const bool of_address = v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address;
+        if (of_address && (aliases_.reading() || has_alias_now(sent->second)) && flight->second->waits++ < most_waits) {
+            unrouted_.push_back({job.flight, {sent->second}});
+            continue;
+        }
+        if (of_address)
             if (std::string doubt = aliases_.doubt(); !doubt.empty()) v = verdict(Outcome::deferred, "4.3.0", std::move(doubt));
         finish(job.flight, index, std::move(v), job.handed_us);
     }
+    route_unrouted();
+}
+
+// Aliases may have changed since he was looked for. (No server is asked again.)
+bool Dispatcher::has_alias_now(const Target& target) const
+{
+    const auto to = addressee(target, rules_.policy);
+    table::Questions questions;
+    const table::Questions::Scope scope(questions);
+    const auto has = [&](const std::string& name) {
+        const auto found = aliases_.has(name);
+        return found && *found;
+    };
+    return to && to->aliases && (has(lower(to->local)) || has(to->user));
 }
 
 bool Dispatcher::is_virtual(uint64_t job) const { return transport_of(job) == "virtual"; }

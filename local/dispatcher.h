@@ -117,6 +117,7 @@ private:
     void pass_on(uint64_t flight, const ipc::Target& target, const std::string& transport, int64_t handed_us);
     void unknown_user(uint64_t job, const std::string& user);
     void refused_user(uint64_t job, const std::string& user, const std::string& why);
+    bool has_alias_now(const ipc::Target& target) const;
     void relay_unknown(const Job& job, const std::string& user, const Place& place);
     void send_waiting(Lane& lane);
     bool send(Lane& lane, uint64_t job);
@@ -150,7 +151,7 @@ private:
     uint64_t age_ = 0;                               // of the settings: part of each lane's key
     std::map<uint64_t, Peer> peers_;
     std::map<uint64_t, std::unique_ptr<Flight>> flights_;
-    std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until aliases have been read for the first time
+    std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until long aliases files have been read
     std::map<uint64_t, Job> jobs_;
     std::map<std::string, std::unique_ptr<Lane>> lanes_;
     std::deque<std::string> waiting_lanes_;          // wait for a free process

@@ -167,7 +167,7 @@ struct AliasMaps::Source {
         return reading.changed;
     }
 
-    Error why_not() const { return trouble ? *trouble : Error{EAGAIN, cat(spec, ": is being read")}; }
+    Error why_not() const { return trouble ? *trouble : Error{AliasMaps::being_read, cat(spec, ": is being read")}; }
 
 private:
     uint64_t bytes() const

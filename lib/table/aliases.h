@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -63,6 +64,7 @@ public:
     static Result<AliasMaps> open(const std::vector<std::string>& specs);    // all of it read; an Error when something cannot be
     // Nothing is read before refresh() does; `before` gives what it has of the same tables.
     static AliasMaps prepare(const std::vector<std::string>& specs, AliasMaps before = AliasMaps());
+    static constexpr int being_read = EALREADY;         // code of the Error while a table is being read for the first time
     // The entry; nothing; or an error that defers. `name` is a local part, or anything that alias_maps may hold.
     Result<std::optional<Aliases::Entry>> find(std::string_view name) const;
     Result<bool> has(std::string_view name) const;      // find() without a copy of what may be a long list

@@ -191,9 +191,10 @@ bool Routing::refresh(std::vector<std::string>& trouble)
     for (table::AliasMaps* maps : {&all_aliases_, &aliases_}) {
         const auto fresh = maps->refresh(at_once_);
         changed = changed || (fresh && *fresh);
-        for (std::string& text : maps->troubles()) trouble.push_back(std::move(text));
     }
-    return changed;
+    auto now = alias_trouble();    // nobody is unknown then
+    trouble.insert(trouble.end(), now.begin(), now.end());
+    return now != std::exchange(alias_trouble_, now) || changed;
 }
 
 std::vector<std::shared_ptr<table::AliasMaps::Reading>> Routing::due_aliases()
@@ -216,8 +217,14 @@ std::vector<std::string> Routing::trouble() const
 {
     std::vector<std::string> out;
     each_table(*this, [&](const auto& held) { held.tell(out); });
-    for (const table::AliasMaps* maps : {&all_aliases_, &aliases_})
-        for (std::string& text : maps->troubles()) out.push_back(std::move(text));
+    for (auto& text : alias_trouble()) out.push_back(std::move(text));
+    return out;
+}
+
+std::vector<std::string> Routing::alias_trouble() const
+{
+    auto out = all_aliases_.troubles();
+    for (std::string& text : aliases_.troubles()) out.push_back(std::move(text));
     return out;
 }
 

@@ -135,6 +135,8 @@ private:
     table::AliasMaps aliases_;                // empty when they are all of alias_maps
     bool same_aliases_ = false;
     table::AliasMaps all_aliases_;            // alias_maps, for owner()
+    std::vector<std::string> alias_trouble() const;
+    std::vector<std::string> alias_trouble_;  // as of the last refresh()
     uint64_t at_once_;
     Canonical canonical_[3];
     Held<table::Chain> sender_copies_, recipient_copies_;

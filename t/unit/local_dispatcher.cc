@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1169,7 +1170,7 @@ TEST_CASE("a server of tables that hangs delays only the mail that needs it", "[
         s.aliases.configure({server.spec()});
         s.start();
         s.attempt(1, {to(0, "alice@example.org"), to(1, "postmaster@example.org")});
-        while (s.asked.empty() || s.dispatcher->in_flight() == 0) {
+        while (s.asked.empty() || s.log.find("to=<postmaster@") == std::string::npos) {
             server.questions();
             server.answer("NOTFOUND ");
             s.loop->run_once(blink);
@@ -1366,6 +1367,52 @@ TEST_CASE("mail waits for a long aliases file that is read for the first time, u
     }
 }
 
+TEST_CASE("who is in no alias while a long file is read anew waits until that is done", "[local][dispatcher][alias]")
+{
+    Stage s;
+    std::promise<void> gate;
+    s.rules.policy.is_local = [opened = gate.get_future().share()](std::string_view) -> Result<bool> {
+        opened.wait();
+        return true;
+    };
+    std::string text = "busy: bob\n";
+    for (int i = 0; i < 10'000; ++i) append(text, "name", i, ": user", i, '\n');
+    s.aliases_are(text);
+    time_t age = 1000;
+    const auto write = [&](const std::string& content) {     // long ago: nothing has to be compared
+        std::ofstream(s.aliases_path()) << content;
+        const timespec times[2] = {{::time(nullptr) - --age, 0}, {::time(nullptr) - age, 0}};
+        REQUIRE(::utimensat(AT_FDCWD, s.aliases_path().c_str(), times, 0) == 0);
+    };
+    write(text);
+    std::vector<std::pair<AliasMaps::Step, AliasMaps::Step>> asked;
+    s.aliases.refresh([&](AliasMaps::Step work, AliasMaps::Step done) { asked.emplace_back(std::move(work), std::move(done)); });
+    REQUIRE(asked.size() == 1);
+    asked[0].first();
+    const auto done = asked[0].second;
+    done();
+    s.start();
+    for (uint64_t i = 1; i <= 4; ++i) s.attempt(i, {to(0, "busy@example.org")});    // all threads have something to do
+    s.until([&] { return s.dispatcher->in_flight() == 4; });
+    write(text + "new: dave\n");
+    s.attempt(5, {to(0, "new@example.org")});
+    s.until([&] { return !s.asked.empty(); });
+    CHECK(s.aliases.reading());
+    s.asked[0].done(Code::unknown, "no such user", Fd());
+    for (int i = 0; i < 5; ++i) s.loop->run_once(blink);
+    CHECK(s.dispatcher->in_flight() == 5);
+    gate.set_value();
+    for (const auto& v : s.verdicts(5)) CHECK(v.outcome == Outcome::expanded);
+    // and who has an alias when his process is found not to be there
+    s.attempt(6, {to(0, "newest@example.org")});
+    s.until([&] { return s.asked.size() == 2; });
+    write("newest: erin\n");
+    s.attempt(7, {to(0, "newest@example.org")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+    s.asked[1].done(Code::unknown, "no such user", Fd());
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+}
+
 TEST_CASE("aliases are looked at for mail that may have some, and for no other", "[local][dispatcher][alias]")
 {
     Stage s;
@@ -1377,6 +1424,35 @@ TEST_CASE("aliases are looked at for mail that may have some, and for no other",
     s.until([&] { return !s.asked.empty(); });
     CHECK_FALSE(*s.aliases.has("two"));
     s.attempt(2, {to(0, "two@example.org")});
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+}
+
+TEST_CASE("what an aliases file makes others do is done as its owner, and waits while he has no name", "[local][dispatcher][alias]")
+{
+    if (::geteuid() != 0) return;
+    Stage s;
+    s.aliases_are("cmd: \"|/bin/cat\", ~/box, alice\nplain: alice\n");
+    const passwd* const daemon = ::getpwnam("daemon");
+    REQUIRE(daemon);
+    const std::string name = daemon->pw_name, home = daemon->pw_dir;
+    REQUIRE(::chown(s.aliases_path().c_str(), daemon->pw_uid, 0) == 0);
+    s.aliases.configure({});
+    s.aliases.configure({cat("hash:", s.aliases_path())});
+    s.start();
+    s.attempt(1, {to(0, "cmd@example.org")});
+    auto v = s.verdicts(1);
+    REQUIRE(v[0].children.size() == 3);
+    CHECK((v[0].children[0].kind == Kind::command && v[0].children[0].run_as == name));
+    CHECK((v[0].children[1].kind == Kind::file && v[0].children[1].run_as == name && v[0].children[1].text == home + "/box"));
+    CHECK((v[0].children[2].kind == Kind::address && v[0].children[2].run_as.empty()));
+    REQUIRE(::chown(s.aliases_path().c_str(), 3'999'999'999u, 0) == 0);
+    s.aliases.configure({});
+    s.aliases.configure({cat("hash:", s.aliases_path())});
+    s.attempt(2, {to(0, "cmd@example.org")});
+    v = s.verdicts(1);
+    CHECK((v[0].outcome == Outcome::deferred && v[0].dsn == "4.3.0"));
+    CHECK(v[0].text == "alias_maps: the table with alias cmd: its owner, uid 3999999999, has no name; chown it to a user");
+    s.attempt(3, {to(0, "plain@example.org")});
     CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
 }
 
