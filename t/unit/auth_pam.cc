@@ -56,10 +56,14 @@ public:
 };
 
 const std::string permit = "account required pam_permit.so\n";
-std::string own_name()
+// Asked once: getpwuid(3) is not for several threads.
+const std::string& own_name()
 {
-    const passwd* entry = ::getpwuid(::geteuid());
-    return entry ? entry->pw_name : "root";
+    static const std::string name = [] {
+        const passwd* entry = ::getpwuid(::geteuid());
+        return std::string(entry ? entry->pw_name : "root");
+    }();
+    return name;
 }
 
 } // namespace
