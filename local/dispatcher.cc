@@ -578,7 +578,7 @@ bool Dispatcher::has_alias_now(const Target& target) const
         const auto found = aliases_.has(name);
         return found && *found;
     };
-    return to && to->aliases && (has(lower(to->local)) || has(to->user));
+    return to && to->aliases && target.run_as != queue::by_place && (has(lower(to->local)) || has(to->user));
 }
 
 bool Dispatcher::is_virtual(uint64_t job) const { return transport_of(job) == "virtual"; }

@@ -1403,13 +1403,21 @@ TEST_CASE("who is in no alias while a long file is read anew waits until that is
     CHECK(s.dispatcher->in_flight() == 5);
     gate.set_value();
     for (const auto& v : s.verdicts(5)) CHECK(v.outcome == Outcome::expanded);
+    // who is past his aliases stays it
+    ipc::Target final = to(0, "busy@example.org");
+    final.run_as = queue::by_place;
+    s.attempt(8, {final});
+    s.until([&] { return s.asked.size() == 2; });
+    s.asked[1].done(Code::unknown, "no such user", Fd());
+    CHECK(s.verdicts(1)[0].outcome == Outcome::failed);
+    CHECK(s.asked.size() == 2);
     // and who has an alias when his process is found not to be there
     s.attempt(6, {to(0, "newest@example.org")});
-    s.until([&] { return s.asked.size() == 2; });
+    s.until([&] { return s.asked.size() == 3; });
     write("newest: erin\n");
     s.attempt(7, {to(0, "newest@example.org")});
     CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
-    s.asked[1].done(Code::unknown, "no such user", Fd());
+    s.asked[2].done(Code::unknown, "no such user", Fd());
     CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
 }
 
