@@ -11,6 +11,8 @@ namespace veredus::table {
 
 namespace {
 
+constexpr std::size_t most_in_item = 1000;    // addresses between two commas
+
 // One target as it stands between two commas, and the same without its quotes and (RFC 822) comments.
 struct Item {
     std::string written;
@@ -77,7 +79,7 @@ Result<void> add_addresses(const Item& item, Show show, std::vector<AliasTarget>
         out.push_back({AliasTarget::Kind::address, address ? address->text() : mail::quote_local(item.plain), false});
         return {};
     }
-    const auto list = mail::parse_address_list(item.written, 1000);
+    const auto list = mail::parse_address_list(item.written, most_in_item);
     if (!list || list->empty()) return fail(cat(shown(item.written, show), " no address: are commas missing between several?"));
     for (const mail::Mailbox& box : *list) out.push_back({AliasTarget::Kind::address, box.address.text(), false});
     return {};
@@ -131,7 +133,7 @@ std::vector<std::string_view> words_of(std::string_view text)
 bool add_words(std::string_view written, Show show, std::vector<AliasTarget>& out)
 {
     const auto words = words_of(written);
-    if (words.size() < 2 || written.find_first_of("<>():;") != std::string_view::npos) return false;
+    if (words.size() < 2 || words.size() > most_in_item || written.find_first_of("<>():;") != std::string_view::npos) return false;
     std::vector<AliasTarget> all;
     for (std::string_view word : words) {
         if (word.front() == '#' || no_address(word)) return false;

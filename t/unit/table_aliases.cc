@@ -62,6 +62,11 @@ TEST_CASE("targets that are refused, with their line", "[table]")
         CHECK(targets.error().text.starts_with("line 2: "));
     }
     CHECK_FALSE(table::parse_targets("a,b,c", 2));
+    CHECK_FALSE(table::parse_targets("a b c", 2));
+    std::string words;
+    for (int i = 0; i < 1001; ++i) append(words, i ? " w" : "w", i);
+    CHECK_FALSE(table::parse_targets(words));
+    CHECK(table::parse_targets(words.substr(0, words.rfind(' '))));
     CHECK_FALSE(table::parse_targets(std::string_view("a\0b", 3)));
 }
 
