@@ -23,6 +23,7 @@ using queue::drop::Parser;
 using queue::drop::Type;
 
 constexpr std::size_t most_at_once = 64;
+constexpr std::size_t most_recipients = 2 * queue::drop::max_recipients;    // of all mails at once, 30 MB or so; one is taken whatever it has
 constexpr std::size_t slice = 64 * 1024;                  // of one file, before the others get their turn
 constexpr std::size_t turn_bytes = 64 * 1024;             // of all files, before the loop's other work gets its turn
 constexpr std::size_t mail_costs = 1024;                  // as much work as so many bytes
@@ -214,6 +215,7 @@ Result<unsigned> Pickup::sweep()
 
 void Pickup::pump()
 {
+    resume();
     const auto paused = [this] { return stopping_ || failures_ >= failures_to_pause; };
     while (!waiting_.empty() && takings_.size() < most_at_once && !paused()) {
         const std::string name = std::move(waiting_.front());
@@ -269,9 +271,30 @@ void Pickup::turn()
     if (!ready_.empty()) turn_soon();
 }
 
+std::size_t Pickup::recipients() const
+{
+    std::size_t all = 0;
+    for (const auto& [name, taking] : takings_) all += taking->envelope.recipients.size();
+    return all;
+}
+
+// Those that wait for others to end go on, one at least when nothing else does.
+void Pickup::resume()
+{
+    while (!crowded_.empty() && (crowded_.size() == takings_.size() || recipients() < most_recipients)) {
+        ready_.push_back(std::move(crowded_.front()));
+        crowded_.pop_front();
+        turn_soon();
+    }
+}
+
 void Pickup::step(Taking& taking)
 {
     if (!taking.draft && !admit(taking)) return;
+    if (takings_.size() - crowded_.size() > 1 && recipients() >= most_recipients) {
+        crowded_.push_back(taking.name);
+        return;
+    }
     const auto whole = take_in(taking);
     if (!whole) {
         const std::string name = taking.name;

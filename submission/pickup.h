@@ -48,6 +48,7 @@ public:
     Result<unsigned> sweep();                 // drafts of veredus-drop that were abandoned a day ago
     void configure(PickupSettings settings) { settings_ = std::move(settings); }
     void stop(std::function<void()> done);    // begins no more; `done` once what was begun has ended
+    std::size_t recipients() const;           // of all mails that are being taken: bounded, whatever people put there
 
 private:
     struct Source;
@@ -59,6 +60,7 @@ private:
     void turn();
     void turn_soon();
     void step(Taking& taking);
+    void resume();
     bool admit(Taking& taking);
     Result<bool> take_in(Taking& taking);
     Result<void> record(Taking& taking);
@@ -83,6 +85,7 @@ private:
     std::set<std::string> odd_;               // names that were warned of
     std::map<std::string, std::unique_ptr<Taking>> takings_;
     std::deque<std::string> ready_;           // of them, those of which a piece is read
+    std::deque<std::string> crowded_;         // of them, those that wait until others with many recipients have ended
     std::vector<std::string> taken_;          // durable in the queue, not yet removed here
     unsigned failures_ = 0;                   // since the last scan; some of them, and all waits for the next one
     bool removing_ = false, pumping_ = false, turning_ = false, stopping_ = false;

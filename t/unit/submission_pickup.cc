@@ -531,6 +531,23 @@ TEST_CASE("files of the maildrop are opened and read beside the loop, which work
     CHECK(b.turns > 4 * 1'600'000 / (128 * 1024));
 }
 
+TEST_CASE("files with very many recipients wait for each other, and all are taken", "[submission][hostile]")
+{
+    constexpr std::size_t files = 8, each = 80'000;
+    const std::string file = drop_file("x: y\r\n\r\nhello\r\n", "joe", std::vector<std::string>(each, "root"));
+    Bench b;
+    for (std::size_t i = 0; i < files; ++i) b.put(cat("6B05CF40507CF", hex_upper(i, 3)), file);
+    b.put(id_one, "veredus-drop 1\nrubbish");
+    REQUIRE(b.pickup->scan());
+    std::size_t most = 0;
+    while (b.turn()) most = std::max(most, b.pickup->recipients());
+    CHECK(b.queued.size() == files);
+    CHECK(b.count("maildrop/new") == 0);
+    CHECK(b.pickup->recipients() == 0);
+    CHECK(most >= each);
+    CHECK(most < files * each / 2);      // 200,000, what a piece of one holds, and the rest of the one that goes on
+}
+
 TEST_CASE("hundreds of bad or unwanted files do not stand in the way of a good one", "[submission][hostile]")
 {
     Bench b;
