@@ -90,6 +90,7 @@ public:
         input_.append(bytes);
         std::size_t at = 0;
         while (input_.size() - at >= 5) {
+            if (input_[at + 1] != 3) return fail("the server does not speak TLS"); // the version's first byte, in every record (§5.1)
             const std::size_t size = number(&input_[at + 3], 2);
             if (size > 16384 + 256) return fail("a record that is too long");
             if (input_.size() - at < 5 + size) break;
