@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,10 +32,14 @@ public:
             return state_.has_value();
         }
         const auto changed = state_->refresh(how...);
-        if (!changed) trouble.push_back(changed.error().text);
-        return changed && *changed;
+        const bool was_stale = stale_.has_value();
+        stale_ = changed ? std::nullopt : std::optional<Error>(changed.error());
+        if (stale_) trouble.push_back(stale_->text);
+        return stale_ ? !was_stale : was_stale || *changed;
     }
     bool restless() const { return state_ && state_->restless(); }
+    // A file behind it cannot be read any more: what was read before answers, but who is not in that may be in the file. As of the last refresh().
+    const std::optional<Error>& stale() const { return stale_; }
     void tell(std::vector<std::string>& trouble) const
     {
         if (!state_) trouble.push_back(state_.error().text);
@@ -52,6 +57,7 @@ private:
 
     Open open_;
     Result<T> state_ = T();
+    std::optional<Error> stale_;
     int64_t again_us_ = 0;
 };
 

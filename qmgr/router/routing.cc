@@ -363,28 +363,31 @@ Result<bool> Routing::stands_for_another(const mail::Address& address, const Pla
     return true;
 }
 
-// False when the recipient does not exist: then `route` refuses it.
+// False when the recipient does not exist: then `route` refuses it. Nobody is refused for what a file said before it could not be read.
 Result<bool> Routing::exists(const mail::Address& address, const Place& place, const Users& users, std::vector<std::string>& ask, Route& route) const
 {
+    const auto unknown = [&](const char* text, const Held<table::Chain>* recipients) -> Result<bool> {
+        for (const auto* maps : {&virtual_alias_maps_, recipients})
+            if (maps && maps->stale()) return unexpected(*maps->stale());
+        refuse(route, "5.1.1", text);
+        return false;
+    };
     switch (place.address_class) {
     case AddressClass::local:
         if (TRY(local_exists(address, users, ask))) return true;
-        refuse(route, "5.1.1", "User unknown in local recipient table");
-        return false;
-    case AddressClass::virtual_alias: refuse(route, "5.1.1", "User unknown in virtual alias table"); return false;
+        return unknown("User unknown in local recipient table", &local_recipients_);
+    case AddressClass::virtual_alias: return unknown("User unknown in virtual alias table", nullptr);
     case AddressClass::virtual_mailbox:
         if (all_virtual_exist_) return true;
         if (!virtual_mailboxes_.get()) return unexpected(virtual_mailboxes_.get().error());
         if (TRY(table::find_address(*virtual_mailboxes_.get(), address, delimiters_, place.ours))) return true;
         if (cut_transport(virtual_transport_).first == "virtual" && TRY(name_exists(virtual_user(address, delimiters_), users, ask))) return true;
-        refuse(route, "5.1.1", "User unknown in virtual mailbox table");
-        return false;
+        return unknown("User unknown in virtual mailbox table", &virtual_mailboxes_);
     case AddressClass::relay:
         if (all_relay_exist_) return true;
         if (!relay_recipients_.get()) return unexpected(relay_recipients_.get().error());
         if (TRY(table::find_address(*relay_recipients_.get(), address, delimiters_, place.ours))) return true;
-        refuse(route, "5.1.1", "User unknown in relay recipient table");
-        return false;
+        return unknown("User unknown in relay recipient table", &relay_recipients_);
     default: return true;
     }
 }

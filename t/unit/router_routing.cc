@@ -353,6 +353,49 @@ TEST_CASE("a table that appears or changes is taken up", "[router]")
     rmdir(folder.c_str());
 }
 
+TEST_CASE("while a table's file cannot be read nobody is refused for not being in it, and who was in it is served", "[router]")
+{
+    std::string folder = "/tmp/veredus-router-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/table", away = folder + "/away";
+    const auto write = [](const std::string& name, const char* text, time_t age) {
+        std::ofstream(name) << text;
+        const timespec times[2] = {{time(nullptr) - age, 0}, {time(nullptr) - age, 0}};
+        REQUIRE(utimensat(AT_FDCWD, name.c_str(), times, 0) == 0);
+    };
+    struct {
+        const char *settings, *domain, *address_class, *delivered;
+    } cases[] = {
+        {"virtual_mailbox_domains = v.example\nvirtual_mailbox_maps = hash:", "v.example", "virtual_mailbox", "deliver one@v.example virtual:"},
+        {"relay_domains = r.example\nrelay_recipient_maps = hash:", "r.example", "relay", "deliver one@r.example relay:r.example"},
+        {"virtual_alias_domains = a.example\nvirtual_alias_maps = hash:", "a.example", "virtual_alias", " expand one@a.example"},
+        {"local_recipient_maps = hash:", "example.org", "local", "deliver one@example.org local:"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.settings);
+        const auto word = [&](const char* user) { return routed(routing_of(cat(c.settings, path, "\n")), {"", cat(user, '@', c.domain)}); };
+        write(path, cat("one@", c.domain, " alice@example.org\n").c_str(), 100);
+        CHECK(word("one").find(c.delivered) != std::string::npos);
+        Routing routing = routing_of(cat(c.settings, path, "\n"));
+        const auto now = [&](const char* user) { return routed(routing, {"", cat(user, '@', c.domain)}); };
+        std::vector<std::string> trouble;
+        CHECK(now("two").find(" reject ") != std::string::npos);
+        REQUIRE(rename(path.c_str(), away.c_str()) == 0);
+        CHECK(routing.refresh(trouble));               // answers are others now
+        CHECK(trouble.size() == 1);
+        CHECK_FALSE(routing.refresh(trouble));
+        CHECK(now("two").find(cat(" defer two@", c.domain, " 4.3.0")) != std::string::npos);
+        CHECK(now("one").find(c.delivered) != std::string::npos);
+        REQUIRE(rename(away.c_str(), path.c_str()) == 0);
+        trouble.clear();
+        CHECK(routing.refresh(trouble));
+        CHECK(trouble.empty());
+        CHECK(now("two").find(" reject ") != std::string::npos);
+    }
+    unlink(path.c_str());
+    rmdir(folder.c_str());
+}
+
 TEST_CASE("aliases files in local_recipient_maps are read as aliases", "[router]")
 {
     std::string folder = "/tmp/veredus-router-XXXXXX";
