@@ -217,7 +217,9 @@ void Pickup::pump()
 {
     resume();
     const auto paused = [this] { return stopping_ || failures_ >= failures_to_pause; };
-    while (!waiting_.empty() && takings_.size() < most_at_once && !paused()) {
+    // None is begun while there are too many recipients, or those that wait for that to end would be overtaken for ever.
+    const auto room = [this] { return takings_.empty() || (takings_.size() < most_at_once && recipients() < most_recipients); };
+    while (!waiting_.empty() && room() && !paused()) {
         const std::string name = std::move(waiting_.front());
         waiting_.pop_front();
         begin(name);
