@@ -64,7 +64,8 @@ bool Query::may_mean(const Entry& e) const
     if (!filter_.state.empty() && filter_.state != stage_name(e)) return false;
     if (!sites_.empty() && std::find(sites_.begin(), sites_.end(), e.site) == sites_.end()) return false;
     if (filter_.older_than_s <= 0 && filter_.younger_than_s <= 0) return true;
-    const int64_t age_s = age_us(e, core_.now()) / us_per_second;
+    // By the date that is shown; the age by which a mail is returned begins anew when it is requeued.
+    const int64_t age_s = std::max<int64_t>(0, core_.now().wall_us - e.arrival_us) / us_per_second;
     if (filter_.older_than_s > 0 && age_s < filter_.older_than_s) return false;
     return filter_.younger_than_s <= 0 || age_s <= filter_.younger_than_s;
 }

@@ -15,7 +15,7 @@ constexpr unsigned routing_limit = 200;              // questions to the router 
 constexpr unsigned skips_limit = 3;                  // a mail put off unopened that often is looked at
 constexpr int64_t trouble_delay_us = 60 * us_per_second;
 constexpr int64_t told_lately_us = 60 * us_per_second;
-// A queue that nobody works on ages by no more than this, or a fifth of maximal_queue_lifetime: a machine that was off for a week, or whose
+// A queue that nobody works on ages by no more than this, or a fifth of the shorter lifetime: a machine that was off for a week, or whose
 // clock said so until the network knew better, returns nothing after its first attempt, for which the network may not be up yet.
 constexpr int64_t longest_absence_us = 86'400 * us_per_second;
 constexpr int64_t rebuild_delay_us = 10 * us_per_second;
@@ -73,7 +73,9 @@ void Scheduler::begin()
 {
     catalog_.scanned();
     const Now now = world_.now();
-    const int64_t absence_us = std::min(longest_absence_us, limits_.lifetime_us / 5);
+    int64_t absence_us = longest_absence_us;
+    for (const int64_t lifetime_us : {limits_.lifetime_us, limits_.bounce_lifetime_us})
+        if (lifetime_us > 0) absence_us = std::min(absence_us, lifetime_us / 5);      // 0: returned at the first failure, of whatever age
     std::vector<uint64_t> fresh;
     catalog_.each([&](Entry& e) {
         // Nobody has tried it since it was due: we did not run, or the clock was set.

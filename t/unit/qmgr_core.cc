@@ -639,6 +639,55 @@ TEST_CASE("the public socket lists, acts and refuses by who asks", "[qmgr]")
         CHECK_FALSE(ask(user, type, "\xff\xff\xff\xff garbage").empty());
 }
 
+TEST_CASE("mail is older and younger than an age by the date that is shown, also when it was requeued", "[qmgr]")
+{
+    Quiet quiet;
+    ForgetfulDisk disk;
+    make_spool(disk);
+    AgentLog world;
+    std::vector<uint64_t> ids;                              // five hours old, two, new
+    for (const int hours : {5, 2, 0}) {
+        auto intake = queue::Intake::open(disk, "/spool/incoming/smtpd", 1, system_clock(), nullptr);
+        REQUIRE(intake);
+        mail::Envelope e;
+        e.sender = *mail::parse_address("s@host.example");
+        e.recipients.push_back({*mail::parse_address("late@far.example"), 0, ""});
+        e.arrival_us = system_clock().wall_us() - int64_t{hours} * 3'600'000'000;
+        auto draft = (*intake)->create(cat(hex_upper(static_cast<uint64_t>(e.arrival_us / 1'000'000), 8), "81000001"));
+        REQUIRE(draft);
+        ids.push_back(id_number(draft->id()));
+        (*intake)->commit(std::move(*draft), mail::HeaderBlock::parse("Subject: test\r\n"), e, [](const Result<queue::Receipt>& r) { REQUIRE(r); });
+    }
+    Rig rig(disk, world);
+    REQUIRE(rig.core);
+    const auto all_wait = [&] {
+        std::size_t timed = 0;
+        rig.core->scheduler().catalog().each([&](const Entry& e) { timed += e.stage == Stage::timed && e.attempts > 0 && e.state == queue::State::deferred; });
+        return timed == ids.size();
+    };
+    REQUIRE(rig.until(all_wait));
+    const auto meant = [&](int64_t older_s, int64_t younger_s) {
+        ipc::Filter filter;
+        filter.older_than_s = older_s;
+        filter.younger_than_s = younger_s;
+        std::vector<uint64_t> found;
+        bool end = false;
+        Query::run(*rig.core, filter, "", false, nullptr, [&](Seen& s) { found.push_back(id_number(s.listed.id)); return true; }, [&](bool) { end = true; });
+        REQUIRE(rig.until([&] { return end; }));
+        return found;
+    };
+    const auto as_shown = [&] {
+        CHECK(meant(0, 3600) == std::vector{ids[2]});
+        CHECK(meant(3600, 0) == std::vector{ids[0], ids[1]});
+        CHECK(meant(3600, 4 * 3600) == std::vector{ids[1]});
+    };
+    as_shown();
+    CHECK(rig.core->scheduler().requeue(ids) == ids.size());
+    as_shown();
+    REQUIRE(rig.until(all_wait));
+    as_shown();
+}
+
 TEST_CASE("a mail of many recipients is listed within one message", "[qmgr]")
 {
     Quiet quiet;

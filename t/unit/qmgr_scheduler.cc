@@ -656,6 +656,32 @@ TEST_CASE("time in which nobody could try a mail is a day of its age at most", "
         CHECK(w.waits(new_one));
         CHECK(w.notices.empty());
     }
+    SECTION("one that was off for a week, and mail with the null sender that has a shorter lifetime")
+    {
+        w.limits.bounce_lifetime_us = day;
+        w.restart();
+        const auto report = w.take("", {"u@far.example"});
+        w.answer(greylisted);
+        w.wall += 7 * day;
+        w.restart();
+        CHECK(attempt_fails());
+        CHECK(w.waits(report));
+        for (int tries = 0; tries < 20; ++tries) attempt_fails();
+        CHECK_FALSE(w.waits(report));
+    }
+    SECTION("a lifetime of nought for mail with the null sender does not keep the rest from growing old")
+    {
+        w.limits.bounce_lifetime_us = 0;
+        w.restart();
+        const int64_t begin = w.wall;
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        while (w.waits(id) && w.wall - begin < 10 * day) {
+            w.answer([](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? greylisted(a, t) : FakeWorld::delivered(a, t); });
+            w.wall += day / 2;
+            w.restart();
+        }
+        CHECK(w.wall - begin < 7 * day);
+    }
     SECTION("one that is off each night returns its mail in time")
     {
         const int64_t begin = w.wall;
