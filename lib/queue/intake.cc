@@ -108,6 +108,7 @@ struct Draft::State : std::enable_shared_from_this<Draft::State> {
     std::deque<std::string> pieces;    // for the pool to write, in order
     std::size_t waiting = 0;           // bytes of them, and of the one that is being written
     bool writing = false;
+    bool all_wanted = false;           // somebody writes all that waits, and needs no job of the pool for it
     bool dropped = false;              // nobody wants it any more
     std::optional<Error> error;        // of a piece; the file is worth nothing
 };
@@ -161,7 +162,7 @@ void Draft::State::some_are_written()
     bool late = false;
     {
         const std::lock_guard lock(mutex);
-        posted = background && !pieces.empty();
+        posted = background && !all_wanted && !pieces.empty();
         late = behind();
     }
     if (posted) post();
@@ -179,8 +180,10 @@ void Draft::State::write_some()
 Result<void> Draft::State::write_pieces()
 {
     std::unique_lock lock(mutex);
+    all_wanted = true;
     while (writing) written.wait(lock);
     write_waiting(lock, pieces.size());
+    all_wanted = false;
     if (error) return unexpected(*error);
     return {};
 }

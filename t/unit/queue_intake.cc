@@ -484,6 +484,24 @@ TEST_CASE("a large draft is written by the pool, and its owner hears when he may
         CHECK(*disk.read(sealed->file, 16, body.size()) == body);
         REQUIRE(give(draft));
     }
+    SECTION("sealed by a thread of the pool while pieces wait: no other one is asked to write them meanwhile")
+    {
+        while (!draft.behind()) REQUIRE(give(draft));
+        disk.let(2);
+        while (!draft.behind()) REQUIRE(give(draft));
+        std::optional<Result<Draft::Sealed>> sealed;
+        bool done = false, passed = false;
+        pool->run([&] { sealed = draft.seal(plain_header(), plain_envelope()); }, [&] { done = true; });
+        disk.let(2);                                         // the pool's turn is over, and seal() writes the rest
+        take();                                              // of that turn
+        pool->run([] {}, [&] { passed = true; });            // the second thread does all that came before
+        take();
+        CHECK(passed);
+        disk.open(true);
+        while (!done) take();
+        REQUIRE(*sealed);
+        CHECK(*disk.read((*sealed)->file, 16, body.size()) == body);
+    }
     SECTION("the disk is full: the owner hears it with a later piece, or with the commit")
     {
         while (!draft.behind()) REQUIRE(give(draft));

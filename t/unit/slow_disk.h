@@ -18,7 +18,12 @@ public:
         {
             std::unique_lock lock(mutex_);
             if (!open_ && std::this_thread::get_id() == loop_) throw std::logic_error("the loop's own thread waits for the disk");
-            turned_.wait(lock, [&] { return open_; });
+            ++waiting_;
+            turned_.notify_all();
+            turned_.wait(lock, [&] { return open_ || let_ > 0; });
+            --waiting_;
+            if (!open_) --let_;
+            turned_.notify_all();
             if (full_) return fail_errno("write", ENOSPC);
         }
         return ForgetfulDisk::write(file, bytes);
@@ -30,12 +35,21 @@ public:
         full_ = full;
         turned_.notify_all();
     }
+    // Lets so many writes go on, and returns when the one after them waits.
+    void let(unsigned writes)
+    {
+        std::unique_lock lock(mutex_);
+        let_ = writes;
+        turned_.notify_all();
+        turned_.wait(lock, [&] { return let_ == 0 && waiting_ > 0; });
+    }
 
 private:
     const std::thread::id loop_ = std::this_thread::get_id();
     std::mutex mutex_;
     std::condition_variable turned_;
     bool open_ = true, full_ = false;
+    unsigned waiting_ = 0, let_ = 0;
 };
 
 }  // namespace veredus::test
