@@ -38,7 +38,8 @@ bool pam_built_in()
 Result<void> send_descriptor(int channel, int fd)
 {
     const auto sent = ipc::send_datagram(channel, "q", {&fd, 1}, 0);
-    if (!sent || !*sent) return fail(cat("the process that asks PAM is gone", sent ? "" : ": ", sent ? "" : sent.error().text));
+    if (!sent) return fail(cat("the process that asks PAM is gone: ", sent.error().text));
+    if (!*sent) return fail("the process that asks PAM does not read, or too many descriptors are under way");
     return {};
 }
 

@@ -1,6 +1,7 @@
 // Passwords that PAM judges: real modules behind service files of the test's own, in the real helper process.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
 #include <sys/stat.h>
@@ -164,6 +165,21 @@ TEST_CASE("the helper takes nothing but questions, and whoever asks sees its end
     pollfd wait{scene.helper->fd(), POLLIN, 0};
     REQUIRE(::poll(&wait, 1, 30'000) == 1);
     CHECK(scene.helper->ask(own_name(), "secret").why == AuthFailure::internal);
+}
+
+TEST_CASE("a helper that does not read is not called gone", "[auth][pam]")
+{
+    auto pair = socket_pair(SOCK_SEQPACKET);
+    REQUIRE(pair);
+    REQUIRE(::fcntl(pair->first.get(), F_SETFL, O_NONBLOCK) == 0);
+    Result<void> sent;
+    for (int i = 0; i < 100'000 && sent; ++i) sent = auth::send_descriptor(pair->first.get(), 0);
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error().text == "the process that asks PAM does not read, or too many descriptors are under way");
+    pair->second.reset();
+    sent = auth::send_descriptor(pair->first.get(), 0);
+    REQUIRE_FALSE(sent);
+    CHECK(sent.error().text.starts_with("the process that asks PAM is gone: "));
 }
 
 TEST_CASE("in the chain PAM judges accounts of the host, and never root", "[auth][pam]")
