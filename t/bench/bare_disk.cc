@@ -62,8 +62,9 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 void users(const std::string& dir, int count)
 {
+    int status = 0;
     for (int live = 0, i = 0; i < count; ++i) {
-        if (live == processes) ::wait(nullptr);
+        if (live == processes) must(::wait(&status) > 0 && status == 0, "a process of a user");
         else ++live;
         const pid_t pid = ::fork();
         must(pid >= 0, "fork");
@@ -73,7 +74,6 @@ void users(const std::string& dir, int count)
         Folder(dir + "/u" + std::to_string(i)).put("mail");
         ::_exit(0);
     }
-    int status = 0;
     while (::wait(&status) > 0) must(status == 0, "a process of a user");
 }
 
