@@ -56,7 +56,7 @@ Result<Source::Look> Source::look(uint64_t& size) const
     }
     const Stamp now = stamp_of(st);
     size = now.size;
-    if (now != stamp_) return Look::changed;
+    if (now != stamp_ || st.st_uid != owner_) return Look::changed;
     // Written and read within one tick of the clock: the stamp may lie.
     return !fresh_ || still_written(now.mtime_ns) ? Look::same : Look::compare;
 }
@@ -67,8 +67,9 @@ Result<bool> Source::changed()
     const Look seen = TRY(look(size));
     if (seen != Look::compare) return seen == Look::changed;
     const uint32_t before = crc_;
+    const uid_t owner = owner_;
     TRY(read());
-    return crc_ != before;
+    return crc_ != before || owner_ != owner;
 }
 
 std::string Source::where(unsigned line) const { return line ? cat(path_, ", line ", line) : path_; }

@@ -182,6 +182,30 @@ TEST_CASE("alias_maps: a table that is broken is in the way of nobody whose name
     rmdir(folder.c_str());
 }
 
+TEST_CASE("a file that is given to another user is his at once", "[table]")
+{
+    if (::geteuid() != 0) return;
+    std::string folder = "/tmp/veredus-alias-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/aliases";
+    for (const time_t age : {100, 0}) {      // at rest, and just written
+        std::ofstream(path) << "list: \"|/bin/true\"\n";
+        const timespec times[2] = {{time(nullptr) - age, 0}, {time(nullptr) - age, 0}};
+        REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+        auto maps = table::AliasMaps::open({"hash:" + path});
+        REQUIRE(maps);
+        CHECK((*maps->find("list"))->owner == 0);
+        REQUIRE(chown(path.c_str(), 38, 38) == 0);
+        CHECK(*maps->refresh());
+        CHECK((*maps->find("list"))->owner == 38);
+        const auto again = maps->refresh();      // another reading may follow, of what was just written
+        CHECK(again);
+        CHECK((*maps->find("list"))->owner == 38);
+        unlink(path.c_str());
+    }
+    rmdir(folder.c_str());
+}
+
 TEST_CASE("a table that cannot be opened is tried again, but never all the time", "[table]")
 {
     struct Slow {
