@@ -80,7 +80,7 @@ bool Places::ask(const Chain& chain, const char* setting, const std::string& use
     if (!chain.get()) return later(chain.get().error().text);
     auto value = chain.get()->find(user);
     if (!value) return later(value.error().text);
-    if (!*value) return chain.restless() ? later("is being changed") : false;
+    if (!*value) return chain.restless() ? later("is being changed") : chain.stale() ? later(chain.stale()->text) : false;
     if (kind == Place::Kind::command) {
         const std::string_view command = trim(**value);
         if (command.empty()) return false;

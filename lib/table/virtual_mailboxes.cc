@@ -66,6 +66,7 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
     if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
     if (!*value) {
         if (mailboxes_.restless()) return not_now("4.3.0", "virtual_mailbox_maps is being changed");
+        if (mailboxes_.stale()) return not_now("4.3.0", cat("virtual_mailbox_maps: ", mailboxes_.stale()->text));
         return unknown;
     }
     auto path = virtual_path(settings_.base, std::string(trim(**value)));

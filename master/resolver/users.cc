@@ -93,6 +93,7 @@ Result<bool> VirtualUsers::is_virtual(const std::string& domain)
     if (!domains_.get()) return unexpected(domains_.get().error());
     const bool matches = TRY(domains_.get()->matches_domain(domain));
     if (!matches && domains_.restless()) return fail("is being changed");
+    if (!matches && domains_.stale()) return unexpected(*domains_.stale());
     return matches;
 }
 

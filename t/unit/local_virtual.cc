@@ -136,6 +136,32 @@ TEST_CASE("changed tables of virtual users are in force at once", "[local][virtu
     ::unlink(name);
 }
 
+TEST_CASE("while virtual_mailbox_maps cannot be read nobody is unknown, and who was in it is served", "[local][virtual]")
+{
+    char name[] = "/tmp/veredus-virtual.XXXXXX";
+    const Fd file(::mkstemp(name));
+    VirtualSettings s = settings();
+    s.mailboxes = {cat("hash:", name)};
+    REQUIRE(write_all(file.get(), "bob@v.example one/\n"));
+    const timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+    REQUIRE(::futimens(file.get(), times) == 0);
+    VirtualMailboxes mailboxes(s, accounts);
+    const auto carol = [&] {
+        mailboxes.refresh();
+        return mailboxes.find({"carol", "v.example"});
+    };
+    CHECK(carol().kind == Kind::unknown);
+    const std::string away = cat(name, ".away");
+    REQUIRE(::rename(name, away.c_str()) == 0);
+    const auto waits = carol();
+    CHECK((waits.kind == Kind::deferred && waits.dsn == "4.3.0"));
+    CHECK(waits.text.find(name) != std::string::npos);
+    CHECK(mailboxes.find({"bob", "v.example"}).kind == Kind::found);
+    REQUIRE(::rename(away.c_str(), name) == 0);
+    CHECK(carol().kind == Kind::unknown);
+    ::unlink(name);
+}
+
 TEST_CASE("the system's accounts are found by number", "[local][virtual]")
 {
     const auto root = VirtualMailboxes::system_account(0);

@@ -450,6 +450,25 @@ TEST_CASE("tables go first where virtual_mailbox_domains has the domain, and nob
     CHECK(first("socketmap:unix:/nonexistent/s:domains", "carol@v.example").user.found == ipc::UserReply::Found::no);
 }
 
+TEST_CASE("while the list of virtual domains cannot be read, nobody guesses for a domain that was not in it", "[resolver]")
+{
+    char name[] = "/tmp/veredus-domains.XXXXXX";
+    const Fd list(::mkstemp(name));
+    REQUIRE(write_all(list.get(), "v.example\n"));
+    const timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+    REQUIRE(::futimens(list.get(), times) == 0);
+    const auto file = conf::File::parse(cat("virtual_mailbox_maps = inline:{bob@v.example=bob/, bob@w.example=bob/}\nvirtual_uid_maps = static:65534\n"
+                                            "virtual_mailbox_base = /srv\nvirtual_mailbox_domains = ", name, "\n"),
+                                        "main.cf");
+    REQUIRE(file.ok());
+    resolver::VirtualUsers users(file.values(), false);
+    CHECK_FALSE(users.find("bob@w.example").first);
+    ::unlink(name);
+    const auto doubtful = users.find("bob@w.example"), known = users.find("bob@v.example");
+    CHECK((doubtful.first && doubtful.user.found == ipc::UserReply::Found::temporary));
+    CHECK((known.first && known.user.found == ipc::UserReply::Found::yes));
+}
+
 TEST_CASE("a setting is edited in its place and everything else stays", "[veredus][config]")
 {
     using admin::edit_setting;
