@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -74,6 +75,7 @@ public:
 
 private:
     static constexpr uint64_t read_at_once = 64 * 1024;      // bytes: a millisecond
+    static constexpr std::size_t most_said = 10;             // problems of one reading
     static Unexpected in_words(const Error& error) { return unexpected(Error{error.code, cat("alias_maps: ", error.text)}); }
     void look(uint64_t at_once = read_at_once)
     {
@@ -95,14 +97,19 @@ private:
             if (std::find(trouble_.begin(), trouble_.end(), text) == trouble_.end()) log::warning("alias_maps: ", printable(text));
         trouble_ = std::move(trouble);
         if (!read) return;
-        std::vector<std::string> problems = maps_.problems();
-        for (const std::string& text : problems)
-            if (std::find(problems_.begin(), problems_.end(), text) == problems_.end()) log::warning(printable(text));
+        std::set<std::string> problems;
+        std::size_t fresh = 0;
+        for (std::string& text : maps_.problems()) {
+            const bool said = problems_.contains(text);
+            if (const auto [at, first] = problems.insert(std::move(text)); first && !said && ++fresh <= most_said) log::warning(printable(*at));
+        }
+        if (fresh > most_said) log::warning("alias_maps: … and ", fresh - most_said, " more such lines; newaliases -oAFILE lists those of a file");
         problems_ = std::move(problems);
     }
     mutable std::mutex mutex_;
     table::AliasMaps maps_;
-    std::vector<std::string> trouble_, problems_;            // that have been said
+    std::vector<std::string> trouble_;                       // that has been said
+    std::set<std::string> problems_;
 };
 
 }  // namespace veredus::local

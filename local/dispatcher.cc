@@ -25,7 +25,7 @@ using ipc::Target;
 using ipc::Verdict;
 using Kind = queue::Child::Kind;
 
-constexpr unsigned most_waits = 20;    // somebody may write into a file all day
+constexpr unsigned most_waits = 20;    // of one recipient: somebody may write into a file all day
 
 static_assert(table::longest_virtual_path <= ipc::max_run_as);
 
@@ -557,12 +557,16 @@ void Dispatcher::relay_unknown(const Job& job, const std::string& user, const Pl
         if (flight == flights_.end()) return;
         const auto sent = flight->second->open.find(index);
         const bool of_address = v.outcome == Outcome::failed && sent != flight->second->open.end() && sent->second.kind == Kind::address;
-        if (of_address && (aliases_.reading() || has_alias_now(sent->second)) && flight->second->waits++ < most_waits) {
+        const bool may_have_one = of_address && (aliases_.reading() || has_alias_now(sent->second));
+        if (may_have_one && flight->second->waits[index]++ < most_waits) {
             unrouted_.push_back({job.flight, {sent->second}});
             continue;
         }
-        if (of_address)
-            if (std::string doubt = aliases_.doubt(); !doubt.empty()) v = verdict(Outcome::deferred, "4.3.0", std::move(doubt));
+        if (of_address) {
+            std::string doubt = aliases_.doubt();
+            if (may_have_one && doubt.empty()) doubt = "alias_maps changes all the time";
+            if (!doubt.empty()) v = verdict(Outcome::deferred, "4.3.0", std::move(doubt));
+        }
         finish(job.flight, index, std::move(v), job.handed_us);
     }
     route_unrouted();

@@ -36,7 +36,7 @@ struct Dispatcher::Flight {
     Fd mail;
     int64_t taken_wall_us = 0, taken_us = 0;
     bool lmtp = false;                               // of lmtpd
-    unsigned waits = 0;                              // for an aliases file that was being read when somebody was in none
+    std::map<uint32_t, unsigned> waits;              // by index: for an aliases file that was being read when the recipient was in none
     std::map<uint32_t, ipc::Target> open;                 // as qmgr sent them, by index
     std::vector<ipc::Verdict> ready;
 };

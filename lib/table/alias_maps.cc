@@ -19,6 +19,7 @@ namespace veredus::table {
 namespace {
 
 constexpr int64_t never = INT64_MAX, most_rest_us = 60 * us_per_second;
+constexpr std::size_t max_problems = 1000;    // of one file that are kept
 constexpr int64_t rest_for_each = 20;    // of the time that was spent in vain
 
 // What stood at a path when it could not be read. Other rights make another one of it.
@@ -47,6 +48,7 @@ struct AliasFile {
         if (text.find('\0') != std::string::npos) return fail(cat(file.path(), ": holds NUL bytes: this is no text file"));
         std::vector<AliasProblem> found;
         aliases = Aliases::parse(text, found);
+        if (found.size() > max_problems) found.resize(max_problems);
         problems = std::move(found);
         file = std::move(now);
         return {};

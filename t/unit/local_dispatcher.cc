@@ -184,6 +184,14 @@ ipc::Target to(uint32_t index, const std::string& address, Kind kind = Kind::add
     return t;
 }
 
+// As somebody left it so many seconds ago: nothing has to be compared.
+void rewrite(const std::string& path, std::string_view text, time_t age)
+{
+    std::ofstream(path) << text;
+    const timespec times[2] = {{::time(nullptr) - age, 0}, {::time(nullptr) - age, 0}};
+    REQUIRE(::utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+}
+
 ipc::Verdict said(uint32_t index, Outcome outcome, const char* dsn, const char* text)
 {
     ipc::Verdict v;
@@ -1477,4 +1485,126 @@ TEST_CASE("nobody is unknown while the file that may hold his alias cannot be re
     const auto v = s.verdicts(1);
     CHECK(v[0].outcome == Outcome::deferred);
     CHECK(v[0].text == "alias_maps cannot be read");
+}
+
+TEST_CASE("aliases that many recipients of one mail get while they are looked for are found by each of them", "[local][dispatcher][alias]")
+{
+    constexpr uint32_t number = 30;
+    Stage s;
+    s.aliases_are("one: bob\n");
+    s.start();
+    std::vector<ipc::Target> many;
+    std::string text = "one: bob\n";
+    for (uint32_t i = 0; i < number; ++i) {
+        many.push_back(to(i, cat("new", i, "@example.org")));
+        append(text, "new", i, ": bob\n");
+    }
+    s.attempt(1, many);
+    s.until([&] { return s.asked.size() == number; });
+    rewrite(s.aliases_path(), text, 100);
+    s.attempt(2, {to(0, "one@example.org")});    // looks at the file
+    CHECK(s.verdicts(1)[0].outcome == Outcome::expanded);
+    for (uint32_t i = 0; i < number; ++i) s.asked[i].done(Code::unknown, "no such user", Fd());
+    for (const auto& v : s.verdicts(number)) CHECK(v.outcome == Outcome::expanded);
+}
+
+TEST_CASE("who has an alias each time that his user is not there waits for another attempt in the end, and does not fail", "[local][dispatcher][alias]")
+{
+    Stage s;
+    s.aliases_are("one: bob\n");
+    std::string text;
+    for (int i = 0; i < 6000; ++i) append(text, "name", i, ": user", i, '\n');
+    std::vector<std::pair<AliasMaps::Step, AliasMaps::Step>> readings;
+    const AliasMaps::Run later = [&](AliasMaps::Step work, AliasMaps::Step done) { readings.emplace_back(std::move(work), std::move(done)); };
+    time_t age = 1000;
+    const auto write = [&](const std::string& content) {
+        rewrite(s.aliases_path(), content, --age);
+        readings.clear();
+        s.aliases.refresh(later);
+        REQUIRE(readings.size() == 1);
+    };
+    const auto take = [&] {
+        readings[0].first();
+        const auto done = readings[0].second;
+        done();
+    };
+    write(text);
+    take();
+    s.start();
+    s.attempt(1, {to(0, "new@example.org")});
+    for (std::size_t i = 0; i < 20; ++i) {
+        s.until([&] { return s.asked.size() == i + 1; });
+        write(text);
+        s.asked[i].done(Code::unknown, "no such user", Fd());
+        CHECK(s.dispatcher->in_flight() == 1);
+        take();
+        s.dispatcher->set_rules(s.rules);    // the reading was the test's: somebody has to say that it is over
+    }
+    s.until([&] { return s.asked.size() == 21; });
+    write(text + "new: dave\n");
+    take();
+    CHECK(s.aliases.doubt().empty());
+    s.asked[20].done(Code::unknown, "no such user", Fd());
+    const auto v = s.verdicts(1);
+    CHECK((v[0].outcome == Outcome::deferred && v[0].dsn == "4.3.0"));
+    CHECK(v[0].text == "alias_maps changes all the time");
+}
+
+TEST_CASE("while a map of mailboxes cannot be read, who is not in what was read before waits", "[local][places]")
+{
+    std::string folder = "/tmp/veredus-places-XXXXXX";
+    REQUIRE(::mkdtemp(folder.data()));
+    const std::string path = folder + "/map", away = folder + "/away";
+    std::string lines;
+    log::capture(&lines);
+    for (auto map : {&PlaceSettings::transport_maps, &PlaceSettings::command_maps, &PlaceSettings::fallback_maps}) {
+        const bool unknown = map == &PlaceSettings::fallback_maps, command = map == &PlaceSettings::command_maps;
+        PlaceSettings settings;
+        settings.*map = {cat("hash:", path)};
+        rewrite(path, command ? "alice /usr/bin/procmail\n" : "alice lmtp:inet:[10.0.0.7]\n", 100);
+        const auto places = *Places::create(settings);
+        const auto kind = [&](const char* user) {
+            places->refresh();
+            return (unknown ? places->of_unknown(user) : places->of_mailbox(user)).kind;
+        };
+        const auto served = command ? Place::Kind::command : Place::Kind::transport;
+        const auto without = kind("bob");
+        CHECK((without != Place::Kind::deferred && without != served));
+        CHECK(kind("alice") == served);
+        REQUIRE(::rename(path.c_str(), away.c_str()) == 0);
+        CHECK(kind("bob") == Place::Kind::deferred);
+        CHECK(kind("alice") == served);
+        REQUIRE(::rename(away.c_str(), path.c_str()) == 0);
+        CHECK(kind("bob") == without);
+    }
+    log::capture(nullptr);
+    ::unlink(path.c_str());
+    ::rmdir(folder.c_str());
+}
+
+TEST_CASE("of very many lines with a problem some are said, and none again when the file is read again", "[local][alias]")
+{
+    std::string lines, text;
+    log::capture(&lines);
+    for (int i = 0; i < 500; ++i) append(text, "user", i, "@example.org: bob\n");
+    char name[] = "/tmp/veredus-aliases.XXXXXX";
+    const Fd fd(::mkstemp(name));
+    rewrite(name, text, 100);
+    AliasMaps maps;
+    maps.configure({cat("hash:", name)});
+    const auto count = [&](std::string_view what) {
+        std::size_t number = 0;
+        for (std::size_t at = lines.find(what); at != std::string::npos; at = lines.find(what, at + 1)) ++number;
+        return number;
+    };
+    CHECK(count("have no domain") == 10);
+    CHECK(count("… and 490 more such lines; newaliases -oAFILE lists those of a file") == 1);
+    lines.clear();
+    rewrite(name, text + "last@example.org: bob\n", 90);
+    maps.refresh();
+    CHECK(count("have no domain") == 1);
+    CHECK(count("last@example.org") == 1);
+    CHECK(count("more such lines") == 0);
+    log::capture(nullptr);
+    ::unlink(name);
 }
