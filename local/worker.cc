@@ -313,7 +313,10 @@ void Worker::to_own(const Item& item, const std::string& mailbox, bool spool)
     auto plan = placement_->place(letter, {item.target->address, original, item.extension, mailbox});
     if (!plan) return answer(item, verdict(Outcome::deferred, "4.3.0", plan.error().text));
     if (!plan->refusal.empty()) return answer(item, verdict(Outcome::failed, plan->refusal_dsn, plan->refusal));
-    if (!plan->replies.empty()) syncs_.rest();    // its threads count as his processes
+    if (!plan->replies.empty()) {
+        finish_underway();
+        syncs_.rest();    // its threads count as his processes
+    }
     for (const Reply& reply : plan->replies)
         if (auto sent = outbox_->send(reply); !sent) log::warning(attempt.queue_id, ": ", printable(sent.error().text));
     if (plan->copies.empty() && plan->redirects.empty()) return answer(item, verdict(Outcome::delivered, "2.0.0", "discarded"));

@@ -231,7 +231,7 @@ std::vector<Result<void>> ParallelSync::sync(const std::vector<Unsynced>& all)
 }
 
 // Those that one call for their file system has not made durable. Where it failed, each is asked by itself: the failure may be another's,
-// and whose it is hears of it again, for each open file has an error state of its own. Where it succeeded, the last one is asked all the same:
+// and whose it is hears of it again, for each open file has an error state of its own. Where it succeeded, the first one is asked all the same:
 // until 6.13 ext4's syncfs(2) says yes after the file system was shut down by an error, and fsync(2) does not. It has nothing to write.
 // After a failure the next batch is asked one by one, too: some of it may have been lost before that failure was told.
 std::vector<std::size_t> ParallelSync::after_whole(const std::vector<Unsynced>& all, std::vector<Result<void>>& results)
@@ -245,9 +245,9 @@ std::vector<std::size_t> ParallelSync::after_whole(const std::vector<Unsynced>& 
         auto unsynced = some;
         if (some.size() >= many && open != some.end() && whole_->pays(all[*open].fd)) {
             if (whole_->sync(all[*open].fd)) {
-                results[some.back()] = all[some.back()].step();
-                if (results[some.back()]) continue;
-                unsynced.pop_back();
+                results[some.front()] = all[some.front()].step();
+                if (results[some.front()]) continue;
+                unsynced.erase(unsynced.begin());
             } else {
                 whole_failed_ = true;
             }

@@ -34,7 +34,11 @@ public:
 // for twenty times as long after it ended.
 std::unique_ptr<WholeSync> posix_whole_sync();
 
-// One file or directory that is to be made durable.
+// One file or directory that is to be made durable. Of all on one device in a batch the first one stands for the others, for a call for the
+// whole file system may say yes though that was shut down: that call is made with the first descriptor, and then the first step is
+// called, and asked whether it is true. So it has to be one that notices, fsync(2) whose every failure is told, not one that only writes out
+// or passes failures over; and its descriptor one that was opened before any of the others was changed. Where the first is no such
+// step, success of the batch says nothing that anybody may be told.
 struct Unsynced {
     std::function<Result<void>()> step;    // by itself; called by any thread, at most once
     uint64_t device = 0;                   // stat(2)'s
@@ -51,7 +55,7 @@ public:
     std::vector<Result<void>> sync(const std::vector<Unsynced>& all);
     // The threads' part of it: steps of any kind, numbered from 0; each number is called once.
     std::vector<Result<void>> run(std::size_t count, const std::function<Result<void>(std::size_t)>& step);
-    // Between batches: ends the threads. The next batch starts what it needs.
+    // Between batches, never while one is under way: ends the threads. The next batch starts what it needs.
     void rest() { pool_.reset(); }
     bool has_threads() const { return pool_ != nullptr; }
 

@@ -386,7 +386,9 @@ std::size_t Maildir::Delivery::size() const
 }
 
 struct Maildir::Delivery::Wait::State {
-    std::vector<disk::Unsynced> all;             // the names of `published`, the files of `begun`, what `waits` has
+    // The names of `published`, the files of `begun`, what `waits` has. The names first: only they are answered, and their step, unlike those
+    // of the others, may stand for all.
+    std::vector<disk::Unsynced> all;
     std::vector<Batch*> published, begun;
     Waits waits;
     std::vector<Result<void>> results;

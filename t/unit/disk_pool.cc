@@ -388,11 +388,12 @@ TEST_CASE("one call syncs a file system for many files of it, and where it fails
         int open;                              // the descriptor that those of device 2 have; -1: none
         bool pays, fails;
         std::size_t asked, called, alone;      // expected
+        std::size_t sick = 1;                  // 0: those with even numbers fail by themselves; 1: the others do
     };
     const Case cases[] = {
         {15, 0, 7, true, false, 0, 0, 15},     // too few
-        {16, 0, 7, true, false, 1, 1, 1},      // the last one is asked whether all is well
-        {17, 0, 7, true, false, 1, 1, 17},     // it is not: a file system that was shut down says so to fsync alone
+        {16, 0, 7, true, false, 1, 1, 1},      // the first one is asked whether all is well
+        {17, 0, 7, true, false, 1, 1, 17, 0},  // it is not: a file system that was shut down says so to fsync alone
         {40, 40, 7, true, false, 2, 2, 2},
         {40, 5, 7, true, false, 1, 1, 6},      // too few of the second
         {40, 40, -1, true, false, 1, 1, 41},   // no descriptor of the second
@@ -410,21 +411,24 @@ TEST_CASE("one call syncs a file system for many files of it, and where it fails
         std::vector<Unsynced> all;
         for (std::size_t i = 0; i < alone.size(); ++i) {
             const bool second = i >= c.first;
-            all.push_back({[&alone, i]() -> Result<void> {
+            all.push_back({[&alone, &c, i]() -> Result<void> {
                                ++alone[i];
-                               return i % 2 == 0 ? Result<void>(fail_errno("sync", EIO)) : Result<void>();
+                               return i % 2 == c.sick ? Result<void>(fail_errno("sync", EIO)) : Result<void>();
                            },
-                           second ? 2U : 1U, second ? c.open : 3});
+                           second ? 2U : 1U, second ? c.open : 100 + static_cast<int>(i)});
         }
         const auto results = syncs.sync(all);
         REQUIRE(results.size() == all.size());
         CHECK(asked.size() == c.asked);
         CHECK(called.size() == c.called);
+        if (c.called > 0) CHECK(called[0] == 100);
+        if (c.called > 0) CHECK(alone[0] == 1);
+        if (c.called > 1) CHECK(alone[c.first] == 1);
         std::size_t by_itself = 0;
         for (std::size_t i = 0; i < results.size(); ++i) {
             by_itself += static_cast<std::size_t>(alone[i].load());
             CHECK(alone[i] <= 1);
-            CHECK(results[i].has_value() == (alone[i] == 0 || i % 2 == 1));
+            CHECK(results[i].has_value() == (alone[i] == 0 || i % 2 != c.sick));
         }
         CHECK(by_itself == c.alone);
     }

@@ -1370,6 +1370,46 @@ TEST_CASE("a filter marks what it files, in Maildirs and mboxes, now or as a chi
     CHECK(home.file("out") == reply + reply);
 }
 
+TEST_CASE("a reply goes when no thread waits for the disk any more, for the threads are needed no longer then", "[local][worker][placement]")
+{
+    // Looks at what is in the mailbox when a reply is sent.
+    class Looking final : public Outbox {
+    public:
+        Looking(const TempHome& home, std::size_t& seen) : home_(home), seen_(seen) {}
+        Result<void> send(const Reply&) override { return seen_ = home_.names("Maildir/new").size(), Result<void>(); }
+
+    private:
+        const TempHome& home_;
+        std::size_t& seen_;
+    };
+    TempHome home;
+    SickDisk disk;
+    std::size_t seen = 0;                      // read after the last verdict
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    rlimit few = before;
+    few.rlim_cur = 400;
+    constexpr uint64_t batch = 28;             // what so many descriptors are enough for
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+    {
+        RunningWorker worker(worker_rules(home), home, "alice", [&] { return Worker::Seams{disk, std::make_unique<Filter>(home.path), nullptr, std::make_unique<Looking>(home, seen)}; });
+        uint64_t sent = 0;
+        const auto send = [&](const char* subject) {
+            const MailInQueue mail = queued(cat("Subject: ", subject, "\r\n"), "x\r\n");
+            worker.send(attempt(++sent, mail, {target(0, Kind::address, "alice@example.org")}), mail);
+        };
+        disk.hold();                           // what comes meanwhile is two full batches
+        send("plain");
+        disk.wait_for_somebody();
+        for (uint64_t i = 0; i < batch; ++i) send("plain");
+        for (uint64_t i = 0; i < batch; ++i) send(i == 4 ? "away" : "plain");
+        disk.release();
+        for (const auto& v : worker.verdicts(sent)) CHECK(v.outcome == Outcome::delivered);
+        CHECK(seen == 1 + batch);
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
 TEST_CASE("what a copy is marked with stands behind its path, and what is no mark is path", "[local][placement][hostile]")
 {
     const std::vector<std::string> words{"$Junk", "work"};
