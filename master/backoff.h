@@ -15,7 +15,7 @@ public:
     int64_t died(int64_t lived_ms, bool was_ready)
     {
         if (was_ready && lived_ms >= short_life_ms) {
-            *this = Backoff(first_ms_, longest_ms_);
+            did_its_work();
             return 0;
         }
         if (was_ready && short_lives_ < short_lives_free) {
@@ -26,6 +26,8 @@ public:
         next_ms_ = std::min(wait * 2, longest_ms_);
         return wait;
     }
+    // It ended in order, with what it was there for done, however soon that was.
+    void did_its_work() { *this = Backoff(first_ms_, longest_ms_); }
 
 private:
     static constexpr int64_t short_life_ms = 1000;

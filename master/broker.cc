@@ -173,7 +173,7 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
 Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& user)
 {
     Process* zygote = find(name, 0);
-    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return unexpected(Error{EAGAIN, cat("the zygote ", name, " is not ready")});
+    if (!zygote || zygote->state != Process::State::ready || !zygote->control) return unexpected(Error{ENOTCONN, cat("the zygote ", name, " is not ready")});
     const ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
     auto pair = TRY(socket_pair(SOCK_SEQPACKET));
     TRY(send_serve(zygote->control->fd(), order, pair.first.get()));
@@ -213,11 +213,12 @@ void Supervisor::let_enter(Process& from, Message& message)
     auto enter = ipc::Enter::decode(message.body);
     if (!enter || message.fds.size() != 1)
         return answer(from, message.request, ipc::Control::enter, ipc::Code::invalid, enter ? "a client without a descriptor" : enter.error().text);
+    enter_begins(from);
     sessions_.enter(from.role->name, from.instance, zygote, std::move(*enter), std::move(message.fds[0]),
                     [this, role = std::string(from.role->name), instance = from.instance, pid = from.pid, request = message.request](ipc::Code code, const std::string& text) {
                         Process* asker = find(role, instance);
                         if (!asker || asker->pid != pid) return;
-                        if (code == ipc::Code::ok) client_is_in(*asker);
+                        enter_answered(*asker, code == ipc::Code::ok);
                         answer(*asker, request, ipc::Control::enter, code, text);
                     });
 }

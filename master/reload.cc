@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "config.h"
@@ -129,6 +130,9 @@ void Supervisor::tell_settings(Process& process)
     process.control->call(static_cast<uint16_t>(ipc::Control::settings), "", {&fd, 1}, milliseconds(60'000),
                           [this, &process, pid = process.pid, settings = std::move(settings)](Result<Message> reply) {
                               if (process.pid != pid) return;
+                              // Of a process for each client some end at any moment; who follows begins with these.
+                              const bool may_end = !daemon::session_zygote(process.role->name).empty();
+                              if (may_end && !reply && reply.error().code != ETIMEDOUT) return;
                               const auto status = reply ? ipc::Status::decode(reply->body) : Result<ipc::Status>(unexpected(reply.error()));
                               if (status && status->code == ipc::Code::ok) {
                                   process.settings = settings;

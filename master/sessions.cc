@@ -74,7 +74,7 @@ void Sessions::resolved(const Key& key, const Result<ipc::UserReply>& reply)
     Session* session = nullptr;
     if (const auto there = sessions_.find(own); there != sessions_.end()) session = &there->second;
     else if (auto started = start(own, *reply)) session = *started;
-    else if (started.error().code == EAGAIN) return park(key, std::move(line));
+    else if (started.error().code == ENOTCONN) return park(key, std::move(line));
     else return refuse(Code::unavailable, started.error().text);
     for (Waiting& one : line) {
         one.arrival.user = reply->name;

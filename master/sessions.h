@@ -27,7 +27,7 @@ public:
         std::function<void(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)> resolve;
         // May he have a process; the worker policy.
         std::function<Result<void>(const ipc::UserReply& user)> allow;
-        // A new process of this zygote for him; its channel. EAGAIN: the zygote is not there, and zygote_ready() follows.
+        // A new process of this zygote for him; its channel. ENOTCONN: the zygote is not there, and zygote_ready() follows.
         std::function<Result<Fd>(const std::string& zygote, const ipc::UserReply& user)> spawn;
     };
     using Done = std::function<void(ipc::Code code, const std::string& text)>;

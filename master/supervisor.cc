@@ -146,6 +146,7 @@ void Supervisor::start(Process& process)
     if (process.role->option) launch.arguments.push_back(process.role->option);
     process.said.clear();
     process.stale = process.expected_end = process.ping_out = process.taken = process.entered = process.shed = false;
+    process.entering = 0;
     process.since_us = loop_.now_us();
     process.since_wall = system_clock().wall_us() / us_per_second;
     auto spawned = spawn(launch);
@@ -245,7 +246,9 @@ static void drain_last_words(Process& process)
     for (int i = 0; i < 100; ++i) {
         auto message = ipc::recv_blocking(process.control->fd(), 0);
         if (!message || !*message) return;
-        if (static_cast<ipc::Control>((*message)->type) != ipc::Control::failed) continue;
+        const auto type = static_cast<ipc::Control>((*message)->type);
+        if (type == ipc::Control::taken && !daemon::session_zygote(process.role->name).empty()) process.taken = true;
+        if (type != ipc::Control::failed) continue;
         if (const auto status = ipc::Status::decode((*message)->body)) process.said = printable(status->text);
     }
 }
@@ -266,6 +269,7 @@ void Supervisor::ended(Process& process, int wait_status)
     if (!expected || (WIFSIGNALED(wait_status) && !told_to_go)) log::warning("process ", process.path, " pid ", pid, " ", describe_end(wait_status));
     publish();
     if (stopping_ || failed_) return stop_phase();
+    if (served) process.backoff.did_its_work();
     if (process.taken) return taker_ended(process);
     if (!running_) return start_failed(process.said.empty() ? cat(process.role->name, ": ", describe_end(wait_status)) : cat(process.role->name, ": ", process.said));
     if (!process.wanted) return;

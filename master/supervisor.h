@@ -78,7 +78,8 @@ private:
     void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
     // Of a login stage with a process for each client (takers.cc)
     void has_taken(Process& process);
-    void client_is_in(Process& process);
+    void enter_begins(Process& process);
+    void enter_answered(Process& process, bool in);
     void taker_ended(Process& process);
     void fill_up(const daemon::Role& role);
     void watch_for_more(const daemon::Role& role);

@@ -23,10 +23,20 @@ void Supervisor::has_taken(Process& process)
     fill_up(*process.role);
 }
 
-void Supervisor::client_is_in(Process& process)
+// Who has given a password is not cut off on his way in; had that been asked for in the same moment, somebody else goes.
+void Supervisor::enter_begins(Process& process)
 {
-    process.entered = true;
-    if (std::exchange(process.shed, false)) process.kill_timer->stop();
+    ++process.entering;
+    if (!std::exchange(process.shed, false)) return;
+    process.kill_timer->stop();
+    watch_for_more(*process.role);
+}
+
+void Supervisor::enter_answered(Process& process, bool in)
+{
+    --process.entering;
+    process.entered = process.entered || in;
+    if (process.taken) watch_for_more(*process.role);
 }
 
 // Its place is free.
@@ -51,6 +61,7 @@ void Supervisor::watch_for_more(const daemon::Role& role)
 {
     auto& watches = full_[role.name];
     watches.clear();
+    if (stopping_ || failed_) return;
     for (const auto& process : processes_)
         if (process->role == &role && process->wanted && !process->taken) return;
     for (const Bound& bound : listeners_.all())
@@ -59,13 +70,14 @@ void Supervisor::watch_for_more(const daemon::Role& role)
                 std::make_unique<Watch>(loop_, bound.fd.get(), readable, [this, &role](unsigned) { make_room(role); }));
 }
 
-// Who came first of them has had the longest time for his login. Looked at again when a process has ended.
+// Who came first of them has had the longest time for his login. Looked at again when a process has ended, and when one was
+// told whether its client is in.
 void Supervisor::make_room(const daemon::Role& role)
 {
     full_[role.name].clear();
     Process* first = nullptr;
     for (auto& process : processes_)
-        if (process->role == &role && process->taken && !process->entered && process->state == Process::State::ready &&
+        if (process->role == &role && process->taken && !process->entered && process->entering == 0 && process->state == Process::State::ready &&
             process->control && (!first || process->taken_us < first->taken_us))
             first = process.get();
     const int64_t now = loop_.now_us();

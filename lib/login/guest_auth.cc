@@ -86,7 +86,7 @@ void Guest::believe_client()
 {
     const auto named = net::Address::parse_ip(std::string(dialect_->speaks_for()), 0);
     if (!named || !listed(rules_->trusted, peer_)) return;
-    remote_ = *named;
+    remote_ = net::Address::from_sockaddr(named->raw(), named->raw_size()); // as if he had come himself: no IPv4 in IPv6 clothes
 }
 
 void Guest::begin_exchange()

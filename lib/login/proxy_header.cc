@@ -81,8 +81,8 @@ ProxyHeader::Heard ProxyHeader::read_line(std::string_view line)
         return Heard::bad;
     const auto from = net::Address::parse_ip(parts[2], *port), to = net::Address::parse_ip(parts[3], *port_here);
     if (!from || !to) return Heard::bad;
-    source_ = *from;
-    destination_ = *to;
+    source_ = net::Address::from_sockaddr(from->raw(), from->raw_size());
+    destination_ = net::Address::from_sockaddr(to->raw(), to->raw_size());
     return Heard::done;
 }
 

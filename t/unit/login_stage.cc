@@ -89,6 +89,7 @@ TEST_CASE("a PROXY header of either version names the client, and takes no byte 
         {"PROXY TCP4 192.0.2.7 192.0.2.1 40000 110\r\n", "192.0.2.7:40000", "192.0.2.1:110"},
         {"PROXY TCP6 2001:db8::7 2001:db8::1 40000 995\r\n", "[2001:db8::7]:40000", "[2001:db8::1]:995"},
         {"PROXY UNKNOWN\r\n", "", ""},
+        {"PROXY TCP6 ::ffff:192.0.2.7 ::ffff:192.0.2.1 40000 995\r\n", "192.0.2.7:40000", "192.0.2.1:995"},
         {"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "", ""},
         {binary(0x21, 0x11, four), "192.0.2.7:40000", "192.0.2.1:110"},
         {binary(0x21, 0x11, four + "\x03\x00\x04"s + "abcd"), "192.0.2.7:40000", "192.0.2.1:110"}, // with a TLV
@@ -1178,7 +1179,8 @@ public:
     std::vector<std::string> words;
     std::vector<std::pair<std::string, std::function<void(Result<ipc::UserReply>)>>> questions;
     std::vector<Fd> spawned;
-    bool allowed = true, away = false; // away: the zygote
+    bool allowed = true;
+    int wrong = 0; // with the zygote: ENOTCONN, it is away; EAGAIN, it does not read
     master::Sessions sessions{
         *loop,
         {[this](const std::string& user, auto done) { questions.emplace_back(user, std::move(done)); },
@@ -1188,7 +1190,7 @@ public:
          },
          [this](const std::string& zygote, const ipc::UserReply&) -> Result<Fd> {
              CHECK(zygote == "pop3-session");
-             if (away) return unexpected(Error{EAGAIN, "away"});
+             if (wrong) return unexpected(Error{wrong, "away"});
              auto pair = TRY(socket_pair(SOCK_SEQPACKET));
              spawned.push_back(std::move(pair.first));
              return std::move(pair.second);
@@ -1259,10 +1261,20 @@ TEST_CASE("a login waits only so long for a new process to say its ID, and hears
     }
 }
 
+TEST_CASE("a login hears at once that the process that sessions come from has too much to do", "[master][sessions]")
+{
+    Court court;
+    court.wrong = EAGAIN; // it is there: nothing follows that could be waited for
+    REQUIRE(court.sessions.add_ticket(ticket('a')));
+    court.enter('a');
+    court.questions.at(0).second(court.person("alice"));
+    CHECK(court.codes == std::vector<ipc::Code>{ipc::Code::unavailable});
+}
+
 TEST_CASE("while the process that sessions come from is started anew, as at a reload, logins wait for it", "[master][sessions]")
 {
     Court court;
-    court.away = true;
+    court.wrong = ENOTCONN;
     for (const char id : {'a', 'b', 'c'}) {
         auto one = ticket(id);
         if (id == 'b') one.user = "bob";
@@ -1280,7 +1292,7 @@ TEST_CASE("while the process that sessions come from is started anew, as at a re
     {
         court.sessions.zygote_ready("imap-session");
         CHECK(court.questions.size() == 2);
-        court.away = false;
+        court.wrong = 0;
         court.sessions.zygote_ready("pop3-session");
         REQUIRE(court.questions.size() == 4);
         for (int i = 2; i < 4; ++i) {

@@ -22,6 +22,7 @@
 #include "lib/daemon/prepare.h"
 #include "lib/daemon/roles.h"
 #include "lib/daemon/service.h"
+#include "lib/ipc/login.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
@@ -38,6 +39,7 @@ public:
     {
         log::info("before_jail ", place.role, "/", place.instance, " slot=", place.slot, place.unprivileged ? " unprivileged" : "");
         // The way for a test to make a role fail: "smtp_helo_timeout = 7s" is seen by smtp-client only.
+        run_directory_ = place.run_directory;
         if (role_ == "smtp-client" && values.seconds("smtp_helo_timeout") == 7) return fail("no luck with 7");
         return {};
     }
@@ -55,6 +57,7 @@ public:
             daemon::context().neighbour("worker", 0, [](Result<Fd> fd) { log::info("zygote: ", fd ? "given" : fd.error().text); });
         }
         if (role_ == "local") ask_worker();
+        if (role_ == "authd") give_tickets();
         return {};
     }
     void ask_worker()
@@ -87,12 +90,44 @@ public:
     {
         daemon::context().accept_no_more();
         client_ = std::move(client);
-        gone_ = std::make_unique<Watch>(*loop_, client_.get(), readable, [](unsigned) { daemon::context().leave(); });
+        gone_ = std::make_unique<Watch>(*loop_, client_.get(), readable, [this](unsigned) {
+            if (::recv(client_.get(), &word_, 1, 0) <= 0) return daemon::context().leave();
+            log::info("client says ", word_);
+            if (word_ == 'e') enter();
+            if (word_ == 'x') ::close(3);      // as in the midst of its end
+        });
     }
+    // "e": the client gave its password at once; "m": in the very moment in which it was to make room.
     void make_room() override
     {
         log::info("makes room");
-        daemon::context().leave();
+        if (word_ != 'm') return daemon::context().leave();
+        word_ = 'e';
+        enter();
+    }
+    void enter()
+    {
+        ipc::Enter enter;
+        enter.ticket = ticket_of(daemon::context().place().instance);
+        enter.arrival.connection = 1;
+        daemon::context().tell_master(ipc::Control::enter, enter.encode(), client_.get(), [](ipc::Code code, const std::string& text) {
+            log::info("enter: code ", static_cast<int>(code), " ", text);
+        });
+    }
+    static std::string ticket_of(uint32_t instance) { return std::string(ipc::ticket_size, static_cast<char>('a' + instance)); }
+    // Of the processes of pop3d; the user of all but the second one is looked up slowly.
+    void give_tickets()
+    {
+        for (uint32_t i = 0; i < 3; ++i) {
+            const ipc::Ticket ticket{ticket_of(i), "pop3d", i, 1, i == 1 ? "tester" : "slowly"};
+            daemon::context().tell_master(ipc::Control::ticket, ticket.encode(), -1, [](ipc::Code code, const std::string& text) { if (code != ipc::Code::ok) log::info("ticket: ", text); });
+        }
+    }
+    // Until the test makes a file.
+    void answer_slowly()
+    {
+        if (::access((run_directory_ + "/answer").c_str(), F_OK) != 0) return retry_->start(std::chrono::milliseconds(10));
+        for (const auto& [number, message] : std::exchange(slow_, {})) (void)peers_[number]->reply(message, message.type, ipc::UserReply().encode());
     }
     void on_peer(const ipc::Neighbour& peer, Fd channel) override
     {
@@ -106,6 +141,11 @@ public:
     {
         if (role_ != "resolver") return (void)peers_[number]->reply(message, message.type, "an answer");
         const auto request = ipc::UserRequest::decode(message.body);
+        if (request->name == "slowly") {
+            slow_.emplace_back(number, ipc::Message{message.type, false, message.request, 0, {}, {}});
+            retry_ = std::make_unique<Timer>(*loop_, [this] { answer_slowly(); });
+            return answer_slowly();
+        }
         ipc::UserReply reply;
         reply.found = ipc::UserReply::Found::yes;
         reply.name = request->name;
@@ -131,7 +171,9 @@ public:
     }
 
 private:
-    std::string role_;
+    std::string role_, run_directory_;
+    char word_ = 0;
+    std::vector<std::pair<int, ipc::Message>> slow_;
     Loop* loop_ = nullptr;
     std::unique_ptr<daemon::Link> link_;
     std::unique_ptr<Timer> retry_;
@@ -267,6 +309,7 @@ public:
         return true;
     }
     master::Supervisor& supervisor() { return *supervisor_; }
+    Loop& loop() { return *loop_; }
     const std::string& folder() const { return folder_; }
     bool answered = false;
     std::string reason;
@@ -388,52 +431,169 @@ TEST_CASE("a reload reaches whom it concerns; a broken file keeps the old settin
     CHECK(stage.wait([&] { return stage.all_gone(); }));
 }
 
-TEST_CASE("where each client has a process of its own another takes its place, up to the limit, and then who came first makes room", "[master][life][login]")
-{
-    Stage stage;
-    const std::string socket = stage.folder() + "/pop3";
-    stage.configure(cat("pop3d_listen = unix:", socket, "\nlogin_process_limit = 3\n"));
-    stage.begin();
-    REQUIRE(stage.wait([&] { return stage.answered; }));
-    const net::Address address = net::Address::unix_path(socket);
-    const auto connect = [&] {
+namespace {
+
+// pop3d with a process for each client, three at most.
+class Crowd : public Stage {
+public:
+    Crowd() : address_(net::Address::unix_path(folder() + "/pop3"))
+    {
+        configure(cat("pop3d_listen = unix:", folder(), "/pop3\nlogin_process_limit = 3\n"));
+        begin();
+        REQUIRE(wait([&] { return answered; }));
+    }
+    Fd connect()
+    {
         Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         REQUIRE(fd);
-        REQUIRE(::connect(fd.get(), address.raw(), address.raw_size()) == 0);
+        REQUIRE(::connect(fd.get(), address_.raw(), address_.raw_size()) == 0);
         return fd;
-    };
-    const auto closed = [](const Fd& fd) {
+    }
+    static bool closed(const Fd& fd)
+    {
         char byte;
         return ::recv(fd.get(), &byte, 1, MSG_DONTWAIT) == 0;
-    };
-    const auto count = [&](const std::string& text) {
-        const std::string log = stage.log();
+    }
+    std::size_t count(const std::string& text)
+    {
+        const std::string log = this->log();
         std::size_t n = 0;
         for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; at += text.size()) ++n;
         return n;
-    };
-    Fd clients[4];
-    for (std::size_t i = 0; i < 3; ++i) {
-        clients[i] = connect();
-        REQUIRE(stage.wait([&] { return count("client on unix:") == i + 1; }));
-        if (i < 2) REQUIRE(stage.wait_log(cat("before_jail pop3d/", i + 1, " ")));
     }
-    CHECK(count("makes room") == 0);
-    CHECK(count("before_jail pop3d/") == 3);
-    clients[3] = connect();
-    CHECK(stage.wait_log("login_process_limit (3) of pop3d reached: who came first"));
-    CHECK(stage.wait([&] { return closed(clients[0]); }));
-    CHECK(stage.wait([&] { return count("client on unix:") == 4; }));
-    CHECK(count("makes room") == 1);
-    CHECK_FALSE(closed(clients[1]));
-    CHECK_FALSE(closed(clients[2]));
-    clients[1].reset();
-    CHECK(stage.wait([&] { return count("before_jail pop3d/1 ") == 2; }));
-    CHECK(count("before_jail pop3d/3 ") == 0);
-    CHECK(count("exit status") == 0);
-    stage.supervisor().stop(SIGTERM);
-    CHECK(stage.wait([&] { return stage.all_gone(); }));
-    CHECK(count("killed by") == 0);
+    // Three clients that say these words (a blank: nothing), one after the other.
+    void fill(const char* words)
+    {
+        for (std::size_t i = 0; i < 3; ++i) {
+            clients[i] = connect();
+            REQUIRE(wait([&] { return count("client on unix:") == i + 1; }));
+            if (i < 2) REQUIRE(wait_log(cat("before_jail pop3d/", i + 1, " ")));
+            if (words[i] == ' ') continue;
+            const std::size_t before = count("client says ");
+            REQUIRE(::send(clients[i].get(), words + i, 1, MSG_NOSIGNAL) == 1);
+            REQUIRE(wait([&] { return count("client says ") == before + 1; }));
+        }
+    }
+    // And master has not seen it.
+    static void wait_end(pid_t pid)
+    {
+        for (int wait = 0; wait < 60'000; ++wait) {
+            const auto stat = read_file(cat("/proc/", pid, "/stat"), 4096);
+            if (stat && stat->find(") Z ") != std::string::npos) return;
+            ::usleep(1000);
+        }
+        FAIL("process " << pid << " does not end");
+    }
+    void finish()
+    {
+        supervisor().stop(SIGTERM);
+        CHECK(wait([&] { return all_gone(); }));
+        CHECK(count("killed by") == 0);
+        CHECK(count("exit status") == 0);
+    }
+    Fd clients[4];
+
+private:
+    net::Address address_;
+};
+
+} // namespace
+
+TEST_CASE("where each client has a process of its own another takes its place, up to the limit, and then who came first makes room", "[master][life][login]")
+{
+    Crowd crowd;
+    crowd.fill("   ");
+    CHECK(crowd.count("makes room") == 0);
+    CHECK(crowd.count("before_jail pop3d/") == 3);
+    crowd.clients[3] = crowd.connect();
+    CHECK(crowd.wait_log("login_process_limit (3) of pop3d reached: who came first"));
+    CHECK(crowd.wait([&] { return crowd.closed(crowd.clients[0]); }));
+    CHECK(crowd.wait([&] { return crowd.count("client on unix:") == 4; }));
+    CHECK(crowd.count("makes room") == 1);
+    CHECK_FALSE(crowd.closed(crowd.clients[1]));
+    CHECK_FALSE(crowd.closed(crowd.clients[2]));
+    crowd.clients[1].reset();
+    CHECK(crowd.wait([&] { return crowd.count("before_jail pop3d/1 ") == 2; }));
+    CHECK(crowd.count("before_jail pop3d/3 ") == 0);
+    crowd.finish();
+}
+
+TEST_CASE("who is being let in makes room for nobody, and another is asked instead", "[master][life][login]")
+{
+    Crowd crowd;
+    crowd.fill("em ");
+    crowd.clients[3] = crowd.connect();
+    // The second one is asked, and its client has given its password in that moment.
+    CHECK(crowd.wait([&] { return crowd.closed(crowd.clients[2]); }));
+    CHECK(crowd.wait([&] { return crowd.count("client on unix:") == 4; }));
+    CHECK(crowd.count("makes room") == 2);
+    CHECK(crowd.wait_log("enter: code 0"));
+    CHECK_FALSE(crowd.closed(crowd.clients[0]));
+    CHECK_FALSE(crowd.closed(crowd.clients[1]));
+    crowd.finish();
+}
+
+TEST_CASE("while all are being let in nobody makes room, until one of them is not", "[master][life][login]")
+{
+    Crowd crowd;
+    crowd.fill("e e");
+    REQUIRE(::send(crowd.clients[1].get(), "e", 1, MSG_NOSIGNAL) == 1);
+    CHECK(crowd.wait_log("enter: code 0"));
+    crowd.clients[3] = crowd.connect();
+    CHECK(crowd.wait_log("all have logged in, and others wait"));
+    CHECK(crowd.count("makes room") == 0);
+    const Fd answer(::open((crowd.folder() + "/run/answer").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    CHECK(crowd.wait([&] { return crowd.closed(crowd.clients[0]); }));
+    CHECK(crowd.wait([&] { return crowd.count("client on unix:") == 4; }));
+    CHECK_FALSE(crowd.closed(crowd.clients[1]));
+    crowd.finish();
+}
+
+TEST_CASE("a reload in the moment in which a client's process ends is a good one", "[master][life][login]")
+{
+    Crowd crowd;
+    crowd.fill("   ");
+    const std::string channel = cat("/proc/", crowd.process("pop3d").pid, "/fd/3");
+    char target[64];
+    REQUIRE(::readlink(channel.c_str(), target, sizeof target) > 0);
+    REQUIRE(::send(crowd.clients[0].get(), "x", 1, MSG_NOSIGNAL) == 1);
+    for (int wait = 0; wait < 60'000 && ::readlink(channel.c_str(), target, sizeof target) > 0; ++wait) ::usleep(1000);
+    crowd.configure(cat("pop3d_listen = unix:", crowd.folder(), "/pop3\nlogin_process_limit = 3\nlogin_timeout = 77s\n"));
+    crowd.supervisor().reload();
+    REQUIRE(crowd.wait([&] { return crowd.reloads() == 1; }));
+    crowd.clients[0].reset();
+    REQUIRE(crowd.wait([&] { return crowd.count("before_jail pop3d/0 ") == 2; }));
+    CHECK(crowd.count("keeps its old settings") == 0);
+    CHECK(daemon::read_status(crowd.folder() + "/run")->last_reload_good);
+    crowd.finish();
+}
+
+TEST_CASE("a process whose client leaves at once has done its work, however often", "[master][life][login]")
+{
+    Crowd crowd;
+    for (std::size_t i = 0; i < 6; ++i) {
+        REQUIRE(crowd.wait([&] { return crowd.process("pop3d").state == "ready"; }));
+        const pid_t pid = crowd.process("pop3d").pid;
+        // In a turn in which master looks for children that ended: the whole life passes before it looks, and nothing of it was heard.
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        const Fd from(ends[0]), to(ends[1]);
+        bool ended = false;
+        const Watch now(crowd.loop(), from.get(), readable, [&](unsigned) {
+            char byte;
+            CHECK(::read(from.get(), &byte, 1) == 1);
+            crowd.connect().reset();
+            crowd.wait_end(pid);
+            ended = true;
+        });
+        REQUIRE(::write(to.get(), "x", 1) == 1);
+        REQUIRE(::kill(::getpid(), SIGCHLD) == 0);
+        REQUIRE(crowd.wait([&] { return ended; }));
+        REQUIRE(crowd.wait([&] { return crowd.process("pop3d").pid > 0 && crowd.process("pop3d").pid != pid; }));
+    }
+    CHECK(crowd.count("throttling") == 0);
+    CHECK(crowd.process("pop3d").restarts == 0);
+    crowd.finish();
 }
 
 TEST_CASE("dropped rights do not come back", "[daemon][rights][root]")
