@@ -59,6 +59,7 @@ void Supervisor::apply(conf::Values values)
     values_ = std::move(values);
     sessions_.set_patience(std::chrono::seconds(values_.seconds("watchdog_timeout")));
     renew_log();
+    aloud_us_.clear();
     watch_files();
     apply_listeners();
     add_processes();
@@ -246,6 +247,7 @@ void Supervisor::file_changed(const std::string& name)
 void Supervisor::tls_changed()
 {
     tls_changed_ = false;
+    aloud_us_.clear();
     watch_files();
     for (auto& process : processes_) {
         if (!process->control || !process->role->tls()) continue;

@@ -204,7 +204,9 @@ Result<void> Supervisor::introduce(Process& process, Fd control)
     std::vector<int> fds = {memfd.get()};
     if (log_.fd() >= 0) fds.push_back(log_.fd());
     const auto send = [&](ipc::Control type, std::string body, std::span<const int> with) { return channel.send(static_cast<uint16_t>(type), std::move(body), with); };
-    TRY(send(ipc::Control::hello, hello_for(process).encode(), fds));
+    ipc::Hello hello = hello_for(process);
+    hello.quiet = begins_quietly(process);
+    TRY(send(ipc::Control::hello, hello.encode(), fds));
     for (const Bound& bound : listeners_.all()) {
         if (bound.role != process.role) continue;
         const int fd = bound.fd.get();

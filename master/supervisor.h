@@ -78,6 +78,7 @@ private:
     void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
     // Of a login stage with a process for each client (takers.cc)
     void has_taken(Process& process);
+    bool begins_quietly(const Process& process);
     void enter_begins(Process& process);
     void enter_answered(Process& process, bool in);
     void taker_ended(Process& process);
@@ -126,6 +127,7 @@ private:
     std::map<std::string, TicketKeys, std::less<>> ticket_keys_;              // role -> its ring
     std::map<std::string, std::vector<std::unique_ptr<Watch>>, std::less<>> full_;    // role -> its listeners, while nobody accepts there
     int64_t full_said_us_ = 0;
+    std::map<std::string, int64_t, std::less<>> aloud_us_;    // login stage -> when a process of it began that says what all see
     bool tls_changed_ = false;
     Timer watchdog_, phase_timer_, notify_timer_, ticket_timer_;
     Signal child_signal_;

@@ -9,6 +9,7 @@ namespace veredus::master {
 namespace {
 constexpr std::chrono::milliseconds leave_grace{5000};
 constexpr int64_t say_again_us = 10 * us_per_second;
+constexpr int64_t day_us = 24 * 3600 * us_per_second;
 } // namespace
 
 void Supervisor::has_taken(Process& process)
@@ -21,6 +22,18 @@ void Supervisor::has_taken(Process& process)
     process.taken = true;
     process.taken_us = loop_.now_us();
     fill_up(*process.role);
+}
+
+// What all of them see when they start, as how long a certificate is good, the first one of them says: and one of them again after
+// a day, a reload, or a change of the certificates.
+bool Supervisor::begins_quietly(const Process& process)
+{
+    if (process.instance != 0 || daemon::session_zygote(process.role->name).empty()) return false;
+    const int64_t now = loop_.now_us();
+    const auto [last, first] = aloud_us_.try_emplace(process.role->name, now);
+    if (!first && now - last->second < day_us) return true;
+    last->second = now;
+    return false;
 }
 
 // Who has given a password is not cut off on his way in; had that been asked for in the same moment, somebody else goes.

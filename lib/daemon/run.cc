@@ -212,7 +212,7 @@ bool on_control_channel()
 
 Place place_of(const ipc::Hello& hello)
 {
-    return {hello.role, hello.instance, hello.slot, hello.unprivileged, hello.jail, hello.config_directory, hello.queue_directory, hello.run_directory};
+    return {hello.role, hello.instance, hello.slot, hello.unprivileged, hello.jail, hello.config_directory, hello.queue_directory, hello.run_directory, hello.quiet};
 }
 
 // Names are looked up outside the jail, rights are given up inside it.

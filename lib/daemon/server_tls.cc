@@ -35,14 +35,14 @@ void ServerTls::before_jail(const conf::Values& values, const Place& place)
     speaks_ = place.instance == 0;
     for (const std::string& path : tls_files(values_, prefix_, config_directory_, read_tls_file).all())
         if (auto text = read_tls_file(path)) texts_[path] = std::move(*text);
-    put_into_force();
+    put_into_force(speaks_ && !place.quiet);
 }
 
 void ServerTls::start(Loop& loop, std::function<void()> changed)
 {
     changed_ = std::move(changed);
     settle_ = std::make_unique<Timer>(loop, [this] {
-        put_into_force();
+        put_into_force(speaks_);
         if (changed_) changed_();
     });
     daily_ = std::make_unique<Timer>(loop, [this] { look_at_clock(); });
@@ -77,7 +77,7 @@ void ServerTls::reload(const conf::Values& values)
     if (settle_ && !settle_->armed()) settle_->start(settle_time);
 }
 
-void ServerTls::put_into_force()
+void ServerTls::put_into_force(bool aloud)
 {
     const auto read = [this](const std::string& path) { return text_of(path); };
     const TlsFiles files = tls_files(values_, prefix_, config_directory_, read);
@@ -91,14 +91,14 @@ void ServerTls::put_into_force()
     }
     auto facts = keys ? context_->use(*keys) : Result<std::vector<tls::CertificateFacts>>(unexpected(keys.error()));
     if (!facts) problems.push_back(cat("TLS: ", facts.error().text, ready() ? ": the certificate in force is kept" : files.own ? ": `veredus setup` makes one" : ": mail comes in clear only"));
-    if (speaks_)
+    if (aloud)
         for (const std::string& problem : problems)
             if (std::find(said_.begin(), said_.end(), problem) == said_.end()) log::warning(problem);
     said_ = std::move(problems);
     if (keys) keys_ = std::move(*keys);
     if (!facts) return;
     facts_ = std::move(*facts);
-    if (!speaks_) return;
+    if (!aloud) return;
     for (const auto& fact : facts_) {
         bool urgent = false;
         const std::string line = validity_line(fact, now_seconds(), urgent);

@@ -28,7 +28,7 @@ public:
     tls::ServerContext& context() { return *context_; }     // the same for life
 
 private:
-    void put_into_force();
+    void put_into_force(bool aloud);
     void look_at_clock();
     Result<std::string> text_of(const std::string& path) const;
 

@@ -20,6 +20,7 @@ struct Place {                       // where this instance runs, as master told
     bool unprivileged = false;
     std::string jail;                // the path the jail has outside; "." inside is that directory in every mode
     std::string config_directory, queue_directory, run_directory;
+    bool quiet = false;              // what each process of the role would say when it starts was said a while ago
 };
 
 class Service {

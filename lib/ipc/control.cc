@@ -16,7 +16,7 @@ std::string Hello::encode() const
     Writer w;
     w.str(role).str(user).str(group).str(jail).str(extra_groups).u32(instance).u32(slot);
     w.u8(unprivileged).u8(keep_privilege_gain).str(config_directory).str(queue_directory).str(run_directory);
-    w.str(log_ident).str(log_path).u8(log_target).u8(log_rfc3339);
+    w.str(log_ident).str(log_path).u8(log_target).u8(log_rfc3339).u8(quiet);
     return w.take();
 }
 
@@ -40,6 +40,7 @@ Result<Hello> Hello::decode(std::string_view body)
     h.log_path = r.str(4096);
     h.log_target = r.u8();
     h.log_rfc3339 = r.u8();
+    h.quiet = r.u8();
     return whole(r, std::move(h), "hello");
 }
 

@@ -41,6 +41,7 @@ struct Hello {
     std::string log_ident, log_path;
     uint8_t log_target = 0;                 // log::Target
     bool log_rfc3339 = false;
+    bool quiet = false;                     // what all processes of the role see when they start was said a while ago
     std::string encode() const;
     static Result<Hello> decode(std::string_view body);
 };

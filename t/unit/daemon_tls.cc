@@ -197,6 +197,15 @@ TEST_CASE("a role takes up a new certificate that master sends, and keeps the ol
     tls.before_jail(values, place);
     CHECK_FALSE(tls.ready());
     CHECK(log.find("mail comes in clear only") != std::string::npos);
+    log.clear();
+    place.quiet = true;      // said before: of what is there at the start, nothing
+    folder.write("/cert.pem", pem("zero.example.org"));
+    ServerTls good("smtpd");
+    good.before_jail(values, place);
+    CHECK(good.ready());
+    ::unlink(path.c_str());
+    tls.before_jail(values, place);
+    CHECK(log.empty());
     int changes = 0;
     tls.start(*loop, [&] { ++changes; });
     const auto bring = [&](const std::string& text) {

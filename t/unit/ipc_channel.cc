@@ -317,6 +317,9 @@ TEST_CASE("every message survives its encoding, and no prefix or bit flip of it 
     h.log_rfc3339 = true;
     REQUIRE(ipc::Hello::decode(h.encode()));
     CHECK(ipc::Hello::decode(h.encode())->log_rfc3339);
+    CHECK_FALSE(ipc::Hello::decode(h.encode())->quiet);
+    h.quiet = true;
+    CHECK(ipc::Hello::decode(h.encode())->quiet);
 
     const std::string all[] = {bytes, v.encode(), r.encode(), l.encode(), h.encode(), ipc::ActRequest{}.encode(),
                                ipc::UserReply{}.encode(), ipc::RouteRequest{"s", true, {"a", "b"}}.encode()};

@@ -37,7 +37,7 @@ public:
     explicit Actor(std::string role) : role_(std::move(role)) {}
     Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
-        log::info("before_jail ", place.role, "/", place.instance, " slot=", place.slot, place.unprivileged ? " unprivileged" : "");
+        log::info("before_jail ", place.role, "/", place.instance, " slot=", place.slot, place.unprivileged ? " unprivileged" : "", place.quiet ? " quiet" : "");
         // The way for a test to make a role fail: "smtp_helo_timeout = 7s" is seen by smtp-client only.
         run_directory_ = place.run_directory;
         if (role_ == "smtp-client" && values.seconds("smtp_helo_timeout") == 7) return fail("no luck with 7");
@@ -593,6 +593,13 @@ TEST_CASE("a process whose client leaves at once has done its work, however ofte
     }
     CHECK(crowd.count("throttling") == 0);
     CHECK(crowd.process("pop3d").restarts == 0);
+    // What all see is said by the first, and by the first after a reload.
+    CHECK(crowd.wait([&] { return crowd.count("before_jail pop3d/0 ") == 7; }));
+    CHECK(crowd.count(" quiet") == 6);
+    crowd.supervisor().reload();
+    crowd.connect().reset();
+    CHECK(crowd.wait([&] { return crowd.count("before_jail pop3d/0 ") == 8; }));
+    CHECK(crowd.count(" quiet") == 6);
     crowd.finish();
 }
 
