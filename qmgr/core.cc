@@ -110,6 +110,7 @@ Result<void> Core::open_summaries(const std::string& base)
     summaries_->load([&](uint64_t id, uint64_t place) { catalog.summarized(id, place); });
     catalog.keep_summaries([this](uint64_t id, const Summary& summary) { return summaries_->add(id, summary); });
     care_for_summaries();
+    summaries_->write_with(*readers_);
     return {};
 }
 
@@ -240,7 +241,7 @@ void Core::try_to_stop()
         return;
     }
     for (const auto& [id, place] : std::exchange(unlinks_, {}).mails) (void)spool_->remove(id, place);      // if it fails: by the next start
-    summaries_->flush();
+    summaries_->finish();
     if (auto flushed = journal_->flush(); !flushed) log::error("stopping with an unsaved log: ", flushed.error().text);
     if (stopped_) std::exchange(stopped_, nullptr)();
 }

@@ -1,6 +1,6 @@
 // qmgr without its process: the core over a forgetful disk, with a router and agents at the other ends of socket pairs.
 #include "t/unit/catch.h"
-#include "t/unit/forgetful_disk.h"
+#include "t/unit/slow_disk.h"
 
 #include <sys/socket.h>
 
@@ -803,27 +803,33 @@ TEST_CASE("a long queue is listed page by page, each mail once and in order, and
     CHECK(found.mails[0].id == ids.back());
 }
 
+namespace {
+Summary summary(uint64_t id, std::size_t length = 1)
+{
+    queue::Layout layout;
+    layout.body_size = id;
+    mail::Envelope e;
+    e.sender = {std::string(length, 's'), "host.example"};
+    e.recipients.push_back({{cat("u", id), "far.example"}, 0, ""});
+    return Summary::of(layout, e);
+}
+
+bool all_right(const Summaries& s, const std::map<uint64_t, uint64_t>& where)
+{
+    return std::all_of(where.begin(), where.end(), [&](const auto& one) { return s.read(one.first, one.second).bytes() == summary(one.first).bytes(); });
+}
+}  // namespace
+
 TEST_CASE("summaries last over a restart, are cut off behind damage, and are begun anew when most are of mails that left", "[qmgr]")
 {
     Quiet quiet;
     ForgetfulDisk disk;
     disk.make_directory("/log");
-    const auto summary = [](uint64_t id, std::size_t length = 1) {
-        queue::Layout layout;
-        layout.body_size = id;
-        mail::Envelope e;
-        e.sender = {std::string(length, 's'), "host.example"};
-        e.recipients.push_back({{cat("u", id), "far.example"}, 0, ""});
-        return Summary::of(layout, e);
-    };
     const auto open = [&] { return std::make_unique<Summaries>(disk, std::move(*disk.open_directory(nullptr, "/log"))); };
     std::map<uint64_t, uint64_t> places, found;
     const auto load = [&](Summaries& s) {
         found.clear();
         s.load([&](uint64_t id, uint64_t place) { found[id] = place; });
-    };
-    const auto all_right = [&](const Summaries& s, const std::map<uint64_t, uint64_t>& where) {
-        return std::all_of(where.begin(), where.end(), [&](const auto& one) { return s.read(one.first, one.second).bytes() == summary(one.first).bytes(); });
     };
     const auto add = [&](Summaries& s, uint64_t first, uint64_t last) {
         for (uint64_t id = first; id < last; ++id) REQUIRE((places[id] = s.add(id, summary(id))) != 0);
@@ -888,6 +894,99 @@ TEST_CASE("summaries last over a restart, are cut off behind damage, and are beg
     CHECK_FALSE(s->read(1, 20));
     places.clear();
     add(*s, 1, 10);
+    CHECK(all_right(*s, places));
+    disk.fail_write(1, ENOSPC);                          // the file's first
+    s->begin_anew();
+    s->flush();
+    places.clear();
+    add(*s, 1, 10);
+    s = open();
+    load(*s);
+    CHECK(found == places);
+}
+
+TEST_CASE("summaries are written by the pool: while the disk is slow their owner goes on, and they are read where they wait", "[qmgr]")
+{
+    const bool finished = GENERATE(false, true);          // or destroyed, with what the pool had not begun
+    Quiet quiet;
+    test::SlowDisk disk;
+    disk.make_directory("/log");
+    const auto open = [&] { return std::make_unique<Summaries>(disk, std::move(*disk.open_directory(nullptr, "/log"))); };
+    auto s = open();
+    auto pool = std::make_unique<disk::Pool>(2, [](const std::function<void()>&) {});
+    s->load([](uint64_t, uint64_t) {});
+    s->write_with(*pool);
+    std::map<uint64_t, uint64_t> places;
+    uint64_t id = 0;
+    const auto more = [&](uint64_t count) {
+        for (const uint64_t end = id + count; id < end; places[id] = s->add(id, summary(id))) ++id;
+        for (const auto& [of, place] : places) REQUIRE(place != 0);
+    };
+    const auto until_kept = [&] {
+        ++id;
+        for (int i = 0; i < 3000; ++i, std::this_thread::sleep_for(std::chrono::milliseconds(10))) {
+            const uint64_t place = s->add(id, summary(id));
+            if (place == 0) continue;
+            places[id] = place;
+            return true;
+        }
+        return false;
+    };
+    more(1000);
+    disk.open(false);
+    more(3000);
+    s->flush();
+    more(3000);
+    CHECK(all_right(*s, places));
+    std::size_t taken = 0;
+    while (s->add(1'000'000 + taken, summary(1'000'000 + taken, 900)) != 0) REQUIRE(++taken < 10'000);      // bounded
+    CHECK(all_right(*s, places));
+    std::size_t expected = places.size() + taken;
+    SECTION("then it goes on")
+    {
+        disk.open(true);
+        REQUIRE(until_kept());
+        expected = places.size() + taken;
+    }
+    SECTION("what was being written fails: what came behind it is not kept, and later it is again")
+    {
+        disk.open(true, true);
+        for (int i = 0; i < 3000 && s->read(id, places[id]); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        REQUIRE_FALSE(s->read(id, places[id]));
+        CHECK(quiet.text.find("what mailq shows is not kept for now") != std::string::npos);
+        CHECK(s->add(1, summary(1)) == 0);
+        std::erase_if(places, [&](const auto& one) { return !s->read(one.first, one.second); });
+        CHECK(all_right(*s, places));
+        CHECK(places.size() < 4000);
+        disk.open(true);
+        s->flush();
+        REQUIRE(until_kept());
+        more(3000);
+        expected = places.size();
+    }
+    SECTION("begun anew meanwhile")
+    {
+        s->begin_anew();
+        CHECK(s->add(id + 1, summary(id + 1)) == 0);
+        CHECK_FALSE(s->read(1, places[1]));
+        CHECK_FALSE(s->read(id, places[id]));
+        CHECK_FALSE(s->crowded(0));
+        places.clear();
+        disk.open(true);
+        REQUIRE(until_kept());
+        CHECK(places.begin()->second < 100);
+        more(3000);
+        expected = places.size();
+    }
+    CHECK(all_right(*s, places));
+    if (finished) s->finish();
+    pool.reset();
+    s.reset();
+    s = open();
+    std::map<uint64_t, uint64_t> found;
+    s->load([&](uint64_t of, uint64_t place) { found[of] = place; });
+    CHECK(found.size() == expected);
+    for (const auto& [of, place] : places) REQUIRE(found[of] == place);
     CHECK(all_right(*s, places));
 }
 

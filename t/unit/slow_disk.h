@@ -28,6 +28,14 @@ public:
         }
         return ForgetfulDisk::write(file, bytes);
     }
+    Result<void> unlink(const disk::Directory& dir, const std::string& name) override
+    {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!open_ && std::this_thread::get_id() == loop_) throw std::logic_error("the loop's own thread waits for the disk");
+        }
+        return ForgetfulDisk::unlink(dir, name);
+    }
     void open(bool yes, bool full = false)
     {
         const std::lock_guard lock(mutex_);
