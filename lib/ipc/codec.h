@@ -7,7 +7,9 @@
 namespace veredus::ipc {
 
 constexpr std::size_t max_text = 8192;         // a reason, a command line
-constexpr std::size_t max_address = 1024;      // an address in external form, with room for quoting
+// An address in external form: of a local part as long as mail::parse_address() takes, to which a rewriting hung another one, each byte
+// escaped; or a parameter of a command line with one (ORCPT). Strangers choose these bytes: what they can say must pass, or they end channels.
+constexpr std::size_t max_address = 2560;
 
 void put_strings(Writer& w, const std::vector<std::string>& strings);
 std::vector<std::string> get_strings(Reader& r, std::size_t limit);

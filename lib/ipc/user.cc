@@ -8,7 +8,7 @@ Result<UserRequest> UserRequest::decode(std::string_view body)
 {
     Reader r(body);
     UserRequest u;
-    u.name = r.str(256);
+    u.name = r.str(max_user);
     if (!r.done()) return fail("malformed message: user request");
     return u;
 }
@@ -25,7 +25,7 @@ Result<UserReply> UserReply::decode(std::string_view body)
     Reader r(body);
     UserReply u;
     const uint8_t found = r.u8();
-    u.name = r.str(256);
+    u.name = r.str(max_user);
     u.home = r.str(4096);
     u.shell = r.str(4096);
     u.gecos = r.str(4096);
@@ -44,7 +44,7 @@ Result<LockRequest> LockRequest::decode(std::string_view body)
     Reader r(body);
     LockRequest l;
     const uint8_t op = r.u8();
-    l.user = r.str(256);
+    l.user = r.str(max_user);
     if (!r.done() || op < 1 || op > 4) return fail("malformed message: lock request");
     l.op = static_cast<Op>(op);
     return l;

@@ -1,6 +1,7 @@
 // Questions about users (resolver) and for locks in /var/mail (lockd).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,10 @@ enum class UserType : uint16_t {
     resolve = 400,     // router, master -> resolver, call: UserRequest; answer: UserReply
     lock = 500,        // worker -> lockd, call: LockRequest; answer: Status
 };
+
+// Bytes of a user's name in a question or an answer. Nobody's name is longer: whoever hears one from outside need not ask, and must not.
+// The resolver takes no message that has one, nor another message from who sent it.
+constexpr std::size_t max_user = 256;
 
 struct UserRequest {
     std::string name;

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 
+#include "lib/ipc/user.h"
+
 namespace veredus::router {
 
 Known UserCache::known(const std::string& name)
 {
+    if (name.size() > ipc::max_user) return Known::no;     // a stranger's: the resolver would hear no more of us
     const auto at = entries_.find(name);
     if (at == entries_.end()) return Known::ask;
     if (clock_.mono_us() < at->second.until_us) return at->second.known;

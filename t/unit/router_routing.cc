@@ -9,6 +9,11 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
+#include "lib/ipc/agent.h"
+#include "lib/ipc/anvil.h"
+#include "lib/ipc/flush.h"
+#include "lib/ipc/user.h"
+#include "lib/reception/meters.h"
 #include "qmgr/router/batch.h"
 #include "qmgr/router/tell.h"
 
@@ -497,6 +502,76 @@ TEST_CASE("a user is asked about once at a time, and remembered for a while", "[
     }
     CHECK(quick.size() <= UserCache::most);
     CHECK(quick.known(cat("u", UserCache::most + 9)) == Known::no);
+}
+
+TEST_CASE("a name that no user can have is nobody's, and the resolver is not asked", "[router]")
+{
+    TestClock clock;
+    std::vector<std::string> asked;
+    UserCache cache(clock, [&](const std::string& name, const std::function<void(Known)>& answer) {
+        asked.push_back(name);
+        CHECK(ipc::UserRequest::decode(ipc::UserRequest{name}.encode()));        // or the resolver closes the channel
+        answer(Known::no);
+    });
+    const Routing routing = routing_of("");
+    ipc::RouteRequest request;
+    for (const std::size_t size : {255, 256, 257, 400, 512}) request.recipients.push_back(cat(std::string(size, 'a'), "@example.org"));
+    std::vector<std::string> results;
+    std::make_shared<Batch>(request, [&]() -> const Routing& { return routing; }, cache, nullptr, [&](const std::vector<ipc::Route>& routes, const std::vector<std::string>&) {
+        for (const auto& route : routes) results.push_back(shown(route));
+    })->run();
+    REQUIRE(results.size() == 5);
+    for (std::size_t i = 0; i < results.size(); ++i) CHECK(results[i] == cat("local reject ", request.recipients[i], " 5.1.1 User unknown in local recipient table"));
+    CHECK(asked == std::vector<std::string>{std::string(255, 'a'), std::string(256, 'a')});
+}
+
+TEST_CASE("what strangers may say as an address fits every question and answer about addresses", "[router][ipc]")
+{
+    const auto taken = [](const mail::Address& address) { return mail::parse_address(address.text()).has_value(); };
+    const std::string label(63, 'd'), domain = cat(label, '.', label, '.', label, '.', label);      // as long as one gets
+    REQUIRE(domain.size() == 255);
+    REQUIRE(taken({"a", domain}));
+    std::size_t local = 1;
+    while (taken({std::string(local + 1, 'a'), domain})) ++local;
+    CHECK(local >= 64);
+    for (const char byte : {'"', 'a'}) {             // of the first each is escaped
+        const mail::Address given{std::string(local, byte), domain};
+        const std::string longest = given.text();
+        const auto parsed = mail::parse_address(longest);
+        REQUIRE(parsed);
+        REQUIRE(*parsed == given);
+        ipc::RouteRequest route;
+        route.sender = longest;
+        route.recipients = {longest};
+        CHECK(ipc::RouteRequest::decode(route.encode()));
+        ipc::RouteReply routed;
+        routed.routes.emplace_back();
+        routed.routes[0].kind = Kind::deliver;
+        routed.routes[0].address_class = ipc::AddressClass::remote;
+        routed.routes[0].address = longest;
+        routed.routes[0].nexthop = domain;
+        CHECK(ipc::RouteReply::decode(routed.encode()));
+        CHECK(ipc::OwnerRequest::decode(ipc::OwnerRequest{std::string(512, 'u'), longest}.encode()));
+        ipc::OwnerReply owner;
+        owner.word = ipc::OwnerReply::Word::no;
+        owner.address_class = ipc::AddressClass::remote;
+        owner.address = longest;
+        CHECK(ipc::OwnerReply::decode(owner.encode()));
+        CHECK(ipc::RewriteRequest::decode(ipc::RewriteRequest{{{ipc::RewriteRequest::Kind::envelope_sender, longest}}}.encode()));
+        CHECK(ipc::RewriteReply::decode(ipc::RewriteReply{"", {{longest, {longest}}}}.encode()));
+        ipc::Attempt attempt;
+        attempt.sender = attempt.delivered_to = longest;
+        attempt.nexthop = domain;
+        ipc::Target target;
+        target.address = target.original = target.sender = longest;
+        target.extension = given.local;
+        target.orcpt = cat("utf-8;", std::string(2048, 'o'));      // as long as a command line
+        attempt.targets.push_back(target);
+        CHECK(ipc::Attempt::decode(attempt.encode()));
+        CHECK(ipc::AnvilEvent::decode(ipc::AnvilEvent{ipc::AnvilEvent::Kind::connect, reception::user_meter_name(longest), 1}.encode()));
+        CHECK(ipc::FlushSite::decode(ipc::FlushSite{domain}.encode()));
+    }
+    CHECK(ipc::RewriteReply::decode(ipc::RewriteReply{"", {{mail::Address{std::string(2 * local, '"'), domain}.text(), {}}}}.encode()));     // an extension was hung on
 }
 
 TEST_CASE("a batch asks for all its users at once and answers in order", "[router]")
