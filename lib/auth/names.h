@@ -12,9 +12,7 @@ namespace veredus::auth {
 
 using IsLocal = std::function<Result<bool>(std::string_view domain)>;
 
-// auth_username_format: %u the whole name, %n what is before the @, %d the domain; L or U between: in lower or upper case; %% a percent sign.
-Result<std::string> format_name(std::string_view format, std::string_view login);
-// The names in the order in which they are tried: as formatted, in lower case, and without its domain if that is one of ours.
+// The names in the order in which they are tried: as auth_username_format makes it, in lower case, and without its domain if that is one of ours.
 Result<std::vector<std::string>> names_of(std::string_view format, std::string_view login, const IsLocal& is_local);
 
 }  // namespace veredus::auth

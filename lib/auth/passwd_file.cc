@@ -1,6 +1,8 @@
 // Reading a passwd-file.
 #include "lib/auth/passwd_file.h"
 
+#include <algorithm>
+
 #include "lib/auth/mechanism.h"
 #include "lib/auth/passwd_fields.h"
 #include "lib/auth/password.h"
@@ -62,6 +64,15 @@ std::optional<std::pair<std::size_t, std::size_t>> find_line(std::string_view te
     return std::nullopt;
 }
 
+std::optional<std::string> line_problem(std::string_view text, std::string_view user)
+{
+    const auto place = find_line(text, user);
+    if (!place) return std::nullopt;
+    const auto found = read_line(text.substr(place->first, place->second - place->first));
+    if (found) return std::nullopt;
+    return cat("line ", 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(place->first), '\n'), ": ", found.error().text);
+}
+
 std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::string key, std::vector<std::string>* problems)
 {
     auto file = std::make_shared<PasswdFile>();
@@ -84,11 +95,23 @@ std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::
         const bool plain = stored_plain(stored).has_value();
         ++file->can_login_;
         if (plain) ++file->plain_;
-        if (plain || stored_scram(stored, tls::Digest::sha1)) ++file->scram_sha1_;
-        if (plain || stored_scram(stored, tls::Digest::sha256)) ++file->scram_sha256_;
+        const auto count = [&](tls::Digest hash, std::size_t& usable, std::size_t& secrets, unsigned& without) {
+            const bool secret = stored_scram(stored, hash).has_value();
+            if (secret) ++secrets;
+            if (plain || secret) ++usable;
+            else if (without == 0) without = number;
+        };
+        count(tls::Digest::sha1, file->scram_sha1_, file->secrets_sha1_, file->without_sha1_);
+        count(tls::Digest::sha256, file->scram_sha256_, file->secrets_sha256_, file->without_sha256_);
         file->forms_.push_back(stored);
     }
     return file;
+}
+
+std::string PasswdFile::without_scram(bool sha1) const
+{
+    const unsigned line = sha1 ? without_sha1_ : without_sha256_;
+    return has_scram(sha1) && line > 0 ? cat("line ", line) : std::string();
 }
 
 Result<std::optional<Found>> PasswdFile::find(const std::string& user) const

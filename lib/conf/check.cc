@@ -124,6 +124,32 @@ bool has_suffix(std::string_view name, std::string_view suffix)
 
 }  // namespace
 
+Result<std::string> format_user_name(std::string_view format, std::string_view login)
+{
+    const auto at = login.rfind('@');
+    const std::string_view local = login.substr(0, at), domain = at == std::string_view::npos ? std::string_view() : login.substr(at + 1);
+    std::string out;
+    for (std::size_t i = 0; i < format.size(); ++i) {
+        if (format[i] != '%') {
+            out += format[i];
+            continue;
+        }
+        char letter = ++i < format.size() ? format[i] : '\0';
+        const char which_case = letter == 'L' || letter == 'U' ? letter : '\0';
+        if (which_case) letter = ++i < format.size() ? format[i] : '\0';
+        std::string piece;
+        switch (letter) {
+        case 'u': piece = login; break;
+        case 'n': piece = local; break;
+        case 'd': piece = domain; break;
+        case '%': piece = "%"; break;
+        default: return fail(cat("\"", printable(format, 100), "\": after % stands u, n, d or %, with L or U before it"));
+        }
+        out += which_case == 'L' ? lower(piece) : which_case == 'U' ? upper(piece) : piece;
+    }
+    return out;
+}
+
 std::optional<bool> parse_boolean(std::string_view value)
 {
     for (const std::string_view word : truths)
@@ -183,7 +209,9 @@ Result<void> check_value(const Setting& setting, std::string_view value)
         if (std::string_view(setting.name) == "pipe_transports") TRY(parse_pipe_transports(value));
         if (std::string_view(setting.name) == "mailbox_command") return check_mailbox_command(value);
         return {};
-    case Type::text: return {};
+    case Type::text:
+        if (std::string_view(setting.name) == "auth_username_format") TRY(format_user_name(value, "user@example.org"));
+        return {};
     case Type::list:
         for (const std::string_view piece : split_list(value)) {
             if (setting.words) TRY(check_word(setting, piece));

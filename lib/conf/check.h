@@ -19,6 +19,10 @@ Result<void> check_value(const Setting& setting, std::string_view value);
 constexpr std::size_t longest_mailbox_command = 4096;
 Result<void> check_mailbox_command(std::string_view command);
 
+// auth_username_format filled with a login name: %u the whole name, %n what is before the @, %d the domain; L or U between: in lower or
+// upper case; %% a percent sign.
+Result<std::string> format_user_name(std::string_view format, std::string_view login);
+
 std::optional<bool> parse_boolean(std::string_view value);
 Result<int64_t> parse_size(std::string_view value);
 // `unit` is that of a bare number: s, m, h, d or w.

@@ -40,11 +40,11 @@ constexpr Group groups[] = {
      "milter_unknown_command_macros multi_instance_directories multi_instance_enable multi_instance_group "
      "multi_instance_name multi_instance_wrapper newaliases_path openssl_path postmulti_control_commands "
      "postmulti_start_commands postmulti_stop_commands postscreen_non_smtp_command_enable postscreen_pipelining_enable "
-     "process_id_directory proxy_read_maps proxy_write_maps readme_directory require_home_directory sample_directory "
+     "process_id_directory program_directory proxy_read_maps proxy_write_maps readme_directory require_home_directory sample_directory "
      "sendmail_path setgid_group shlib_directory show_user_unknown_table_name smtp_sasl_path "
      "smtp_tls_note_starttls_offer smtp_tls_session_cache_database smtp_tls_session_cache_timeout "
      "smtpd_tls_dh1024_param_file smtpd_tls_session_cache_database smtpd_tls_session_cache_timeout stress "
-     "tls_preempt_cipherlist tls_random_bytes tls_random_exchange_name tls_random_prng_update_period "
+     "tls_daemon_random_source tls_preempt_cipherlist tls_random_bytes tls_random_exchange_name tls_random_prng_update_period "
      "tls_random_reseed_period tls_random_source tls_ssl_options"},
     {"logins at servers are as smtp_sasl_auth_enable and smtp_sasl_password_maps say; a refused one makes the mail wait",
      "smtp_sasl_auth_cache_name smtp_sasl_auth_cache_time smtp_sasl_auth_soft_bounce smtp_sasl_type "
@@ -55,6 +55,12 @@ constexpr Group groups[] = {
      "smtpd_sasl_tls_security_options"},
     {"smtp_tls_security_level says it: may (the default) uses TLS where it is offered, encrypt demands it, verify and secure demand a name too",
      "smtp_use_tls smtp_enforce_tls smtp_tls_enforce_peername smtp_tls_per_site"},
+    {"smtp_tls_ciphers and smtp_tls_mandatory_ciphers do it, with a grade",
+     "lmtp_tls_cipherlist smtp_tls_cipherlist"},
+    {"smtp_fallback_relay does it",
+     "fallback_relay"},
+    {"smtpd_client_event_limit_exceptions does it",
+     "smtpd_client_connection_limit_exceptions"},
     {"smtp_tls_chain_files has certificates of every kind that servers are shown",
      "smtp_tls_dcert_file smtp_tls_dkey_file smtp_tls_eccert_file smtp_tls_eckey_file smtp_tls_enable_rpk"},
     {"connections are used again with TLS as without, for every destination, as smtp_connection_cache_on_demand says",
@@ -64,7 +70,7 @@ constexpr Group groups[] = {
     {"EHLO is always said, and HELO to servers that do not know it",
      "smtp_always_send_ehlo smtp_never_send_ehlo"},
     {"each stage has its time-out, and what a server drips without end is given up after an hour",
-     "smtp_per_request_deadline smtp_min_data_rate"},
+     "smtp_per_record_deadline smtp_per_request_deadline smtp_min_data_rate"},
     {"nothing is done for firewalls that break SMTP; smtp_discard_ehlo_keywords hides an extension of servers",
      "smtp_pix_workaround_delay_time smtp_pix_workaround_maps smtp_pix_workaround_threshold_time smtp_pix_workarounds"},
     {"what a reply means is as its code says; smtp_reply_filter changes it",
@@ -87,14 +93,14 @@ constexpr Group groups[] = {
      "address_verify_poll_delay address_verify_positive_expire_time address_verify_positive_refresh_time "
      "address_verify_relay_transport address_verify_relayhost address_verify_sender "
      "address_verify_sender_dependent_default_transport_maps address_verify_sender_dependent_relayhost_maps "
-     "address_verify_sender_ttl address_verify_transport_maps unverified_recipient_defer_code "
+     "address_verify_sender_ttl address_verify_transport_maps address_verify_virtual_transport unverified_recipient_defer_code "
      "unverified_recipient_reject_code unverified_recipient_reject_reason unverified_recipient_tempfail_action "
      "unverified_sender_defer_code unverified_sender_reject_code unverified_sender_reject_reason "
      "unverified_sender_tempfail_action"},
     {"LMTP deliveries go without this; the line has no effect",
      "lmtp_address_verify_target lmtp_assume_final lmtp_bind_address_enforce lmtp_cache_connection "
      "lmtp_cname_overrides_servername lmtp_connection_cache_destinations lmtp_delivery_status_filter "
-     "lmtp_dns_reply_filter lmtp_dns_resolver_options lmtp_enforce_tls lmtp_min_data_rate lmtp_per_request_deadline "
+     "lmtp_dns_reply_filter lmtp_dns_resolver_options lmtp_enforce_tls lmtp_min_data_rate lmtp_per_record_deadline lmtp_per_request_deadline "
      "lmtp_pix_workaround_delay_time lmtp_pix_workaround_maps lmtp_pix_workaround_threshold_time lmtp_pix_workarounds "
      "lmtp_quit_timeout lmtp_quote_rfc821_envelope lmtp_sasl_auth_cache_name lmtp_sasl_auth_cache_time "
      "lmtp_sasl_auth_soft_bounce lmtp_sasl_type lmtp_send_dummy_mail_auth lmtp_send_xforward_command "
@@ -158,11 +164,12 @@ constexpr Group groups[] = {
      "fault_injection_code unknown_relay_recipient_reject_code unknown_virtual_alias_reject_code "
      "unknown_virtual_mailbox_reject_code"},
     {"roles have fixed names and there is no master.cf",
-     "address_verify_service_name bounce_service_name connection_cache_service_name defer_service_name "
+     "address_verify_service_name bounce_service_name connection_cache_service connection_cache_service_name defer_service_name "
      "error_service_name flush_service_name master_service_disable pickup_service_name postlog_service_name "
      "process_name proxymap_service_name proxywrite_service_name queue_service_name rewrite_service_name service_name "
      "showq_service_name smtpd_service_name tlsmgr_service_name trace_service_name"},
     {"smtpd serves thousands of clients itself; there is no postscreen before it",
+     "postscreen_blacklist_action postscreen_dnsbl_ttl postscreen_dnsbl_whitelist_threshold postscreen_whitelist_interfaces "
      "dnsblog_reply_delay dnsblog_service_name postscreen_allowlist_interfaces postscreen_bare_newline_action "
      "postscreen_bare_newline_enable postscreen_bare_newline_ttl postscreen_cache_cleanup_interval "
      "postscreen_cache_map postscreen_cache_retention_time postscreen_client_connection_count_limit "
@@ -182,7 +189,7 @@ constexpr Group groups[] = {
     {"there is no QMQP service; use SMTP or submission",
      "qmqpd_authorized_clients qmqpd_client_port_logging qmqpd_error_delay qmqpd_timeout"},
     {"veredus checks passwords itself (setting passdb)",
-     "smtpd_sasl_path smtpd_sasl_service smtpd_sasl_type"},
+     "smtpd_sasl_application_name smtpd_sasl_path smtpd_sasl_service smtpd_sasl_type"},
     {"veredus has no such setting; the line has no effect",
      "allow_min_user allow_srv_lookup_fallback allow_untrusted_routing always_add_missing_headers append_at_myorigin "
      "authorized_submit_users authorized_verp_clients best_mx_transport bounce_template_file "
@@ -202,11 +209,11 @@ constexpr Group groups[] = {
      "remote_header_rewrite_domain reset_owner_alias resolve_dequoted_address resolve_null_domain "
      "resolve_numeric_domain respectful_logging sendmail_fix_line_endings smtp_address_verify_target "
      "smtp_bind_address_enforce smtp_cname_overrides_servername smtp_dns_reply_filter smtp_dns_resolver_options "
-     "smtp_quote_rfc821_envelope smtp_send_dummy_mail_auth smtp_tls_block_early_mail_reply smtp_tls_scert_verifydepth "
+     "smtp_quote_rfc821_envelope smtp_send_dummy_mail_auth smtp_skip_4xx_greeting smtp_tls_block_early_mail_reply smtp_tls_scert_verifydepth "
      "smtpd_authorized_verp_clients smtpd_client_port_logging smtpd_command_filter smtpd_delay_open_until_valid_rcpt "
      "smtpd_dns_reply_filter smtpd_expansion_filter smtpd_forbidden_commands smtpd_hide_client_session "
      "smtpd_history_flush_threshold smtpd_log_access_permit_actions smtpd_min_data_rate smtpd_noop_commands "
-     "smtpd_per_request_deadline smtpd_recipient_overshoot_limit smtpd_starttls_timeout "
+     "smtpd_per_record_deadline smtpd_per_request_deadline smtpd_recipient_overshoot_limit smtpd_starttls_timeout "
      "smtpd_tls_always_issue_session_ids smtpd_tls_ccert_verifydepth smtputf8_autodetect_classes strict_7bit_headers "
      "strict_8bitmime strict_8bitmime_body strict_mailbox_ownership strict_mime_encoding_domain strict_smtputf8 "
      "sun_mailtool_compatibility swap_bangpath tcp_windowsize tls_append_default_CA tls_config_file tls_config_name "
@@ -216,7 +223,7 @@ constexpr Group groups[] = {
     {"qmgr_expansion_depth_limit says how often aliases may lead to aliases, of whatever kind",
      "virtual_alias_recursion_limit"},
     {"veredus offers the TLS versions and ciphers that its library calls current; there is no finer choice",
-     "smtpd_tls_ciphers smtpd_tls_dh512_param_file smtpd_tls_eecdh_grade smtpd_tls_exclude_ciphers "
+     "smtpd_tls_cipherlist smtpd_tls_ciphers smtpd_tls_dh512_param_file smtpd_tls_eecdh_grade smtpd_tls_exclude_ciphers "
      "smtpd_tls_mandatory_ciphers smtpd_tls_mandatory_exclude_ciphers smtpd_tls_mandatory_protocols "
      "smtpd_tls_protocols tls_eecdh_auto_curves tls_eecdh_strong_curve tls_eecdh_ultra_curve tls_export_cipherlist "
      "tls_high_cipherlist tls_legacy_public_key_fingerprints tls_low_cipherlist tls_medium_cipherlist "
@@ -228,10 +235,10 @@ constexpr Group groups[] = {
      "application_event_drain_time daemon_table_open_error_is_fatal default_delivery_slot_cost "
      "default_delivery_slot_discount default_delivery_slot_loan default_extra_recipient_limit "
      "default_minimum_delivery_slots default_recipient_limit default_recipient_refill_delay "
-     "default_recipient_refill_limit dont_remove duplicate_filter_limit enable_long_queue_ids fork_attempts fork_delay "
+     "default_recipient_refill_limit dont_remove duplicate_filter_limit extract_recipient_limit enable_long_queue_ids fork_attempts fork_delay "
      "hash_queue_depth hash_queue_names helpful_warnings import_environment in_flow_delay ipc_idle ipc_timeout ipc_ttl "
      "max_idle process_id qmgr_clog_warn_time qmgr_daemon_timeout qmgr_fudge_factor qmgr_ipc_timeout "
-     "qmgr_message_recipient_limit qmgr_message_recipient_minimum service_throttle_time stale_lock_time "
+     "qmgr_message_recipient_limit qmgr_site_hog_factor qmgr_message_recipient_minimum service_throttle_time stale_lock_time "
      "transport_retry_time trigger_timeout undisclosed_recipients_header"},
     {"veredus trusts the loopback only by default; list your networks in mynetworks",
      "mynetworks_style"},

@@ -98,7 +98,6 @@ private:
             rules.mechanisms.push_back(upper(name));
         }
         rules.username_format = values.text("auth_username_format");
-        (void)TRY(auth::format_name(rules.username_format, "user@example.org"));
         rules.failure_delay = std::chrono::seconds(values.seconds("auth_failure_delay"));
         rules.greeting_patience = std::chrono::seconds(values.seconds("login_timeout"));
         rules.cache_us = values.seconds("auth_cache_time") * us_per_second;

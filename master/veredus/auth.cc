@@ -46,6 +46,17 @@ Result<std::vector<std::string>> names(const conf::Values& values, const std::st
     return auth::names_of(values.text("auth_username_format"), login, [&](std::string_view domain) { return domains.matches_domain(domain); });
 }
 
+// A user whose line does not fit is not known, to authd neither.
+void name_bad_lines(const conf::Values& values, const std::vector<std::string>& names)
+{
+    for (const std::string& source : values.list("passdb")) {
+        if (!source.starts_with("file:")) continue;
+        const auto text = read_file(source.substr(5), max_passwd_file);
+        for (const std::string& name : names)
+            if (const auto problem = text ? auth::line_problem(*text, name) : std::nullopt) std::printf("%s, %s: this line is not used\n", source.c_str() + 5, problem->c_str());
+    }
+}
+
 Result<auth::Verdict> test_login(const conf::Values& values, const std::string& login)
 {
     const auto prepared = auth::saslprep(login);
@@ -55,6 +66,7 @@ Result<auth::Verdict> test_login(const conf::Values& values, const std::string& 
     std::string password = TRY(read_password(cat("Password of ", printable(login, 100), ": "), false));
     auto verdict = chain.check(list, password);
     tls::wipe(password);
+    if (verdict.why == ipc::AuthFailure::unknown_user) name_bad_lines(values, list);
     std::string tried;
     for (const std::string& name : list) append(tried, tried.empty() ? "" : ", ", printable(name));
     std::printf("looked up as: %s\n", tried.c_str());

@@ -139,6 +139,7 @@ void Check::users()
         struct stat info{};
         if (::stat(path.c_str(), &info) == 0 && (info.st_mode & 0004)) warning(cat("passdb: everybody can read ", path, " and guess at the passwords in it: chmod 600 it"));
     }
+    for (const std::string& text : passwd_files_advice(values_)) warning(text);
 }
 
 void Check::tls(const std::string& config_directory)

@@ -11,7 +11,9 @@
 #include <map>
 #include <set>
 
+#include "lib/auth/passwd_file.h"
 #include "lib/base/clock.h"
+#include "lib/base/fd.h"
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
 #include "lib/daemon/rights.h"
@@ -110,6 +112,38 @@ std::string next_hop_flaw(std::string_view text)
 constexpr std::string_view transports[] = {"local", "virtual", "smtp", "relay", "lmtp", "error", "retry", "discard"};
 
 }  // namespace
+
+std::vector<std::string> passwd_files_advice(const conf::Values& values)
+{
+    constexpr std::size_t max_passwd_file = 64u << 20;
+    std::vector<std::string> advice;
+    std::vector<std::pair<std::string, std::shared_ptr<const auth::PasswdFile>>> sources;     // null: no passwd-file
+    for (const std::string& source : values.list("passdb")) {
+        if (!source.starts_with("file:")) {
+            sources.emplace_back(source, nullptr);
+            continue;
+        }
+        std::string path = source.substr(5);
+        const auto text = read_file(path, max_passwd_file);
+        if (!text) return advice;      // told where it is opened, or not for this caller
+        std::vector<std::string> problems;
+        auto file = auth::PasswdFile::parse(*text, "check", &problems);
+        for (const std::string& problem : problems) advice.push_back(cat("passdb: ", path, ", ", problem, ": this user cannot log in"));
+        sources.emplace_back(std::move(path), std::move(file));
+    }
+    if (!values.list("auth_mechanisms").empty()) return advice;
+    const auto anybody = [&](bool sha1) { return std::any_of(sources.begin(), sources.end(), [&](const auto& source) { return source.second && source.second->has_scram(sha1); }); };
+    const bool sha1 = !anybody(false);
+    if (sha1 && !anybody(true)) return advice;
+    for (const auto& [name, file] : sources) {
+        if (file && file->all_scram(sha1)) continue;
+        const std::string line = file ? file->without_scram(sha1) : "";
+        advice.push_back(cat("passdb: SCRAM is offered to nobody: ", line.empty() ? cat("not every user of ", name, " has") : cat(name, ", ", line, " has not"),
+                             " the secret for it that others have: `veredus passwd` makes one, and auth_mechanisms offers it all the same (authd(8))"));
+        break;
+    }
+    return advice;
+}
 
 std::vector<std::string> routes_advice(const conf::Values& values)
 {

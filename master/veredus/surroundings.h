@@ -15,6 +15,8 @@ std::vector<std::string> host_name_advice(const conf::Values& values);
 std::vector<std::string> resolver_advice(const Result<std::string>& resolv_conf);    // the text of /etc/resolv.conf
 std::vector<std::string> users_advice(const conf::Values& values);      // users and programs that settings name; asks the user database
 
+// Lines of passwd-files that are not used, and what keeps SCRAM from being offered to those who have a secret for it. Never a secret.
+std::vector<std::string> passwd_files_advice(const conf::Values& values);
 std::vector<std::string> routes_advice(const conf::Values& values);       // relayhost and its kin, transports
 std::vector<std::string> sockets_advice(const conf::Values& values);      // of policy services and LMTP servers on this host
 std::vector<std::string> domains_advice(const conf::Values& values);      // what stands in lists of our domains

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import shutil
 import smtplib
 import socket
 import subprocess
@@ -199,6 +200,18 @@ def talk(lines, host="127.0.0.1", port=25):
             s.sendall(line if isinstance(line, bytes) else line.encode() + b"\r\n")
             answers.append(answer())
     return answers
+
+
+def fail2ban_finds(name, options="", log=LOG):
+    "the addresses that a filter of fail2ban, or our own, finds in a log, one for each line; and all that fail2ban-regex says"
+    peers = f"{TOP}/build/peers/fail2ban"
+    config = "/run/fail2ban"
+    if not os.path.exists(config):
+        shutil.copytree(f"{peers}/etc/fail2ban", config)
+        shutil.copy("/etc/fail2ban/filter.d/veredus.conf", f"{config}/filter.d/veredus.conf")
+    out = run("/usr/bin/python3", f"{peers}/usr/bin/fail2ban-regex", "-c", config, "-v", log, f"{config}/filter.d/{name}.conf{options}",
+              env={"PYTHONPATH": f"{peers}/usr/lib/python3/dist-packages"}).text
+    return re.findall(r"^\|\s+(127\.\S+)\s", out, re.M), out
 
 
 class Network:

@@ -181,6 +181,15 @@ TEST_CASE("a user's line is found by his whole name", "[auth][passwd-file]")
     CHECK(auth::is_user_name("alice@example.org"));
 }
 
+TEST_CASE("the line of a user that does not fit is told with its number, and no other one", "[auth][passwd-file]")
+{
+    const std::string text = "# x\nalice:{PLAIN}a\nbob:{NONSENSE}b\r\ncarol:{PLAIN}c:::::allow_nets=x\nbob:{PLAIN}b\n";
+    CHECK(auth::line_problem(text, "bob") == "line 3: password scheme {NONSENSE} is not known");
+    CHECK_FALSE(auth::line_problem(text, "alice"));
+    CHECK_FALSE(auth::line_problem(text, "dave"));
+    CHECK_FALSE(auth::line_problem("", "alice"));
+}
+
 TEST_CASE("locked and expired accounts of shadow are told as login sees them", "[auth][shadow]")
 {
     const struct {

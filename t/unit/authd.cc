@@ -13,6 +13,7 @@
 #include "lib/auth/passwd_file.h"
 #include "lib/auth/password.h"
 #include "lib/base/text.h"
+#include "lib/conf/check.h"
 #include "lib/log/log.h"
 #include "lib/reception/logins.h"
 #include "master/authd/confine.h"
@@ -24,7 +25,6 @@ using namespace veredus;
 using namespace veredus::authd;
 using ipc::AuthFailure;
 using auth::IsLocal;
-using auth::format_name;
 using auth::names_of;
 using Outcome = Gate::Outcome;
 using ReplyKind = ipc::AuthReply::Kind;
@@ -242,8 +242,8 @@ TEST_CASE("a login name is looked up as written, in lower case, and without a do
     CHECK(*names_of("%Lu", "Alice", local) == Names{"alice"});
     CHECK(*names_of("%n", "alice@example.net", local) == Names{"alice"});
     CHECK(*names_of("%Ud/%n", "alice@example.net", local) == Names{"EXAMPLE.NET/alice", "example.net/alice"});
-    CHECK(*format_name("100%%", "x") == "100%");
-    for (const char* bad : {"%", "%x", "%L", "%Lx"}) CHECK_FALSE(format_name(bad, "x"));
+    CHECK(*conf::format_user_name("100%%", "x") == "100%");
+    for (const char* bad : {"%", "%x", "%L", "%Lx"}) CHECK_FALSE(conf::format_user_name(bad, "x"));
 }
 
 TEST_CASE("the cache knows a right password for its time, until the passdb changes", "[authd][cache]")

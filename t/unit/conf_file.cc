@@ -216,6 +216,15 @@ TEST_CASE("of a Postfix parameter that is no setting it is said what does its wo
         {"smtpd_milters = inet:127.0.0.1:11332", "mail passes unfiltered"},
         {"smtpd_tls_wrappermode = yes", "submission_listen = 587, 465/tls"},
         {"smtpd_use_tls = yes", "smtpd_tls_security_level says it"},
+        {"smtpd_per_record_deadline = no", "the line has no effect"},
+        {"smtp_per_record_deadline = yes", "each stage has its time-out"},
+        {"lmtp_per_record_deadline = yes", "the line has no effect"},
+        {"smtpd_sasl_application_name = smtpd", "setting passdb"},
+        {"smtpd_tls_cipherlist = HIGH", "there is no finer choice"},
+        {"smtp_tls_cipherlist = HIGH", "smtp_tls_ciphers"},
+        {"fallback_relay = relay.example.org", "smtp_fallback_relay does it"},
+        {"smtpd_client_connection_limit_exceptions = $mynetworks", "smtpd_client_event_limit_exceptions does it"},
+        {"postscreen_whitelist_interfaces = static:all", "there is no postscreen before it"},
         {"smtpd_tls_protocols = !SSLv3", "there is no finer choice"},
         {"postscreen_dnsbl_sites = zen.example.org*3", "reject_rbl_client in smtpd_client_restrictions"},
         {"postscreen_greet_action = enforce", "smtpd_pregreet_wait"},
@@ -385,6 +394,10 @@ TEST_CASE("values are checked by type and bounds", "[conf]")
             CHECK_FALSE(conf::check_value(row, bad));
         }
     }
+    const File name = File::parse("\nauth_username_format = %x\n", "m");
+    CHECK_FALSE(name.ok());
+    CHECK(all_of(name).find("m:2: error: auth_username_format: \"%x\": after % stands u, n, d or %") == 0);
+    for (const char* good : {"%u", "%Lu", "%n@%Ud", "100%%"}) CHECK(File::parse(cat("auth_username_format = ", good, "\n"), "m").ok());
     CHECK(*conf::parse_size("10M") == 10485760);
     CHECK(*conf::parse_duration("5", 'd') == 432000);
     CHECK(*conf::parse_duration("2W", 's') == 1209600);

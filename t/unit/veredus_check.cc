@@ -1,8 +1,12 @@
 // veredus check: what a host lacks that the settings lean on.
 #include "t/unit/catch.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <fstream>
 
 #include "lib/base/text.h"
 #include "lib/conf/place.h"
@@ -81,6 +85,33 @@ TEST_CASE("users and programs that are not there are named with their setting", 
           == "mailbox_command: /nonexistent/lda: No such file or directory: all mail for users waits\n");
     CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user =\nvirtual_uid_maps = static:0\nvirtual_gid_maps = static:7\n")))
               .find("virtual_gid_maps: static:7: is not the group of root, and mail for virtual users waits: write static:0") == 0);
+}
+
+TEST_CASE("lines of a passwd-file that are not used are named, and who keeps SCRAM from the others", "[veredus]")
+{
+    std::string path = "/tmp/veredus-check-XXXXXX";
+    const int fd = mkstemp(path.data());
+    REQUIRE(fd >= 0);
+    close(fd);
+    const std::string scram = "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    const auto said = [&](const std::string& text, const std::string& sources = "", const std::string& more = "") {
+        std::ofstream(path) << text;
+        return joined(admin::passwd_files_advice(settings(cat("passdb = file:", path, sources, "\n", more, "\n"))));
+    };
+    CHECK(said("# alice and bob\nalice:{PLAIN}wonderland\nbob:!\n").empty());
+    const std::string bad = said("alice:{PLAIN}wonderland\nbob:{NONSENSE}builder\ncarol:drowssap\n");
+    CHECK(bad.find(cat("passdb: ", path, ", line 2: password scheme {NONSENSE} is not known: this user cannot log in\n")) == 0);
+    CHECK(bad.find("line 3: ") != std::string::npos);
+    for (const char* secret : {"wonderland", "builder", "drowssap"}) CHECK(bad.find(secret) == std::string::npos);
+
+    const std::string mixed = cat("alice:", scram, "\nbob:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\ncarol:{PLAIN}c\n");
+    CHECK(said(mixed).find(cat("passdb: SCRAM is offered to nobody: ", path, ", line 2 has not the secret for it that others have")) == 0);
+    CHECK(said(mixed, "", "auth_mechanisms = PLAIN").empty());
+    CHECK(said(cat("alice:", scram, "\ncarol:{PLAIN}c\n")).empty());
+    CHECK(said("bob:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\ncarol:{PLAIN}c\n", ", system").empty());
+    CHECK(said(cat("alice:", scram, "\n"), ", system").find("passdb: SCRAM is offered to nobody: not every user of system has the secret") == 0);
+    unlink(path.c_str());
+    CHECK(admin::passwd_files_advice(settings(cat("passdb = file:", path, "\n"))).empty());
 }
 
 TEST_CASE("files for connections to other servers must be readable", "[veredus]")
