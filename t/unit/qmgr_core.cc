@@ -978,6 +978,9 @@ TEST_CASE("summaries are written by the pool: while the disk is slow their owner
         more(3000);
         expected = places.size();
     }
+    const auto all = places;
+    std::erase_if(places, [](const auto& one) { return one.first % 100 != 0; });      // this disk takes long to read a large file
+    CHECK(places.size() > 5);
     CHECK(all_right(*s, places));
     if (finished) s->finish();
     pool.reset();
@@ -986,7 +989,7 @@ TEST_CASE("summaries are written by the pool: while the disk is slow their owner
     std::map<uint64_t, uint64_t> found;
     s->load([&](uint64_t of, uint64_t place) { found[of] = place; });
     CHECK(found.size() == expected);
-    for (const auto& [of, place] : places) REQUIRE(found[of] == place);
+    for (const auto& [of, place] : all) REQUIRE(found[of] == place);
     CHECK(all_right(*s, places));
 }
 
