@@ -301,7 +301,8 @@ void Worker::to_mailbox(const Item& item)
     const bool is_virtual = person_.user.find('@') != std::string::npos;
     if (is_virtual && rules_.home_mailbox.empty()) return to_own(item, cat(person_.home, "/Maildir/"), false);
     if (rules_.home_mailbox.empty() || for_root) return to_own(item, spool_mailbox(), true);
-    to_own(item, rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox), false);
+    const std::string path = rules_.home_mailbox.starts_with('/') ? rules_.home_mailbox : cat(person_.home, '/', rules_.home_mailbox);
+    to_own(item, path, !path.ends_with('/') && path == spool_mailbox());    // a passwd-file may say INBOX=/var/mail/user
 }
 
 // One mailbox gets the mail here and now; more than that becomes children, so that a copy that fails repeats no other.

@@ -19,7 +19,12 @@ Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
 {
     // An mbox of virtual_mailbox_maps is of a user who has no home: it gets one beside it.
     const bool homeless = user.home[0] != '/';
-    if (user.mailbox[0] != '\0') return Place{user.mailbox, homeless ? cat(user.mailbox, ".folders") : user.home, false};
+    if (user.mailbox[0] != '\0') {
+        const std::string path(user.mailbox);
+        // A passwd-file may say INBOX=/var/mail/user; a virtual user of tables is of no account that lockd would know.
+        const bool spool = !homeless && !path.ends_with('/') && path == daemon::spool_mailbox(values.text("mail_spool_directory"), user.name);
+        return Place{path, homeless ? cat(path, ".folders") : user.home, spool};
+    }
     // Who keeps root's mailbox has no home.
     const bool for_root = values.text("root_mailbox_user") == user.name;
     const std::string home_mailbox(values.text("home_mailbox"));

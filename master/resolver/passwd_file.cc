@@ -1,12 +1,18 @@
 // Reading a passwd-file.
 #include "master/resolver/passwd_file.h"
 
+#include <algorithm>
+
 #include "lib/auth/passwd_fields.h"
 #include "lib/base/text.h"
+#include "lib/ipc/control.h"
 
 namespace veredus::resolver {
 
 namespace {
+
+constexpr std::size_t most_problems = 20;
+constexpr std::size_t longest_mailbox = sizeof(ipc::Serve::mailbox) - 2;    // a slash comes behind a Maildir, and a NUL
 
 std::optional<uint32_t> parse_id(std::string_view text, uint32_t fallback)
 {
@@ -14,19 +20,123 @@ std::optional<uint32_t> parse_id(std::string_view text, uint32_t fallback)
     return parse_number<uint32_t>(text, UINT32_MAX - 2);    // -1 means "leave it" to the kernel, -2 is reserved by habit
 }
 
-// Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…; nothing when it is none of ours.
-std::optional<std::string> mailbox_of(std::string_view value, std::string_view home)
+// What a variable stands for: of %u, %n, %d and %h, or of Dovecot 2.4's names.
+Result<std::string> variable(std::string_view name, const ipc::UserReply& user)
 {
-    const auto [kind, rest] = cut(value, ':');
-    if ((kind != "maildir" && kind != "mbox") || !rest) return std::nullopt;
-    std::string path(cut(*rest, ':').first);
-    if (path == "~") path = home;
-    if (path.starts_with("~/")) path = cat(home, path.substr(1));
+    const auto [local, domain] = cut(user.name, '@');
+    std::string value;
+    if (name == "u" || name == "user") value = user.name;
+    else if (name == "n" || name == "username") value = local;
+    else if (name == "d" || name == "domain") value = domain.value_or("");
+    else if (name == "h" || name == "home") return user.home.empty() ? Result<std::string>(fail(cat('%', name, ": the line has no home"))) : Result<std::string>(user.home);
+    else return fail(cat('%', name, ": not a variable that is known here; these are %u, %n, %d and %h"));
+    return value;
+}
+
+// A user's name must not say another's place: what comes of it is one part of a path, or some of one.
+Result<std::string> part_of_path(std::string value, std::string_view name)
+{
+    if (name == "h" || name == "home") return value;
+    if (value.empty()) return fail(cat('%', name, ": the user's name has nothing for it"));
+    if (value == "." || value == ".." || value.find('/') != std::string::npos) return fail(cat('%', name, ": \"", value, "\" cannot be part of a path"));
+    return value;
+}
+
+Result<std::string> changed(std::string value, std::string_view how)
+{
+    if (how == "L" || how == "lower") return lower(value);
+    if (how == "U" || how == "upper") return upper(value);
+    if (how == "username") return std::string(cut(value, '@').first);
+    if (how == "domain") return std::string(cut(value, '@').second.value_or(""));
+    return fail(cat('"', how, "\": not a modifier that is known here; these are L and U"));
+}
+
+// %{user | domain | lower}: Dovecot 2.4's filters behind a name.
+Result<std::string> braced(std::string_view inner, const ipc::UserReply& user)
+{
+    const auto words = split_on(inner, '|');
+    std::string_view name = trim(words[0]);
+    std::size_t next = 1;
+    if (name == "user" && words.size() > 1 && (trim(words[1]) == "username" || trim(words[1]) == "domain")) name = trim(words[next++]);
+    std::string value = TRY(variable(name, user));
+    for (; next < words.size(); ++next) value = TRY(changed(std::move(value), trim(words[next])));
+    return part_of_path(std::move(value), name);
+}
+
+// Once: what a variable stands for is text.
+Result<std::string> expand(std::string_view text, const ipc::UserReply& user)
+{
+    std::string out;
+    while (!text.empty()) {
+        const std::size_t at = std::min(text.find('%'), text.size());
+        out += text.substr(0, at);
+        text.remove_prefix(at);
+        if (text.empty()) break;
+        text.remove_prefix(1);
+        if (text.starts_with('{')) {
+            const std::size_t end = text.find('}');
+            if (end == std::string_view::npos) return fail("%{ without }");
+            out += TRY(braced(text.substr(1, end - 1), user));
+            text.remove_prefix(end + 1);
+            continue;
+        }
+        std::size_t letter = 0;
+        while (letter < text.size() && (text[letter] == 'L' || text[letter] == 'U')) ++letter;
+        if (letter == text.size()) return fail("% without a variable");
+        if (text[letter] == '%') {
+            out += '%';
+        } else {
+            std::string value = TRY(variable(text.substr(letter, 1), user));
+            for (std::size_t i = letter; i-- > 0;) value = TRY(changed(std::move(value), text.substr(i, 1)));
+            out += TRY(part_of_path(std::move(value), text.substr(letter, 1)));
+        }
+        text.remove_prefix(letter + 1);
+    }
+    return out;
+}
+
+// An absolute path without slashes at its end.
+Result<std::string> path_of(std::string_view written, const ipc::UserReply& user)
+{
+    std::string path = TRY(expand(written, user));
+    if (path == "~" || path.starts_with("~/")) {
+        if (user.home.empty()) return fail("~: the line has no home");
+        path = cat(user.home, path.substr(1));
+    }
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-    if (!path.starts_with('/') || path.size() < 2) return std::nullopt;
+    if (!path.starts_with('/') || path.size() < 2) return fail(cat('"', path, "\" is no absolute path"));
+    if (path.size() > longest_mailbox) return fail(cat("a path of ", path.size(), " bytes; up to ", longest_mailbox, " are possible"));
     for (const auto part : split_on(path, '/'))
-        if (part == "..") return std::nullopt;
-    return kind == "maildir" ? path + '/' : path;
+        if (part == "..") return fail(cat('"', path, "\" has a part \"..\""));
+    return path;
+}
+
+bool is_of_dovecot_alone(std::string_view key)
+{
+    for (const char* known : {"INDEX", "INDEXPVT", "INDEXCACHE", "CONTROL", "VOLATILEDIR"})
+        if (key == known) return true;
+    return false;
+}
+
+// Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…; empty when it is of a kind that is none of ours.
+Result<std::string> mailbox_of(std::string_view text, const ipc::UserReply& user)
+{
+    const auto [kind, rest] = cut(text, ':');
+    const bool maildir = kind == "maildir";
+    if ((!maildir && kind != "mbox") || !rest) return std::string();
+    const auto words = split_on(*rest, ':');
+    std::string root = TRY(path_of(words[0], user)), inbox;
+    for (std::size_t i = 1; i < words.size(); ++i) {
+        const auto [key, value] = cut(words[i], '=');
+        if (key == "INBOX" && value) inbox = TRY(path_of(*value, user));
+        else if (!(value && is_of_dovecot_alone(key)) && words[i] != (maildir ? "LAYOUT=maildir++" : "LAYOUT=fs"))
+            return fail(cat(words[i].empty() ? "an empty word" : words[i], ": not understood here"));
+    }
+    if (maildir && !inbox.empty() && inbox != root) return fail("INBOX=: a Maildir has its INBOX at its top here");
+    if (maildir) return root + '/';
+    if (inbox.empty()) return root;
+    if (user.home.empty() || root != TRY(path_of("~/mail", user))) return fail(cat(root, ": the folders beside INBOX= are in ~/mail here"));
+    return inbox;
 }
 
 std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default_uid, uint32_t default_gid)
@@ -47,7 +157,13 @@ std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default
     for (const std::string_view item : split(field(7), " \t")) {
         const auto [name, value] = cut(item, '=');
         if (name != "userdb_mail" || !value) continue;
-        if (auto mailbox = mailbox_of(*value, user.home)) user.mailbox = std::move(*mailbox);    // of another kind: as if it were not there
+        auto mailbox = mailbox_of(*value, user);
+        if (!mailbox) {    // nowhere is better than where nobody looks
+            user.found = ipc::UserReply::Found::temporary;
+            user.text = printable(cat(item, ": ", mailbox.error().text), 400);
+            break;
+        }
+        if (!mailbox->empty()) user.mailbox = std::move(*mailbox);    // of another kind: as if it were not there
     }
     return user;
 }
@@ -57,13 +173,19 @@ std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default
 PasswdFile PasswdFile::parse(std::string_view text, uint32_t default_uid, uint32_t default_gid)
 {
     PasswdFile file;
-    for (std::string_view line : split(text, "\n")) {
+    unsigned number = 0;
+    for (std::string_view line : split_on(text, '\n')) {
+        ++number;
         if (line.ends_with('\r')) line.remove_suffix(1);
         if (trim(line).empty() || line[0] == '#') continue;
         auto user = parse_line(line, default_uid, default_gid);
         if (!user) {
             ++file.misfits_;
             continue;
+        }
+        if (user->found == ipc::UserReply::Found::temporary) {
+            user->text = cat("line ", number, ": ", user->text);
+            if (file.problems_.size() < most_problems) file.problems_.push_back(cat(user->text, "; mail for ", printable(user->name, 100), " waits, and he cannot log in"));
         }
         std::string name = user->name;
         file.users_.emplace(std::move(name), std::move(*user));    // of two lines the first counts, as in /etc/passwd

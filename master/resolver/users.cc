@@ -164,6 +164,7 @@ void Users::set_file(const std::string& path, std::string_view text)
     const uint32_t none = UINT32_MAX;    // without root, lines with no uid are our own user's; with root, they name nobody
     auto file = PasswdFile::parse(text, unprivileged_ ? ::getuid() : none, unprivileged_ ? ::getgid() : none);
     if (file.misfits() > 0) log::warning(path, ": ", file.misfits(), " lines are not of the form user:password:uid:gid:gecos:home:shell and are left out");
+    for (const std::string& problem : file.problems()) log::warning(path, ", ", problem);
     files_.insert_or_assign(path, std::move(file));
     cache_.clear();
 }
@@ -199,7 +200,8 @@ ipc::UserReply Users::ask_sources(const std::string& name, const VirtualUsers::S
         if (!user) continue;
         if (unprivileged_ && user->uid != ::getuid()) continue;
         // A line may be there for the password alone (`veredus passwd`): who he is, another source says, or the system.
-        if (user->uid != UINT32_MAX && user->gid != UINT32_MAX) return *user;
+        if (user->uid != UINT32_MAX && user->gid != UINT32_MAX)
+            return user->found == ipc::UserReply::Found::yes ? *user : temporary(name, cat(source.substr(5), ", ", user->text));
         password_only = source.substr(5);
     }
     if (of_tables) return said->user;

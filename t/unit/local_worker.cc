@@ -963,12 +963,15 @@ TEST_CASE("without lockd, mail for the spool waits", "[local][worker]")
 {
     TempHome home;
     WorkerRules rules = worker_rules(home);
-    rules.home_mailbox.clear();
     REQUIRE(::mkdir(rules.spool.c_str(), 0700) == 0);
-    RunningWorker worker(rules, home);
-    const auto v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice@example.org"));
-    CHECK(v.outcome == Outcome::deferred);
-    CHECK(v.text.find("lockd") != std::string::npos);
+    for (const std::string& written : {std::string(), rules.spool + "/alice"}) {    // the second is a passwd-file's INBOX=
+        INFO(written);
+        rules.home_mailbox = written;
+        RunningWorker worker(rules, home);
+        const auto v = worker.deliver(queued("Subject: hi\r\n", "x\r\n"), target(0, Kind::address, "alice@example.org"));
+        CHECK(v.outcome == Outcome::deferred);
+        CHECK(v.text.find("lockd") != std::string::npos);
+    }
 }
 
 TEST_CASE("names of mailboxes are names of users and nothing else", "[lockd]")

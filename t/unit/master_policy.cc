@@ -262,16 +262,82 @@ TEST_CASE("a passwd-file may say where a user's mail is", "[resolver]")
     const std::pair<const char*, const char*> cases[] = {
         {"userdb_mail=maildir:~/Maildir", "/home/a/Maildir/"}, {"nologin=n userdb_mail=maildir:/srv/a/:INDEX=/x allow_nets=::1/128", "/srv/a/"},
         {"userdb_mail=mbox:~/inbox", "/home/a/inbox"},         {"userdb_mail=maildir:~", "/home/a/"},
-        {"userdb_mail=mdbox:~/x", ""},                         {"userdb_mail=maildir:x", ""},
-        {"userdb_mail=maildir:/srv/../etc", ""},               {"userdb_mail=maildir:/", ""},
-        {"", ""},
+        {"userdb_mail=mdbox:~/x", ""},                         {"", ""},
+        {"userdb_mail=maildir:/srv/m:INDEX=/x:CONTROL=/y:LAYOUT=maildir++:INBOX=/srv/m", "/srv/m/"},
+        {"userdb_mail=mbox:~/mail:INBOX=/var/mail/%u:INDEX=/x:LAYOUT=fs", "/var/mail/a"},
+        {"userdb_mail=mbox:%h/mail/:INBOX=~/.inbox", "/home/a/.inbox"},
     };
     for (const auto& [extra, mailbox] : cases) {
         INFO(extra);
         const auto file = resolver::PasswdFile::parse(cat("a:x:1000:1000::/home/a:/bin/sh:", extra, "\n"), 7, 8);
         REQUIRE(file.find("a"));
+        CHECK(file.find("a")->found == ipc::UserReply::Found::yes);
         CHECK(file.find("a")->mailbox == mailbox);
     }
+}
+
+TEST_CASE("one template in a passwd-file is a mailbox of each user, and of no name another's", "[resolver]")
+{
+    const struct {
+        const char *name, *mail, *mailbox, *flaw;    // mailbox: empty where `flaw` is said
+    } cases[] = {
+        {"ann@v.example", "maildir:/srv/%d/%n", "/srv/v.example/ann/", ""},
+        {"ben@v.example", "maildir:/srv/%d/%n", "/srv/v.example/ben/", ""},
+        {"ben@w.example", "maildir:/srv/%d/%n", "/srv/w.example/ben/", ""},
+        {"Ann@V.example", "maildir:/srv/%Ld/%Un/%LUu", "/srv/v.example/ANN/ann@v.example/", ""},
+        {"Ann@v.example", "maildir:/srv/%{user|domain}/%{user|username|lower}", "/srv/v.example/ann/", ""},
+        {"ann@v.example", "maildir:%{home}/%{username}%%d:INDEX=/x/%u", "/home/%d/ann%d/", ""},
+        {"ann@v.example", "mbox:%h/%n", "/home/%d/ann", ""},
+        {"a%d@v.example", "maildir:/srv/%u", "/srv/a%d@v.example/", ""},
+        {"..@v.example", "maildir:/srv/%d/%n", "", "%n: \"..\" cannot be part"},
+        {".@v.example", "maildir:/srv/%d/%n", "", "%n: \".\" cannot be part"},
+        {"ann@..", "maildir:/srv/%d/%n", "", "%d: \"..\" cannot be part"},
+        {"x@..", "maildir:/srv/%{user|lower|domain}/x", "", "cannot be part"},
+        {".@v.example", "maildir:/srv/.%{user|lower|username}/x", "", "cannot be part"},
+        {"ann", "maildir:/srv/%d/%n", "", "%d: the user's name has nothing for it"},
+        {"@v.example", "maildir:/srv/%d/%n", "", "%n: the user's name has nothing for it"},
+        {"ann@v.example", "maildir:/srv/%2.26Hn", "", "%2: not a variable"},
+        {"ann@v.example", "maildir:/srv/%{user|sha1}", "", "\"sha1\": not a modifier"},
+        {"ann@v.example", "maildir:/srv/%{nonsense}", "", "%nonsense: not a variable"},
+        {"ann@v.example", "maildir:/srv/%{user", "", "%{ without }"},
+        {"ann@v.example", "maildir:/srv/%{}", "", "not a variable"},
+        {"ann@v.example", "maildir:/srv/%L", "", "% without a variable"},
+        {"ann@v.example", "maildir:/srv/%", "", "% without a variable"},
+        {"ann@v.example", "maildir:%n", "", "no absolute path"},
+        {"ann@v.example", "maildir:/", "", "no absolute path"},
+        {"ann@v.example", "maildir:/srv/../etc", "", "has a part \"..\""},
+        {"ann@v.example", "maildir:/srv/m:LAYOUT=fs", "", "LAYOUT=fs: not understood"},
+        {"ann@v.example", "maildir:/srv/m:UTF-8", "", "UTF-8: not understood"},
+        {"ann@v.example", "maildir:/srv/m:", "", "an empty word: not understood"},
+        {"ann@v.example", "maildir:/srv/m:INBOX=/srv/n", "", "INBOX=: a Maildir has its INBOX at its top"},
+        {"ann@v.example", "mbox:~/Mail:INBOX=/var/mail/%n", "", "/home/%d/Mail: the folders beside INBOX= are in ~/mail"},
+    };
+    for (const auto& c : cases) {
+        INFO(c.name << ' ' << c.mail);
+        const auto file = resolver::PasswdFile::parse(cat("# users\n\n", c.name, "::5000:5000::/home/%d::userdb_mail=", c.mail, "\n"), 7, 8);
+        const auto* found = file.find(c.name);
+        REQUIRE(found);
+        CHECK(found->mailbox == c.mailbox);
+        if (*c.flaw) {
+            CHECK(found->found == ipc::UserReply::Found::temporary);
+            CHECK(found->text.starts_with(cat("line 3: userdb_mail=", c.mail, ": ")));
+            CHECK(found->text.find(c.flaw) != std::string::npos);
+            REQUIRE(file.problems().size() == 1);
+            CHECK(file.problems()[0].starts_with(found->text));
+        } else {
+            CHECK(found->found == ipc::UserReply::Found::yes);
+            CHECK(file.problems().empty());
+        }
+    }
+    // ~ and %h of who has no home are not the root of the file system.
+    for (const char* mail : {"maildir:~/m", "maildir:%h/m", "mbox:~", "mbox:~/mail:INBOX=/var/mail/x"})
+        CHECK(resolver::PasswdFile::parse(cat("x::1:1::::userdb_mail=", mail), 7, 8).find("x")->text.find("no home") != std::string::npos);
+    std::string many;
+    for (int i = 0; i < 50; ++i) append(many, 'u', i, "::1:1::::userdb_mail=maildir:", std::string(2000, 'x'), "\n");
+    const auto file = resolver::PasswdFile::parse(many, 7, 8);
+    CHECK(file.size() == 50);
+    CHECK(file.problems().size() == 20);
+    CHECK(file.problems()[0].size() < 700);
 }
 
 namespace {
@@ -315,8 +381,10 @@ TEST_CASE("sources of users are asked in order, and trouble with one is temporar
     });
     users.set_sources({"system", "file:/x"});
     CHECK(users.find("virtual").found == ipc::UserReply::Found::temporary);    // the file has not been read
-    users.set_file("/x", "virtual:x:600:600::/v\nsys:x:1:1\nhalf:x::\n");
+    users.set_file("/x", "virtual:x:600:600::/v\nsys:x:1:1\nhalf:x::\nlost:x:600:600::/v::userdb_mail=maildir:/srv/%d\n");
     CHECK(users.find("virtual").uid == 600);
+    CHECK(users.find("lost").found == ipc::UserReply::Found::temporary);
+    CHECK(users.find("lost").text.starts_with("/x, line 4: userdb_mail=maildir:/srv/%d: %d: "));
     CHECK(users.find("sys").uid == 500);
     CHECK(users.find("nobody-here").found == ipc::UserReply::Found::no);
     CHECK(users.find("half").found == ipc::UserReply::Found::temporary);
