@@ -1,6 +1,8 @@
 // What a value of each type may look like, and what it means.
 #include "lib/conf/check.h"
 
+#include <algorithm>
+
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
 #include "lib/conf/expand.h"
@@ -45,6 +47,37 @@ Result<void> check_word(const Setting& setting, std::string_view value)
     std::string all(setting.words);
     for (std::size_t at; (at = all.find('|')) != std::string::npos;) all.replace(at, 1, ", ");
     return fail(cat("\"", value, "\" is none of: ", all));
+}
+
+// One item behind a '$' at the beginning of `text`, which it leaves there: home, {home}, (home) or {home?text}.
+Result<std::string_view> take_item(std::string_view& text)
+{
+    if (text.starts_with('{') || text.starts_with('(')) {
+        const std::size_t end = text.find(text[0] == '{' ? '}' : ')');
+        if (end == std::string_view::npos) return fail(cat("$", text, ": its end is missing"));
+        const std::string_view item = text.substr(1, end - 1);
+        text.remove_prefix(end + 1);
+        return item;
+    }
+    std::size_t end = 0;
+    while (end < text.size() && (is_alnum(text[end]) || text[end] == '_')) ++end;
+    const std::string_view item = text.substr(0, end);
+    text.remove_prefix(end);
+    return item;
+}
+
+// $home, ${name?text if it has a value} and ${name:text if not}, with the names in `words`.
+Result<void> check_delivery_names(const Setting& setting, std::string_view text)
+{
+    for (std::size_t at; (at = text.find('$')) != std::string_view::npos;) {
+        text.remove_prefix(at + 1);
+        const std::string_view item = TRY(take_item(text));
+        const std::size_t mark = std::min(item.find_first_of("?:"), item.size());
+        if (const auto fits = check_word(setting, item.substr(0, mark)); !fits) return fail(cat("$", item, ": ", fits.error().text));
+        if (item.substr(mark).starts_with("?{") || item.substr(mark).starts_with(":{")) return fail(cat("${", item, "}: braces inside of braces are not read here: write ${name?text}${name:text}"));
+        if (mark < item.size()) TRY(check_delivery_names(setting, item.substr(mark + 1)));
+    }
+    return {};
 }
 
 Result<void> check_passdb(std::string_view source)
@@ -206,11 +239,13 @@ Result<void> check_value(const Setting& setting, std::string_view value)
     if (value.find('\0') != std::string_view::npos) return fail("the value holds a NUL byte");
     switch (setting.type) {
     case Type::raw:
+        if (setting.words) return check_delivery_names(setting, value);
         if (std::string_view(setting.name) == "pipe_transports") TRY(parse_pipe_transports(value));
         if (std::string_view(setting.name) == "mailbox_command") return check_mailbox_command(value);
         return {};
     case Type::text:
         if (std::string_view(setting.name) == "auth_username_format") TRY(format_user_name(value, "user@example.org"));
+        if (std::string_view(setting.name) == "default_privs" && value == "root") return fail("nothing is run as root: name a user without rights, as nobody is");
         return {};
     case Type::list:
         for (const std::string_view piece : split_list(value)) {

@@ -6,7 +6,7 @@ namespace veredus::conf {
 
 namespace {
 constexpr Setting rows[] = {
-    // name, type, default, who, help, min, max, words or unit, public
+    // name, type, default, who, help, min, max, words (of raw: the names behind $) or unit, public
     {"mail_spool_directory", Type::path, VEREDUS_MAILSPOOL, Who(local | lockd | pop3_session | imap_session), "where the mailboxes of users are"},
     {"home_mailbox", Type::text, "", Who(local | pop3_session | imap_session), "mailbox below the home, like Maildir/; empty: USER in mail_spool_directory"},
     {"mailbox_command", Type::raw, "", local, "command that gets the mail of every user instead of a mailbox, run as that user"},
@@ -16,7 +16,8 @@ constexpr Setting rows[] = {
     {"fallback_transport", Type::text, "", Who(local | master), "transport:nexthop that takes mail for users who have no account"},
     {"fallback_transport_maps", Type::tables, "", local, "the same for single users"},
     {"mailbox_size_limit", Type::size, "0", local, "largest mbox file in bytes; 0: no limit"},
-    {"forward_path", Type::raw, "$home/.forward${recipient_delimiter}${extension}, $home/.forward", local, "files that say where a user's mail goes, the first that is there"},
+    {"forward_path", Type::raw, "$home/.forward${recipient_delimiter}${extension}, $home/.forward", local, "files that say where a user's mail goes, the first that is there", 0, 0,
+     "home|user|shell|recipient|local|domain|extension|recipient_delimiter"},
     {"default_privs", Type::text, "nobody", local, "the user that commands and files of aliases(5) run as"},
     {"root_mailbox_user", Type::text, "veredus-root", Who(local | lockd | pop3_session | imap_session), "the user that keeps root's mailbox while root has no alias"},
     {"allow_mail_to_commands", Type::list, "alias, forward", local, "where |command may stand: alias, forward, include", 0, 0, "alias|forward|include"},
@@ -30,7 +31,7 @@ constexpr Setting rows[] = {
     {"owner_request_special", Type::boolean, "yes", local, "an alias owner-NAME gets the bounces of the list NAME"},
     {"expand_owner_alias", Type::boolean, "no", local, "the one address behind owner-NAME is the envelope sender, not owner-NAME"},
     {"pipe_transports", Type::raw, "", Who(qmgr | local | router), "transports that are commands: {NAME flags=… user=… argv=…}"},
-    {"luser_relay", Type::raw, "", local, "address for mail to local users that do not exist"},
+    {"luser_relay", Type::raw, "", local, "address for mail to local users that do not exist", 0, 0, "user|local|extension|domain|recipient|recipient_delimiter"},
     {"local_plus_folders", Type::boolean, "no", local, "user+folder goes into that folder of a Maildir when it exists"},
     {"virtual_mailbox_base", Type::path, "", Who(local | resolver), "folder that the paths of virtual_mailbox_maps are below"},
     {"virtual_uid_maps", Type::tables, "", Who(local | resolver), "the uid that keeps a virtual user's mailbox; static:5000 for all"},

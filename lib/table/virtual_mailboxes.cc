@@ -92,11 +92,11 @@ VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std
     tables.unlock();
     const auto account = accounts_(*uid);
     if (!account) return not_now("4.3.0", account.error().text);
-    if (!*account) return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, "; make one, like vmail"));
+    if (!*account) return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, ", and one has to keep the mail of all virtual users with it: make it, as with useradd --system --uid ", *uid, " vmail"));
     if (!settings_.gids.empty()) {
         if (!gid) return not_now(dsn_of(gid.error()), gid.error().text);
         if (*gid != (*account)->gid)
-            return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": a process has its user's own group"));
+            return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": write static:", (*account)->gid, " or leave virtual_gid_maps empty, for a process has its account's own group"));
     }
     return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}, *uid, (*account)->gid};
 }

@@ -170,6 +170,7 @@ void Check::surroundings()
 {
     for (const std::string& text : client_tls_problems(values_)) error(text);
     for (const std::string& text : routes_advice(values_)) warning(text);
+    if (const std::string text = luser_relay_advice(values_); !text.empty()) warning(text);
     for (const std::string& text : domains_advice(values_)) warning(text);
     for (const std::string& text : sockets_advice(values_)) warning(text);
     for (const std::string& text : host_name_advice(values_)) warning(text);

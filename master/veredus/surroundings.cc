@@ -20,6 +20,7 @@
 #include "lib/daemon/roles.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/tls_files.h"
+#include "lib/mail/address.h"
 #include "lib/net/address.h"
 #include "lib/table/kinds.h"
 #include "lib/tls/parameters.h"
@@ -68,12 +69,22 @@ std::vector<std::string> users_advice(const conf::Values& values)
     const auto command = split(values.text("mailbox_command"), " \t");
     if (!command.empty() && command[0].starts_with('/') && command[0].find_first_of("$`\"'\\") == std::string_view::npos)
         if (const std::string program(command[0]); ::access(program.c_str(), X_OK) < 0) advice.push_back(cat("mailbox_command: ", fail_errno(program).error.text, ": all mail for users waits"));
+    const auto shell = split(values.text("local_command_shell"), " \t");
+    if (const std::string program(shell.empty() ? std::string_view() : shell[0]); !program.empty()) {
+        const std::string flaw = !program.starts_with('/') ? cat('"', printable(program, 100), "\" is not an absolute path") : ::access(program.c_str(), X_OK) < 0 ? fail_errno(program).error.text : "";
+        if (!flaw.empty()) advice.push_back(cat("local_command_shell: ", flaw, ": all mail for commands waits"));
+    }
+    if (const passwd* of_commands = ::getpwnam(std::string(values.text("default_privs")).c_str()); of_commands && of_commands->pw_uid == 0)
+        advice.push_back(cat("default_privs: ", of_commands->pw_name, " has uid 0, and nothing is run as root: mail for commands and files of aliases waits"));
     const auto groups = values.list("virtual_gid_maps");
+    const int64_t minimum = values.number("virtual_minimum_uid");
     for (const std::string& spec : values.list("virtual_uid_maps")) {
         if (!spec.starts_with("static:")) continue;
         const std::string text = spec.substr(7);
         const auto uid = parse_number<uint32_t>(text);
         if (!uid) advice.push_back(cat("virtual_uid_maps: ", spec, ": \"", printable(text, 60), "\" is not a number, and mail for virtual users waits: write the uid"));
+        else if (int64_t{*uid} < minimum)
+            advice.push_back(cat("virtual_uid_maps: ", spec, ": below virtual_minimum_uid (", minimum, "), and mail for virtual users waits: write the uid of an account made for their mail, as vmail is"));
         else if (const passwd* keeper = ::getpwuid(*uid); !keeper)
             advice.push_back(cat("virtual_uid_maps: ", spec, ": no account has this uid, and mail for virtual users waits: make one, as with `groupadd --system --gid ", *uid,
                                  " vmail && useradd --system --uid ", *uid, " --gid ", *uid, " vmail`"));
@@ -164,6 +175,27 @@ std::vector<std::string> routes_advice(const conf::Values& values)
             advice.push_back(cat(setting, ": there is no transport \"", printable(name, 60), "\", and mail waits; known are local, virtual, smtp, relay, lmtp, error, retry, discard and those of pipe_transports"));
     }
     return advice;
+}
+
+std::string luser_relay_advice(const conf::Values& values)
+{
+    const std::string_view written = values.text("luser_relay");
+    if (written.empty()) return {};
+    // What each name stands for is not known yet, and is taken for a letter.
+    std::string sample;
+    for (std::size_t at = 0; at < written.size();) {
+        if (written[at] != '$') {
+            sample += written[at++];
+            continue;
+        }
+        sample += 'x';
+        const char open = ++at < written.size() ? written[at] : '\0';
+        if (open == '{' || open == '(') at = std::min(written.find(open == '{' ? '}' : ')', at), written.size() - 1) + 1;
+        else while (at < written.size() && (is_alnum(written[at]) || written[at] == '_')) ++at;
+    }
+    const auto address = mail::parse_address(sample);
+    if (address && !address->local.empty()) return {};
+    return cat("luser_relay: \"", printable(written, 100), "\" makes no address, and mail for users who do not exist waits: write one, as admin+$local or $user@other.example");
 }
 
 std::vector<std::string> sockets_advice(const conf::Values& values)

@@ -18,6 +18,7 @@ std::vector<std::string> users_advice(const conf::Values& values);      // users
 // Lines of passwd-files that are not used, and what keeps SCRAM from being offered to those who have a secret for it. Never a secret.
 std::vector<std::string> passwd_files_advice(const conf::Values& values);
 std::vector<std::string> routes_advice(const conf::Values& values);       // relayhost and its kin, transports
+std::string luser_relay_advice(const conf::Values& values);               // empty when all is well
 std::vector<std::string> sockets_advice(const conf::Values& values);      // of policy services and LMTP servers on this host
 std::vector<std::string> domains_advice(const conf::Values& values);      // what stands in lists of our domains
 std::vector<std::string> mail_spool_advice(const conf::Values& values);   // the directory of mailboxes

@@ -403,6 +403,29 @@ TEST_CASE("values are checked by type and bounds", "[conf]")
     CHECK(*conf::parse_duration("2W", 's') == 1209600);
     CHECK_FALSE(conf::parse_size("9000000000G"));
     CHECK_FALSE(conf::parse_duration("99999999w", 's'));
+    for (const char* good : {"forward_path = $home/.forward${recipient_delimiter}${extension}, $(home)/.forward", "forward_path = /f/${extension?$user+$extension}${extension:$user}", "forward_path =",
+                             "luser_relay = $user@other.example", "default_privs = nobody"}) {
+        INFO(good);
+        CHECK(File::parse(cat(good, "\n"), "m").ok());
+    }
+    const std::pair<const char*, const char*> wrong[] = {
+        {"forward_path = $hom/.forward", "forward_path: $hom: \"hom\" is none of: home, user"},
+        {"forward_path = $home/${extension?$nonsense}", "$nonsense: \"nonsense\" is none of"},
+        {"forward_path = ${nonsense?x}", "\"nonsense\" is none of"},
+        {"forward_path = $home/a$", "\"\" is none of"},
+        {"forward_path = $$home", "\"\" is none of"},
+        {"forward_path = $home/.forward${extension?{+}:{-}}", "braces inside of braces"},
+        {"forward_path = ${home", "${home: its end is missing"},
+        {"luser_relay = $home@example.org", "luser_relay: $home: \"home\" is none of: user, local"},
+        {"default_privs = root", "default_privs: nothing is run as root"},
+    };
+    for (const auto& [text, said] : wrong) {
+        INFO(text);
+        const File bad = File::parse(cat("\n", text, "\n"), "m");
+        CHECK_FALSE(bad.ok());
+        CHECK(all_of(bad).find("m:2: error: ") == 0);
+        CHECK(all_of(bad).find(said) != std::string::npos);
+    }
     const File file = File::parse("message_size_limit = lots\n", "m");
     CHECK_FALSE(file.ok());
     CHECK(all_of(file).find("m:1: error: message_size_limit: \"lots\" is not a size") == 0);

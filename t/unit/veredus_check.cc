@@ -68,7 +68,7 @@ TEST_CASE("a resolv.conf without a usable name server draws advice", "[veredus]"
 
 TEST_CASE("users and programs that are not there are named with their setting", "[veredus]")
 {
-    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nvirtual_uid_maps = static:0\n")).empty());
+    CHECK(admin::users_advice(settings("default_privs =\nroot_mailbox_user = root\nvirtual_minimum_uid = 1\nvirtual_uid_maps = static:1\n")).empty());
     const std::string all = joined(admin::users_advice(settings(
         "default_privs = no-such-user-a\nroot_mailbox_user = no-such-user-b\n"
         "pipe_transports = {one user=no-such-user-c argv=/bin/cat} {two user=root argv=/nonexistent/program word}\n"
@@ -79,12 +79,19 @@ TEST_CASE("users and programs that are not there are named with their setting", 
                                "virtual_uid_maps: static:vmail: \"vmail\" is not a number", "virtual_uid_maps: static:4000000001: no account has this uid"})
         CHECK(all.find(wanted) != std::string::npos);
     CHECK(std::count(all.begin(), all.end(), '\n') == 6);
-    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = /bin/cat \"$EXTENSION\"\n")).empty());
-    CHECK(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = procmail -a $EXTENSION\n")).empty());
-    CHECK(joined(admin::users_advice(settings("default_privs = root\nroot_mailbox_user = root\nmailbox_command = /nonexistent/lda -f \"$SENDER\"\n")))
+    CHECK(admin::users_advice(settings("default_privs =\nroot_mailbox_user = root\nmailbox_command = /bin/cat \"$EXTENSION\"\n")).empty());
+    CHECK(admin::users_advice(settings("default_privs =\nroot_mailbox_user = root\nmailbox_command = procmail -a $EXTENSION\n")).empty());
+    CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user = root\nmailbox_command = /nonexistent/lda -f \"$SENDER\"\n")))
           == "mailbox_command: /nonexistent/lda: No such file or directory: all mail for users waits\n");
-    CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user =\nvirtual_uid_maps = static:0\nvirtual_gid_maps = static:7\n")))
-              .find("virtual_gid_maps: static:7: is not the group of root, and mail for virtual users waits: write static:0") == 0);
+    const std::string plain = "default_privs =\nroot_mailbox_user =\n";
+    CHECK(joined(admin::users_advice(settings(cat(plain, "virtual_minimum_uid = 1\nvirtual_uid_maps = static:1\nvirtual_gid_maps = static:7\n"))))
+              .find("virtual_gid_maps: static:7: is not the group of daemon, and mail for virtual users waits: write static:1") == 0);
+    // root's mail is nobody's: the group would not help.
+    CHECK(joined(admin::users_advice(settings(cat(plain, "virtual_uid_maps = static:0\nvirtual_gid_maps = static:5000\n"))))
+              .starts_with("virtual_uid_maps: static:0: below virtual_minimum_uid (100), and mail for virtual users waits: "));
+    CHECK(admin::users_advice(settings(cat(plain, "local_command_shell = /bin/sh -c\n"))).empty());
+    CHECK(joined(admin::users_advice(settings(cat(plain, "local_command_shell = /bin/nosh -c\n")))) == "local_command_shell: /bin/nosh: No such file or directory: all mail for commands waits\n");
+    CHECK(joined(admin::users_advice(settings(cat(plain, "local_command_shell = sh -c\n")))) == "local_command_shell: \"sh\" is not an absolute path: all mail for commands waits\n");
 }
 
 TEST_CASE("lines of a passwd-file that are not used are named, and who keeps SCRAM from the others", "[veredus]")
@@ -138,6 +145,18 @@ TEST_CASE("next hops and transports that no mail would find draw advice", "[vere
     }
     CHECK(admin::routes_advice(settings("default_transport = error:5.1.2 nobody there\nlocal_transport = box:x\npipe_transports = {box user=root argv=/bin/cat}\n")).empty());
     CHECK(joined(admin::routes_advice(settings("default_transport = smpt:[192.0.2.1]\n"))).find("default_transport: there is no transport \"smpt\"") == 0);
+}
+
+TEST_CASE("luser_relay must come out as an address", "[veredus]")
+{
+    for (const char* good : {"", "admin", "admin+$local", "$user@other.example", "${user}${extension?+$extension}@$domain", "$local", "$(user)@example.org"}) {
+        INFO(good);
+        CHECK(admin::luser_relay_advice(settings(cat("luser_relay = ", good, "\n"))).empty());
+    }
+    for (const char* bad : {"foo bar", "$user @example.org", "@example.org", "a@b@c", "<"}) {
+        INFO(bad);
+        CHECK(admin::luser_relay_advice(settings(cat("luser_relay = ", bad, "\n"))).starts_with(cat("luser_relay: \"", bad, "\" makes no address")));
+    }
 }
 
 TEST_CASE("a domain stands in one list, and an address in none", "[veredus]")
