@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <utility>
 
 #include "lib/base/text.h"
 #include "lib/daemon/worker_policy.h"
@@ -21,6 +23,19 @@ using std::chrono::milliseconds;
 
 namespace {
 constexpr milliseconds resolve_deadline{8000};    // less than the role's own patience with us
+
+// With a channel that is given up the questions in it go unanswered: who asked hears so.
+struct Question {
+    Loop& loop;
+    std::function<void(Result<ipc::UserReply>)> done;
+    Question(Loop& l, std::function<void(Result<ipc::UserReply>)> d) : loop(l), done(std::move(d)) {}
+    Question(const Question&) = delete;
+    Question& operator=(const Question&) = delete;
+    ~Question()
+    {
+        if (done) loop.defer([done = std::move(done)] { done(fail("resolver has ended")); });
+    }
+};
 
 // Never waits: a socket whose listener is busy is not there for now.
 Result<Fd> connect_unix(const std::string& path)
@@ -183,8 +198,9 @@ Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& use
 void Supervisor::resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)
 {
     if (!resolver_) return done(fail("resolver is not ready"));
-    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{user}.encode(), {}, resolve_deadline, [done = std::move(done)](const Result<Message>& reply) {
-        done(reply ? ipc::UserReply::decode(reply->body) : Result<ipc::UserReply>(unexpected(reply.error())));
+    const auto question = std::make_shared<Question>(loop_, std::move(done));
+    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{user}.encode(), {}, resolve_deadline, [question](const Result<Message>& reply) {
+        std::exchange(question->done, nullptr)(reply ? ipc::UserReply::decode(reply->body) : Result<ipc::UserReply>(unexpected(reply.error())));
     });
 }
 

@@ -142,6 +142,7 @@ public:
         if (role_ != "resolver") return (void)peers_[number]->reply(message, message.type, "an answer");
         const auto request = ipc::UserRequest::decode(message.body);
         if (request->name == "slowly") {
+            log::info("looks for slowly");
             slow_.emplace_back(number, ipc::Message{message.type, false, message.request, 0, {}, {}});
             retry_ = std::make_unique<Timer>(*loop_, [this] { answer_slowly(); });
             return answer_slowly();
@@ -474,6 +475,24 @@ public:
             REQUIRE(wait([&] { return count("client says ") == before + 1; }));
         }
     }
+    // Within a turn in which master looks for children that ended, before it does: of what the process said last it has heard nothing.
+    void ends_before_master_looks(pid_t pid, const std::function<void()>& cause)
+    {
+        int ends[2];
+        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+        const Fd from(ends[0]), to(ends[1]);
+        bool ended = false;
+        const Watch now(loop(), from.get(), readable, [&](unsigned) {
+            char byte;
+            CHECK(::read(from.get(), &byte, 1) == 1);
+            cause();
+            wait_end(pid);
+            ended = true;
+        });
+        REQUIRE(::write(to.get(), "x", 1) == 1);
+        REQUIRE(::kill(::getpid(), SIGCHLD) == 0);
+        REQUIRE(wait([&] { return ended; }));
+    }
     // And master has not seen it.
     static void wait_end(pid_t pid)
     {
@@ -549,6 +568,20 @@ TEST_CASE("while all are being let in nobody makes room, until one of them is no
     crowd.finish();
 }
 
+TEST_CASE("who is looked up while the resolver dies hears that, and can come again", "[master][life][login]")
+{
+    Crowd crowd;
+    crowd.fill("e  ");
+    const pid_t resolver = crowd.process("resolver").pid;
+    REQUIRE(resolver > 0);
+    REQUIRE(crowd.wait_log("looks for slowly"));
+    crowd.ends_before_master_looks(resolver, [&] { ::kill(resolver, SIGKILL); });
+    CHECK(crowd.wait_log("enter: code 1 "));
+    CHECK(crowd.count("enter: code 1 resolver has ended") == 1);
+    crowd.supervisor().stop(SIGTERM);
+    CHECK(crowd.wait([&] { return crowd.all_gone(); }));
+}
+
 TEST_CASE("a reload in the moment in which a client's process ends is a good one", "[master][life][login]")
 {
     Crowd crowd;
@@ -574,21 +607,7 @@ TEST_CASE("a process whose client leaves at once has done its work, however ofte
     for (std::size_t i = 0; i < 6; ++i) {
         REQUIRE(crowd.wait([&] { return crowd.process("pop3d").state == "ready"; }));
         const pid_t pid = crowd.process("pop3d").pid;
-        // In a turn in which master looks for children that ended: the whole life passes before it looks, and nothing of it was heard.
-        int ends[2];
-        REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-        const Fd from(ends[0]), to(ends[1]);
-        bool ended = false;
-        const Watch now(crowd.loop(), from.get(), readable, [&](unsigned) {
-            char byte;
-            CHECK(::read(from.get(), &byte, 1) == 1);
-            crowd.connect().reset();
-            crowd.wait_end(pid);
-            ended = true;
-        });
-        REQUIRE(::write(to.get(), "x", 1) == 1);
-        REQUIRE(::kill(::getpid(), SIGCHLD) == 0);
-        REQUIRE(crowd.wait([&] { return ended; }));
+        crowd.ends_before_master_looks(pid, [&] { crowd.connect().reset(); });
         REQUIRE(crowd.wait([&] { return crowd.process("pop3d").pid > 0 && crowd.process("pop3d").pid != pid; }));
     }
     CHECK(crowd.count("throttling") == 0);
@@ -597,7 +616,8 @@ TEST_CASE("a process whose client leaves at once has done its work, however ofte
     CHECK(crowd.wait([&] { return crowd.count("before_jail pop3d/0 ") == 7; }));
     CHECK(crowd.count(" quiet") == 6);
     crowd.supervisor().reload();
-    crowd.connect().reset();
+    REQUIRE(crowd.wait([&] { return crowd.process("pop3d").state == "ready"; }));
+    crowd.ends_before_master_looks(crowd.process("pop3d").pid, [&] { crowd.connect().reset(); });
     CHECK(crowd.wait([&] { return crowd.count("before_jail pop3d/0 ") == 8; }));
     CHECK(crowd.count(" quiet") == 6);
     crowd.finish();
