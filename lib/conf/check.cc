@@ -73,7 +73,10 @@ Result<void> check_delivery_names(const Setting& setting, std::string_view text)
         text.remove_prefix(at + 1);
         const std::string_view item = TRY(take_item(text));
         const std::size_t mark = std::min(item.find_first_of("?:"), item.size());
-        if (const auto fits = check_word(setting, item.substr(0, mark)); !fits) return fail(cat("$", item, ": ", fits.error().text));
+        const auto known = split_on(setting.words, '|');
+        const std::string_view name = item.substr(0, mark);
+        if (const auto fits = check_word(setting, name); !fits) return fail(cat("$", item, ": ", fits.error().text));
+        if (std::find(known.begin(), known.end(), name) == known.end()) return fail(cat("$", item, ": these names are in small letters"));
         if (item.substr(mark).starts_with("?{") || item.substr(mark).starts_with(":{")) return fail(cat("${", item, "}: braces inside of braces are not read here: write ${name?text}${name:text}"));
         if (mark < item.size()) TRY(check_delivery_names(setting, item.substr(mark + 1)));
     }

@@ -411,6 +411,7 @@ TEST_CASE("values are checked by type and bounds", "[conf]")
     const std::pair<const char*, const char*> wrong[] = {
         {"forward_path = $hom/.forward", "forward_path: $hom: \"hom\" is none of: home, user"},
         {"forward_path = $home/${extension?$nonsense}", "$nonsense: \"nonsense\" is none of"},
+        {"forward_path = $HOME/.forward", "$HOME: these names are in small letters"},
         {"forward_path = ${nonsense?x}", "\"nonsense\" is none of"},
         {"forward_path = $home/a$", "\"\" is none of"},
         {"forward_path = $$home", "\"\" is none of"},
