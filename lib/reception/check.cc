@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <memory>
+#include <optional>
 
 #include "lib/base/text.h"
 #include "lib/conf/place.h"
@@ -27,6 +30,119 @@ template <std::size_t N> bool trusts_most(const table::MatchList& networks, cons
     return static_cast<std::size_t>(std::count_if(std::begin(addresses), std::end(addresses), in)) * 2 > N;
 }
 
+// A test of a whole list, which no server and no large file has to answer.
+bool is_pattern(std::string_view spec)
+{
+    while (spec.starts_with('!')) spec.remove_prefix(1);
+    while (spec.starts_with("proxy:")) spec.remove_prefix(6);
+    return spec.starts_with("static:") || spec.starts_with("regexp:") || spec.starts_with("pcre:") || spec.starts_with("cidr:");
+}
+
+// What of a list can hold everything: not tables of single keys.
+std::vector<std::string> wide_part(std::vector<std::string> patterns)
+{
+    std::erase_if(patterns, [](const std::string& one) {
+        const std::string_view bare = std::string_view(one).substr(std::min(one.find_first_not_of('!'), one.size()));
+        return bare.find(':') != std::string_view::npos && !bare.starts_with('/') && !is_pattern(bare) && !net::Network::parse(bare);
+    });
+    return patterns;
+}
+
+bool has(const table::MatchList& networks, const std::string& ip)
+{
+    const auto address = net::Address::parse_ip(ip, 0);
+    const auto matches = address ? networks.matches_client(*address) : Result<bool>(false);
+    return matches && *matches;
+}
+
+// An address of a range that is too wide to be anybody's own: two public /8 side by side (IPv6: two /16) of which each sample is listed.
+std::optional<net::Address> of_wide_range(const table::MatchList& networks)
+{
+    const auto whole = [&](const std::string& prefix, const auto& rests) {
+        return std::all_of(std::begin(rests), std::end(rests), [&](const char* rest) { return has(networks, cat(prefix, rest)); });
+    };
+    static constexpr const char* rests[] = {".1.2.3", ".37.91.5", ".77.200.9", ".129.4.77", ".168.250.1", ".200.66.130", ".222.17.240", ".254.253.252"};
+    for (unsigned first = 0; first < 224; first += 2)
+        if (whole(cat(first), rests) && whole(cat(first + 1), rests)) return net::Address::parse_ip(cat(first == 126 ? 126 : first + 1, rests[0]), 0);    // 10 and 127 are private
+    static constexpr const char* rests_v6[] = {":1::1", ":db7:5::7", ":2468::a", ":4700::1", ":7fff:1::2", ":9abc::3", ":cafe::1", ":fe01:2::9"};
+    for (unsigned first = 0x2000; first < 0x4000; first += 2) {    // 2000::/3, all that is public
+        const auto group = [](unsigned value) { return lower(hex_upper(value, 4)); };
+        if (whole(group(first), rests_v6) && whole(group(first + 1), rests_v6)) return net::Address::parse_ip(cat(group(first), rests_v6[0]), 0);
+    }
+    return std::nullopt;
+}
+
+struct Stranger {
+    net::Address address;
+    bool ours = false;                   // in mynetworks
+    ipc::AddressClass destination = ipc::AddressClass::remote;    // whose the address is that he sends to
+};
+
+constexpr const char* elsewhere[] = {"elsewhere.invalid", "other.test"};
+
+// May he send mail to others through us? All is well with him and his names, so that no other check stands in for the one that guards the
+// relay; policy services have nothing to say. Mail that is put aside or thrown away is not sent.
+bool relays(const Rules& rules, const Tables& tables, const Stranger& stranger)
+{
+    Situation s;
+    s.client = stranger.address;
+    s.ours = stranger.ours;
+    s.helo = s.client_name = s.reverse_name = "stranger.invalid";
+    s.tls_protocol = "TLSv1.3";
+    s.protocol = "ESMTP";
+    s.has_sender = s.has_recipient = true;
+    s.sender = {"stranger", "stranger.invalid"};
+    s.recipient = {"victim", elsewhere[0]};
+    Facts facts;
+    ipc::Route route;
+    route.kind = ipc::Route::Kind::deliver;
+    const auto address_of = [&](const mail::Address& address) {
+        route.address_class = address == s.recipient ? stranger.destination : ipc::AddressClass::remote;
+        return route;
+    };
+    dns::Answer nothing, there;
+    nothing.status = dns::Status::nxdomain;
+    there.status = dns::Status::ok;
+    there.records.push_back({dns::Kind::a, 0, 0, "mx.invalid", stranger.address, ""});
+    const auto exists = [&](const std::string& name) { return name == s.helo || name == s.recipient.domain; };
+    for (int turn = 0; turn < 1000; ++turn) {
+        const Verdict verdict = judge(rules, tables, s, At::rcpt, facts);
+        const Deeds& deeds = verdict.deeds;
+        if (verdict.kind == Verdict::Kind::refuse) return false;
+        if (verdict.kind == Verdict::Kind::permit) return !deeds.hold && !deeds.discard && deeds.redirect.empty();
+        for (const Question& q : facts.take_questions()) {
+            if (q.kind == Question::Kind::dns) facts.put_dns(q.name, q.record, exists(q.name) ? there : nothing);
+            if (q.kind == Question::Kind::route) facts.put_route(q.name, address_of(mail::parse_address(q.name).value_or(mail::Address{})));
+            if (q.kind == Question::Kind::policy) facts.put_policy(q.server->endpoint, q.name, "DUNNO");
+        }
+    }
+    return false;
+}
+
+constexpr const char* may_send = " may send mail to anyone anywhere through this host; ";
+
+// The domains that are somebody's by a pattern that fits all of them; no word of lists that cannot be read: table::check_sources() has one.
+bool has_every_domain(const conf::Values& values, const std::string& setting)
+{
+    const auto list = table::MatchList::domains(wide_part(values.list(setting)), false);
+    return list && std::all_of(std::begin(elsewhere), std::end(elsewhere), [&](const char* domain) {
+        const auto matches = list->matches_domain(domain);
+        return matches && *matches;
+    });
+}
+
+// relay_recipient_maps may name who of all those domains gets mail.
+bool anybody_is_relayed_to(const conf::Values& values)
+{
+    const auto specs = values.list("relay_recipient_maps");
+    return specs.empty() || std::any_of(specs.begin(), specs.end(), [](const std::string& spec) {
+        if (!is_pattern(spec)) return false;
+        const auto table = table::open(spec);
+        const auto found = table ? (*table)->find(cat("victim@", elsewhere[0])) : Result<std::optional<std::string>>(std::nullopt);
+        return found && found->has_value();
+    });
+}
+
 // The setting whose text names the table; lists before classes.
 std::string setting_of(const conf::File& file, const std::string& spec)
 {
@@ -35,18 +151,43 @@ std::string setting_of(const conf::File& file, const std::string& spec)
     return "";
 }
 
-void check_relay(const conf::File& file, const conf::Values& values, const Rules& rules, std::vector<conf::Diagnostic>& out)
+void check_domains(const conf::File& file, const conf::Values& values, const Rules& rules, const Tables& silent, std::vector<conf::Diagnostic>& out)
+{
+    const Stranger stranger{*net::Address::parse_ip("203.0.113.7", 0), false, ipc::AddressClass::relay};
+    if (has_every_domain(values, "relay_domains") && anybody_is_relayed_to(values) && relays(rules, silent, stranger))
+        out.push_back(conf::complaint_about(file, "relay_domains", true, cat("relay_domains: open relay: every domain is in it, and ", stranger.address.ip(), may_send,
+                                                                             "list only domains that this host relays mail for")));
+    if (rules.prefix != "smtpd") return;           // said once
+    for (const char* setting : {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains"})
+        if (has_every_domain(values, setting))
+            out.push_back(conf::complaint_about(file, setting, false, cat(setting, ": every domain is in it: mail for anyone anywhere counts as mail for this host's own users; list only your own domains")));
+}
+
+// `silent`: tables that have nothing to say; `patterns`: with those that are asked about everybody, as they are.
+void check_relay(const conf::File& file, const conf::Values& values, const Rules& rules, const Tables& silent, const Tables& patterns, std::vector<conf::Diagnostic>& out)
 {
     const std::string setting = cat(rules.prefix, "_relay_restrictions");
-    if (std::string why = relays_for_strangers(rules, *net::Address::parse_ip("203.0.113.7", 0), false); !why.empty())
-        out.push_back(conf::complaint_about(file, setting, true, cat(setting, ": ", why)));
+    const auto open_to = [&]() -> std::optional<net::Address> {
+        const net::Address anyone = *net::Address::parse_ip("203.0.113.7", 0);
+        if (relays(rules, silent, {anyone})) return anyone;
+        std::vector<const char*> all(std::begin(far_apart), std::end(far_apart));
+        all.insert(all.end(), std::begin(far_apart_v6), std::end(far_apart_v6));
+        for (const char* ip : all)
+            if (const net::Address address = *net::Address::parse_ip(ip, 0); relays(rules, patterns, {address})) return address;
+        return std::nullopt;
+    }();
+    if (open_to)
+        out.push_back(conf::complaint_about(file, setting, true, cat(setting, ": open relay: ", open_to->ip(), may_send, "put reject_unauth_destination before what permits it in ", setting)));
+    else
+        check_domains(file, values, rules, silent, out);
     if (rules.prefix != "smtpd") return;           // mynetworks counts there only when the administrator says so
-    const auto networks = table::MatchList::networks(values.list("mynetworks"));
+    const auto networks = table::MatchList::networks(wide_part(values.list("mynetworks")));
     if (!networks) return;                         // told by table::check_sources()
-    const bool v4 = trusts_most(*networks, far_apart), v6 = trusts_most(*networks, far_apart_v6);
-    if (!v4 && !v6) return;
-    if (std::string why = relays_for_strangers(rules, *net::Address::parse_ip(v4 ? far_apart[0] : far_apart_v6[0], 0), true); !why.empty())
-        out.push_back(conf::complaint_about(file, "mynetworks", true, cat("mynetworks: ", why)));
+    auto known = of_wide_range(*networks);
+    if (!known && trusts_most(*networks, far_apart)) known = net::Address::parse_ip(far_apart[0], 0);
+    if (!known && trusts_most(*networks, far_apart_v6)) known = net::Address::parse_ip(far_apart_v6[0], 0);
+    if (known && relays(rules, silent, {*known, true}))
+        out.push_back(conf::complaint_about(file, "mynetworks", true, cat("mynetworks: open relay: ", known->ip(), " is in mynetworks and", may_send, "list only your own networks in mynetworks")));
 }
 
 void check_lists(const conf::File& file, const conf::Values& values, std::string_view prefix, std::vector<conf::Diagnostic>& out)
@@ -60,9 +201,13 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
         if (std::none_of(out.begin(), out.end(), [&](const conf::Diagnostic& known) { return known.text == one.text; })) out.push_back(std::move(one));
     };
     for (Complaint& complaint : complaints) add(conf::complaint_about(file, complaint.setting, complaint.error, std::move(complaint.text)));
+    Tables silent, patterns;
     for (const std::string& spec : rules.table_specs()) {
+        const std::shared_ptr<const table::Table> nothing = std::move(*table::open("inline:{nobody=dunno}"));
+        silent.emplace(spec, nothing);
+        patterns.emplace(spec, nothing);
         const auto read = [](const std::string& path) { return read_file(path, std::size_t{256} << 20); };
-        const auto table = table::open_from(spec, read);
+        auto table = table::open_from(spec, read);
         const std::string setting = setting_of(file, spec);
         const std::string what = setting.empty() ? spec : cat(setting, ": ", spec);
         if (!table) {
@@ -73,8 +218,9 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
         auto problems = (*table)->problems();
         problems.resize(std::min<std::size_t>(problems.size(), 20));
         for (const std::string& problem : problems) add(conf::complaint_about(file, setting, false, cat(what, ": ", problem)));
+        if (is_pattern(spec)) patterns.insert_or_assign(spec, std::shared_ptr<const table::Table>(std::move(*table)));
     }
-    if (!wrong) check_relay(file, values, rules, out);
+    if (!wrong) check_relay(file, values, rules, silent, patterns, out);
 }
 
 }  // namespace

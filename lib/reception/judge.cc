@@ -290,41 +290,4 @@ Judge::Status Judge::unlisted(const mail::Address& address, const Subject& subje
 
 Verdict judge(const Rules& rules, const Tables& tables, const Situation& situation, At at, Facts& facts) { return Judge(rules, tables, situation, at, facts).run(); }
 
-std::string relays_for_strangers(const Rules& rules, const net::Address& stranger, bool ours)
-{
-    Situation s;
-    s.client = stranger;
-    s.ours = ours;
-    // All is well with him, so that no other check stands in for the one that guards the relay.
-    s.helo = s.client_name = s.reverse_name = "stranger.invalid";
-    s.tls_protocol = "TLSv1.3";
-    s.protocol = "ESMTP";
-    s.has_sender = s.has_recipient = true;
-    s.sender = {"stranger", "stranger.invalid"};
-    s.recipient = {"victim", "elsewhere.invalid"};
-    Tables tables;
-    for (const std::string& spec : rules.table_specs()) tables.emplace(spec, std::shared_ptr<const table::Table>(std::move(*table::open("inline:{nobody=dunno}"))));
-    Facts facts;
-    ipc::Route remote;
-    remote.kind = ipc::Route::Kind::deliver;
-    dns::Answer nothing, there;
-    nothing.status = dns::Status::nxdomain;
-    there.status = dns::Status::ok;
-    there.records.push_back({dns::Kind::a, 0, 0, "mx.invalid", stranger, ""});
-    const auto exists = [&](const std::string& name) { return name == s.helo || name == s.recipient.domain; };
-    for (int turn = 0; turn < 1000; ++turn) {
-        const Verdict verdict = judge(rules, tables, s, At::rcpt, facts);
-        if (verdict.kind == Verdict::Kind::refuse) return {};
-        if (verdict.kind == Verdict::Kind::permit)
-            return cat("open relay: ", stranger.ip(), ours ? " is in mynetworks and may" : " may", " send mail to anyone anywhere through this host; ",
-                       ours ? "list only your own networks in mynetworks" : cat("put reject_unauth_destination before what permits it in ", rules.prefix, "_relay_restrictions"));
-        for (const Question& q : facts.take_questions()) {
-            if (q.kind == Question::Kind::dns) facts.put_dns(q.name, q.record, exists(q.name) ? there : nothing);
-            if (q.kind == Question::Kind::route) facts.put_route(q.name, remote);
-            if (q.kind == Question::Kind::policy) facts.put_policy(q.server->endpoint, q.name, "DUNNO");
-        }
-    }
-    return {};
-}
-
 }  // namespace veredus::reception

@@ -94,8 +94,4 @@ std::string policy_request(const Situation& situation, std::string_view stage, s
 // default_rbl_reply and rbl_reply_maps: $rbl_code and its kin, ${name?text} and ${name:text}.
 std::string fill_rbl_reply(std::string_view format, const std::map<std::string, std::string, std::less<>>& values);
 
-// Would these rules let a stranger send mail to others through us? A stranger with names in
-// DNS, unknown to every table and list, is judged, and policy services have nothing to say. Empty: no; else why.
-std::string relays_for_strangers(const Rules& rules, const net::Address& stranger, bool ours);
-
 }  // namespace veredus::reception

@@ -1,6 +1,11 @@
 // Restriction lists: what is parsed, and what each restriction says, with DNS, router and policy services that are tables.
 #include "lib/reception/judge.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
 #include "lib/base/text.h"
 #include "lib/conf/values.h"
 #include "lib/reception/check.h"
@@ -442,6 +447,80 @@ TEST_CASE("the answer of a policy service is read in any cut, and never without 
         PolicyAnswer answer;
         CHECK(answer.feed(bad) == State::garbage);
     }
+}
+
+TEST_CASE("tables, domains and networks that have everybody make an open relay, and it does not start", "[restrictions][conf]")
+{
+    std::string folder = "/tmp/veredus-relay-XXXXXX";
+    REQUIRE(::mkdtemp(folder.data()));
+    std::vector<std::string> written;
+    const auto file = [&](const std::string& type, const std::string& name, const std::string& text) {
+        written.push_back(cat(folder, '/', name));
+        std::ofstream(written.back()) << text;
+        return cat(type, ":", written.back());
+    };
+    const auto checked = [](const std::string& text) {
+        const auto file = conf::File::parse(text, "main.cf");
+        REQUIRE(file.ok());
+        std::string out;
+        for (const auto& d : check_restrictions(file)) append(out, d.str(), '\n');
+        return out;
+    };
+    const auto relay = [](const std::string& restrictions) { return cat("smtpd_relay_restrictions = permit_mynetworks, ", restrictions, "\n"); };
+    const std::string any = file("regexp", "any", "/./ OK\n"), any_pcre = file("pcre", "any_pcre", "/^/ OK\n"), some = file("regexp", "some", "/@example\\.org$/ OK\n/^bad@/ REJECT\n");
+    const std::string all_cidr = file("cidr", "all", "0.0.0.0/0 OK\n"), half_cidr = file("cidr", "half", "128.0.0.0/1 OK\n"), v6_cidr = file("cidr", "v6", "2000::/3 OK\n");
+    const std::string own_cidr = file("cidr", "own", "10.0.0.0/8 OK\n198.51.100.0/24 OK\n"), refused = file("regexp", "refused", "/./ REJECT\n");
+    const std::string wide_file = file("", "nets", "127.0.0.0/8\n64.0.0.0/3\n").substr(1);
+    const std::string in_relay = "main.cf:1: error: smtpd_relay_restrictions: open relay: ", in_networks = "error: mynetworks: open relay: ", in_domains = "error: relay_domains: open relay: ";
+    struct Row {
+        std::string text, wanted;          // wanted: "" is no word at all
+    };
+    for (const Row& row : std::vector<Row>{
+             {relay("check_client_access static:OK, reject_unauth_destination"), in_relay},
+             {relay("check_helo_access proxy:static:OK, reject_unauth_destination"), in_relay},
+             {relay(cat("check_sender_access ", any, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_sender_access ", any_pcre, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_recipient_access ", any, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_client_access ", all_cidr, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_client_access ", half_cidr, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_client_access ", v6_cidr, ", reject_unauth_destination")), in_relay},
+             {relay(cat("check_helo_access ", refused, ", permit")), "open relay: "},                          // it stands in for nothing
+             {relay("reject_unauth_destination, check_client_access static:OK"), ""},
+             {relay("check_client_access static:REJECT, reject_unauth_destination"), ""},
+             {relay("check_client_access static:DISCARD, reject_unauth_destination"), ""},
+             {relay("check_client_access static:DUNNO, reject_unauth_destination"), ""},
+             {relay(cat("check_client_access ", own_cidr, ", check_sender_access ", some, ", reject_unauth_destination")), ""},
+             {cat("smtpd_client_restrictions = check_client_access static:OK\nsmtpd_sender_restrictions = check_sender_access ", any, "\n"), ""},    // ends that list alone
+             {"relay_domains = static:all\n", in_domains},
+             {cat("relay_domains = example.net, ", any, "\n"), in_domains},
+             {cat("relay_domains = static:all\nrelay_recipient_maps = ", any, "\n"), in_domains},
+             {"relay_domains = static:all\nrelay_recipient_maps = inline:{a@example.net=x}\n", ""},
+             {"relay_domains = !elsewhere.invalid, static:all\n", ""},
+             {"relay_domains = example.net, inline:{example.com=x}\n", ""},
+             {relay("reject") + "relay_domains = static:all\n", ""},
+             {"mydestination = static:all\n", "main.cf:1: warning: mydestination: every domain is in it"},
+             {cat("virtual_alias_domains = ", any, "\n"), "main.cf:1: warning: virtual_alias_domains: every domain is in it"},
+             {cat("virtual_mailbox_domains = ", any, "\n"), "main.cf:1: warning: virtual_mailbox_domains: every domain is in it"},
+             {"mynetworks = 128.0.0.0/1\n", in_networks},
+             {"mynetworks = 127.0.0.0/8 8.0.0.0/7\n", in_networks + "9.1.2.3 is in mynetworks"},
+             {"mynetworks = 10.0.0.0/7\n", in_networks + "11.1.2.3"},
+             {"mynetworks = static:all\n", in_networks},
+             {cat("mynetworks = ", all_cidr, "\n"), in_networks},
+             {cat("mynetworks = ", wide_file, "\n"), in_networks + "65.1.2.3"},
+             {"mynetworks = 127.0.0.1 [2a00::]/15\n", in_networks + "2a00:1::1"},
+             {"mynetworks = [::]/0\n", in_networks},
+             {"mynetworks = 127.0.0.0/8 8.0.0.0/8 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 [2a00::]/16 [fc00::]/7 [fe80::]/10\n", ""},
+             {"mynetworks = !8.128.0.0/9 8.0.0.0/7\n", ""},
+             {"smtpd_relay_restrictions = reject_unauth_destination\nmynetworks = 128.0.0.0/1\n", ""},       // nobody asks for mynetworks
+         }) {
+        INFO(row.text);
+        const std::string found = checked(row.text);
+        INFO(found);
+        if (row.wanted.empty()) CHECK(found.empty());
+        else CHECK(found.find(row.wanted) != std::string::npos);
+    }
+    for (const std::string& path : written) ::unlink(path.c_str());
+    ::rmdir(folder.c_str());
 }
 
 TEST_CASE("what is wrong with lists is said with the nearest name, and open relays do not start", "[restrictions][conf]")
