@@ -154,6 +154,7 @@ std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default
     user.home = field(5);
     user.shell = field(6);
     if (!user.home.empty() && user.home[0] != '/') return std::nullopt;
+    if (user.uid == UINT32_MAX || user.gid == UINT32_MAX) return user;    // there for the password alone
     for (const std::string_view item : split(field(7), " \t")) {
         const auto [name, value] = cut(item, '=');
         if (name != "userdb_mail" || !value) continue;
@@ -183,12 +184,11 @@ PasswdFile PasswdFile::parse(std::string_view text, uint32_t default_uid, uint32
             ++file.misfits_;
             continue;
         }
-        if (user->found == ipc::UserReply::Found::temporary) {
-            user->text = cat("line ", number, ": ", user->text);
-            if (file.problems_.size() < most_problems) file.problems_.push_back(cat(user->text, "; mail for ", printable(user->name, 100), " waits, and he cannot log in"));
-        }
+        if (user->found == ipc::UserReply::Found::temporary) user->text = cat("line ", number, ": ", user->text);
         std::string name = user->name;
-        file.users_.emplace(std::move(name), std::move(*user));    // of two lines the first counts, as in /etc/passwd
+        const auto [at, fresh] = file.users_.emplace(std::move(name), std::move(*user));    // of two lines the first counts, as in /etc/passwd
+        if (fresh && at->second.found == ipc::UserReply::Found::temporary && file.problems_.size() < most_problems)
+            file.problems_.push_back(cat(at->second.text, "; mail for ", printable(at->first, 100), " waits, and he cannot log in"));
     }
     return file;
 }

@@ -24,6 +24,7 @@
 #include "lib/net/address.h"
 #include "lib/table/kinds.h"
 #include "lib/tls/parameters.h"
+#include "master/resolver/passwd_file.h"
 
 namespace veredus::admin {
 
@@ -140,6 +141,9 @@ std::vector<std::string> passwd_files_advice(const conf::Values& values)
         std::vector<std::string> problems;
         auto file = auth::PasswdFile::parse(*text, "check", &problems);
         for (const std::string& problem : problems) advice.push_back(cat("passdb: ", path, ", ", problem, ": this user cannot log in"));
+        const uint32_t none = UINT32_MAX;    // as resolver reads it
+        const auto users = resolver::PasswdFile::parse(*text, ::geteuid() != 0 ? ::getuid() : none, ::geteuid() != 0 ? ::getgid() : none);
+        for (const std::string& problem : users.problems()) advice.push_back(cat("passdb: ", path, ", ", problem));
         sources.emplace_back(std::move(path), std::move(file));
     }
     if (!values.list("auth_mechanisms").empty()) return advice;

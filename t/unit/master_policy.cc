@@ -332,6 +332,8 @@ TEST_CASE("one template in a passwd-file is a mailbox of each user, and of no na
     // ~ and %h of who has no home are not the root of the file system.
     for (const char* mail : {"maildir:~/m", "maildir:%h/m", "mbox:~", "mbox:~/mail:INBOX=/var/mail/x"})
         CHECK(resolver::PasswdFile::parse(cat("x::1:1::::userdb_mail=", mail), 7, 8).find("x")->text.find("no home") != std::string::npos);
+    // What is not used is not complained about.
+    CHECK(resolver::PasswdFile::parse("x:::::::userdb_mail=maildir:%d\nb::1:1::/b\nb::1:1::/b::userdb_mail=maildir:%d\n", UINT32_MAX, UINT32_MAX).problems().empty());
     std::string many;
     for (int i = 0; i < 50; ++i) append(many, 'u', i, "::1:1::::userdb_mail=maildir:", std::string(2000, 'x'), "\n");
     const auto file = resolver::PasswdFile::parse(many, 7, 8);

@@ -117,6 +117,9 @@ TEST_CASE("lines of a passwd-file that are not used are named, and who keeps SCR
     CHECK(said(cat("alice:", scram, "\ncarol:{PLAIN}c\n")).empty());
     CHECK(said("bob:{SHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=\ncarol:{PLAIN}c\n", ", system").empty());
     CHECK(said(cat("alice:", scram, "\n"), ", system").find("passdb: SCRAM is offered to nobody: not every user of system has the secret") == 0);
+    CHECK(said("a@v.example:{PLAIN}x:5000:5000::/v::userdb_mail=maildir:/srv/%d/%n\n").empty());
+    CHECK(said("a:{PLAIN}x:5000:5000::/v::userdb_mail=maildir:/srv/%d/%n\n")
+          == cat("passdb: ", path, ", line 1: userdb_mail=maildir:/srv/%d/%n: %d: the user's name has nothing for it; mail for a waits, and he cannot log in\n"));
     unlink(path.c_str());
     CHECK(admin::passwd_files_advice(settings(cat("passdb = file:", path, "\n"))).empty());
 }
