@@ -14,7 +14,7 @@ namespace veredus::auth {
 
 namespace {
 
-enum class Kind { crypt, plain, salted, scram, pbkdf2 };
+enum class Kind { crypt, plain, salted, md5, scram, pbkdf2 };
 
 struct Scheme {
     const char* name;
@@ -40,6 +40,10 @@ constexpr Scheme schemes[] = {
     {"SHA256", Kind::salted, tls::Digest::sha256, nullptr},
     {"SHA1", Kind::salted, tls::Digest::sha1, nullptr},
     {"SHA", Kind::salted, tls::Digest::sha1, nullptr},
+    // Broken long ago, and read for those who move here with them. Their hash is MD5, which an OpenSSL under FIPS does not have.
+    {"SMD5", Kind::md5, tls::Digest::sha1, nullptr},
+    {"LDAP-MD5", Kind::md5, tls::Digest::sha1, nullptr},
+    {"PLAIN-MD5", Kind::md5, tls::Digest::sha1, nullptr},
     {"PBKDF2", Kind::pbkdf2, tls::Digest::sha1, nullptr},
     {"PLAIN", Kind::plain, tls::Digest::sha1, ""},
     {"CLEARTEXT", Kind::plain, tls::Digest::sha1, nullptr},
@@ -70,6 +74,10 @@ std::optional<std::string> decode_hex(std::string_view text)
     return out;
 }
 
+bool is_digest(const Scheme& scheme) { return scheme.kind == Kind::salted || scheme.kind == Kind::md5; }
+std::size_t size_of_digest(const Scheme& scheme) { return scheme.kind == Kind::md5 ? 16 : tls::digest_size(scheme.hash); }
+bool has_salt(const Scheme& scheme) { return is_digest(scheme) && (std::string_view(scheme.name).starts_with("SSHA") || std::string_view(scheme.name) == "SMD5"); }
+
 // "{SHA512.HEX}…": the encoding may be named; digests are base64 when it is not (hex is told by its length, as Dovecot does).
 Result<Form> read_form(std::string_view stored)
 {
@@ -80,12 +88,12 @@ Result<Form> read_form(std::string_view stored)
     const std::string_view text = stored.substr(end + 1);
     Form form{find_scheme(name), ""};
     if (!form.scheme) return fail(cat("password scheme {", printable(name, 40), "} is not known"));
-    const bool is_digest = form.scheme->kind == Kind::salted, unsalted = is_digest && !std::string_view(form.scheme->name).starts_with("SSHA");
+    const bool digest = is_digest(*form.scheme), unsalted = digest && !has_salt(*form.scheme);
     std::optional<std::string> data;
     if (encoding && iequals(*encoding, "HEX"))
         data = decode_hex(text);
-    else if ((encoding && (iequals(*encoding, "B64") || iequals(*encoding, "BASE64"))) || (!encoding && is_digest))
-        data = !encoding && unsalted && text.size() == 2 * tls::digest_size(form.scheme->hash) ? decode_hex(text) : base64_decode(text);
+    else if ((encoding && (iequals(*encoding, "B64") || iequals(*encoding, "BASE64"))) || (!encoding && digest))
+        data = !encoding && unsalted && text.size() == 2 * size_of_digest(*form.scheme) ? decode_hex(text) : base64_decode(text);
     else if (!encoding)
         data = text;
     if (!data) return fail(cat("what follows {", printable(stored.substr(1, end - 1), 40), "} is not of its form"));
@@ -120,13 +128,14 @@ bool check_crypt(const std::string& stored, std::string_view password)
     return !made.empty() && tls::equal_time(made, stored);
 }
 
-// {SSHA…}: digest of password and salt, then the salt; {SHA…}: without one.
-bool check_salted(const Scheme& scheme, std::string_view data, std::string_view password)
+// {SSHA…}, {SMD5}: digest of password and salt, then the salt; the others: without one.
+Result<bool> check_salted(const Scheme& scheme, std::string_view data, std::string_view password)
 {
-    const std::size_t size = tls::digest_size(scheme.hash);
+    const std::size_t size = size_of_digest(scheme);
     std::string text = cat(password, data.substr(size));
-    const std::string made = tls::digest(scheme.hash, text);
+    const std::string made = scheme.kind == Kind::md5 ? decode_hex(tls::md5_hex(text)).value_or("") : tls::digest(scheme.hash, text);
     tls::wipe(text);
+    if (made.empty()) return fail(cat("OpenSSL has no MD5 here, which {", scheme.name, "} needs"));
     return tls::equal_time(made, data.substr(0, size));
 }
 
@@ -157,10 +166,10 @@ Result<void> check_data(const Form& form)
         if (form.data[0] != '$' && form.data.size() != 13 && form.data[0] != '_') return misfit();     // no DES form: a forgotten {PLAIN}
         return ::crypt_checksalt(form.data.c_str()) == CRYPT_SALT_INVALID ? misfit() : Result<void>();
     }
-    case Kind::salted: {
-        const std::size_t size = tls::digest_size(form.scheme->hash);
-        const bool salted = std::string_view(form.scheme->name).starts_with("SSHA");
-        return salted ? (form.data.size() > size ? Result<void>() : misfit()) : (form.data.size() == size ? Result<void>() : misfit());
+    case Kind::salted:
+    case Kind::md5: {
+        const std::size_t size = size_of_digest(*form.scheme);
+        return has_salt(*form.scheme) ? (form.data.size() > size ? Result<void>() : misfit()) : (form.data.size() == size ? Result<void>() : misfit());
     }
     case Kind::scram: return ScramSecret::parse(form.scheme->hash, form.data) ? Result<void>() : misfit();
     case Kind::pbkdf2: return read_pbkdf2(form.data) ? Result<void>() : misfit();
@@ -196,7 +205,8 @@ Result<bool> check_password(std::string_view stored, std::string_view password)
     switch (form.scheme->kind) {
     case Kind::plain: return tls::equal_time(tls::digest(tls::Digest::sha256, form.data), tls::digest(tls::Digest::sha256, password));
     case Kind::crypt: return check_crypt(form.data, password);
-    case Kind::salted: return check_salted(*form.scheme, form.data, password);
+    case Kind::salted:
+    case Kind::md5: return check_salted(*form.scheme, form.data, password);
     case Kind::scram: return ScramSecret::parse(form.scheme->hash, form.data)->matches(password);
     case Kind::pbkdf2: {
         const auto made = read_pbkdf2(form.data);

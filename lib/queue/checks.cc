@@ -45,7 +45,42 @@ bool only_changes(Verb verb)
     return std::find(std::begin(verbs), std::end(verbs), verb) != std::end(verbs);
 }
 
+constexpr const char* known_actions = "known are REJECT, DISCARD, HOLD, REDIRECT, BCC, PREPEND, REPLACE, IGNORE, STRIP, WARN, INFO and DUNNO";
+
+std::optional<mail::Address> recipient_of(const mail::Action& action)
+{
+    auto address = mail::parse_address(action.text);
+    if (!address || address->domain.empty()) return std::nullopt;
+    return std::move(*address);
+}
+
 } // namespace
+
+std::string action_problem(std::string_view text, bool header, bool only_changes_allowed, bool variable)
+{
+    const auto action = mail::parse_action(text);
+    if (!action) {
+        const std::string_view word = trim(text).substr(0, trim(text).find_first_of(" \t"));
+        if (variable && word.find('$') != std::string_view::npos) return {};
+        return cat("unknown action \"", printable(word, 60), "\"; ", known_actions);
+    }
+    const std::string_view verb = mail::verb_name(action->verb);
+    if (only_changes_allowed && !only_changes(action->verb)) return cat(verb, " is not supported for mail on its way out and has no effect");
+    switch (action->verb) {
+    case Verb::filter:
+    case Verb::defer_if_permit:
+    case Verb::defer_if_reject: return cat(verb, " is not supported here and has no effect");
+    case Verb::redirect:
+    case Verb::bcc:
+        if (variable || recipient_of(*action)) return {};
+        return cat(verb, " wants user@domain, not \"", printable(action->text, 60), "\"");
+    case Verb::prepend:
+    case Verb::replace:
+        if (variable || !header || mail::field_name_size(action->text) > 0) return {};
+        return cat(verb, " wants \"Name: text\", not \"", printable(action->text, 60), "\"");
+    default: return {};
+    }
+}
 
 ContentCheck::ContentCheck(std::shared_ptr<const CheckRules> rules, CheckedMail mail)
     : rules_(std::move(rules)), mail_(std::move(mail))
@@ -149,8 +184,7 @@ void ContentCheck::check(const CheckRules::Lookup& rules, Context context, std::
     if (action) return act(*action, context, raw, out);
     log::warning(
         mail_.id, ": ", context == Context::header ? "header" : "body",
-        " checks: unknown action: ", printable(**found, most_shown),
-        "; known are REJECT, DISCARD, HOLD, REDIRECT, BCC, PREPEND, REPLACE, IGNORE, STRIP, WARN, INFO and DUNNO");
+        " checks: unknown action: ", printable(**found, most_shown), "; ", known_actions);
     out.append(raw);
 }
 
@@ -225,8 +259,8 @@ bool ContentCheck::insert(const mail::Action& action, Context context, std::stri
 
 void ContentCheck::add_recipient(const mail::Action& action, bool instead)
 {
-    auto address = mail::parse_address(action.text);
-    if (!address || address->domain.empty()) {
+    auto address = recipient_of(action);
+    if (!address) {
         log::warning(mail_.id, ": header and body checks: ", mail::verb_name(action.verb), " wants user@domain, not \"",
                      printable(action.text, most_shown), "\"");
         return;

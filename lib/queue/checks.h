@@ -32,6 +32,10 @@ struct CheckRules {
     bool only_changes = false;      // the mail is on its way out: verbs that would refuse, hold or redirect it have no effect
 };
 
+// Why a rule with this right-hand side would not do what it was written for; empty: nothing is wrong with it. `header`: it is asked about
+// fields, not about lines of a body. `only_changes` as in CheckRules. `variable`: parts of the text come from the pattern ($1).
+std::string action_problem(std::string_view text, bool header, bool only_changes, bool variable);
+
 // What log lines say of the mail besides its envelope.
 struct CheckedMail {
     std::string id;

@@ -8,9 +8,11 @@
 #include <iterator>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "lib/base/text.h"
 #include "lib/conf/place.h"
+#include "lib/reception/check_rules.h"
 #include "lib/reception/judge.h"
 
 namespace veredus::reception {
@@ -223,6 +225,22 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
     if (!wrong) check_relay(file, values, rules, silent, patterns, out);
 }
 
+// What each rule of header_checks and its kin does; that its table can be read is a matter of table::check_sources().
+void check_actions(const conf::File& file, const conf::Values& values, std::vector<conf::Diagnostic>& out)
+{
+    std::set<std::string> said;      // mime_header_checks is header_checks unless it is set
+    for (const conf::Setting& row : conf::all_settings()) {
+        const std::string_view name = row.name;
+        if (row.type != conf::Type::tables || !is_checks_setting(name)) continue;
+        for (const std::string& spec : values.list(name)) {
+            const auto table = table::open_from(spec, [](const std::string& path) { return read_file(path, std::size_t{256} << 20); });
+            if (!table) continue;
+            for (const std::string& problem : action_problems(name, **table))
+                if (said.insert(problem).second) out.push_back(conf::complaint_about(file, name, false, cat(name, ": ", problem)));
+        }
+    }
+}
+
 }  // namespace
 
 std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
@@ -230,6 +248,7 @@ std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
     std::vector<conf::Diagnostic> out;
     const conf::Values values = file.values();
     for (const std::string_view prefix : {"smtpd", "submission"}) check_lists(file, values, prefix, out);
+    check_actions(file, values, out);
     return out;
 }
 

@@ -8,7 +8,7 @@
 namespace veredus::reception {
 
 // Errors: unknown restrictions, missing arguments, tables that cannot be read, lists or networks that let strangers relay. Warnings:
-// restrictions that are known and not done. Each with the place in main.cf. Call it only for a file that is ok().
+// restrictions that are known and not done, and actions of header_checks and its kin that would do nothing. Each with the place in main.cf. Call it only for a file that is ok().
 std::vector<conf::Diagnostic> check_restrictions(const conf::File& file);
 
 }  // namespace veredus::reception

@@ -37,4 +37,19 @@ std::shared_ptr<const queue::CheckRules> open_checks(const conf::Values& values,
     return rules->header || rules->mime || rules->nested || rules->body ? rules : nullptr;
 }
 
+bool is_checks_setting(std::string_view setting) { return setting.ends_with("header_checks") || setting.ends_with("body_checks"); }
+
+std::vector<std::string> action_problems(std::string_view setting, const table::Table& table)
+{
+    constexpr std::size_t most = 20;
+    const bool way_out = setting.starts_with("smtp_") || setting.starts_with("lmtp_");
+    std::vector<std::string> out;
+    for (const table::RightSide& answer : table.right_sides()) {
+        if (out.size() == most) break;
+        const std::string problem = queue::action_problem(answer.text, setting.ends_with("header_checks"), way_out, answer.variable);
+        if (!problem.empty()) out.push_back(cat(answer.where, ": ", problem));
+    }
+    return out;
+}
+
 } // namespace veredus::reception

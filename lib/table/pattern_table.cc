@@ -50,6 +50,17 @@ public:
         return out;
     }
 
+    bool variable() const { return pieces_.size() > 1; }
+    std::string text() const
+    {
+        std::string out;
+        for (const Piece& piece : pieces_) {
+            out += piece.before;
+            if (piece.group != none) append(out, '$', piece.group);
+        }
+        return out;
+    }
+
 private:
     static Result<std::size_t> number(std::string_view& text)
     {
@@ -211,6 +222,13 @@ public:
         return rule && *rule ? cat(source_.path(), ':', (*rule)->line) : std::string();
     }
     bool is_pattern() const override { return true; }
+    std::vector<RightSide> right_sides() const override
+    {
+        std::vector<RightSide> out;
+        for (const Rule& rule : rules_.rules)
+            if (!rule.is_if) out.push_back({source_.where(rule.line), rule.result.text(), rule.result.variable()});
+        return out;
+    }
     std::vector<std::string> problems() const override { return rules_.problems; }
 
 private:

@@ -36,6 +36,12 @@ public:
         return at == entries_.end() ? std::optional<std::string>() : std::optional(at->second);
     }
     std::string origin(std::string_view key) const override { return entries_.count(lower(key)) ? "inline:" : ""; }
+    std::vector<RightSide> right_sides() const override
+    {
+        std::vector<RightSide> out;
+        for (const auto& [key, value] : entries_) out.push_back({cat("inline: ", key), value});
+        return out;
+    }
 
 private:
     std::map<std::string, std::string, std::less<>> entries_;
@@ -46,6 +52,7 @@ public:
     explicit Static(std::string value) : value_(std::move(value)) {}
     Answer find(std::string_view) const override { return std::optional(value_); }
     std::string origin(std::string_view) const override { return cat("static:", value_); }
+    std::vector<RightSide> right_sides() const override { return {{"static", value_}}; }
     bool is_pattern() const override { return true; }
 
 private:

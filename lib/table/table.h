@@ -17,6 +17,12 @@
 
 namespace veredus::table {
 
+struct RightSide {        // what stands behind a key or a pattern
+    std::string where;    // "file, line 3", or the table
+    std::string text;
+    bool variable = false;    // it has $1 of a pattern, which stands in it as it was written
+};
+
 class Table {
 public:
     virtual ~Table() = default;
@@ -28,6 +34,8 @@ public:
     virtual std::vector<std::string> sources() const { return {}; }    // files to watch
     virtual std::string origin(std::string_view key) const { (void)key; return {}; }   // "file:line" that answers, for explain
     virtual bool is_pattern() const { return false; }                  // regexp:, pcre:, cidr:, static: match whole keys only
+    // All that it may answer, for who checks what stands there. Of tables that ask others, or that are made of others, nothing.
+    virtual std::vector<RightSide> right_sides() const { return {}; }
     virtual std::vector<std::string> problems() const { return {}; }   // "file, line 3: …": lines that are not used
 };
 

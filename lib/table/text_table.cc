@@ -72,6 +72,10 @@ public:
         return Found{std::string_view(bytes_).substr(at->offset + at->key, at->value), at->line};
     }
     std::size_t size() const { return entries_.size(); }
+    template <class F> void each(F f) const
+    {
+        for (const Entry& e : entries_) f(Found{std::string_view(bytes_).substr(e.offset + e.key, e.value), e.line});
+    }
 
 private:
     struct Entry {
@@ -148,6 +152,12 @@ public:
     {
         const auto found = index_.find(lower(key));
         return found ? cat(source_.path(), ':', found->line) : std::string();
+    }
+    std::vector<RightSide> right_sides() const override
+    {
+        std::vector<RightSide> out;
+        index_.each([&](const TextIndex::Found& found) { out.push_back({source_.where(found.line), std::string(found.value)}); });
+        return out;
     }
     std::vector<std::string> problems() const override { return problems_; }
 

@@ -9,6 +9,8 @@
 
 #include "lib/base/fd.h"
 #include "lib/base/text.h"
+#include "lib/conf/values.h"
+#include "lib/reception/check_rules.h"
 #include "lib/table/aliases.h"
 #include "lib/table/table.h"
 #include "master/veredus/commands.h"
@@ -38,11 +40,27 @@ int check_aliases(const std::string& spec)
     return problems.empty() ? 0 : EX_DATAERR;
 }
 
-int check_table(const std::string& spec)
+// What is asked of a table depends on the setting that names it.
+std::vector<std::string> problems_of(const conf::File& file, const std::string& spec, const table::Table& table)
+{
+    std::vector<std::string> problems = table.problems();
+    if (!file.ok()) return problems;
+    const conf::Values values = file.values();
+    for (const conf::Setting& row : conf::all_settings()) {
+        if (row.type != conf::Type::tables || !reception::is_checks_setting(row.name)) continue;
+        const auto specs = values.list(row.name);
+        if (std::find(specs.begin(), specs.end(), spec) == specs.end()) continue;
+        for (std::string& problem : reception::action_problems(row.name, table))
+            if (std::find(problems.begin(), problems.end(), problem) == problems.end()) problems.push_back(std::move(problem));
+    }
+    return problems;
+}
+
+int check_table(const conf::File& file, const std::string& spec)
 {
     const auto table = table::open(spec);
     if (!table) return fail_with(table.error(), EX_NOINPUT);
-    const auto problems = (*table)->problems();
+    const auto problems = problems_of(file, spec, **table);
     for (const std::string& problem : problems) complain("%s", problem.c_str());
     return problems.empty() ? 0 : EX_DATAERR;
 }
@@ -93,7 +111,7 @@ int look_up_all(const std::vector<std::string>& specs, bool aliases)
 
 }  // namespace
 
-int table(const Common&, int argc, char** argv)
+int table(const Common& common, int argc, char** argv)
 {
     bool aliases = false;
     std::vector<std::string> keys, specs;
@@ -107,8 +125,9 @@ int table(const Common&, int argc, char** argv)
     if (specs.empty()) return usage("table", false);
     int status = 0;
     for (const std::string& key : keys) status = std::max(status, key == "-" ? look_up_all(specs, aliases) : look_up(specs, aliases, key, false));
-    if (keys.empty())
-        for (const std::string& spec : specs) status = std::max(status, aliases ? check_aliases(spec) : check_table(spec));
+    if (!keys.empty()) return status;
+    const auto file = conf::File::load(common.config_directory);
+    for (const std::string& spec : specs) status = std::max(status, aliases ? check_aliases(spec) : check_table(file, spec));
     return status;
 }
 

@@ -40,6 +40,10 @@ TEST_CASE("every scheme knows its password and no other", "[auth][password]")
         {"{SSHA}" + base64_encode(tls::digest(tls::Digest::sha1, "secretNaCl") + "NaCl"), "secret"},
         {"{SSHA256}" + base64_encode(tls::digest(tls::Digest::sha256, "secretNaCl") + "NaCl"), "secret"},
         {"{SSHA512}" + base64_encode(tls::digest(tls::Digest::sha512, "secretNaCl") + "NaCl"), "secret"},
+        {"{PLAIN-MD5}900150983cd24fb0d6963f7d28e17f72", "abc"},
+        {"{LDAP-MD5}kAFQmDzST7DWlj99KOF/cg==", "abc"},
+        {"{LDAP-MD5.hex}900150983cd24fb0d6963f7d28e17f72", "abc"},
+        {"{SMD5}t6xns2DCS6727SipGd221U5hQ2w=", "secret"},
         {"{PBKDF2}$1$salt$4096$4b007901b765489abead49d926f721d065a429c1", "password"},      // RFC 6070
         {"{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=", "pencil"},
     };
@@ -57,7 +61,7 @@ TEST_CASE("every scheme knows its password and no other", "[auth][password]")
 
 TEST_CASE("a stored form that is not known or not whole is an error, not a password", "[auth][password][hostile]")
 {
-    for (const std::string stored : {"{", "{}", "{X}secret", "{PLAIN", "{PLAIN}", "{PLAIN.b64}!", "{PLAIN.rot13}frperg", "{SHA}", "{SHA}YWJj", "{SSHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
+    for (const std::string stored : {"{", "{}", "{X}secret", "{PLAIN", "{PLAIN}", "{PLAIN.b64}!", "{PLAIN.rot13}frperg", "{SHA}", "{SHA}YWJj", "{PLAIN-MD5}", "{PLAIN-MD5}abc", "{LDAP-MD5}YWJj", "{SMD5}kAFQmDzST7DWlj99KOF/cg==", "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$c2FsdA$aGFzaA", "{CRAM-MD5}900150983cd24fb0d6963f7d28e17f72", "{SSHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
                                      "{SCRAM-SHA-256}", "{SCRAM-SHA-256}4096,YQ==,YQ==,YQ==", "{PBKDF2}$1$salt$0$4b007901b765489abead49d926f721d065a429c1", "{PBKDF2}$1$salt$4294967295$00",
                                      "secret", "$", "$9$x$y", "{CRYPT}", "{CRYPT}plaintext", "{MD5-CRYPT}abc def"}) {
         INFO(stored);

@@ -143,6 +143,31 @@ TEST_CASE("what each action does", "[queue][checks]")
     CHECK(now.enhanced == "5.7.1");
 }
 
+TEST_CASE("an action that would do nothing is told before a mail meets it", "[queue][checks]")
+{
+    struct Row {
+        const char* text;
+        bool header, only_changes, variable;
+        const char* said;
+    };
+    for (const Row& row : {
+             Row{"REJECT spam", true, false, false, ""}, {"reject 5.7.1 spam", false, false, false, ""}, {"550 spam", true, false, false, ""},
+             {"REJEKT spam", true, false, false, "unknown action \"REJEKT\"; known are REJECT"}, {"$1", true, false, true, ""},
+             {"REJEKT $1", true, false, true, "unknown action \"REJEKT\""}, {"REDIRECT", true, false, false, "REDIRECT wants user@domain, not \"\""},
+             {"REDIRECT alice", true, false, false, "REDIRECT wants user@domain"}, {"BCC alice@example.org", false, false, false, ""},
+             {"REDIRECT $1", true, false, true, ""}, {"PREPEND", true, false, false, "PREPEND wants \"Name: text\""},
+             {"PREPEND X-Seen: yes", true, false, false, ""}, {"REPLACE no field", true, false, false, "REPLACE wants"}, {"REPLACE any line", false, false, false, ""},
+             {"FILTER smtp:x", true, false, false, "FILTER is not supported here"}, {"REJECT", true, true, false, "REJECT is not supported for mail on its way out"},
+             {"IGNORE", true, true, false, ""}, {"DUNNO", true, false, false, ""},
+         }) {
+        INFO(row.text);
+        const std::string said = queue::action_problem(row.text, row.header, row.only_changes, row.variable);
+        INFO(said);
+        if (*row.said) CHECK(said.find(row.said) == 0);
+        else CHECK(said.empty());
+    }
+}
+
 TEST_CASE("parts are changed in place, and the mail is redirected and copied", "[queue][checks]")
 {
     CheckRules rules;

@@ -536,6 +536,7 @@ TEST_CASE("what is wrong with lists is said with the nearest name, and open rela
     CHECK(checked("").empty());
     CHECK(checked("smtpd_relay_restrictions = permit_mynetworks permit_sasl_authenticated defer_unauth_destination\n").empty());
     CHECK(checked("smtpd_restriction_classes = grey\ngrey = check_policy_service inet:127.0.0.1:10023\nsmtpd_recipient_restrictions = grey\n").empty());
+    CHECK(checked("header_checks = inline:{{a=REJECT spam}}, static:DUNNO\nbody_checks = static:IGNORE\n").empty());
     CHECK(checked("mynetworks = 127.0.0.0/8 10.0.0.0/8 [::1]/128\n").empty());
     struct Row {
         const char *text, *wanted;
@@ -556,6 +557,9 @@ TEST_CASE("what is wrong with lists is said with the nearest name, and open rela
              {"submission_relay_restrictions = permit\n", "main.cf:1: error: open relay"},
              {"smtpd_recipient_restrictions = permit_tls_clientcerts\n", "warning: smtpd_tls_ask_ccert = no: clients are not asked for certificates, so permit_tls_clientcerts finds none"},
              {"smtpd_tls_ask_ccert = yes\nsmtpd_recipient_restrictions = permit_tls_all_clientcerts\n", "warning: smtpd_tls_CAfile is empty"},
+             {"\nheader_checks = inline:{{a=REJEKT spam}}\n", "main.cf:2: warning: header_checks: inline: a: unknown action \"REJEKT\""},
+             {"body_checks = static:REDIRECT\n", "main.cf:1: warning: body_checks: static: REDIRECT wants user@domain"},
+             {"smtp_header_checks = static:REJECT\n", "main.cf:1: warning: smtp_header_checks: static: REJECT is not supported for mail on its way out"},
              {"smtpd_restriction_classes = a, b\na = b\nb = a\nsmtpd_client_restrictions = a\n", "leads to itself"},
          }) {
         INFO(row.text);

@@ -113,6 +113,22 @@ TEST_CASE("regexp: and pcre: rules in order, flags, negation, if, and $1", "[tab
     }
 }
 
+TEST_CASE("what a table may answer is told with its place", "[table]")
+{
+    const auto all = [](const Result<std::unique_ptr<table::Table>>& opened) {
+        REQUIRE(opened);
+        std::string out;
+        for (const auto& answer : (*opened)->right_sides()) append(out, answer.where, '|', answer.text, answer.variable ? "|$" : "|", '\n');
+        return out;
+    };
+    CHECK(all(table::pattern_table_of(table::Pattern::posix, "# x\n/^a(b)/ REDIRECT $1@c$$d\nif /e/\n/f/ OK\nendif\n!/g/ DUNNO\n", "t")) ==
+          "t, line 2|REDIRECT $1@c$d|$\nt, line 4|OK|\nt, line 6|DUNNO|\n");
+    CHECK(all(table::text_table_of("b OK\na REJECT x\n", "t")) == "t, line 2|REJECT x|\nt, line 1|OK|\n");
+    CHECK(all(table::open("inline:{a=b, {c = d e}}")) == "inline: a|b|\ninline: c|d e|\n");
+    CHECK(all(table::open("static:OK")) == "static|OK|\n");
+    CHECK(all(table::open("pipemap:{static:a, static:b}")).empty());
+}
+
 TEST_CASE("lines that are no rules are told, and hide no good one", "[table]")
 {
     for (const Pattern kind : {Pattern::posix, Pattern::pcre}) {
