@@ -1,13 +1,8 @@
 #include "submission/front.h"
 
 #include "lib/base/text.h"
-#include "lib/log/log.h"
 
 namespace veredus::submission {
-
-namespace {
-constexpr std::chrono::milliseconds router_deadline{15'000};
-}
 
 MendSettings read_mend_settings(const conf::Values& values)
 {
@@ -55,21 +50,12 @@ void Front::start(Loop& loop, queue::Intake& intake, std::function<void(std::str
     domains_ = std::make_unique<reception::Domains>(loop, [this] { return front_.resolver(); });
     UserPolicy::Doors doors{
         front_.recipients(), *domains_,
-        [this](const ipc::OwnerRequest& request, UserPolicy::OwnerDone done) { ask_owner(request, std::move(done)); },
+        [this](const ipc::OwnerRequest& request, UserPolicy::OwnerDone done) {
+            front_.ask_owner(request, std::move(done));
+        },
         front_.meters(), front_.examiner()};
     policy_ = std::make_unique<UserPolicy>(std::move(doors), front_.trust(), front_.exempt(), policy_settings_);
     front_.open(intake, *policy_);
-}
-
-void Front::ask_owner(const ipc::OwnerRequest& request, UserPolicy::OwnerDone done)
-{
-    front_.router().call(static_cast<uint16_t>(ipc::RouterType::owner), request.encode(), {}, router_deadline,
-                  [done = std::move(done)](const Result<ipc::Message>& answer) {
-                      auto reply = answer ? ipc::OwnerReply::decode(answer->body)
-                                          : Result<ipc::OwnerReply>(unexpected(answer.error()));
-                      if (!reply) log::warning("the owner of an address cannot be asked for: ", reply.error().text);
-                      done(reply ? *reply : ipc::OwnerReply());
-                  });
 }
 
 Result<void> Front::reload(const conf::Values& values)

@@ -25,7 +25,6 @@ public:
 
 private:
     Result<void> adjust(reception::Settings& settings, const conf::Values& values);
-    void ask_owner(const ipc::OwnerRequest& request, UserPolicy::OwnerDone done);
 
     PolicySettings policy_settings_;
     std::unique_ptr<reception::Domains> domains_;

@@ -45,7 +45,7 @@ Result<OwnerRequest> OwnerRequest::decode(std::string_view body)
 std::string OwnerReply::encode() const
 {
     Writer w;
-    w.u8(static_cast<uint8_t>(word)).u8(static_cast<uint8_t>(address_class)).str(address);
+    w.u8(static_cast<uint8_t>(word)).u8(static_cast<uint8_t>(address_class)).str(address).u8(listed);
     return w.take();
 }
 
@@ -55,6 +55,7 @@ Result<OwnerReply> OwnerReply::decode(std::string_view body)
     OwnerReply reply;
     const bool good = get_enum(r, reply.word, Word::yes, Word::temporary) && get_enum(r, reply.address_class, AddressClass::local, AddressClass::remote);
     reply.address = r.str(max_address);
+    reply.listed = r.u8();
     if (!r.done() || !good) return fail("malformed message: owner reply");
     return reply;
 }

@@ -16,9 +16,9 @@ enum class AddressClass : uint8_t { local = 1, virtual_alias = 2, virtual_mailbo
 
 enum class RouterType : uint16_t { route = 100, routes = 101, owner = 102, owner_said = 103, rewrite = 104, rewritten = 105 };
 
-// submission at MAIL: may this user write mails as that address? Answered by OwnerReply.
+// submission at MAIL, and restriction lists: may this user write mails as that address? Answered by OwnerReply.
 struct OwnerRequest {
-    std::string user;         // by authd's word: "alice", "bob@example.org"
+    std::string user;         // by authd's word: "alice", "bob@example.org"; "-" for who has not logged in
     std::string address;      // external form, not empty
     std::string encode() const;
     static Result<OwnerRequest> decode(std::string_view body);
@@ -27,6 +27,7 @@ struct OwnerReply {
     enum class Word : uint8_t { yes = 1, no = 2, temporary = 3 } word = Word::temporary;
     std::string address;      // as it is with its domain
     AddressClass address_class = AddressClass::remote;
+    bool listed = false;      // smtpd_sender_login_maps says whose it is
     std::string encode() const;
     static Result<OwnerReply> decode(std::string_view body);
 };

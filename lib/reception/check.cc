@@ -102,6 +102,8 @@ bool relays(const Rules& rules, const Tables& tables, const Stranger& stranger)
         route.address_class = address == s.recipient ? stranger.destination : ipc::AddressClass::remote;
         return route;
     };
+    ipc::OwnerReply nobodys;
+    nobodys.word = ipc::OwnerReply::Word::no;
     dns::Answer nothing, there;
     nothing.status = dns::Status::nxdomain;
     there.status = dns::Status::ok;
@@ -115,6 +117,7 @@ bool relays(const Rules& rules, const Tables& tables, const Stranger& stranger)
         for (const Question& q : facts.take_questions()) {
             if (q.kind == Question::Kind::dns) facts.put_dns(q.name, q.record, exists(q.name) ? there : nothing);
             if (q.kind == Question::Kind::route) facts.put_route(q.name, address_of(mail::parse_address(q.name).value_or(mail::Address{})));
+            if (q.kind == Question::Kind::owner) facts.put_owner(q.user, q.name, nobodys);
             if (q.kind == Question::Kind::policy) facts.put_policy(q.server->endpoint, q.name, "DUNNO");
         }
     }

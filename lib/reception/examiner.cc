@@ -149,6 +149,12 @@ void Examiner::ask(const std::shared_ptr<Run>& run, const Question& question)
         });
         return;
     }
+    case Question::Kind::owner:
+        parts_.owner({question.user, question.name}, [self, run, question](const ipc::OwnerReply& reply) {
+            run->facts.put_owner(question.user, question.name, reply);
+            answered(self, run);
+        });
+        return;
     case Question::Kind::policy:
         parts_.services.ask(question.server, question.name, [self, run, question](const std::string& action) {
             run->facts.put_policy(question.server->endpoint, question.name, action);

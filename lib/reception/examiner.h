@@ -28,6 +28,8 @@ public:
         Recipients& recipients;
         PolicyServices& services;
         std::function<dns::Resolver*()> resolver;      // null: DNS cannot be asked yet, which is a failure of DNS
+        // Asks router; the answer comes later, with temporary when router cannot be asked.
+        std::function<void(const ipc::OwnerRequest& request, std::function<void(const ipc::OwnerReply&)> done)> owner;
     };
     explicit Examiner(Parts parts) : parts_(std::move(parts)) {}
     void set_program(std::shared_ptr<const Program> program) { program_ = std::move(program); }

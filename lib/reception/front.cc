@@ -52,8 +52,17 @@ void Front::meet(Loop& loop, std::function<void(std::string body)> tell_qmgr)
     const auto resolver = [this] { return names_->resolver(); };
     dialer_ = std::make_unique<PolicyDialer>(loop, std::move(host_names_), resolver);
     services_ = std::make_unique<PolicyServices>(loop, [this](const std::string& endpoint, std::function<void(Result<Fd>)> done) { dialer_->dial(endpoint, std::move(done)); });
-    examiner_ = std::make_unique<Examiner>(Examiner::Parts{*recipients_, *services_, resolver});
+    examiner_ = std::make_unique<Examiner>(Examiner::Parts{*recipients_, *services_, resolver, [this](const auto& request, auto done) { ask_owner(request, std::move(done)); }});
     examiner_->set_program(program_);
+}
+
+void Front::ask_owner(const ipc::OwnerRequest& request, std::function<void(const ipc::OwnerReply&)> done)
+{
+    router_->call(static_cast<uint16_t>(ipc::RouterType::owner), request.encode(), {}, router_deadline, [done = std::move(done)](const Result<ipc::Message>& answer) {
+        auto reply = answer ? ipc::OwnerReply::decode(answer->body) : Result<ipc::OwnerReply>(unexpected(answer.error()));
+        if (!reply) log::warning("the owner of an address cannot be asked for: ", reply.error().text);
+        done(reply ? *reply : ipc::OwnerReply());
+    });
 }
 
 void Front::meet_authd()

@@ -57,6 +57,8 @@ public:
     daemon::Link& router() { return *router_; }          // from meet() on, as all that follows
     RouterRecipients& recipients() { return *recipients_; }
     Examiner& examiner() { return *examiner_; }
+    // Whose an address is, by router's word; `done` comes later, with temporary when router cannot be asked.
+    void ask_owner(const ipc::OwnerRequest& request, std::function<void(const ipc::OwnerReply&)> done);
     Meters& meters() { return *anvil_->meters; }
     Rewriter& rewriter() { return rewriter_; }
     dns::Resolver* resolver() { return names_->resolver(); }   // null while resolv.conf is not known

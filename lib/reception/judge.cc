@@ -167,6 +167,8 @@ Judge::Status Judge::one(const RestrictionList& list, std::size_t index, const S
     case Op::reject_non_fqdn_helo_hostname: case Op::reject_invalid_helo_hostname: case Op::reject_unknown_helo_hostname: case Op::check_helo_access:
     case Op::reject_rhsbl_helo: case Op::check_helo_servers: return s_.helo.empty() ? Status::dunno : about_helo(r, depth);
     case Op::reject_non_fqdn_sender: case Op::reject_unknown_sender_domain: case Op::reject_unlisted_sender: case Op::check_sender_access:
+    case Op::reject_sender_login_mismatch: case Op::reject_known_sender_login_mismatch: case Op::reject_authenticated_sender_login_mismatch:
+    case Op::reject_unauthenticated_sender_login_mismatch:
     case Op::reject_rhsbl_sender: case Op::check_sender_servers: return s_.has_sender ? about_sender(r, depth) : Status::dunno;
     case Op::permit_auth_destination: case Op::reject_unauth_destination: case Op::defer_unauth_destination: case Op::reject_non_fqdn_recipient:
     case Op::reject_unknown_recipient_domain: case Op::reject_unlisted_recipient: case Op::check_recipient_access: case Op::reject_rhsbl_recipient:
@@ -229,6 +231,8 @@ Judge::Status Judge::about_sender(const Restriction& r, int depth)
     case Op::reject_unlisted_sender:
         sender_listed_ = true;
         return s_.sender.empty() ? Status::dunno : unlisted(s_.sender, sender(), "5.1.0");
+    case Op::reject_sender_login_mismatch: case Op::reject_known_sender_login_mismatch: case Op::reject_authenticated_sender_login_mismatch:
+    case Op::reject_unauthenticated_sender_login_mismatch: return s_.sender.empty() ? Status::dunno : login_mismatch(r.op);
     case Op::check_sender_servers: return s_.sender.domain.empty() ? Status::dunno : server_access(r, s_.sender.domain, sender(), depth);
     case Op::check_sender_access: return address_access(r, s_.sender, sender(), depth);
     case Op::reject_rhsbl_sender: return rhs_list(r, s_.sender.domain, sender().name, "Sender address");
@@ -271,6 +275,20 @@ Judge::Status Judge::unauth(int code)
     if (route->kind == ipc::Route::Kind::defer) return unlisted(s_.recipient, recipient(), "5.1.1");
     const bool others = route->address_class == ipc::AddressClass::remote || (route->address_class == ipc::AddressClass::relay && routes_on(s_.recipient));
     return others ? refuse(code, "5.7.1", cat('<', recipient().name, ">: Relay access denied")) : Status::dunno;
+}
+
+// Who has logged in uses addresses of his own, and nobody else those that smtpd_sender_login_maps gives to a user.
+Judge::Status Judge::login_mismatch(Op op)
+{
+    const bool logged_in = !s_.sasl_user.empty();
+    if (op == (logged_in ? Op::reject_unauthenticated_sender_login_mismatch : Op::reject_authenticated_sender_login_mismatch)) return Status::dunno;
+    const ipc::OwnerReply* owner = facts_.owner(s_.user.empty() ? "-" : s_.user, s_.sender.text());
+    if (!owner) return wait();
+    using Word = ipc::OwnerReply::Word;
+    if (owner->word == Word::temporary) return refuse(451, "4.3.0", cat('<', sender().name, ">: Temporary lookup failure"));
+    if (!logged_in) return owner->listed ? refuse(553, "5.7.1", sender(), "not logged in") : Status::dunno;
+    if (owner->word == Word::yes || (op == Op::reject_known_sender_login_mismatch && !owner->listed)) return Status::dunno;
+    return refuse(553, "5.7.1", sender(), cat("not owned by user ", printable(s_.sasl_user, 255)));
 }
 
 Judge::Status Judge::unlisted(const mail::Address& address, const Subject& subject, const char* status)

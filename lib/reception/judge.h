@@ -17,10 +17,11 @@
 namespace veredus::reception {
 
 struct Question {
-    enum class Kind : uint8_t { dns, route, policy } kind = Kind::dns;
-    std::string name;                      // domain; address; the request to a policy service
+    enum class Kind : uint8_t { dns, route, policy, owner } kind = Kind::dns;
+    std::string name;                      // domain; address (route, owner); the request to a policy service
     dns::Kind record{};
     std::shared_ptr<const PolicyServer> server;
+    std::string user;                      // who may own the address
 };
 
 // Answers by question, for one judgement.
@@ -30,15 +31,18 @@ public:
     const dns::Answer* dns(const std::string& name, dns::Kind record);
     const ipc::Route* route(const std::string& address);
     const std::string* policy(const std::shared_ptr<const PolicyServer>& server, const std::string& request);   // an action
+    const ipc::OwnerReply* owner(const std::string& user, const std::string& address);
     std::vector<Question> take_questions() { return std::exchange(questions_, {}); }
     void put_dns(const std::string& name, dns::Kind record, dns::Answer answer) { dns_.insert_or_assign({name, record}, std::move(answer)); }
     void put_route(const std::string& address, ipc::Route route) { routes_.insert_or_assign(address, std::move(route)); }
     void put_policy(const std::string& endpoint, const std::string& request, std::string action) { policies_.insert_or_assign({endpoint, request}, std::move(action)); }
+    void put_owner(const std::string& user, const std::string& address, ipc::OwnerReply reply) { owners_.insert_or_assign({user, address}, std::move(reply)); }
 
 private:
     std::map<std::pair<std::string, dns::Kind>, dns::Answer> dns_;
     std::map<std::string, ipc::Route> routes_;
     std::map<std::pair<std::string, std::string>, std::string> policies_;
+    std::map<std::pair<std::string, std::string>, ipc::OwnerReply> owners_;
     std::vector<Question> questions_;
 };
 
@@ -48,7 +52,8 @@ struct Situation {
     std::string client_name = "unknown", reverse_name = "unknown";
     bool name_trouble = false;             // the name may only be unknown because DNS failed
     bool ours = false;                     // of mynetworks
-    std::string sasl_method, sasl_user, sasl_sender;
+    std::string sasl_method, sasl_user, sasl_sender;   // sasl_user: as he logged in; empty: he has not
+    std::string user;                      // who that is, by authd's word
     std::string helo, protocol;
     bool has_sender = false, has_recipient = false;
     mail::Address sender, recipient;
@@ -56,7 +61,7 @@ struct Situation {
     std::string etrn_domain;               // whose mail he wants tried
     uint64_t size = 0;                     // as declared, or as received at the end of data
     std::string queue_id, instance;        // instance: the same for all questions about one mail
-    bool pipelined = false;                // more came before he was answered
+    bool pipelined = false;                // more came before he was answered, and he had not said EHLO
     std::string tls_protocol, tls_cipher;  // empty: in clear
     unsigned tls_bits = 0;
     std::string ccert_subject, ccert_issuer, ccert_fingerprint, ccert_key_fingerprint;   // of a client certificate; empty: none

@@ -23,7 +23,7 @@ const dns::Answer* Facts::dns(const std::string& name, dns::Kind record)
 {
     const auto at = dns_.find({name, record});
     if (at != dns_.end()) return &at->second;
-    questions_.push_back({Question::Kind::dns, name, record, nullptr});
+    questions_.push_back({Question::Kind::dns, name, record, nullptr, {}});
     return nullptr;
 }
 
@@ -31,7 +31,7 @@ const ipc::Route* Facts::route(const std::string& address)
 {
     const auto at = routes_.find(address);
     if (at != routes_.end()) return &at->second;
-    questions_.push_back({Question::Kind::route, address, {}, nullptr});
+    questions_.push_back({Question::Kind::route, address, {}, nullptr, {}});
     return nullptr;
 }
 
@@ -39,7 +39,15 @@ const std::string* Facts::policy(const std::shared_ptr<const PolicyServer>& serv
 {
     const auto at = policies_.find({server->endpoint, request});
     if (at != policies_.end()) return &at->second;
-    questions_.push_back({Question::Kind::policy, request, {}, server});
+    questions_.push_back({Question::Kind::policy, request, {}, server, {}});
+    return nullptr;
+}
+
+const ipc::OwnerReply* Facts::owner(const std::string& user, const std::string& address)
+{
+    const auto at = owners_.find({user, address});
+    if (at != owners_.end()) return &at->second;
+    questions_.push_back({Question::Kind::owner, address, {}, nullptr, user});
     return nullptr;
 }
 

@@ -53,6 +53,7 @@ private:
     Status permit_auth();
     Status unlisted(const mail::Address& address, const Subject& subject, const char* status);
     Status unknown_domain(const mail::Address& address, const Subject& subject, bool is_sender);
+    Status login_mismatch(Op op);
     Status unknown_helo();
     Status non_fqdn(const mail::Address& address, const Subject& subject);
     Status invalid_helo(bool fqdn);

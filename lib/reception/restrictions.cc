@@ -41,6 +41,9 @@ constexpr Row rows[] = {
     {"reject_unknown_helo_hostname", Op::reject_unknown_helo_hostname}, {"reject_unknown_sender_domain", Op::reject_unknown_sender_domain},
     {"reject_unknown_recipient_domain", Op::reject_unknown_recipient_domain}, {"reject_unlisted_sender", Op::reject_unlisted_sender},
     {"reject_unlisted_recipient", Op::reject_unlisted_recipient},
+    {"reject_sender_login_mismatch", Op::reject_sender_login_mismatch}, {"reject_known_sender_login_mismatch", Op::reject_known_sender_login_mismatch},
+    {"reject_authenticated_sender_login_mismatch", Op::reject_authenticated_sender_login_mismatch},
+    {"reject_unauthenticated_sender_login_mismatch", Op::reject_unauthenticated_sender_login_mismatch},
     {"check_client_access", Op::check_client_access, Takes::table},
     {"check_reverse_client_hostname_access", Op::check_reverse_client_hostname_access, Takes::table},
     {"check_helo_access", Op::check_helo_access, Takes::table}, {"check_sender_access", Op::check_sender_access, Takes::table},
@@ -73,10 +76,6 @@ constexpr Row rows[] = {
     {"sleep", Op::without_effect, Takes::number, "nobody is made to wait"},
     {"reject_unverified_sender", Op::without_effect, Takes::nothing, accepted}, {"reject_unverified_recipient", Op::without_effect, Takes::nothing, accepted},
     {"reject_unverified_address", Op::without_effect, Takes::nothing, accepted},
-    {"reject_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
-    {"reject_known_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
-    {"reject_authenticated_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
-    {"reject_unauthenticated_sender_login_mismatch", Op::without_effect, Takes::nothing, accepted},
     {"reject_maps_rbl", Op::without_effect, Takes::nothing, accepted},
 };
 

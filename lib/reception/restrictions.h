@@ -23,6 +23,8 @@ enum class Op : uint8_t {
     reject_non_fqdn_sender, reject_non_fqdn_recipient, reject_non_fqdn_helo_hostname, reject_invalid_helo_hostname,
     reject_unknown_client_hostname, reject_unknown_reverse_client_hostname, reject_unknown_helo_hostname,
     reject_unknown_sender_domain, reject_unknown_recipient_domain, reject_unlisted_sender, reject_unlisted_recipient,
+    reject_sender_login_mismatch, reject_known_sender_login_mismatch, reject_authenticated_sender_login_mismatch,
+    reject_unauthenticated_sender_login_mismatch,
     check_client_access, check_reverse_client_hostname_access, check_helo_access, check_sender_access, check_recipient_access,
     check_client_servers, check_reverse_client_servers, check_helo_servers, check_sender_servers, check_recipient_servers,   // ..._{a,mx,ns}_access: by name
     check_ccert_access, check_etrn_access, check_sasl_access,

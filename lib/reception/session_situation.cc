@@ -20,12 +20,13 @@ Situation Session::situation() const
     if (login_ && !login_->user.empty()) {
         s.sasl_method = login_->method;
         s.sasl_user = login_->name;
+        s.user = login_->user;
     }
     s.helo = engine_.helo_name();
     s.protocol = engine_.protocol();
     s.queue_id = draft_id();
     s.instance = instance();
-    s.pipelined = engine_.held() > 0 && !engine_.extended();     // who said EHLO may send commands in groups (RFC 2920)
+    s.pipelined = engine_.hasty();
     if (const tls::Session* tls = stream_.tls()) {
         s.tls_protocol = tls->protocol();
         const std::string cipher = tls->cipher();                // "NAME (256/256 bits)"

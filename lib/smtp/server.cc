@@ -83,6 +83,7 @@ Server::Wants Server::wants() const
 Server::Wants Server::feed(std::string_view bytes, std::string& out)
 {
     if (closing_) return Wants::close;
+    if (pending_ && !extended_ && !bytes.empty()) hasty_ = true;
     if (!input_.empty()) {
         input_.append(bytes);
         drain(out);
@@ -215,6 +216,7 @@ Reply Server::bare_newline(std::string_view where)
 // One command line. `more`: what was sent after it, before its reply.
 void Server::run(std::string_view line, std::string_view more, std::string& out)
 {
+    if (!more.empty() && !extended_) hasty_ = true;
     if (in_auth_) {
         waiting_ = Waiting::auth;
         if (line == "*") delegate_.auth_cancelled();

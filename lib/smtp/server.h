@@ -106,6 +106,7 @@ public:
     uint64_t data_bytes() const { return dot_.size(); }    // content bytes of the running or last DATA
     const mail::Envelope& envelope() const { return envelope_; }
     std::string_view surplus() const { return surplus_; }  // what a peer sent that had to wait for a reply (strict_groups)
+    bool hasty() const { return hasty_; }                  // once sent commands ahead of a reply without EHLO, which alone allows that (RFC 2920)
     std::size_t held() const { return input_.size(); }     // bytes kept while an answer is pending: the owner stops reading
     std::string_view held_bytes() const { return input_; } // until the next call: what the peer has said already
     std::string tally() const;                             // "ehlo=1 rcpt=0/1 quit=1 commands=2/3", for the disconnect line
@@ -168,7 +169,7 @@ private:
     Waiting waiting_ = Waiting::nothing;
     std::size_t verb_ = unknown_verb;                      // the row that the next reply belongs to
     bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false, want_tls_ = false,
-         content_open_ = false, skipping_ = false, rcpt_refused_ = false, bare_told_ = false;
+         content_open_ = false, skipping_ = false, rcpt_refused_ = false, bare_told_ = false, hasty_ = false;
     unsigned errors_ = 0, junk_ = 0;
     Count counts_[verb_count];
 };

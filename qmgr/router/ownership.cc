@@ -64,6 +64,7 @@ Result<OwnerReply> Routing::owner(const std::string& user, const std::string& te
     reply.address_class = place.address_class;
     if (!sender_logins_.get()) return unexpected(sender_logins_.get().error());
     if (const auto listed = TRY(table::find_address(*sender_logins_.get(), address, delimiters_, place.ours))) {
+        reply.listed = true;
         const auto owners = conf::split_list(*listed);
         if (std::any_of(owners.begin(), owners.end(), [&](std::string_view owner) { return iequals(owner, user); }))
             reply.word = OwnerReply::Word::yes;

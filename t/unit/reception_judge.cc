@@ -62,6 +62,21 @@ struct World {
         if (address.starts_with("later@")) r.kind = ipc::Route::Kind::defer;
         return r;
     }
+    // shop@here.example is alice's by the table, and alice@here.example is hers without one.
+    static ipc::OwnerReply owner(const std::string& user, const std::string& address)
+    {
+        ipc::OwnerReply reply;
+        if (address.starts_with("later@")) return reply;
+        reply.listed = address.starts_with("shop@");
+        const bool hers = user == "alice" && (reply.listed || address.starts_with("alice@"));
+        reply.word = hers ? ipc::OwnerReply::Word::yes : ipc::OwnerReply::Word::no;
+        return reply;
+    }
+    void login(const char* name, const char* from)
+    {
+        s.sasl_user = s.user = name;
+        s.sender = *mail::parse_address(from);
+    }
     // "250", or the reply's code, status and text.
     std::string say(const std::string& recipient_restrictions, At at = At::rcpt)
     {
@@ -89,6 +104,7 @@ struct World {
             policy_asked = q.name;
             facts.put_policy(q.server->endpoint, q.name, policy_action);
         }
+        if (q.kind == Question::Kind::owner) facts.put_owner(q.user, q.name, owner(q.user, q.name));
         if (q.kind != Question::Kind::dns) return;
         dns::Answer nothing;
         nothing.status = q.name.ends_with("broken.example") ? dns::Status::timeout : dns::Status::nxdomain;
@@ -189,6 +205,12 @@ TEST_CASE("restrictions that need nobody's answer", "[restrictions]")
         {"reject_unknown_client_hostname", "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.7]",
          [](World& w) { w.s.client_name = "unknown"; w.s.name_trouble = true; w.settings["unknown_client_reject_code"] = "550"; }},
         {"reject_unknown_reverse_client_hostname", "250", [](World& w) { w.s.client_name = "unknown"; }},
+        {"reject_unknown_reverse_client_hostname", "450 4.7.25 Client host rejected: cannot find your reverse hostname, [192.0.2.7]",
+         [](World& w) { w.s.reverse_name = "unknown"; }},
+        {"reject_unknown_reverse_client_hostname", "550 5.7.25 Client host rejected: cannot find your reverse hostname, [192.0.2.7]",
+         [](World& w) { w.s.reverse_name = "unknown"; w.settings["unknown_client_reject_code"] = "550"; }},
+        {"reject_unknown_reverse_client_hostname", "450 4.7.25 Client host rejected: cannot find your reverse hostname, [192.0.2.7]",
+         [](World& w) { w.s.reverse_name = "unknown"; w.s.name_trouble = true; w.settings["unknown_client_reject_code"] = "550"; }},
         {"reject_unlisted_sender", "550 5.1.0 <nobody@here.example>: Sender address rejected: User unknown in local recipient table",
          [](World& w) { w.s.sender = *mail::parse_address("nobody@here.example"); }},
     });
@@ -203,6 +225,55 @@ TEST_CASE("restrictions that need nobody's answer", "[restrictions]")
     REQUIRE(world.verdict.events.size() == 1);
     CHECK(world.verdict.events[0].what == "reject_warning");
     CHECK(world.verdict.events[0].text == "450 4.7.1 <b@here.example>: Recipient address rejected: Session encryption is required");
+}
+
+TEST_CASE("login mismatch: a listed sender is its users' alone, and who has logged in sends as himself", "[restrictions]")
+{
+    const char *all = "reject_sender_login_mismatch", *known = "reject_known_sender_login_mismatch", *in = "reject_authenticated_sender_login_mismatch",
+               *out = "reject_unauthenticated_sender_login_mismatch";
+    const std::string away = "553 5.7.1 <shop@here.example>: Sender address rejected: not logged in", later = "451 4.3.0 <later@here.example>: Temporary lookup failure";
+    const auto not_his = [](const char* user, const char* from) { return cat("553 5.7.1 <", from, ">: Sender address rejected: not owned by user ", user); };
+    struct Row {
+        const char *user, *from;                                // user: empty for a stranger
+        std::string all, known, in, out;
+    };
+    const Row rows[] = {
+        {"", "shop@here.example", away, away, "250", away},
+        {"", "alice@here.example", "250", "250", "250", "250"}, // as in Postfix: nothing lists her
+        {"", "a@sender.example", "250", "250", "250", "250"},
+        {"", "", "250", "250", "250", "250"},
+        {"", "later@here.example", later, later, "250", later},
+        {"alice", "shop@here.example", "250", "250", "250", "250"},
+        {"alice", "alice@here.example", "250", "250", "250", "250"},
+        {"alice", "", "250", "250", "250", "250"},
+        {"bob", "shop@here.example", not_his("bob", "shop@here.example"), not_his("bob", "shop@here.example"), not_his("bob", "shop@here.example"), "250"},
+        {"bob", "alice@here.example", not_his("bob", "alice@here.example"), "250", not_his("bob", "alice@here.example"), "250"},
+        {"bob", "a@sender.example", not_his("bob", "a@sender.example"), "250", not_his("bob", "a@sender.example"), "250"},
+        {"bob", "later@here.example", later, later, later, "250"},
+    };
+    for (const Row& row : rows) {
+        INFO(row.user << " as " << row.from);
+        World world;
+        if (*row.from) world.login(row.user, row.from);
+        else world.s.sasl_user = world.s.user = row.user, world.s.sender = {};
+        CHECK(world.say(all) == row.all);
+        CHECK(world.say(known) == row.known);
+        CHECK(world.say(in) == row.in);
+        CHECK(world.say(out) == row.out);
+        CHECK(world.complaints.empty());                        // no warning that it is not done
+        world.s.ours = true;                                    // mynetworks alone excuses nobody
+        CHECK(world.say(all) == row.all);
+        CHECK(world.say(cat("permit_mynetworks, ", all)) == "250");
+        CHECK(world.say(cat("warn_if_reject ", out)) == "250");
+    }
+    // Words of a client do not break out of the reply, and as whom he logged in is asked for by authd's word.
+    World world;
+    world.login("alice", "shop@here.example");
+    world.s.sasl_user = "ALICE@here.example";
+    CHECK(world.say(all) == "250");
+    world.s.user = "bob";
+    world.s.sasl_user = "b\r\nob";
+    CHECK(world.say(all) == not_his("b??ob", "shop@here.example"));
 }
 
 TEST_CASE("access tables: the keys that are tried, and what their results do", "[restrictions]")
@@ -550,6 +621,7 @@ TEST_CASE("what is wrong with lists is said with the nearest name, and open rela
              {"smtpd_relay_restrictions = permit\n", "main.cf:1: error: open relay"},
              {"smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, permit\n", "error: open relay"},
              {"smtpd_relay_restrictions = warn_if_reject reject_unauth_destination\n", "error: open relay"},
+             {"smtpd_relay_restrictions = reject_sender_login_mismatch, permit, reject_unauth_destination\n", "error: open relay"},
              {"mynetworks = 0.0.0.0/0\n", "main.cf:1: error: mynetworks: open relay"},
              {"mynetworks = 0.0.0.0/1 128.0.0.0/1\n", "error: mynetworks: open relay"},
              {"smtpd_recipient_restrictions = reject_unverified_recipient\n", "main.cf:1: warning: smtpd_recipient_restrictions: reject_unverified_recipient is not done by veredus: mail is ACCEPTED without this check"},

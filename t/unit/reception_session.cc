@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstring>
 #include <map>
 
 #include "lib/base/text.h"
@@ -70,7 +72,13 @@ struct Desk {
     FakeRouter router{*loop};
     PeerNames names{*loop};
     PolicyServices services{*loop, [](const std::string&, std::function<void(Result<Fd>)> done) { done(fail("no server")); }};
-    Examiner examiner{{router, services, [] { return static_cast<dns::Resolver*>(nullptr); }}};
+    ipc::OwnerReply owner;                                   // of every address
+    std::vector<ipc::OwnerRequest> owners_asked;
+    Examiner examiner{{router, services, [] { return static_cast<dns::Resolver*>(nullptr); },
+                       [this](const ipc::OwnerRequest& request, std::function<void(const ipc::OwnerReply&)> done) {
+                           owners_asked.push_back(request);
+                           loop->defer([done = std::move(done), reply = owner] { done(reply); });
+                       }}};
     smtpd::MxPolicy policy{trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), router, examiner};
     std::shared_ptr<Settings> settings = std::make_shared<Settings>();
     std::vector<std::string> queued;
@@ -731,7 +739,7 @@ TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
             done(std::move(m));
         });
     });
-    Examiner examiner({recipients, desk.services, [] { return static_cast<dns::Resolver*>(nullptr); }});
+    Examiner examiner({recipients, desk.services, [] { return static_cast<dns::Resolver*>(nullptr); }, nullptr});
     examiner.set_program(desk.examiner.program());
     smtpd::MxPolicy policy(trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), recipients, examiner);
     desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
@@ -1043,6 +1051,58 @@ TEST_CASE("client, HELO and sender are judged at the recipient, or at once when 
         CHECK(codes(peer.talk("HELO out.example.org\r\n", 1)) == "250");
         CHECK(codes(peer.talk("MAIL FROM:<a@x>\r\n", 1)) == (delay ? "250" : "504"));
         CHECK(codes(peer.talk("RCPT TO:<u@here.example>\r\n", 1)) == (delay ? "504" : "503"));
+    }
+}
+
+TEST_CASE("a stranger does not use a sender that smtpd_sender_login_maps gives to a user", "[smtpd][restrictions]")
+{
+    using Word = ipc::OwnerReply::Word;
+    struct Row {
+        Word word;
+        bool listed;
+        const char* reply;
+    };
+    for (const bool delay : {true, false})
+        for (const Row& row : {Row{Word::no, true, "553 5.7.1 <shop@here.example>: Sender address rejected: not logged in"}, Row{Word::no, false, "250 "},
+                               Row{Word::temporary, false, "451 4.3.0 <shop@here.example>: Temporary lookup failure"}}) {
+            Desk desk;
+            desk.owner.word = row.word;
+            desk.owner.listed = row.listed;
+            desk.restrict({{"smtpd_delay_reject", delay ? "yes" : "no"}, {"smtpd_sender_restrictions", "reject_sender_login_mismatch"}});
+            Peer peer(desk);
+            peer.talk("", 1);
+            peer.talk("EHLO out.example.org\r\n", 1);
+            const std::string mail = peer.talk("MAIL FROM:<shop@here.example>\r\n", 1);
+            CHECK(mail.starts_with(delay ? "250 " : row.reply));
+            if (mail.starts_with("250 ")) CHECK(peer.talk("RCPT TO:<u@here.example>\r\n", 1).starts_with(row.reply));
+            REQUIRE_FALSE(desk.owners_asked.empty());
+            CHECK((desk.owners_asked[0].user == "-" && desk.owners_asked[0].address == "shop@here.example"));
+        }
+}
+
+TEST_CASE("a client that said HELO may not send commands in groups; after EHLO he may", "[smtpd][restrictions][rfc2920-3.1]")
+{
+    struct Row {
+        bool late;
+        std::vector<const char*> says;                          // each in one write
+        bool refused;
+    };
+    const char* rest = "MAIL FROM:<a@x.org>\r\nRCPT TO:<u@here.example>\r\n";
+    for (const Row& row : {Row{false, {"HELO x\r\n", rest}, true}, Row{true, {"HELO x\r\n", rest}, true}, Row{false, {"EHLO x\r\n", rest}, false},
+                           Row{true, {"EHLO x\r\n", rest}, false}, Row{false, {"HELO x\r\n", "MAIL FROM:<a@x.org>\r\n", "RCPT TO:<u@here.example>\r\n"}, false},
+                           Row{false, {"HELO x\r\n", "RSET\r\nMAIL FROM:<a@x.org>\r\n", "RCPT TO:<u@here.example>\r\n"}, true},
+                           Row{false, {"HELO x\r\n", "RSET\r\nNOOP\r\n", "EHLO x\r\n", rest}, true}}) {
+        Desk desk;
+        desk.router.late = row.late;
+        desk.restrict({{"smtpd_recipient_restrictions", "reject_unauth_pipelining"}});
+        Peer peer(desk);
+        peer.talk("", 1);
+        std::string said;
+        for (const char* say : row.says) said = peer.talk(say, static_cast<std::size_t>(std::count(say, say + std::strlen(say), '\n')));
+        INFO(row.says[0] << row.says[1] << said);
+        CHECK((said.find("503 5.5.0 <u@here.example>: Recipient address rejected: Improper use of SMTP command pipelining\r\n") != std::string::npos) == row.refused);
+        CHECK((said.find("250 2.1.5 Ok") != std::string::npos) != row.refused);
+        peer.hang_up();
     }
 }
 

@@ -109,7 +109,15 @@ TEST_CASE("whose an address is", "[router][submission]")
     CHECK(reply->address_class == ipc::AddressClass::local);
     const auto back = ipc::OwnerReply::decode(reply->encode());
     REQUIRE(back);
-    CHECK((back->word == reply->word && back->address == reply->address && back->address_class == reply->address_class));
+    CHECK((back->word == reply->word && back->address == reply->address && back->address_class == reply->address_class && !back->listed));
+    for (const char* user : {"bob", "alice", "-"}) {            // whoever asks: the table has it
+        INFO(user);
+        const auto listed = ipc::OwnerReply::decode(routing.owner(user, "shop+x@EXAMPLE.org")->encode());
+        REQUIRE(listed);
+        CHECK(listed->listed);
+        CHECK(routing.owner(user, "any@partner.example")->listed);
+        CHECK_FALSE(routing.owner(user, "alice@example.org")->listed);
+    }
     const auto request = ipc::OwnerRequest::decode(ipc::OwnerRequest{"alice", "x@y"}.encode());
     REQUIRE(request);
     CHECK((request->user == "alice" && request->address == "x@y"));
