@@ -46,6 +46,9 @@ TEST_CASE("only domains that mail really goes to by the DNS are looked up", "[su
     CHECK(UserPolicy::domain_to_verify(route(Kind::deliver, Class::remote, "smtp", "[relay.example]:587")).empty());
     CHECK(UserPolicy::domain_to_verify(route(Kind::deliver, Class::remote, "smtp", "relay.example")).empty());
     CHECK(UserPolicy::domain_to_verify(route(Kind::deliver, Class::local, "local", "there.example")).empty());
+    auto host = route(Kind::deliver, Class::remote, "smtp", "nosuchhost");     // a name without a dot is looked up like any other
+    host.address = "x@nosuchhost";
+    CHECK(UserPolicy::domain_to_verify(host) == "nosuchhost");
     CHECK(UserPolicy::domain_to_verify(route(Kind::expand, Class::remote)).empty());
     CHECK(UserPolicy::domain_to_verify(route(Kind::deliver, Class::remote, "lmtp")).empty());
 }
