@@ -86,7 +86,9 @@ Result<Form> read_form(std::string_view stored)
     if (end == std::string_view::npos) return fail("a password scheme without its closing brace");
     const auto [name, encoding] = cut(stored.substr(1, end - 1), '.');
     const std::string_view text = stored.substr(end + 1);
-    Form form{find_scheme(name), ""};
+    // {MD5} is MD5-CRYPT for Dovecot; LDAP's has no "$".
+    const bool md5 = iequals(name, "MD5");
+    Form form{find_scheme(!md5 ? name : text.starts_with("$1$") ? "MD5-CRYPT" : "LDAP-MD5"), ""};
     if (!form.scheme) return fail(cat("password scheme {", printable(name, 40), "} is not known"));
     const bool digest = is_digest(*form.scheme), unsalted = digest && !has_salt(*form.scheme);
     std::optional<std::string> data;

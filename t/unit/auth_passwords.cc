@@ -42,6 +42,8 @@ TEST_CASE("every scheme knows its password and no other", "[auth][password]")
         {"{SSHA512}" + base64_encode(tls::digest(tls::Digest::sha512, "secretNaCl") + "NaCl"), "secret"},
         {"{PLAIN-MD5}900150983cd24fb0d6963f7d28e17f72", "abc"},
         {"{LDAP-MD5}kAFQmDzST7DWlj99KOF/cg==", "abc"},
+        {"{MD5}kAFQmDzST7DWlj99KOF/cg==", "abc"},
+        {"{MD5}$1$abcdefgh$Kn5qrjcQzV7oAHBJ23Cu3/", "abc"},
         {"{LDAP-MD5.hex}900150983cd24fb0d6963f7d28e17f72", "abc"},
         {"{SMD5}t6xns2DCS6727SipGd221U5hQ2w=", "secret"},
         {"{PBKDF2}$1$salt$4096$4b007901b765489abead49d926f721d065a429c1", "password"},      // RFC 6070
