@@ -927,7 +927,7 @@ TEST_CASE("whatever clients, processes and other programs do at once, numbers ho
 }
 
 // Hidden: for who changes something that counts.
-TEST_CASE("the same for longer", "[.][imap-model-long]")
+TEST_CASE("the same for longer", "[.][long][imap-model-long]")
 {
     for (const bool mbox : {false, true})
         for (uint32_t seed = 100; seed < 130; ++seed) play_at_random(seed, mbox, 3'000);

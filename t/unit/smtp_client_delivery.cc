@@ -836,7 +836,7 @@ TEST_CASE("smtp_host_lookup and its kin are read, and what is none of its words 
     CHECK(lookup("smtp_dns_support_level = disabled\n") == "hosts");
     CHECK(lookup("smtp_dns_support_level = enabled\n") == "mx dns ");
     CHECK(lookup("smtp_dns_support_level = perhaps\n") == "unread");
-    CHECK(lookup("smtp_host_lookup = nis\n") == "refused");
+    CHECK(lookup("smtp_host_lookup = nis\n") == "unread");
 }
 
 TEST_CASE("mail never goes to hosts behind ourselves in the list", "[smtp-client][rfc5321-5.1]")
