@@ -173,6 +173,14 @@ def getmail(user, folder, rc, got, count):
     raise Failure("getmail came to no end in fourteen runs")
 
 
+def wait_listening(port):
+    """Until somebody listens at that port of IPv4; nobody is connected to."""
+    def listens():
+        with open("/proc/net/tcp") as f:
+            return any(words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in (line.split() for line in f))
+    wait_for(listens, f"a listener at port {port}")
+
+
 def send(sender, recipients, body, host="127.0.0.1", port=25):
     with smtplib.SMTP(host, port, timeout=PATIENCE, local_hostname="client.example.net") as s:
         return s.sendmail(sender, recipients, body)
