@@ -247,7 +247,7 @@ install: all
 	ln -sf sendmail $d$(sbindir)/newaliases
 	ln -sf ../sbin/sendmail $d$(prefix)/lib/sendmail
 	for m in $(pages); do s=$${m##*.}; $(INSTALL) -d $d$(mandir)/man$$s && $(INSTALL) -m 644 $$m $d$(mandir)/man$$s/ || exit 1; done
-	$(INSTALL) -d $d$(sysconfdir)/fail2ban/filter.d && $(INSTALL) -m 644 fail2ban/filter.d/veredus.conf $d$(sysconfdir)/fail2ban/filter.d/
+	$(INSTALL) -d $d$(sysconfdir)/fail2ban/filter.d && $(INSTALL) -m 644 master/veredus.fail2ban $d$(sysconfdir)/fail2ban/filter.d/veredus.conf
 	sed $(substitutions) master/veredus.init.in > $(BUILD)/veredus.init && $(INSTALL) -m 755 $(BUILD)/veredus.init $d$(sysconfdir)/init.d/veredus
 	sed $(substitutions) master/veredus.service.in > $(BUILD)/veredus.service && $(INSTALL) -m 644 $(BUILD)/veredus.service $d$(systemdunitdir)/veredus.service
 	@echo 'installed; next: veredus setup && veredus start'
