@@ -192,15 +192,18 @@ void Pickup::found(const std::string& name)
     pump_soon();
 }
 
-void Pickup::pump_soon()
+void Pickup::soon(bool& pending, void (Pickup::*work)())
 {
-    if (std::exchange(pumping_, true)) return;
-    doors_.defer([this, alive = alive_] {
+    if (std::exchange(pending, true)) return;
+    doors_.defer([this, alive = alive_, &pending, work] {
         if (!*alive) return;
-        pumping_ = false;
-        pump();
+        pending = false;
+        (this->*work)();
     });
 }
+
+void Pickup::pump_soon() { soon(pumping_, &Pickup::pump); }
+void Pickup::turn_soon() { soon(turning_, &Pickup::turn); }
 
 Result<unsigned> Pickup::sweep()
 {
@@ -249,16 +252,6 @@ void Pickup::read(Taking& taking)
     if (pool_) return pool_->run(std::move(work), std::move(done));
     work();
     done();
-}
-
-void Pickup::turn_soon()
-{
-    if (std::exchange(turning_, true)) return;
-    doors_.defer([this, alive = alive_] {
-        if (!*alive) return;
-        turning_ = false;
-        turn();
-    });
 }
 
 // However many files there are, and however large, the sessions beside us wait for little of it.

@@ -54,6 +54,7 @@ private:
     struct Source;
     struct Taking;
     void pump();
+    void soon(bool& pending, void (Pickup::*work)());    // in the next turn, once
     void pump_soon();
     void begin(const std::string& name);
     void read(Taking& taking);                // the next piece, then a turn for it
