@@ -1,21 +1,11 @@
 #include "smtp-client/nexthop.h"
 
 #include "lib/base/text.h"
+#include "lib/conf/port.h"
 #include "lib/mail/address.h"
 #include "lib/mail/idna.h"
 
 namespace veredus::smtp_client {
-
-std::optional<uint16_t> parse_port(std::string_view text)
-{
-    // No services(5) in an empty jail: the names that mail has there.
-    static constexpr std::pair<std::string_view, uint16_t> names[] = {
-        {"smtp", 25}, {"lmtp", 24}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}};
-    for (const auto& [name, port] : names)
-        if (iequals(text, name)) return port;
-    const auto number = parse_number<uint16_t>(text);
-    return number && *number > 0 ? number : std::nullopt;
-}
 
 namespace {
 
@@ -58,8 +48,8 @@ Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port)
         rest = text.substr(colon);
     }
     if (!rest.empty()) {
-        const auto port = rest[0] == ':' ? parse_port(rest.substr(1)) : std::nullopt;
-        if (!port) return fail(cat("next hop \"", printable(text, 100), "\": no such port"));
+        const auto port = rest[0] == ':' ? conf::port_of(rest.substr(1)) : std::nullopt;
+        if (port.value_or(0) == 0) return fail(cat("next hop \"", printable(text, 100), "\": no such port"));
         hop.port = *port;
     }
     if (bracketed) return parse_bracketed(host, std::move(hop));

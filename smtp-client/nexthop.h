@@ -22,7 +22,6 @@ struct NextHop {
     std::string key() const; // the same for all spellings of one destination
 };
 
-std::optional<uint16_t> parse_port(std::string_view text); // a number, or the name of a mail service
 Result<NextHop> parse_nexthop(std::string_view text, uint16_t default_port);
 // LMTP: "unix:/path", "inet:host:24", "host", "[192.0.2.1]:24": never by MX (RFC 2033 §4: local delivery is no matter of DNS's mail routing).
 Result<NextHop> parse_lmtp_nexthop(std::string_view text, uint16_t default_port);

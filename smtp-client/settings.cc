@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/base/text.h"
+#include "lib/conf/port.h"
 
 namespace veredus::smtp_client {
 
@@ -128,8 +129,8 @@ Result<Settings> read_settings(const conf::Values& values, const ReadText& read,
     s.lmtp = lmtp;
     s.myhostname = values.text("myhostname");
     s.helo_name = in.text("helo_name");
-    const auto port = parse_port(in.text("tcp_port"));
-    if (!port) return fail(cat(in.name("tcp_port"), " = ", printable(in.text("tcp_port"), 100), ": no such port"));
+    const auto port = conf::port_of(in.text("tcp_port"));
+    if (port.value_or(0) == 0) return fail(cat(in.name("tcp_port"), " = ", printable(in.text("tcp_port"), 100), ": no such port"));
     s.port = *port;
     s.connect = in.time("connect_timeout");
     s.helo = in.time("helo_timeout");

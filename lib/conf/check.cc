@@ -5,6 +5,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
+#include "lib/conf/port.h"
 #include "lib/conf/expand.h"
 
 namespace veredus::conf {
@@ -89,14 +90,10 @@ Result<void> check_passdb(std::string_view source)
     return fail(cat("\"", source, "\" is none of system, pam and file:/path"));
 }
 
-constexpr std::string_view services[] = {"smtp", "submission", "submissions", "smtps", "imap", "imaps", "pop3", "pop3s", "lmtp"};
-
 Result<void> check_port(std::string_view port)
 {
-    if (const auto number = parse_number<uint16_t>(port)) return {};
-    for (const std::string_view service : services)
-        if (iequals(service, port)) return {};
-    return fail(cat("\"", port, "\" is not a port: a number below 65536 or one of smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp"));
+    if (port_of(port)) return {};
+    return fail(cat("\"", port, "\" is not a port: a number below 65536, or the name of a TCP service, as smtp, submission, imaps or one of /etc/services"));
 }
 
 // [host:]port[/tls] or unix:path

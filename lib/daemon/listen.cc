@@ -8,25 +8,11 @@
 #include <memory>
 
 #include "lib/base/text.h"
+#include "lib/conf/port.h"
 
 namespace veredus::daemon {
 
 namespace {
-
-// IANA's names, so that no services file is needed to start.
-struct Service {
-    const char* name;
-    uint16_t port;
-};
-constexpr Service services[] = {{"smtp", 25}, {"submission", 587}, {"submissions", 465}, {"smtps", 465}, {"pop3", 110}, {"pop3s", 995}, {"imap", 143}, {"imaps", 993}};
-
-std::optional<uint16_t> parse_port(std::string_view text)
-{
-    if (const auto number = parse_number<uint16_t>(text)) return number;
-    for (const Service& service : services)
-        if (iequals(text, service.name)) return service.port;
-    return std::nullopt;
-}
 
 struct Free {
     void operator()(addrinfo* list) const noexcept { ::freeaddrinfo(list); }
@@ -93,8 +79,8 @@ Result<ListenSpec> parse_listen(std::string_view text)
         if (host.find_first_of("[]/") != std::string_view::npos) return fail(cat(whole, ": not a host name or address"));
         if (host != "*") spec.host = host;
     }
-    const auto number = parse_port(port);
-    if (!number) return fail(cat(whole, ": not a port (use 25, host:25, [::1]:25 or unix:/path)"));
+    const auto number = conf::port_of(port);
+    if (!number) return fail(cat(whole, ": not a port (use 25, smtp, host:25, [::1]:25 or unix:/path)"));
     spec.port = *number;
     return spec;
 }

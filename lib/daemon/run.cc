@@ -14,6 +14,7 @@
 #include "config.h"
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
+#include "lib/conf/port.h"
 #include "lib/daemon/memory.h"
 #include "lib/daemon/rights.h"
 #include "lib/daemon/service.h"
@@ -256,6 +257,7 @@ int run(const RoleName& role, Service& service, int, char**)
     quiet_signals();
     ::fcntl(control_fd, F_SETFD, FD_CLOEXEC);
     ::tzset();    // /etc/localtime is out of reach in a jail
+    conf::remember_services();
     keep_memory_small();
     ::umask(007);  // queue files are made 0660 for qmgr; nobody else gets anything
     auto start = receive_start(control_fd, start_timeout_ms);

@@ -8,6 +8,7 @@
 #include "lib/conf/check.h"
 #include "lib/conf/expand.h"
 #include "lib/conf/near.h"
+#include "lib/conf/port.h"
 #include "lib/mail/action.h"
 #include "lib/mail/address.h"
 
@@ -181,23 +182,24 @@ private:
         std::vector<std::string_view> pieces{word};
         if (word.starts_with('{') && word.ends_with('}')) pieces = conf::split_list(word.substr(1, word.size() - 2));
         if (pieces.empty()) return fail("a server is missing between the braces");
-        server->endpoint = pieces[0];
-        TRY(check_endpoint(server->endpoint));
+        server->endpoint = TRY(read_endpoint(pieces[0]));
         for (std::size_t i = 1; i < pieces.size(); ++i) TRY(read_option(pieces[i], *server));
         one.argument = server->endpoint;
         one.server = std::move(server);
         return {};
     }
 
-    static Result<void> check_endpoint(std::string_view text)
+    // With the port as a number.
+    static Result<std::string> read_endpoint(std::string_view text)
     {
-        if (text.starts_with("unix:") && text.size() > 5) return {};
-        if (text.starts_with("inet:")) {
-            const std::size_t colon = text.rfind(':');
-            const std::string_view host = colon > 5 ? text.substr(5, colon - 5) : std::string_view();
-            if (!host.empty() && parse_number<uint16_t>(text.substr(colon + 1)).value_or(0) > 0) return {};
-        }
-        return fail(cat("\"", printable(text, 200), "\" is not inet:host:port (port as a number) and not unix:path"));
+        if (text.starts_with("unix:") && text.size() > 5) return std::string(text);
+        const std::size_t colon = text.rfind(':');
+        const std::string_view host = text.starts_with("inet:") && colon > 5 ? text.substr(5, colon - 5) : std::string_view();
+        if (host.empty()) return fail(cat("\"", printable(text, 200), "\" is not inet:host:port and not unix:path"));
+        const std::string_view name = text.substr(colon + 1);
+        const uint16_t port = conf::port_of(name).value_or(0);
+        if (port == 0) return fail(cat("\"", printable(text, 200), "\": \"", printable(name, 100), "\" is not a port: no number from 1 to 65535, and no TCP service of /etc/services"));
+        return cat("inet:", host, ':', port);
     }
 
     static Result<void> read_option(std::string_view text, PolicyServer& server)

@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "lib/base/text.h"
+#include "lib/conf/port.h"
 #include "lib/table/kinds.h"
 
 namespace veredus::table {
@@ -135,7 +136,9 @@ Result<std::shared_ptr<SocketmapServer>> SocketmapServer::create(std::string_vie
     std::string_view host = place.substr(0, colon);
     if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
     server->host_ = host;
-    server->port_ = place.substr(colon + 1);
+    const uint16_t port = conf::port_of(place.substr(colon + 1)).value_or(0);
+    if (port == 0) return fail(cat(server->spec_, ": \"", printable(place.substr(colon + 1), 100), "\" is not a port: no number from 1 to 65535, and no TCP service of /etc/services"));
+    server->port_ = cat(port);
     return server;
 }
 

@@ -12,6 +12,7 @@
 #include "lib/conf/host.h"
 #include "lib/conf/near.h"
 #include "lib/conf/pipes.h"
+#include "lib/conf/port.h"
 #include "lib/conf/values.h"
 
 using namespace veredus;
@@ -504,4 +505,23 @@ TEST_CASE("edit distance counts a swap as one", "[conf]")
     CHECK(conf::edit_distance("abc", "abc") == 0);
     CHECK(conf::edit_distance("", "abc") == 3);
     CHECK(conf::edit_distance("abcd", "acbx") == 2);
+}
+
+TEST_CASE("a port is a number or a TCP service of mail or of /etc/services", "[conf]")
+{
+    const std::string services = conf::read_services("# tcpmux 9/tcp\ntcpmux\t1/tcp # first\nntp 123/udp\n grey  10023/tcp greylist postgrey#x\r\nhalf 5\nzero 0/tcp\nbig 70000/tcp\n\n\nodd /tcp\n"
+                                                     "grey 4/tcp\nlast 65535/tcp");
+    CHECK(conf::find_service(services, "tcpmux") == 1);
+    for (const char* name : {"grey", "greylist", "postgrey"}) CHECK(conf::find_service(services, name) == 10023);
+    CHECK(conf::find_service(services, "last") == 65535);
+    for (const char* name : {"", "ntp", "half", "zero", "big", "odd", "postgrey#x", "x", "Grey", "first", "#", "grey 10023", "1"}) {
+        INFO(name);
+        CHECK_FALSE(conf::find_service(services, name));
+    }
+    CHECK(conf::read_services(std::string(100'000, ' ') + "\0\n\xff").empty());
+    CHECK(conf::port_of("25") == 25);
+    CHECK(conf::port_of("0") == 0);
+    CHECK(conf::port_of("Submissions") == 465);
+    CHECK(conf::port_of("lmtp") == 24);
+    for (const char* none : {"", "65536", "-1", "+25", " 25", "25/tcp", "no-such-service"}) CHECK_FALSE(conf::port_of(none));
 }

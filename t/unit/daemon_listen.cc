@@ -17,6 +17,7 @@ TEST_CASE("every documented form of a listener is read", "[daemon][listen]")
     } cases[] = {
         {"25", {"", 25, "", false}},
         {"smtp", {"", 25, "", false}},
+        {"lmtp", {"", 24, "", false}},
         {"submissions/tls", {"", 465, "", true}},
         {"*:25", {"", 25, "", false}},
         {"0", {"", 0, "", false}},
@@ -38,7 +39,7 @@ TEST_CASE("every documented form of a listener is read", "[daemon][listen]")
 
 TEST_CASE("what is no listener is refused", "[daemon][listen]")
 {
-    for (const char* text : {"", "70000", "-1", "25 26", "::1:25", "host:", "[host]:25", "[::1]", "unix:", "unix:relative", "a/b:25", "25/ssl", "host:25:26", "[::1:25"}) {
+    for (const char* text : {"", "70000", "-1", "25 26", "::1:25", "host:", "[host]:25", "[::1]", "unix:", "unix:relative", "a/b:25", "25/ssl", "host:25:26", "no-such-service", "25/tcp", "[::1:25"}) {
         INFO(text);
         CHECK_FALSE(daemon::parse_listen(text));
     }

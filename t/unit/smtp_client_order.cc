@@ -46,7 +46,7 @@ TEST_CASE("a next hop is a domain with MX, a host in brackets, or an address", "
 TEST_CASE("what is no next hop is refused, whoever sent it", "[smtp-client]")
 {
     for (const std::string text :
-         {"", "[]", "[mx", "mx]", "[mx]587", "[mx]:", "[mx]:0", "[mx]:65536", "[mx]:x", "a b", "a..b", "[a b]",
+         {"", "[]", "[mx", "mx]", "[mx]587", "[mx]:", "[mx]:0", "[mx]:65536", "[mx]:x", "[mx]:no-such-service", "a b", "a..b", "[a b]",
           "example.org:25:25", "2001:db8::1", "[IPv6:]", "[192.0.2.256", "-a.example\r\nRCPT", "[mx\r\n]"}) {
         CAPTURE(text);
         CHECK_FALSE(parse_nexthop(text, 25));

@@ -119,9 +119,9 @@ TEST_CASE("what a socketmap server may answer", "[socketmap]")
 
 TEST_CASE("socketmap: names that say nothing are errors", "[socketmap]")
 {
-    for (const char* bad : {"", "inet", "inet:", "inet:host", "inet:host:1", "inet::1:x", "inet:h::x", "inet:h:1:", "unix:relative:x", "unix:/path", "unix:/path:", "tcp:h:1:x"})
+    for (const char* bad : {"", "inet", "inet:", "inet:host", "inet:host:1", "inet::1:x", "inet:h::x", "inet:h:1:", "unix:relative:x", "unix:/path", "unix:/path:", "tcp:h:1:x", "inet:h:0:x", "inet:h:65536:x", "inet:h:no-such-service:x"})
         CHECK_FALSE(SocketmapServer::create(bad));
-    for (const char* good : {"inet:host:1:x", "inet:[::1]:1:x", "unix:/a/b:x"}) CHECK(SocketmapServer::create(good));
+    for (const char* good : {"inet:host:1:x", "inet:[::1]:1:x", "inet:h:smtp:x", "unix:/a/b:x"}) CHECK(SocketmapServer::create(good));
     CHECK_FALSE(SocketmapServer::create(cat("unix:/", std::string(200, 'x'), ":m")));
 }
 
