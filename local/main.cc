@@ -34,7 +34,8 @@ public:
         const std::lock_guard guard(mutex_);
         if (const int64_t now = system_clock().mono_us(); now - looked_us_ > us_per_second) {
             looked_us_ = now;
-            if (auto fresh = list_.refresh(); !fresh) log::warning("mydestination: ", fresh.error().text);
+            bool changed = false;
+            if (auto fresh = list_.refresh(changed); !fresh) log::warning("mydestination: ", fresh.error().text);
         }
         return list_.matches_domain(domain);
     }

@@ -16,7 +16,6 @@ public:
     Trust(table::MatchList, std::vector<net::Address>&&) = delete;
     bool trusts(const net::Address& client) const;
     void warn(const std::vector<net::Address>& of) const;    // a line for each hop that a range would have let in
-    Result<bool> refresh() { return networks_.refresh(); }
 
 private:
     bool listed(const net::Address& client) const;

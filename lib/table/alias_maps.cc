@@ -133,8 +133,10 @@ struct AliasMaps::Source {
     {
         if (due || away) return false;
         if (ready && !text) {
-            auto changed = other->refresh();
-            trouble = changed ? std::nullopt : std::optional(changed.error());
+            bool changed = false;
+            const auto fresh = other->refresh(changed);
+            trouble = fresh ? std::nullopt : std::optional(fresh.error());
+            if (!fresh) return unexpected(fresh.error());
             return changed;
         }
         if (ready) {

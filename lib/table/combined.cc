@@ -19,17 +19,11 @@ class Combined final : public Table {
 public:
     Combined(bool pipe, Parts parts) : pipe_(pipe), parts_(std::move(parts)) {}
     Answer find(std::string_view key) const override { return pipe_ ? one_after_another(key) : together(key); }
-    Result<bool> refresh() override
+    Result<void> refresh(bool& changed) override
     {
-        bool any = false;
-        std::optional<Error> error;
-        for (const auto& part : parts_) {
-            const auto changed = part->refresh();
-            if (!changed) error = changed.error();
-            else any = any || *changed;
-        }
-        if (error && !any) return unexpected(*error);
-        return any;
+        Looks looks;
+        for (const auto& part : parts_) looks.add(part->refresh(changed));
+        return looks.said();
     }
     bool restless() const override
     {

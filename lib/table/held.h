@@ -23,19 +23,20 @@ public:
     explicit Held(Open open) : open_(std::move(open)) { try_open(); }
     const Result<T>& get() const { return state_; }
     T* value() { return state_ ? &*state_ : nullptr; }     // null: not open
-    // True when what it answers may differ now; `trouble` hears what is wrong, `how` goes to the table's own refresh().
-    template <class... How> bool refresh(std::vector<std::string>& trouble, const How&... how)
+    // True when what it answers may differ now; `trouble` hears what is wrong.
+    bool refresh(std::vector<std::string>& trouble)
     {
         if (!state_) {
             if (system_clock().mono_us() >= again_us_) try_open();
             if (!state_) trouble.push_back(state_.error().text);
             return state_.has_value();
         }
-        const auto changed = state_->refresh(how...);
+        bool changed = false;
+        const auto fresh = state_->refresh(changed);
         const bool was_stale = stale_.has_value();
-        stale_ = changed ? std::nullopt : std::optional<Error>(changed.error());
+        stale_ = fresh ? std::nullopt : std::optional<Error>(fresh.error());
         if (stale_) trouble.push_back(stale_->text);
-        return stale_ ? !was_stale : was_stale || *changed;
+        return changed || was_stale != stale_.has_value();
     }
     bool restless() const { return state_ && state_->restless(); }
     // A file behind it cannot be read any more: what was read before answers, but who is not in that may be in the file. As of the last refresh().

@@ -1,4 +1,4 @@
-// The makers of the tables of each type; open() in table.cc chooses.
+// The makers of the tables of each type; open() in table.cc chooses. And what they share.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,35 @@
 #include "lib/table/table.h"
 
 namespace veredus::table {
+
+// A table whose text stands in a file.
+class FileTable : public Table {
+public:
+    explicit FileTable(std::string path) : source_(std::move(path)) {}
+    Result<void> read();
+    virtual Result<void> compile(std::string_view text) = 0;
+    Result<void> refresh(bool& changed) override;
+    bool restless() const override { return source_.restless(); }
+    std::vector<std::string> sources() const override { return {source_.path()}; }
+
+protected:
+    virtual std::string size() const = 0;    // "3 entries", for the log
+    Source source_;
+
+private:
+    std::optional<Error> broken_;            // what stands there now is of no use
+};
+
+// The look at several tables: one that cannot be read keeps no other from being looked at, and all that is wrong is told.
+class Looks {
+public:
+    void add(const Result<void>& look);
+    bool all_well() const { return !error_; }
+    Result<void> said() const;
+
+private:
+    std::optional<Error> error_;
+};
 
 Result<std::unique_ptr<Table>> open_text(const std::string& path);       // hash: and its kin: "key value" lines
 enum class Pattern { posix, pcre, cidr };

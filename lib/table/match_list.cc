@@ -4,7 +4,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
 #include "lib/log/log.h"
-#include "lib/table/table.h"
+#include "lib/table/kinds.h"
 
 namespace veredus::table {
 
@@ -121,19 +121,22 @@ bool MatchList::lists_singly(const net::Address& client) const
     return false;
 }
 
-Result<bool> MatchList::refresh()
+Result<void> MatchList::refresh(bool& changed)
 {
-    bool changed = false;
+    Looks looks;
     for (Item& item : items_)
-        if (item.table) changed = TRY(item.table->refresh()) || changed;
-    bool files_changed = false;
-    for (Source& file : files_) files_changed = TRY(file.changed()) || files_changed;
-    if (!files_changed) return changed;
-    auto fresh = compile(patterns_, networks_, parents_);
-    if (!fresh) return unexpected(fresh.error());
+        if (item.table) looks.add(item.table->refresh(changed));
+    for (Source& file : files_) {
+        const auto other = file.changed();
+        if (other) due_ = due_ || *other;
+        else looks.add(unexpected(other.error()));
+    }
+    if (!due_ || !looks.all_well()) return looks.said();
+    auto fresh = TRY(compile(patterns_, networks_, parents_));
     for (const Source& file : files_) log::info("list ", file.path(), " is in force as it is now");
-    *this = std::move(*fresh);
-    return true;
+    *this = std::move(fresh);
+    changed = true;
+    return {};
 }
 
 bool MatchList::restless() const

@@ -183,18 +183,11 @@ Rules compile_rules(Pattern kind, std::string_view text, const std::string& path
     return out;
 }
 
-class PatternTable final : public Table {
+class PatternTable final : public FileTable {
 public:
-    PatternTable(Pattern kind, std::string path) : kind_(kind), source_(std::move(path)) {}
+    PatternTable(Pattern kind, std::string path) : FileTable(std::move(path)), kind_(kind) {}
 
-    Result<void> read()
-    {
-        const std::string text = TRY(source_.read());
-        TRY(compile(text));
-        log_problems(rules_.problems);
-        return {};
-    }
-    Result<void> compile(std::string_view text)
+    Result<void> compile(std::string_view text) override
     {
         if (text.find('\0') != std::string_view::npos) return fail(cat(source_.path(), ": holds NUL bytes: this is no text file"));
         rules_ = compile_rules(kind_, text, source_.path());
@@ -206,15 +199,6 @@ public:
         const Rule* rule = TRY(deciding(key, groups));
         return rule ? std::optional(rule->result.fill(groups)) : std::nullopt;
     }
-    Result<bool> refresh() override
-    {
-        if (!TRY(source_.changed())) return false;
-        TRY(read());
-        log::info("table ", source_.path(), " changed: ", rules_.rules.size(), " rules are in force");
-        return true;
-    }
-    bool restless() const override { return source_.restless(); }
-    std::vector<std::string> sources() const override { return {source_.path()}; }
     std::string origin(std::string_view key) const override
     {
         std::vector<std::string> groups;
@@ -246,8 +230,8 @@ private:
         }
         return static_cast<const Rule*>(nullptr);
     }
+    std::string size() const override { return cat(rules_.rules.size(), " rules"); }
     Pattern kind_;
-    Source source_;
     Rules rules_;
 };
 

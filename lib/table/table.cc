@@ -5,6 +5,7 @@
 
 #include "lib/base/text.h"
 #include "lib/conf/check.h"
+#include "lib/log/log.h"
 #include "lib/table/aliases.h"
 #include "lib/table/kinds.h"
 #include "lib/table/socketmap.h"
@@ -88,19 +89,42 @@ Result<std::optional<std::string>> Chain::find_part(std::string_view key) const
     return std::optional<std::string>();
 }
 
-// One broken table keeps the others fresh; the error is told when nothing changed, so that it is told at all.
-Result<bool> Chain::refresh()
+Result<void> Chain::refresh(bool& changed)
 {
-    bool any = false;
-    std::optional<Error> error;
-    for (const auto& table : tables_) {
-        const auto changed = table->refresh();
-        if (!changed) error = changed.error();
-        else any = any || *changed;
-    }
-    if (error && !any) return unexpected(*error);
-    return any;
+    Looks looks;
+    for (const auto& table : tables_) looks.add(table->refresh(changed));
+    return looks.said();
 }
+
+Result<void> FileTable::read()
+{
+    const std::string text = TRY(source_.read());
+    TRY(compile(text));
+    log_problems(problems());
+    return {};
+}
+
+Result<void> FileTable::refresh(bool& changed)
+{
+    if (TRY(source_.changed())) {
+        auto done = read();
+        broken_ = done ? std::nullopt : std::optional(std::move(done).error());
+        if (!broken_) {
+            log::info("table ", source_.path(), " changed: ", size(), " are in force");
+            changed = true;
+        }
+    }
+    return broken_ ? Result<void>(unexpected(*broken_)) : Result<void>();
+}
+
+void Looks::add(const Result<void>& look)
+{
+    if (look) return;
+    if (error_) append(error_->text, "; ", look.error().text);
+    else error_ = look.error();
+}
+
+Result<void> Looks::said() const { return error_ ? Result<void>(unexpected(*error_)) : Result<void>(); }
 
 bool Chain::restless() const
 {

@@ -28,8 +28,13 @@ public:
     virtual ~Table() = default;
     // The value of `key`, nothing, or an Error that defers (never bounces). Keys of file tables are matched in lower case.
     virtual Result<std::optional<std::string>> find(std::string_view key) const = 0;
-    // Re-reads when the source changed; true when what it answers may differ now. A broken source keeps the old content and says so.
-    virtual Result<bool> refresh() { return false; }
+    // Re-reads when the source changed; `changed` becomes true when what it answers may differ now. An error: what was read before
+    // answers, but the source cannot be read, as each call says until it can. Of tables made of several both may come at once.
+    virtual Result<void> refresh(bool& changed)
+    {
+        (void)changed;
+        return {};
+    }
     virtual bool restless() const { return false; }                    // a source may be half written: what is missing may still come
     virtual std::vector<std::string> sources() const { return {}; }    // files to watch
     virtual std::string origin(std::string_view key) const { (void)key; return {}; }   // "file:line" that answers, for explain
@@ -58,7 +63,7 @@ public:
     Result<std::optional<std::string>> find(std::string_view key) const;
     // For a part of an address (user, @domain, a domain's parent): pattern tables are not asked.
     Result<std::optional<std::string>> find_part(std::string_view key) const;
-    Result<bool> refresh();
+    Result<void> refresh(bool& changed);
     bool empty() const { return tables_.empty(); }
     bool restless() const;
     std::vector<std::string> sources() const;
@@ -88,7 +93,7 @@ public:
     Result<bool> matches_domain(std::string_view domain) const;
     Result<bool> matches_client(const net::Address& client) const;
     bool lists_singly(const net::Address& client) const;   // by itself, not through a range (design.md §3)
-    Result<bool> refresh();
+    Result<void> refresh(bool& changed);
     bool restless() const;
     std::vector<std::string> sources() const;
     bool empty() const { return items_.empty(); }
@@ -108,6 +113,7 @@ private:
     std::vector<std::string> patterns_;         // as configured: compiled anew when a file changed
     std::vector<Source> files_;
     bool parents_ = false, networks_ = false;
+    bool due_ = false;                          // what the files say now could not be compiled
 };
 
 }  // namespace veredus::table

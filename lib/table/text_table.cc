@@ -87,19 +87,11 @@ private:
     std::vector<Entry> entries_;
 };
 
-class TextTable final : public Table {
+class TextTable final : public FileTable {
 public:
-    explicit TextTable(std::string path) : source_(std::move(path)) {}
+    using FileTable::FileTable;
 
-    Result<void> read()
-    {
-        const std::string text = TRY(source_.read());
-        TRY(compile(text));
-        log_problems(problems_);
-        return {};
-    }
-
-    Result<void> compile(std::string_view text)
+    Result<void> compile(std::string_view text) override
     {
         if (text.find('\0') != std::string_view::npos)
             return fail(cat(source_.path(), ": holds NUL bytes: this is no text file; name the text that it was made from"));
@@ -138,16 +130,6 @@ public:
         return found ? std::optional(std::string(found->value)) : std::nullopt;
     }
 
-    Result<bool> refresh() override
-    {
-        if (!TRY(source_.changed())) return false;
-        TRY(read());
-        log::info("table ", source_.path(), " changed: ", index_.size(), " entries are in force");
-        return true;
-    }
-
-    bool restless() const override { return source_.restless(); }
-    std::vector<std::string> sources() const override { return {source_.path()}; }
     std::string origin(std::string_view key) const override
     {
         const auto found = index_.find(lower(key));
@@ -162,7 +144,7 @@ public:
     std::vector<std::string> problems() const override { return problems_; }
 
 private:
-    Source source_;
+    std::string size() const override { return cat(index_.size(), " entries"); }
     TextIndex index_;
     std::vector<std::string> problems_;
 };

@@ -103,8 +103,11 @@ private:
         rules.cache_us = values.seconds("auth_cache_time") * us_per_second;
         auto domains = std::make_shared<table::MatchList>(TRY(table::MatchList::domains(values.list("mydestination"), false)));    // shared: Rules are copied
         rules.is_local = [domains](std::string_view domain) -> Result<bool> {
-            (void)domains->refresh();
-            return domains->matches_domain(domain);
+            bool changed = false;
+            const auto fresh = domains->refresh(changed);
+            const bool listed = TRY(domains->matches_domain(domain));
+            if (!listed && !fresh) return unexpected(fresh.error());    // it may be listed in what cannot be read
+            return listed;
         };
         return rules;
     }

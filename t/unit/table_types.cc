@@ -9,6 +9,7 @@
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/table/held.h"
 #include "lib/table/kinds.h"
 #include "lib/table/table.h"
 
@@ -45,6 +46,13 @@ std::string get(const table::Table& t, std::string_view key)
     const auto value = t.find(key);
     REQUIRE(value);
     return value->value_or("-");
+}
+
+template <class T> bool changed(T& of)
+{
+    bool any = false;
+    REQUIRE(of.refresh(any));
+    return any;
 }
 
 net::Address ip(const char* text) { return *net::Address::parse_ip(text, 25); }
@@ -194,7 +202,7 @@ TEST_CASE("tables of tables: one asked for what the other answered, and all answ
     CHECK(get(**all, "b") == "2,3, 4");
     CHECK(get(**table::open("unionmap:{inline:{a=1}, inline:{b=2}}"), "c") == "-");
     folder.write("last", "alice@x.example changed\n");
-    CHECK(*(*pipe)->refresh());
+    CHECK(changed(**pipe));
     CHECK(get(**pipe, "a") == "changed");
 
     const std::string spec = cat("pipemap:{inline:{a=b}, unionmap:{hash:", file, ", cidr:/c, static:x}}");
@@ -239,25 +247,62 @@ TEST_CASE("a file table is read again at once when it changed; a broken one keep
     auto chain = table::Chain::open({"hash:" + file});
     REQUIRE(chain);
     CHECK(**chain->find("a") == "1");
-    CHECK_FALSE(*chain->refresh());
+    CHECK_FALSE(changed(*chain));
     folder.write("map", "a 2\n");
-    CHECK(*chain->refresh());
+    CHECK(changed(*chain));
     CHECK(**chain->find("a") == "2");
     CHECK_FALSE(chain->restless());
     std::ofstream(file) << "b 1\n";                      // being written right now: in force, but perhaps not all of it
-    CHECK(*chain->refresh());
+    CHECK(changed(*chain));
     CHECK_FALSE(chain->find("a")->has_value());
     CHECK(chain->restless());
     folder.write("map", "a 2\n");
-    CHECK(*chain->refresh());
+    CHECK(changed(*chain));
     CHECK_FALSE(chain->restless());
+    bool any = false;
     folder.write("map", std::string("a\0 3\n", 5));
-    CHECK_FALSE(chain->refresh());
+    for (int look = 0; look < 3; ++look) CHECK_FALSE(chain->refresh(any));      // at each look, for what is new in it is not known
     CHECK(**chain->find("a") == "2");
+    folder.write("map", "a 2\n");
+    CHECK(changed(*chain));
     unlink(file.c_str());
-    CHECK_FALSE(chain->refresh());
+    CHECK_FALSE(chain->refresh(any));
+    CHECK_FALSE(any);
     CHECK(**chain->find("a") == "2");
     CHECK(chain->sources() == std::vector<std::string>{file});
+}
+
+TEST_CASE("of several tables that change at once each is looked at, and what is wrong with the others is told with it", "[table]")
+{
+    Folder folder;
+    const std::string one = folder.write("one", "a 1\n"), two = folder.write("two", "b 1\n"), three = folder.write("three", "c 1\n");
+    const auto see = [&](auto held) {
+        folder.write("one", "a 1\n"), folder.write("two", "b 1\n"), folder.write("three", "c 1\n");
+        std::vector<std::string> trouble;
+        REQUIRE(held.value());
+        (void)held.refresh(trouble);
+        CHECK_FALSE(held.stale());
+        for (const bool first : {true, false}) {
+            folder.write(first ? "two" : "one", "new 1\n");
+            folder.write(first ? "one" : "two", std::string("\0", 1));
+            REQUIRE(unlink(three.c_str()) == 0);
+            trouble.clear();
+            CHECK(held.refresh(trouble));
+            REQUIRE(held.stale());
+            REQUIRE(trouble.size() == 1);
+            CHECK(trouble[0].find(cat(first ? one : two, ": holds NUL bytes")) != std::string::npos);
+            CHECK(trouble[0].find(cat("stat ", three)) != std::string::npos);
+            CHECK_FALSE(held.refresh(trouble));
+            CHECK(held.stale());
+            folder.write("one", "a 1\n"), folder.write("two", "b 1\n"), folder.write("three", "c 1\n");
+            CHECK(held.refresh(trouble));
+            CHECK_FALSE(held.stale());
+        }
+    };
+    const std::vector<std::string> specs = {"hash:" + one, "hash:" + two, "hash:" + three};
+    see(table::Held<table::Chain>([&] { return table::Chain::open(specs); }));
+    see(table::Held<table::Chain>([&] { return table::Chain::open({cat("unionmap:{", specs[0], ',', specs[1], ',', specs[2], '}')}); }));
+    see(table::Held<table::MatchList>([&] { return table::MatchList::domains(specs, false); }));
 }
 
 TEST_CASE("a file that changed within one tick of the clock is found out once it rests", "[table]")
@@ -275,14 +320,14 @@ TEST_CASE("a file that changed within one tick of the clock is found out once it
     std::ofstream(file, std::ios::in | std::ios::out) << "a 2\n";
     REQUIRE(utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
     CHECK(get(**t, "a") == "1");
-    bool changed = false;
-    for (int i = 0; i < 1000 && !changed; ++i) {
-        changed = *(*t)->refresh();
+    bool found = false;
+    for (int i = 0; i < 1000 && !found; ++i) {
+        found = changed(**t);
         ::usleep(10'000);
     }
-    CHECK(changed);
+    CHECK(found);
     CHECK(get(**t, "a") == "2");
-    CHECK_FALSE(*(*t)->refresh());
+    CHECK_FALSE(changed(**t));
 }
 
 TEST_CASE("an address is looked up in Postfix's order", "[table]")
@@ -334,7 +379,7 @@ TEST_CASE("lists of domains: names, parents, files, tables, negation, order", "[
     CHECK_FALSE(table::MatchList::domains({"!"}, false));
     auto list = *exact;
     folder.write("domains", "new.example\n");
-    CHECK(*list.refresh());
+    CHECK(changed(list));
     CHECK(*list.matches_domain("new.example"));
     CHECK_FALSE(*list.matches_domain("file.example"));
     const std::string loop = folder.write("loop", folder.path + "/loop\n");
