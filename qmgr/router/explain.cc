@@ -140,6 +140,7 @@ Result<std::vector<Step>> Routing::explain(const Question& question, const Users
     else if (given->domain != address->domain) steps.push_back({"address", cat("a domain without a dot is completed: ", address->text()), "append_dot_mydomain", ""});
     if (!question.final_only) TRY(explain_canonical(*address, steps));
     const Place place = TRY(classify(address->domain));
+    if (place.doubt) return unexpected(*place.doubt);
     steps.push_back(class_step(place.address_class, address->domain, is_own_literal(address->domain)));
     if (!virtual_alias_maps_.get()) return unexpected(virtual_alias_maps_.get().error());
     if (const auto hit = TRY(table::find_address_hit(*virtual_alias_maps_.get(), *address, delimiters_, place.ours))) {

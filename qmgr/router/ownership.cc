@@ -12,6 +12,7 @@ namespace {
 using ipc::AddressClass;
 using ipc::OwnerReply;
 constexpr int longest_chain = 20; // of aliases; one that goes on leads nowhere
+constexpr std::string_view nobody = "-";    // has no address at any domain
 } // namespace
 
 // "alice" is alice at every domain whose users are the system's; "bob@example.net" is himself alone. With an extension the address is
@@ -82,6 +83,7 @@ Result<OwnerReply> Routing::owner(const std::string& user, const std::string& te
         address = std::move(*next);
         place = TRY(classify(address.domain));
     }
+    if (reply.word == OwnerReply::Word::no && place.doubt && user != nobody) return unexpected(*place.doubt);
     return reply;
 }
 

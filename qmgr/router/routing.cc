@@ -262,8 +262,10 @@ bool Routing::set_own(std::vector<net::Address> own)
 
 Result<Routing::Place> Routing::classify(const std::string& domain) const
 {
+    std::optional<Error> doubt;
     const auto in = [&](const Held<table::MatchList>& list) -> Result<bool> {
         if (!list.get()) return unexpected(list.get().error());
+        if (list.stale()) doubt = list.stale();
         return list.get()->matches_domain(domain);
     };
     if (is_own_literal(domain) || TRY(in(mydestination_))) return Place{AddressClass::local, true};
@@ -271,7 +273,7 @@ Result<Routing::Place> Routing::classify(const std::string& domain) const
     if (TRY(in(virtual_alias_domains_))) return Place{AddressClass::virtual_alias, ours};
     if (TRY(in(virtual_mailbox_domains_))) return Place{AddressClass::virtual_mailbox, ours};
     if (TRY(in(relay_domains_))) return Place{AddressClass::relay, ours};
-    return Place{AddressClass::remote, ours};
+    return Place{AddressClass::remote, ours, std::move(doubt)};
 }
 
 Result<std::vector<mail::Address>> Routing::children_of(const table::AddressHit& hit, const mail::Address& address) const
@@ -351,7 +353,9 @@ Result<bool> Routing::stands_for_another(const mail::Address& address, const Pla
     if (!postmaster && !daemon) return false;
     if (place.address_class != AddressClass::local) {      // the postmaster of a virtual domain is ours
         if (!postmaster || question.final_only || place.address_class == AddressClass::relay) return false;
-        if (TRY(classify(myorigin_)).address_class != AddressClass::local) return false;
+        const Place origin = TRY(classify(myorigin_));
+        if (origin.doubt) return unexpected(*origin.doubt);
+        if (origin.address_class != AddressClass::local) return false;
         route.kind = Kind::expand;
         if (!question.check_only) route.children.push_back({queue::Child::Kind::address, mail::Address{"postmaster", myorigin_}.text(), "", "-"});
         return true;
@@ -468,6 +472,7 @@ Result<void> Routing::decide(const Question& question, const Users& users, std::
     route.address = address->text();
     const Place place = TRY(classify(address->domain));
     route.address_class = place.address_class;
+    if (place.doubt) return unexpected(*place.doubt);
     if (TRY(expand(question, *address, place, route))) return {};
     if (!TRY(exists(*address, place, users, ask, route))) {
         if (!TRY(stands_for_another(*address, place, question, route))) return {};

@@ -88,6 +88,7 @@ private:
     struct Place {
         ipc::AddressClass address_class;
         bool ours = false;          // local or myorigin: "user" alone is a key
+        std::optional<Error> doubt = {};    // remote as far as is known: a list that may have it cannot be read
     };
     struct Hop {
         std::string transport, nexthop;

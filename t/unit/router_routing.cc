@@ -409,6 +409,47 @@ TEST_CASE("while a table's file cannot be read nobody is refused for not being i
     rmdir(folder.c_str());
 }
 
+TEST_CASE("while a list of domains cannot be read, a domain that was not in it waits, and one that was is served", "[router]")
+{
+    std::string folder = "/tmp/veredus-router-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/table", away = folder + "/away";
+    struct {
+        const char *list, *rest, *old;
+    } cases[] = {
+        {"mydestination = example.org, ", "", "local deliver one@old.example local:"},
+        {"virtual_alias_domains = ", "virtual_alias_maps = inline:{one@old.example=alice@example.org}\n", "valias expand one@old.example"},
+        {"virtual_mailbox_domains = ", "virtual_transport = lmtp:x\nvirtual_mailbox_maps = inline:{one@old.example=x}\n", "vmailbox deliver one@old.example lmtp:x"},
+        {"relay_domains = ", "relay_recipient_maps = inline:{one@old.example=x}\n", "relay deliver one@old.example relay:old.example"},
+    };
+    for (const auto& c : cases)
+        for (const bool as_table : {true, false}) {
+            INFO(c.list << as_table);
+            std::ofstream(path) << (as_table ? "old.example x\n" : "old.example\n");
+            const timespec times[2] = {{time(nullptr) - 100, 0}, {time(nullptr) - 100, 0}};
+            REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+            Routing routing = routing_of(cat("alias_maps =\nlocal_recipient_maps =\n", c.list, as_table ? "hash:" : "", path, "\n", c.rest));
+            const auto now = [&](const char* recipient) { return routed(routing, {"", recipient}); };
+            std::vector<std::string> trouble;
+            CHECK(now("one@old.example").starts_with(c.old));
+            CHECK(now("two@new.example") == "remote deliver two@new.example smtp:new.example");
+            CHECK(routing.owner("two@new.example", "two@new.example")->word == ipc::OwnerReply::Word::no);
+            REQUIRE(rename(path.c_str(), away.c_str()) == 0);
+            CHECK(routing.refresh(trouble));               // answers are others now
+            CHECK(now("one@old.example").starts_with(c.old));
+            CHECK(now("two@new.example") == "remote defer two@new.example 4.3.0 Temporary lookup failure");
+            CHECK_FALSE(routing.owner("two@new.example", "two@new.example"));
+            CHECK(routing.owner("-", "two@new.example")->word == ipc::OwnerReply::Word::no);
+            CHECK(routing.rewrite({ipc::RewriteRequest::Kind::header_sender, "two@new.example"}));
+            REQUIRE(rename(away.c_str(), path.c_str()) == 0);
+            CHECK(routing.refresh(trouble));
+            CHECK(trouble.size() == 1);
+            CHECK(now("two@new.example") == "remote deliver two@new.example smtp:new.example");
+        }
+    unlink(path.c_str());
+    rmdir(folder.c_str());
+}
+
 TEST_CASE("aliases files in local_recipient_maps are read as aliases", "[router]")
 {
     std::string folder = "/tmp/veredus-router-XXXXXX";
