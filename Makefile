@@ -36,7 +36,7 @@ SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno
 OPT ?= $(if $(SANITIZE),-O0 -g1,$(CXXFLAGS))
 CC_ALL = $(CXX) $(STD) $(CPPFLAGS) $(OPT) $(WARN) $(HARDEN) $(SANFLAGS)
 LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -pthread $(if $(SANITIZE),,-pie -Wl,--gc-sections,-z,relro,-z,now) -Wl,--as-needed
-LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz $(if $(PAM),-lpam)
+LIBS := -levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz $(if $(PAM),-lpam) $(if $(ARGON2),-largon2)
 
 # name:folder; the sources of a program are its folder's *.cc (not below), main.cc holds main()
 programs := \
@@ -75,7 +75,7 @@ $(BUILD)/config.h: $(CONFIG) Makefile
 	   echo '#define VEREDUS_ALIASES "$(sysconfdir)/aliases"'; \
 	   echo '#define VEREDUS_SPOOLDIR "$(localstatedir)/spool/veredus"'; \
 	   echo '#define VEREDUS_RUNDIR "$(if $(filter /var,$(localstatedir)),/run,$(localstatedir)/run)/veredus"'; \
-	   echo '#define VEREDUS_MAILSPOOL "$(mailspool)"'; $(if $(PAM),echo '#define VEREDUS_PAM 1';) } > $@.new
+	   echo '#define VEREDUS_MAILSPOOL "$(mailspool)"'; $(if $(PAM),echo '#define VEREDUS_PAM 1';) $(if $(ARGON2),echo '#define VEREDUS_ARGON2 1';) } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/%.o: %.cc | $(BUILD)/config.h
@@ -153,7 +153,7 @@ check-unit: $(BUILD)/unit
 
 
 # --- packages: what a fresh Debian lacks; nothing that is or brings a mail server (t/deps refuses it)
-build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev libpam0g-dev zlib1g-dev catch2
+build_packages := g++ make autoconf libevent-dev libssl-dev libpcre2-dev libcrypt-dev libpam0g-dev libargon2-dev zlib1g-dev catch2
 test_packages := python3 openssl iproute2 util-linux mandoc swaks s-nail mutt msmtp mpop git git-email libmailtools-perl procmail strace binutils libdate-calc-perl btrfs-progs cpio isync offlineimap3 fetchmail getmail6 curl libmail-imapclient-perl alpine
 deps:
 	t/deps $(build_packages) $(if $(filter build,$(DEPS)),,$(test_packages))
@@ -221,7 +221,7 @@ $(BUILD)/fuzz/%.o: t/fuzz/%.cc | $(BUILD)/config.h clang
 	@mkdir -p $(@D)
 	$(CLANG) $(fuzz_flags) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
 $(fuzzers): %: %.o $(fuzz_archive)
-	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto -lcrypt $(if $(PAM),-lpam)
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $< $(fuzz_archive) -levent_core -lresolv -lpcre2-8 -lcrypto -lcrypt $(if $(PAM),-lpam) $(if $(ARGON2),-largon2)
 .PHONY: clang
 clang:
 	@echo 'int LLVMFuzzerTestOneInput() { return 0; }' | $(CLANG) -x c - -fsanitize=fuzzer,address,undefined -o /dev/null 2>/dev/null || \

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "lib/auth/argon2.h"
 #include "lib/auth/mechanism.h"
 #include "lib/base/base64.h"
 #include "lib/base/random.h"
@@ -14,7 +15,7 @@ namespace veredus::auth {
 
 namespace {
 
-enum class Kind { crypt, plain, salted, md5, scram, pbkdf2 };
+enum class Kind { crypt, plain, salted, md5, hmac_md5, scram, pbkdf2, argon2 };
 
 struct Scheme {
     const char* name;
@@ -26,6 +27,8 @@ struct Scheme {
 constexpr Scheme schemes[] = {
     {"SCRAM-SHA-256", Kind::scram, tls::Digest::sha256, ""},
     {"SCRAM-SHA-1", Kind::scram, tls::Digest::sha1, ""},
+    {"ARGON2ID", Kind::argon2, tls::Digest::sha1, ""},
+    {"ARGON2I", Kind::argon2, tls::Digest::sha1, nullptr},
     {"CRYPT", Kind::crypt, tls::Digest::sha1, "$y$"},
     {"YESCRYPT", Kind::crypt, tls::Digest::sha1, "$y$"},
     {"BLF-CRYPT", Kind::crypt, tls::Digest::sha1, "$2b$"},
@@ -44,6 +47,8 @@ constexpr Scheme schemes[] = {
     {"SMD5", Kind::md5, tls::Digest::sha1, nullptr},
     {"LDAP-MD5", Kind::md5, tls::Digest::sha1, nullptr},
     {"PLAIN-MD5", Kind::md5, tls::Digest::sha1, nullptr},
+    {"CRAM-MD5", Kind::hmac_md5, tls::Digest::sha1, nullptr},
+    {"HMAC-MD5", Kind::hmac_md5, tls::Digest::sha1, nullptr},
     {"PBKDF2", Kind::pbkdf2, tls::Digest::sha1, nullptr},
     {"PLAIN", Kind::plain, tls::Digest::sha1, ""},
     {"CLEARTEXT", Kind::plain, tls::Digest::sha1, nullptr},
@@ -74,14 +79,14 @@ std::optional<std::string> decode_hex(std::string_view text)
     return out;
 }
 
-bool is_digest(const Scheme& scheme) { return scheme.kind == Kind::salted || scheme.kind == Kind::md5; }
-std::size_t size_of_digest(const Scheme& scheme) { return scheme.kind == Kind::md5 ? 16 : tls::digest_size(scheme.hash); }
+bool is_digest(const Scheme& scheme) { return scheme.kind == Kind::salted || scheme.kind == Kind::md5 || scheme.kind == Kind::hmac_md5; }
+std::size_t size_of_digest(const Scheme& scheme) { return scheme.kind == Kind::md5 ? 16 : scheme.kind == Kind::hmac_md5 ? 32 : tls::digest_size(scheme.hash); }
 bool has_salt(const Scheme& scheme) { return is_digest(scheme) && (std::string_view(scheme.name).starts_with("SSHA") || std::string_view(scheme.name) == "SMD5"); }
 
 // "{SHA512.HEX}…": the encoding may be named; digests are base64 when it is not (hex is told by its length, as Dovecot does).
 Result<Form> read_form(std::string_view stored)
 {
-    if (!stored.starts_with('{')) return Form{find_scheme("CRYPT"), std::string(stored)};
+    if (!stored.starts_with('{')) return Form{find_scheme(stored.starts_with("$argon2") ? "ARGON2ID" : "CRYPT"), std::string(stored)};
     const auto end = stored.find('}');
     if (end == std::string_view::npos) return fail("a password scheme without its closing brace");
     const auto [name, encoding] = cut(stored.substr(1, end - 1), '.');
@@ -174,7 +179,12 @@ Result<void> check_data(const Form& form)
         return has_salt(*form.scheme) ? (form.data.size() > size ? Result<void>() : misfit()) : (form.data.size() == size ? Result<void>() : misfit());
     }
     case Kind::scram: return ScramSecret::parse(form.scheme->hash, form.data) ? Result<void>() : misfit();
+    case Kind::hmac_md5: return form.data.size() == size_of_digest(*form.scheme) ? Result<void>() : misfit();
     case Kind::pbkdf2: return read_pbkdf2(form.data) ? Result<void>() : misfit();
+    case Kind::argon2:
+        if (!argon2_built_in()) return fail(cat('{', form.scheme->name, "}: this veredus was built without Argon2 (configure found no libargon2-dev)"));
+        if (Argon2::parse(form.data)) return {};
+        return fail(cat("what follows {", form.scheme->name, "} is not $argon2id$v=19$m=KIB,t=PASSES,p=LANES$SALT$HASH, or wants more than 1 GiB of memory or 16 GiB in all passes"));
     }
     return {};
 }
@@ -209,6 +219,12 @@ Result<bool> check_password(std::string_view stored, std::string_view password)
     case Kind::crypt: return check_crypt(form.data, password);
     case Kind::salted:
     case Kind::md5: return check_salted(*form.scheme, form.data, password);
+    case Kind::hmac_md5: {
+        const std::string made = tls::hmac_md5_state(password);
+        if (made.empty()) return fail(cat("OpenSSL has no MD5 here, which {", form.scheme->name, "} needs"));
+        return tls::equal_time(made, form.data);
+    }
+    case Kind::argon2: return Argon2::parse(form.data)->matches(password);
     case Kind::scram: return ScramSecret::parse(form.scheme->hash, form.data)->matches(password);
     case Kind::pbkdf2: {
         const auto made = read_pbkdf2(form.data);
@@ -243,6 +259,13 @@ Result<std::string> make_password(std::string_view scheme_name, std::string_view
     switch (scheme->kind) {
     case Kind::scram: return cat('{', scheme->name, '}', ScramSecret::derive(scheme->hash, *prepared, random_bytes(16), scram_iterations).str());
     case Kind::crypt: return make_crypt(*scheme, *prepared);
+    case Kind::argon2: {
+        Argon2 made;
+        made.salt = random_bytes(16);
+        made.hash.resize(32);
+        made.hash = TRY(made.compute(*prepared));
+        return cat('{', scheme->name, '}', made.str());
+    }
     case Kind::salted: {
         const std::string salt = random_bytes(16);
         return cat('{', scheme->name, '}', base64_encode(cat(tls::digest(scheme->hash, *prepared + salt), salt)));
@@ -259,7 +282,7 @@ const std::vector<std::string>& makable_schemes()
     static const std::vector<std::string> names = [] {
         std::vector<std::string> list;
         for (const Scheme& scheme : schemes)
-            if (scheme.crypt_prefix) list.emplace_back(scheme.name);
+            if (scheme.crypt_prefix && (scheme.kind != Kind::argon2 || argon2_built_in())) list.emplace_back(scheme.name);
         return list;
     }();
     return names;

@@ -1,9 +1,13 @@
 // OpenSSL's digests behind strings.
+#define OPENSSL_SUPPRESS_DEPRECATED    // EVP does not show the state of an MD5 under way
 #include "lib/tls/digest.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/md5.h>
+
+#include <algorithm>
 
 #include "lib/base/panic.h"
 #include "lib/base/text.h"
@@ -44,6 +48,30 @@ std::string md5_hex(std::string_view bytes)
     for (const unsigned char c : sum) append(out, "0123456789abcdef"[c >> 4], "0123456789abcdef"[c & 15]);
     return out;
 }
+
+#if defined OPENSSL_NO_MD5 || defined OPENSSL_NO_DEPRECATED_3_0
+std::string hmac_md5_state(std::string_view) { return ""; }
+#else
+std::string hmac_md5_state(std::string_view key)
+{
+    unsigned char block[MD5_CBLOCK] = {};
+    if (key.size() <= sizeof block) std::copy(key.begin(), key.end(), block);
+    else if (EVP_Digest(key.data(), key.size(), block, nullptr, EVP_md5(), nullptr) != 1) return "";
+    std::string out;
+    for (const unsigned char pad : {0x5c, 0x36}) {
+        unsigned char padded[MD5_CBLOCK];
+        for (std::size_t i = 0; i < sizeof block; ++i) padded[i] = block[i] ^ pad;
+        MD5_CTX context;
+        if (MD5_Init(&context) != 1 || MD5_Update(&context, padded, sizeof padded) != 1) return "";
+        for (const MD5_LONG word : {context.A, context.B, context.C, context.D})
+            for (unsigned shift = 0; shift < 32; shift += 8) out += static_cast<char>(word >> shift & 0xff);
+        OPENSSL_cleanse(padded, sizeof padded);
+        OPENSSL_cleanse(&context, sizeof context);
+    }
+    OPENSSL_cleanse(block, sizeof block);
+    return out;
+}
+#endif
 
 std::string hmac(Digest kind, std::string_view key, std::string_view bytes)
 {

@@ -1,6 +1,7 @@
 // Stored passwords of every scheme, passwd-files, and what shadow(5) says of an account.
 #include "t/unit/catch.h"
 
+#include "lib/auth/argon2.h"
 #include "lib/auth/passwd_file.h"
 #include "lib/auth/password.h"
 #include "lib/auth/shadow.h"
@@ -22,7 +23,7 @@ const std::string sha512_crypt = "$6$saltstring$" + std::string("svn8UoSVapNtMuq
 
 TEST_CASE("every scheme knows its password and no other", "[auth][password]")
 {
-    const std::pair<std::string, const char*> cases[] = {
+    const std::pair<std::string, std::string> cases[] = {
         {sha512_crypt, "Hello world!"},
         {"{CRYPT}" + sha512_crypt, "Hello world!"},
         {"{SHA512-CRYPT}" + sha512_crypt, "Hello world!"},
@@ -46,6 +47,9 @@ TEST_CASE("every scheme knows its password and no other", "[auth][password]")
         {"{MD5}$1$abcdefgh$Kn5qrjcQzV7oAHBJ23Cu3/", "abc"},
         {"{LDAP-MD5.hex}900150983cd24fb0d6963f7d28e17f72", "abc"},
         {"{SMD5}t6xns2DCS6727SipGd221U5hQ2w=", "secret"},
+        {"{CRAM-MD5}d1f572fa933640912124fe03d50c3ca200f34cbe8f2fdcb046858c6f0bb260d3", "pass:wörd"},      // doveadm pw made these three
+        {"{HMAC-MD5}52197db948d0932512a61b183e7d05b04e94d60a3bb0d00f92d3df52a5d275ca", std::string(100, 'x')},
+        {"{PBKDF2}$1$M1oITlmK.xGe2CpO$5000$856be5fdfd820c14994a9f1b33234cc6ef7a3364", "pass:wörd"},
         {"{PBKDF2}$1$salt$4096$4b007901b765489abead49d926f721d065a429c1", "password"},      // RFC 6070
         {"{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=", "pencil"},
     };
@@ -63,7 +67,7 @@ TEST_CASE("every scheme knows its password and no other", "[auth][password]")
 
 TEST_CASE("a stored form that is not known or not whole is an error, not a password", "[auth][password][hostile]")
 {
-    for (const std::string stored : {"{", "{}", "{X}secret", "{PLAIN", "{PLAIN}", "{PLAIN.b64}!", "{PLAIN.rot13}frperg", "{SHA}", "{SHA}YWJj", "{PLAIN-MD5}", "{PLAIN-MD5}abc", "{LDAP-MD5}YWJj", "{SMD5}kAFQmDzST7DWlj99KOF/cg==", "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$c2FsdA$aGFzaA", "{CRAM-MD5}900150983cd24fb0d6963f7d28e17f72", "{SSHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
+    for (const std::string stored : {"{", "{}", "{X}secret", "{PLAIN", "{PLAIN}", "{PLAIN.b64}!", "{PLAIN.rot13}frperg", "{SHA}", "{SHA}YWJj", "{PLAIN-MD5}", "{PLAIN-MD5}abc", "{LDAP-MD5}YWJj", "{SMD5}kAFQmDzST7DWlj99KOF/cg==", "{CRAM-MD5}900150983cd24fb0d6963f7d28e17f72", "{DIGEST-MD5}900150983cd24fb0d6963f7d28e17f72", "{SSHA}qZk+NkcGgWq6PiVxeFDCbJzQ2J0=",
                                      "{SCRAM-SHA-256}", "{SCRAM-SHA-256}4096,YQ==,YQ==,YQ==", "{PBKDF2}$1$salt$0$4b007901b765489abead49d926f721d065a429c1", "{PBKDF2}$1$salt$4294967295$00",
                                      "secret", "$", "$9$x$y", "{CRYPT}", "{CRYPT}plaintext", "{MD5-CRYPT}abc def"}) {
         INFO(stored);
@@ -75,6 +79,59 @@ TEST_CASE("a stored form that is not known or not whole is an error, not a passw
     CHECK(auth::is_locked("*"));
     CHECK(auth::is_locked("!$6$abc"));
     CHECK_FALSE(fits("*0", "*0"));
+}
+
+TEST_CASE("Argon2 hashes of argon2(1) and of Dovecot know their password", "[auth][password][rfc9106-3.1]")
+{
+    const std::pair<std::string, const char*> cases[] = {
+        {"{ARGON2I}$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$/PUCqm0t31ekqmZUu+YJ9dTo95q4q3a0UJn/f7RF8eA", "secret"},
+        {"{ARGON2I}$argon2i$v=19$m=256,t=2,p=4$c2FsdHNhbHQxMjM0$bC9NwTKLycuQcnDyV7oetrtOYKC+XobAsRMBfngY45g", "secret"},
+        {"{ARGON2ID}$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$gWSgKoc6c/3uNR4Xp3zc0F85cq0bju29muEg08rPoF4", "secret"},
+        {"{argon2id}$argon2id$v=19$m=256,t=2,p=4$c2FsdHNhbHQxMjM0$c0VAO5PRdtXPgD9RfwUEKvUcSMS1kO4TMPQ6k3/c9B0", "secret"},
+        {"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$gWSgKoc6c/3uNR4Xp3zc0F85cq0bju29muEg08rPoF4", "secret"},
+        {"{ARGON2ID.b64}" + base64_encode("$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$gWSgKoc6c/3uNR4Xp3zc0F85cq0bju29muEg08rPoF4"), "secret"},
+        {"{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$b9GgEDfuaNEJTUdaxSUW3g$/lZEthrpFvNRvKPq3YrWn/ZG4zIKTiHB+C8jd2s79lU", "pass:wörd"},
+        {"{ARGON2I}$argon2i$v=19$m=32768,t=4,p=1$wBGdmfHGiwyNjLTpnO9/HA$GC7QBfGu0RdkuSoVQnmP+Qx6ulBGvCin0u3PYUFOlCU", "pass:wörd"},
+    };
+    for (const auto& [stored, password] : cases) {
+        INFO(stored);
+        if (!auth::argon2_built_in()) {
+            const auto form = auth::check_form(stored);
+            REQUIRE_FALSE(form);
+            CHECK(form.error().text.find("built without Argon2 (configure found no libargon2-dev)") != std::string::npos);
+            continue;
+        }
+        CHECK(auth::check_form(stored));
+        CHECK(fits(stored, password));
+        if (stored.find("m=6") != std::string::npos && stored.find("m=65536") == std::string::npos) CHECK_FALSE(fits(stored, cat(password, "x")));    // the others take long
+        CHECK_FALSE(fits("!" + stored, password));
+        CHECK(auth::Argon2::parse(stored.substr(stored.find('}') + 1)).value_or(auth::Argon2()).str() == (stored.find("b64") == std::string::npos ? stored.substr(stored.find('}') + 1) : auth::Argon2().str()));
+    }
+}
+
+TEST_CASE("what an Argon2 hash may ask for is bounded before it is computed", "[auth][password][hostile]")
+{
+    const auto read = [](std::string_view kind, std::string_view version, std::string_view numbers, std::string_view salt, std::string_view hash) {
+        return auth::Argon2::parse(cat('$', kind, "$v=", version, '$', numbers, '$', salt, '$', hash)).has_value();
+    };
+    const std::string salt = "c2FsdHNhbHQxMjM0", hash = "gWSgKoc6c/3uNR4Xp3zc0F85cq0bju29muEg08rPoF4";
+    CHECK(read("argon2id", "19", "m=1048576,t=16,p=64", salt, hash));
+    CHECK(read("argon2i", "19", "m=8,t=1048576,p=1", salt, hash));
+    for (const char* numbers : {"m=1048577,t=1,p=1", "m=1048576,t=17,p=1", "m=4294967296,t=1,p=1", "m=8,t=4294967295,p=1", "m=64,t=1,p=65", "m=7,t=1,p=1", "m=64,t=1,p=9", "m=0,t=1,p=1", "m=64,t=0,p=1",
+                                "m=64,t=1,p=0", "m=64,t=1", "m=64,t=1,p=1,x=1", "t=1,m=64,p=1", "m=-64,t=1,p=1", "m=64,t=1,p=", "", ",,", "m=64, t=1,p=1"}) {
+        INFO(numbers);
+        CHECK_FALSE(read("argon2id", "19", numbers, salt, hash));
+    }
+    CHECK_FALSE(read("argon2d", "19", "m=64,t=1,p=1", salt, hash));
+    CHECK_FALSE(read("argon2id", "16", "m=64,t=1,p=1", salt, hash));
+    for (const std::string& bad : {std::string(), std::string("c2FsdA"), std::string("c2FsdHNhbHQxMjM0=="), std::string("c2FsdHNhbHQxMjM0!"), std::string("c2FsdHNhbHQxM"), std::string(88, 'A'), std::string(100'000, 'A')}) {
+        INFO(bad.substr(0, 100));
+        CHECK_FALSE(read("argon2id", "19", "m=64,t=1,p=1", bad, hash));
+        CHECK_FALSE(read("argon2id", "19", "m=64,t=1,p=1", salt, bad));
+    }
+    for (const char* text : {"", "$", "$$$$$", "argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$gWSg", "$argon2id$m=64,t=1,p=1$c2FsdHNhbHQxMjM0$gWSgKoc6c/3uNR4Xp3zc0F85cq0bju29muEg08rPoF4"})
+        CHECK_FALSE(auth::Argon2::parse(text));
+    if (auth::argon2_built_in()) CHECK(auth::check_form("{ARGON2ID}$argon2id$v=19$m=1048577,t=1,p=1$" + salt + "$" + hash).error().text.find("more than 1 GiB") != std::string::npos);
 }
 
 TEST_CASE("what is made is salted, fits its password, and can stand in a passwd-file", "[auth][password]")
