@@ -25,6 +25,7 @@ class Screen:
         self.lines = [self.empty() for _ in range(self.SIZE)]
         self.row = self.column = self.top = 0
         self.bottom, self.inserting, self.unread = self.SIZE - 1, False, b""
+        self.patience, self.awaited, self.seen = PATIENCE, None, False
 
     def empty(self, width=WIDTH):
         return [" "] * width
@@ -87,6 +88,8 @@ class Screen:
             self.unread = self.unread[found.end():]
             parameters, letter, escape, control, text = found.groups()
             if letter:
+                if letter in b"HKJLM":                           # what stands there now may be gone behind this
+                    self.look()
                 self.control(parameters.decode(), letter.decode())
             elif text:
                 self.write(text.decode("utf-8", "replace"))
@@ -120,15 +123,24 @@ class Screen:
     def sees(self, text):
         return re.search(text, self.shown())
 
+    def look(self):
+        self.seen = self.seen or (self.awaited is not None and bool(self.sees(self.awaited)))
+
     def wait(self, text, after=""):
-        end = time.monotonic() + PATIENCE
-        while not self.sees(text):
-            check(time.monotonic() < end and self.more(), f"{text} is not shown{after} but:\n{self.shown()}")
+        """Until it stands on the screen, be it for a moment."""
+        end = time.monotonic() + self.patience
+        self.awaited, self.seen = text, False
+        self.look()
+        while not self.seen:
+            check(self.more(), f"the program ended before {text} was shown{after}:\n{self.shown()}")
+            self.look()
+            check(self.seen or time.monotonic() < end, f"{text} is not shown{after} but:\n{self.shown()}")
+        self.awaited = None
 
     def key(self, keys, text):
         """Presses it; then `text` stands on the screen, which did not before."""
         check(not self.sees(text), f"{text} stands there before {keys!r}:\n{self.shown()}")
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while not self.listens():
             check(time.monotonic() < end and self.more(), f"{keys!r} is not listened for:\n{self.shown()}")
         os.write(self.terminal, keys.encode())
@@ -138,6 +150,11 @@ class Screen:
         """Fills in what is asked for at the bottom, and sends it when it stands there."""
         self.key("\x15" + line, re.escape(line) + r"\n.*\n.*\Z")    # Ctrl-U: in place of what was offered
         self.key("\r", text)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.terminal)
 
     def end(self, keys=""):
         os.write(self.terminal, keys.encode())
