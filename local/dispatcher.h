@@ -55,7 +55,7 @@ Result<Addressee> addressee(const ipc::Target& target, const Policy& policy);
 
 class Dispatcher {
 public:
-    using WorkerSource = std::function<void(const std::string& user, std::function<void(ipc::Code, std::string, Fd)> done)>;
+    using WorkerSource = std::function<void(const ipc::Worker& who, std::function<void(ipc::Code, std::string, Fd)> done)>;
     Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source);
     ~Dispatcher();
     Dispatcher(const Dispatcher&) = delete;

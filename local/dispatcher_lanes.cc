@@ -169,7 +169,14 @@ bool Dispatcher::may_wait_on(Job& job) const
 void Dispatcher::ask_master(Lane& lane)
 {
     lane.life = ++last_number_;
-    source_(lane.user, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
+    // Of ids without a name master wants to know whose mailbox they keep: any of those that wait here.
+    if (table::is_ids(lane.user))
+        for (const uint64_t number : lane.waiting)
+            if (const auto job = jobs_.find(number); job != jobs_.end() && !job->second.open.empty()) {
+                lane.of = job->second.open.begin()->second.address;
+                break;
+            }
+    source_({lane.user, lane.of}, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
         if (*alive) started(key, life, code, text, std::move(channel));
     });
 }
@@ -201,7 +208,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
         else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job) && placed)
-            refuse(job, Outcome::deferred, "4.3.5", cat("virtual_uid_maps: user ", user, ": ", text));
+            refuse(job, Outcome::deferred, "4.3.5", cat(table::is_ids(user) ? "virtual_uid_maps, virtual_gid_maps: " : "virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown || code == ipc::Code::invalid)    // invalid: no account can have such a name
             unknown_user(job, user);
         else if (code == ipc::Code::refused)

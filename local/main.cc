@@ -94,8 +94,8 @@ public:
 
     Result<void> after_jail(Loop& loop) override
     {
-        dispatcher_ = std::make_unique<Dispatcher>(loop, std::move(rules_), aliases_, [](const std::string& user, auto done) {
-            daemon::context().worker(user, std::move(done));
+        dispatcher_ = std::make_unique<Dispatcher>(loop, std::move(rules_), aliases_, [](const ipc::Worker& who, auto done) {
+            daemon::context().worker(who, std::move(done));
         });
         return {};
     }

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "lib/base/text.h"
-#include "lib/daemon/worker_policy.h"
 #include "lib/net/address.h"
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
@@ -158,14 +157,15 @@ void Supervisor::give_worker(Process& asker, const Message& message)
     }
     const auto wish = ipc::Worker::decode(message.body);
     if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
-    if (auto fits = check_user_name(wish->user); !fits) return refuse(ipc::Code::invalid, fits.error().text);
+    const bool by_name = wish->of.empty();
+    if (auto fits = by_name ? check_user_name(wish->user) : Result<void>(); !fits) return refuse(ipc::Code::invalid, fits.error().text);
     if (!resolver_) return refuse(ipc::Code::unavailable, "resolver is not ready");
-    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{wish->user}.encode(), {}, resolve_deadline,
+    resolver_->call(static_cast<uint16_t>(by_name ? ipc::UserType::resolve : ipc::UserType::keep), ipc::UserRequest{by_name ? wish->user : wish->of}.encode(), {}, resolve_deadline,
                     [this, role = std::string(asker.role->name), instance = asker.instance, pid = asker.pid, request = message.request,
-                     user = wish->user](Result<Message> reply) { worker_resolved(role, instance, pid, request, user, std::move(reply)); });
+                     wish = *wish](Result<Message> reply) { worker_resolved(role, instance, pid, request, wish, std::move(reply)); });
 }
 
-void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> reply)
+void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, Result<Message> reply)
 {
     Process* asker = find(role, instance);
     if (!asker || asker->pid != pid) return;    // whoever asked is gone
@@ -174,10 +174,11 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
     auto found = ipc::UserReply::decode(reply->body);
     if (!found) return refuse(ipc::Code::unavailable, found.error().text);
     if (found->found == ipc::UserReply::Found::temporary) return refuse(ipc::Code::unavailable, found->text);
-    if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", user));
-    const auto policy = daemon::WorkerPolicy::from(values_, options_.unprivileged, ::geteuid());
-    if (auto fits = policy.check(*found); !fits) {
-        log::warning("refused a process for user ", printable(user), ": ", fits.error().text);
+    if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", wish.user));
+    // Whom the asker means by these ids is what the tables say, or nothing.
+    if (!wish.of.empty() && found->name != wish.user) return refuse(ipc::Code::unavailable, "virtual_uid_maps or virtual_gid_maps say something else in this moment");
+    if (auto fits = wish.of.empty() ? policy_.check(*found) : policy_.check_keeper(*found); !fits) {
+        log::warning("refused a process for user ", printable(wish.user), ": ", fits.error().text);
         return refuse(ipc::Code::refused, fits.error().text);
     }
     auto channel = order_process("worker", *found);

@@ -57,6 +57,7 @@ void Supervisor::apply(conf::Values values)
         return;
     }
     values_ = std::move(values);
+    policy_ = daemon::WorkerPolicy::from(values_, options_.unprivileged, ::geteuid());
     sessions_.set_patience(std::chrono::seconds(values_.seconds("watchdog_timeout")));
     renew_log();
     aloud_us_.clear();

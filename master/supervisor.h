@@ -10,6 +10,7 @@
 
 #include "lib/conf/values.h"
 #include "lib/daemon/instance.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/ipc/control.h"
 #include "lib/ipc/user.h"
 #include "lib/loop/loop.h"
@@ -73,7 +74,7 @@ private:
     void give_neighbour(Process& asker, const Message& message);
     void give_unix_socket(Process& asker, const Message& message);
     void give_worker(Process& asker, const Message& message);
-    void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const std::string& user, Result<Message> answer);
+    void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, Result<Message> answer);
     Result<Fd> order_process(const char* zygote, const ipc::UserReply& user);
     void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
     // Of a login stage with a process for each client (takers.cc)
@@ -107,6 +108,7 @@ private:
     Loop& loop_;
     Options options_;
     conf::Values values_;
+    daemon::WorkerPolicy policy_;
     LogTarget& log_;
     Notifier& notifier_;
     std::function<void(const std::string&)> started_;

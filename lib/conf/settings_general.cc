@@ -12,7 +12,7 @@ constexpr Setting rows[] = {
     {"myorigin", Type::text, "$myhostname", everyone, "the domain that unqualified addresses get; a file name is read"},
     {"mydestination", Type::list, "$myhostname, localhost.$mydomain, localhost", Who(smtp_client | master | smtpd | submission | router | local | authd | tool), "domains whose mail is delivered here"},
     {"mynetworks", Type::list, "127.0.0.0/8 [::1]/128", Who(master | smtpd | submission | router), "clients that may relay"},
-    {"recipient_delimiter", Type::text, "+", Who(smtp_client | smtpd | submission | router | qmgr | local), "characters that part a user name from its extension"},
+    {"recipient_delimiter", Type::text, "+", Who(smtp_client | smtpd | submission | router | qmgr | local | resolver), "characters that part a user name from its extension"},
     {"message_size_limit", Type::size, "10240000", everyone, "largest mail in bytes; 0: no limit"},
     {"mail_name", Type::text, "veredus", everyone, "what $mail_name in a banner says"},
     {"append_dot_mydomain", Type::boolean, "no", Who(router | submission | tool), "give user@host the domain of this host: user@host.$mydomain"},

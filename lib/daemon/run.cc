@@ -49,9 +49,9 @@ public:
             done(unexpected(Error{0, text}));
         });
     }
-    void worker(const std::string& user, std::function<void(ipc::Code, std::string, Fd)> done) override
+    void worker(ipc::Worker who, std::function<void(ipc::Code, std::string, Fd)> done) override
     {
-        ask(ipc::Control::worker, ipc::Worker{user}.encode(), std::move(done));
+        ask(ipc::Control::worker, who.encode(), std::move(done));
     }
     void unix_socket(const std::string& path, std::function<void(Result<Fd>)> done) override
     {

@@ -48,7 +48,7 @@ class Context {
 public:
     virtual ~Context() = default;
     virtual void neighbour(const std::string& role, uint32_t instance, std::function<void(Result<Fd>)> done) = 0;
-    virtual void worker(const std::string& user, std::function<void(ipc::Code, std::string text, Fd)> done) = 0;   // local only
+    virtual void worker(ipc::Worker who, std::function<void(ipc::Code, std::string text, Fd)> done) = 0;   // local only
     virtual const Place& place() const = 0;
     // A connection to a Unix socket outside the jail, smtp-client only; master looks whether main.cf allows it.
     virtual void unix_socket(const std::string& path, std::function<void(Result<Fd>)> done) { (void)path, done(fail("not for this role")); }

@@ -1,6 +1,9 @@
 // Who gets a process of his own.
 #include "lib/daemon/worker_policy.h"
 
+#include <grp.h>
+#include <pwd.h>
+
 #include <algorithm>
 
 #include "lib/base/text.h"
@@ -8,9 +11,24 @@
 
 namespace veredus::daemon {
 
+namespace {
+bool has(const std::vector<uint32_t>& ids, uint32_t id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+}  // namespace
+
 WorkerPolicy WorkerPolicy::from(const conf::Values& values, bool unprivileged, uint32_t own_uid)
 {
-    return {values.number("local_minimum_uid"), values.list("local_listed_users"), unprivileged, own_uid};
+    WorkerPolicy policy;
+    policy.minimum_uid = values.number("local_minimum_uid");
+    policy.listed = values.list("local_listed_users");
+    policy.unprivileged = unprivileged;
+    policy.own_uid = own_uid;
+    if (unprivileged) return policy;
+    for (const Account& account : accounts()) {
+        if (const passwd* user = account.user.empty() || account.user == root_mailbox_account ? nullptr : ::getpwnam(account.user.c_str())) policy.suite_uids.push_back(user->pw_uid);
+        if (const group* own = account.group == "mail" ? nullptr : ::getgrnam(account.group.c_str())) policy.suite_gids.push_back(own->gr_gid);
+    }
+    if (const passwd* of_commands = ::getpwnam(std::string(values.text("default_privs")).c_str())) policy.commands_uid = of_commands->pw_uid;
+    return policy;
 }
 
 Result<void> WorkerPolicy::check(const ipc::UserReply& user) const
@@ -26,8 +44,18 @@ Result<void> WorkerPolicy::check(const ipc::UserReply& user) const
     // A process with the queue's own uid would be one step from every mail.
     for (const Account& account : accounts())
         if (!account.user.empty() && account.user == user.name) return fail("it is one of the mail system's own users");
+    if (has(suite_uids, user.uid)) return fail(cat("uid ", user.uid, " is that of one of the mail system's own users"));
+    // An account has the group that its administrator gave it; a line or a table that names one of ours is a mistake.
+    if (user.name.find_first_of("@:") != std::string::npos && has(suite_gids, user.gid)) return fail(cat("gid ", user.gid, " is that of one of the mail system's own groups"));
     if (int64_t{user.uid} < minimum_uid && std::find(listed.begin(), listed.end(), user.name) == listed.end())
         return fail(cat("uid ", user.uid, " is below local_minimum_uid (", minimum_uid, ") and the user is not in local_listed_users"));
+    return {};
+}
+
+Result<void> WorkerPolicy::check_keeper(const ipc::UserReply& ids) const
+{
+    TRY(check(ids));
+    if (!unprivileged && commands_uid == ids.uid) return fail(cat("uid ", ids.uid, " is that of default_privs, which commands of aliases run as"));
     return {};
 }
 

@@ -1,7 +1,9 @@
-// Who gets a process of his own: never root, never one of our own users, nobody below local_minimum_uid who is not listed.
+// Who gets a process of his own: never root, never one of our own users, whatever name stands before its uid, nobody below
+// local_minimum_uid who is not listed.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +18,13 @@ struct WorkerPolicy {
     std::vector<std::string> listed;
     bool unprivileged = false;
     uint32_t own_uid = 0;
+    std::vector<uint32_t> suite_uids, suite_gids;    // of the mail system's own users and groups, but for veredus-root and the system's mail
+    std::optional<uint32_t> commands_uid;            // default_privs: what runs as it is anybody's
+    // Asks the system for the ids of these names: once at a start or a reload, not for each user.
     static WorkerPolicy from(const conf::Values& values, bool unprivileged, uint32_t own_uid);
     Result<void> check(const ipc::UserReply& user) const;
+    // Of ids without a name, which keep mailboxes of virtual users.
+    Result<void> check_keeper(const ipc::UserReply& ids) const;
     // What router may hear: a user who would get no process takes no mail, so a stranger is refused and needs no bounce.
     ipc::UserReply as_recipient(ipc::UserReply user) const;
 };

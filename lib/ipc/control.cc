@@ -1,6 +1,8 @@
 // Encoding of what master and roles say to each other.
 #include "lib/ipc/control.h"
 
+#include "lib/ipc/codec.h"
+
 namespace veredus::ipc {
 
 namespace {
@@ -64,12 +66,13 @@ Result<Neighbour> Neighbour::decode(std::string_view body)
     return whole(r, std::move(n), "neighbour");
 }
 
-std::string Worker::encode() const { return Writer().str(user).take(); }
+std::string Worker::encode() const { return Writer().str(user).str(of).take(); }
 Result<Worker> Worker::decode(std::string_view body)
 {
     Reader r(body);
     Worker w;
     w.user = r.str(256);
+    w.of = r.str(max_address);
     return whole(r, std::move(w), "worker");
 }
 

@@ -60,7 +60,8 @@ struct Neighbour {                          // also Peer
 };
 
 struct Worker {
-    std::string user;
+    std::string user;       // a name; or "uid:gid", of a mailbox of `of`
+    std::string of;         // a virtual user whose mailbox these ids keep, by what the tables say; empty: the process is for a user by his name
     std::string encode() const;
     static Result<Worker> decode(std::string_view body);
 };

@@ -4,11 +4,11 @@
 namespace veredus::ipc {
 
 std::string UserRequest::encode() const { return Writer().str(name).take(); }
-Result<UserRequest> UserRequest::decode(std::string_view body)
+Result<UserRequest> UserRequest::decode(std::string_view body, std::size_t longest)
 {
     Reader r(body);
     UserRequest u;
-    u.name = r.str(max_user);
+    u.name = r.str(longest);
     if (!r.done()) return fail("malformed message: user request");
     return u;
 }

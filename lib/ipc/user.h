@@ -13,6 +13,7 @@ namespace veredus::ipc {
 
 enum class UserType : uint16_t {
     resolve = 400,     // router, master -> resolver, call: UserRequest; answer: UserReply
+    keep = 401,        // master -> resolver, call: UserRequest, whose name is an address; answer: UserReply, "uid:gid" of who keeps its mailbox
     lock = 500,        // worker -> lockd, call: LockRequest; answer: Status
 };
 
@@ -23,7 +24,7 @@ constexpr std::size_t max_user = 256;
 struct UserRequest {
     std::string name;
     std::string encode() const;
-    static Result<UserRequest> decode(std::string_view body);
+    static Result<UserRequest> decode(std::string_view body, std::size_t longest = max_user);
 };
 struct UserReply {
     enum class Found : uint8_t { yes = 1, no = 2, temporary = 3 } found = Found::temporary;

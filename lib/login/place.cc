@@ -33,6 +33,11 @@ Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
         if (homeless) return fail(cat("user ", printable(user.name), " has no home"));
         return Place{cat(user.home, '/', home_mailbox), user.home, false};
     }
+    // As local delivers: a virtual user of a passwd-file has a home and no place in the spool.
+    if (std::string_view(user.name).find('@') != std::string_view::npos) {
+        if (homeless) return fail(cat("user ", printable(user.name), " has no home"));
+        return Place{cat(user.home, "/Maildir/"), user.home, false};
+    }
     const std::string name = for_root ? "root" : user.name;
     if (name.empty() || name.starts_with('.') || name.find('/') != std::string::npos)
         return fail(cat("user ", printable(name), " can have no mailbox of that name"));

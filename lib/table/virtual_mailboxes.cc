@@ -50,19 +50,22 @@ void VirtualMailboxes::refresh()
     trouble_ = std::move(trouble);
 }
 
-Result<std::optional<std::string>> VirtualMailboxes::look_up(const Maps& maps, const mail::Address& recipient) const
+std::string ids_text(uid_t uid, gid_t gid) { return cat(uid, ':', gid); }
+bool is_ids(std::string_view user) { return user.find(':') != std::string_view::npos; }
+
+Result<std::optional<std::string>> VirtualMailboxes::look_up(const Maps& maps, const mail::Address& recipient, std::string_view delimiters) const
 {
     if (!maps.get()) return unexpected(maps.get().error());
-    return find_address(*maps.get(), recipient, settings_.delimiters, false);
+    return find_address(*maps.get(), recipient, delimiters, false);
 }
 
-VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
+VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient, std::string_view delimiters) const
 {
     std::unique_lock tables(mutex_);
-    const std::string own = lower(cat(mail::split_extension(recipient.local, settings_.delimiters).user, '@', recipient.domain));
+    const std::string own = lower(cat(mail::split_extension(recipient.local, delimiters).user, '@', recipient.domain));
     const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"'), 0, 0};
     if (settings_.mailboxes.empty()) return unknown;
-    const auto value = look_up(mailboxes_, recipient);
+    const auto value = look_up(mailboxes_, recipient, delimiters);
     if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
     if (!*value) {
         if (mailboxes_.restless()) return not_now("4.3.0", "virtual_mailbox_maps is being changed");
@@ -71,14 +74,20 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient) const
     }
     auto path = virtual_path(settings_.base, std::string(trim(**value)));
     if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));
-    return with_keeper(recipient, std::move(*path), tables);
+    return with_keeper(recipient, delimiters, std::move(*path), tables);
+}
+
+VirtualMailbox VirtualMailboxes::keeper(const mail::Address& recipient) const
+{
+    std::unique_lock tables(mutex_);
+    return with_keeper(recipient, settings_.delimiters, {}, tables);
 }
 
 // The accounts are asked without the lock: they may take their time.
-VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string path, std::unique_lock<std::mutex>& tables) const
+VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string_view delimiters, std::string path, std::unique_lock<std::mutex>& tables) const
 {
     const auto number = [&](const Maps& maps, const char* what) -> Result<uint32_t> {
-        const auto value = TRY(look_up(maps, recipient));
+        const auto value = TRY(look_up(maps, recipient, delimiters));
         if (!value) return fail_errno(cat(what, " has nothing for ", recipient.text()), EINVAL);
         const auto parsed = parse_number<uint32_t>(trim(*value));
         if (!parsed) return fail_errno(cat(what, ", ", recipient.text(), ": \"", *value, "\" is no number"), EINVAL);
@@ -89,16 +98,16 @@ VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std
     if (!uid) return not_now(dsn_of(uid.error()), uid.error().text);
     if (int64_t{*uid} < settings_.minimum_uid) return not_now("4.3.5", cat("virtual_uid_maps: uid ", *uid, " is below virtual_minimum_uid (", settings_.minimum_uid, ')'));
     const auto gid = settings_.gids.empty() ? Result<uint32_t>(0) : number(gids_, "virtual_gid_maps");
+    if (!gid) return not_now(dsn_of(gid.error()), gid.error().text);
+    if (!settings_.gids.empty() && *gid == 0) return not_now("4.3.5", "virtual_gid_maps: gid 0 is root's, and nobody's mailbox is kept with it");
     tables.unlock();
     const auto account = accounts_(*uid);
     if (!account) return not_now("4.3.0", account.error().text);
-    if (!*account) return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, ", and one has to keep the mail of all virtual users with it: make it, as with useradd --system --uid ", *uid, " vmail"));
-    if (!settings_.gids.empty()) {
-        if (!gid) return not_now(dsn_of(gid.error()), gid.error().text);
-        if (*gid != (*account)->gid)
-            return not_now("4.3.5", cat("virtual_gid_maps: gid ", *gid, " is not the group of ", (*account)->name, ", which is ", (*account)->gid, ": write static:", (*account)->gid, " or leave virtual_gid_maps empty, for a process has its account's own group"));
-    }
-    return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}, *uid, (*account)->gid};
+    if (*account && (settings_.gids.empty() || *gid == (*account)->gid))
+        return {VirtualMailbox::Kind::found, (*account)->name, std::move(path), {}, {}, *uid, (*account)->gid};
+    if (settings_.gids.empty())
+        return not_now("4.3.5", cat("virtual_uid_maps: no account has uid ", *uid, ", and virtual_gid_maps is empty: write which group it is to have, as virtual_gid_maps = static:", *uid));
+    return {VirtualMailbox::Kind::found, ids_text(*uid, *gid), std::move(path), {}, {}, *uid, *gid};
 }
 
 Result<std::optional<KeeperAccount>> VirtualMailboxes::system_account(uid_t uid)

@@ -1,4 +1,4 @@
-// Virtual users: whose mailbox is where, and which account keeps it (virtual_mailbox_maps, virtual_uid_maps, virtual_gid_maps): where
+// Virtual users: whose mailbox is where, and which uid and gid keep it (virtual_mailbox_maps, virtual_uid_maps, virtual_gid_maps): where
 // local delivers to, and what resolver knows of those who fetch their mail.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/result.h"
@@ -28,12 +29,17 @@ struct VirtualSettings {
 
 struct VirtualMailbox {
     enum class Kind : uint8_t { found, unknown, deferred } kind = Kind::deferred;
-    std::string user;             // the account whose process delivers; unknown: his own name, which a passwd-file may have
+    std::string user;             // the account whose process delivers, or "uid:gid" when none has both; unknown: his own name, which a
+                                  // passwd-file may have
     std::string path;             // absolute; a Maildir when it ends in a slash, else an mbox
     std::string dsn, text;        // why not
-    uid_t uid = 0;                // of the account
+    uid_t uid = 0;                // whose rights that process has
     gid_t gid = 0;
 };
+
+// "5000:5000": no name of an account, which has no colon.
+std::string ids_text(uid_t uid, gid_t gid);
+bool is_ids(std::string_view user);
 
 struct KeeperAccount {
     std::string name;
@@ -47,13 +53,16 @@ public:
     explicit VirtualMailboxes(VirtualSettings settings, Accounts accounts = system_account);
     // Changed tables are in force at once; a trouble that stays is said once.
     void refresh();
-    VirtualMailbox find(const mail::Address& recipient) const;
+    VirtualMailbox find(const mail::Address& recipient) const { return find(recipient, settings_.delimiters); }
+    VirtualMailbox find(const mail::Address& recipient, std::string_view delimiters) const;
+    // Only who keeps his mailbox: what virtual_mailbox_maps says is not asked, and there is no path.
+    VirtualMailbox keeper(const mail::Address& recipient) const;
     static Result<std::optional<KeeperAccount>> system_account(uid_t uid);
 
 private:
     using Maps = Held<Chain>;
-    Result<std::optional<std::string>> look_up(const Maps& maps, const mail::Address& recipient) const;
-    VirtualMailbox with_keeper(const mail::Address& recipient, std::string path, std::unique_lock<std::mutex>& tables) const;
+    Result<std::optional<std::string>> look_up(const Maps& maps, const mail::Address& recipient, std::string_view delimiters) const;
+    VirtualMailbox with_keeper(const mail::Address& recipient, std::string_view delimiters, std::string path, std::unique_lock<std::mutex>& tables) const;
     VirtualSettings settings_;
     Accounts accounts_;
     mutable std::mutex mutex_;

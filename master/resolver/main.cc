@@ -11,6 +11,7 @@
 #include "lib/daemon/lookups.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/worker_policy.h"
+#include "lib/ipc/codec.h"
 #include "lib/log/log.h"
 #include "master/resolver/local_accounts.h"
 #include "master/resolver/users.h"
@@ -87,6 +88,7 @@ private:
     {
         const auto peer = peers_.find(number);
         if (peer == peers_.end() || message.answer) return;
+        if (who == "master" && message.type == static_cast<uint16_t>(ipc::UserType::keep)) return tell_keeper(number, message);
         const auto request = ipc::UserRequest::decode(message.body);
         if (message.type != static_cast<uint16_t>(ipc::UserType::resolve) || !request) {
             log::warning(who, ": not a question about a user: the channel is closed");
@@ -96,15 +98,31 @@ private:
         const std::string& name = request->name;
         if (who == "router") return tell(number, message.request, policy_.as_recipient(users_->find(name)));
         if (!virtual_users_ || !Users::may_be_virtual(name)) return tell(number, message.request, users_->find(name));
-        if (lookups_->waiting() >= most_waiting) {
-            ipc::UserReply busy;
-            busy.name = name;
-            busy.text = "too many questions wait for virtual_mailbox_maps";
-            return tell(number, message.request, busy);
-        }
+        if (lookups_->waiting() >= most_waiting) return tell(number, message.request, busy(name));
         auto said = std::make_shared<VirtualUsers::Said>();    // shared_ptr: thread and loop have it in turns
         lookups_->run([said, name, tables = virtual_users_] { *said = tables->find(name); },
                       [this, number, name, said, asked = message.request] { tell(number, asked, users_->find(name, said.get())); });
+    }
+
+    static ipc::UserReply busy(const std::string& name)
+    {
+        ipc::UserReply reply;
+        reply.name = name;
+        reply.text = "too many questions wait for virtual_mailbox_maps";
+        return reply;
+    }
+
+    void tell_keeper(uint64_t number, const ipc::Message& message)
+    {
+        const auto request = ipc::UserRequest::decode(message.body, ipc::max_address);
+        auto said = std::make_shared<ipc::UserReply>();    // shared_ptr: thread and loop have it in turns
+        if (!request || !virtual_users_) {
+            said->text = request ? "there are no virtual users" : request.error().text;
+            return tell(number, message.request, *said);
+        }
+        if (lookups_->waiting() >= most_waiting) return tell(number, message.request, busy(""));
+        lookups_->run([said, address = request->name, tables = virtual_users_] { *said = tables->keeper(address); },
+                      [this, number, said, asked = message.request] { tell(number, asked, *said); });
     }
 
     void tell(uint64_t number, uint32_t request, const ipc::UserReply& user)

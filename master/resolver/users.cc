@@ -66,7 +66,7 @@ ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string
     const auto address = mail::parse_address(name);
     if (!address || address->domain.empty()) return absent(name);
     tables.refresh();
-    const auto mailbox = tables.find(*address);
+    const auto mailbox = tables.find(*address, "");    // who logs in has no extension
     if (mailbox.kind == table::VirtualMailbox::Kind::unknown) return absent(name);
     if (mailbox.kind == table::VirtualMailbox::Kind::deferred) return temporary(name, mailbox.text);
     if (unprivileged && mailbox.uid != ::getuid()) return absent(name);
@@ -80,7 +80,7 @@ ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string
 }
 
 VirtualUsers::VirtualUsers(const conf::Values& values, bool unprivileged)
-    : tables_(table::VirtualSettings::read(values, "")), unprivileged_(unprivileged),
+    : tables_(table::VirtualSettings::read(values, std::string(values.text("recipient_delimiter")))), unprivileged_(unprivileged),
       domains_([patterns = values.list("virtual_mailbox_domains")] { return table::MatchList::domains(patterns, false); })
 {
 }
@@ -107,6 +107,21 @@ VirtualUsers::Said VirtualUsers::find(const std::string& name)
     if (!listed) return {temporary(name, cat("virtual_mailbox_domains: ", listed.error().text)), true};
     said.first = *listed;
     return said;
+}
+
+ipc::UserReply VirtualUsers::keeper(const std::string& text)
+{
+    const auto address = mail::parse_address(text);
+    if (!address || address->domain.empty()) return absent("");
+    tables_.refresh();
+    const auto mailbox = tables_.keeper(*address);
+    if (mailbox.kind != table::VirtualMailbox::Kind::found) return temporary("", mailbox.text);
+    ipc::UserReply reply;
+    reply.found = ipc::UserReply::Found::yes;
+    reply.name = mailbox.user;
+    reply.uid = mailbox.uid;
+    reply.gid = mailbox.gid;
+    return reply;
 }
 
 const ipc::UserReply* Cache::find(const std::string& name)

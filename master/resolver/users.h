@@ -19,7 +19,7 @@ namespace veredus::resolver {
 // getpwnam_r, with "no such user" and "cannot tell now" told apart.
 ipc::UserReply system_user(const std::string& name);
 
-// A virtual user of virtual_mailbox_maps, who is served with the rights of the account that keeps his mailbox. He has no home.
+// A virtual user of virtual_mailbox_maps, who is served with the rights of who keeps his mailbox. He has no home.
 ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string& name, bool unprivileged);
 
 // Asked on a thread beside the loop: tables and the user database may take their time.
@@ -31,6 +31,8 @@ public:
     };
     VirtualUsers(const conf::Values& values, bool unprivileged);
     Said find(const std::string& name);
+    // The ids that keep the mailbox of this address, with "uid:gid" for a name.
+    ipc::UserReply keeper(const std::string& address);
 
 private:
     Result<bool> is_virtual(const std::string& domain);

@@ -20,9 +20,11 @@
 #include "lib/daemon/roles.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/tls_files.h"
+#include "lib/daemon/worker_policy.h"
 #include "lib/mail/address.h"
 #include "lib/net/address.h"
 #include "lib/table/kinds.h"
+#include "lib/table/virtual_mailboxes.h"
 #include "lib/tls/parameters.h"
 #include "master/resolver/passwd_file.h"
 
@@ -52,6 +54,28 @@ std::vector<std::string> resolver_advice(const Result<std::string>& resolv_conf)
     return advice;
 }
 
+namespace {
+
+// Why this uid cannot keep mailboxes of virtual users; empty: it can, as far as can be told without an address.
+std::string keeper_flaw(const conf::Values& values, uint32_t uid)
+{
+    const auto groups = values.list("virtual_gid_maps");
+    const passwd* account = ::getpwuid(uid);
+    if (groups.empty()) return account ? "" : cat("no account has this uid, and virtual_gid_maps is empty; write the group, as virtual_gid_maps = static:", uid);
+    if (groups.size() > 1 || !groups[0].starts_with("static:")) return "";
+    const auto gid = parse_number<uint32_t>(std::string_view(groups[0]).substr(7));
+    if (!gid) return cat("virtual_gid_maps: ", printable(groups[0], 60), " is not a number");
+    if (account && account->pw_gid == *gid) return "";
+    ipc::UserReply keeper;
+    keeper.name = table::ids_text(uid, *gid);
+    keeper.uid = uid;
+    keeper.gid = *gid;
+    const auto allowed = daemon::WorkerPolicy::from(values, false, 0).check_keeper(keeper);
+    return allowed ? "" : allowed.error().text;
+}
+
+}  // namespace
+
 std::vector<std::string> users_advice(const conf::Values& values)
 {
     std::vector<std::string> advice;
@@ -77,7 +101,6 @@ std::vector<std::string> users_advice(const conf::Values& values)
     }
     if (const passwd* of_commands = ::getpwnam(std::string(values.text("default_privs")).c_str()); of_commands && of_commands->pw_uid == 0)
         advice.push_back(cat("default_privs: ", of_commands->pw_name, " has uid 0, and nothing is run as root: mail for commands and files of aliases waits"));
-    const auto groups = values.list("virtual_gid_maps");
     const int64_t minimum = values.number("virtual_minimum_uid");
     for (const std::string& spec : values.list("virtual_uid_maps")) {
         if (!spec.starts_with("static:")) continue;
@@ -86,11 +109,8 @@ std::vector<std::string> users_advice(const conf::Values& values)
         if (!uid) advice.push_back(cat("virtual_uid_maps: ", spec, ": \"", printable(text, 60), "\" is not a number, and mail for virtual users waits: write the uid"));
         else if (int64_t{*uid} < minimum)
             advice.push_back(cat("virtual_uid_maps: ", spec, ": below virtual_minimum_uid (", minimum, "), and mail for virtual users waits: write the uid of an account made for their mail, as vmail is"));
-        else if (const passwd* keeper = ::getpwuid(*uid); !keeper)
-            advice.push_back(cat("virtual_uid_maps: ", spec, ": no account has this uid, and mail for virtual users waits: make one, as with `groupadd --system --gid ", *uid,
-                                 " vmail && useradd --system --uid ", *uid, " --gid ", *uid, " vmail`"));
-        else if (const std::string gid = cat("static:", keeper->pw_gid); groups.size() == 1 && groups[0].starts_with("static:") && groups[0] != gid)
-            advice.push_back(cat("virtual_gid_maps: ", groups[0], ": is not the group of ", keeper->pw_name, ", and mail for virtual users waits: write ", gid));
+        else if (const std::string flaw = keeper_flaw(values, *uid); !flaw.empty())
+            advice.push_back(cat("virtual_uid_maps: ", spec, ": ", flaw, ": mail for virtual users waits"));
     }
     return advice;
 }

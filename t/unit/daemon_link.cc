@@ -27,7 +27,7 @@ public:
         theirs = std::move(pair->first);
         done(std::move(pair->second));
     }
-    void worker(const std::string&, std::function<void(ipc::Code, std::string, Fd)> done) override { done(ipc::Code::refused, "no", Fd()); }
+    void worker(ipc::Worker, std::function<void(ipc::Code, std::string, Fd)> done) override { done(ipc::Code::refused, "no", Fd()); }
     const daemon::Place& place() const override { return place_; }
     bool there = false;
     std::string asked;

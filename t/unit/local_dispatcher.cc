@@ -39,6 +39,7 @@ constexpr auto blink = std::chrono::milliseconds(5);
 struct Asked {
     std::string user;
     std::function<void(Code, std::string, Fd)> done;
+    std::string of;
 };
 
 class Stage {
@@ -73,7 +74,7 @@ public:
     }
     void start(Dispatcher::From from = Dispatcher::From::queue)
     {
-        dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const std::string& user, auto done) { asked.push_back({user, std::move(done)}); });
+        dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const ipc::Worker& who, auto done) { asked.push_back({who.user, std::move(done), who.of}); });
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
         qmgr = std::move(pair->first);
@@ -802,6 +803,35 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         CHECK(job.targets[0].address == "Dave+x@V.example");
         s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
         CHECK(s.verdicts(1)[0].relay == "virtual");
+    }
+    SECTION("ids without an account: one process for all that have the same, and master hears of a mailbox that they keep")
+    {
+        of_virtual.uids = {"static:7777"};
+        of_virtual.gids = {"inline:{bob@v.example=7702, @v.example=7701}"};
+        of_virtual.mailboxes = {"inline:{@v.example=a/}"};
+        s.dispatcher.reset();
+        s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional<table::KeeperAccount>(); });
+        s.start();
+        s.attempt(1, {to(0, "alice@v.example"), to(1, "a/b+c@v.example"), to(2, "bob@v.example")}, "Subject: x\r\n", "virtual");
+        s.until([&] { return s.asked.size() == 2; });
+        CHECK((s.asked[0].user == "7777:7701" && s.asked[0].of == "alice@v.example"));
+        CHECK((s.asked[1].user == "7777:7702" && s.asked[1].of == "bob@v.example"));
+        const Fd worker = s.serve(0);
+        const auto job = s.job(worker);
+        REQUIRE(job.targets.size() == 2);
+        CHECK(job.targets[1].address == "a/b+c@v.example");
+        s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir"), said(1, Outcome::delivered, "2.0.0", "delivered to maildir")});
+        s.asked[1].done(Code::refused, "because", Fd());
+        auto v = s.verdicts(3);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        CHECK((v[0].outcome == Outcome::delivered && v[1].outcome == Outcome::delivered));
+        CHECK((v[2].outcome == Outcome::deferred && v[2].dsn == "4.3.5"));
+        CHECK(v[2].text == "virtual_uid_maps, virtual_gid_maps: 7777:7702: because");
+        // The one that took its mail takes the next, and no other is asked for.
+        s.attempt(2, {to(0, "carol@v.example")}, "Subject: x\r\n", "virtual");
+        const auto next = s.job(worker);
+        CHECK(next.targets.at(0).address == "carol@v.example");
+        CHECK(s.asked.size() == 2);
     }
     SECTION("an account that gets no process is the administrator's mistake, not the sender's")
     {

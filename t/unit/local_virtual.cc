@@ -99,7 +99,7 @@ TEST_CASE("what is wrong with the settings of virtual users defers their mail", 
     refused(s, "4.3.0", "/nonexistent/mailboxes");
     for (const auto& [uids, dsn, text] : {std::tuple{"static:99", "4.3.5", "below virtual_minimum_uid (100)"}, {"static:0", "4.3.5", "below"},
                                          {"static:vmail", "4.3.5", "is no number"}, {"static:-1", "4.3.5", "is no number"},
-                                         {"static:99999999999", "4.3.5", "is no number"}, {"static:7777", "4.3.5", "no account has uid 7777"},
+                                         {"static:99999999999", "4.3.5", "is no number"}, {"static:7777", "4.3.5", "no account has uid 7777, and virtual_gid_maps is empty"},
                                          {"static:5002", "4.3.0", "looking up uid 5002"}, {"inline:{x@y=1}", "4.3.5", "has nothing for bob@v.example"},
                                          {"hash:/nonexistent/uids", "4.3.0", "/nonexistent/uids"}}) {
         s = settings();
@@ -110,13 +110,35 @@ TEST_CASE("what is wrong with the settings of virtual users defers their mail", 
     s.uids = {};
     refused(s, "4.3.5", "virtual_uid_maps has nothing");
     s = settings();
-    s.gids = {"static:5001"};
-    refused(s, "4.3.5", "is not the group of vmail, which is 5000");
+    s.gids = {"inline:{x@y=1}"};
+    refused(s, "4.3.5", "virtual_gid_maps has nothing for bob@v.example");
+    s.gids = {"static:0"};
+    refused(s, "4.3.5", "virtual_gid_maps: gid 0 is root's");
     s.gids = {"static:5000"};
     CHECK(find(s, "bob@v.example").kind == Kind::found);
     s.uids = {"inline:{bob@v.example=5001}"};
     s.gids = {"static:6001"};
     CHECK(find(s, "bob@v.example").user == "shop");
+}
+
+TEST_CASE("ids that are no account's keep mailboxes, too, with the group of virtual_gid_maps", "[local][virtual]")
+{
+    VirtualSettings s = settings();
+    s.uids = {"inline:{bob@v.example=7777, bob+list@v.example=7778, @all.example=5000}"};
+    s.gids = {"inline:{bob@v.example=7700, @all.example=5001}"};
+    const auto bob = find(s, "Bob+work@v.example");
+    CHECK((bob.kind == Kind::found && bob.user == "7777:7700" && bob.uid == 7777 && bob.gid == 7700));
+    CHECK(bob.path == "/srv/mail/v.example/bob/");
+    CHECK(find(s, "bob+list@v.example").user == "7778:7700");
+    const auto shared = find(s, "any/one@all.example");    // an account's uid with another group than its own
+    CHECK((shared.user == "5000:5001" && shared.uid == 5000 && shared.gid == 5001));
+    CHECK((is_ids(bob.user) && !is_ids("vmail") && !is_ids("bob@v.example")));
+    const VirtualMailboxes mailboxes(s, accounts);
+    const auto keeper = mailboxes.keeper({"bob+list", "v.example"});
+    CHECK((keeper.kind == Kind::found && keeper.user == "7778:7700" && keeper.path.empty()));
+    CHECK(mailboxes.keeper({"bob", "w.example"}).kind == Kind::deferred);
+    // Who logs in has no extension.
+    CHECK(mailboxes.find({"bob+list", "v.example"}, "").kind == Kind::unknown);
 }
 
 TEST_CASE("changed tables of virtual users are in force at once", "[local][virtual]")

@@ -62,15 +62,18 @@ public:
     }
     void ask_worker()
     {
-        daemon::context().worker("tester", [this](ipc::Code code, const std::string& text, Fd fd) {
+        daemon::context().worker({"tester", ""}, [this](ipc::Code code, const std::string& text, Fd fd) {
             if (code == ipc::Code::unavailable) {     // the resolver or the zygote is not up yet
                 retry_ = std::make_unique<Timer>(*loop_, [this] { ask_worker(); });
                 return retry_->start(std::chrono::milliseconds(20));
             }
             log::info("worker: code ", static_cast<int>(code), " ", text);
             worker_ = std::move(fd);
+            const std::string ids = cat(::getuid(), ':', ::getgid());
+            for (const auto& [user, of] : {std::pair{ids, "keeps@v.example"}, {std::string("7:7"), "keeps@v.example"}, {ids, "keeps.not@v.example"}, {std::string("tester"), "keeps@v.example"}, {ids, ""}})
+                daemon::context().worker({user, of}, [who = user == ids ? cat("ids of ", of) : user](ipc::Code answer, const std::string&, Fd) { log::info("keeper ", who, ": code ", static_cast<int>(answer)); });
         });
-        daemon::context().worker("stranger", [](ipc::Code code, const std::string&, Fd) {
+        daemon::context().worker({"stranger", ""}, [](ipc::Code code, const std::string&, Fd) {
             if (code != ipc::Code::unavailable) log::info("stranger: code ", static_cast<int>(code));
         });
     }
@@ -150,6 +153,11 @@ public:
         ipc::UserReply reply;
         reply.found = ipc::UserReply::Found::yes;
         reply.name = request->name;
+        if (message.type == static_cast<uint16_t>(ipc::UserType::keep)) {
+            const uint32_t more = request->name == "keeps@v.example" ? 0 : 1;
+            reply.name = cat(reply.uid = ::getuid() + more, ':', reply.gid = ::getgid());
+            return (void)peers_[number]->reply(message, message.type, reply.encode());
+        }
         reply.uid = request->name == "tester" ? ::getuid() : ::getuid() + 1;
         reply.gid = ::getgid();
         reply.home = "/nowhere";
@@ -347,6 +355,12 @@ TEST_CASE("a suite starts, its roles meet as the table allows, and it stops in o
     CHECK(stage.wait_log("worker: code 0"));
     CHECK(stage.wait_log("serves tester on 4 with 2 descriptors"));
     CHECK(stage.wait_log("stranger: code 2"));
+    // Ids, by what the tables say of an address, and nothing else: others "unavailable", without an address "invalid".
+    CHECK(stage.wait_log("keeper ids of keeps@v.example: code 0"));
+    CHECK(stage.wait_log("keeper 7:7: code 1"));
+    CHECK(stage.wait_log("keeper ids of keeps.not@v.example: code 1"));
+    CHECK(stage.wait_log("keeper tester: code 1"));
+    CHECK(stage.wait_log("keeper ids of : code 4"));
 
     stage.supervisor().stop(SIGTERM);
     REQUIRE(stage.wait([&] { return stage.all_gone(); }));

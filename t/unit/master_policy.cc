@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -71,6 +72,18 @@ TEST_CASE("no process is ever started for root, for our own users, or below the 
     CHECK_FALSE(policy.check(user("x", UINT32_MAX, 5)));
     CHECK(policy.check(user("veredus-root", 120, 120)));    // keeps root's mailbox
     CHECK_FALSE(policy.check(user("veredus-root", 0, 120)));
+    // Whatever stands before the uid.
+    policy.suite_uids = {1500};
+    policy.suite_gids = {1600};
+    policy.commands_uid = 1700;
+    CHECK_FALSE(policy.check(user("eve@v.example", 1500, 1500)));
+    CHECK_FALSE(policy.check(user("eve", 1500, 1500)));
+    CHECK_FALSE(policy.check(user("eve@v.example", 1501, 1600)));
+    CHECK(policy.check(user("eve", 1501, 1600)));    // an account: its group is its administrator's choice
+    CHECK(policy.check(user("nobody", 1700, 1700)));
+    CHECK(policy.check_keeper(user("5000:5001", 5000, 5001)));
+    for (const auto& [uid, gid] : {std::pair<uint32_t, uint32_t>{0, 5000}, {5000, 0}, {999, 5000}, {1500, 5000}, {5000, 1600}, {1700, 5000}, {UINT32_MAX, 5000}})
+        CHECK_FALSE(policy.check_keeper(user(table::ids_text(uid, gid), uid, gid)));
     policy.listed = {"root", "toor"};
     CHECK_FALSE(policy.check(user("root", 0, 0)));
     CHECK_FALSE(policy.check(user("toor", 0, 5)));
@@ -100,6 +113,19 @@ TEST_CASE("without root only our own uid is served", "[master][worker]")
     policy.own_uid = 1234;
     CHECK(policy.check(user("alice", 1234, 1234)));
     CHECK_FALSE(policy.check(user("bob", 1235, 1234)));
+    CHECK(policy.check_keeper(user("1234:5", 1234, 5)));
+    CHECK_FALSE(policy.check_keeper(user("1235:5", 1235, 5)));
+}
+
+TEST_CASE("the ids of the mail system's own users are those of this host", "[master][worker]")
+{
+    auto values = conf::Values::defaults();
+    const passwd* nobody = ::getpwnam("nobody");
+    const auto policy = daemon::WorkerPolicy::from(values, false, 0);
+    CHECK((policy.commands_uid == (nobody ? std::optional<uint32_t>(nobody->pw_uid) : std::nullopt)));
+    const passwd* queue = ::getpwnam("veredus-queue");
+    CHECK(policy.check(user("eve", queue ? queue->pw_uid : 5000, 5000)).has_value() == (queue == nullptr));
+    CHECK(daemon::WorkerPolicy::from(values, true, 0).suite_uids.empty());
 }
 
 TEST_CASE("names that are no user names are refused before anyone is asked", "[master][worker]")
@@ -497,6 +523,12 @@ TEST_CASE("a virtual user of tables has his mailbox, with the rights of the acco
     CHECK(users.find("box@v.example").found == ipc::UserReply::Found::no);
     CHECK(resolver::user_of_tables(tables, "bob", false).found == ipc::UserReply::Found::no);
     if (::getuid() != 5000) CHECK(resolver::user_of_tables(tables, "bob@v.example", true).found == ipc::UserReply::Found::no);
+    // Who keeps his mailbox need be no account.
+    settings.uids = {"static:7777"};
+    settings.gids = {"static:7700"};
+    table::VirtualMailboxes nameless(settings, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional<table::KeeperAccount>(); });
+    const auto kept = resolver::user_of_tables(nameless, "bob@v.example", false);
+    CHECK((kept.found == ipc::UserReply::Found::yes && kept.name == "bob@v.example" && kept.uid == 7777 && kept.gid == 7700));
     settings.uids = {"static:x"};
     table::VirtualMailboxes broken(settings);
     CHECK(resolver::user_of_tables(broken, "bob@v.example", false).found == ipc::UserReply::Found::temporary);
@@ -515,6 +547,17 @@ TEST_CASE("tables go first where virtual_mailbox_domains has the domain, and nob
     CHECK((here.user.mailbox == "/srv/bob/" && here.first));
     CHECK((elsewhere.user.mailbox == "/srv/bob/" && !elsewhere.first));
     CHECK_FALSE(first("v.example", "carol@v.example").first);
+    const auto file = conf::File::parse("virtual_mailbox_maps = inline:{bob@v.example=bob/}\nvirtual_uid_maps = inline:{bob@v.example=3999999999, low@v.example=7}\n"
+                                        "virtual_mailbox_base = /srv\nvirtual_gid_maps = static:3999999998\n", "main.cf");
+    REQUIRE(file.ok());
+    resolver::VirtualUsers users(file.values(), false);
+    const auto keeper = users.keeper("Bob+x@V.example");
+    CHECK((keeper.found == ipc::UserReply::Found::yes && keeper.name == "3999999999:3999999998" && keeper.uid == 3999999999 && keeper.gid == 3999999998 && keeper.mailbox.empty()));
+    for (const std::string& text : {std::string("low@v.example"), std::string("eve@v.example"), cat(std::string(2000, 'a'), "@v.example")}) {
+        CHECK(users.keeper(text).found != ipc::UserReply::Found::yes);
+        CHECK(ipc::UserReply::decode(users.keeper(text).encode()));
+    }
+    CHECK(users.keeper("bob").found == ipc::UserReply::Found::no);
     const auto trouble = first("socketmap:unix:/nonexistent/s:domains", "bob@v.example");
     CHECK((trouble.user.found == ipc::UserReply::Found::temporary && trouble.first));
     CHECK(first("socketmap:unix:/nonexistent/s:domains", "carol@v.example").user.found == ipc::UserReply::Found::no);
