@@ -99,7 +99,7 @@ Result<std::unique_ptr<Maildir>> Maildir::open(disk::Disk& disk, const std::stri
     return std::move(one[0].maildir);
 }
 
-void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings)
+void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings, std::optional<bool> keeps_order)
 {
     for (Opening& opening : openings) {
         opening.path = without_slashes(std::move(opening.path));
@@ -113,7 +113,7 @@ void Maildir::open_all(disk::Disk& disk, std::vector<Opening>& openings)
             opening.result = unexpected(std::move(opened).error());
             continue;
         }
-        opening.maildir = std::make_unique<Maildir>(disk, opening.path, std::move(opened->tmp), std::move(opened->fresh));
+        opening.maildir = std::make_unique<Maildir>(disk, opening.path, std::move(opened->tmp), std::move(opened->fresh), keeps_order);
         opening.maildir->young_ = young_on_the_way(opening.path);
     }
 }
@@ -137,6 +137,15 @@ bool Maildir::keeps_order()
 {
     if (!keeps_order_) keeps_order_ = disk::writes_data_before_names(new_);
     return *keeps_order_;
+}
+
+// A journal that keeps the order has one order for all of its file system: the commit that makes a name in new/ durable made those durable that
+// were there before, whoever made them.
+bool Maildir::comes_with_names(const YoungParent& parent) { return parent.device == new_stat_.st_dev && keeps_order(); }
+
+void Maildir::names_are_synced()
+{
+    std::erase_if(young_, [&](const YoungParent& parent) { return comes_with_names(parent) && (settled(parent), true); });
 }
 
 bool Maildir::still_there() const
@@ -292,6 +301,7 @@ public:
     void end(const Result<void>& synced)
     {
         if (!synced) give_up_all(synced.error());
+        else maildir_.names_are_synced();
         if (index_) index_->write_cache();
     }
     void give_up_all(const Error& error)
@@ -332,6 +342,7 @@ public:
     void add(Maildir& maildir)
     {
         for (const YoungParent& parent : maildir.young_) {
+            if (maildir.comes_with_names(parent)) continue;
             const auto [at, fresh] = places_.try_emplace(parent.directory, parents_.size());
             of_[&maildir].push_back(at->second);
             if (fresh) parents_.push_back({parent, &maildir.disk_});
@@ -356,7 +367,7 @@ public:
         if (found == of_.end()) return {};
         for (const std::size_t place : found->second)
             if (!results_[place]) return results_[place];
-        maildir.young_.clear();
+        std::erase_if(maildir.young_, [&](const YoungParent& parent) { return !maildir.comes_with_names(parent); });
         return {};
     }
 

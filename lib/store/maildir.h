@@ -35,7 +35,8 @@ struct MaildirName {
 class Maildir {
 public:
     // Makes it, and what is missing of the path to it, on first delivery: 0700. What was made lately on the way to it, by whomever, is
-    // synced once by each process, with the first mail that it delivers there.
+    // synced once by each process, with the first mail that it delivers there: by itself, or where the file system's journal keeps the order
+    // by the sync of that mail's name.
     static Result<std::unique_ptr<Maildir>> open(disk::Disk& disk, const std::string& path);
     struct Opening {                             // one of many; what is missing of all is made before the first directory is synced
         explicit Opening(std::string path_) : path(std::move(path_)) {}
@@ -43,9 +44,9 @@ public:
         std::unique_ptr<Maildir> maildir;        // filled in,
         Result<void> result;                     // or why not
     };
-    static void open_all(disk::Disk& disk, std::vector<Opening>& openings);
-    // With directories that are open already (tests, other stores). `keeps_order` as of disk::writes_data_before_names(), which is asked
-    // where it is not given.
+    // `keeps_order` as of disk::writes_data_before_names(), which is asked where it is not given.
+    static void open_all(disk::Disk& disk, std::vector<Opening>& openings, std::optional<bool> keeps_order = std::nullopt);
+    // With directories that are open already (tests, other stores).
     Maildir(disk::Disk& disk, std::string path, disk::Directory tmp, disk::Directory fresh, std::optional<bool> keeps_order = std::nullopt);
     bool still_there() const;                // the user may move it away while we hold its directories
     // Syncs what was made lately on the way to it: for who puts mail there in another way.
@@ -77,6 +78,8 @@ private:
     Result<Draft> write(const Content& mail, bool with_facts);
     std::optional<disk::Directory> index() const;
     bool keeps_order();
+    bool comes_with_names(const YoungParent& parent);    // needs no sync of its own: that of new/ is enough
+    void names_are_synced();                             // those of a mail
     Result<void> write_into(Draft& draft, const Content& mail);
     disk::Disk& disk_;
     std::string path_, host_;

@@ -54,6 +54,7 @@ std::optional<NameStamp> young_name(const std::string& path)
 {
     struct statx st {};
     if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_STATX_SYNC_AS_STAT, STATX_INO | STATX_CTIME | STATX_BTIME, &st) < 0) return std::nullopt;
+    if ((st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) return std::nullopt;    // what is mounted there is no name of that directory
     const bool born = (st.stx_mask & STATX_BTIME) != 0;
     const auto& time = born ? st.stx_btime : st.stx_ctime;
     const NameStamp stamp{::makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino, time.tv_sec * us_per_second + time.tv_nsec / 1000};

@@ -28,7 +28,7 @@ struct YoungParent {
 };
 
 // The directory of `path` when its last part is younger than an hour and not known to be durable. Nothing, too, when there is no such
-// name or it cannot be seen. For one path; and for all names on the way to it, the deepest first.
+// name, it cannot be seen, or something is mounted there. For one path; and for all names on the way to it, the deepest first.
 std::optional<YoungParent> young_parent(const std::string& path);
 std::vector<YoungParent> young_parents(std::string path);
 // Syncs the directory, and remembers that its names are durable. One that may not be read or that knows no sync is passed over, or there

@@ -465,11 +465,12 @@ TEST_CASE("a directory whose sync failed is synced again before mail below it co
     disk::ParallelSync alone(1);
     const Fd body = memory("x\r\n");
     // What a process that has just begun says of one mail for each.
+    bool keeps_order = false;
     const auto deliver = [&](std::initializer_list<const char*> paths) {
         std::vector<Maildir::Opening> openings;
         for (const char* path : paths) openings.emplace_back(cat(home.path, path));
         disk.synced.clear();
-        Maildir::open_all(disk, openings);
+        Maildir::open_all(disk, openings, keeps_order);
         std::vector<Maildir::Load> loads(openings.size());
         for (std::size_t i = 0; i < loads.size(); ++i) {
             REQUIRE(openings[i].result);
@@ -509,7 +510,25 @@ TEST_CASE("a directory whose sync failed is synced again before mail below it co
     CHECK_FALSE(deliver({"/domain/c/"})[0]);
     CHECK(synced("/domain/c") == 1);
     CHECK(synced("/domain") == 0);             // c's own name was synced with the first
+    // Where the journal keeps the order, the sync of the mail's name stands for those before it, unless it failed.
+    keeps_order = true;
+    disk.sick = home.path + "/domain/d/new";
+    CHECK(deliver({"/domain/d/"})[0]);
+    CHECK(synced("/domain") + synced("/domain/d") == 0);
+    keeps_order = false;
+    CHECK(deliver({"/domain/d/"})[0]);
+    CHECK(synced("/domain") == 1);
+    CHECK(synced("/domain/d") == 1);
+    disk.sick.clear();
+    keeps_order = true;
+    CHECK_FALSE(deliver({"/domain/e/"})[0]);
+    CHECK(synced("/domain") + synced("/domain/e") == 0);
+    CHECK(synced("/domain/e/new") == 1);
+    keeps_order = false;
+    CHECK_FALSE(deliver({"/domain/e/"})[0]);
+    CHECK(synced("/domain") + synced("/domain/e") == 0);
     CHECK(young_parents("/usr/bin/env").empty());    // old
+    CHECK(young_parents("/proc").empty());           // what is mounted is no name
 }
 
 TEST_CASE("an mbox whose name may not be durable takes no mail before it is", "[store][mbox]")
