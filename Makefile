@@ -43,7 +43,7 @@ programs := \
 	libexec/master:master libexec/resolver:master/resolver libexec/authd:master/authd libexec/anvil:master/anvil sbin/veredus:master/veredus \
 	libexec/smtpd:smtpd libexec/submission:submission sbin/sendmail:submission/sendmail libexec/veredus-drop:submission/drop \
 	libexec/qmgr:qmgr libexec/router:qmgr/router libexec/smtp-client:smtp-client \
-	libexec/local:local libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd libexec/pop3d:pop3d libexec/imapd:imapd
+	libexec/local:local libexec/local-worker:local/zygote libexec/lockd:local/lockd libexec/lmtpd:local/lmtpd libexec/pop3d:pop3d libexec/imapd:imapd
 
 lib_sources := $(wildcard lib/*/*.cc)
 lib_objects := $(lib_sources:%.cc=$(BUILD)/%.o)
@@ -129,7 +129,9 @@ $(BUILD)/bin/veredus: $(addprefix $(BUILD)/master/,worker_policy.o resolver/user
 # The two that every cron mail starts: no shared object but libc (veredus-drop: none at all).
 $(BUILD)/bin/sendmail: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
 # Each user's process is forked from it and pays for every mapping, when it begins and when it ends.
-$(BUILD)/bin/local: LINK_EXTRA = $(if $(SANITIZE),,-static-libstdc++ -static-libgcc)
+$(BUILD)/bin/local-worker: LINK_EXTRA = $(if $(SANITIZE),,-static-pie)
+$(BUILD)/bin/local-worker: $(addprefix $(BUILD)/local/,command.o expand.o filing.o forward.o pipe.o placement.o places.o worker.o)
+$(BUILD)/bin/local-worker: LIBS = $(if $(SANITIZE),-levent_core -lssl -lcrypto -lresolv -lpcre2-8 -lcrypt -lz)
 $(BUILD)/bin/veredus-drop: LINK_ALL = $(CXX) $(OPT) $(LDFLAGS) $(SANFLAGS) -Wl,--gc-sections,-z,relro,-z,now $(if $(SANITIZE),,-static-pie)
 $(BUILD)/bin/veredus-drop: LIBS =
 

@@ -1,8 +1,5 @@
-// local: final delivery. The dispatcher expands aliases and hands each recipient to a process of that user; with --zygote, the
-// process from which those are forked.  Manual: man/local.8
-#include <unistd.h>
-
-#include <cstring>
+// local: final delivery. The dispatcher expands aliases and hands each recipient to a process of that user, forked from local-worker.
+// Manual: man/local.8
 #include <memory>
 #include <mutex>
 
@@ -10,11 +7,9 @@
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
 #include "lib/daemon/service.h"
-#include "lib/daemon/zygote.h"
 #include "lib/log/log.h"
 #include "lib/table/table.h"
 #include "local/dispatcher.h"
-#include "local/worker.h"
 
 namespace veredus::local {
 
@@ -123,27 +118,6 @@ private:
     std::unique_ptr<Dispatcher> dispatcher_;    // last: it borrows the aliases
 };
 
-int serve(WorkerRules rules, const ipc::Serve& who, Fd channel)
-{
-    if (who.mailbox[0] != '\0') rules.home_mailbox = who.mailbox;    // his passwd-file says where
-    Worker::Seams seams;
-    seams.whole = disk::posix_whole_sync();
-    // The process ends with it: what it holds the kernel takes back faster than it would.
-    auto* const worker = std::make_unique<Worker>(std::move(rules), Person{who.name, who.home, who.shell}, who.uid, who.gid, std::move(seams)).release();
-    return worker->serve(std::move(channel));
-}
-
-// The rules are read once: a user's process, which is a fork, has them, and may take them away.
-daemon::ServeFunction prepare(const conf::Values& values)
-{
-    auto rules = std::make_shared<Result<WorkerRules>>(WorkerRules::read(values));    // shared_ptr: std::function wants to be copied
-    return [rules](const conf::Values&, const ipc::Serve& who, Fd channel) {
-        if (*rules) return serve(std::move(**rules), who, std::move(channel));
-        log::error("user ", std::string_view(who.name), ": ", rules->error().text);
-        return 78;
-    };
-}
-
 }  // namespace
 
 }  // namespace veredus::local
@@ -151,7 +125,6 @@ daemon::ServeFunction prepare(const conf::Values& values)
 int main(int argc, char** argv)
 {
     const veredus::daemon::RoleName name{"local", veredus::conf::local, "local"};
-    if (argc == 2 && std::strcmp(argv[1], "--zygote") == 0) return veredus::daemon::run_prepared_zygote(name, veredus::local::prepare, argc, argv);
     veredus::local::Local service;
     return veredus::daemon::run(name, service, argc, argv);
 }

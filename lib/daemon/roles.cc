@@ -23,7 +23,7 @@ constexpr Role table[] = {
      nullptr, nullptr, nullptr, 0, "resolver", "", false},
     {"lockd", "lockd", nullptr, "veredus-lock", "mail", "", Jail::mailboxes, Phase::agents, conf::lockd, "lockd",
      nullptr, nullptr, "lockd", 0, "resolver", "", false},
-    {"worker", "local", "--zygote", "root", "root", "", Jail::none, Phase::agents, conf::local, "local",
+    {"worker", "local-worker", nullptr, "root", "root", "", Jail::none, Phase::agents, conf::local, "local",
      nullptr, nullptr, nullptr, 0, "", "", true},
     {"local", "local", nullptr, "veredus-local", "veredus-local", "", Jail::none, Phase::agents, conf::local, "local",
      nullptr, nullptr, nullptr, 0, "worker", "", false},

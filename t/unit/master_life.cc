@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -207,9 +207,7 @@ int serve(const conf::Values&, const ipc::Serve& who, Fd channel)
 int play(const daemon::Role& role, int argc, char** argv)
 {
     const daemon::RoleName name{role.name, role.who, role.log_name};
-    for (const daemon::Role& zygote : daemon::roles())
-        if (zygote.zygote && std::string_view(zygote.program) == role.program && argc > 1 && std::strcmp(argv[1], zygote.option) == 0)
-            return daemon::run_zygote({zygote.name, zygote.who, zygote.log_name}, serve, argc, argv);
+    if (role.zygote) return daemon::run_zygote(name, serve, argc, argv);
     static Actor actor(role.name);
     return daemon::run(name, actor, argc, argv);
 }
@@ -228,8 +226,9 @@ struct Entrance {
         static std::vector<char*> argv;
         for (std::string& word : words) argv.push_back(word.data());
         const std::string program = words[0].substr(words[0].rfind('/') + 1);
+        const std::string option = words.size() > 1 ? words[1] : "";
         for (const daemon::Role& role : daemon::roles())
-            if (program == role.program && !role.zygote) std::_Exit(play(role, static_cast<int>(argv.size()), argv.data()));
+            if (program == role.program && option == (role.option ? role.option : "")) std::_Exit(play(role, static_cast<int>(argv.size()), argv.data()));
     }
 };
 const Entrance entrance;
@@ -243,8 +242,9 @@ public:
         folder_ = folder;
         for (const char* name : {"/etc", "/bin", "/mail"}) std::filesystem::create_directory(folder_ + name);
         const auto self = std::filesystem::read_symlink("/proc/self/exe");
+        std::set<std::string> programs;
         for (const daemon::Role& role : daemon::roles())
-            if (!role.zygote) std::filesystem::create_symlink(self, cat(folder_, "/bin/", role.program));
+            if (programs.insert(role.program).second) std::filesystem::create_symlink(self, cat(folder_, "/bin/", role.program));
         configure("");
     }
     ~Stage()
