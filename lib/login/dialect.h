@@ -19,6 +19,7 @@ struct Circumstances {
     std::string timestamp; // authd's, for this connection's APOP (RFC 1939 §7); empty: there is none
     unsigned login_delay_s = 0; // pop3_login_delay
     bool tls = false;      // also a client whose way to us counts as safe: see `passwords`
+    bool trusted = false;  // of login_trusted_networks: what it says of whom it speaks for is believed
     bool starttls = false; // may be offered: there is a certificate, and no TLS yet
     bool passwords =
         false; // passwords may come over this connection (TLS, this host, login_trusted_networks, or allowed in clear)

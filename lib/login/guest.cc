@@ -160,7 +160,8 @@ Circumstances Guest::circumstances() const
     now.tls = tls != nullptr;
     now.starttls = !tls && house_.tls_ready();
     // From this host to this host nobody listens in; a network that is trusted has been said to be one.
-    const bool safe = tls || peer_.same_ip(local_) || listed(rules_->trusted, peer_);
+    now.trusted = listed(rules_->trusted, peer_);
+    const bool safe = tls || peer_.same_ip(local_) || now.trusted;
     now.passwords = safe || rules_->passwords_in_clear;
     const std::string offered = house_.parts_.logins.mechanisms(tls);
     for (const auto name : split(offered, " "))

@@ -58,12 +58,12 @@ struct Login::Verb {
 const Login::Verb Login::verbs[] = {
     {"APOP", &Login::apop}, {"AUTH", &Login::auth}, {"CAPA", &Login::capa}, {"LANG", &Login::lang},
     {"NOOP", &Login::noop}, {"PASS", &Login::pass}, {"QUIT", &Login::quit},
-    {"STLS", &Login::stls}, {"USER", &Login::user}, {"UTF8", &Login::utf8},
+    {"STLS", &Login::stls}, {"USER", &Login::user}, {"UTF8", &Login::utf8}, {"XCLIENT", &Login::xclient},
 };
 
 void Login::greet(std::string& out)
 {
-    append(out, "+OK ", now_.greeting, now_.timestamp.empty() ? "" : " ", now_.timestamp, "\r\n");
+    append(out, now_.trusted ? "+OK [XCLIENT] " : "+OK ", now_.greeting, now_.timestamp.empty() ? "" : " ", now_.timestamp, "\r\n");
 }
 
 Wants Login::feed(std::string_view bytes, std::string& out)
@@ -157,6 +157,7 @@ void Login::secured()
     input_.clear();
     taken_ = 0;
     user_.clear();
+    originating_.clear();
     in_exchange_ = skipping_ = utf8_ = false;
 }
 
@@ -256,6 +257,21 @@ Wants Login::utf8(std::string_view, std::string& out)
 {
     utf8_ = true;
     append(out, "+OK UTF8 enabled\r\n");
+    return Wants::input;
+}
+
+// As Dovecot's proxies say whose connection it is: "XCLIENT ADDR=192.0.2.7 PORT=4711 SESSION=x". The address counts.
+Wants Login::xclient(std::string_view rest, std::string& out)
+{
+    constexpr std::size_t longest_address = 45; // of an IPv6 address, as text
+    if (!now_.trusted) return erred("-ERR XCLIENT is for login_trusted_networks.\r\n", out);
+    originating_.clear();
+    for (const std::string_view word : split(rest, " ")) {
+        const auto [name, value] = cut(word, '=');
+        if (!value) return erred("-ERR XCLIENT is followed by NAME=VALUE.\r\n", out);
+        if (iequals(name, "ADDR") && value->size() <= longest_address) originating_ = *value;
+    }
+    append(out, "+OK Updated\r\n");
     return Wants::input;
 }
 

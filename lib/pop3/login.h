@@ -1,5 +1,5 @@
 // POP3 before the login (RFC 1939 §4 and §7, RFC 2449, RFC 2595 §4, RFC 5034, RFC 6856): greeting, CAPA, STLS, USER, PASS,
-// APOP, AUTH.
+// APOP, AUTH; Dovecot's XCLIENT.
 #pragma once
 
 #include <string>
@@ -32,6 +32,7 @@ public:
     void part(login::Parting why, std::string& out) override;
     bool said_goodbye() const override { return goodbye_; }
     bool tried_in_clear() const override { return tried_in_clear_; }
+    std::string_view speaks_for() const override { return originating_; }
 
     static constexpr std::size_t longest_line = 16'384; // of a SASL response; other lines are shorter
 
@@ -44,13 +45,14 @@ private:
         lang(std::string_view, std::string&out), noop(std::string_view, std::string&out),
         pass(std::string_view, std::string&out), quit(std::string_view, std::string&out),
         stls(std::string_view, std::string&out), user(std::string_view, std::string&out),
-        utf8(std::string_view, std::string&out);
+        utf8(std::string_view, std::string&out), xclient(std::string_view, std::string&out);
     Wants go_on(std::string& out);
     Wants erred(std::string_view text, std::string& out);
     Wants too_long(std::string& out);
     std::string login_capabilities() const;
 
     std::string capabilities_, input_, user_;
+    std::string originating_; // of XCLIENT
     login::Circumstances now_;
     Asked asked_;
     std::size_t taken_ = 0; // of input_: lines that were answered, cut off when more comes

@@ -950,6 +950,24 @@ TEST_CASE("what comes from a proxy names its client, and from nobody else", "[lo
     CHECK(scene.log.find("haproxy(198.51.100.2): does not begin with the PROXY header") != std::string::npos);
 }
 
+TEST_CASE("a proxy of login_trusted_networks logs in for whom it names, and a stranger for himself", "[login][guests][proxy]")
+{
+    auto rules = in_clear();
+    rules.trusted = *table::MatchList::networks({"198.51.100.0/24"});
+    Scene scene(std::move(rules));
+    scene.offer();
+    const Fd proxy = scene.client("198.51.100.1");
+    CHECK(scene.read(proxy, "\r\n") == "+OK [XCLIENT] veredus ready.\r\n");
+    scene.write(proxy, "XCLIENT ADDR=203.0.113.9 PORT=1\r\nUSER a\r\nPASS b\r\n");
+    scene.turn_until([&] { return scene.asked != nullptr; });
+    CHECK(ipc::AuthBegin::decode(scene.calls.at(0).second)->client == "203.0.113.9");
+    const Fd liar = scene.client("203.0.113.7");
+    CHECK(scene.read(liar, "\r\n") == "+OK veredus ready.\r\n");
+    scene.write(liar, "XCLIENT ADDR=203.0.113.9\r\nUSER a\r\nPASS b\r\n");
+    scene.turn_until([&] { return scene.calls.size() == 2; });
+    CHECK(ipc::AuthBegin::decode(scene.calls.at(1).second)->client == "203.0.113.7");
+}
+
 TEST_CASE("in a full process who was silent longest makes room, not who came first", "[login][guests][hostile]")
 {
     auto rules = in_clear();

@@ -258,6 +258,40 @@ TEST_CASE("CAPA says the same of logins before and after", "[pop3][rfc2449-6.3]"
     CHECK_FALSE(pop3::read_hand_over("USER\r\n").utf8);
 }
 
+TEST_CASE("XCLIENT says for whom a proxy of login_trusted_networks speaks, and nobody else may say it", "[pop3][login]")
+{
+    pop3::Login login("");
+    login::Circumstances now;
+    now.greeting = "ready.";
+    now.trusted = true;
+    login.set(now);
+    std::string out;
+    login.greet(out);
+    CHECK(out == "+OK [XCLIENT] ready.\r\n");
+    const auto says = [&](std::string_view words) {
+        out.clear();
+        for (const char c : words) (void)login.feed(std::string_view(&c, 1), out);
+        return out;
+    };
+    CHECK(says("XCLIENT ADDR=192.0.2.9 PORT=4711 SESSION=abc TTL=4\r\n") == "+OK Updated\r\n");
+    CHECK(login.speaks_for() == "192.0.2.9");
+    CHECK(says("xclient addr=2001:db8::1\r\n") == "+OK Updated\r\n");
+    CHECK(login.speaks_for() == "2001:db8::1");
+    CHECK(says("XCLIENT ADDR=2001:db8:0000:0000:0000:0000:0000:0000:0000:0001\r\n") == "+OK Updated\r\n");
+    CHECK(login.speaks_for().empty());
+    CHECK(says("XCLIENT ADDR\r\n") == "-ERR XCLIENT is followed by NAME=VALUE.\r\n");
+    CHECK(says("XCLIENT ADDR=192.0.2.9\r\n") == "+OK Updated\r\n");
+    login.secured(); // what came in clear anybody may have put in
+    CHECK(login.speaks_for().empty());
+    now.trusted = false;
+    login.set(now);
+    CHECK(says("XCLIENT ADDR=192.0.2.9\r\n") == "-ERR XCLIENT is for login_trusted_networks.\r\n");
+    CHECK(login.speaks_for().empty());
+    out.clear();
+    login.greet(out);
+    CHECK(out == "+OK ready.\r\n");
+}
+
 TEST_CASE("a header is said in ASCII as far as that goes", "[mail][rfc6858-2]")
 {
     const struct {
