@@ -67,6 +67,8 @@ void Supervisor::on_message(Process& from, Message message)
         return let_enter(from, message);
     case ipc::Control::taken:
         return has_taken(from);
+    case ipc::Control::worn:
+        return may_retire(from, message);
     default:
         log::warning(from.role->name, " pid ", from.pid, ": message ", message.type, " is not for a role to send");
     }

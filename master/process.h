@@ -47,6 +47,7 @@ struct Process {
     bool wanted = true;                      // false: a reload asked for fewer
     bool expected_end = false;               // told to go: its end is no news
     bool taken = false;                      // of a login stage: it has its client and accepts no more
+    bool retiring = false;                   // it may do so, and has not yet
     bool entered = false, shed = false;      // its client has logged in; has to go, others wait for the place
     uint32_t entering = 0;                   // clients of it that are being let in
     bool stale = false;                      // settings changed while it was starting

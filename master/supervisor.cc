@@ -144,7 +144,7 @@ void Supervisor::start(Process& process)
     Launch launch{process.path, {}, environment(), options_.foreground};
     if (process.role->option) launch.arguments.push_back(process.role->option);
     process.said.clear();
-    process.stale = process.expected_end = process.ping_out = process.taken = process.entered = process.shed = false;
+    process.stale = process.expected_end = process.ping_out = process.taken = process.retiring = process.entered = process.shed = false;
     process.entering = 0;
     process.since_us = loop_.now_us();
     process.since_wall = system_clock().wall_us() / us_per_second;

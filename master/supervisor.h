@@ -77,8 +77,9 @@ private:
     void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, Result<Message> answer);
     Result<Fd> order_process(const char* zygote, const ipc::UserReply& user);
     void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
-    // Of a login stage with a process for each client (takers.cc)
+    // Of processes of a login stage that take no more clients (takers.cc)
     void has_taken(Process& process);
+    void may_retire(Process& process, const Message& message);
     bool begins_quietly(const Process& process);
     void enter_begins(Process& process);
     void enter_answered(Process& process, bool in);

@@ -1,5 +1,5 @@
-// Processes of a login stage that have taken their client (login_process_per_connection): others take their place, up
-// to a limit, and then whoever has not logged in has to make room.
+// Processes of a login stage that have taken their client (login_process_per_connection), or as many as they shall (login_max_use): others
+// take their place, up to a limit, and then whoever has not logged in has to make room.
 #include "lib/base/clock.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
@@ -20,8 +20,28 @@ void Supervisor::has_taken(Process& process)
     }
     if (process.taken || process.state != Process::State::ready) return;
     process.taken = true;
+    process.retiring = false;
     process.taken_us = loop_.now_us();
     fill_up(*process.role);
+}
+
+// Never two at once, so that those who knock do not wait for both; nor where no other one could come.
+void Supervisor::may_retire(Process& process, const Message& message)
+{
+    const daemon::Role& role = *process.role;
+    const auto say = [&](ipc::Code code, const std::string& text) { answer(process, message.request, ipc::Control::worn, code, text); };
+    if (daemon::session_zygote(role.name).empty()) return say(ipc::Code::refused, "not for this role");
+    const uint32_t count = daemon::process_count(role, values_, daemon::usable_cores()), limit = daemon::process_limit(role, values_, count);
+    uint32_t all = 0;
+    for (const auto& other : processes_) {
+        if (other->role != &role || !(other->wanted || other->pid)) continue;
+        ++all;
+        const bool settled = other->taken || !other->wanted || (other->state == Process::State::ready && !other->retiring);
+        if (!settled && other.get() != &process) return say(ipc::Code::unavailable, "another one is about to start");
+    }
+    if (all >= limit) return say(ipc::Code::unavailable, "login_process_limit reached");
+    process.retiring = true;
+    say(ipc::Code::ok, "");
 }
 
 // What all of them see when they start, as how long a certificate is good, the first one of them says: and one of them again after

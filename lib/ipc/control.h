@@ -29,6 +29,7 @@ enum class Control : uint16_t {
     ticket = 16,       // authd -> master, call: Ticket (lib/ipc/login.h); answer: Status
     taken = 18,        // login stage -> master: it has its client and accepts no more (login_process_per_connection)
     make_room = 19,    // master -> login stage: a client without a login is to go, others wait for a process
+    worn = 20,         // login stage -> master, call: it has had login_max_use clients; answer: Status, ok: taken is to follow
     enter = 17,        // login stage -> master, call: Enter (lib/ipc/login.h), fd; answer: Status, of ok its text the session's process ID
 };
 

@@ -1,5 +1,7 @@
 #include "lib/login/stage.h"
 
+#include <algorithm>
+
 #include "lib/base/clock.h"
 #include "lib/log/log.h"
 
@@ -13,6 +15,7 @@ Result<void> Stage::before_jail(const conf::Values& values, const daemon::Place&
 {
     rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
     one_client_ = values.flag("login_process_per_connection");
+    most_uses_ = values.number("login_max_use");
     tls_.before_jail(values, place);
     return {};
 }
@@ -51,12 +54,27 @@ void Stage::on_client(const std::string& listener, Fd client, net::Address peer)
 {
     served_ = true;
     const bool tls_first = listener.ends_with("/tls");
-    if (!one_client_) return guests_->accept(std::move(client), std::move(peer), tls_first);
+    if (!one_client_) {
+        guests_->accept(std::move(client), std::move(peer), tls_first);
+        return count_use();
+    }
     // The listeners are closed at the end of this turn, and not before that a byte of the client is read.
     daemon::context().accept_no_more();
     loop_->defer([this, client = std::make_shared<Fd>(std::move(client)), peer = std::move(peer), tls_first] { // shared: a function is copied
         guests_->accept(std::move(*client), peer, tls_first);
         retire();
+    });
+}
+
+// What a client may have made of this process does not stay for ever. Where master has no place for another one it serves on, and asks again
+// after some more clients.
+void Stage::count_use()
+{
+    if (++uses_ < most_uses_ || most_uses_ == 0 || retired_ || std::exchange(asking_, true)) return;
+    daemon::context().tell_master(ipc::Control::worn, "", -1, [this](ipc::Code code, const std::string&) {
+        asking_ = false;
+        if (code == ipc::Code::ok) return retire();
+        uses_ = most_uses_ - std::max<int64_t>(most_uses_ / 10, 1);
     });
 }
 
@@ -73,6 +91,7 @@ Result<void> Stage::reload(const conf::Values& values)
     rules_ = std::make_shared<const Rules>(TRY(Rules::read(values, service_)));
     guests_->configure(rules_);
     one_client_ = values.flag("login_process_per_connection");
+    most_uses_ = values.number("login_max_use");
     if (one_client_ && served_) retire(); // what one client may have made of it, the next one does not meet
     tls_.reload(values);
     return {};

@@ -24,12 +24,14 @@ public:
     void stop(std::function<void()> done) override { guests_->stop(std::move(done)); }
 
 private:
-    void retire(); // login_process_per_connection
+    void count_use();
+    void retire(); // login_process_per_connection, login_max_use
     std::string service_;
     MakeDialect dialect_;
     std::shared_ptr<const Rules> rules_; // shared with the guests that came under them
     Loop* loop_ = nullptr;
-    bool one_client_ = false, served_ = false, retired_ = false;
+    bool one_client_ = false, served_ = false, retired_ = false, asking_ = false;
+    int64_t uses_ = 0, most_uses_ = 0;
     daemon::ServerTls tls_;              // outlives the guests
     std::unique_ptr<daemon::Link> authd_;
     std::unique_ptr<reception::Anvil> anvil_;
