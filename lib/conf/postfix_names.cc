@@ -213,7 +213,7 @@ constexpr Group groups[] = {
      "smtpd_authorized_verp_clients smtpd_client_port_logging smtpd_command_filter smtpd_delay_open_until_valid_rcpt "
      "smtpd_dns_reply_filter smtpd_expansion_filter smtpd_forbidden_commands smtpd_hide_client_session "
      "smtpd_history_flush_threshold smtpd_log_access_permit_actions smtpd_min_data_rate smtpd_noop_commands "
-     "smtpd_per_record_deadline smtpd_per_request_deadline smtpd_recipient_overshoot_limit smtpd_starttls_timeout "
+     "smtpd_per_record_deadline smtpd_per_request_deadline smtpd_starttls_timeout "
      "smtpd_tls_always_issue_session_ids smtpd_tls_ccert_verifydepth smtputf8_autodetect_classes strict_7bit_headers "
      "strict_8bitmime strict_8bitmime_body strict_mailbox_ownership strict_mime_encoding_domain strict_smtputf8 "
      "sun_mailtool_compatibility swap_bangpath tcp_windowsize tls_append_default_CA tls_config_file tls_config_name "

@@ -12,6 +12,7 @@ constexpr Setting rows[] = {
     {"smtpd_timeout", Type::duration, "300s", smtpd, "silence after which a session ends", 1, 86400},
     {"smtpd_stress_timeout", Type::duration, "10s", smtpd, "the same for strangers while more than 80% of the possible sessions are open", 1, 86400},
     {"smtpd_recipient_limit", Type::number, "1000", smtpd, "recipients of one mail (RFC 5321: no fewer than 100)", 1, 100000},
+    {"smtpd_recipient_overshoot_limit", Type::number, "1000", smtpd, "recipients of one mail beyond the limit before each further one is an error", 0, 100000},
     {"smtpd_soft_error_limit", Type::number, "10", smtpd, "errors after which a client is answered slowly", 1, 1000000},
     {"smtpd_hard_error_limit", Type::number, "20", smtpd, "errors after which a session ends", 1, 1000000},
     {"smtpd_error_sleep_time", Type::duration, "1s", smtpd, "how slowly, once there are too many errors", 0, 600},

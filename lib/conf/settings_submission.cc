@@ -20,6 +20,7 @@ constexpr Setting rows[] = {
     {"submission_timeout", Type::duration, "$smtpd_timeout", submission, "as smtpd_timeout", 1, 86400},
     {"submission_stress_timeout", Type::duration, "$smtpd_stress_timeout", submission, "as smtpd_stress_timeout, for who has not logged in", 1, 86400},
     {"submission_recipient_limit", Type::number, "$smtpd_recipient_limit", submission, "as smtpd_recipient_limit", 1, 100000},
+    {"submission_recipient_overshoot_limit", Type::number, "$smtpd_recipient_overshoot_limit", submission, "as smtpd_recipient_overshoot_limit", 0, 100000},
     {"submission_soft_error_limit", Type::number, "$smtpd_soft_error_limit", submission, "as smtpd_soft_error_limit", 1, 1000000},
     {"submission_hard_error_limit", Type::number, "$smtpd_hard_error_limit", submission, "as smtpd_hard_error_limit", 1, 1000000},
     {"submission_error_sleep_time", Type::duration, "$smtpd_error_sleep_time", submission, "as smtpd_error_sleep_time", 0, 600},

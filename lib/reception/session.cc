@@ -26,6 +26,15 @@ constexpr unsigned most_growth = 10;               // of the delay after an erro
 constexpr std::size_t kept_output = 512;
 constexpr seconds parting_time{20};                // for a peer to take our last words
 
+// What came too early, for the log: no word of it may be a password, which stands behind AUTH (RFC 4954 §4).
+std::string loggable(std::string_view after, std::string_view early)
+{
+    if (after == "AUTH") return cat(early.size(), " bytes that are not shown");
+    const std::size_t auth = lower(early).find("auth");
+    if (auth == std::string::npos) return printable(early, 100);
+    return cat(printable(early.substr(0, std::min<std::size_t>(auth + 4, 100)), 100), " (the rest is not shown)");
+}
+
 // A name that a client gave itself: it may not look like the fields behind it.
 std::string one_field(const std::string& name)
 {
@@ -42,7 +51,7 @@ enum Awaited : unsigned { name_known = 1, counted_by_anvil = 2, was_silent = 4 }
 
 Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first)
     : house_(house), settings_(house.settings_for(peer)), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
-      engine_(*this, settings_->limits), tls_first_(tls_first)
+      engine_(*this, settings_->limits), begun_us_(house.parts_.clock.wall_us()), tls_first_(tls_first)
 {
     client_.address = std::move(peer);
     client_.origin = house.parts_.policy.origin(client_.address);
@@ -420,7 +429,7 @@ void Session::close()
     stage_ = Stage::closing;
     if (engine_.too_many_errors()) log::info("too many errors after ", engine_.last_verb(), " from ", client_.label());
     if (!engine_.surplus().empty())
-        log::info("improper command pipelining after ", engine_.last_verb(), " from ", client_.label(), ": ", printable(engine_.surplus(), 100));
+        log::info("improper command pipelining after ", engine_.last_verb(), " from ", client_.label(), ": ", loggable(engine_.last_verb(), engine_.surplus()));
     mail_.reset();
     if (!out_.empty()) stream_.write(out_);
     out_ = {};
@@ -518,6 +527,7 @@ Outcome Session::sender(const mail::Envelope& envelope, uint64_t declared_size)
     judged_to_ = {};
     note_.reset();
     ++mails_begun_;
+    declared_size_ = declared_size;
     const auto room = house_.parts_.intake.free_bytes();
     if (!room) return judged("MAIL", storage_reply(room.error()));
     if (*room < settings_->min_free || *room - settings_->min_free < declared_size)
@@ -565,6 +575,7 @@ void Session::reset()
     mail_.reset();
     note_.reset();
     after_ = nullptr;
+    declared_size_ = 0;
 }
 
 void Session::bare_newline(std::string_view where) { log::info("notice: bare <LF> received after ", where, " from ", client_.label()); }

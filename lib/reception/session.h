@@ -188,6 +188,8 @@ private:
     const char* judged_stage_ = nullptr;
     unsigned errors_seen_ = 0;
     unsigned mails_begun_ = 0;
+    uint64_t declared_size_ = 0;                 // SIZE= of the mail under way
+    const int64_t begun_us_;                     // by the clock on the wall
     uint32_t question_ = 0;                      // which Pending an answer belongs to
     Stage stage_ = Stage::naming;
     unsigned awaits_ = 0;                        // of Awaited: what the greeting waits for

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -112,7 +113,8 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     if (facts.eight_bit && !binary) envelope.body = mail::Body::eight_bit;
     queue::note_tls_wish(header, envelope);
     m.draft.note(facts.leading_dot, facts.eight_bit);
-    const mail::Address* only = envelope.recipients.size() == 1 ? &envelope.recipients[0].address : nullptr;
+    // A copy: what follows may add recipients, or take others in their place.
+    const std::optional<mail::Address> only = envelope.recipients.size() == 1 ? std::optional(envelope.recipients[0].address) : std::nullopt;
     queue::InspectSettings inspect_settings;
     inspect_settings.hopcount_limit = settings_->hops;
     inspect_settings.header_count_limit = settings_->header_count;
@@ -124,7 +126,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     queue::Decision decision = queue::inspect(chain, header, envelope);
     if (decision.kind == Kind::reject) return give_up({decision.code, decision.enhanced, decision.text});
     if (decision.kind == Kind::discard) log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
-    header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only, envelope.arrival_us));
+    header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only ? &*only : nullptr, envelope.arrival_us));
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
     // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
     if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);

@@ -6,8 +6,8 @@
 
 namespace veredus::reception {
 
-// What policy services know one mail by: the same for all its recipients, another for the next mail.
-std::string Session::instance() const { return cat(hex_upper(static_cast<uint64_t>(::getpid()), 1), '.', hex_upper(number_, 1), '.', mails_begun_, ".0"); }
+// What policy services know one mail by: the same for all its recipients, another for the next mail, for ever (a process number comes again, so the time is in it).
+std::string Session::instance() const { return cat(::getpid(), '.', begun_us_, '.', number_, '.', mails_begun_); }
 
 Situation Session::situation() const
 {
@@ -26,6 +26,8 @@ Situation Session::situation() const
     s.protocol = engine_.protocol();
     s.queue_id = draft_id();
     s.instance = instance();
+    s.size = declared_size_;
+    s.stress = house_.stressed();
     s.pipelined = engine_.hasty();
     if (const tls::Session* tls = stream_.tls()) {
         s.tls_protocol = tls->protocol();

@@ -23,6 +23,9 @@ enum Flags : unsigned {
     lmtp_only = 32,
 };
 
+// RFC 5321 §3.8: said with 421 is that we hang up; 521 of an access table or a policy service does so, too (Postfix's access(5)).
+bool ends_session(const Reply& reply) { return reply.code == 421 || reply.code == 521; }
+
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
 
 }  // namespace
@@ -312,10 +315,11 @@ void Server::settle(const Reply& reply, std::string& out)
 
 void Server::say(const Reply& reply, std::string& out)
 {
+    const bool forgiven = std::exchange(forgiven_, false);
     if (reply.positive()) ++counts_[verb_].good;
-    else ++errors_;
+    else if (!forgiven) ++errors_;
     speak(reply, out);
-    if (reply.code == 421) closing_ = true;  // RFC 5321 §3.8: said with it is that we hang up
+    if (ends_session(reply)) closing_ = true;
     close_if_hopeless(out);
 }
 
@@ -332,7 +336,7 @@ void Server::say_to_each(const Reply& reply, std::string& out)
     }
     if (good) ++counts_[verb_].good, errors_ = junk_ = 0;
     else ++errors_;
-    if (reply.code == 421) closing_ = true;
+    if (ends_session(reply)) closing_ = true;
     close_if_hopeless(out);
 }
 
@@ -360,6 +364,7 @@ void Server::forget_transaction()
     envelope_.auth_user = user;
     recipient_ = {};
     rcpt_refused_ = false;
+    beyond_ = 0;
     chunks_ = Chunks::none;
     waiting_ = Waiting::nothing;
     if (state_ > State::greeted) state_ = helo_.empty() ? State::connected : State::greeted;

@@ -23,6 +23,7 @@ struct Limits {
     std::string banner;                     // after "220 "; begins with the host name
     uint64_t message_size = 10'240'000;     // bytes of content; 0: no limit (and SIZE without a number)
     std::size_t recipients = 1000;          // RFC 5321 §4.5.3.1.8: at least 100
+    std::size_t recipients_beyond = 1000;   // so many more of a mail are refused before a further one counts as an error (§4.5.3.1.10: the client sends them later)
     std::size_t line_length = max_command_line;
     unsigned soft_errors = 10;              // from here on the host slows down
     unsigned hard_errors = 20;              // 421 and close
@@ -169,8 +170,9 @@ private:
     Waiting waiting_ = Waiting::nothing;
     std::size_t verb_ = unknown_verb;                      // the row that the next reply belongs to
     bool extended_ = false, tls_ = false, auth_done_ = false, pending_ = false, closing_ = false, in_auth_ = false, want_tls_ = false,
-         content_open_ = false, skipping_ = false, rcpt_refused_ = false, bare_told_ = false, hasty_ = false;
+         content_open_ = false, skipping_ = false, rcpt_refused_ = false, forgiven_ = false, bare_told_ = false, hasty_ = false;
     unsigned errors_ = 0, junk_ = 0;
+    std::size_t beyond_ = 0;                // recipients of this mail that were too many
     Count counts_[verb_count];
 };
 

@@ -151,8 +151,10 @@ Outcome Server::rcpt(std::string_view text)
     waiting_ = Waiting::rcpt;
     auto path = parse_rcpt_to(text, limits_.strict_envelopes);
     if (!path) return Reply{501, "5.1.3", cat("Bad recipient address syntax: ", path.error().text)};
-    if (envelope_.recipients.size() >= limits_.recipients)
+    if (envelope_.recipients.size() >= limits_.recipients) {
+        if (++beyond_ <= limits_.recipients_beyond) forgiven_ = true;
         return Reply{452, "4.5.3", "Error: too many recipients"};  // RFC 5321 §4.5.3.1.10: 452, not 552
+    }
     recipient_ = {};
     if (const auto twice = repeated(path->params)) return *twice;
     for (const Param& p : path->params)

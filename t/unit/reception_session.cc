@@ -71,7 +71,14 @@ struct Desk {
     std::unique_ptr<queue::Intake> intake;
     FakeRouter router{*loop};
     PeerNames names{*loop};
-    PolicyServices services{*loop, [](const std::string&, std::function<void(Result<Fd>)> done) { done(fail("no server")); }};
+    Fd policy_service;                                       // this end of a connection to one, for who wants to answer
+    std::string policy_heard;
+    PolicyServices services{*loop, [this](const std::string&, std::function<void(Result<Fd>)> done) {
+        auto pair = *socket_pair(SOCK_STREAM);
+        REQUIRE(set_nonblocking(pair.second.get(), true));
+        policy_service = std::move(pair.first);
+        done(std::move(pair.second));
+    }};
     ipc::OwnerReply owner;                                   // of every address
     std::vector<ipc::OwnerRequest> owners_asked;
     Examiner examiner{{router, services, [] { return static_cast<dns::Resolver*>(nullptr); },
@@ -120,6 +127,23 @@ struct Desk {
         for (const auto& [name, value] : settings_of_lists) values.set_for_test(name, value);
         examiner.set_program(*make_program(values, "smtpd", [](const std::string& path) { return fail(path); }));
     }
+    // The policy service finds nothing to object to, whatever it is asked.
+    void permit()
+    {
+        char buffer[4096];
+        ssize_t n = 0;
+        while (policy_service && (n = ::recv(policy_service.get(), buffer, sizeof buffer, MSG_DONTWAIT)) > 0) {
+            policy_heard.append(buffer, static_cast<std::size_t>(n));
+            if (policy_heard.ends_with("\n\n")) REQUIRE(::send(policy_service.get(), "action=dunno\n\n", 14, MSG_NOSIGNAL) == 14);
+        }
+    }
+    std::vector<std::string> told_policy(const std::string& attribute) const
+    {
+        std::vector<std::string> out;
+        for (const auto line : split(policy_heard, "\n"))
+            if (line.starts_with(attribute + "=")) out.emplace_back(line.substr(attribute.size() + 1));
+        return out;
+    }
     bool logged(const std::string& part) const { return log.find(part) != std::string::npos; }
 };
 
@@ -140,6 +164,7 @@ struct Peer {
     void turn()
     {
         desk.loop->run_once(milliseconds(20));
+        desk.permit();
         char buffer[4096];
         for (;;) {
             const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, MSG_DONTWAIT);
@@ -439,6 +464,23 @@ TEST_CASE("peers that vanish, fall silent or talk nonsense leave their line", "[
         peer.talk("EHLO h\r\nMAIL FROM:<a@x.org>\r\n", 100);
         peer.until_closed();
         CHECK(desk.logged("improper command pipelining after EHLO from client.example.org[192.0.2.7]: MAIL FROM:<a@x.org>??\n"));
+    }
+    struct Row {
+        const char *said, *shown;
+    };
+    for (const Row& row : {Row{"AUTH LOGIN\r\nYWxpY2U=\r\nU0VDUkVU\r\n", "after AUTH from client.example.org[192.0.2.7]: 20 bytes that are not shown\n"},
+                           Row{"EHLO h\r\nauth plain U0VDUkVU\r\n", "after EHLO from client.example.org[192.0.2.7]: auth (the rest is not shown)\n"},
+                           Row{"EHLO h\r\nNOOP\r\nAUTH LOGIN\r\nYWxpY2U=\r\nU0VDUkVU\r\n", "192.0.2.7]: NOOP??AUTH (the rest is not shown)\n"}}) {
+        INFO(row.said);
+        Desk desk;
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        peer.talk(row.said, 100);
+        peer.until_closed();
+        CHECK(desk.logged(row.shown));
+        CHECK_FALSE(desk.logged("U0VDUkVU"));
+        CHECK_FALSE(desk.logged("YWxpY2U="));
     }
 }
 
@@ -896,6 +938,7 @@ TEST_CASE("each setting of the servers rules what it says, for smtpd and for sub
         {"_banner", "hi there", [](const Settings& s) { return s.limits.banner == "hi there"; }},
         {"message_size_limit", "123456", [](const Settings& s) { return s.limits.message_size == 123456; }},
         {"_recipient_limit", "17", [](const Settings& s) { return s.limits.recipients == 17; }},
+        {"_recipient_overshoot_limit", "18", [](const Settings& s) { return s.limits.recipients_beyond == 18; }},
         {"line_length_limit", "3000", [](const Settings& s) { return s.limits.line_length == 3000; }},
         {"_soft_error_limit", "3", [](const Settings& s) { return s.limits.soft_errors == 3; }},
         {"_hard_error_limit", "4", [](const Settings& s) { return s.limits.hard_errors == 4; }},
@@ -1078,6 +1121,73 @@ TEST_CASE("a stranger does not use a sender that smtpd_sender_login_maps gives t
             REQUIRE_FALSE(desk.owners_asked.empty());
             CHECK((desk.owners_asked[0].user == "-" && desk.owners_asked[0].address == "shop@here.example"));
         }
+}
+
+TEST_CASE("copies and other recipients that a restriction list asks for are in the mail; Received names whom the client named", "[smtpd][restrictions]")
+{
+    struct Row {
+        const char* action;
+        std::vector<std::string> goes_to;
+    };
+    for (const bool late : {true, false})
+        for (const Row& row : {Row{"BCC copy@here.example", {"u@here.example", "copy@here.example"}}, Row{"REDIRECT boss@here.example", {"boss@here.example"}}}) {
+            Desk desk;
+            desk.router.late = late;
+            desk.restrict({{"smtpd_sender_restrictions", cat("check_sender_access inline:{{x.org=", row.action, "}}")}});
+            Peer peer(desk);
+            peer.talk("", 1);
+            peer.talk("EHLO h\r\n", 1);
+            CHECK(codes(peer.talk(envelope, 3)) == "250 250 354");
+            CHECK(codes(peer.talk("Subject: hi\r\n\r\nbody\r\n.\r\n", 1)) == "250");
+            REQUIRE(desk.queued.size() == 1);
+            const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+            const Fd file = *desk.disk.open_read(dir, desk.queued[0]);
+            const auto mail = queue::read_mail_file(desk.disk, file, true);
+            REQUIRE(mail);
+            std::vector<std::string> goes_to;
+            for (const mail::Recipient& r : mail->envelope.recipients) goes_to.push_back(r.address.text());
+            CHECK(goes_to == row.goes_to);
+            CHECK(desk.disk.read(file, mail->layout.header_offset, mail->layout.header_size)->find("for <u@here.example>; ") != std::string::npos);
+        }
+}
+
+TEST_CASE("421 and 521 of an access table end the session, other refusals do not", "[smtpd][restrictions][rfc5321-3.8]")
+{
+    for (const char* code : {"421 4.7.0", "521 5.7.1", "550 5.7.1"}) {
+        Desk desk;
+        desk.restrict({{"smtpd_recipient_restrictions", cat("check_recipient_access inline:{{u@here.example=", code, " go away}}")}});
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        peer.talk("MAIL FROM:<a@x.org>\r\n", 1);
+        CHECK(peer.talk("RCPT TO:<u@here.example>\r\n", 1).starts_with(std::string(code, 3)));
+        const bool stays = std::string_view(code).starts_with("550");
+        if (stays) CHECK(codes(peer.talk("NOOP\r\n", 1)) == "250");
+        else peer.until_closed();
+        CHECK(peer.closed != stays);
+    }
+}
+
+TEST_CASE("a policy service knows each mail of each session by an instance of its own, and hears the declared size", "[smtpd][policy]")
+{
+    Desk desk;
+    desk.restrict({{"smtpd_recipient_restrictions", "check_policy_service unix:/run/policy"}});
+    for (int i = 0; i < 20; ++i) {
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        const std::string two = "RCPT TO:<u@here.example>\r\nRCPT TO:<v@here.example>\r\n";
+        CHECK(codes(peer.talk(cat("MAIL FROM:<a@x.org> SIZE=12345\r\n", two), 3)) == "250 250 250");
+        CHECK(codes(peer.talk(cat("RSET\r\nMAIL FROM:<a@x.org>\r\n", two), 4)) == "250 250 250 250");
+        peer.hang_up();
+    }
+    const std::vector<std::string> instances = desk.told_policy("instance"), sizes = desk.told_policy("size");
+    REQUIRE(instances.size() == 80);
+    for (std::size_t i = 0; i < 80; i += 2) {
+        CHECK(instances[i] == instances[i + 1]);                // one mail, two recipients
+        CHECK(std::count(instances.begin(), instances.end(), instances[i]) == 2);
+        CHECK(sizes[i] == (i % 4 == 0 ? "12345" : "0"));
+    }
 }
 
 TEST_CASE("a client that said HELO may not send commands in groups; after EHLO he may", "[smtpd][restrictions][rfc2920-3.1]")

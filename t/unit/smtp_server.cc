@@ -261,6 +261,22 @@ TEST_CASE("too many recipients get 452, the others stay", "[smtp][rfc5321-4.5.3.
     t.limit.recipients = 2;
     CHECK(codes(t.run("HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@b>\r\nRCPT TO:<d@b>\r\nDATA\r\n.\r\n")) == "220 250 250 250 250 452 354 250");
     CHECK(t.policy.queued == " -> a@b c@b: \n");
+    // Those beyond are no errors, up to a limit of their own, for each mail anew.
+    for (const std::size_t beyond : {50U, 10U}) {
+        Talk u;
+        u.limit.recipients = 2;
+        u.limit.recipients_beyond = 30;
+        u.limit.hard_errors = 5;
+        std::string says = "HELO x\r\n";
+        for (int mail = 0; mail < 2; ++mail) {
+            says += "MAIL FROM:<>\r\n";
+            for (std::size_t i = 0; i < 2 + beyond; ++i) says += "RCPT TO:<a@b>\r\n";
+            says += "DATA\r\n.\r\n";
+        }
+        const std::string heard = u.run(says);
+        CHECK((heard.find("421 4.7.0") == std::string::npos) == (beyond <= 30));
+        CHECK(u.policy.queued == (beyond <= 30 ? " -> a@b a@b: \n -> a@b a@b: \n" : ""));
+    }
 }
 
 TEST_CASE("content beyond the limit is read to its end and refused", "[smtp][rfc1870-6.2]")
