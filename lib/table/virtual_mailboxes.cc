@@ -3,6 +3,7 @@
 
 #include <pwd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "lib/base/text.h"
@@ -19,7 +20,42 @@ auto opener(std::vector<std::string> specs)
     return [specs = std::move(specs)] { return Chain::open(specs); };
 }
 
+// May what this table says have come out of the key? Of tables made of others it cannot be told.
+bool fills_in(const Table& table)
+{
+    if (!table.is_pattern()) return false;
+    const auto sides = table.right_sides();
+    if (sides.empty()) return !table.sources().empty();
+    return std::any_of(sides.begin(), sides.end(), [](const RightSide& side) { return side.variable; });
+}
+
+// Whether the address itself stands in what the maps said of it. Patterns are asked about whole addresses alone.
+Result<bool> is_filled_in(const Chain& maps, const AddressHit& hit)
+{
+    for (const auto& table : maps.tables())
+        if (TRY(table->find(hit.key))) return fills_in(*table);
+    return false;
+}
+
+bool leads_astray(const mail::Address& recipient, std::string_view delimiters, std::string_view value)
+{
+    const auto is_no_name = [](std::string_view text) { return text.empty() || text == "." || text == ".."; };
+    if (recipient.local.find('/') != std::string::npos || is_no_name(recipient.local) || is_no_name(mail::split_extension(recipient.local, delimiters).user)) return true;
+    if (value.ends_with('/')) value.remove_suffix(1);
+    if (value.starts_with('/')) value.remove_prefix(1);
+    for (const auto part : split_on(value, '/'))
+        if (is_no_name(part)) return true;
+    return false;
+}
+
 }  // namespace
+
+Result<std::optional<AddressHit>> find_virtual_mailbox(const Chain& maps, const mail::Address& recipient, std::string_view delimiters)
+{
+    auto hit = TRY(find_address_hit(maps, recipient, delimiters, false));
+    if (hit && leads_astray(recipient, delimiters, trim(hit->value)) && TRY(is_filled_in(maps, *hit))) return std::optional<AddressHit>();
+    return hit;
+}
 
 VirtualSettings VirtualSettings::read(const conf::Values& values, std::string delimiters)
 {
@@ -53,10 +89,13 @@ void VirtualMailboxes::refresh()
 std::string ids_text(uid_t uid, gid_t gid) { return cat(uid, ':', gid); }
 bool is_ids(std::string_view user) { return user.find(':') != std::string_view::npos; }
 
-Result<std::optional<std::string>> VirtualMailboxes::look_up(const Maps& maps, const mail::Address& recipient, std::string_view delimiters) const
+Result<std::optional<std::string>> VirtualMailboxes::id(const Maps& maps, const char* setting, const mail::Address& recipient, std::string_view delimiters) const
 {
     if (!maps.get()) return unexpected(maps.get().error());
-    return find_address(*maps.get(), recipient, delimiters, false);
+    auto hit = TRY(find_address_hit(*maps.get(), recipient, delimiters, false));
+    if (!hit) return std::optional<std::string>();
+    if (TRY(is_filled_in(*maps.get(), *hit))) return fail_errno(cat(setting, ": a pattern with $1 is not taken, for whoever writes to us would choose the number"), EINVAL);
+    return std::optional(std::move(hit->value));
 }
 
 VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient, std::string_view delimiters) const
@@ -65,16 +104,19 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient, std::strin
     const std::string own = lower(cat(mail::split_extension(recipient.local, delimiters).user, '@', recipient.domain));
     const VirtualMailbox unknown{VirtualMailbox::Kind::unknown, own, {}, "5.1.1", cat("unknown user: \"", printable(recipient.text(), 200), '"'), 0, 0};
     if (settings_.mailboxes.empty()) return unknown;
-    const auto value = look_up(mailboxes_, recipient, delimiters);
-    if (!value) return not_now("4.3.0", cat("virtual_mailbox_maps: ", value.error().text));
-    if (!*value) {
+    const auto hit = mailboxes_.get() ? find_virtual_mailbox(*mailboxes_.get(), recipient, delimiters) : Result<std::optional<AddressHit>>(unexpected(mailboxes_.get().error()));
+    if (!hit) return not_now("4.3.0", cat("virtual_mailbox_maps: ", hit.error().text));
+    if (!*hit) {
         if (mailboxes_.restless()) return not_now("4.3.0", "virtual_mailbox_maps is being changed");
         if (mailboxes_.stale()) return not_now("4.3.0", cat("virtual_mailbox_maps: ", mailboxes_.stale()->text));
         return unknown;
     }
-    auto path = virtual_path(settings_.base, std::string(trim(**value)));
+    auto path = virtual_path(settings_.base, std::string(trim((*hit)->value)));
     if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));
-    return with_keeper(recipient, delimiters, std::move(*path), tables);
+    const bool catch_all = (*hit)->key.starts_with('@');
+    VirtualMailbox found = with_keeper(recipient, delimiters, std::move(*path), tables);
+    found.catch_all = catch_all;
+    return found;
 }
 
 VirtualMailbox VirtualMailboxes::keeper(const mail::Address& recipient) const
@@ -87,7 +129,7 @@ VirtualMailbox VirtualMailboxes::keeper(const mail::Address& recipient) const
 VirtualMailbox VirtualMailboxes::with_keeper(const mail::Address& recipient, std::string_view delimiters, std::string path, std::unique_lock<std::mutex>& tables) const
 {
     const auto number = [&](const Maps& maps, const char* what) -> Result<uint32_t> {
-        const auto value = TRY(look_up(maps, recipient, delimiters));
+        const auto value = TRY(id(maps, what, recipient, delimiters));
         if (!value) return fail_errno(cat(what, " has nothing for ", recipient.text()), EINVAL);
         const auto parsed = parse_number<uint32_t>(trim(*value));
         if (!parsed) return fail_errno(cat(what, ", ", recipient.text(), ": \"", *value, "\" is no number"), EINVAL);

@@ -35,6 +35,7 @@ struct VirtualMailbox {
     std::string dsn, text;        // why not
     uid_t uid = 0;                // whose rights that process has
     gid_t gid = 0;
+    bool catch_all = false;       // found by "@domain" alone
 };
 
 // "5000:5000": no name of an account, which has no colon.
@@ -61,7 +62,7 @@ public:
 
 private:
     using Maps = Held<Chain>;
-    Result<std::optional<std::string>> look_up(const Maps& maps, const mail::Address& recipient, std::string_view delimiters) const;
+    Result<std::optional<std::string>> id(const Maps& maps, const char* setting, const mail::Address& recipient, std::string_view delimiters) const;
     VirtualMailbox with_keeper(const mail::Address& recipient, std::string_view delimiters, std::string path, std::unique_lock<std::mutex>& tables) const;
     VirtualSettings settings_;
     Accounts accounts_;
@@ -69,6 +70,10 @@ private:
     Maps mailboxes_, uids_, gids_;
     std::vector<std::string> trouble_;
 };
+
+// The value of virtual_mailbox_maps for an address, and the key that has it. Nothing also when a pattern has put a part of the address
+// into the value that leads out of mailboxes or into one: "bob/.Sent", ".", "". Who writes to us chooses it.
+Result<std::optional<AddressHit>> find_virtual_mailbox(const Chain& maps, const mail::Address& recipient, std::string_view delimiters);
 
 // Below `base`, when there is one. An Error: not absolute, too long, or a part "..", which an address may have smuggled through a pattern.
 constexpr std::size_t longest_virtual_path = 3000;

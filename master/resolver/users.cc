@@ -67,7 +67,8 @@ ipc::UserReply user_of_tables(table::VirtualMailboxes& tables, const std::string
     if (!address || address->domain.empty()) return absent(name);
     tables.refresh();
     const auto mailbox = tables.find(*address, "");    // who logs in has no extension
-    if (mailbox.kind == table::VirtualMailbox::Kind::unknown) return absent(name);
+    // What nobody else gets is not read by whoever has a password in that domain: its keeper has an entry of his own.
+    if (mailbox.kind == table::VirtualMailbox::Kind::unknown || mailbox.catch_all) return absent(name);
     if (mailbox.kind == table::VirtualMailbox::Kind::deferred) return temporary(name, mailbox.text);
     if (unprivileged && mailbox.uid != ::getuid()) return absent(name);
     ipc::UserReply reply;
@@ -226,7 +227,7 @@ ipc::UserReply Users::ask_sources(const std::string& name, const VirtualUsers::S
         auto reply = system_(name);
         if (reply.found != ipc::UserReply::Found::no) return reply;
     }
-    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", said ? ", and is not in virtual_mailbox_maps" : ""));
+    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", said ? ", and virtual_mailbox_maps has no entry of his own" : ""));
 }
 
 }  // namespace veredus::resolver

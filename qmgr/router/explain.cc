@@ -73,7 +73,9 @@ Result<void> Routing::explain_recipient(const mail::Address& address, const Plac
             return {};
         }
         if (!maps.get()) return unexpected(maps.get().error());
-        if (const auto hit = TRY(table::find_address_hit(*maps.get(), address, delimiters_, place.ours))) steps.push_back(from_table("recipient", setting, *maps.get(), *hit));
+        const auto hit = TRY(&maps == &virtual_mailboxes_ ? table::find_virtual_mailbox(*maps.get(), address, delimiters_)
+                                                          : table::find_address_hit(*maps.get(), address, delimiters_, place.ours));
+        if (hit) steps.push_back(from_table("recipient", setting, *maps.get(), *hit));
         return {};
     };
     switch (place.address_class) {

@@ -384,7 +384,7 @@ Result<bool> Routing::exists(const mail::Address& address, const Place& place, c
     case AddressClass::virtual_mailbox:
         if (all_virtual_exist_) return true;
         if (!virtual_mailboxes_.get()) return unexpected(virtual_mailboxes_.get().error());
-        if (TRY(table::find_address(*virtual_mailboxes_.get(), address, delimiters_, place.ours))) return true;
+        if (TRY(table::find_virtual_mailbox(*virtual_mailboxes_.get(), address, delimiters_))) return true;
         if (cut_transport(virtual_transport_).first == "virtual" && TRY(name_exists(virtual_user(address, delimiters_), users, ask))) return true;
         return unknown("User unknown in virtual mailbox table", &virtual_mailboxes_);
     case AddressClass::relay:

@@ -19,6 +19,7 @@
 #include "lib/table/aliases.h"
 #include "lib/table/held.h"
 #include "lib/table/table.h"
+#include "lib/table/virtual_mailboxes.h"
 
 namespace veredus::router {
 

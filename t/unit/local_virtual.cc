@@ -1,6 +1,7 @@
 // local: virtual users, from the tables to the process of the account that keeps their mailboxes.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,6 +64,7 @@ TEST_CASE("a virtual user's mailbox is where the maps say", "[local][virtual]")
         CHECK(found.kind == c.kind);
         CHECK((c.kind == Kind::found ? found.path : found.dsn) == c.expected);
         if (c.kind == Kind::found) CHECK(found.user == "vmail");
+        CHECK(found.catch_all == (std::string_view(c.address) == "anyone@all.example"));
     }
 }
 
@@ -139,6 +141,52 @@ TEST_CASE("ids that are no account's keep mailboxes, too, with the group of virt
     CHECK(mailboxes.keeper({"bob", "w.example"}).kind == Kind::deferred);
     // Who logs in has no extension.
     CHECK(mailboxes.find({"bob+list", "v.example"}, "").kind == Kind::unknown);
+}
+
+TEST_CASE("what a stranger writes leads nowhere that a pattern's mailboxes are not", "[local][virtual][hostile]")
+{
+    char name[] = "/tmp/veredus-virtual.XXXXXX";
+    const Fd file(::mkstemp(name));
+    REQUIRE(write_all(file.get(), "/^(.*)@re\\.example$/ re/$1/\n/^(.)(.*)@one\\.example$/ one/$1/$2/\n"));
+    const timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};    // nobody is writing it any more
+    REQUIRE(::futimens(file.get(), times) == 0);
+    VirtualSettings s = settings();
+    const char* type = GENERATE("regexp:", "unionmap:{regexp:");
+    const bool plain = std::string_view(type) == "regexp:";
+    s.mailboxes = {"inline:{own/er@re.example=own/}", cat(type, name, plain ? "" : "}")};
+    struct Case {
+        const char* address;
+        const char* path;    // "": nobody
+    };
+    for (const Case& c : {Case{"bob@re.example", "/srv/mail/re/bob/"}, {"b.o@re.example", "/srv/mail/re/b.o/"}, {"bob/.Sent@re.example", ""}, {"bob/cur@re.example", ""},
+                          {"/@re.example", ""}, {".@re.example", ""}, {"\".\"@re.example", ""}, {"..@re.example", ""}, {"\"\"@re.example", ""}, {".+x@re.example", ""},
+                          {"own/er@re.example", "/srv/mail/own/"}, {"bo@one.example", "/srv/mail/one/b/o/"}, {"b@one.example", ""}, {".o@one.example", ""}}) {
+        INFO(c.address);
+        const auto found = find(s, c.address);
+        CHECK(found.path == c.path);
+        CHECK(found.kind == (*c.path ? Kind::found : Kind::unknown));
+        const auto parsed = mail::parse_address(c.address);
+        const auto chain = Chain::open(s.mailboxes);
+        REQUIRE((parsed && chain));
+        const auto hit = find_virtual_mailbox(*chain, *parsed, "+");
+        REQUIRE(hit);
+        CHECK(hit->has_value() == (*c.path != 0));
+    }
+    // What is the same for all has nothing of theirs.
+    s.mailboxes = {"unionmap:{static:all/}"};
+    CHECK(find(s, "a/b@all.example").path == "/srv/mail/all/");
+    for (auto VirtualSettings::* ids : {&VirtualSettings::uids, &VirtualSettings::gids}) {
+        VirtualSettings t = settings();
+        t.gids = {"static:5000"};
+        t.mailboxes = {"static:all/"};
+        const Fd numbers(::open(name, O_WRONLY | O_TRUNC | O_CLOEXEC));
+        REQUIRE(write_all(numbers.get(), "/^u([0-9]+)@/ $1\n/^plain@/ 5000\n"));
+        t.*ids = {cat(type, name, plain ? "" : "}")};
+        const auto chosen = find(t, "u5001@v.example");
+        CHECK((chosen.kind == Kind::deferred && chosen.dsn == "4.3.5"));
+        CHECK(chosen.text.find("a pattern with $1 is not taken") != std::string::npos);
+    }
+    ::unlink(name);
 }
 
 TEST_CASE("changed tables of virtual users are in force at once", "[local][virtual]")

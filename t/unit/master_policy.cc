@@ -490,13 +490,13 @@ TEST_CASE("a virtual user of tables has his mailbox, with the rights of the acco
 {
     HandClock clock;
     table::VirtualSettings settings;
-    settings.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=box, both@v.example=both/}"};
+    settings.mailboxes = {"inline:{bob@v.example=v.example/bob/, box@v.example=box, both@v.example=both/, @all.example=all/}"};
     settings.uids = {"static:5000"};
     settings.base = "/srv/mail";
     table::VirtualMailboxes tables(settings, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5001}); });
     resolver::Users users(clock, 10, false, [&](const std::string& name) { return ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", "", 0, 0}; });
     users.set_sources({"file:/x"});
-    users.set_file("/x", "bob@v.example:{PLAIN}x\nown@v.example:x:600:600::/v\nboth@v.example:x:600:600::/v\nbobby:x\n");
+    users.set_file("/x", "bob@v.example:{PLAIN}x\nown@v.example:x:600:600::/v\nboth@v.example:x:600:600::/v\nbobby:x\npass@all.example:x\nline@all.example:x:600:600::/v\n");
     using Said = resolver::VirtualUsers::Said;
     const auto find = [&](const std::string& name, bool first = false) {
         const Said said{resolver::user_of_tables(tables, name, false), first};
@@ -510,6 +510,11 @@ TEST_CASE("a virtual user of tables has his mailbox, with the rights of the acco
     CHECK(bob.home.empty());
     CHECK((bob.uid == 5000 && bob.gid == 5001));
     CHECK(find("box@v.example").mailbox == "/srv/mail/box");
+    // A catch-all is nobody's by his password in that domain: not of who has a line, nor of who has a password alone.
+    CHECK(find("pass@all.example", true).found == ipc::UserReply::Found::temporary);
+    CHECK(find("pass@all.example", true).text.find("virtual_mailbox_maps has no entry of his own") != std::string::npos);
+    CHECK(find("line@all.example", true).uid == 600);
+    CHECK(find("none@all.example", true).found == ipc::UserReply::Found::no);
     CHECK(find("own@v.example").uid == 600);
     CHECK(find("nobody@v.example").found == ipc::UserReply::Found::no);
     // In both: tables go first in a virtual domain, as for his mail, and a line of his own elsewhere.
