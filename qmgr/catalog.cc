@@ -31,17 +31,18 @@ std::pair<std::string, std::string> parted(const std::string& reason)
 uint64_t id_number(std::string_view queue_id) { return parse_hex(queue_id).value_or(0); }
 std::string id_text(uint64_t id) { return hex_upper(id, 16); }
 
+static bool from_future(const Entry& entry, Now now) { return entry.arrival_us - now.wall_us > future_tolerance_us; }
+
 int64_t age_us(const Entry& entry, Now now)
 {
     const int64_t counted = std::max<int64_t>(0, now.mono_us - entry.age_zero_us);
-    const int64_t by_wall = now.wall_us - entry.arrival_us;
-    return by_wall < -future_tolerance_us ? counted : std::min(counted, std::max<int64_t>(0, by_wall));
+    return from_future(entry, now) ? counted : std::min(counted, std::max<int64_t>(0, now.wall_us - entry.arrival_us));
 }
 
 std::optional<int64_t> nought_to_note(const Entry& entry, Now now)
 {
-    const int64_t nought = now.wall_us - age_us(entry, now);
-    if (nought - entry.arrival_us < noted_from_us) return std::nullopt;
+    const int64_t age = age_us(entry, now), nought = now.wall_us - age;
+    if (from_future(entry, now) ? age < noted_from_us : nought - entry.arrival_us < noted_from_us) return std::nullopt;
     return nought;
 }
 
@@ -195,8 +196,11 @@ void Catalog::apply(const queue::Record& record, Now now)
         break;
     }
     case Event::aged:
-        // One from the future was written by a clock that ran ahead: nothing to go by.
-        if (replaying_ && record.time_us <= now.wall_us) entry.age_zero_us = std::max(entry.age_zero_us, now.mono_us - (now.wall_us - record.time_us));
+        // One from the future was written by a clock that ran ahead: nothing to go by. As is the date of a mail from there.
+        if (replaying_ && record.time_us <= now.wall_us) {
+            const int64_t noted_us = now.mono_us - (now.wall_us - record.time_us);
+            entry.age_zero_us = from_future(entry, now) ? noted_us : std::max(entry.age_zero_us, noted_us);
+        }
         break;
     case Event::moved:
     case Event::done:

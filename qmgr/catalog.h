@@ -88,7 +88,8 @@ struct Entry {
 // The age of a mail. The monotonic clock counts, so that a step of the wall clock expires nothing; a wall clock that
 // says "younger" wins when it can be right at all, because it may have been set right after a start with a wrong one.
 int64_t age_us(const Entry& entry, Now now);
-// The same as a moment of the wall clock, when it is worth a record: where a start would take the mail for older by an hour or more.
+// The same as a moment of the wall clock, when it is worth a record: where a start would take the mail for older by an hour or more, or, because
+// it was stamped by a clock that ran ahead, for an hour or more younger.
 std::optional<int64_t> nought_to_note(const Entry& entry, Now now);
 
 class Catalog {

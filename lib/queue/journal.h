@@ -24,7 +24,7 @@ enum class Event : uint8_t {
     moved = 6,        // which state directory holds it: incoming, deferred, hold
     gone = 7,         // the unlink is durable too: forget the ID (only in compaction)
     retry = 8,        // one recipient waits: why (for mailq); not final
-    aged = 9,         // the mail is younger than its date says: when its age was nought, by the clock as it goes now
+    aged = 9,         // the mail is of another age than its date says: when its age was nought, by the clock as it goes now
 };
 
 // run_as of an address that is final here, past aliases and .forward: what takes the place of the user's mailbox is asked at each attempt.

@@ -643,6 +643,26 @@ TEST_CASE("time in which nobody could try a mail is a day of its age at most", "
         CHECK(w.mono - begin > 3 * day);
         CHECK(w.mono - begin < 6 * day);
     }
+    SECTION("a mail that was stamped by a clock a year ahead, and a start each day after that was set right")
+    {
+        w.wall += 365 * day;
+        const auto id = w.take("a@host.example", {"u@far.example"});
+        w.answer(greylisted);
+        w.wall -= 365 * day;
+        const int64_t begin = w.mono;
+        const auto put_off_or_delivered = [](const ipc::Attempt& a, const ipc::Target& t) { return a.nexthop == "far.example" ? greylisted(a, t) : FakeWorld::delivered(a, t); };
+        for (int days = 0; days < 20 && w.waits(id); ++days) {
+            if (days % 2) w.journal = w.scheduler->catalog().live(w.now());
+            w.restart();
+            for (int tries = 0; tries < 20 && w.waits(id); ++tries) {
+                w.pass(4000 * second);
+                w.answer(put_off_or_delivered);
+            }
+        }
+        CHECK(w.notices.size() == 1);
+        CHECK(w.mono - begin > 3 * day);
+        CHECK(w.mono - begin < 8 * day);
+    }
     SECTION("a machine that was off for a month")
     {
         const auto waited = w.take("a@host.example", {"u@far.example"});
