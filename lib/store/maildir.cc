@@ -40,7 +40,9 @@ Result<void> make_directory(const std::string& path)
     if (errno != ENOENT) return fail_errno(cat("create ", path));
     if (slash == std::string::npos || slash == 0) return fail_errno(cat("create ", path), ENOENT);
     TRY(make_directory(path.substr(0, slash)));
-    return make_directory(path);
+    // Once more and no further: a link that leads nowhere is there, and nothing can be made below it.
+    if (::mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return {};
+    return fail_errno(cat("create ", path));
 }
 
 std::string without_slashes(std::string path)

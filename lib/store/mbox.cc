@@ -44,11 +44,11 @@ Result<bool> lock_file(int fd, const std::string& path)
     return fail_errno(cat("lock ", path));
 }
 
-// Short waits first, then lock_delay, until attempts times delay have passed.
+// Short waits first, until attempts times delay have passed: a program that reads and writes the mailbox all the time leaves it for moments.
 class Patience {
 public:
     explicit Patience(const MboxRules& rules)
-        : longest_(rules.lock_delay), until_us_(system_clock().mono_us() + rules.lock_attempts * static_cast<int64_t>(rules.lock_delay.count()) * 1000)
+        : longest_(std::min(rules.lock_delay, longest_pause)), until_us_(system_clock().mono_us() + rules.lock_attempts * static_cast<int64_t>(rules.lock_delay.count()) * 1000)
     {
     }
     bool wait()
@@ -61,6 +61,7 @@ public:
     }
 
 private:
+    static constexpr milliseconds longest_pause{50};
     milliseconds next_{5}, longest_;
     int64_t until_us_;
 };

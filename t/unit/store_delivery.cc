@@ -907,6 +907,26 @@ TEST_CASE("a mailbox that another process has locked is waited for, then deferre
     for (const int fd : {ready[0], ready[1], go[0], go[1]}) ::close(fd);
 }
 
+TEST_CASE("a mailbox that somebody locks all the time is tried often, not each second", "[store][mbox]")
+{
+    struct Busy final : MboxKeeper {
+        OwnKeeper own;
+        int refusals = 20;
+        explicit Busy(const std::string& path) : own(path) {}
+        Result<bool> lock() override { return refusals-- > 0 ? Result<bool>(false) : own.lock(); }
+        void unlock() override { own.unlock(); }
+        Result<void> create() override { return own.create(); }
+    };
+    TempDir dir;
+    const std::string path = dir.path + "/box";
+    Busy keeper(path);
+    REQUIRE(keeper.create());
+    MboxRules patient = rules();
+    patient.lock_delay = std::chrono::milliseconds(1000);
+    const Fd body = memory("b\r\n");
+    CHECK_FALSE(deliver_mbox(disk::posix_disk(), path, keeper, patient, {mail(body)})[0]);
+}
+
 TEST_CASE("two processes that deliver at once lose and mix nothing", "[store][mbox]")
 {
     TempDir dir;
@@ -977,11 +997,33 @@ TEST_CASE("a dotlock names its holder and falls with him", "[store][dotlock]")
         {me.text(), fresh, true},                                      // of our own life before an exec
         {"4711\n", fresh, false},
         {"4711\n", stale_after, true},
+        {"4711\n", -fresh, false},
+        {"4711\n", -stale_after, true},
+        {Holder{dead, "there", "boot-2"}.text(), -stale_after, true},
+        {Holder{::getppid(), "here", "boot-2"}.text(), -stale_after, false},    // the clock was set back
         {Holder{::getppid(), "here", "boot-2"}.text(), stale_after, true},
     };
     for (const Case& c : cases) {
         INFO(c.text);
         CHECK(is_stale(c.text, c.age, me) == c.stale);
+    }
+}
+
+TEST_CASE("a Maildir behind a link that leads nowhere cannot be had, until it can", "[store][delivery]")
+{
+    TempDir home;
+    for (const char* part : {"", "/new"}) {
+        INFO(part);
+        const std::string path = cat(home.path, "/Maildir"), disk = cat(home.path, "/disk");
+        if (*part) std::filesystem::create_directory(path);
+        std::filesystem::create_symlink(disk, path + part);
+        const auto none = Maildir::open(disk::posix_disk(), path);
+        REQUIRE_FALSE(none);
+        CHECK(none.error().code == ENOENT);
+        std::filesystem::create_directory(disk);
+        CHECK(Maildir::open(disk::posix_disk(), path));
+        std::filesystem::remove_all(path);
+        std::filesystem::remove_all(disk);
     }
 }
 
