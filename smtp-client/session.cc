@@ -157,12 +157,13 @@ void Session::arm()
 }
 
 // The peer is gone or silent.
-void Session::lost(bool timeout)
+void Session::lost(bool timeout, const std::string& tls_error)
 {
     if (in_handshake_)
         return handshake_failed(timeout ? "timed out" : "lost connection");
-    const std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
-                                     : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
+    std::string text = timeout ? cat("conversation with ", endpoint_.name(), " timed out while ", client_.stage())
+                               : cat("lost connection with ", endpoint_.name(), " while ", client_.stage());
+    if (!tls_error.empty()) append(text, " (TLS: ", printable(tls_error), ')');
     const auto when = after_dot_        ? Broken::When::after_dot
                       : in_transaction_ ? Broken::When::transaction
                                         : Broken::When::early;
@@ -200,7 +201,7 @@ void Session::on_end(net::End end, const std::string& why)
         return;
     }
     if (end == net::End::tls_failed) return handshake_failed(why);
-    lost(end == net::End::timeout);
+    lost(end == net::End::timeout, end == net::End::tls_broken ? why : std::string());
 }
 
 void Session::on_drained()

@@ -126,7 +126,7 @@ private:
     Settings::Time stage_time() const;
     void log_tls() const;
     void broken(Broken::When when, Failure failure, std::string remote_mta = {}, bool no_answer = false);
-    void lost(bool timeout);
+    void lost(bool timeout, const std::string& tls_error = {});
     void handshake_failed(const std::string& why);
     Loop& loop_;
     std::shared_ptr<const Settings> settings_; // shared, as is tls_: a reload brings new ones while sessions live

@@ -88,14 +88,16 @@ void Guest::on_end(net::End end, const std::string& why)
 {
     if (exchange_) house_.parts_.logins.cancel(std::exchange(exchange_, 0));
     if (state_ == State::relaying) {
+        if (end == net::End::tls_broken) log::info("TLS error: ", describe(cat("TLS: ", printable(why))));
         state_ = State::closing;
         patience_.start(farewell_time);
         return inner_->stream->close_after_flush();
     }
     const bool bye = dialect_ && dialect_->said_goodbye();
-    const bool shaking = end == net::End::tls_failed;
-    say_ended(bye ? "Aborted login" : "Disconnected",
-              shaking ? cat("TLS handshaking: ", printable(why)) : std::string());
+    std::string trouble;
+    if (end == net::End::tls_failed) trouble = cat("TLS handshaking: ", printable(why));
+    if (end == net::End::tls_broken) trouble = cat("TLS: ", printable(why));
+    say_ended(bye ? "Aborted login" : "Disconnected", trouble);
     leave();
 }
 

@@ -47,6 +47,8 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
     bool flush_due = false;                  // in this turn: nobody need ask whether the socket is writable
     bool disturbed = false;                  // bytes came while paused: the event is off until we read again
 
+    static End failure_of(const tls::Session& failed) { return failed.tls_fault() ? End::tls_broken : End::error; }
+
     void end(End how, const std::string& why)
     {
         if (ended) return;
@@ -130,7 +132,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
                 read_wants_write = step == tls::Session::Step::want_write;
                 if (step == tls::Session::Step::want_read || step == tls::Session::Step::want_write) return;
                 if (step == tls::Session::Step::closed) return end(End::eof, "the peer closed the connection");
-                if (step == tls::Session::Step::failed) return end(End::error, session->error());
+                if (step == tls::Session::Step::failed) return end(failure_of(*session), session->error());
             } else {
                 const ssize_t n = ::recv(fd.get(), shared_buffer, sizeof shared_buffer, 0);
                 if (n < 0) {
@@ -194,7 +196,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
                 const auto step = session->write(rest, taken);
                 write_wants_read = step == tls::Session::Step::want_read;
                 if (step == tls::Session::Step::want_read || step == tls::Session::Step::want_write) return 0;
-                if (step != tls::Session::Step::done) return end(End::error, session->error()), -1;
+                if (step != tls::Session::Step::done) return end(failure_of(*session), session->error()), -1;
             } else {
                 const ssize_t n = ::send(fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
                 if (n < 0) {
@@ -220,7 +222,7 @@ struct Stream::Private : std::enable_shared_from_this<Stream::Private> {
                 const auto step = session->send_file(piece.file.get(), piece.offset, static_cast<std::size_t>(std::min<uint64_t>(piece.left, 1u << 20)), taken);
                 write_wants_read = step == tls::Session::Step::want_read;
                 if (step == tls::Session::Step::want_read || step == tls::Session::Step::want_write) return 0;
-                if (step != tls::Session::Step::done) return end(End::error, session->error()), -1;
+                if (step != tls::Session::Step::done) return end(failure_of(*session), session->error()), -1;
                 touch();
                 piece.offset += taken;
                 piece.left -= taken;

@@ -13,7 +13,8 @@
 
 namespace veredus::net {
 
-enum class End { eof, timeout, error, tls_failed };
+// tls_failed: the handshake. tls_broken: later, an alert of the peer or a record that is none; `why` says which.
+enum class End { eof, timeout, error, tls_failed, tls_broken };
 
 // What a stream tells its owner. The owner may destroy the stream inside any of these calls.
 class StreamUser {

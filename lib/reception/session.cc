@@ -441,6 +441,7 @@ void Session::on_end(net::End how, const std::string& why)
 {
     if (how == net::End::tls_failed) log::info("SSL_accept error from ", client_.label(), ": ", printable(why));
     if (stage_ == Stage::talking) {
+        if (how == net::End::tls_broken) log::info("TLS error from ", client_.label(), ": ", printable(why));
         const std::string bytes = engine_.in_data() ? cat(" (", engine_.data_bytes(), " bytes)") : std::string();
         log::info("lost connection after ", engine_.last_verb(), bytes, " from ", client_.label());
     }

@@ -62,6 +62,7 @@ public:
     Step send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken) override;
     void close_notify() override;
     std::string error() const override { return error_; }
+    bool tls_fault() const override { return tls_fault_; }
     std::string protocol() const override;
     std::string cipher() const override;
     std::string key_exchange() const override;
@@ -84,6 +85,7 @@ private:
     ClientPolicy policy_; // empty on the server side
     std::string error_;
     bool ticket_due_ = false;      // TLSv1.3, server: with the first write
+    bool tls_fault_ = false;
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };
 

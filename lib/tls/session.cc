@@ -4,6 +4,7 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include <system_error>
 #include <utility>
 
 #include "lib/base/text.h"
@@ -17,6 +18,10 @@ std::string take_errors()
     while (const unsigned long code = ERR_get_error()) {
         const char* reason = ERR_reason_error_string(code);
         if (!text.empty()) text += "; ";
+        if (!reason && ERR_SYSTEM_ERROR(code)) {
+            text += std::generic_category().message(ERR_GET_REASON(code));
+            continue;
+        }
         text += reason ? std::string(reason) : cat("error ", hex_upper(code, 8));
     }
     return text;
@@ -58,7 +63,7 @@ Session::Step SslSession::judge(int result)
         if (error_.empty()) error_ = saved ? fail_errno("TLS", saved).error.text : "the peer closed the connection";
         return Step::failed;
     default:
-        broken_ = true;
+        broken_ = tls_fault_ = true;
         error_ = take_errors();
         if (error_.empty()) error_ = "TLS protocol error";
         return Step::failed;

@@ -37,6 +37,8 @@ public:
     virtual Step send_file(int file, uint64_t offset, std::size_t size, std::size_t& taken) = 0;   // as write(); taken may be less than size
     virtual void close_notify() = 0;                                             // best effort, never blocks
     virtual std::string error() const = 0;                                       // why failed, for the log
+    // Whether it failed for TLS itself, a record that is none or the peer's alert, and not because the connection went away.
+    virtual bool tls_fault() const = 0;
     virtual std::string protocol() const = 0;                                    // "TLSv1.3"
     virtual std::string cipher() const = 0;                                      // "TLS_AES_128_GCM_SHA256 (128/128 bits)"
     virtual bool peer_verified() const = 0;                                      // chain and name

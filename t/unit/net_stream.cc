@@ -235,6 +235,33 @@ TEST_CASE("many small TLS records that came at once are all read, also after a p
     }
 }
 
+TEST_CASE("bytes under TLS that are none end the stream with the reason, and who just leaves is no such case", "[net][tls]")
+{
+    const auto pems = tls::make_self_signed("mail.example.org");
+    REQUIRE(pems);
+    const auto context = tls::ServerContext::create();
+    REQUIRE(context->use({{{"own", cat(pems->key, pems->certificate), false}}, {}, false, {}}));
+    const auto client = *tls::ClientContext::create(tls::ClientContext::Files());
+    tls::ClientPolicy current;
+    current.versions = *tls::parse_protocols("TLSv1.3");
+    for (const bool leaves : {false, true}) {
+        auto loop = Loop::create();
+        auto pair = socket_pair(SOCK_STREAM);
+        REQUIRE(set_nonblocking(pair->second.get(), true));
+        Sink a;
+        net::Stream stream(**loop, std::move(pair->first), a);
+        const auto peer = *client->session(pair->second.get(), current, "");
+        REQUIRE(stream.start_tls_server(*context));
+        turn_until(**loop, [&] { return peer->handshake() == tls::Session::Step::done && a.secured; });
+        // A record of the right version whose bytes do not decipher; or none at all.
+        if (leaves) ::shutdown(pair->second.get(), SHUT_WR);
+        else REQUIRE(write_all(pair->second.get(), std::string("\x17\x03\x03\0\x20", 5) + std::string(32, 'x')));
+        turn_until(**loop, [&] { return a.ends == 1; });
+        CHECK((a.end == net::End::tls_broken) == !leaves);
+        if (!leaves) CHECK(a.why.find("decryption failed or bad record mac") != std::string::npos);
+    }
+}
+
 TEST_CASE("a file shorter than promised ends the stream", "[net]")
 {
     auto loop = Loop::create();
