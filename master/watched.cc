@@ -6,7 +6,12 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <map>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -15,12 +20,12 @@ namespace veredus::master {
 
 namespace {
 // Editors and resolvconf write in several steps; half a file helps nobody.
-constexpr std::chrono::milliseconds settle_time{200};
+constexpr std::chrono::milliseconds settle_time{200}, longest_time{60'000};
 constexpr uint32_t events = IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_ATTRIB;
 }  // namespace
 
 Watched::Watched(Loop& loop, std::function<void(const std::string&)> changed)
-    : loop_(loop), changed_(std::move(changed)), settle_(loop, [this] { compare(); })
+    : loop_(loop), changed_(std::move(changed)), settle_(loop, [this] { compare(); }), minute_(loop, [this] { compare(); })
 {
 }
 
@@ -34,27 +39,41 @@ std::string Watched::stamp(const std::string& path)
 void Watched::set(std::vector<std::pair<std::string, std::string>> name_and_path)
 {
     watch_.reset();
-    entries_.clear();
-    inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    if (!inotify_) log::warning("inotify: changed files will be seen at the next reload only");
+    const std::vector<Entry> before = std::exchange(entries_, {});
+    std::map<std::pair<std::string_view, std::string_view>, const Entry*> known;
+    for (const Entry& entry : before) known.emplace(std::pair<std::string_view, std::string_view>(entry.name, entry.path), &entry);
     for (auto& [name, path] : name_and_path) {
-        entries_.push_back({name, path, stamp(path)});
-        watch_directories(entries_.back());
+        const auto at = known.find({name, path});
+        std::string seen = at == known.end() ? stamp(path) : at->second->stamp;
+        entries_.push_back({std::move(name), std::move(path), std::move(seen)});
     }
-    if (inotify_) watch_ = std::make_unique<Watch>(loop_, inotify_.get(), readable, [this](unsigned) { drain(); });
+    inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    if (!inotify_) log::warning("inotify: changed files will be seen once a minute only");
+    else watch_ = std::make_unique<Watch>(loop_, inotify_.get(), readable, [this](unsigned) { drain(); });
+    watch_directories();
+    settle_.start(settle_time);
+    minute_.start(longest_time);
 }
 
-void Watched::watch_directories(const Entry& entry)
+// Those of the files and all above them, as they are spelled and as they are in truth. A second watch on a directory is none.
+void Watched::watch_directories()
 {
     if (!inotify_) return;
+    std::set<std::string> directories;
     char real[PATH_MAX];
-    for (const std::string& path : {entry.path, std::string(::realpath(entry.path.c_str(), real) ? real : "")}) {
-        const auto slash = path.rfind('/');
-        if (slash == std::string::npos) continue;
-        const std::string directory = slash == 0 ? "/" : path.substr(0, slash);
-        if (::inotify_add_watch(inotify_.get(), directory.c_str(), events | IN_MASK_ADD) < 0)
-            log::warning(fail_errno(cat("watch ", directory)).error.text);
-    }
+    for (const Entry& entry : entries_)
+        for (const std::string& path : {entry.path, std::string(::realpath(entry.path.c_str(), real) ? real : "")})
+            for (auto slash = path.rfind('/'); slash != std::string::npos; slash = slash == 0 ? std::string::npos : path.rfind('/', slash - 1))
+                if (!directories.insert(slash == 0 ? "/" : path.substr(0, slash)).second) break;
+    for (const std::string& directory : directories) watch_directory(directory);
+}
+
+void Watched::watch_directory(const std::string& directory)
+{
+    if (::inotify_add_watch(inotify_.get(), directory.c_str(), events | IN_MASK_ADD) >= 0) return;
+    // One that is not there is seen when it is made.
+    if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || std::exchange(watch_failed_, true)) return;
+    log::warning(fail_errno(cat("watch ", directory)).error.text, "; changed files there will be seen once a minute only");
 }
 
 void Watched::drain()
@@ -67,13 +86,16 @@ void Watched::drain()
 
 void Watched::compare()
 {
+    minute_.start(longest_time);
+    watch_directories();             // before the look: what changes after it is told
+    std::vector<std::string> changed;
     for (Entry& entry : entries_) {
         std::string now = stamp(entry.path);
         if (now == entry.stamp || now.empty()) continue;    // gone for a moment: the old one stays in force
         entry.stamp = std::move(now);
-        watch_directories(entry);                           // the link may point elsewhere now
-        changed_(entry.name);
+        changed.push_back(entry.name);
     }
+    for (const std::string& name : changed) changed_(name);
 }
 
 Result<Fd> Watched::open(const std::string& name) const

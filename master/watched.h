@@ -1,5 +1,6 @@
-// Files outside the jails that roles need anew when they change (resolv.conf, passwd-files): watched by inotify on their
-// directories, compared by stat, so that a rename over the file and a symbolic link to a moving target are both seen.
+// Files outside the jails that roles need anew when they change (resolv.conf, passwd-files, certificates): watched by inotify on their
+// directories and on those above, compared by stat, so that a rename over the file, a symbolic link to a moving target, and a directory
+// that is made anew or is a link that is set anew are all seen. Once a minute they are compared in any case.
 #pragma once
 
 #include <functional>
@@ -17,7 +18,8 @@ class Watched {
 public:
     // `changed` gets the name under which the file was added.
     Watched(Loop& loop, std::function<void(const std::string& name)> changed);
-    void set(std::vector<std::pair<std::string, std::string>> name_and_path);    // replaces the list
+    // Replaces the list. A file that is in it already is what it was when it was looked at last: a change since then is told soon.
+    void set(std::vector<std::pair<std::string, std::string>> name_and_path);
     Result<Fd> open(const std::string& name) const;
     std::vector<std::string> names() const;
 
@@ -26,7 +28,8 @@ private:
         std::string name, path, stamp;
     };
     static std::string stamp(const std::string& path);
-    void watch_directories(const Entry& entry);
+    void watch_directories();
+    void watch_directory(const std::string& directory);
     void drain();
     void compare();
     Loop& loop_;
@@ -34,7 +37,8 @@ private:
     std::vector<Entry> entries_;
     Fd inotify_;
     std::unique_ptr<Watch> watch_;
-    Timer settle_;
+    Timer settle_, minute_;
+    bool watch_failed_ = false;      // said already
 };
 
 }  // namespace veredus::master

@@ -11,9 +11,11 @@
 #include <set>
 
 #include "lib/base/text.h"
+#include "lib/conf/expand.h"
 #include "lib/conf/place.h"
 #include "lib/reception/check_rules.h"
 #include "lib/reception/judge.h"
+#include "lib/table/kinds.h"
 
 namespace veredus::reception {
 
@@ -32,12 +34,27 @@ template <std::size_t N> bool trusts_most(const table::MatchList& networks, cons
     return static_cast<std::size_t>(std::count_if(std::begin(addresses), std::end(addresses), in)) * 2 > N;
 }
 
-// A test of a whole list, which no server and no large file has to answer.
-bool is_pattern(std::string_view spec)
+// A table, or one inside of unionmap: or pipemap:, of which `test` is true; the text is without "!" and "proxy:".
+template <class F> bool any_table(std::string_view spec, const F& test, int depth = 0)
 {
     while (spec.starts_with('!')) spec.remove_prefix(1);
     while (spec.starts_with("proxy:")) spec.remove_prefix(6);
-    return spec.starts_with("static:") || spec.starts_with("regexp:") || spec.starts_with("pcre:") || spec.starts_with("cidr:");
+    const auto inside = table::inside_of(spec);
+    if (!inside) return test(spec);
+    const auto words = conf::split_list(*inside);
+    return depth < 10 && std::any_of(words.begin(), words.end(), [&](std::string_view word) { return any_table(word, test, depth + 1); });
+}
+
+bool asks_a_server(std::string_view spec)
+{
+    return any_table(spec, [](std::string_view one) { return one.starts_with("socketmap:"); });
+}
+
+// It can have an answer for everybody, and no server is asked for it.
+bool is_pattern(std::string_view spec)
+{
+    const auto pattern = [](std::string_view one) { return one.starts_with("static:") || one.starts_with("regexp:") || one.starts_with("pcre:") || one.starts_with("cidr:"); };
+    return any_table(spec, pattern) && !asks_a_server(spec);
 }
 
 // What of a list can hold everything: not tables of single keys.
@@ -48,6 +65,37 @@ std::vector<std::string> wide_part(std::vector<std::string> patterns)
         return bare.find(':') != std::string_view::npos && !bare.starts_with('/') && !is_pattern(bare) && !net::Network::parse(bare);
     });
     return patterns;
+}
+
+// Of a table of single keys those that millions have: the top of the domains ("com", ".com"), a /8 of the addresses ("8"),
+// clients without a name, and the null sender.
+class WideKeys final : public table::Table {
+public:
+    WideKeys(std::unique_ptr<table::Table> all, std::string null_key) : all_(std::move(all)), null_key_(std::move(null_key)) {}
+    Result<std::optional<std::string>> find(std::string_view key) const override
+    {
+        const std::string_view bare = key.starts_with('.') ? key.substr(1) : key;
+        if (key != null_key_ && (bare.empty() || bare.find_first_of(".:@/") != std::string_view::npos)) return std::optional<std::string>();
+        return all_->find(key);
+    }
+
+private:
+    std::unique_ptr<table::Table> all_;
+    std::string null_key_;
+};
+
+Result<std::unique_ptr<table::Table>> wide_keys_of(const std::string& spec, std::unique_ptr<table::Table> opened, const std::string& null_key)
+{
+    if (is_pattern(spec)) return opened;
+    return std::unique_ptr<table::Table>(std::make_unique<WideKeys>(std::move(opened), null_key));
+}
+
+// The table, as far as it has answers for everybody.
+Result<std::unique_ptr<table::Table>> open_wide(const std::string& spec, const table::ReadText& read, const std::string& null_key)
+{
+    if (table::inside_of(spec)) return table::open_combined(spec, [&](const std::string& one) { return open_wide(one, read, null_key); });
+    auto opened = TRY(table::open_from(spec, read));
+    return wide_keys_of(spec, std::move(opened), null_key);
 }
 
 bool has(const table::MatchList& networks, const std::string& ip)
@@ -78,23 +126,28 @@ struct Stranger {
     net::Address address;
     bool ours = false;                   // in mynetworks
     ipc::AddressClass destination = ipc::AddressClass::remote;    // whose the address is that he sends to
+    std::string top = "invalid";         // of his domain, and of theirs
+    bool nameless = false;               // he has no name in DNS
+    bool null_sender = false;
+    std::string permissive = {};         // a policy service that says OK
 };
 
 constexpr const char* elsewhere[] = {"elsewhere.invalid", "other.test"};
 
 // May he send mail to others through us? All is well with him and his names, so that no other check stands in for the one that guards the
-// relay; policy services have nothing to say. Mail that is put aside or thrown away is not sent.
+// relay; the policy services but one have nothing to say. Mail that is put aside or thrown away is not sent.
 bool relays(const Rules& rules, const Tables& tables, const Stranger& stranger)
 {
     Situation s;
     s.client = stranger.address;
     s.ours = stranger.ours;
-    s.helo = s.client_name = s.reverse_name = "stranger.invalid";
+    s.helo = s.client_name = s.reverse_name = cat("stranger.veredus-check.", stranger.top);
+    if (stranger.nameless) s.client_name = s.reverse_name = "unknown";
     s.tls_protocol = "TLSv1.3";
     s.protocol = "ESMTP";
     s.has_sender = s.has_recipient = true;
-    s.sender = {"stranger", "stranger.invalid"};
-    s.recipient = {"victim", elsewhere[0]};
+    if (!stranger.null_sender) s.sender = {"stranger", s.helo};
+    s.recipient = {"victim", stranger.top == "invalid" ? std::string(elsewhere[0]) : cat("elsewhere.veredus-check.", stranger.top)};
     Facts facts;
     ipc::Route route;
     route.kind = ipc::Route::Kind::deliver;
@@ -118,7 +171,7 @@ bool relays(const Rules& rules, const Tables& tables, const Stranger& stranger)
             if (q.kind == Question::Kind::dns) facts.put_dns(q.name, q.record, exists(q.name) ? there : nothing);
             if (q.kind == Question::Kind::route) facts.put_route(q.name, address_of(mail::parse_address(q.name).value_or(mail::Address{})));
             if (q.kind == Question::Kind::owner) facts.put_owner(q.user, q.name, nobodys);
-            if (q.kind == Question::Kind::policy) facts.put_policy(q.server->endpoint, q.name, "DUNNO");
+            if (q.kind == Question::Kind::policy) facts.put_policy(q.server->endpoint, q.name, q.server->endpoint == stranger.permissive ? "OK" : "DUNNO");
         }
     }
     return false;
@@ -168,21 +221,43 @@ void check_domains(const conf::File& file, const conf::Values& values, const Rul
             out.push_back(conf::complaint_about(file, setting, false, cat(setting, ": every domain is in it: mail for anyone anywhere counts as mail for this host's own users; list only your own domains")));
 }
 
+// Those who have something in common with many others.
+std::vector<Stranger> crowds()
+{
+    const net::Address anyone = *net::Address::parse_ip("203.0.113.7", 0);
+    std::vector<Stranger> out;
+    for (const char* ip : far_apart) out.push_back({*net::Address::parse_ip(ip, 0)});
+    for (const char* ip : far_apart_v6) out.push_back({*net::Address::parse_ip(ip, 0)});
+    for (const char* top : {"com", "net", "org", "de", "ru", "cn"}) {
+        out.push_back({anyone});
+        out.back().top = top;
+    }
+    out.push_back({anyone});
+    out.back().nameless = true;
+    out.push_back({anyone});
+    out.back().null_sender = true;
+    return out;
+}
+
+std::string who(const Stranger& stranger)
+{
+    if (stranger.nameless) return "a client without a name";
+    if (stranger.null_sender) return "the null sender";
+    return stranger.top == "invalid" ? stranger.address.ip() : cat("a client with a name or a sender in .", stranger.top);
+}
+
 // `silent`: tables that have nothing to say; `patterns`: with those that are asked about everybody, as they are.
 void check_relay(const conf::File& file, const conf::Values& values, const Rules& rules, const Tables& silent, const Tables& patterns, std::vector<conf::Diagnostic>& out)
 {
     const std::string setting = cat(rules.prefix, "_relay_restrictions");
-    const auto open_to = [&]() -> std::optional<net::Address> {
-        const net::Address anyone = *net::Address::parse_ip("203.0.113.7", 0);
-        if (relays(rules, silent, {anyone})) return anyone;
-        std::vector<const char*> all(std::begin(far_apart), std::end(far_apart));
-        all.insert(all.end(), std::begin(far_apart_v6), std::end(far_apart_v6));
-        for (const char* ip : all)
-            if (const net::Address address = *net::Address::parse_ip(ip, 0); relays(rules, patterns, {address})) return address;
+    const auto open_to = [&]() -> std::optional<std::string> {
+        if (const Stranger anyone{*net::Address::parse_ip("203.0.113.7", 0)}; relays(rules, silent, anyone)) return who(anyone);
+        for (const Stranger& stranger : crowds())
+            if (relays(rules, patterns, stranger)) return who(stranger);
         return std::nullopt;
     }();
     if (open_to)
-        out.push_back(conf::complaint_about(file, setting, true, cat(setting, ": open relay: ", open_to->ip(), may_send, "put reject_unauth_destination before what permits it in ", setting)));
+        out.push_back(conf::complaint_about(file, setting, true, cat(setting, ": open relay: ", *open_to, may_send, "put reject_unauth_destination before what permits it in ", setting)));
     else
         check_domains(file, values, rules, silent, out);
     if (rules.prefix != "smtpd") return;           // mynetworks counts there only when the administrator says so
@@ -223,7 +298,8 @@ void check_lists(const conf::File& file, const conf::Values& values, std::string
         auto problems = (*table)->problems();
         problems.resize(std::min<std::size_t>(problems.size(), 20));
         for (const std::string& problem : problems) add(conf::complaint_about(file, setting, false, cat(what, ": ", problem)));
-        if (is_pattern(spec)) patterns.insert_or_assign(spec, std::shared_ptr<const table::Table>(std::move(*table)));
+        auto wide = table::inside_of(spec) ? open_wide(spec, read, rules.settings.null_key) : wide_keys_of(spec, std::move(*table), rules.settings.null_key);
+        if (wide) patterns.insert_or_assign(spec, std::shared_ptr<const table::Table>(std::move(*wide)));
     }
     if (!wrong) check_relay(file, values, rules, silent, patterns, out);
 }
@@ -245,6 +321,29 @@ void check_actions(const conf::File& file, const conf::Values& values, std::vect
 }
 
 }  // namespace
+
+std::vector<std::string> unjudged(const conf::Values& values)
+{
+    std::vector<std::string> out;
+    for (const char* setting : {"relay_domains", "mynetworks"})
+        for (const std::string& spec : values.list(setting))
+            if (asks_a_server(spec)) out.push_back(cat(setting, ": ", printable(spec, 100), " is not asked here: whether this host is an open relay is up to its answers"));
+    for (const std::string_view prefix : {"smtpd", "submission"}) {
+        std::vector<Complaint> complaints;
+        const Rules rules = parse_rules(values, prefix, complaints);
+        Tables silent;
+        for (const std::string& spec : rules.table_specs()) silent.emplace(spec, std::shared_ptr<const table::Table>(std::move(*table::open("inline:{nobody=dunno}"))));
+        Stranger stranger{*net::Address::parse_ip("203.0.113.7", 0)};
+        if (relays(rules, silent, stranger)) continue;    // an error already
+        for (const std::string& endpoint : rules.policy_endpoints()) {
+            stranger.permissive = endpoint;
+            if (relays(rules, silent, stranger))
+                out.push_back(cat(prefix, "_relay_restrictions: check_policy_service ", printable(endpoint, 100),
+                                  " is not asked here, and an OK of it lets strangers send mail to anyone anywhere: put reject_unauth_destination before it"));
+        }
+    }
+    return out;
+}
 
 std::vector<conf::Diagnostic> check_restrictions(const conf::File& file)
 {

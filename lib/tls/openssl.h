@@ -48,7 +48,7 @@ CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name
 
 class SslSession : public Session {
 public:
-    SslSession(SslPtr ssl, ClientPolicy policy) : ssl_(std::move(ssl)), policy_(std::move(policy)) {}
+    SslSession(SslPtr ssl, ClientPolicy policy);
     // OpenSSL would forbid to resume a session whose connection ended without close_notify; mail peers often end so.
     ~SslSession() override
     {
@@ -79,6 +79,7 @@ public:
 
 private:
     Step judge(int result);
+    static void on_message(int write, int version, int type, const void* bytes, size_t size, SSL* ssl, void* self);
     void cork(bool on);
     SslPtr ssl_;
     bool has_name(const std::string& name) const;
@@ -86,6 +87,7 @@ private:
     std::string error_;
     bool ticket_due_ = false;      // TLSv1.3, server: with the first write
     bool tls_fault_ = false;
+    unsigned messages_ = 0;        // of the handshake protocol, since content came last
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };
 

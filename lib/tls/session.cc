@@ -50,9 +50,34 @@ Result<CtxPtr> make_context(const SSL_METHOD* method, bool kernel)
     return ctx;
 }
 
+namespace {
+// A handshake has some ten, and a server may send tickets after it; who rekeys does so after gigabytes.
+constexpr unsigned most_messages = 100;
+}
+
+SslSession::SslSession(SslPtr ssl, ClientPolicy policy) : ssl_(std::move(ssl)), policy_(std::move(policy))
+{
+    SSL_set_msg_callback(ssl_.get(), on_message);
+    SSL_set_msg_callback_arg(ssl_.get(), this);
+}
+
+// SSL_read works through all that is no content before it comes back, as long as the peer sends such: KeyUpdates (RFC 8446 §4.6.3), tickets,
+// and what TLS 1.2 has for renegotiation. A connection that OpenSSL takes for shut down is one that it reads no further from.
+void SslSession::on_message(int write, int, int type, const void*, size_t, SSL* ssl, void* self)
+{
+    if (write || type != SSL3_RT_HANDSHAKE) return;
+    SslSession& session = *static_cast<SslSession*>(self);
+    if (++session.messages_ > most_messages) SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
 Session::Step SslSession::judge(int result)
 {
     const int saved = errno;
+    if (messages_ > most_messages) {
+        broken_ = tls_fault_ = true;
+        error_ = "too many handshake messages (KeyUpdate, renegotiation)";
+        return Step::failed;
+    }
     switch (SSL_get_error(ssl_.get(), result)) {
     case SSL_ERROR_WANT_READ: return Step::want_read;
     case SSL_ERROR_WANT_WRITE: return Step::want_write;
@@ -91,7 +116,9 @@ Session::Step SslSession::read(char* buffer, std::size_t size, std::size_t& got)
     ERR_clear_error();
     errno = 0;
     const int result = SSL_read_ex(ssl_.get(), buffer, size, &got);
-    return result == 1 ? Step::done : judge(result);
+    if (result != 1) return judge(result);
+    messages_ = 0;
+    return Step::done;
 }
 
 Session::Step SslSession::write(std::string_view bytes, std::size_t& taken)

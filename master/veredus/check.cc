@@ -19,6 +19,7 @@
 #include "lib/daemon/roles.h"
 #include "lib/pop3/transaction.h"
 #include "lib/pop3/uidl.h"
+#include "lib/reception/check.h"
 #include "lib/store/uid_table.h"
 #include "lib/tls/digest.h"
 #include "master/veredus/aliases_advice.h"
@@ -173,6 +174,7 @@ void Check::surroundings()
     if (const std::string text = luser_relay_advice(values_); !text.empty()) warning(text);
     for (const std::string& text : domains_advice(values_)) warning(text);
     for (const std::string& text : sockets_advice(values_)) warning(text);
+    for (const std::string& text : reception::unjudged(values_)) warning(text);
     for (const std::string& text : host_name_advice(values_)) warning(text);
     for (const std::string& text : resolver_advice(read_file("/etc/resolv.conf", 1 << 16))) warning(text);
     if (!root_) return;    // a trial delivers as its caller

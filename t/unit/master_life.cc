@@ -12,6 +12,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -26,6 +27,7 @@
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "master/supervisor.h"
+#include "master/watched.h"
 
 using namespace veredus;
 
@@ -657,4 +659,75 @@ TEST_CASE("dropped rights do not come back", "[daemon][rights][root]")
     REQUIRE(::waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("a watched file is seen to change when its directory is another one, too", "[master][watched]")
+{
+    namespace fs = std::filesystem;
+    std::string folder = "/tmp/veredus-watched-XXXXXX";
+    REQUIRE(::mkdtemp(folder.data()));
+    const auto loop = Loop::create();
+    REQUIRE(loop);
+    int told = 0, number = 0;
+    master::Watched watched(**loop, [&](const std::string& name) {
+        CHECK(name == "tls");
+        ++told;
+    });
+    const std::string live = folder + "/live", file = live + "/cert.pem";
+    const auto write = [&](const std::string& directory) {
+        fs::create_directories(directory);
+        std::ofstream(directory + "/new") << "certificate " << std::string(static_cast<std::size_t>(++number), 'x');
+        fs::rename(directory + "/new", directory + "/cert.pem");
+    };
+    const auto seen = [&] {
+        const int before = std::exchange(told, 0);
+        for (int i = 0; i < 3000 && before + told == 0; ++i) (*loop)->run_once(std::chrono::milliseconds(10));
+        REQUIRE(before + told > 0);
+        // What belongs to the same change, so that it is not taken for the next one.
+        for (int i = 0; i < 30; ++i) (*loop)->run_once(std::chrono::milliseconds(10));
+        told = 0;
+    };
+    const auto turns = [&] {
+        for (int i = 0; i < 30; ++i) (*loop)->run_once(std::chrono::milliseconds(10));
+    };
+    write(live);
+    watched.set({{"tls", file}});
+    turns();
+    CHECK(told == 0);
+    write(live);
+    seen();
+    // Removed and made again, the file later.
+    fs::remove_all(live);
+    turns();
+    fs::create_directory(live);
+    turns();
+    CHECK(told == 0);
+    write(live);
+    seen();
+    write(live);
+    seen();
+    // A new directory renamed into its place, and what is written there then.
+    write(folder + "/next");
+    fs::rename(live, folder + "/old");
+    fs::rename(folder + "/next", live);
+    seen();
+    write(live);
+    seen();
+    // A link that is set anew.
+    write(folder + "/v1");
+    fs::remove_all(live);
+    fs::create_symlink("v1", live);
+    seen();
+    write(folder + "/v2");
+    fs::create_symlink("v2", live + ".new");
+    fs::rename(live + ".new", live);
+    seen();
+    write(folder + "/v2");
+    seen();
+    // The list is made anew before the change was looked at.
+    write(folder + "/v2");
+    watched.set({{"tls", file}});
+    seen();
+    CHECK(watched.open("tls"));
+    fs::remove_all(folder);
 }

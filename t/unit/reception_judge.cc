@@ -561,11 +561,28 @@ TEST_CASE("tables, domains and networks that have everybody make an open relay, 
              {relay("check_client_access static:DISCARD, reject_unauth_destination"), ""},
              {relay("check_client_access static:DUNNO, reject_unauth_destination"), ""},
              {relay(cat("check_client_access ", own_cidr, ", check_sender_access ", some, ", reject_unauth_destination")), ""},
+             {relay("check_client_access unionmap:{inline:{a=b}, static:OK}, reject_unauth_destination"), in_relay},
+             {relay("check_client_access proxy:unionmap:{unionmap:{static:OK}}, reject_unauth_destination"), in_relay},
+             {relay("check_client_access pipemap:{static:x, static:OK}, reject_unauth_destination"), in_relay},
+             {relay("check_client_access pipemap:{inline:{8.8.8.8=x}, static:OK}, reject_unauth_destination"), ""},
+             {relay("check_client_access unionmap:{static:DUNNO}, reject_unauth_destination"), ""},
+             {relay(cat("check_client_access ", file("hash", "octet", "10 OK\n8 OK\n"), ", reject_unauth_destination")), in_relay + "8.8.8.8 may send"},
+             {relay("check_client_access inline:{com=OK}, reject_unauth_destination"), in_relay + "a client with a name or a sender in .com may"},
+             {relay("check_sender_access texthash:" + file("texthash", "top", "org OK\n").substr(9) + ", reject_unauth_destination"), in_relay + "a client with a name or a sender in .org may"},
+             {relay("check_recipient_access inline:{de=OK}, reject_unauth_destination"), in_relay},
+             {relay("check_client_access inline:{unknown=OK}, reject_unauth_destination"), in_relay + "a client without a name may"},
+             {relay("check_sender_access inline:{<>=OK}, reject_unauth_destination"), in_relay + "the null sender may"},
+             {relay("check_sender_access inline:{{<>=DUNNO}, example.org=OK, b@example.com=OK, x@=OK}, reject_unauth_destination"), ""},
+             {relay("check_client_access inline:{10=OK, 8.8.8.8=OK, 203.0.113=OK, mx.example.com=OK, com=REJECT}, reject_unauth_destination"), ""},
+             {relay("reject_unauth_destination, check_client_access inline:{com=OK}"), ""},
              {cat("smtpd_client_restrictions = check_client_access static:OK\nsmtpd_sender_restrictions = check_sender_access ", any, "\n"), ""},    // ends that list alone
              {"relay_domains = static:all\n", in_domains},
              {cat("relay_domains = example.net, ", any, "\n"), in_domains},
              {cat("relay_domains = static:all\nrelay_recipient_maps = ", any, "\n"), in_domains},
              {"relay_domains = static:all\nrelay_recipient_maps = inline:{a@example.net=x}\n", ""},
+             {"relay_domains = unionmap:{inline:{a=b}, static:all}\n", in_domains},
+             {"relay_domains = unionmap:{static:all, socketmap:inet:127.0.0.1:1:x}\n", ""},                    // never asked here
+             {"relay_domains = static:all\nrelay_recipient_maps = unionmap:{static:x}\n", in_domains},
              {"relay_domains = !elsewhere.invalid, static:all\n", ""},
              {"relay_domains = example.net, inline:{example.com=x}\n", ""},
              {relay("reject") + "relay_domains = static:all\n", ""},
@@ -590,6 +607,20 @@ TEST_CASE("tables, domains and networks that have everybody make an open relay, 
         if (row.wanted.empty()) CHECK(found.empty());
         else CHECK(found.find(row.wanted) != std::string::npos);
     }
+    const auto gaps = [](const std::string& text) {
+        std::string out;
+        for (const auto& one : unjudged(conf::File::parse(text, "main.cf").values())) append(out, one, '\n');
+        return out;
+    };
+    const std::string policy = "check_policy_service inet:127.0.0.1:10023";
+    CHECK(gaps("").empty());
+    CHECK(gaps("relay_domains = unionmap:{static:all, socketmap:inet:127.0.0.1:1:x}\n").starts_with("relay_domains: unionmap:{static:all, socketmap:inet:127.0.0.1:1:x} is not asked here"));
+    CHECK(gaps("mynetworks = 127.0.0.1, !socketmap:unix:/x:y\n").starts_with("mynetworks: !socketmap:unix:/x:y is not asked here"));
+    CHECK(gaps(relay(policy + ", reject_unauth_destination")).starts_with("smtpd_relay_restrictions: check_policy_service inet:127.0.0.1:10023 is not asked here, and an OK"));
+    CHECK(gaps("smtpd_relay_restrictions =\nsmtpd_recipient_restrictions = permit_mynetworks, " + policy + ", reject_unauth_destination\n").find("an OK of it lets strangers") != std::string::npos);
+    CHECK(gaps("smtpd_recipient_restrictions = permit_mynetworks, " + policy + ", reject_unauth_destination\n").empty());
+    CHECK(gaps(relay("reject_unauth_destination, " + policy)).empty());
+    CHECK(gaps(relay("warn_if_reject " + policy + ", reject")).find("an OK of it lets strangers") != std::string::npos);
     for (const std::string& path : written) ::unlink(path.c_str());
     ::rmdir(folder.c_str());
 }

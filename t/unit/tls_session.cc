@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -82,6 +83,53 @@ struct Ends {
 };
 
 } // namespace
+
+TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest client do not", "[tls][rfc8446-4.6.3][hostile]")
+{
+    const Files files("mx.example.org");
+    const auto server = tls::ServerContext::load(files.certificate, files.key);
+    REQUIRE(server);
+    for (const bool flood : {false, true}) {
+        INFO(flood);
+        auto pair = socket_pair(SOCK_STREAM);
+        REQUIRE(set_nonblocking(pair->first.get(), true));
+        REQUIRE(set_nonblocking(pair->second.get(), true));
+        const auto session = std::move(*(*server)->session(pair->second.get()));
+        const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+        const std::unique_ptr<SSL, decltype(&SSL_free)> client(SSL_new(context.get()), &SSL_free);
+        SSL_set_fd(client.get(), pair->first.get());
+        SSL_set_connect_state(client.get());
+        auto step = Session::Step::want_read;
+        for (int i = 0; i < 10 && (!SSL_is_init_finished(client.get()) || step != Session::Step::done); ++i) {
+            SSL_do_handshake(client.get());
+            if (step != Session::Step::done) step = session->handshake();
+        }
+        REQUIRE(std::string_view(SSL_get_version(client.get())) == "TLSv1.3");
+        char buffer[100];
+        std::size_t got = 0;
+        unsigned sent = 0;
+        const auto update = [&] {
+            REQUIRE(SSL_key_update(client.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
+            REQUIRE(SSL_do_handshake(client.get()) == 1);
+            ++sent;
+        };
+        if (flood) {
+            while (sent < 150) update();    // as many as a socket pair holds
+            REQUIRE(SSL_write(client.get(), "x", 1) == 1);
+            CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::failed);
+            CHECK(session->error().find("too many handshake messages") == 0);
+            CHECK(session->tls_fault());
+            CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::failed);
+            continue;
+        }
+        for (int round = 0; round < 5; ++round) {
+            for (int i = 0; i < 80; ++i) update();
+            REQUIRE(SSL_write(client.get(), "x", 1) == 1);
+            CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::done);
+            CHECK(got == 1);
+        }
+    }
+}
 
 TEST_CASE("a handshake carries bytes both ways and tells its facts in Postfix's words", "[tls][rfc3207]")
 {
