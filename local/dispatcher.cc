@@ -195,7 +195,7 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
     const uint64_t number = ++last_number_;
     auto& flight = flights_[number] = std::make_unique<Flight>();
     flight->peer = peer;
-    flight->mail = std::move(mail);
+    flight->mail = std::make_shared<const Fd>(std::move(mail));
     flight->taken_wall_us = system_clock().wall_us();
     flight->taken_us = system_clock().mono_us();
     for (Target& target : attempt.targets) flight->open[target.index] = target;
@@ -204,6 +204,7 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
     flight->attempt = std::move(attempt);
     const auto sender = peers_.find(peer);
     flight->lmtp = sender != peers_.end() && sender->second.from == From::lmtp;
+    lmtp_flights_ += flight->lmtp;
     ready_.insert(number);    // one without targets is over at once
     schedule_flush();
     if (stopped_) {
@@ -211,7 +212,11 @@ void Dispatcher::begin(uint64_t peer, ipc::Attempt attempt, Fd mail)
         return;
     }
     if (flight->lmtp) {
-        if (const std::string wrong = overreach(flight->attempt, targets, flight->mail); !wrong.empty()) {
+        if (lmtp_flights_ > rules_.lmtp_attempts) {
+            for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "too many mails are being delivered"), 0);
+            return;
+        }
+        if (const std::string wrong = overreach(flight->attempt, targets, *flight->mail); !wrong.empty()) {
             log::error("lmtpd hands in ", wrong, ": deferred");
             for (const Target& target : targets) finish(number, target.index, verdict(Outcome::deferred, "4.3.0", "mail system error"), 0);
             return;
@@ -294,6 +299,8 @@ void Dispatcher::find_places(uint64_t number, ByUser by_user)
 
 void Dispatcher::hand_out(uint64_t number, ByUser by_user, const std::map<std::string, Place>& places)
 {
+    const auto flight = flights_.find(number);
+    const bool lmtp = flight != flights_.end() && flight->second->lmtp;
     for (auto& [user, list] : by_user) {
         const auto found = places.find(user);
         const Place place = found == places.end() ? Place() : found->second;
@@ -314,6 +321,10 @@ void Dispatcher::hand_out(uint64_t number, ByUser by_user, const std::map<std::s
             if (addressed && place.kind == Place::Kind::command) target.run_as = cat(command_mark, place.value);
             // Commands may take long.
             const bool command = target.kind == Kind::command || (addressed && place.kind == Place::Kind::command);
+            if (command && lmtp) {    // longer than LMTP waits, and the others with it: the queue takes him
+                finish(number, target.index, verdict(Outcome::expanded, "2.0.0", ""), 0);
+                continue;
+            }
             (command ? commands : others).push_back(std::move(target));
         }
         if (!commands.empty()) hand_over(number, user, std::move(commands), true);
@@ -407,11 +418,10 @@ void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targe
 void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to, bool lists)
 {
     const Flight& flight = *flights_.at(number);
-    auto mail = std::make_shared<Fd>(::dup(flight.mail.get()));    // shared_ptr: std::function wants to be copied
-    auto result = std::make_shared<Expansion>();
+    auto result = std::make_shared<Expansion>();    // shared_ptr: std::function wants to be copied
     const bool null_sender = target.sender == "-" ? flight.attempt.sender.empty() : target.sender.empty();
     auto has_lists = std::make_shared<bool>(false), unread = std::make_shared<bool>(false);
-    auto work = [mail, result, has_lists, unread, lists, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
+    auto work = [mail = flight.mail, result, has_lists, unread, lists, to, null_sender, policy = rules_.policy, layout = flight.attempt.layout, &aliases = aliases_] {
         Sources sources;
         *has_lists = *unread = false;
         sources.alias = [&aliases, &has_lists = *has_lists, &unread = *unread, lists](std::string_view name) -> Result<std::optional<Alias>> {
@@ -614,6 +624,10 @@ void Dispatcher::finish(uint64_t number, uint32_t index, Verdict v, int64_t hand
     log::info(ipc::delivery_line(flight.attempt, shown, v, seconds(flight.taken_wall_us - flight.attempt.active_us), seconds(handed - flight.taken_us),
                                  seconds(now - handed), system_clock().wall_us()));
     flight.open.erase(open);
+    if (const auto counted = flight.counted.find(index); counted != flight.counted.end()) {
+        const auto of = of_lmtp_.find(counted->second);
+        if (--of->second == 0) of_lmtp_.erase(of);
+    }
     if (flight.lmtp) v.children.clear();
     for (Verdict& page : in_pages(std::move(v))) flight.ready.push_back(std::move(page));
     ready_.insert(number);
@@ -642,7 +656,9 @@ void Dispatcher::flush()
             if (peer != peers_.end())
                 if (auto sent = peer->second.channel->send(static_cast<uint16_t>(ipc::AgentType::verdicts), out.encode()); !sent) log::warning("verdict to qmgr: ", sent.error().text);
         flight.ready.clear();
-        if (flight.open.empty()) flights_.erase(it);
+        if (!flight.open.empty()) continue;
+        lmtp_flights_ -= flight.lmtp;
+        flights_.erase(it);
     }
     if (stopped_ && flights_.empty()) std::exchange(stopped_, nullptr)();
 }

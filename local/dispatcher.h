@@ -34,6 +34,8 @@ struct DispatchRules {
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
+    std::size_t lmtp_attempts = 5'000;               // of lmtpd at once: each holds a descriptor, and qmgr's need some, too
+    std::size_t lmtp_per_mailbox = 200;              // recipients of lmtpd that may wait for one mailbox
     std::map<std::string, std::string, std::less<>> pipes;    // transports that are commands: whom each runs as
     std::shared_ptr<Places> places;                  // null: everybody's own mailbox; shared_ptr as the next
     std::shared_ptr<VirtualMailboxes> virtual_mailboxes;   // shared_ptr: questions under way keep the one they began with
@@ -102,6 +104,7 @@ private:
     void expanded(uint64_t flight, const ipc::Target& target, const Addressee& to, Expansion expansion);
     void without_alias(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
+    bool admit(Flight& flight, uint64_t number, const std::string& user, const ipc::Target& target);
     void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
     void start(Lane& lane);
@@ -151,6 +154,8 @@ private:
     uint64_t age_ = 0;                               // of the settings: part of each lane's key
     std::map<uint64_t, Peer> peers_;
     std::map<uint64_t, std::unique_ptr<Flight>> flights_;
+    std::size_t lmtp_flights_ = 0;                   // of flights_
+    std::map<std::string, std::size_t> of_lmtp_;     // recipients of lmtpd on their way, by mailbox
     std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until long aliases files have been read
     std::map<uint64_t, Job> jobs_;
     std::map<std::string, std::unique_ptr<Lane>> lanes_;

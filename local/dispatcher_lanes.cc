@@ -57,8 +57,25 @@ std::vector<queue::Child> passed_on(std::vector<queue::Child> children, const Ta
 
 }  // namespace
 
+// A mailbox whose process hangs collects no mail without end: whoever hands it in over LMTP keeps it himself. False: he was told.
+bool Dispatcher::admit(Flight& flight, uint64_t number, const std::string& user, const Target& target)
+{
+    if (!flight.lmtp || flight.counted.contains(target.index)) return true;
+    std::string key = cat(user, '\0', target.run_as);
+    std::size_t& now = of_lmtp_[key];
+    if (now >= rules_.lmtp_per_mailbox) {
+        finish(number, target.index, verdict(Outcome::deferred, "4.3.2", "too much mail waits for this mailbox"), 0);
+        return false;
+    }
+    ++now;
+    flight.counted.emplace(target.index, std::move(key));
+    return true;
+}
+
 void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector<Target> targets, bool command)
 {
+    if (const auto of = flights_.find(flight); of != flights_.end()) std::erase_if(targets, [&](const Target& target) { return !admit(*of->second, flight, user, target); });
+    if (targets.empty()) return;
     Lane& lane = lane_for(user, command);
     std::size_t size = SIZE_MAX;
     for (Target& target : targets) {
@@ -243,7 +260,7 @@ bool Dispatcher::send(Lane& lane, uint64_t number)
     attempt.attempt = number;
     for (const auto& [index, target] : job.open) attempt.targets.push_back(target);
     job.handed_us = system_clock().mono_us();
-    const int fd = flight->mail.get();
+    const int fd = flight->mail->get();
     lane.sent.insert(number);
     if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
         lane.sent.erase(number);

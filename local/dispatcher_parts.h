@@ -33,9 +33,10 @@ inline bool is_addressed(const ipc::Target& target) { return target.kind == queu
 struct Dispatcher::Flight {
     uint64_t peer = 0;
     ipc::Attempt attempt;
-    Fd mail;
+    std::shared_ptr<const Fd> mail;                  // shared_ptr: lists are read beside the loop
     int64_t taken_wall_us = 0, taken_us = 0;
     bool lmtp = false;                               // of lmtpd
+    std::map<uint32_t, std::string> counted;         // key in Dispatcher::of_lmtp_, by index
     std::map<uint32_t, unsigned> waits;              // by index: for an aliases file that was being read when the recipient was in none
     std::map<uint32_t, ipc::Target> open;                 // as qmgr sent them, by index
     std::vector<ipc::Verdict> ready;

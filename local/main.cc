@@ -1,5 +1,8 @@
 // local: final delivery. The dispatcher expands aliases and hands each recipient to a process of that user, forked from local-worker.
 // Manual: man/local.8
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <memory>
 #include <mutex>
 
@@ -73,6 +76,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));
     for (const auto& pipe : pipes) rules.command_time = std::max<std::chrono::milliseconds>(rules.command_time, std::chrono::seconds(pipe.time_limit_s));
+    if (rlimit files{}; ::getrlimit(RLIMIT_NOFILE, &files) == 0) rules.lmtp_attempts = std::clamp<std::size_t>(files.rlim_cur / 4, 1, rules.lmtp_attempts);
     rules.workers = static_cast<std::size_t>(values.number("local_worker_limit"));
     rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(table::VirtualSettings::read(values, rules.policy.delimiters));
     return rules;

@@ -21,6 +21,10 @@ constexpr std::size_t recipients_at_once = 40;      // of a question to router a
 constexpr std::size_t most_text = 300;
 constexpr uint64_t small_mail = 32 * 1024;          // its draft is in memory
 
+constexpr int64_t longest_us = 240 * us_per_second; // at local; Exim's LMTP client waits for 300 s, Postfix' for 600 s
+
+const Reply full_reply{451, "4.3.2", "too many mails are being delivered; try again later"};
+const Reply late_reply{451, "4.2.0", "the delivery takes too long; try again later"};
 const Reply later_reply{451, "4.3.0", "mail system error; try again later"};
 
 Reply named(int code, std::string enhanced, const std::string& address, std::string_view text)
@@ -85,6 +89,7 @@ struct Handover::Mail {
     std::vector<std::size_t> rest;       // for the queue
     queue::Draft::Sealed sealed;
     int64_t active_us = 0;
+    int64_t begun_us = 0;                // monotonic
 };
 
 Handover::Handover(Parts parts) : parts_(std::move(parts)) {}
@@ -92,10 +97,24 @@ Handover::~Handover() { *alive_ = false; }
 
 void Handover::begin(reception::Handed handed, Done done)
 {
+    if (is_full()) return done(Replies(handed.envelope.recipients.size(), full_reply));
     const uint64_t number = ++last_number_;
     mails_[number] = std::make_unique<Mail>(std::move(handed), std::move(done));
     mails_[number]->active_us = parts_.clock.wall_us();
+    mails_[number]->begun_us = parts_.clock.mono_us();
     ask(number);
+}
+
+// A client may hang up behind its dot: the number of sessions bounds nothing.
+bool Handover::is_full()
+{
+    if (mails_.size() < parts_.most) return false;
+    const int64_t now = parts_.clock.mono_us();
+    if (warned_us_ == 0 || now - warned_us_ > 10 * us_per_second) {
+        warned_us_ = now;
+        log::warning(mails_.size(), " mails are being delivered, as many as RLIMIT_NOFILE allows (LimitNOFILE of the service): further ones are answered 451");
+    }
+    return true;
 }
 
 // A page at a time: a mail with many recipients does not fill router's queue.
@@ -251,6 +270,31 @@ void Handover::local_gone()
         touched.insert(open.mail);
     }
     for (const uint64_t number : touched) settle(number);
+}
+
+// What a process has it may still deliver: 4xx is the word that loses nothing.
+void Handover::expire()
+{
+    const int64_t now = parts_.clock.mono_us();
+    std::set<uint64_t> late;
+    for (const auto& [number, mail] : mails_) {
+        if (now - mail->begun_us < longest_us) break;    // the later ones are younger
+        if (mail->attempts > 0) late.insert(number);
+    }
+    if (late.empty()) return;
+    std::erase_if(attempts_, [&](const auto& one) {
+        const auto& [attempt, open] = one;
+        if (!late.contains(open.mail)) return false;
+        Mail& mail = *mails_.at(open.mail);
+        for (const uint32_t index : open.open) mail.whom[index].reply = late_reply;
+        --mail.attempts;
+        if (parts_.cancel) parts_.cancel(attempt);
+        return true;
+    });
+    for (const uint64_t number : late) {
+        log::warning(mails_.at(number)->id, ": a recipient is not served after ", longest_us / us_per_second, " s: answered 451");
+        settle(number);
+    }
 }
 
 // Once local has answered for all: what goes on from here is made durable as a mail of its own.

@@ -14,6 +14,7 @@ namespace {
 
 constexpr unsigned disk_threads = 8;
 constexpr std::chrono::milliseconds router_deadline{15'000};
+constexpr std::chrono::seconds between_looks{5};
 constexpr int64_t draft_age_us = 24 * 3600 * us_per_second;
 
 reception::Settings read_settings(const conf::Values& values)
@@ -91,13 +92,18 @@ public:
         });
         names_ = std::make_unique<reception::PeerNames>(loop);
         policy_ = std::make_unique<Policy>(trusted_, *recipients_);
-        reception::Sessions::Parts parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit()};
+        reception::Sessions::Parts parts{loop, *intake_, *policy_, *names_, system_clock(), [this](const std::string& id) { arrivals_->add(id); }, reception::session_limit() / 2};
         parts.service = "lmtp";
         parts.tls = &tls_.context();
         parts.hand_over = [this](reception::Handed mail, Handover::Done done) { handover_->begin(std::move(mail), std::move(done)); };
         sessions_ = std::make_unique<reception::Sessions>(std::move(parts), settings_now());
         tls_.start(loop, [this] { sessions_->set_settings(settings_now()); });
         for (daemon::Link* link : {router_.get(), qmgr_.get(), local_.get()}) link->start();
+        sweeper_ = std::make_unique<Timer>(loop, [this] {
+            handover_->expire();
+            sweeper_->start(between_looks);
+        });
+        sweeper_->start(between_looks);
         return {};
     }
 
@@ -153,7 +159,14 @@ private:
             const int fd = mail.get();
             return local_->send(static_cast<uint16_t>(ipc::AgentType::attempt), what.encode(), std::span(&fd, 1));
         };
-        return {*intake_, pool_.get(), system_clock(), std::move(route), std::move(attempt), [this](const std::string& id) { arrivals_->add(id); }};
+        auto cancel = [this](uint64_t number) {
+            ipc::Writer w;
+            w.u64(number);
+            (void)local_->send(static_cast<uint16_t>(ipc::AgentType::cancel), w.take());    // away: it has nothing of ours any more
+        };
+        // Half of the descriptors are for sessions, half for the mails that they have brought.
+        return {*intake_, pool_.get(), system_clock(), std::move(route), std::move(attempt), [this](const std::string& id) { arrivals_->add(id); },
+                std::move(cancel), std::max<std::size_t>(reception::session_limit() / 4, 1)};
     }
 
     void heard(const ipc::Message& message)
@@ -176,6 +189,7 @@ private:
     std::unique_ptr<Handover> handover_;                      // its mails are what the pool works on
     std::unique_ptr<disk::Pool> pool_;                        // dies before both
     std::unique_ptr<daemon::Link> router_, qmgr_, local_;
+    std::unique_ptr<Timer> sweeper_;
     reception::Disowned disowned_{[this](std::string body) { return qmgr_->send(static_cast<uint16_t>(ipc::QueueType::disowned), std::move(body)).has_value(); }};
     std::unique_ptr<reception::RouterRecipients> recipients_;
     std::unique_ptr<reception::Arrivals> arrivals_;

@@ -33,6 +33,12 @@ ipc::Route route(Kind kind, const char* transport = "local", const char* dsn = "
     return r;
 }
 
+struct HandClock final : Clock {
+    int64_t wall_us() const override { return system_clock().wall_us(); }
+    int64_t mono_us() const override { return now; }
+    int64_t now = us_per_second;
+};
+
 struct World {
     World()
     {
@@ -42,7 +48,7 @@ struct World {
         for (const char* part : {"/tmp", "/new"}) REQUIRE(::mkdir((base + part).c_str(), 0700) == 0);
         intake = std::move(*queue::Intake::open(disk::posix_disk(), base, 1, system_clock(), nullptr));
         handover = std::make_unique<Handover>(Handover::Parts{
-            *intake, nullptr, system_clock(),
+            *intake, nullptr, clock,
             [this](ipc::RouteRequest request, std::function<void(Result<ipc::RouteReply>)> done) {
                 if (router_away) return done(fail("away"));
                 ipc::RouteReply reply;
@@ -60,7 +66,7 @@ struct World {
                 seen = *queue::read_header(mail, attempt.layout, 10'000);
                 return {};
             },
-            [this](const std::string& id) { queued.push_back(id); }});
+            [this](const std::string& id) { queued.push_back(id); }, [this](uint64_t attempt) { cancelled.push_back(attempt); }, 3});
     }
     ~World()
     {
@@ -78,8 +84,9 @@ struct World {
         envelope.sender = {"s", "example.net"};
         for (const auto& r : recipients) envelope.recipients.push_back({*mail::parse_address(r), 0, ""});
         replies.reset();
-        handover->begin({std::move(*draft), mail::HeaderBlock::parse("Subject: hi\r\n"), envelope}, [this](Handover::Replies r) {
-            CHECK_FALSE(replies);
+        auto fresh = std::make_shared<bool>(true);
+        handover->begin({std::move(*draft), mail::HeaderBlock::parse("Subject: hi\r\n"), envelope}, [this, fresh](Handover::Replies r) {
+            CHECK(std::exchange(*fresh, false));
             replies = std::move(r);
         });
     }
@@ -123,6 +130,8 @@ struct World {
     std::vector<ipc::Attempt> attempts;
     std::vector<std::string> queued;
     std::optional<Handover::Replies> replies;
+    std::vector<uint64_t> cancelled;
+    HandClock clock;
     std::unique_ptr<queue::Intake> intake;
     std::unique_ptr<Handover> handover;
 };
@@ -250,6 +259,46 @@ TEST_CASE("our failures are 4xx, whoever of us is away", "[lmtpd]")
         CHECK(w.names("/tmp").empty());
     }
     CHECK(w.handover->in_flight() == 0);
+}
+
+TEST_CASE("one recipient who is not served in time is no reason to keep the others waiting", "[lmtpd][rfc2033-4.2]")
+{
+    World w;
+    w.routes["list@example.org"] = route(Kind::expand);
+    w.begin({"alice@example.org", "bob@example.org", "list@example.org"});
+    w.clock.now += 120 * us_per_second;
+    w.begin({"carol@example.org"});
+    w.say(0, {{1, in_mailbox}});
+    w.clock.now += 119 * us_per_second;
+    w.handover->expire();
+    CHECK_FALSE(w.replies);
+    w.clock.now += us_per_second;
+    w.handover->expire();
+    CHECK(w.codes() == "451/4.2.0 250/2.0.0 250/2.0.0");
+    CHECK(w.in_queue().envelope.recipients.size() == 1);
+    CHECK(w.cancelled == std::vector<uint64_t>{w.attempts[0].attempt});    // what no process has got yet is not delivered beside
+    w.say(0, {{0, in_mailbox}});            // too late: of no use, and no harm
+    CHECK(w.handover->in_flight() == 1);
+    w.say(1, {{0, in_mailbox}});
+    CHECK(w.codes() == "250/2.0.0");
+    w.clock.now += 1000 * us_per_second;
+    w.handover->expire();
+    CHECK(w.handover->in_flight() == 0);
+}
+
+TEST_CASE("mails are taken as long as there are descriptors, whether their clients stay or not", "[lmtpd][hostile]")
+{
+    World w;
+    for (int i = 0; i < 3; ++i) w.begin({"alice@example.org"});
+    CHECK_FALSE(w.replies);
+    w.begin({"alice@example.org", "bob@example.org"});
+    CHECK(w.codes() == "451/4.3.2 451/4.3.2");
+    CHECK(w.handover->in_flight() == 3);
+    CHECK(w.names("/tmp").empty());
+    w.say(0, {{0, in_mailbox}});
+    w.begin({"bob@example.org"});
+    CHECK_FALSE(w.replies);
+    CHECK(w.handover->in_flight() == 3);
 }
 
 TEST_CASE("stopping waits for the mails at local", "[lmtpd]")

@@ -1070,6 +1070,49 @@ TEST_CASE("lmtpd names recipients and nothing else", "[local][dispatcher][lmtpd]
             CHECK_FALSE(one.more);
         }
     }
+    SECTION("a mailbox whose process hangs collects no mail without end, and nobody else is told to wait")
+    {
+        s.dispatcher.reset();
+        s.rules.lmtp_per_mailbox = 3;
+        s.rules.lmtp_attempts = 5;
+        s.start(Dispatcher::From::lmtp);
+        s.attempt(1, {to(0, "alice@example.org"), to(1, "alice+x@example.org")});
+        const Fd worker = s.serve();
+        const auto job = s.job(worker);
+        s.attempt(2, {to(0, "alice@example.org"), to(1, "alice@example.org"), to(2, "bob@example.org")});
+        const auto v = s.verdicts(1);
+        CHECK(v.at(0).outcome == Outcome::deferred);
+        CHECK(v[0].text == "too much mail waits for this mailbox");
+        CHECK(v[0].index == 1);
+        const Fd other = s.serve(1);
+        const auto for_bob = s.job(other);
+        CHECK(for_bob.targets.at(0).index == 2);
+        s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", ""), said(1, Outcome::delivered, "2.0.0", "")});
+        CHECK(s.verdicts(2)[0].outcome == Outcome::delivered);
+        s.attempt(3, {to(0, "alice@example.org"), to(1, "alice@example.org")});    // there is room again
+        CHECK(s.job(worker).targets.size() == 1);
+        CHECK(s.job(worker).targets.size() == 2);
+        CHECK(s.dispatcher->in_flight() == 2);
+        for (uint64_t i = 4; i < 7; ++i) s.attempt(i, {to(0, cat("u", i, "@example.org"))});
+        s.until([&] { return s.dispatcher->in_flight() == 5; });
+        s.attempt(7, {to(0, "bob@example.org")});
+        CHECK(s.verdicts(1)[0].text == "too many mails are being delivered");
+        CHECK(s.dispatcher->in_flight() == 5);
+    }
+    SECTION("a command may take longer than LMTP waits: the queue takes who has one")
+    {
+        s.dispatcher.reset();
+        PlaceSettings places;
+        places.command_maps = {"inline:{alice=cat}"};
+        s.rules.places = std::move(*Places::create(std::move(places)));
+        s.start(Dispatcher::From::lmtp);
+        s.attempt(1, {to(0, "alice@example.org"), to(1, "bob@example.org")});
+        const auto v = s.verdicts(1);
+        CHECK(v[0].index == 0);
+        CHECK(v[0].outcome == Outcome::expanded);
+        CHECK(s.job(s.serve()).targets.at(0).index == 1);
+        CHECK(s.asked.size() == 1);
+    }
     SECTION("what has rights is deferred, with a line in the log")
     {
         auto command = to(0, "id > /tmp/owned", Kind::command);
