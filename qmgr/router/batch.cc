@@ -5,28 +5,10 @@
 
 namespace veredus::router {
 
-namespace {
-
-class Answers final : public Users {
-public:
-    Answers(const std::map<std::string, Known>& answers, UserCache& cache) : answers_(answers), cache_(cache) {}
-    Known known(const std::string& name) const override
-    {
-        const auto at = answers_.find(name);
-        return at != answers_.end() ? at->second : cache_.known(name);
-    }
-
-private:
-    const std::map<std::string, Known>& answers_;
-    UserCache& cache_;
-};
-
-}  // namespace
-
 void Batch::run()
 {
     const Routing& tables = tables_();
-    const Answers users(answers_, users_);
+    const AnsweredUsers users(answers_, users_);
     std::vector<ipc::Route> routes;
     std::vector<std::string> ask, reasons;
     {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "lib/base/random.h"
@@ -168,7 +169,7 @@ private:
         decide({id, message.request, std::move(*request), 0, 0});
     }
 
-    // Whose an address is. Users are not looked up for it: authd has just seen this one.
+    // Whose an address is.
     void serve_owner(std::map<uint64_t, Peer>::iterator peer, const ipc::Message& message)
     {
         const auto request = ipc::OwnerRequest::decode(message.body);
@@ -185,11 +186,12 @@ private:
         find_owner(work);
     }
 
-    // A question on its way that is decided anew with each answer of a socketmap: server.
+    // A question on its way that is decided anew when all that was not known has been answered, by socketmap: servers and the resolver.
     struct Waiting {
         uint64_t peer = 0;
         uint32_t number = 0;
         table::Questions questions;
+        std::map<std::string, Known> users;
         std::size_t open = 0;
         std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + Batch::patience;
     };
@@ -204,26 +206,33 @@ private:
     void find_owner(const std::shared_ptr<Owning>& work)
     {
         const ipc::OwnerRequest& request = work->request;
+        std::vector<std::string> ask;
         auto owner = [&] {
             const table::Questions::Scope scope(work->questions);
-            return routing_->owner(request.user, request.address);
+            return routing_->owner(request.user, request.address, AnsweredUsers(work->users, users_), ask);
         }();
-        if (ask_servers(*work, [this, work] { find_owner(work); })) return;
+        if (ask_for(*work, ask, [this, work] { find_owner(work); })) return;
         if ((!owner || owner->word == ipc::OwnerReply::Word::no) && routing_->reading_aliases() && work->rests++ < most_rests) return unsettled_owners_.push_back(work), void();
         if (!owner && owner.error().code != EINPROGRESS) say(cat("whose ", printable(request.address, 100), " is: ", owner.error().text));
         const ipc::OwnerReply reply = owner ? std::move(*owner) : ipc::OwnerReply();
         send(*work, ipc::RouterType::owner_said, reply.encode());
     }
 
-    // Puts what was not known to the servers, and then calls `again`; false: nothing is to be asked (any more).
-    bool ask_servers(Waiting& work, std::function<void()> again)
+    // Puts what was not known to the servers, and names of `users` to the resolver, and then calls `again`; false: nothing is to be asked (any more).
+    bool ask_for(Waiting& work, const std::vector<std::string>& users, std::function<void()> again)
     {
+        const std::set<std::string> names(users.begin(), users.end());
         const auto open = work.questions.take_open(std::chrono::steady_clock::now() < work.until);
-        if (open.empty()) return false;
-        work.open = open.size() + 1;                     // and this turn
+        if (open.empty() && names.empty()) return false;
+        work.open = open.size() + names.size() + 1;      // and this turn
         const auto one = [&work, again = std::move(again)] {     // `again` keeps the work alive
             if (--work.open == 0) again();
         };
+        for (const std::string& name : names)
+            users_.find(name, [&work, name, one](Known known) {
+                work.users[name] = known;
+                one();
+            });
         for (const auto& question : open)
             ask_server(question, [&work, question, one](table::Answer answer) {
                 work.questions.answered(question, std::move(answer));
@@ -272,7 +281,7 @@ private:
                 reply.items.push_back(done ? std::move(*done) : ipc::RewriteReply::Item());
             }
         }
-        if (ask_servers(*work, [this, work] { rewrite(work); })) return;
+        if (ask_for(*work, {}, [this, work] { rewrite(work); })) return;
         std::string body = reply.encode();
         if (body.size() > ipc::max_message - 64) {
             say("sender_bcc_maps, recipient_bcc_maps: one mail would get more copies than an answer holds; the mail is put off");

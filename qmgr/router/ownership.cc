@@ -15,23 +15,32 @@ constexpr int longest_chain = 20; // of aliases; one that goes on leads nowhere
 constexpr std::string_view nobody = "-";    // has no address at any domain
 } // namespace
 
+// Does an address that looks like somebody's with an extension exist in its own right: as an alias, a mailbox, a user?
+Result<bool> Routing::is_own_thing(const mail::Address& address, const Place& place, const Accounts& accounts) const
+{
+    const bool is_local = place.address_class == AddressClass::local;
+    const Held<table::Chain>* const tables[] = {&virtual_alias_maps_, is_local ? &local_recipients_ : &virtual_mailboxes_};
+    for (const auto* maps : tables) {
+        if (!maps->get()) return unexpected(maps->get().error());
+        const auto hit = TRY(table::find_address_hit(*maps->get(), address, delimiters_, place.ours));
+        if (hit && hit->extension.empty() && !hit->key.starts_with('@')) return true;
+    }
+    if (is_local && TRY(all_aliases_.has(lower(address.local)))) return true;
+    // Mail goes to the user of the whole name first, and so does what he may write as.
+    if (is_local && TRY(name_exists(lower(address.local), accounts.users, accounts.ask))) return true;
+    return name_exists(lower(cat(address.local, '@', address.domain)), accounts.users, accounts.ask);
+}
+
 // "alice" is alice at every domain whose users are the system's; "bob@example.net" is himself alone. With an extension the address is
 // his as well, unless it is something of its own.
-Result<bool> Routing::is_user(const mail::Address& address, const Place& place, const std::string& user) const
+Result<bool> Routing::is_user(const mail::Address& address, const Place& place, const std::string& user, const Accounts& accounts) const
 {
     const std::size_t at = user.rfind('@');
     if (at == std::string::npos ? place.address_class != AddressClass::local : !iequals(std::string_view(user).substr(at + 1), address.domain)) return false;
     const std::string_view name = std::string_view(user).substr(0, at);
     if (iequals(address.local, name)) return true;
     if (!iequals(mail::split_extension(address.local, delimiters_).user, name)) return false;
-    if (const auto& maps = virtual_alias_maps_.get(); !maps) return unexpected(maps.error());
-    else if (const auto hit = TRY(table::find_address_hit(*maps, address, delimiters_, place.ours)); hit && hit->extension.empty() && !hit->key.starts_with('@')) return false;
-    if (place.address_class == AddressClass::virtual_mailbox) {
-        const auto& maps = virtual_mailboxes_.get();
-        if (!maps) return unexpected(maps.error());
-        return !TRY(maps->find(address.text()));
-    }
-    return !TRY(all_aliases_.has(lower(address.local)));
+    return !TRY(is_own_thing(address, place, accounts));
 }
 
 // Where the mail of an alias goes when it goes to one address alone; nothing when it is no alias, or leads to several.
@@ -52,7 +61,7 @@ Result<std::optional<mail::Address>> Routing::only_child(const mail::Address& ad
     return std::optional(TRY(qualified(entry->targets[0].text)));
 }
 
-Result<OwnerReply> Routing::owner(const std::string& user, const std::string& text) const
+Result<OwnerReply> Routing::owner(const std::string& user, const std::string& text, const Users& users, std::vector<std::string>& ask) const
 {
     OwnerReply reply;
     reply.word = OwnerReply::Word::no;
@@ -74,7 +83,7 @@ Result<OwnerReply> Routing::owner(const std::string& user, const std::string& te
     for (int step = 0; step < longest_chain && place.address_class != AddressClass::remote &&
                        place.address_class != AddressClass::relay;
          ++step) {
-        if (TRY(is_user(address, place, user))) {
+        if (TRY(is_user(address, place, user, {users, ask}))) {
             reply.word = OwnerReply::Word::yes;
             break;
         }

@@ -314,8 +314,7 @@ Result<bool> Routing::expand(const Question& question, const mail::Address& addr
     return true;
 }
 
-// False also when it is not known yet: then `ask` has the name.
-static Result<bool> name_exists(const std::string& name, const Users& users, std::vector<std::string>& ask)
+Result<bool> name_exists(const std::string& name, const Users& users, std::vector<std::string>& ask)
 {
     const Known known = users.known(name);
     if (known == Known::temporary) return fail(cat("user ", printable(name, 60), ": the user database gives no answer"));

@@ -48,6 +48,9 @@ struct Step {
 
 using table::Held;
 
+// Is there such a user? False also when it is not known yet: then `ask` has the name.
+Result<bool> name_exists(const std::string& name, const Users& users, std::vector<std::string>& ask);
+
 // The name that a user of a virtual domain has in a passwd-file: user@domain in lower case, without an extension.
 std::string virtual_user(const mail::Address& address, std::string_view delimiters);
 
@@ -60,8 +63,8 @@ public:
     // `why`, when given, gets what is behind a temporary failure; peers are not told paths and errors of ours.
     ipc::Route route(const Question& question, const Users& users, std::vector<std::string>& ask, std::string* why = nullptr) const;
 
-    // May `user`, as authd calls him, write as `address` (external form)? ownership.cc says by which rule.
-    Result<ipc::OwnerReply> owner(const std::string& user, const std::string& address) const;
+    // May `user`, as authd calls him, write as `address` (external form)? ownership.cc says by which rule. `ask` as in route().
+    Result<ipc::OwnerReply> owner(const std::string& user, const std::string& address, const Users& users, std::vector<std::string>& ask) const;
 
     // The form of an address that the envelope or the header shall have, and its blind copies (rewriting.cc).
     Result<ipc::RewriteReply::Item> rewrite(const ipc::RewriteRequest::Item& item) const;
@@ -109,7 +112,12 @@ private:
     Result<void> explain_canonical(mail::Address& address, std::vector<Step>& steps) const;
     Result<void> explain_local(const mail::Address& address, const Users& users, std::vector<Step>& steps) const;
     Result<void> explain_hop(const mail::Address& address, const Place& place, const std::string& sender, std::vector<Step>& steps) const;
-    Result<bool> is_user(const mail::Address& address, const Place& place, const std::string& user) const;
+    struct Accounts {           // what is known of them, and what is asked
+        const Users& users;
+        std::vector<std::string>& ask;
+    };
+    Result<bool> is_user(const mail::Address& address, const Place& place, const std::string& user, const Accounts& accounts) const;
+    Result<bool> is_own_thing(const mail::Address& address, const Place& place, const Accounts& accounts) const;
     Result<std::optional<mail::Address>> only_child(const mail::Address& address, const Place& place) const;
     struct Canonical {
         Held<table::Chain> maps;

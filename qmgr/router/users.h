@@ -37,4 +37,19 @@ private:
     std::map<std::string, std::vector<std::function<void(Known)>>> waiting_;
 };
 
+// What was answered for one question holds until that is decided; the cache knows the rest.
+class AnsweredUsers final : public Users {
+public:
+    AnsweredUsers(const std::map<std::string, Known>& answers, UserCache& cache) : answers_(answers), cache_(cache) {}
+    Known known(const std::string& name) const override
+    {
+        const auto at = answers_.find(name);
+        return at != answers_.end() ? at->second : cache_.known(name);
+    }
+
+private:
+    const std::map<std::string, Known>& answers_;
+    UserCache& cache_;
+};
+
 }  // namespace veredus::router

@@ -247,12 +247,15 @@ TEST_CASE("whose an address is waits for no server either, alias_maps included",
                                         "main.cf");
     REQUIRE(file.ok());
     const router::Routing routing(file.values(), {});
+    struct Nobody final : router::Users {
+        router::Known known(const std::string&) const override { return router::Known::no; }
+    };
     Questions questions;
-    std::vector<std::string> asked;
+    std::vector<std::string> asked, users;
     for (int turns = 0; turns < 20; ++turns) {
         auto owner = [&] {
             const Questions::Scope scope(questions);
-            return routing.owner("alice", "webmaster@example.org");
+            return routing.owner("alice", "webmaster@example.org", Nobody(), users);
         }();
         const auto open = questions.take_open();
         if (open.empty()) {
