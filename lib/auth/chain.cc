@@ -54,50 +54,56 @@ std::string Chain::likely_password(const std::string& name) const
     return "";
 }
 
-const Passdb* Chain::judge() const
+const Passdb* Chain::a_judge() const
 {
     for (const auto& passdb : list_)
         if (passdb->judges()) return passdb.get();
     return nullptr;
 }
 
-Verdict Chain::judged(Found found, std::string_view password) const
+Verdict Chain::check(const std::vector<std::string>& names, std::string_view password) const { return judge(look(names, password), password); }
+
+Verdict Chain::judge(Looked looked, std::string_view password) const
 {
-    const Passdb* asked = judge();
-    Judgement judgement = asked ? asked->judge(found.user, password) : Judgement();
-    return {judgement.why, found.source, std::move(judgement.text), std::move(found)};
+    using Ask = Looked::Ask;
+    const Passdb* const asked = looked.ask == Ask::nobody ? nullptr : a_judge();
+    if (!asked) return std::move(looked.verdict);
+    Judgement judgement = asked->judge(looked.ask == Ask::judge ? looked.verdict.found.user : "", password);
+    if (looked.ask == Ask::judge) {
+        looked.verdict.why = judgement.why;
+        looked.verdict.text = std::move(judgement.text);
+    }
+    return std::move(looked.verdict);
 }
 
-Verdict Chain::check(const std::vector<std::string>& names, std::string_view password) const
+Chain::Looked Chain::look(const std::vector<std::string>& names, std::string_view password) const
 {
-    if (names.empty()) return unknown();
+    using Ask = Looked::Ask;
+    if (names.empty()) return {unknown()};
     auto found = find(names);
-    if (!found) return trouble(found.error());
-    if (*found && (*found)->judged) return judged(std::move(**found), password);
-    if (const Passdb* asked = *found ? nullptr : judge()) {
-        (void)asked->judge("", password);
-        return unknown();
-    }
+    if (!found) return {trouble(found.error())};
+    if (*found && (*found)->judged) return {{AuthFailure::internal, (*found)->source, "", std::move(**found)}, Ask::judge};
+    if (!*found && a_judge()) return {unknown(), Ask::judge_for_show};
     std::string stored = *found ? without_lock((*found)->password) : "";
     const bool comparable = !stored.empty();
     // Who is not there, or has nothing to compare with, costs as much as everybody.
     if (!comparable) stored = likely_password(names[0]);
     const auto match = stored.empty() ? Result<bool>(false) : check_password(stored, password);
     tls::wipe(stored);
-    if (!*found) return unknown();
+    if (!*found) return {unknown()};
     Verdict verdict{AuthFailure::password_mismatch, (*found)->source, "Password mismatch", std::move(**found)};
     tls::wipe(verdict.found.password);
     if (!comparable) {
         // To the client it is a wrong password: that there is such an account is nobody's business.
         verdict.text = "account is locked";
-        return verdict;
+        return {std::move(verdict)};
     }
-    if (!match) return {AuthFailure::internal, verdict.source, match.error().text, std::move(verdict.found)};
-    if (!*match) return verdict;
+    if (!match) return {{AuthFailure::internal, verdict.source, match.error().text, std::move(verdict.found)}};
+    if (!*match) return {std::move(verdict)};
     verdict.why = AuthFailure::none;
     verdict.text.clear();
     judge_standing(verdict);
-    return verdict;
+    return {std::move(verdict)};
 }
 
 Verdict Chain::check_digest(const std::vector<std::string>& names, std::string_view timestamp, std::string_view digest) const

@@ -32,6 +32,13 @@ public:
     Chain(List list, std::string key) : list_(std::move(list)), key_(std::move(key)) {}
     // The first passdb that knows one of the names decides.
     Verdict check(const std::vector<std::string>& names, std::string_view password) const;
+    // check() in its two parts: what costs the processor, and what only waits, if `ask` says that there is something to wait for.
+    struct Looked {
+        Verdict verdict;
+        enum class Ask : uint8_t { nobody, judge, judge_for_show } ask = Ask::nobody;    // for_show: the verdict stands, and takes its time
+    };
+    Looked look(const std::vector<std::string>& names, std::string_view password) const;
+    Verdict judge(Looked looked, std::string_view password) const;
     // APOP: is `digest` the MD5 of `timestamp` and the password?
     Verdict check_digest(const std::vector<std::string>& names, std::string_view timestamp, std::string_view digest) const;
     Secret scram(const std::vector<std::string>& names, tls::Digest hash) const;
@@ -41,8 +48,7 @@ public:
 
 private:
     Result<std::optional<Found>> find(const std::vector<std::string>& names) const;
-    const Passdb* judge() const;
-    Verdict judged(Found found, std::string_view password) const;
+    const Passdb* a_judge() const;
     std::string likely_password(const std::string& name) const;
     ScramSecret made_up(const std::string& name, tls::Digest hash) const;
     std::string salt_of(const std::string& name) const;

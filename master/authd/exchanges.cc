@@ -18,6 +18,8 @@ using Kind = auth::Mechanism::Step::Kind;
 
 namespace {
 constexpr std::size_t max_jobs = 10'000;
+constexpr unsigned judge_threads = 48;              // they only wait; lib/auth/pam_child.cc takes 64 questions at once
+constexpr unsigned judges_of_one = judge_threads / 4;    // one address cannot occupy them all with questions that hang
 constexpr int64_t wrong_us = 60 * us_per_second;    // so long the same wrong password from the same address is known for one
 const char* const too_long = "malformed exchange: a response longer than any mechanism has";
 
@@ -31,10 +33,21 @@ std::string one_word(std::string_view name)
 }
 }  // namespace
 
+struct Exchanges::PasswordJob {
+    PasswordJob() = default;
+    PasswordJob(const PasswordJob&) = delete;
+    ~PasswordJob() { tls::wipe(password); }
+    std::shared_ptr<const Chain> chain;            // shared: the passdbs may be replaced meanwhile
+    std::vector<std::string> names;
+    std::string password, stamp;
+    Chain::Looked looked;
+};
+
 Exchanges::Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Limits limits)
     : loop_(loop), clock_(clock), gate_(limits), cache_(random_bytes(32)), wrong_(random_bytes(32)), key_(random_bytes(32)), chain_(std::make_shared<Chain>(Chain::List{}, key_)),
       next_exchange_(random_u64() >> 16), timer_(loop, [this] { turn(); }), pool_(threads, [this](std::function<void()> done) { loop_.post(std::move(done)); }),
-      turns_(pool_, 2 * threads)
+      judges_(judge_threads, [this](std::function<void()> done) { loop_.post(std::move(done)); }), turns_(pool_, 2 * threads, 2 * threads),
+      judge_turns_(judges_, judge_threads, judges_of_one)
 {
     wrong_.set_lifetime(wrong_us);
     set_rules({});
@@ -357,9 +370,9 @@ void Exchanges::ask_password(uint64_t id, std::string password)
     enter_gate(id, [this, id, held] { check_password(id, *held); });
 }
 
-bool Exchanges::pool_is_full(uint64_t id)
+bool Exchanges::is_full(const Turns& turns, uint64_t id)
 {
-    if (turns_.waiting() < max_jobs) return false;
+    if (turns.waiting() < max_jobs) return false;
     refuse(id, AuthFailure::internal, "passdb", "too many passwords to check");
     return true;
 }
@@ -375,14 +388,8 @@ void Exchanges::check_password(uint64_t id, std::string password)
         tls::wipe(password);
         return decide(id, std::move(*known));
     }
-    if (pool_is_full(id)) return tls::wipe(password);
-    struct Job {
-        std::shared_ptr<const Chain> chain;
-        std::vector<std::string> names;
-        std::string password, stamp;
-        Verdict verdict;
-    };
-    auto job = std::make_shared<Job>();
+    if (is_full(turns_, id)) return tls::wipe(password);
+    auto job = std::make_shared<PasswordJob>();
     job->chain = chain_;
     job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->password = std::move(password);
@@ -391,20 +398,37 @@ void Exchanges::check_password(uint64_t id, std::string password)
         [job] {
             // The stamp before the look: a change in between makes what is found worthless, not lasting.
             job->stamp = job->chain->stamp();
-            job->verdict = job->chain->check(job->names, job->password);
-            tls::wipe(job->password);
+            job->looked = job->chain->look(job->names, job->password);
         },
         [this, id, job, alive = alive_] {
-            if (!*alive) return;
-            const auto at = exchanges_.find(id);
-            if (at == exchanges_.end()) return;
-            const AuthFailure why = job->verdict.why;
-            const bool wrong = why == AuthFailure::unknown_user || why == AuthFailure::password_mismatch;
-            if (why == AuthFailure::none && job->chain == chain_) cache_.add(at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
-            if (wrong && job->chain == chain_) wrong_.add(at->second.from + at->second.attempt, job->stamp, job->verdict, clock_.mono_us());
-            decide(id, std::move(job->verdict));
+            if (!*alive || !exchanges_.contains(id)) return;
+            if (job->looked.ask == Chain::Looked::Ask::nobody) return password_checked(id, *job);
+            ask_judge(id, job);
         },
         [this, id] { return unwanted(id); });
+}
+
+// PAM may take its time, 20 s and more: that is time of threads that do nothing else.
+void Exchanges::ask_judge(uint64_t id, std::shared_ptr<PasswordJob> job)
+{
+    if (is_full(judge_turns_, id)) return;
+    judge_turns_.run(
+        exchanges_.at(id).from, [job] { job->looked.verdict = job->chain->judge(std::move(job->looked), job->password); },
+        [this, id, job, alive = alive_] {
+            if (*alive && exchanges_.contains(id)) password_checked(id, *job);
+        },
+        [this, id] { return unwanted(id); });
+}
+
+void Exchanges::password_checked(uint64_t id, PasswordJob& job)
+{
+    const Exchange& exchange = exchanges_.at(id);
+    Verdict verdict = std::move(job.looked.verdict);
+    const AuthFailure why = verdict.why;
+    const bool wrong = why == AuthFailure::unknown_user || why == AuthFailure::password_mismatch;
+    if (why == AuthFailure::none && job.chain == chain_) cache_.add(exchange.attempt, job.stamp, verdict, clock_.mono_us());
+    if (wrong && job.chain == chain_) wrong_.add(exchange.from + exchange.attempt, job.stamp, verdict, clock_.mono_us());
+    decide(id, std::move(verdict));
 }
 
 void Exchanges::ask_digest(uint64_t id, std::string timestamp, std::string digest)
@@ -414,7 +438,7 @@ void Exchanges::ask_digest(uint64_t id, std::string timestamp, std::string diges
 
 void Exchanges::check_digest(uint64_t id, const std::string& timestamp, const std::string& digest)
 {
-    if (pool_is_full(id)) return;
+    if (is_full(turns_, id)) return;
     struct Job {
         std::shared_ptr<const Chain> chain;
         std::vector<std::string> names;
@@ -440,7 +464,7 @@ void Exchanges::ask_secret(uint64_t id)
 
 void Exchanges::look_up_secret(uint64_t id)
 {
-    if (pool_is_full(id)) return;
+    if (is_full(turns_, id)) return;
     struct Job {
         std::shared_ptr<const Chain> chain;
         std::vector<std::string> names;

@@ -110,6 +110,9 @@ private:
     void challenge(uint64_t id, std::string data);
     void ask_password(uint64_t id, std::string password);
     void check_password(uint64_t id, std::string password);
+    struct PasswordJob;
+    void ask_judge(uint64_t id, std::shared_ptr<PasswordJob> job);
+    void password_checked(uint64_t id, PasswordJob& job);
     void ask_digest(uint64_t id, std::string timestamp, std::string digest);
     void check_digest(uint64_t id, const std::string& timestamp, const std::string& digest);
     bool join_crowd(const std::string& from, const std::string& client);
@@ -118,7 +121,7 @@ private:
     void ask_secret(uint64_t id);
     void look_up_secret(uint64_t id);
     void enter_gate(uint64_t id, std::function<void()> then);
-    bool pool_is_full(uint64_t id);
+    bool is_full(const Turns& turns, uint64_t id);
     void decide(uint64_t id, Verdict verdict);
     void succeed(uint64_t id, auth::Found found);
     void admit(const Exchange& exchange, ipc::AuthReply reply);
@@ -151,8 +154,9 @@ private:
     std::set<std::pair<int64_t, uint64_t>> deadlines_;    // of clients between steps: until_us and exchange
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);      // completions of the pool may come after our end
     Timer timer_;
-    disk::Pool pool_;
-    Turns turns_;
+    disk::Pool pool_;                              // computes
+    disk::Pool judges_;                            // waits for PAM
+    Turns turns_, judge_turns_;
 };
 
 }  // namespace veredus::authd

@@ -7,11 +7,27 @@ namespace veredus::authd {
 
 void Turns::run(const std::string& whose, std::function<void()> work, std::function<void()> done, std::function<bool()> unwanted)
 {
-    std::deque<Job>& own = jobs_[whose];
-    if (own.empty()) next_.push_back(whose);
-    own.push_back({std::move(work), std::move(done), std::move(unwanted)});
+    Own& own = owns_[whose];
+    own.jobs.push_back({std::move(work), std::move(done), std::move(unwanted)});
     ++waiting_;
+    queue(whose, own);
     start();
+}
+
+void Turns::queue(const std::string& whose, Own& own)
+{
+    if (own.queued || own.jobs.empty() || own.under_way >= of_one_) return;
+    own.queued = true;
+    next_.push_back(whose);
+}
+
+void Turns::came_back(const std::string& whose)
+{
+    ++free_;
+    const auto at = owns_.find(whose);
+    --at->second.under_way;
+    queue(whose, at->second);
+    if (at->second.jobs.empty() && at->second.under_way == 0) owns_.erase(at);
 }
 
 void Turns::start()
@@ -19,21 +35,23 @@ void Turns::start()
     if (starting_) return;    // `unwanted` may bring another one: the loop below goes on with it
     starting_ = true;
     while (free_ > 0 && !next_.empty()) {
-        const auto at = jobs_.find(next_.front());
-        std::deque<Job>& own = at->second;
-        Job job = std::move(own.front());
-        own.pop_front();
-        if (own.empty())
-            jobs_.erase(at);
-        else
-            next_.push_back(next_.front());
+        const std::string whose = std::move(next_.front());
         next_.pop_front();
+        Own& own = owns_.at(whose);
+        own.queued = false;
+        Job job = std::move(own.jobs.front());
+        own.jobs.pop_front();
         --waiting_;
-        if (job.unwanted()) continue;
+        ++own.under_way;
         --free_;
-        pool_.run(std::move(job.work), [this, alive = alive_, done = std::move(job.done)] {
+        queue(whose, own);
+        if (job.unwanted()) {
+            came_back(whose);
+            continue;
+        }
+        pool_.run(std::move(job.work), [this, alive = alive_, whose, done = std::move(job.done)] {
             if (!*alive) return;
-            ++free_;
+            came_back(whose);
             start();
             done();
         });

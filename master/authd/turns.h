@@ -14,9 +14,9 @@ namespace veredus::authd {
 
 class Turns {
 public:
-    // `at_once`: jobs in the pool at a time. It is borrowed and lives longer; what comes back from it after our end is
-    // dropped.
-    Turns(disk::Pool& pool, unsigned at_once) : pool_(pool), free_(at_once ? at_once : 1) {}
+    // `at_once`: jobs in the pool at a time, `of_one` of them of one address at most. The pool is borrowed and lives longer; what comes
+    // back from it after our end is dropped.
+    Turns(disk::Pool& pool, unsigned at_once, unsigned of_one) : pool_(pool), free_(at_once ? at_once : 1), of_one_(of_one ? of_one : 1) {}
     ~Turns() { *alive_ = false; }
     Turns(const Turns&) = delete;
     // As disk::Pool::run(), on the thread of the pool's owner. `whose`: as guesser_of() writes an address. `unwanted` is asked once,
@@ -29,13 +29,20 @@ private:
         std::function<void()> work, done;
         std::function<bool()> unwanted;
     };
+    struct Own {                                      // of an address
+        std::deque<Job> jobs;
+        unsigned under_way = 0;                       // in the pool
+        bool queued = false;                          // stands in next_
+    };
     void start();
+    void queue(const std::string& whose, Own& own);
+    void came_back(const std::string& whose);
     disk::Pool& pool_;
-    unsigned free_;
+    unsigned free_, of_one_;
     std::size_t waiting_ = 0;
     bool starting_ = false;
-    std::unordered_map<std::string, std::deque<Job>> jobs_; // of those that have some
-    std::deque<std::string> next_;                          // the same, each once, in the order of their turns
+    std::unordered_map<std::string, Own> owns_;       // of those that have something, here or in the pool
+    std::deque<std::string> next_;                    // those whose next job may begin, each once, in the order of their turns
     std::shared_ptr<bool> alive_ =
         std::make_shared<bool>(true); // shared: completions of the pool may come after our end
 };

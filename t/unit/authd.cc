@@ -202,7 +202,7 @@ TEST_CASE("jobs are taken from each address in its turn", "[authd][turns]")
     std::string gone;
     std::atomic<bool> go = false;
     disk::Pool pool(1, [&](std::function<void()> done) { loop->post(std::move(done)); });
-    auto turns = std::make_unique<Turns>(pool, 2);
+    auto turns = std::make_unique<Turns>(pool, 2, 2);
     const auto add = [&](const std::string& whose) {
         turns->run(whose, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [&gone, whose] { return gone == whose; });
     };
@@ -216,11 +216,35 @@ TEST_CASE("jobs are taken from each address in its turn", "[authd][turns]")
     for (int i = 0; i < 1000 && order.size() < 54; ++i) loop->run_once(milliseconds(10));
     REQUIRE(order.size() == 54);
     order.resize(9);
-    CHECK(order == std::vector<std::string>{"evil", "evil", "evil", "home", "office", "evil", "home", "evil", "home"});
+    CHECK(order == std::vector<std::string>{"evil", "evil", "home", "office", "evil", "home", "evil", "home", "evil"});
     add("late");
     turns.reset();                                           // what comes back now is nobody's
     for (int i = 0; i < 5; ++i) loop->run_once(milliseconds(10));
     CHECK(order.size() == 9);
+}
+
+TEST_CASE("one address has no more than its share of the threads", "[authd][turns]")
+{
+    auto loop = std::move(*Loop::create());
+    std::vector<std::string> order;
+    std::atomic<bool> go = false;
+    disk::Pool pool(4, [&](std::function<void()> done) { loop->post(std::move(done)); });
+    Turns turns(pool, 4, 2);
+    const auto add = [&](const std::string& whose, bool waits) {
+        turns.run(whose, [&go, waits] { while (waits && !go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [] { return false; });
+    };
+    const auto until = [&](std::size_t size) {
+        for (int i = 0; i < 1000 && order.size() < size; ++i) loop->run_once(milliseconds(10));
+        return order.size() == size;
+    };
+    for (int i = 0; i < 20; ++i) add("hangs", true);
+    for (int i = 0; i < 20; ++i) add("home", false);
+    CHECK(until(20));                                        // whatever those do, who have their two threads
+    CHECK(turns.waiting() == 18);
+    add("hangs", true);
+    go = true;
+    CHECK(until(41));
+    CHECK(turns.waiting() == 0);
 }
 
 TEST_CASE("a guesser is an IPv4 address or an IPv6 network of 64 bits", "[authd][gate]")
@@ -415,6 +439,51 @@ TEST_CASE("PLAIN and LOGIN through authd, with the reason of each failure in the
         CHECK(scene.log.find(line) != std::string::npos);
     }
     for (const char* secret : {"wonder", "builder", "Builder", "$6$"}) CHECK(scene.log.find(secret) == std::string::npos);
+}
+
+TEST_CASE("a judge that takes his time holds up nobody but those who ask him", "[authd][exchange]")
+{
+    struct Judge final : auth::Passdb {
+        Result<std::optional<auth::Found>> find(const std::string& user) const override
+        {
+            if (!user.starts_with("hung") && user != "quick") return std::optional<auth::Found>();
+            auth::Found found;
+            found.user = user;
+            found.source = "pam";
+            found.judged = true;
+            return std::optional(std::move(found));
+        }
+        std::string likely_password(std::string_view) const override { return ""; }
+        bool all_scram(bool) const override { return false; }
+        bool judges() const override { return true; }
+        auth::Judgement judge(const std::string& user, std::string_view password) const override
+        {
+            while (user.starts_with("hung") && !go) ::usleep(1000);
+            if (user.starts_with("hung")) return {AuthFailure::internal, "PAM: no answer"};
+            return {password == "right" ? AuthFailure::none : AuthFailure::password_mismatch, "said the judge"};
+        }
+        std::string stamp() const override { return "1"; }
+        std::atomic<bool> go = false;
+    };
+    Scene scene("");
+    const auto judge = std::make_shared<Judge>();    // shared: as passdbs are
+    scene.exchanges->set_passdbs({auth::PasswdFile::parse("alice:{PLAIN}wonder\n", "key", nullptr), judge});
+    std::size_t over = 0;
+    for (int i = 0; i < 30; ++i)
+        scene.send_plain(cat("hung", i), "x", cat("192.0.2.", i % 3), [&over](const ipc::AuthReply& reply) {
+            CHECK(reply.why == AuthFailure::internal);
+            ++over;
+        });
+    CHECK(scene.plain("alice", "wonder", "198.51.100.1").kind == ReplyKind::ok);
+    CHECK(scene.plain("alice", "wrong", "192.0.2.1").why == AuthFailure::password_mismatch);
+    CHECK(scene.plain("quick", "right", "198.51.100.1").user == "quick");
+    CHECK(scene.plain("quick", "right", "198.51.100.1").user == "quick");
+    CHECK(scene.plain("quick", "wrong", "198.51.100.1").why == AuthFailure::password_mismatch);
+    CHECK(over == 0);
+    CHECK(scene.log.find("pam(quick,198.51.100.1,submission/PLAIN): said the judge") != std::string::npos);
+    judge->go = true;
+    CHECK(scene.wait([&] { return over == 30; }));
+    CHECK(scene.exchanges->under_way() == 0);
 }
 
 TEST_CASE("a response longer than any mechanism has costs its client the exchange, and nobody else his channel", "[authd][exchange][hostile]")
