@@ -161,19 +161,16 @@ void Supervisor::give_worker(Process& asker, const Message& message)
     if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
     const bool by_name = wish->of.empty();
     if (auto fits = by_name ? check_user_name(wish->user) : Result<void>(); !fits) return refuse(ipc::Code::invalid, fits.error().text);
-    if (!resolver_) return refuse(ipc::Code::unavailable, "resolver is not ready");
-    resolver_->call(static_cast<uint16_t>(by_name ? ipc::UserType::resolve : ipc::UserType::keep), ipc::UserRequest{by_name ? wish->user : wish->of}.encode(), {}, resolve_deadline,
-                    [this, role = std::string(asker.role->name), instance = asker.instance, pid = asker.pid, request = message.request,
-                     wish = *wish](Result<Message> reply) { worker_resolved(role, instance, pid, request, wish, std::move(reply)); });
+    ask_resolver(by_name ? ipc::UserType::resolve : ipc::UserType::keep, by_name ? wish->user : wish->of,
+                 [this, role = std::string(asker.role->name), instance = asker.instance, pid = asker.pid, request = message.request,
+                  wish = *wish](const Result<ipc::UserReply>& found) { worker_resolved(role, instance, pid, request, wish, found); });
 }
 
-void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, Result<Message> reply)
+void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, const Result<ipc::UserReply>& found)
 {
     Process* asker = find(role, instance);
     if (!asker || asker->pid != pid) return;    // whoever asked is gone
     const auto refuse = [&](ipc::Code code, const std::string& text) { answer(*asker, request, ipc::Control::worker, code, text); };
-    if (!reply) return refuse(ipc::Code::unavailable, reply.error().text);
-    auto found = ipc::UserReply::decode(reply->body);
     if (!found) return refuse(ipc::Code::unavailable, found.error().text);
     if (found->found == ipc::UserReply::Found::temporary) return refuse(ipc::Code::unavailable, found->text);
     if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", wish.user));
@@ -198,11 +195,11 @@ Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& use
     return std::move(pair.second);
 }
 
-void Supervisor::resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done)
+void Supervisor::ask_resolver(ipc::UserType type, const std::string& user, std::function<void(Result<ipc::UserReply>)> done)
 {
     if (!resolver_) return done(fail("resolver is not ready"));
     const auto question = std::make_shared<Question>(loop_, std::move(done));
-    resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{user}.encode(), {}, resolve_deadline, [question](const Result<Message>& reply) {
+    resolver_->call(static_cast<uint16_t>(type), ipc::UserRequest{user}.encode(), {}, resolve_deadline, [question](const Result<Message>& reply) {
         std::exchange(question->done, nullptr)(reply ? ipc::UserReply::decode(reply->body) : Result<ipc::UserReply>(unexpected(reply.error())));
     });
 }

@@ -24,7 +24,7 @@ constexpr milliseconds watchdog_interval{5000};  // at most: a short time-out is
 
 Supervisor::Supervisor(Loop& loop, Options options, conf::Values values, LogTarget& log, Notifier& notifier, std::function<void(const std::string&)> started)
     : loop_(loop), options_(std::move(options)), values_(std::move(values)), policy_(daemon::WorkerPolicy::from(values_, options_.unprivileged, ::geteuid())), log_(log), notifier_(notifier), started_(std::move(started)),
-      sessions_(loop, {[this](const std::string& user, auto done) { resolve(user, std::move(done)); },
+      sessions_(loop, {[this](const std::string& user, auto done) { ask_resolver(ipc::UserType::resolve, user, std::move(done)); },
                        [this](const ipc::UserReply& user) { return policy_.check(user); },
                        [this](const std::string& zygote, const ipc::UserReply& user) { return order_process(zygote.c_str(), user); }}),
       control_socket_(loop, sessions_), watched_(loop, [this](const std::string& name) { file_changed(name); }), watchdog_(loop, [this] { check_hung(); }),

@@ -74,9 +74,9 @@ private:
     void give_neighbour(Process& asker, const Message& message);
     void give_unix_socket(Process& asker, const Message& message);
     void give_worker(Process& asker, const Message& message);
-    void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, Result<Message> answer);
+    void worker_resolved(const std::string& role, uint32_t instance, pid_t pid, uint32_t request, const ipc::Worker& wish, const Result<ipc::UserReply>& found);
     Result<Fd> order_process(const char* zygote, const ipc::UserReply& user);
-    void resolve(const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
+    void ask_resolver(ipc::UserType type, const std::string& user, std::function<void(Result<ipc::UserReply>)> done);
     // Of processes of a login stage that take no more clients (takers.cc)
     void has_taken(Process& process);
     void may_retire(Process& process, const Message& message);

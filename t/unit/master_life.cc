@@ -75,6 +75,7 @@ public:
             for (const auto& [user, of] : {std::pair{ids, "keeps@v.example"}, {std::string("7:7"), "keeps@v.example"}, {ids, "keeps.not@v.example"}, {std::string("tester"), "keeps@v.example"}, {ids, ""}})
                 daemon::context().worker({user, of}, [who = user == ids ? cat("ids of ", of) : user](ipc::Code answer, const std::string&, Fd) { log::info("keeper ", who, ": code ", static_cast<int>(answer)); });
         });
+        daemon::context().worker({"never", ""}, [](ipc::Code code, const std::string& text, Fd) { log::info("never: code ", static_cast<int>(code), " ", text); });
         daemon::context().worker({"stranger", ""}, [](ipc::Code code, const std::string&, Fd) {
             if (code != ipc::Code::unavailable) log::info("stranger: code ", static_cast<int>(code));
         });
@@ -146,6 +147,7 @@ public:
     {
         if (role_ != "resolver") return (void)peers_[number]->reply(message, message.type, "an answer");
         const auto request = ipc::UserRequest::decode(message.body);
+        if (request->name == "never") return log::info("looks for never");
         if (request->name == "slowly") {
             log::info("looks for slowly");
             slow_.emplace_back(number, ipc::Message{message.type, false, message.request, 0, {}, {}});
@@ -591,9 +593,11 @@ TEST_CASE("who is looked up while the resolver dies hears that, and can come aga
     const pid_t resolver = crowd.process("resolver").pid;
     REQUIRE(resolver > 0);
     REQUIRE(crowd.wait_log("looks for slowly"));
+    REQUIRE(crowd.wait_log("looks for never"));
     crowd.ends_before_master_looks(resolver, [&] { ::kill(resolver, SIGKILL); });
     CHECK(crowd.wait_log("enter: code 1 "));
     CHECK(crowd.count("enter: code 1 resolver has ended") == 1);
+    CHECK(crowd.wait_log("never: code 1 resolver has ended"));
     crowd.supervisor().stop(SIGTERM);
     CHECK(crowd.wait([&] { return crowd.all_gone(); }));
 }
