@@ -9,6 +9,7 @@
 
 #include "lib/base/text.h"
 #include "lib/net/address.h"
+#include "lib/table/ere.h"
 
 namespace veredus::table {
 
@@ -217,7 +218,13 @@ Result<std::unique_ptr<Matcher>> posix_matcher(const std::string& pattern, std::
         return fail(cat("\"", printable(pattern, 80), "\": repeats too much within repetitions"));
     auto matcher = std::make_unique<Posix>();
     TRY(matcher->compile(pattern, options));
-    return matcher;
+    if (!has_back_reference(pattern)) return matcher;
+    if (!(options & REG_EXTENDED)) return fail(cat("\"", printable(pattern, 80), "\": a back-reference in the basic syntax: use the extended one, or pcre:"));
+    auto like = pcre_of_ere(pattern);
+    if (!like) return fail(cat("\"", printable(pattern, 80), "\": ", like.error().text, ": use pcre:"));
+    auto bounded = std::make_unique<Pcre>();
+    TRY(bounded->compile(*like, (options & REG_ICASE ? PCRE2_CASELESS : 0U) | (options & REG_NEWLINE ? PCRE2_MULTILINE : PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY)));
+    return bounded;
 }
 
 Result<std::unique_ptr<Matcher>> pcre_matcher(const std::string& pattern, std::string_view flags)

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -15,6 +16,7 @@ namespace veredus::table {
 namespace {
 
 constexpr int64_t ns_per_second = 1'000'000'000;
+constexpr std::size_t max_of_others = std::size_t{64} << 20;    // bytes of a table that belongs to a user: it is read into memory of ours
 
 Stamp stamp_of(const struct stat& st)
 {
@@ -38,7 +40,9 @@ Result<std::string> Source::read()
     struct stat st{};
     if (::fstat(fd.get(), &st) != 0) return fail_errno(cat("stat ", path_));
     if (!S_ISREG(st.st_mode)) return fail(cat(path_, ": is not a regular file"));
-    auto text = read_all(fd.get(), max_source);
+    const std::size_t most = st.st_uid == 0 || st.st_uid == ::geteuid() ? max_source : max_of_others;
+    if (static_cast<uint64_t>(st.st_size) > most) return fail(cat(path_, ": has ", st.st_size, " bytes; a table of uid ", st.st_uid, " may have ", most));
+    auto text = read_all(fd.get(), most);
     if (!text) return unexpected(Error{text.error().code, cat("read ", path_, ": ", text.error().text)});
     stamp_ = stamp_of(st);
     fresh_ = still_written(stamp_.mtime_ns);

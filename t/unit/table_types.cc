@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <regex.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/table/ere.h"
 #include "lib/table/held.h"
 #include "lib/table/kinds.h"
 #include "lib/table/table.h"
@@ -157,6 +159,37 @@ TEST_CASE("a pattern that goes wild is an error, not an endless loop", "[table]"
     CHECK(get(**t, std::string_view("a\0a", 3)) == "-");
 }
 
+TEST_CASE("a regular expression with back-references matches what regexec(3) matches, in bounded time", "[table]")
+{
+    const char* texts[] = {"", "aa", "ab", "abab", "abcabc", "aab1", "a1a1", "x10", "xx0", "AA", "a.a", "a]a", "a\\a", "[[", "word word", "words word", "a\na", "aaaa", "q-q", "--", "{{", "tick tock tick"};
+    const char* patterns[] = {"(a)\\1", "^(.*)\\1$", "(.)(.)\\2\\1", "^(x)\\10", "([]a])\\1", "([^]a])\\1", "([[:alpha:]]+) \\1", "\\<([a-z]+)\\> \\<\\1\\>", "(a|b)+\\1", "(a){2}\\1", "^(a){,1}(b)?a\\1$",
+                              "([\\.])\\1", "(\\.)|(a)\\2", "a(.)\\1?a", "^(.)[^b]*\\1$", "([-])\\1", "([[])\\1", "(\\{)\\1", "(tick).*\\1$", "\\`(a)\\1\\'", "(\\w)\\1", "((a)b)\\1"};
+    for (const char* pattern : patterns) {
+        regex_t regex{};
+        REQUIRE(::regcomp(&regex, pattern, REG_EXTENDED | REG_ICASE) == 0);
+        const auto t = table::pattern_table_of(Pattern::posix, cat("/", pattern, "/ yes\n"));
+        REQUIRE(t);
+        INFO(pattern << ((*t)->problems().empty() ? "" : (*t)->problems()[0]));
+        CHECK((*t)->problems().empty());
+        for (const char* text : texts) {
+            INFO(text);
+            CHECK((get(**t, text) == "yes") == (::regexec(&regex, text, 0, nullptr, 0) == 0));
+        }
+        ::regfree(&regex);
+    }
+    std::string alternating;
+    for (int i = 0; i < 8000; ++i) alternating += i % 2 ? 'b' : 'a';
+    CHECK(get(**table::pattern_table_of(Pattern::posix, "/^Subject:.*(.)\\1{8,}/ REJECT\n"), "Subject: " + alternating) == "-");
+    CHECK_FALSE((*table::pattern_table_of(Pattern::posix, "/^(.*)+x\\1$/ y\n"))->find(alternating));
+    // None of them means the same in both languages.
+    for (const char* pattern : {"(a)\\1*+", "(a)\\1**", "(a)|*\\1", "(*a)\\1", "([[.a.]])\\1"}) {
+        INFO(pattern);
+        CHECK((*table::pattern_table_of(Pattern::posix, cat("/", pattern, "/ x\n")))->problems().size() == 1);
+    }
+    CHECK((*table::pattern_table_of(Pattern::posix, "/\\(a\\)\\1/x x\n"))->problems().size() == 1);
+    CHECK_FALSE(table::has_back_reference("[\\1]\\\\1"));
+}
+
 TEST_CASE("a regular expression that would take all memory is refused", "[table]")
 {
     for (const std::string& pattern : {cat("a", std::string(40, '+')), std::string("((((a{99}){99}){99}){99})"), std::string("(((((((((((((((((((((((a)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+)+")}) {
@@ -303,6 +336,22 @@ TEST_CASE("of several tables that change at once each is looked at, and what is 
     see(table::Held<table::Chain>([&] { return table::Chain::open(specs); }));
     see(table::Held<table::Chain>([&] { return table::Chain::open({cat("unionmap:{", specs[0], ',', specs[1], ',', specs[2], '}')}); }));
     see(table::Held<table::MatchList>([&] { return table::MatchList::domains(specs, false); }));
+}
+
+TEST_CASE("a table of a user may not fill the memory of who reads it", "[table]")
+{
+    if (::geteuid() != 0) return;
+    Folder folder;
+    const std::string file = folder.write("map", "a 1\n");
+    REQUIRE(::chown(file.c_str(), 4711, 4711) == 0);
+    auto chain = table::Chain::open({"hash:" + file});
+    REQUIRE(chain);
+    REQUIRE(::truncate(file.c_str(), 65 << 20) == 0);
+    bool any = false;
+    const auto fresh = chain->refresh(any);
+    REQUIRE_FALSE(fresh);
+    CHECK(fresh.error().text == cat(file, ": has 68157440 bytes; a table of uid 4711 may have 67108864"));
+    CHECK(**chain->find("a") == "1");
 }
 
 TEST_CASE("a file that changed within one tick of the clock is found out once it rests", "[table]")
