@@ -232,10 +232,8 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
     std::string line;
     unsigned number = 0;
     while (lines.next(line, number)) {
-        if (lines.overlong()) {
-            problems.push_back({number, cat("longer than ", max_line, " bytes; the entry is not used")});
-            continue;
-        }
+        const bool overlong = lines.overlong();
+        if (overlong) problems.push_back({number, cat("longer than ", max_line, " bytes; mail for it waits: make several aliases of it")});
         std::string_view rest = line;
         if (is_space(rest.front())) {
             problems.push_back({number, "begins with white space but continues nothing"});
@@ -244,7 +242,8 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
         bool has_domain = false;
         auto key = cut_key(rest, has_domain);
         Entry entry{{}, number};
-        auto added = key ? add_entry(rest, 10'000, entry.targets) : Result<void>(unexpected(key.error()));
+        auto added = !key ? Result<void>(unexpected(key.error())) : overlong ? Result<void>() : add_entry(rest, 10'000, entry.targets);
+        if (overlong) entry.targets.assign(1, {AliasTarget::Kind::bad, {}, false});
         if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
         if (!added) problems.push_back({number, std::move(added).error().text});
         if (!key) continue;

@@ -105,6 +105,15 @@ TEST_CASE("an aliases file: entries, continuations, quoted names; problems hide 
     for (const auto& problem : problems) lines.push_back(problem.line);
     CHECK(lines == std::vector<unsigned>{7, 9, 10, 11, 13, 14, 15, 16});
     CHECK(problems.back().text.starts_with("info@x.org: names are local here"));
+    problems.clear();
+    std::string line = "long: a";
+    while (line.size() < (std::size_t{1} << 20) + 50'000) append(line, ",\n ", std::string(200, 'm'), "@example.org");
+    const auto longer = table::Aliases::parse(cat(line, "\nnext: b\n"), problems);
+    REQUIRE(longer.find("long"));                                        // it is an alias, too
+    CHECK(shown(longer.find("long")->targets) == "?:");
+    CHECK(shown(longer.find("next")->targets) == "a:b");
+    REQUIRE(problems.size() == 1);
+    CHECK(problems[0].text == "longer than 1048576 bytes; mail for it waits: make several aliases of it");
 }
 
 TEST_CASE("alias_maps: files and other tables, in order; a changed file is read again", "[table]")
