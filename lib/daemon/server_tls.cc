@@ -2,6 +2,8 @@
 #include "lib/daemon/server_tls.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "lib/base/clock.h"
 #include "lib/base/text.h"
@@ -16,6 +18,8 @@ constexpr std::size_t max_file = 1 << 20;
 constexpr std::chrono::milliseconds settle_time{1000};
 constexpr std::chrono::hours between_looks{24};
 constexpr std::string_view file_mark = "tls:";
+
+std::string mark_of(const tls::CertificateFacts& facts) { return cat(facts.chain, '\n', facts.host, '\n', facts.kind, '\n', facts.not_after); }
 
 int64_t now_seconds() { return system_clock().wall_us() / us_per_second; }
 
@@ -97,9 +101,13 @@ void ServerTls::put_into_force(bool aloud)
     said_ = std::move(problems);
     if (keys) keys_ = std::move(*keys);
     if (!facts) return;
-    facts_ = std::move(*facts);
+    // Of a thousand certificates the one that is new is of interest.
+    const auto before = std::exchange(facts_, std::move(*facts));
     if (!aloud) return;
+    std::set<std::string> told;
+    for (const auto& fact : before) told.insert(mark_of(fact));
     for (const auto& fact : facts_) {
+        if (told.contains(mark_of(fact))) continue;
         bool urgent = false;
         const std::string line = validity_line(fact, now_seconds(), urgent);
         if (urgent) log::warning(line);

@@ -69,15 +69,32 @@ void add_table(TlsFiles& out, const std::string& path, const ReadText& read)
     }
 }
 
+std::string chain_name(const TlsChain& chain)
+{
+    std::string name = cat(chain.setting, ' ');
+    for (std::size_t i = 0; i < chain.files.size(); ++i) append(name, i ? ", " : "", chain.files[i]);
+    return name;
+}
+
+// What was there under this name, or else for the same purpose.
+const tls::Chain* chain_before(const TlsChain& chain, const std::vector<tls::Chain>& before)
+{
+    const tls::Chain* found = nullptr;
+    for (const tls::Chain& old : before) {
+        if (old.name == chain_name(chain)) return &old;
+        if (!found && old.name.starts_with(cat(chain.setting, ' '))) found = &old;
+    }
+    return found;
+}
+
 Result<tls::Chain> read_chain(const TlsChain& chain, const ReadText& read, const std::vector<tls::Chain>& before)
 {
     tls::Chain out;
     out.in_order = chain.in_order;
-    out.name = cat(chain.setting, " ");
-    for (std::size_t i = 0; i < chain.files.size(); ++i) {
-        auto text = read(chain.files[i]);
+    out.name = chain_name(chain);
+    for (const std::string& file : chain.files) {
+        auto text = read(file);
         if (!text) return fail(cat(chain.setting, ": ", text.error().text));
-        append(out.name, i ? ", " : "", chain.files[i]);
         append(out.pem, *text, "\n");
     }
     // What is in it is looked at here, so that one bad chain does not take the others along.
@@ -155,16 +172,19 @@ TlsFiles tls_files(const conf::Values& values, std::string_view prefix, const st
 Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems, const tls::ServerKeys& before)
 {
     tls::ServerKeys keys;
-    for (const TlsChain& chain : files.chains) {
-        auto read_one = read_chain(chain, read, before.chains);
-        if (read_one) keys.chains.push_back(std::move(*read_one));
-        else problems.push_back(read_one.error().text);
-    }
+    const auto add = [&](std::vector<tls::Chain>& to, const TlsChain& chain, const std::vector<tls::Chain>& old) {
+        auto read_one = read_chain(chain, read, old);
+        if (read_one) return to.push_back(std::move(*read_one));
+        const tls::Chain* kept = chain_before(chain, old);
+        problems.push_back(cat(read_one.error().text, kept ? ": the certificate in force is kept" : ""));
+        if (kept) to.push_back(*kept);
+    };
+    for (const TlsChain& chain : files.chains) add(keys.chains, chain, before.chains);
     for (const auto& [name, chain] : files.names) {
         const auto old = before.names.find(name);
-        auto read_one = read_chain(chain, read, old == before.names.end() ? std::vector<tls::Chain>() : old->second);
-        if (read_one) keys.names[name].push_back(std::move(*read_one));
-        else problems.push_back(read_one.error().text);
+        std::vector<tls::Chain> chains;
+        add(chains, chain, old == before.names.end() ? std::vector<tls::Chain>() : old->second);
+        if (!chains.empty()) keys.names.emplace(name, std::move(chains));
     }
     if (!files.authorities.empty()) {
         auto text = read(files.authorities);

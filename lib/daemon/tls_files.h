@@ -36,8 +36,9 @@ Result<std::string> read_tls_file(const std::string& path);    // from disk
 
 // `prefix`: "smtpd" for smtpd_tls_cert_file and so on.
 TlsFiles tls_files(const conf::Values& values, std::string_view prefix, const std::string& config_directory, const ReadText& read);
-// Chains and names that cannot be used are left out and said in `problems`; an error when no chain remains. What has the same text
-// `before` is not parsed again: where one certificate of a thousand is renewed, it alone takes time.
+// Chains and names that cannot be used are said in `problems`: what was there `before` in their place stays, or they are left out; an error when
+// no chain remains. What has the same text
+// as before is not parsed again: where one certificate of a thousand is renewed, it alone takes time.
 Result<tls::ServerKeys> read_keys(const TlsFiles& files, const ReadText& read, std::vector<std::string>& problems, const tls::ServerKeys& before = {});
 
 std::string own_certificate_path(const std::string& config_directory);

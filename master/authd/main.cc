@@ -24,6 +24,19 @@ namespace {
 
 constexpr std::size_t max_passwd_file = 64u << 20;
 
+// A passwd-file that has not been read yet: whoever is not found before it may be in it, with another password than behind it.
+class NotThere final : public auth::Passdb {
+public:
+    explicit NotThere(std::string path) : path_(std::move(path)) {}
+    Result<std::optional<auth::Found>> find(const std::string&) const override { return fail(cat(path_, " could not be read")); }
+    std::string likely_password(std::string_view) const override { return ""; }
+    bool all_scram(bool) const override { return false; }
+    std::string stamp() const override { return cat("none ", path_); }
+
+private:
+    std::string path_;
+};
+
 class Authd final : public daemon::Service {
 public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
@@ -31,9 +44,12 @@ public:
         key_ = random_bytes(32);
         sources_ = values.list("passdb");
         threads_ = static_cast<unsigned>(values.number("auth_threads"));
-        // Still root: a file that cannot be read is found now, not at the first login.
-        for (const std::string& source : sources_)
-            if (source.starts_with("file:")) read(source.substr(5), TRY(read_file(source.substr(5), max_passwd_file)));
+        // Still root. One that cannot be read is no reason for there being no mail at all; master sends it when it is there.
+        for (const std::string& source : sources_) {
+            if (!source.starts_with("file:")) continue;
+            if (auto text = read_file(source.substr(5), max_passwd_file)) read(source.substr(5), *text);
+            else log::warning("passdb: ", text.error().text, ": nobody who is not in a source before it can log in until it can be read");
+        }
         rules_ = TRY(read_rules(values));
         if (asks_pam()) {
             auto helper = auth::PamHelper::start({});
@@ -128,7 +144,9 @@ private:
             if (source == "system") list.push_back(std::make_shared<auth::Shadow>(key_));
             if (source == "pam" && pam_) list.push_back(std::make_shared<auth::Pam>(pam_));
             if (!source.starts_with("file:")) continue;
-            if (const auto at = files_.find(source.substr(5)); at != files_.end()) list.push_back(at->second);
+            const auto at = files_.find(source.substr(5));
+            if (at != files_.end()) list.push_back(at->second);
+            else list.push_back(std::make_shared<NotThere>(source.substr(5)));
         }
         return list;
     }

@@ -37,8 +37,11 @@ public:
         unprivileged_ = place.unprivileged;
         read_tables(values);
         policy_ = daemon::WorkerPolicy::from(values, unprivileged_, ::geteuid());
-        // Still root: a file that cannot be read is found now, not at the first mail.
-        for (const std::string& path : users_->files()) users_->set_file(path, TRY(read_file(path, max_passwd_file)));
+        // Still root. While one cannot be read its users are "temporary", and mail waits; master sends it when it is there.
+        for (const std::string& path : users_->files()) {
+            if (auto text = read_file(path, max_passwd_file)) users_->set_file(path, *text);
+            else log::warning("passdb: ", text.error().text, ": mail for users who may be in it waits until it can be read");
+        }
         return {};
     }
 

@@ -176,6 +176,14 @@ void print_queue(const std::string& run_directory)
 
 }  // namespace
 
+// Each is said by check, too, as an error; running without it is better than not at all.
+void warn_of_passwd_files(const conf::Values& values)
+{
+    for (const std::string& source : values.list("passdb"))
+        if (source.starts_with("file:") && ::access(source.c_str() + 5, F_OK) < 0 && errno == ENOENT)
+            complain("warning: passdb: %s is not there (`veredus passwd USER` makes it): until then who may be in it cannot log in, and mail for him waits", source.c_str() + 5);
+}
+
 int start(const Common& common, int argc, char** argv)
 {
     StartOptions options;
@@ -197,6 +205,7 @@ int start(const Common& common, int argc, char** argv)
         complain("not started");
         return EX_CONFIG;
     }
+    warn_of_passwd_files(*values);
     if (options.foreground) exec_master(master_arguments(common, options));
     return start_in_background(common, options);
 }
@@ -250,6 +259,7 @@ int reload(const Common& common, int argc, char** argv)
         complain("not running");
         return EX_UNAVAILABLE;
     }
+    warn_of_passwd_files(*values);
     const std::string run_directory(values->text("run_directory"));
     const auto before = daemon::read_status(run_directory);
     if (::kill(found.running.pid, SIGHUP) < 0) {

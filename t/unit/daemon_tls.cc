@@ -136,9 +136,31 @@ TEST_CASE("a renewal reads what has changed, and only that", "[daemon][tls]")
     values.set_for_test("smtpd_tls_cert_file", "/mx.pem");
     values.set_for_test("smtpd_tls_key_file", "/mx.pem");
     CHECK(read(second).chains.at(0).parsed != first.chains.at(0).parsed);
+    // One that is damaged, or whose key is not there yet: what was in force in its place stays.
     disk.texts["/b.pem"] = "nonsense";
-    CHECK(read(second).names.size() == 1);
+    const tls::ServerKeys third = read(second);
+    CHECK(third.names.size() == 2);
+    CHECK(third.names.at("b.example").at(0).parsed == second.names.at("b.example").at(0).parsed);
     CHECK(any(problems, "/sni, line 2 /b.pem"));
+    CHECK(any(problems, "the certificate in force is kept"));
+    CHECK(read({}).names.size() == 1);
+    values.set_for_test("smtpd_tls_eccert_file", "/ec.pem");
+    values.set_for_test("smtpd_tls_eckey_file", "/ec.pem");
+    disk.texts["/ec.pem"] = pem("ec.example");
+    const tls::ServerKeys both = read(third);
+    REQUIRE(both.chains.size() == 2);
+    disk.texts["/ec.pem"] = "nonsense";
+    const tls::ServerKeys kept = read(both);
+    REQUIRE(kept.chains.size() == 2);
+    CHECK(kept.chains.at(1).parsed == both.chains.at(1).parsed);
+    values.set_for_test("smtpd_tls_eccert_file", "/other.pem");
+    CHECK(read(both).chains.size() == 2);
+    values.set_for_test("smtpd_tls_eccert_file", "");
+    values.set_for_test("smtpd_tls_eckey_file", "");
+    CHECK(read(both).chains.size() == 1);
+    disk.texts["/b.pem"] = pem("b.example");
+    disk.texts["/sni"] = "a.example /a.pem\n";
+    CHECK(read(both).names.size() == 1);
 }
 
 TEST_CASE("the self-signed certificate is made once, for root's eyes only, and not where another is configured", "[daemon][tls]")
@@ -222,8 +244,12 @@ TEST_CASE("a role takes up a new certificate that master sends, and keeps the ol
     bring("nonsense");
     CHECK(tls.ready());
     CHECK(log.find("the certificate in force is kept") != std::string::npos);
-    bring(pem("two.example.org"));
+    const std::string two = pem("two.example.org");
+    bring(two);
     CHECK(log.find("certificate of two.example.org is valid until 20") != std::string::npos);
+    log.clear();
+    bring(two + "\n");
+    CHECK(log.find("is valid until") == std::string::npos);      // told already
     const Fd ring = *sealed_memfd("ring", master::TicketKeys().ring());
     CHECK(tls.on_file("ticket-keys", ring));
     CHECK(log.find("ticket keys") == std::string::npos);
