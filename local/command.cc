@@ -184,10 +184,17 @@ std::string first_lines(std::string_view output)
     return printable(text, 400);
 }
 
+// With its children; itself, too, when it has left its process group. Its number is nobody else's before it was waited for.
+void kill_command(pid_t pid)
+{
+    ::kill(-pid, SIGKILL);
+    ::kill(pid, SIGKILL);
+}
+
 Ending wait_for_end(pid_t pid, Feeder& feeder)
 {
     feeder.wait_for(pid);
-    if (feeder.timed_out()) ::kill(-pid, SIGKILL);
+    if (feeder.timed_out()) kill_command(pid);
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
@@ -320,7 +327,7 @@ Ending run(const std::vector<std::string>& words, bool only, const std::string& 
     // A command may end, or stop listening, before it has read all: its exit status speaks. But half a mail that our own
     // file could not give must not count as delivered.
     const bool ours = !fed && fed.error().code != EPIPE && fed.error().code != ETIMEDOUT;
-    if (ours) ::kill(-pid, SIGKILL);
+    if (ours) kill_command(pid);
     feeder.close_input();
     Ending ending = wait_for_end(pid, feeder);
     if (ours) return {Ending::How::not_started, 0, fed.error().text};

@@ -2,6 +2,7 @@
 #include "master/listeners.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -10,6 +11,15 @@
 #include "lib/net/address.h"
 
 namespace veredus::master {
+
+namespace {
+// Nobody listens there any more, unless another listener has the path now.
+void forget_socket(const std::string& text, const std::vector<daemon::WantedListener>& wanted)
+{
+    const std::string path = daemon::ListenPoint{net::Address::unix_path("/"), text, false}.path();
+    if (std::none_of(wanted.begin(), wanted.end(), [&](const daemon::WantedListener& w) { return w.point.path() == path; })) ::unlink(path.c_str());
+}
+}  // namespace
 
 Result<Listeners::Change> Listeners::apply(const conf::Values& values)
 {
@@ -41,6 +51,7 @@ Result<Listeners::Change> Listeners::apply(const conf::Values& values)
             continue;
         }
         change.removed.emplace_back(b.role, b.text);
+        if (b.text.starts_with("unix:")) forget_socket(b.text, wanted);
         bound_.erase(bound_.begin() + static_cast<std::ptrdiff_t>(i));
     }
     for (Bound& b : fresh) {

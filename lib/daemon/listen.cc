@@ -2,6 +2,7 @@
 #include "lib/daemon/listen.h"
 
 #include <netdb.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -135,6 +136,19 @@ Result<std::vector<ListenPoint>> listen_points(std::string_view setting, const L
 }
 
 namespace {
+
+// A folder right below /run, which is empty after each start of the machine: we make it.
+bool is_made(std::string_view folder) { return folder.starts_with("/run/") && folder.find('/', 5) == std::string_view::npos && folder.size() > 5 && folder[5] != '.'; }
+
+Result<void> make_folder_of(const std::string& path, std::string_view setting)
+{
+    const std::string folder = path.substr(0, path.rfind('/'));
+    if (!is_made(folder)) return {};
+    if (::mkdir(folder.c_str(), 0755) == 0) return ::chmod(folder.c_str(), 0755) == 0 ? Result<void>() : fail_errno(cat(setting, ": chmod ", folder));    // whatever the umask
+    if (errno == EEXIST) return {};
+    return fail_errno(cat(setting, ": make folder ", folder));
+}
+
 Result<std::vector<ListenPoint>> points_of(const Role& role, const std::string& text, const Interfaces& interfaces)
 {
     const auto spec = parse_listen(text);
@@ -173,9 +187,26 @@ std::vector<WantedListener> wanted_listeners(const conf::Values& values, std::ve
     return wanted;
 }
 
+std::string ListenPoint::path() const
+{
+    if (address.is_ip()) return {};
+    const std::string_view rest = std::string_view(text).substr(5);
+    return std::string(rest.ends_with("/tls") ? rest.substr(0, rest.size() - 4) : rest);
+}
+
+Result<void> missing_folder(const ListenPoint& point, std::string_view setting)
+{
+    const std::string path = point.path(), folder = path.substr(0, path.rfind('/'));
+    struct stat st {};
+    if (path.empty() || folder.empty() || is_made(folder) || ::stat(folder.c_str(), &st) == 0) return {};
+    return fail_errno(cat(setting, ": the socket's folder ", folder));
+}
+
 Result<Fd> bind_point(const ListenPoint& point, int backlog, std::string_view setting)
 {
-    auto fd = point.address.is_ip() ? net::listen_on(point.address, backlog) : net::listen_unix(point.text.substr(5, point.text.find("/tls") - 5), SOCK_STREAM, 0666);
+    const std::string path = point.path();
+    if (!path.empty()) TRY(make_folder_of(path, setting));
+    auto fd = path.empty() ? net::listen_on(point.address, backlog) : net::listen_unix(path, SOCK_STREAM, 0666);
     if (fd) return fd;
     const int code = fd.error().code;
     if (point.optional && (code == EAFNOSUPPORT || code == EADDRNOTAVAIL)) return Fd();

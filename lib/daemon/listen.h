@@ -32,6 +32,7 @@ struct ListenPoint {
     net::Address address;
     std::string text;              // "0.0.0.0:25", "[::]:465/tls"; names the listener to its role
     bool optional = false;         // one of several that a wildcard stands for: a kernel without IPv6 has no "::"
+    std::string path() const;      // of a Unix socket; else empty
 };
 // Names are resolved (blocking; master does it at start and at reload only). An error begins with the setting that is its cause: `setting`,
 // or inet_interfaces.
@@ -44,7 +45,10 @@ struct WantedListener {
 // Of all roles, as the settings say. What cannot be had is said in `problems`, once; all others are returned.
 std::vector<WantedListener> wanted_listeners(const conf::Values& values, std::vector<std::string>& problems);
 
-// The error says what to do: who has the port, which setting to change.
+// The folder of a Unix socket, unless it is there or bind_point() makes it.
+Result<void> missing_folder(const ListenPoint& point, std::string_view setting);
+
+// A missing folder right below /run is made, with mode 0755. The error says what to do: who has the port, which setting to change.
 Result<Fd> bind_point(const ListenPoint& point, int backlog, std::string_view setting);
 
 }  // namespace veredus::daemon

@@ -10,7 +10,7 @@ namespace veredus::reception {
 bool Trust::listed(const net::Address& client) const
 {
     const auto match = networks_.matches_client(client);
-    if (!match) log::warning("mynetworks: ", match.error().text);
+    if (!match) log::warning(setting_, ": ", match.error().text);
     return match && *match;
 }
 
@@ -25,7 +25,7 @@ void Trust::warn(const std::vector<net::Address>& of) const
 {
     for (const net::Address& hop : of)
         if (listed(hop) && !networks_.lists_singly(hop))
-            log::warning("mynetworks: ", hop.ip(), " is a gateway or a bridge of this host and is not trusted through a range; list it by itself if only friends stand behind it");
+            log::warning(setting_, ": ", hop.ip(), " is a gateway or a bridge of this host and is not trusted through a range; list it by itself if only friends stand behind it");
 }
 
 }  // namespace veredus::reception

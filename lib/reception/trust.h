@@ -1,4 +1,4 @@
-// Which clients are ours: mynetworks, without the addresses behind which every stranger stands.
+// Which clients are ours: mynetworks, or lmtpd's list, without the addresses behind which every stranger stands.
 #pragma once
 
 #include <vector>
@@ -12,8 +12,9 @@ class Trust {
 public:
     // A hop is trusted only when it is listed by itself: behind NAT every stranger has its address (design.md §3).
     // `hops` is asked for each client: a default route may come at any time. It must outlive this.
-    Trust(table::MatchList networks, const std::vector<net::Address>& hops) : networks_(std::move(networks)), hops_(hops) {}
-    Trust(table::MatchList, std::vector<net::Address>&&) = delete;
+    // `setting`: that lists the networks, for the log.
+    Trust(table::MatchList networks, const std::vector<net::Address>& hops, const char* setting = "mynetworks") : networks_(std::move(networks)), hops_(hops), setting_(setting) {}
+    Trust(table::MatchList, std::vector<net::Address>&&, const char* = nullptr) = delete;
     bool trusts(const net::Address& client) const;
     void warn(const std::vector<net::Address>& of) const;    // a line for each hop that a range would have let in
 
@@ -21,6 +22,7 @@ private:
     bool listed(const net::Address& client) const;
     table::MatchList networks_;
     const std::vector<net::Address>& hops_;
+    const char* setting_;
 };
 
 }  // namespace veredus::reception

@@ -5,6 +5,7 @@
 #include "lib/log/log.h"
 #include "lib/reception/arrivals.h"
 #include "lib/reception/disowned.h"
+#include "lib/reception/hops.h"
 #include "local/lmtpd/handover.h"
 #include "local/lmtpd/policy.h"
 
@@ -59,13 +60,20 @@ public:
     Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
         slot_ = place.slot;
+        first_ = place.instance == 0;
+        hops_ = std::make_unique<reception::Hops>();
         tls_.before_jail(values, place);
-        return take_settings(values);
+        TRY(take_settings(values));
+        if (first_) trusted_->warn(hops_->addresses());
+        return {};
     }
 
     // Inside: the jail is this role's own incoming directory.
     Result<void> after_jail(Loop& loop) override
     {
+        hops_->watch(loop, [this](const std::vector<net::Address>& come) {
+            if (first_) trusted_->warn(come);
+        });
         pool_ = std::make_unique<disk::Pool>(disk_threads, [&loop](std::function<void()> done) { loop.post(std::move(done)); });
         intake_ = TRY(queue::Intake::open(disk::posix_disk(), ".", slot_, system_clock(), pool_.get()));
         const unsigned swept = TRY(intake_->sweep_drafts(system_clock().wall_us() - draft_age_us));
@@ -107,7 +115,11 @@ public:
         return {};
     }
 
-    void on_client(const std::string& listener, Fd client, net::Address peer) override { sessions_->accept(std::move(client), std::move(peer), listener.ends_with("/tls")); }
+    void on_client(const std::string& listener, Fd client, net::Address peer) override
+    {
+        hops_->catch_up();    // a route that came before this client counts for him
+        sessions_->accept(std::move(client), std::move(peer), listener.ends_with("/tls"));
+    }
 
     void on_file(const std::string& name, Fd fd) override { (void)tls_.on_file(name, fd); }
 
@@ -129,7 +141,8 @@ public:
 private:
     Result<void> take_settings(const conf::Values& values)
     {
-        trusted_ = std::make_shared<const table::MatchList>(TRY(table::MatchList::networks(values.list("lmtp_trusted_networks"))));
+        auto networks = TRY(table::MatchList::networks(values.list("lmtp_trusted_networks")));
+        trusted_ = std::make_shared<const reception::Trust>(std::move(networks), hops_->addresses(), "lmtp_trusted_networks");
         settings_ = read_settings(values);
         return {};
     }
@@ -182,7 +195,9 @@ private:
     }
 
     unsigned slot_ = 0;
-    std::shared_ptr<const table::MatchList> trusted_;         // shared_ptr: see Policy
+    bool first_ = true;                                       // of several processes: says what all would say
+    std::unique_ptr<reception::Hops> hops_;
+    std::shared_ptr<const reception::Trust> trusted_;         // shared_ptr: see Policy
     reception::Settings settings_;
     daemon::ServerTls tls_{"lmtpd"};                          // outlives the sessions
     std::unique_ptr<queue::Intake> intake_;

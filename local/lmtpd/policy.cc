@@ -12,8 +12,7 @@ using smtp::Reply;
 mail::Origin Policy::origin(const net::Address& client)
 {
     if (!client.is_ip()) return mail::Origin::network;    // a Unix socket: who may connect is said by its folder
-    const auto listed = trusted_->matches_client(client);
-    return listed && *listed ? mail::Origin::network : mail::Origin::stranger;
+    return trusted_->trusts(client) ? mail::Origin::network : mail::Origin::stranger;
 }
 
 std::optional<Reply> Policy::greet(const Client& client)

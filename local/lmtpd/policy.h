@@ -5,14 +5,14 @@
 
 #include "lib/reception/recipients.h"
 #include "lib/reception/session.h"
-#include "lib/table/table.h"
+#include "lib/reception/trust.h"
 
 namespace veredus::lmtpd {
 
 class Policy final : public reception::Policy {
 public:
-    Policy(std::shared_ptr<const table::MatchList> trusted, reception::Recipients& recipients) : trusted_(std::move(trusted)), recipients_(recipients) {}
-    void set_trusted(std::shared_ptr<const table::MatchList> trusted) { trusted_ = std::move(trusted); }
+    Policy(std::shared_ptr<const reception::Trust> trusted, reception::Recipients& recipients) : trusted_(std::move(trusted)), recipients_(recipients) {}
+    void set_trusted(std::shared_ptr<const reception::Trust> trusted) { trusted_ = std::move(trusted); }
     mail::Origin origin(const net::Address& client) override;
     bool counted(const net::Address&) override { return false; }
     std::optional<smtp::Reply> greet(const reception::Client& client) override;
@@ -20,7 +20,7 @@ public:
     void foresee(const std::vector<mail::Address>& coming) override;
 
 private:
-    std::shared_ptr<const table::MatchList> trusted_;    // shared_ptr: a reload brings another while it is in use
+    std::shared_ptr<const reception::Trust> trusted_;    // shared_ptr: a reload brings another while it is in use
     reception::Recipients& recipients_;
 };
 

@@ -111,6 +111,7 @@ void Check::listeners()
     const auto wanted = daemon::wanted_listeners(values_, problems);
     for (const std::string& problem : problems) error(problem);
     for (const daemon::WantedListener& one : wanted) {
+        if (const auto there = daemon::missing_folder(one.point, one.role->listeners); !there) error(there.error().text);
         if (!bind || !one.point.address.is_ip()) continue;
         if (const auto bound = daemon::bind_point(one.point, 1, one.role->listeners); !bound) error(bound.error().text);
     }

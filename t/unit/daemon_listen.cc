@@ -83,6 +83,20 @@ TEST_CASE("a taken port is an error that names the setting and the address", "[d
     CHECK(second.error().text.find(cat(port)) != std::string::npos);
 }
 
+TEST_CASE("the folder of a Unix socket is there, or right below /run", "[daemon]")
+{
+    const auto missing = [](const char* text) {
+        const auto points = daemon::listen_points("lmtp_listen", *daemon::parse_listen(text), {});
+        REQUIRE(points);
+        const auto there = daemon::missing_folder(points->at(0), "lmtp_listen");
+        return there ? std::string() : there.error().text;
+    };
+    for (const char* good : {"unix:/run/veredus-no-such-folder/lmtp", "unix:/tmp/lmtp", "unix:/lmtp", "unix:/tmp/lmtp/tls", "127.0.0.1:24"}) CHECK(missing(good).empty());
+    CHECK(missing("unix:/tmp/veredus-no-such-folder/lmtp/tls") == "lmtp_listen: the socket's folder /tmp/veredus-no-such-folder: No such file or directory");
+    CHECK(!missing("unix:/run/veredus-no-such-folder/sub/lmtp").empty());
+    CHECK(!missing("unix:/run/../veredus-no-such-folder/lmtp").empty());
+}
+
 TEST_CASE("what listens is gathered once for all roles; what cannot be is said with the setting that is the cause", "[daemon]")
 {
     const auto wanted = [](const std::string& text, std::vector<std::string>& problems) {

@@ -339,7 +339,10 @@ TEST_CASE("LMTP is for mailboxes here", "[lmtpd]")
     struct Nobody final : reception::Recipients {
         std::optional<ipc::Route> check(const std::string&, Done) override { return std::nullopt; }
     } nobody;
-    Policy policy(std::make_shared<const table::MatchList>(std::move(*networks)), nobody);
+    const std::vector<net::Address> gateways = {*net::Address::parse_ip("192.0.2.1", 0)};
+    const std::shared_ptr<const reception::Trust> trust = std::make_shared<const reception::Trust>(std::move(*networks), gateways, "lmtp_trusted_networks");
+    Policy policy(trust, nobody);
+    CHECK(policy.origin(*net::Address::parse_ip("192.0.2.1", 1)) == mail::Origin::stranger);    // behind NAT every stranger has its address
     CHECK(policy.origin(*net::Address::parse_ip("192.0.2.7", 1)) == mail::Origin::network);
     CHECK(policy.origin(*net::Address::parse_ip("192.0.2.17", 1)) == mail::Origin::stranger);
     CHECK(policy.origin(net::Address::unix_path("/run/x")) == mail::Origin::network);

@@ -286,6 +286,13 @@ TEST_CASE("a command without shell characters is split into words, any other goe
     }
 }
 
+TEST_CASE("a command that has left its process group ends in its time, too", "[local][command]")
+{
+    const int64_t start = system_clock().mono_us();
+    CHECK(run("perl -e 'my $p = fork; if (!$p) { setpgrp(0, 0); sleep 3; exit } 1 until setpgrp(0, $p) or getpgrp(0) == $p; sleep 60'", "x\r\n", std::chrono::seconds(1)).starts_with("timed out"));
+    CHECK(system_clock().mono_us() - start < 30 * us_per_second);
+}
+
 TEST_CASE("nothing of a mail can speak to a shell", "[local][command]")
 {
     CHECK(harmless("bob+x@example.org") == "bob+x@example.org");
