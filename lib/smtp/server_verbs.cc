@@ -173,11 +173,12 @@ std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipie
         recipient.notify = *notify;
         return std::nullopt;
     }
-    if (limits_.dsn && iequals(p.name, "ORCPT")) {  // RFC 3461 §4.2
+    if (limits_.dsn && iequals(p.name, "ORCPT")) {  // RFC 3461 §4.2: up to 500 characters
         const auto [type, address] = cut(value, ';');
-        auto decoded = value.size() <= 500 ? xtext_decode(address.value_or("")) : std::nullopt;
+        const auto characters = std::count_if(value.begin(), value.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
+        auto decoded = characters <= 500 ? xtext_decode(address.value_or("")) : std::nullopt;
         // RFC 6533 §3: after utf-8; stands plain UTF-8 or its own escapes.
-        if (iequals(type, "utf-8") && address && is_utf8(*address)) decoded = std::string(*address);
+        if (iequals(type, "utf-8") && characters <= 500 && address && is_utf8(*address)) decoded = std::string(*address);
         const bool clean = decoded && !decoded->empty() && std::none_of(decoded->begin(), decoded->end(), is_control);
         if (!clean || type.empty() || !std::all_of(type.begin(), type.end(), [](char c) { return is_alnum(c) || c == '-'; }))
             return Reply{501, "5.5.4", "Bad ORCPT parameter"};

@@ -248,9 +248,21 @@ TEST_CASE("DSN and SMTPUTF8 parameters reach the envelope when they are on", "[s
     t.limit.dsn = t.limit.smtputf8 = true;
     t.run("EHLO x\r\nMAIL FROM:<j\xc3\xbc@b> SMTPUTF8 RET=HDRS ENVID=a+2Bb\r\nRCPT TO:<c@d> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2B@d\r\nDATA\r\n.\r\n");
     CHECK(t.policy.queued == "j\xc3\xbc@b -> c@d orcpt rfc822;o+@d notify 10 envid a+b hdrs utf8: \n");
-    for (const char* bad : {"NOTIFY=NEVER,DELAY", "NOTIFY", "ORCPT=rfc822", "ORCPT=rfc822;", "ORCPT=;x", "ORCPT=rfc822;a+0D+0A"}) {
+    const auto repeated = [](std::string_view piece, int times) {
+        std::string out;
+        while (times-- > 0) out += piece;
+        return out;
+    };
+    for (const std::string& good : {"rfc822;" + repeated("a", 491) + "@d", "utf-8;" + repeated("\xc3\xbc", 492) + "@d"}) {
         Talk u;
-        u.limit.dsn = true;
+        u.limit.dsn = u.limit.smtputf8 = true;
+        CHECK(codes(u.run(cat("EHLO x\r\nMAIL FROM:<a@b> SMTPUTF8\r\nRCPT TO:<c@d> ORCPT=", good, "\r\n"))) == "220 250 250 250");
+    }
+    for (const std::string& bad : {std::string("NOTIFY=NEVER,DELAY"), std::string("NOTIFY"), std::string("ORCPT=rfc822"), std::string("ORCPT=rfc822;"), std::string("ORCPT=;x"), std::string("ORCPT=rfc822;a+0D+0A"),
+                                   "ORCPT=rfc822;" + repeated("a", 494), "ORCPT=utf-8;" + repeated("\xc3\xbc", 495), "ORCPT=utf-8;" + repeated("a", 900)}) {
+        INFO(bad);
+        Talk u;
+        u.limit.dsn = u.limit.smtputf8 = true;
         CHECK(codes(u.run(cat("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d> ", bad, "\r\n"))) == "220 250 250 501");
     }
 }
