@@ -45,7 +45,7 @@ House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings
           for (const auto& [number, client] : clients_) client->notify();
           if (!clients_.empty()) notify_.start(settings_.notify);
       }),
-      retry_(loop, [this] { retry_busy(); })
+      retry_(loop, [this] { retry_busy(); }), clients_(loop)
 {
     if (watch_.fd() >= 0)
         watch_ready_ = std::make_unique<Watch>(loop_, watch_.fd(), readable, [this](unsigned) { look(watch_.read()); });
@@ -69,32 +69,20 @@ Result<imap::Account*> House::account()
 void House::on_client(ipc::Arrival arrival, Fd fd)
 {
     const uint64_t connection = arrival.connection;
-    auto& client = clients_[connection];
-    client = std::make_unique<Client>(*this, std::move(arrival), std::move(fd));
-    client->begin();
+    clients_.add(connection, std::make_unique<Client>(*this, std::move(arrival), std::move(fd)));
     if (!poll_.armed()) poll_.start(store::Watch::poll_interval);
     if (!notify_.armed() && settings_.notify.count() > 0) notify_.start(settings_.notify);
 }
 
 void House::forget(uint64_t connection)
 {
-    loop_.defer([self = std::weak_ptr(self_), connection] {
-        const auto house = self.lock();
-        if (!house || (*house)->clients_.erase(connection) == 0) return;
-        (*house)->worked();
-        (*house)->host_.gone(connection);
+    clients_.forget(connection, [this, connection] {
+        worked();
+        host_.gone(connection);
     });
 }
 
-void House::later(uint64_t connection)
-{
-    loop_.defer([self = std::weak_ptr(self_), connection] {
-        const auto house = self.lock();
-        if (!house) return;
-        const auto at = (*house)->clients_.find(connection);
-        if (at != (*house)->clients_.end()) at->second->go_on();
-    });
-}
+void House::later(uint64_t connection) { clients_.later(connection, &Client::go_on); }
 
 void House::worked()
 {
@@ -103,11 +91,9 @@ void House::worked()
     tidy_.start(tidy_after);
     if (spreading_ || clients_.size() < 2) return;
     spreading_ = true;
-    loop_.defer([self = std::weak_ptr(self_)] {
-        const auto house = self.lock();
-        if (!house) return;
-        (*house)->spreading_ = false;
-        (*house)->spread();
+    clients_.defer([this] {
+        spreading_ = false;
+        spread();
     });
 }
 
@@ -190,28 +176,17 @@ void House::poll()
 
 // --- the host's wishes
 
-std::vector<ipc::Presence> House::who() const
-{
-    std::vector<ipc::Presence> out;
-    for (const auto& [number, client] : clients_) out.push_back(client->presence());
-    return out;
-}
+std::vector<ipc::Presence> House::who() const { return clients_.who(); }
 
 std::size_t House::kick(uint64_t connection)
 {
-    std::size_t told = 0;
-    for (const auto& [number, client] : clients_) {
-        if (connection != 0 && connection != number) continue;
-        client->part("Kicked", "disconnected by the administrator");
-        ++told;
-    }
-    return told;
+    return clients_.part(connection, "Kicked", "disconnected by the administrator");
 }
 
 void House::stop()
 {
     stopping_ = true;
-    for (const auto& [number, client] : clients_) client->part("Server shutting down.", "the server shuts down");
+    clients_.part(0, "Server shutting down.", "the server shuts down");
 }
 
 void House::idle()

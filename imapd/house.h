@@ -5,11 +5,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "lib/imap/account.h"
 #include "lib/imap/session.h"
+#include "lib/login/clients.h"
 #include "lib/login/session.h"
 #include "lib/loop/loop.h"
 #include "lib/store/watch.h"
@@ -62,10 +62,9 @@ private:
     std::map<std::string, Watched> watched_; // by name of the folder
     std::unique_ptr<Watch> watch_ready_;     // after watch_ in life, before it in death
     Timer poll_, tidy_, notify_, retry_;
-    std::shared_ptr<House*> self_ = std::make_shared<House*>(this); // deferred work finds us, or nobody
     bool spreading_ = false;                                        // spread() is due at the end of this turn
     bool stopping_ = false;
-    std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_; // before the account in death
+    login::Clients<Client> clients_;                                // before the account in death
 };
 
 } // namespace veredus::imapd

@@ -46,7 +46,7 @@ Result<Settings> Settings::read(const conf::Values& values)
 }
 
 House::House(Loop& loop, login::SessionHost& host, conf::Values values, Settings settings)
-    : loop_(loop), host_(host), values_(std::move(values)), settings_(std::move(settings))
+    : loop_(loop), host_(host), values_(std::move(values)), settings_(std::move(settings)), sessions_(loop)
 {}
 
 House::~House() = default;
@@ -101,41 +101,24 @@ bool House::too_early()
 void House::on_client(ipc::Arrival arrival, Fd client)
 {
     const uint64_t connection = arrival.connection;
-    auto& session = sessions_[connection];
-    session = std::make_unique<Session>(*this, std::move(arrival), std::move(client));
-    session->begin();
+    sessions_.add(connection, std::make_unique<Session>(*this, std::move(arrival), std::move(client)));
 }
 
 void House::forget(uint64_t connection)
 {
-    loop_.defer([self = std::weak_ptr(self_), connection] {
-        const auto house = self.lock();
-        if (!house || (*house)->sessions_.erase(connection) == 0) return;
-        (*house)->host_.gone(connection);
-    });
+    sessions_.forget(connection, [this, connection] { host_.gone(connection); });
 }
 
-std::vector<ipc::Presence> House::who() const
-{
-    std::vector<ipc::Presence> out;
-    for (const auto& [number, session] : sessions_) out.push_back(session->presence());
-    return out;
-}
+std::vector<ipc::Presence> House::who() const { return sessions_.who(); }
 
 std::size_t House::kick(uint64_t connection)
 {
-    std::size_t told = 0;
-    for (const auto& [number, session] : sessions_) {
-        if (connection != 0 && connection != number) continue;
-        session->part("Kicked", kicked);
-        ++told;
-    }
-    return told;
+    return sessions_.part(connection, "Kicked", kicked);
 }
 
 void House::stop()
 {
-    for (const auto& [number, session] : sessions_) session->part("Server shutting down.", going_down);
+    sessions_.part(0, "Server shutting down.", going_down);
 }
 
 void House::idle()

@@ -5,8 +5,8 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
+#include "lib/login/clients.h"
 #include "lib/login/place.h"
 #include "lib/login/session.h"
 #include "lib/pop3/transaction.h"
@@ -53,8 +53,7 @@ private:
     std::unique_ptr<store::Mailbox> mailbox_;
     std::unique_ptr<store::Folder> inbox_;
     std::optional<Drop::Names> names_;
-    std::shared_ptr<House*> self_ = std::make_shared<House*>(this);   // deferred work finds us, or nobody
-    std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_; // before the folder and the names in death
+    login::Clients<Session> sessions_; // before the folder and the names in death
 };
 
 } // namespace veredus::pop3d

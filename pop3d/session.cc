@@ -127,12 +127,7 @@ void Session::pump()
         if (wants == Wants::close)
             return close(transaction_->said_quit() ? "Logged out" : "The message could not be read");
     }
-    house_.loop_.defer([self = std::weak_ptr(house_.self_), connection = arrival_.connection] {
-        const auto house = self.lock();
-        if (!house) return;
-        const auto at = (*house)->sessions_.find(connection);
-        if (at != (*house)->sessions_.end()) at->second->pump();
-    });
+    house_.sessions_.later(arrival_.connection, &Session::pump);
 }
 
 void Session::part(std::string_view why, std::string_view told)
