@@ -47,11 +47,18 @@ Result<std::optional<Found>> Chain::find(const std::vector<std::string>& names) 
     return std::optional<Found>();
 }
 
-std::string Chain::likely_password(const std::string& name) const
+// Users of one source would stand out if all unknown ones cost what another one's do. So a name costs what somebody of one of the
+// sources costs, by a keyed hash: the same each time.
+Chain::Cost Chain::cost_of(const std::string& name) const
 {
-    for (const auto& passdb : list_)
-        if (std::string form = passdb->likely_password(name); !form.empty()) return form;
-    return "";
+    std::vector<Cost> costs;
+    for (const auto& passdb : list_) {
+        if (passdb->judges()) costs.push_back({"", passdb.get()});
+        else if (std::string form = passdb->likely_password(name); !form.empty()) costs.push_back({std::move(form)});
+    }
+    if (costs.empty()) return {};
+    const std::string mac = tls::hmac(tls::Digest::sha256, key_, cat("cost ", name));
+    return std::move(costs[static_cast<unsigned char>(mac[0]) % costs.size()]);
 }
 
 const Passdb* Chain::a_judge() const
@@ -83,20 +90,21 @@ Chain::Looked Chain::look(const std::vector<std::string>& names, std::string_vie
     auto found = find(names);
     if (!found) return {trouble(found.error())};
     if (*found && (*found)->judged) return {{AuthFailure::internal, (*found)->source, "", std::move(**found)}, Ask::judge};
-    if (!*found && a_judge()) return {unknown(), Ask::judge_for_show};
     std::string stored = *found ? without_lock((*found)->password) : "";
     const bool comparable = !stored.empty();
-    // Who is not there, or has nothing to compare with, costs as much as everybody.
-    if (!comparable) stored = likely_password(names[0]);
+    // Who is not there, or has nothing to compare with, costs as much as somebody; however he is spelled.
+    Cost cost = comparable ? Cost() : cost_of(names.back());
+    if (!comparable) stored = std::move(cost.form);
+    const Ask ask = cost.judge ? Ask::judge_for_show : Ask::nobody;
     const auto match = stored.empty() ? Result<bool>(false) : check_password(stored, password);
     tls::wipe(stored);
-    if (!*found) return {unknown()};
+    if (!*found) return {unknown(), ask};
     Verdict verdict{AuthFailure::password_mismatch, (*found)->source, "Password mismatch", std::move(**found)};
     tls::wipe(verdict.found.password);
     if (!comparable) {
         // To the client it is a wrong password: that there is such an account is nobody's business.
         verdict.text = "account is locked";
-        return {std::move(verdict)};
+        return {std::move(verdict), ask};
     }
     if (!match) return {{AuthFailure::internal, verdict.source, match.error().text, std::move(verdict.found)}};
     if (!*match) return {std::move(verdict)};
@@ -111,7 +119,7 @@ Verdict Chain::check_digest(const std::vector<std::string>& names, std::string_v
     if (names.empty()) return unknown();
     auto found = find(names);
     if (!found) return trouble(found.error());
-    const std::string stored = *found ? without_lock((*found)->password) : likely_password(names[0]);
+    const std::string stored = *found ? without_lock((*found)->password) : cost_of(names.back()).form;
     auto plain = stored_plain(stored);
     std::string secret = cat(timestamp, plain.value_or(""));
     const std::string own = tls::md5_hex(secret);
@@ -132,16 +140,26 @@ Verdict Chain::check_digest(const std::vector<std::string>& names, std::string_v
     return verdict;
 }
 
-std::string Chain::salt_of(const std::string& name) const { return tls::hmac(tls::Digest::sha256, key_, cat("salt ", name)).substr(0, 16); }
+std::string Chain::salt_of(const std::string& name, std::size_t size) const
+{
+    std::string salt = tls::hmac(tls::Digest::sha256, key_, cat("salt ", name));
+    while (salt.size() < size) salt += tls::hmac(tls::Digest::sha256, key_, cat("salt ", salt));
+    return salt.substr(0, size);
+}
 
 // The same for a name each time, and shaped like the secrets that are there.
 ScramSecret Chain::made_up(const std::string& name, tls::Digest hash) const
 {
-    const std::string form = likely_password(name);
-    if (const auto plain = stored_plain(form)) (void)ScramSecret::derive(hash, *plain, salt_of(name), scram_iterations);
-    const auto other = stored_scram(form, hash);
-    std::string salt = salt_of(name);
-    if (other) salt.resize(other->salt.size(), 's');
+    std::optional<std::string> plain;
+    std::optional<ScramSecret> other;
+    for (const auto& passdb : list_) {
+        const std::string form = passdb->likely_password(name);
+        plain = stored_plain(form);
+        other = stored_scram(form, hash);
+        if (plain || other) break;
+    }
+    if (plain) (void)ScramSecret::derive(hash, *plain, salt_of(name), scram_iterations);
+    std::string salt = salt_of(name, other ? other->salt.size() : usual_salt);
     const std::size_t size = tls::digest_size(hash);
     return {hash, other ? other->iterations : scram_iterations, std::move(salt), std::string(size, '\1'), std::string(size, '\2')};
 }
@@ -152,7 +170,7 @@ Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) con
     if (names.empty()) return {unknown(), made_up("", hash), false};
     auto found = find(names);
     if (!found) return {trouble(found.error()), {}, false};
-    if (!*found) return {unknown(), made_up(names[0], hash), false};
+    if (!*found) return {unknown(), made_up(names.back(), hash), false};
     const std::string stored = without_lock((*found)->password);
     const bool locked = stored.empty() && !(*found)->judged;
     out.verdict = {AuthFailure::none, (*found)->source, "", std::move(**found)};
@@ -162,10 +180,10 @@ Secret Chain::scram(const std::vector<std::string>& names, tls::Digest hash) con
         out.secret = std::move(*secret);
         out.real = true;
     } else if (const auto plain = stored_plain(stored)) {
-        out.secret = ScramSecret::derive(hash, saslprep(*plain).value_or(*plain), salt_of(names[0]), scram_iterations);
+        out.secret = ScramSecret::derive(hash, saslprep(*plain).value_or(*plain), salt_of(names.back()), scram_iterations);
         out.real = true;
     } else {
-        out.secret = made_up(names[0], hash);
+        out.secret = made_up(names.back(), hash);
         out.verdict.why = AuthFailure::password_mismatch;
         out.verdict.text = locked ? "account is locked" : "no secret for SCRAM: `veredus passwd` makes one, or let the client use PLAIN";
     }

@@ -49,9 +49,15 @@ public:
 private:
     Result<std::optional<Found>> find(const std::vector<std::string>& names) const;
     const Passdb* a_judge() const;
-    std::string likely_password(const std::string& name) const;
+    // What an unknown user's password is compared with, or who is asked about it.
+    struct Cost {
+        std::string form;                                  // empty: nothing to compare with
+        const Passdb* judge = nullptr;
+    };
+    Cost cost_of(const std::string& name) const;
     ScramSecret made_up(const std::string& name, tls::Digest hash) const;
-    std::string salt_of(const std::string& name) const;
+    static constexpr std::size_t usual_salt = 16;
+    std::string salt_of(const std::string& name, std::size_t size = usual_salt) const;
     List list_;
     std::string key_;
 };

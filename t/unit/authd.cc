@@ -859,7 +859,7 @@ namespace {
 // Counts how often it is asked.
 struct CountingPassdb final : auth::Passdb {
     mutable std::atomic<unsigned> asked = 0;
-    std::string password = "{PLAIN}x", version = "1";
+    std::string password = "{PLAIN}x", version = "1", likely = "{PLAIN}y";
     Result<std::optional<auth::Found>> find(const std::string& user) const override
     {
         ++asked;
@@ -870,12 +870,68 @@ struct CountingPassdb final : auth::Passdb {
         found.source = "passwd-file";
         return std::optional(found);
     }
-    std::string likely_password(std::string_view) const override { return "{PLAIN}y"; }
+    std::string likely_password(std::string_view) const override { return likely; }
     bool all_scram(bool) const override { return false; }
     std::string stamp() const override { return version; }
 };
 
 }  // namespace
+
+TEST_CASE("an unknown user costs what a user of one of the sources does, always of the same one", "[authd][exchange]")
+{
+    struct Judge final : auth::Passdb {
+        Result<std::optional<auth::Found>> find(const std::string&) const override { return std::optional<auth::Found>(); }
+        std::string likely_password(std::string_view) const override { return ""; }
+        bool all_scram(bool) const override { return false; }
+        bool judges() const override { return true; }
+        auth::Judgement judge(const std::string& user, std::string_view) const override
+        {
+            ++asked;
+            CHECK(user.empty());
+            return {AuthFailure::internal, "PAM: not there"};
+        }
+        std::string stamp() const override { return "1"; }
+        mutable unsigned asked = 0;
+    };
+    const auto judge = std::make_shared<Judge>();    // shared: as passdbs are
+    const auto file = auth::PasswdFile::parse("alice:{PLAIN}x\nlocked:!\n", "key", nullptr);
+    const Chain chain({file, judge}, "key");
+    using Ask = Chain::Looked::Ask;
+    unsigned judged = 0, computed = 0;
+    for (int i = 0; i < 200; ++i) {
+        const std::string user = cat("user", i);
+        const auto looked = chain.look({user}, "wrong");
+        CHECK(looked.verdict.why == AuthFailure::unknown_user);
+        CHECK(chain.look({cat("USER", i, "@example.org"), user}, "other").ask == looked.ask);
+        CHECK(Chain({file, judge}, "key").look({user}, "wrong").ask == looked.ask);
+        ++(looked.ask == Ask::judge_for_show ? judged : computed);
+    }
+    CHECK((judged > 50 && computed > 50));
+    CHECK(judge->asked == 0);
+    for (int i = 0; i < 20; ++i) CHECK(chain.check({cat("user", i)}, "wrong").why == AuthFailure::unknown_user);
+    CHECK((judge->asked > 0 && judge->asked < 20));
+    const auto locked = chain.check({"locked"}, "x");       // what the judge says of nobody is not said of him
+    CHECK(locked.why == AuthFailure::password_mismatch);
+    CHECK(locked.text == "account is locked");
+    CHECK(chain.look({"alice"}, "x").ask == Ask::nobody);
+    CHECK(Chain({judge}, "key").look({"user1"}, "x").ask == Ask::judge_for_show);
+}
+
+TEST_CASE("the secret that SCRAM makes up for a name looks like those that are there, however the name is spelled", "[authd][exchange][rfc5802]")
+{
+    const auto stored = auth::ScramSecret::derive(tls::Digest::sha256, "x", std::string(40, 'q'), 10'000);
+    const auto file = auth::PasswdFile::parse(cat("alice:{SCRAM-SHA-256}", stored.str(), '\n'), "key", nullptr);
+    const auto shadow = std::make_shared<CountingPassdb>();  // comes first, and has nothing for SCRAM
+    shadow->likely = "$6$salt$";
+    const Chain chain({shadow, file}, "key");
+    const auto one = chain.scram({"Mallory", "mallory"}, tls::Digest::sha256), two = chain.scram({"mallory"}, tls::Digest::sha256);
+    CHECK_FALSE(one.real);
+    CHECK(one.secret.iterations == 10'000);
+    CHECK(one.secret.salt.size() == 40);
+    CHECK(one.secret.salt == two.secret.salt);
+    CHECK(one.secret.salt.substr(32) != std::string(8, 's'));
+    CHECK(one.secret.salt.substr(0, 32) != chain.scram({"carol"}, tls::Digest::sha256).secret.salt.substr(0, 32));
+}
 
 TEST_CASE("the same wrong password from the same address is looked at once, until the passdb changes", "[authd][exchange][hostile]")
 {
