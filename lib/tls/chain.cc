@@ -116,11 +116,32 @@ std::string first_name(X509* certificate)
 
 Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain) { return Parser(chain).run(); }
 
+namespace {
+
+// They stay the pair's.
+struct FreeStack {
+    void operator()(STACK_OF(X509)* stack) const noexcept { sk_X509_free(stack); }
+};
+std::unique_ptr<STACK_OF(X509), FreeStack> issuers_of(const KeyAndChain& pair) noexcept
+{
+    std::unique_ptr<STACK_OF(X509), FreeStack> issuers(sk_X509_new_null());
+    for (std::size_t i = 1; issuers && i < pair.certificates.size(); ++i)
+        if (sk_X509_push(issuers.get(), pair.certificates[i].get()) == 0) issuers.reset();
+    return issuers;
+}
+
+}  // namespace
+
+bool install(SSL* ssl, const KeyAndChain& pair) noexcept
+{
+    const auto issuers = issuers_of(pair);
+    return issuers && SSL_use_cert_and_key(ssl, pair.certificates[0].get(), pair.key.get(), issuers.get(), 1) == 1;
+}
+
 Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain)
 {
-    const std::unique_ptr<STACK_OF(X509), Freed<[](STACK_OF(X509)* s) { sk_X509_free(s); }>> issuers(sk_X509_new_null());
+    const auto issuers = issuers_of(pair);
     if (!issuers) return fail_tls("TLS certificates");
-    for (std::size_t i = 1; i < pair.certificates.size(); ++i) sk_X509_push(issuers.get(), pair.certificates[i].get());
     if (SSL_CTX_use_cert_and_key(ctx, pair.certificates[0].get(), pair.key.get(), issuers.get(), 1) != 1)
         return fail_tls(cat("use the certificate in ", chain.name));
     return {};

@@ -42,6 +42,7 @@ struct ParsedChain {
 Result<std::vector<KeyAndChain>> parse_chain(const Chain& chain);
 // The first key and certificate of a chain into a context, for the log and the peer.
 Result<void> install(SSL_CTX* ctx, const KeyAndChain& pair, const Chain& chain);
+bool install(SSL* ssl, const KeyAndChain& pair) noexcept;      // for this connection alone
 // PEM text of any number of certificates, into the store that peers are verified with.
 Result<void> load_authorities(SSL_CTX* ctx, const std::string& text);
 CertificateFacts facts_of(const KeyAndChain& pair, const std::string& chain_name);

@@ -32,7 +32,8 @@ static_assert(sizeof(TicketKey) == ticket_key_size);
 // What the sessions of a context share and may need after the context itself has been given other certificates.
 struct Shared {
     CtxPtr first;                                   // shown to all whose SNI names nobody
-    std::map<std::string, CtxPtr, std::less<>> names;
+    // What others see. No context for each: it is large and takes long to make, and a host may have thousands.
+    std::map<std::string, std::vector<std::shared_ptr<const ParsedChain>>, std::less<>> names;
     std::shared_ptr<std::vector<TicketKey>> ring;   // shared_ptr: one ring for this and all later certificates
 };
 
@@ -73,6 +74,17 @@ int seal_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX
     return sealing || (key == ring.begin() && SSL_version(ssl) < TLS1_3_VERSION) ? 1 : 2;
 }
 
+// These and no others. They were looked at when they were read.
+bool show(SSL* ssl, const std::vector<std::shared_ptr<const ParsedChain>>& chains) noexcept
+{
+    SSL_certs_clear(ssl);
+    for (const auto& chain : chains)
+        for (const KeyAndChain& pair : chain->pairs)
+            if (!install(ssl, pair)) return false;
+    SSL_set_app_data(ssl, ssl);      // told by server_name()
+    return true;
+}
+
 int choose_name(SSL* ssl, int*, void*) noexcept
 {
     const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
@@ -82,7 +94,7 @@ int choose_name(SSL* ssl, int*, void*) noexcept
     for (std::size_t dot = 0; dot != std::string::npos; dot = name.find('.', dot + 1)) {
         const auto found = shared->names.find(std::string_view(name).substr(dot));
         if (found == shared->names.end()) continue;
-        return SSL_set_SSL_CTX(ssl, found->second.get()) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+        return show(ssl, found->second) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     return SSL_TLSEXT_ERR_NOACK;
 }
@@ -110,31 +122,34 @@ Result<CtxPtr> make_server_context(const ServerKeys& keys)
     return ctx;
 }
 
-Result<CtxPtr> build(const std::vector<Chain>& chains, const ServerKeys& keys, std::vector<CertificateFacts>& facts)
+// One that can be used; of those that were read already nothing is done again.
+Result<std::shared_ptr<const ParsedChain>> parsed_of(const Chain& chain)
 {
-    CtxPtr ctx = TRY(make_server_context(keys));
-    for (const Chain& chain : chains) {
-        auto parsed = chain.parsed;
-        if (!parsed) {
-            auto pairs = TRY(parse_chain(chain));
-            parsed = std::make_shared<ParsedChain>(ParsedChain{std::move(pairs)});
-        }
-        for (const KeyAndChain& pair : parsed->pairs) {
-            TRY(install(ctx.get(), pair, chain));
-            facts.push_back(facts_of(pair, chain.name));
-        }
-    }
-    return ctx;
+    if (chain.parsed) return chain.parsed;
+    Chain fresh = chain;
+    TRY(read(fresh));
+    return fresh.parsed;
 }
 
 Result<std::shared_ptr<Shared>> build_all(const ServerKeys& keys, std::vector<CertificateFacts>& facts)
 {
     auto shared = std::make_shared<Shared>();
     if (keys.chains.empty()) return fail("no certificate is configured");
-    shared->first = TRY(build(keys.chains, keys, facts));
+    shared->first = TRY(make_server_context(keys));
+    for (const Chain& chain : keys.chains) {
+        const auto parsed = TRY(parsed_of(chain));
+        for (const KeyAndChain& pair : parsed->pairs) {
+            TRY(install(shared->first.get(), pair, chain));
+            facts.push_back(facts_of(pair, chain.name));
+        }
+    }
     for (const auto& [name, chains] : keys.names) {
         if (chains.empty()) return fail(cat("no certificate for the name ", name));
-        shared->names.emplace(name, TRY(build(chains, keys, facts)));
+        auto& list = shared->names[name];
+        for (const Chain& chain : chains) {
+            list.push_back(TRY(parsed_of(chain)));
+            for (const KeyAndChain& pair : list.back()->pairs) facts.push_back(facts_of(pair, chain.name));
+        }
     }
     return shared;
 }
@@ -178,7 +193,6 @@ public:
         auto held = std::make_unique<std::shared_ptr<Shared>>(shared_);    // the session's own share: see Shared
         if (SSL_set_ex_data(ssl.get(), shared_index(), held.get()) != 1) return fail_tls("TLS session");
         held.release();
-        SSL_set_app_data(ssl.get(), shared_->first.get());
         SSL_set_accept_state(ssl.get());
         return std::unique_ptr<Session>(std::make_unique<SslSession>(std::move(ssl), ClientPolicy()));
     }
@@ -202,7 +216,8 @@ Result<std::vector<CertificateFacts>> check_keys(const ServerKeys& keys)
 Result<void> read(Chain& chain)
 {
     auto pairs = TRY(parse_chain(chain));
-    const CtxPtr trial = TRY(make_server_context({}));
+    static thread_local CtxPtr trial;      // making one takes longer than all the rest
+    if (!trial) trial = TRY(make_server_context({}));
     for (const KeyAndChain& pair : pairs) TRY(install(trial.get(), pair, chain));
     chain.parsed = std::make_shared<ParsedChain>(ParsedChain{std::move(pairs)});
     return {};

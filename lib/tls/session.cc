@@ -368,8 +368,7 @@ std::string SslSession::why_not() const
 std::string SslSession::server_name() const
 {
     if (!SSL_is_server(ssl_.get())) return {};
-    const SSL_CTX* first = static_cast<SSL_CTX*>(SSL_get_app_data(ssl_.get()));
-    if (!first || SSL_get_SSL_CTX(ssl_.get()) == first) return {};    // unknown names get the certificate of all
+    if (!SSL_get_app_data(ssl_.get())) return {};    // unknown names get the certificate of all
     const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
     return name ? std::string(name) : std::string();
 }
