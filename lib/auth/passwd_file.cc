@@ -1,6 +1,8 @@
 // Reading a passwd-file.
 #include "lib/auth/passwd_file.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 
 #include "lib/auth/mechanism.h"
@@ -14,15 +16,41 @@ namespace {
 
 constexpr std::size_t max_line = 16'384, max_problems = 20;
 
+// 192.168.1.10/24 is 192.168.1.0/24.
+std::string without_host_bits(std::string_view net)
+{
+    const auto [base, bits] = cut(net, '/');
+    const auto address = net::Address::parse_ip(base, 0);
+    std::string bytes = address ? address->ip_bytes() : std::string();
+    const auto size = bits ? parse_number<unsigned>(*bits, static_cast<unsigned>(bytes.size() * 8)) : std::nullopt;
+    if (bytes.empty() || !size) return std::string(net);
+    for (std::size_t i = *size; i < bytes.size() * 8; ++i) bytes[i / 8] = static_cast<char>(bytes[i / 8] & ~(0x80 >> i % 8));
+    char text[INET6_ADDRSTRLEN];
+    return ::inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), text, sizeof text) ? cat(std::string_view(text), '/', *bits) : std::string(net);
+}
+
+Result<void> read_networks(std::string_view text, Found& found)
+{
+    for (const std::string_view net : split(text, ","))
+        if (net != "local") found.allowed.push_back(TRY(net::Network::parse(without_host_bits(net))));    // Dovecot's own sockets
+    if (found.allowed.empty()) found.standing = Found::Standing::locked;
+    return {};
+}
+
 // Of Dovecot's extra fields those that decide a login; userdb_x and others are for other readers.
 Result<void> read_extra(std::string_view extra, Found& found)
 {
     for (const std::string_view item : split(extra, " \t")) {
         const auto [name, value] = cut(item, '=');
-        if (name == "nologin" && value.value_or("y") != "n") found.standing = Found::Standing::locked;
-        if (name != "allow_nets" || !value) continue;
-        for (const std::string_view net : split(*value, ",")) found.allowed.push_back(TRY(net::Network::parse(net)));
-        if (found.allowed.empty()) found.standing = Found::Standing::locked;
+        const bool on = value.value_or("y") != "n";
+        if (name == "nologin" && on) found.standing = Found::Standing::locked;
+        if (name == "allow_nets" && value) TRY(read_networks(*value, found));
+        if (name == "user" && value) {
+            if (!is_user_name(*value) || value->find('%') != std::string_view::npos) return fail(cat(printable(item, 100), ": no user name"));
+            found.user = *value;
+        }
+        if ((name == "proxy" || name == "proxy_maybe") && on) return fail(cat(name, ": sessions are not passed on to another server here"));
+        if (name == "nopassword" && on) return fail("nopassword: nobody logs in without a password here");
     }
     return {};
 }
@@ -88,7 +116,7 @@ std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::
             if (problems && problems->size() < max_problems) problems->push_back(cat("line ", number, ": ", found.error().text));
             continue;
         }
-        std::string name = found->user;
+        std::string name(passwd_fields(line)[0]);      // found->user: as whom he logs in
         const auto [at, fresh] = file->users_.emplace(std::move(name), std::move(*found));    // of two lines the first counts, as in /etc/passwd
         if (!fresh || at->second.standing != Found::Standing::good) continue;
         const std::string& stored = at->second.password;

@@ -159,6 +159,37 @@ TEST_CASE("what is made is salted, fits its password, and can stand in a passwd-
     CHECK_FALSE(auth::stored_scram(*auth::make_password("SCRAM-SHA-1", "x"), tls::Digest::sha256));
 }
 
+TEST_CASE("extra fields of Dovecot's passwd-files that mean something are done, or named", "[auth][passwd-file]")
+{
+    std::vector<std::string> problems;
+    const auto file = auth::PasswdFile::parse("info:{PLAIN}x::::::user=alice userdb_mail=maildir:~/Maildir\n"
+                                              "alice:{PLAIN}x::::::nodelay=y proxy=n\n"
+                                              "nets:{PLAIN}x::::::allow_nets=192.168.1.10/24,local,2001:db8::7/32,10.0.0.1\n"
+                                              "inside:{PLAIN}x::::::allow_nets=local\n"
+                                              "far:{PLAIN}x::::::proxy=y host=192.0.2.1\n"
+                                              "maybe:{PLAIN}x::::::proxy_maybe host=192.0.2.1\n"
+                                              "open:::::::nopassword=y\n"
+                                              "vars:{PLAIN}x::::::user=%n\n"
+                                              "none:{PLAIN}x::::::user=\n"
+                                              "wide:{PLAIN}x::::::allow_nets=192.168.1.10/33\n",
+                                              "key", &problems);
+    const auto found = [&](const char* name) { return *file->find(name); };
+    CHECK(found("info")->user == "alice");
+    CHECK(found("alice")->user == "alice");
+    const auto allowed = found("nets")->allowed;
+    REQUIRE(allowed.size() == 3);
+    CHECK(allowed[0].contains(*net::Address::parse_ip("192.168.1.99", 0)));
+    CHECK_FALSE(allowed[0].contains(*net::Address::parse_ip("192.168.2.10", 0)));
+    CHECK(allowed[1].contains(*net::Address::parse_ip("2001:db8:1::1", 0)));
+    CHECK_FALSE(allowed[2].contains(*net::Address::parse_ip("10.0.0.2", 0)));
+    CHECK(found("inside")->standing == Standing::locked);
+    for (const char* name : {"far", "maybe", "open", "vars", "none", "wide"}) CHECK_FALSE(found(name));
+    REQUIRE(problems.size() == 6);
+    CHECK(problems[0] == "line 5: proxy: sessions are not passed on to another server here");
+    CHECK(problems[2] == "line 7: nopassword: nobody logs in without a password here");
+    CHECK(problems[3] == "line 8: user=%n: no user name");
+}
+
 TEST_CASE("a passwd-file as Dovecot has it works as it is", "[auth][passwd-file]")
 {
     std::vector<std::string> problems;
