@@ -377,6 +377,15 @@ bool Exchanges::is_full(const Turns& turns, uint64_t id)
     return true;
 }
 
+void Exchanges::take_turn(Turns& turns, uint64_t id, std::function<void()> work, std::function<void()> done)
+{
+    const auto standing = [this, id] {
+        const auto at = exchanges_.find(id);
+        return at == exchanges_.end() ? Standing::failing : gate_.standing(at->second.from, at->second.user_key, clock_.mono_us());
+    };
+    turns.run(exchanges_.at(id).from, standing, std::move(work), std::move(done), [this, id] { return unwanted(id); });
+}
+
 void Exchanges::check_password(uint64_t id, std::string password)
 {
     Exchange& exchange = exchanges_.at(id);
@@ -393,8 +402,8 @@ void Exchanges::check_password(uint64_t id, std::string password)
     job->chain = chain_;
     job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->password = std::move(password);
-    turns_.run(
-        exchange.from,
+    take_turn(
+        turns_, id,
         [job] {
             // The stamp before the look: a change in between makes what is found worthless, not lasting.
             job->stamp = job->chain->stamp();
@@ -404,20 +413,18 @@ void Exchanges::check_password(uint64_t id, std::string password)
             if (!*alive || !exchanges_.contains(id)) return;
             if (job->looked.ask == Chain::Looked::Ask::nobody) return password_checked(id, *job);
             ask_judge(id, job);
-        },
-        [this, id] { return unwanted(id); });
+        });
 }
 
 // PAM may take its time, 20 s and more: that is time of threads that do nothing else.
 void Exchanges::ask_judge(uint64_t id, std::shared_ptr<PasswordJob> job)
 {
     if (is_full(judge_turns_, id)) return;
-    judge_turns_.run(
-        exchanges_.at(id).from, [job] { job->looked.verdict = job->chain->judge(std::move(job->looked), job->password); },
+    take_turn(
+        judge_turns_, id, [job] { job->looked.verdict = job->chain->judge(std::move(job->looked), job->password); },
         [this, id, job, alive = alive_] {
             if (*alive && exchanges_.contains(id)) password_checked(id, *job);
-        },
-        [this, id] { return unwanted(id); });
+        });
 }
 
 void Exchanges::password_checked(uint64_t id, PasswordJob& job)
@@ -450,11 +457,10 @@ void Exchanges::check_digest(uint64_t id, const std::string& timestamp, const st
     job->names = auth::names_of(rules_.username_format, exchanges_.at(id).login, rules_.is_local).value_or(std::vector<std::string>());
     job->timestamp = timestamp;
     job->digest = digest;
-    turns_.run(exchanges_.at(id).from, [job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
-               [this, id, job, alive = alive_] {
-                   if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
-               },
-               [this, id] { return unwanted(id); });
+    take_turn(turns_, id, [job] { job->verdict = job->chain->check_digest(job->names, job->timestamp, job->digest); },
+              [this, id, job, alive = alive_] {
+                  if (*alive && exchanges_.contains(id)) decide(id, std::move(job->verdict));
+              });
 }
 
 void Exchanges::ask_secret(uint64_t id)
@@ -476,7 +482,7 @@ void Exchanges::look_up_secret(uint64_t id)
     job->chain = chain_;
     job->names = auth::names_of(rules_.username_format, exchange.login, rules_.is_local).value_or(std::vector<std::string>());
     job->hash = exchange.mechanism->hash();
-    turns_.run(exchange.from, [job] { job->secret = job->chain->scram(job->names, job->hash); },
+    take_turn(turns_, id, [job] { job->secret = job->chain->scram(job->names, job->hash); },
               [this, id, job, alive = alive_] {
                   if (!*alive) return;
                   const auto at = exchanges_.find(id);
@@ -486,8 +492,7 @@ void Exchanges::look_up_secret(uint64_t id)
                   const Secret& secret = at->second.secret;
                   if (secret.verdict.why == AuthFailure::internal) return refuse(id, AuthFailure::internal, secret.verdict.source, secret.verdict.text);
                   take(id, at->second.mechanism->secret(secret.secret, secret.real));
-              },
-              [this, id] { return unwanted(id); });
+              });
 }
 
 // The password was right, or was not, or could not be looked at.

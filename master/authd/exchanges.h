@@ -122,6 +122,7 @@ private:
     void look_up_secret(uint64_t id);
     void enter_gate(uint64_t id, std::function<void()> then);
     bool is_full(const Turns& turns, uint64_t id);
+    void take_turn(Turns& turns, uint64_t id, std::function<void()> work, std::function<void()> done);
     void decide(uint64_t id, Verdict verdict);
     void succeed(uint64_t id, auth::Found found);
     void admit(const Exchange& exchange, ipc::AuthReply reply);

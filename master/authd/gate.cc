@@ -22,6 +22,16 @@ std::string guesser_of(std::string_view client)
 
 std::string Gate::key_of(const std::string& address, const std::string& user) { return cat(address.size(), ' ', address, user); }
 
+int64_t Gate::pardons(const Address& address, int64_t now_us) const { return (now_us - address.counted_us) / limits_.address_pardon_us; }
+
+Standing Gate::standing(const std::string& address, const std::string& user, int64_t now_us) const
+{
+    const auto pair = pairs_.find(key_of(address, user));
+    if (pair != pairs_.end() && pair->second.good) return Standing::known;
+    const auto at = addresses_.find(address);
+    return at == addresses_.end() || at->second.failures <= pardons(at->second, now_us) ? Standing::fresh : Standing::failing;
+}
+
 Gate::Address& Gate::address_of(const std::string& name, int64_t now_us)
 {
     const auto [at, fresh] = addresses_.try_emplace(name);
@@ -32,10 +42,9 @@ Gate::Address& Gate::address_of(const std::string& name, int64_t now_us)
     } else {
         address_ages_.splice(address_ages_.end(), address_ages_, address.age);
     }
-    const int64_t pardons = (now_us - address.counted_us) / limits_.address_pardon_us;
-    if (pardons > 0) {
-        address.failures -= static_cast<unsigned>(std::min<int64_t>(pardons, address.failures));
-        address.counted_us += pardons * limits_.address_pardon_us;
+    if (const int64_t due = pardons(address, now_us); due > 0) {
+        address.failures -= static_cast<unsigned>(std::min<int64_t>(due, address.failures));
+        address.counted_us += due * limits_.address_pardon_us;
     }
     return address;
 }

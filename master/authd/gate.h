@@ -12,6 +12,13 @@
 
 namespace veredus::authd {
 
+// What speaks for a try.
+enum class Standing : uint8_t {
+    known,      // this user has logged in from this address before
+    fresh,      // nothing that counts has failed from there
+    failing,    // something has
+};
+
 // Counted are failures per (address, user) and per address. Tries of a pair run side by side as long as few have failed, and one after
 // the other, with a growing pause, when many have: so opening more connections gains a guesser nothing. Another address of the same
 // user is another pair; and who has logged in from an address before is not slowed down by his neighbours behind the same NAT.
@@ -35,6 +42,7 @@ public:
     // `attempt`: something that is the same when the same wrong password is tried again, as a forgotten phone does for weeks: that is no
     // guessing and counts once. Empty: counts always.
     void done(const std::string& address, const std::string& user, int64_t now_us, Outcome outcome, std::string_view attempt);
+    Standing standing(const std::string& address, const std::string& user, int64_t now_us) const;
     void turn(int64_t now_us);                              // starts whom it is time for
     int64_t next_us() const { return due_.empty() ? INT64_MAX : due_.begin()->first; }
     std::size_t waiting() const { return waiting_; }
@@ -63,6 +71,7 @@ private:
     Pair& pair_of(const std::string& address, const std::string& user, int64_t now_us);
     Address& address_of(const std::string& address, int64_t now_us);
     int64_t pause(unsigned failures, unsigned free) const;
+    int64_t pardons(const Address& address, int64_t now_us) const;    // due to it since it was counted
     void advance(const std::string& key, int64_t now_us);
     void schedule(const std::string& key, Pair& pair, int64_t due_us);
     void shrink();

@@ -131,6 +131,23 @@ TEST_CASE("who guesses at many users is slowed down by his address, but not the 
     CHECK_FALSE(enters_at_once(gate, "office", "stranger", now));
 }
 
+TEST_CASE("what speaks for a try: who was there before, and whether anything failed from there", "[authd][gate]")
+{
+    Gate gate{Gate::Limits()};
+    int64_t now = 1000 * second;
+    CHECK(gate.standing("home", "alice", now) == Standing::fresh);
+    REQUIRE(enters_at_once(gate, "home", "alice", now));
+    REQUIRE(enters_at_once(gate, "home", "bob", now, Outcome::neither));
+    CHECK(gate.standing("home", "alice", now) == Standing::known);
+    CHECK(gate.standing("home", "bob", now) == Standing::fresh);
+    REQUIRE(enters_at_once(gate, "home", "bob", now, Outcome::failure));
+    CHECK(gate.standing("home", "alice", now) == Standing::known);
+    CHECK(gate.standing("home", "bob", now) == Standing::failing);
+    CHECK(gate.standing("home", "carol", now) == Standing::failing);
+    CHECK(gate.standing("else", "alice", now) == Standing::fresh);
+    CHECK(gate.standing("home", "bob", now + 61 * second) == Standing::fresh);     // pardoned
+}
+
 TEST_CASE("an old phone that repeats the same wrong password counts once, and failures are forgotten", "[authd][gate]")
 {
     Gate gate{Gate::Limits()};
@@ -204,7 +221,7 @@ TEST_CASE("jobs are taken from each address in its turn", "[authd][turns]")
     disk::Pool pool(1, [&](std::function<void()> done) { loop->post(std::move(done)); });
     auto turns = std::make_unique<Turns>(pool, 2, 2);
     const auto add = [&](const std::string& whose) {
-        turns->run(whose, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [&gone, whose] { return gone == whose; });
+        turns->run(whose, [] { return Standing::fresh; }, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [&gone, whose] { return gone == whose; });
     };
     for (int i = 0; i < 50; ++i) add("evil");
     for (int i = 0; i < 3; ++i) add("home");
@@ -231,7 +248,7 @@ TEST_CASE("one address has no more than its share of the threads", "[authd][turn
     disk::Pool pool(4, [&](std::function<void()> done) { loop->post(std::move(done)); });
     Turns turns(pool, 4, 2);
     const auto add = [&](const std::string& whose, bool waits) {
-        turns.run(whose, [&go, waits] { while (waits && !go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [] { return false; });
+        turns.run(whose, [] { return Standing::fresh; }, [&go, waits] { while (waits && !go) ::usleep(100); }, [&order, whose] { order.push_back(whose); }, [] { return false; });
     };
     const auto until = [&](std::size_t size) {
         for (int i = 0; i < 1000 && order.size() < size; ++i) loop->run_once(milliseconds(10));
@@ -245,6 +262,36 @@ TEST_CASE("one address has no more than its share of the threads", "[authd][turn
     go = true;
     CHECK(until(41));
     CHECK(turns.waiting() == 0);
+}
+
+TEST_CASE("who does not guess comes before a thousand addresses that do, and nobody starves", "[authd][turns]")
+{
+    auto loop = std::move(*Loop::create());
+    std::vector<std::string> order;
+    std::string failed;
+    std::atomic<bool> go = false;
+    disk::Pool pool(1, [&](std::function<void()> done) { loop->post(std::move(done)); });
+    Turns turns(pool, 1, 1);
+    const auto add = [&](const std::string& whose, Standing standing) {
+        turns.run(whose, [&failed, whose, standing] { return failed == whose ? Standing::failing : standing; }, [&] { while (!go) ::usleep(100); }, [&order, whose] { order.push_back(whose.substr(0, 5)); }, [] { return false; });
+    };
+    for (int i = 0; i < 1000; ++i) add(cat("guess", i), Standing::failing);
+    for (int i = 0; i < 20; ++i) add(cat("other", i), Standing::fresh);
+    for (int i = 0; i < 4; ++i) add(cat("alice", i), Standing::known);
+    add("guess999", Standing::known);                        // behind the same NAT: after what is under way from there
+    add("guess0", Standing::known);
+    for (int i = 0; i < 10; ++i) add("later", Standing::fresh);
+    failed = "later";                                        // since they came
+    go = true;
+    for (int i = 0; i < 100'000 && order.size() < 1036; ++i) loop->run_once(milliseconds(10));
+    REQUIRE(order.size() == 1036);
+    CHECK(turns.waiting() == 0);
+    const auto upto = [&](std::size_t size, std::string_view name) { return std::count(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(size), name); };
+    CHECK(upto(9, "alice") == 4);
+    CHECK(upto(9, "guess") >= 2);
+    CHECK(upto(9, "other") >= 2);
+    CHECK(upto(40, "other") == 20);
+    CHECK(upto(500, "later") == 0);
 }
 
 TEST_CASE("a guesser is an IPv4 address or an IPv6 network of 64 bits", "[authd][gate]")
@@ -876,6 +923,42 @@ struct CountingPassdb final : auth::Passdb {
 };
 
 }  // namespace
+
+TEST_CASE("an honest login does not wait for those of many addresses that guess", "[authd][exchange][hostile]")
+{
+    struct Slow final : auth::Passdb {
+        Result<std::optional<auth::Found>> find(const std::string& user) const override
+        {
+            while (user.starts_with("guess") && !go) ::usleep(1000);
+            if (user != "alice") return std::optional<auth::Found>();
+            auth::Found found;
+            found.user = user;
+            found.password = "{PLAIN}x";
+            return std::optional(std::move(found));
+        }
+        std::string likely_password(std::string_view) const override { return ""; }
+        bool all_scram(bool) const override { return false; }
+        std::string stamp() const override { return "1"; }
+        std::atomic<bool> go = true;
+    };
+    Scene scene("");
+    scene.rules.cache_us = 0;
+    scene.exchanges->set_rules(scene.rules);
+    const auto slow = std::make_shared<Slow>();      // shared: as passdbs are
+    scene.exchanges->set_passdbs({slow});
+    REQUIRE(scene.plain("alice", "x", "198.51.100.1").kind == ReplyKind::ok);
+    for (int i = 0; i < 100; ++i) REQUIRE(scene.plain("nobody", "x", cat("192.0.2.", i)).why == AuthFailure::unknown_user);
+    slow->go = false;
+    std::size_t over = 0, before_alice = 1000, before_bob = 1000;
+    for (int i = 0; i < 100; ++i) scene.send_plain(cat("guess", i), "x", cat("192.0.2.", i), [&over](const ipc::AuthReply&) { ++over; });
+    scene.send_plain("alice", "x", "198.51.100.1", [&](const ipc::AuthReply&) { before_alice = over; });
+    scene.send_plain("alice", "x", "198.51.100.2", [&](const ipc::AuthReply&) { before_bob = over; });
+    REQUIRE(scene.wait([&] { return scene.exchanges->under_way() == 102; }));
+    slow->go = true;
+    REQUIRE(scene.wait([&] { return over == 100; }));
+    CHECK(before_alice <= 10);       // those that had begun, and one or two
+    CHECK(before_bob <= 10);
+}
 
 TEST_CASE("an unknown user costs what a user of one of the sources does, always of the same one", "[authd][exchange]")
 {
