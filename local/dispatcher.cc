@@ -116,8 +116,8 @@ Result<Addressee> addressee(const Target& target, const Policy& policy)
     return to;
 }
 
-Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source)
-    : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), alive_(std::make_shared<bool>(true)),
+Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source, UserSource users)
+    : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), users_(std::move(users)), alive_(std::make_shared<bool>(true)),
       lookups_(std::make_unique<daemon::Lookups>(loop))
 {
     look_at_aliases();
@@ -251,7 +251,7 @@ void Dispatcher::to_pipe(uint64_t number, const std::vector<Target>& targets)
         else
             taken.push_back(target);
     }
-    if (!taken.empty()) hand_over(number, pipe->second, std::move(taken), true);
+    if (!taken.empty()) hand_over(number, {pipe->second}, std::move(taken), true);
 }
 
 std::string Dispatcher::pipe_of(uint64_t job) const
@@ -327,8 +327,8 @@ void Dispatcher::hand_out(uint64_t number, ByUser by_user, const std::map<std::s
             }
             (command ? commands : others).push_back(std::move(target));
         }
-        if (!commands.empty()) hand_over(number, user, std::move(commands), true);
-        if (!others.empty()) hand_over(number, user, std::move(others), false);
+        if (!commands.empty()) hand_over(number, {user}, std::move(commands), true);
+        if (!others.empty()) hand_over(number, {user}, std::move(others), false);
     }
 }
 
@@ -395,22 +395,79 @@ void Dispatcher::route_virtual(uint64_t number, std::vector<Target> targets)
     });
 }
 
+namespace {
+// To a worker: the mailbox, instead of its user's own.
+Target kept_at(Target target, std::string path)
+{
+    target.kind = Kind::mailbox;
+    target.run_as = std::move(path);
+    return target;
+}
+
+ipc::Worker keeper_of(const VirtualMailbox& mailbox, const std::string& address)
+{
+    if (table::is_ids(mailbox.user)) return {mailbox.user, address, ipc::Worker::By::table};
+    return {mailbox.user};
+}
+}  // namespace
+
 void Dispatcher::virtual_found(uint64_t flight, const std::vector<Target>& targets, const std::vector<VirtualMailbox>& mailboxes)
 {
-    std::map<std::string, std::vector<Target>> by_user;
+    std::map<std::string, std::vector<Target>> by_keeper;
     for (std::size_t i = 0; i < targets.size(); ++i) {
+        const Target& target = targets[i];
         const VirtualMailbox& mailbox = mailboxes[i];
         if (mailbox.kind == VirtualMailbox::Kind::deferred) {
-            finish(flight, targets[i].index, verdict(Outcome::deferred, mailbox.dsn, mailbox.text), 0);
+            finish(flight, target.index, verdict(Outcome::deferred, mailbox.dsn, mailbox.text), 0);
             continue;
         }
-        Target for_worker = targets[i];
-        for_worker.kind = Kind::mailbox;
-        // To a worker: the mailbox, instead of its user's own. Who is in no table may be a user of a passwd-file, with a home: master knows.
-        for_worker.run_as = mailbox.kind == VirtualMailbox::Kind::found ? mailbox.path : std::string();
-        by_user[mailbox.user].push_back(std::move(for_worker));
+        if (mailbox.kind == VirtualMailbox::Kind::found && !mailbox.catch_all) {
+            by_keeper[mailbox.user].push_back(kept_at(target, mailbox.path));
+            continue;
+        }
+        // Who is in no table may be a user of a passwd-file. His name may have the delimiter in it: whose the whole is comes first.
+        const auto address = mail::parse_address(target.address);
+        std::vector<std::string> names;
+        for (const std::string& local : {address->local, std::string(mail::split_extension(address->local, rules_.policy.delimiters).user)}) {
+            std::string name = lower(cat(local, '@', address->domain));
+            if (name.size() <= ipc::max_user && (names.empty() || names[0] != name)) names.push_back(std::move(name));
+        }
+        look_for_person(flight, target, mailbox, std::move(names));
     }
-    for (auto& [user, list] : by_user) hand_over(flight, user, std::move(list), false);
+    for (auto& [user, list] : by_keeper) {
+        const ipc::Worker who = table::is_ids(user) ? ipc::Worker{user, list[0].address, ipc::Worker::By::table} : ipc::Worker{user};
+        hand_over(flight, who, std::move(list), false);
+    }
+}
+
+void Dispatcher::look_for_person(uint64_t flight, const Target& target, const VirtualMailbox& mailbox, std::vector<std::string> names)
+{
+    if (names.empty()) {
+        if (mailbox.kind == VirtualMailbox::Kind::found) return hand_over(flight, keeper_of(mailbox, target.address), {kept_at(target, mailbox.path)}, false);
+        return finish(flight, target.index, verdict(Outcome::failed, "5.1.1", cat("unknown user: \"", printable(target.address, 200), '"')), 0);
+    }
+    const std::string name = names.front();
+    names.erase(names.begin());
+    users_(name, [this, flight, target, mailbox, names = std::move(names), alive = alive_](const Result<ipc::UserReply>& person) {
+        if (!*alive || !flights_.contains(flight)) return;
+        if (!person || person->found == ipc::UserReply::Found::temporary)
+            return finish(flight, target.index, verdict(Outcome::deferred, "4.3.0", cat("passdb: ", person ? person->text : person.error().text)), 0);
+        if (person->found == ipc::UserReply::Found::no) return look_for_person(flight, target, mailbox, names);
+        to_person(flight, target, *person);
+    });
+}
+
+// Maildirs of all who have the same ids are one process's work. An mbox, whose lock may let it wait, and which may lie in the mail spool,
+// is that of a process of its owner's name, who knows himself where it is.
+void Dispatcher::to_person(uint64_t flight, const Target& target, const ipc::UserReply& person)
+{
+    std::string path = person.mailbox;
+    if (path.empty() && rules_.home_mailbox.starts_with('/')) path = rules_.home_mailbox;
+    if (path.empty() && person.home.empty())
+        return finish(flight, target.index, verdict(Outcome::deferred, "4.3.5", cat("passdb: user ", printable(person.name, 200), " has no home for his mailbox")), 0);
+    if (path.empty()) path = cat(person.home, '/', rules_.home_mailbox.empty() ? "Maildir/" : rules_.home_mailbox);
+    if (!path.ends_with('/') || path.size() > table::longest_virtual_path) return hand_over(flight, {person.name}, {kept_at(target, "")}, false);
+    hand_over(flight, {table::ids_text(person.uid, person.gid), person.name, ipc::Worker::By::line}, {kept_at(target, std::move(path))}, false);
 }
 
 // Beside the loop: tables may be slow, and the header must be looked at for a loop. What has lists to read begins anew where lists are

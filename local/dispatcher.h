@@ -16,6 +16,7 @@
 #include "lib/ipc/agent.h"
 #include "lib/ipc/channel.h"
 #include "lib/ipc/control.h"
+#include "lib/ipc/user.h"
 #include "lib/loop/loop.h"
 #include "local/alias_maps.h"
 #include "local/expand.h"
@@ -30,6 +31,7 @@ using table::VirtualMailboxes;
 struct DispatchRules {
     Policy policy;
     std::string default_privs = "nobody", root_mailbox_user;
+    std::string home_mailbox;                        // of users of a passwd-file
     std::string luser_relay;                         // where mail for users that are not there goes
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
@@ -58,7 +60,9 @@ Result<Addressee> addressee(const ipc::Target& target, const Policy& policy);
 class Dispatcher {
 public:
     using WorkerSource = std::function<void(const ipc::Worker& who, std::function<void(ipc::Code, std::string, Fd)> done)>;
-    Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source);
+    // Who has a line in a passwd-file, or an account, under this name; `done` later, once.
+    using UserSource = std::function<void(const std::string& name, std::function<void(Result<ipc::UserReply>)> done)>;
+    Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source, UserSource users);
     ~Dispatcher();
     Dispatcher(const Dispatcher&) = delete;
     void set_rules(DispatchRules rules);             // processes with the old settings get no more mail
@@ -78,7 +82,7 @@ private:
     };
     struct Job {                                     // some recipients of one attempt at one lane
         uint64_t flight = 0;
-        std::string user;
+        ipc::Worker who;                             // whose lane
         std::map<uint32_t, ipc::Target> open;        // as the worker got them, by index
         std::map<uint32_t, Pages> gathered;          // pages of expansions that go on
         int64_t handed_us = 0;
@@ -105,7 +109,9 @@ private:
     void without_alias(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     bool admit(Flight& flight, uint64_t number, const std::string& user, const ipc::Target& target);
-    void hand_over(uint64_t flight, const std::string& user, std::vector<ipc::Target> targets, bool command);
+    void look_for_person(uint64_t flight, const ipc::Target& target, const VirtualMailbox& mailbox, std::vector<std::string> names);
+    void to_person(uint64_t flight, const ipc::Target& target, const ipc::UserReply& person);
+    void hand_over(uint64_t flight, const ipc::Worker& who, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
     void start(Lane& lane);
     void start_later(Lane& lane);
@@ -149,6 +155,7 @@ private:
     DispatchRules rules_;
     AliasMaps& aliases_;
     WorkerSource source_;
+    UserSource users_;
     std::shared_ptr<bool> alive_;                    // shared_ptr: late answers of master and of the pool look at it first
     uint64_t last_number_ = 0;
     uint64_t age_ = 0;                               // of the settings: part of each lane's key

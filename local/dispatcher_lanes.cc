@@ -72,18 +72,18 @@ bool Dispatcher::admit(Flight& flight, uint64_t number, const std::string& user,
     return true;
 }
 
-void Dispatcher::hand_over(uint64_t flight, const std::string& user, std::vector<Target> targets, bool command)
+void Dispatcher::hand_over(uint64_t flight, const ipc::Worker& who, std::vector<Target> targets, bool command)
 {
-    if (const auto of = flights_.find(flight); of != flights_.end()) std::erase_if(targets, [&](const Target& target) { return !admit(*of->second, flight, user, target); });
+    if (const auto of = flights_.find(flight); of != flights_.end()) std::erase_if(targets, [&](const Target& target) { return !admit(*of->second, flight, who.user, target); });
     if (targets.empty()) return;
-    Lane& lane = lane_for(user, command);
+    Lane& lane = lane_for(who.user, command);
     std::size_t size = SIZE_MAX;
     for (Target& target : targets) {
         // Each job is one message to the process: paths and commands in the place of mailboxes may be long.
         if (size > room_for_targets || size_of(target) > room_for_targets - size) {
             lane.waiting.push_back(++last_number_);
             jobs_[last_number_].flight = flight;
-            jobs_[last_number_].user = user;
+            jobs_[last_number_].who = who;
             size = 0;
         }
         size += size_of(target);
@@ -187,13 +187,13 @@ void Dispatcher::ask_master(Lane& lane)
 {
     lane.life = ++last_number_;
     // Of ids without a name master wants to know whose mailbox they keep: any of those that wait here.
-    if (table::is_ids(lane.user))
-        for (const uint64_t number : lane.waiting)
-            if (const auto job = jobs_.find(number); job != jobs_.end() && !job->second.open.empty()) {
-                lane.of = job->second.open.begin()->second.address;
-                break;
-            }
-    source_({lane.user, lane.of}, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
+    ipc::Worker who{lane.user};
+    for (const uint64_t number : lane.waiting)
+        if (const auto job = jobs_.find(number); job != jobs_.end()) {
+            who = job->second.who;
+            break;
+        }
+    source_(who, [this, key = lane.key, life = lane.life, alive = alive_](ipc::Code code, std::string text, Fd channel) {
         if (*alive) started(key, life, code, text, std::move(channel));
     });
 }
@@ -224,6 +224,8 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
             refuse(job, Outcome::deferred, "4.3.5", cat("default_privs = ", user, ": ", text));
         else if (const std::string pipe = pipe_of(job); code != ipc::Code::unavailable && !pipe.empty())
             refuse(job, Outcome::deferred, "4.3.5", cat("pipe_transports: ", pipe, ": user ", user, ": ", text));
+        else if (code != ipc::Code::unavailable && is_virtual(job) && placed && found->second.who.by == ipc::Worker::By::line)
+            refuse(job, Outcome::deferred, "4.3.5", cat("passdb: user ", found->second.who.of, ": ", text));
         else if (code != ipc::Code::unavailable && is_virtual(job) && placed)
             refuse(job, Outcome::deferred, "4.3.5", cat(table::is_ids(user) ? "virtual_uid_maps, virtual_gid_maps: " : "virtual_uid_maps: user ", user, ": ", text));
         else if (code == ipc::Code::unknown || code == ipc::Code::invalid)    // invalid: no account can have such a name

@@ -49,7 +49,6 @@ struct Dispatcher::Lane {
     {
     }
     std::string key, user;
-    std::string of;                                  // of ids: an address whose mailbox they keep
     uint64_t age;
     bool command;
     enum class State : uint8_t { waiting, starting, running } state = State::waiting;

@@ -10,6 +10,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/pipes.h"
 #include "lib/daemon/service.h"
+#include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "lib/table/table.h"
 #include "local/dispatcher.h"
@@ -17,6 +18,8 @@
 namespace veredus::local {
 
 namespace {
+
+constexpr std::chrono::seconds resolver_deadline{10};
 
 // mydestination, asked from the loop and from the thread that expands lists.
 class LocalDomains {
@@ -57,6 +60,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     rules.policy.owners = values.flag("owner_request_special");
     rules.policy.expand_owner = values.flag("expand_owner_alias");
     rules.luser_relay = values.text("luser_relay");
+    rules.home_mailbox = values.text("home_mailbox");
     rules.default_privs = values.text("default_privs");
     rules.root_mailbox_user = values.text("root_mailbox_user");
     PlaceSettings places;
@@ -93,9 +97,11 @@ public:
 
     Result<void> after_jail(Loop& loop) override
     {
+        resolver_ = std::make_unique<daemon::Link>(loop, "resolver");
+        resolver_->start();
         dispatcher_ = std::make_unique<Dispatcher>(loop, std::move(rules_), aliases_, [](const ipc::Worker& who, auto done) {
             daemon::context().worker(who, std::move(done));
-        });
+        }, [this](const std::string& name, auto done) { find_user(name, std::move(done)); });
         return {};
     }
 
@@ -117,8 +123,16 @@ public:
     void stop(std::function<void()> done) override { dispatcher_->stop(std::move(done)); }
 
 private:
+    void find_user(const std::string& name, std::function<void(Result<ipc::UserReply>)> done)
+    {
+        resolver_->call(static_cast<uint16_t>(ipc::UserType::resolve), ipc::UserRequest{name}.encode(), {}, resolver_deadline, [done = std::move(done)](const Result<ipc::Message>& answer) {
+            done(answer ? ipc::UserReply::decode(answer->body) : Result<ipc::UserReply>(unexpected(answer.error())));
+        });
+    }
+
     DispatchRules rules_;
     AliasMaps aliases_;
+    std::unique_ptr<daemon::Link> resolver_;
     std::unique_ptr<Dispatcher> dispatcher_;    // last: it borrows the aliases
 };
 

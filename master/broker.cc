@@ -12,6 +12,7 @@
 #include "lib/ipc/user.h"
 #include "lib/log/log.h"
 #include "lib/reception/restrictions.h"
+#include "lib/table/virtual_mailboxes.h"
 #include "master/sockets.h"
 #include "master/supervisor.h"
 #include "master/worker_policy.h"
@@ -159,9 +160,11 @@ void Supervisor::give_worker(Process& asker, const Message& message)
     }
     const auto wish = ipc::Worker::decode(message.body);
     if (!wish) return refuse(ipc::Code::invalid, wish.error().text);
-    const bool by_name = wish->of.empty();
-    if (auto fits = by_name ? check_user_name(wish->user) : Result<void>(); !fits) return refuse(ipc::Code::invalid, fits.error().text);
-    ask_resolver(by_name ? ipc::UserType::resolve : ipc::UserType::keep, by_name ? wish->user : wish->of,
+    using By = ipc::Worker::By;
+    const bool by_table = wish->by == By::table;
+    const std::string& name = wish->by == By::name ? wish->user : wish->of;
+    if (auto fits = by_table ? Result<void>() : check_user_name(name); !fits) return refuse(ipc::Code::invalid, fits.error().text);
+    ask_resolver(by_table ? ipc::UserType::keep : ipc::UserType::resolve, name,
                  [this, role = std::string(asker.role->name), instance = asker.instance, pid = asker.pid, request = message.request,
                   wish = *wish](const Result<ipc::UserReply>& found) { worker_resolved(role, instance, pid, request, wish, found); });
 }
@@ -174,13 +177,24 @@ void Supervisor::worker_resolved(const std::string& role, uint32_t instance, pid
     if (!found) return refuse(ipc::Code::unavailable, found.error().text);
     if (found->found == ipc::UserReply::Found::temporary) return refuse(ipc::Code::unavailable, found->text);
     if (found->found == ipc::UserReply::Found::no) return refuse(ipc::Code::unknown, cat("no user ", wish.user));
-    // Whom the asker means by these ids is what the tables say, or nothing.
-    if (!wish.of.empty() && found->name != wish.user) return refuse(ipc::Code::unavailable, "virtual_uid_maps or virtual_gid_maps say something else in this moment");
-    if (auto fits = wish.of.empty() ? policy_.check(*found) : policy_.check_keeper(*found); !fits) {
+    using By = ipc::Worker::By;
+    if (auto fits = wish.by == By::table ? policy_.check_keeper(*found) : policy_.check(*found); !fits) {
         log::warning("refused a process for user ", printable(wish.user), ": ", fits.error().text);
         return refuse(ipc::Code::refused, fits.error().text);
     }
-    auto channel = order_process("worker", *found);
+    ipc::UserReply whom = *found;
+    // Whom the asker means by these ids is what the tables or the line say, or nothing.
+    if (wish.by != By::name) {
+        if ((wish.by == By::table ? found->name : table::ids_text(found->uid, found->gid)) != wish.user)
+            return refuse(ipc::Code::unavailable, cat("uid and gid of ", printable(wish.of), " are others in this moment"));
+        ipc::UserReply ids;
+        ids.found = ipc::UserReply::Found::yes;
+        ids.name = wish.user;
+        ids.uid = found->uid;
+        ids.gid = found->gid;
+        whom = std::move(ids);
+    }
+    auto channel = order_process("worker", whom);
     if (!channel) return refuse(ipc::Code::unavailable, channel.error().text);
     answer(*asker, request, ipc::Control::worker, ipc::Code::ok, "", channel->get());
 }
@@ -189,7 +203,8 @@ Result<Fd> Supervisor::order_process(const char* name, const ipc::UserReply& use
 {
     Process* zygote = find(name, 0);
     if (!zygote || zygote->state != Process::State::ready || !zygote->control) return unexpected(Error{ENOTCONN, cat("the zygote ", name, " is not ready")});
-    const ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
+    ipc::Serve order = TRY(make_serve(user, options_.unprivileged));
+    order.gid = policy_.gid_of_process(user.gid);
     auto pair = TRY(socket_pair(SOCK_SEQPACKET));
     TRY(send_serve(zygote->control->fd(), order, pair.first.get()));
     return std::move(pair.second);

@@ -26,7 +26,7 @@ constexpr Role table[] = {
     {"worker", "local-worker", nullptr, "root", "root", "", Jail::none, Phase::agents, conf::local, "local",
      nullptr, nullptr, nullptr, 0, "", "", true},
     {"local", "local", nullptr, "veredus-local", "veredus-local", "", Jail::none, Phase::agents, conf::local, "local",
-     nullptr, nullptr, nullptr, 0, "worker", "", false},
+     nullptr, nullptr, nullptr, 0, "worker resolver", "", false},
     {"smtp-client", "smtp-client", nullptr, "veredus-out", "veredus-out", "", Jail::empty, Phase::agents, conf::smtp_client, "smtp",
      "smtp_processes", nullptr, nullptr, 0, "", "resolv.conf client", false},
     {"qmgr", "qmgr", nullptr, "veredus-queue", "veredus-queue", "veredus-smtpd veredus-submission veredus-lmtp", Jail::spool, Phase::queue, conf::qmgr, "qmgr",

@@ -25,8 +25,11 @@ WorkerPolicy WorkerPolicy::from(const conf::Values& values, bool unprivileged, u
     if (unprivileged) return policy;
     for (const Account& account : accounts()) {
         if (const passwd* user = account.user.empty() || account.user == root_mailbox_account ? nullptr : ::getpwnam(account.user.c_str())) policy.suite_uids.push_back(user->pw_uid);
-        if (const group* own = account.group == "mail" ? nullptr : ::getgrnam(account.group.c_str())) policy.suite_gids.push_back(own->gr_gid);
+        if (const group* own = account.group == "mail" || account.group == "shadow" ? nullptr : ::getgrnam(account.group.c_str())) policy.suite_gids.push_back(own->gr_gid);
     }
+    for (const char* name : {"mail", "shadow"})
+        if (const group* closed = ::getgrnam(name)) policy.closed_gids.push_back(closed->gr_gid);
+    if (const group* powerless = ::getgrnam("nogroup")) policy.powerless_gid = powerless->gr_gid;
     if (const passwd* of_commands = ::getpwnam(std::string(values.text("default_privs")).c_str())) policy.commands_uid = of_commands->pw_uid;
     return policy;
 }
@@ -51,6 +54,8 @@ Result<void> WorkerPolicy::check(const ipc::UserReply& user) const
         return fail(cat("uid ", user.uid, " is below local_minimum_uid (", minimum_uid, ") and the user is not in local_listed_users"));
     return {};
 }
+
+uint32_t WorkerPolicy::gid_of_process(uint32_t gid) const { return !unprivileged && has(closed_gids, gid) ? powerless_gid : gid; }
 
 Result<void> WorkerPolicy::check_keeper(const ipc::UserReply& ids) const
 {

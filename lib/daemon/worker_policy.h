@@ -20,6 +20,9 @@ struct WorkerPolicy {
     uint32_t own_uid = 0;
     std::vector<uint32_t> suite_uids, suite_gids;    // of the mail system's own users and groups, but for veredus-root and the system's mail
     std::optional<uint32_t> commands_uid;            // default_privs: what runs as it is anybody's
+    std::vector<uint32_t> closed_gids;               // mail, shadow: they open what is no user's
+    uint32_t powerless_gid = 65534;                  // what the process of a user has in the place of such a group
+    uint32_t gid_of_process(uint32_t gid) const;
     // Asks the system for the ids of these names: once at a start or a reload, not for each user.
     static WorkerPolicy from(const conf::Values& values, bool unprivileged, uint32_t own_uid);
     Result<void> check(const ipc::UserReply& user) const;

@@ -66,13 +66,16 @@ Result<Neighbour> Neighbour::decode(std::string_view body)
     return whole(r, std::move(n), "neighbour");
 }
 
-std::string Worker::encode() const { return Writer().str(user).str(of).take(); }
+std::string Worker::encode() const { return Writer().str(user).str(of).u8(static_cast<uint8_t>(by)).take(); }
 Result<Worker> Worker::decode(std::string_view body)
 {
     Reader r(body);
     Worker w;
     w.user = r.str(256);
     w.of = r.str(max_address);
+    const uint8_t by = r.u8();
+    if (by > static_cast<uint8_t>(Worker::By::line)) return fail("malformed message: worker");
+    w.by = static_cast<Worker::By>(by);
     return whole(r, std::move(w), "worker");
 }
 

@@ -61,8 +61,10 @@ struct Neighbour {                          // also Peer
 };
 
 struct Worker {
-    std::string user;       // a name; or "uid:gid", of a mailbox of `of`
-    std::string of;         // a virtual user whose mailbox these ids keep, by what the tables say; empty: the process is for a user by his name
+    enum class By : uint8_t { name, table, line };
+    std::string user;       // a name; else "uid:gid"
+    std::string of{};       // a virtual user whose mailbox these ids keep: an address, of table, a name, of line
+    By by = By::name;       // table: as virtual_uid_maps and virtual_gid_maps say; line: as his line of a passwd-file says
     std::string encode() const;
     static Result<Worker> decode(std::string_view body);
 };

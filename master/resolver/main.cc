@@ -100,7 +100,7 @@ private:
         }
         const std::string& name = request->name;
         if (who == "router") return tell(number, message.request, policy_.as_recipient(users_->find(name)));
-        if (!virtual_users_ || !Users::may_be_virtual(name)) return tell(number, message.request, users_->find(name));
+        if (who == "local" || !virtual_users_ || !Users::may_be_virtual(name)) return tell(number, message.request, users_->find(name));
         if (lookups_->waiting() >= most_waiting) return tell(number, message.request, busy(name));
         auto said = std::make_shared<VirtualUsers::Said>();    // shared_ptr: thread and loop have it in turns
         lookups_->run([said, name, tables = virtual_users_] { *said = tables->find(name); },

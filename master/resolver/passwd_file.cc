@@ -1,7 +1,12 @@
 // Reading a passwd-file.
 #include "master/resolver/passwd_file.h"
 
+#include <grp.h>
+#include <pwd.h>
+
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "lib/auth/passwd_fields.h"
 #include "lib/base/text.h"
@@ -12,13 +17,30 @@ namespace veredus::resolver {
 namespace {
 
 constexpr std::size_t most_problems = 20;
+constexpr std::size_t most_names = 1000;
 constexpr std::size_t longest_mailbox = sizeof(ipc::Serve::mailbox) - 2;    // a slash comes behind a Maildir, and a NUL
 
-std::optional<uint32_t> parse_id(std::string_view text, uint32_t fallback)
-{
-    if (text.empty()) return fallback;
-    return parse_number<uint32_t>(text, UINT32_MAX - 2);    // -1 means "leave it" to the kernel, -2 is reserved by habit
-}
+// Ids that lines of one file give by name, each looked up once: Dovecot takes names as well.
+class Names {
+public:
+    Result<uint32_t> uid(std::string_view text) { return id(text, uids_, "uid", [](const char* name) { const passwd* found = ::getpwnam(name); return found ? std::optional<uint32_t>(found->pw_uid) : std::nullopt; }); }
+    Result<uint32_t> gid(std::string_view text) { return id(text, gids_, "gid", [](const char* name) { const group* found = ::getgrnam(name); return found ? std::optional<uint32_t>(found->gr_gid) : std::nullopt; }); }
+
+private:
+    using Known = std::map<std::string, std::optional<uint32_t>, std::less<>>;
+    template <class F> static Result<uint32_t> id(std::string_view text, Known& known, const char* what, F look_up)
+    {
+        if (const auto number = parse_number<uint32_t>(text, UINT32_MAX - 2)) return *number;    // -1 means "leave it" to the kernel, -2 is reserved by habit
+        auto at = known.find(text);
+        if (at == known.end() && known.size() >= most_names) return fail(cat(what, ' ', printable(text, 60), ": more than ", most_names, " names; write numbers"));
+        const std::string name(text);
+        const bool may_be_one = !is_digit(text[0]) && text[0] != '-' && text.size() < 256;
+        if (at == known.end()) at = known.emplace(name, may_be_one ? look_up(name.c_str()) : std::nullopt).first;
+        if (!at->second) return fail(cat(what, " \"", printable(text, 60), "\": neither a number nor a name that the system has"));
+        return *at->second;
+    }
+    Known uids_, gids_;
+};
 
 // What a variable stands for: of %u, %n, %d and %h, or of Dovecot 2.4's names.
 Result<std::string> variable(std::string_view name, const ipc::UserReply& user)
@@ -118,20 +140,10 @@ bool is_of_dovecot_alone(std::string_view key)
     return false;
 }
 
-// Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…; empty when it is of a kind that is none of ours.
-Result<std::string> mailbox_of(std::string_view text, const ipc::UserReply& user)
+constexpr const char* kinds_known = "mailboxes of this kind are not read here; maildir and mbox are";
+
+Result<std::string> mailbox_at(bool maildir, std::string root, std::string inbox, const ipc::UserReply& user)
 {
-    const auto [kind, rest] = cut(text, ':');
-    const bool maildir = kind == "maildir";
-    if ((!maildir && kind != "mbox") || !rest) return std::string();
-    const auto words = split_on(*rest, ':');
-    std::string root = TRY(path_of(words[0], user)), inbox;
-    for (std::size_t i = 1; i < words.size(); ++i) {
-        const auto [key, value] = cut(words[i], '=');
-        if (key == "INBOX" && value) inbox = TRY(path_of(*value, user));
-        else if (!(value && is_of_dovecot_alone(key)) && words[i] != (maildir ? "LAYOUT=maildir++" : "LAYOUT=fs"))
-            return fail(cat(words[i].empty() ? "an empty word" : words[i], ": not understood here"));
-    }
     if (maildir && !inbox.empty() && inbox != root) return fail("INBOX=: a Maildir has its INBOX at its top here");
     if (maildir) return root + '/';
     if (inbox.empty()) return root;
@@ -139,33 +151,91 @@ Result<std::string> mailbox_of(std::string_view text, const ipc::UserReply& user
     return inbox;
 }
 
-std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default_uid, uint32_t default_gid)
+// Dovecot's userdb_mail=maildir:~/Maildir:INDEX=…
+Result<std::string> mailbox_of(std::string_view text, const ipc::UserReply& user)
+{
+    const auto [kind, rest] = cut(text, ':');
+    const bool maildir = kind == "maildir";
+    if (!rest) return fail("its kind comes first, as in maildir:~/Maildir");
+    if (!maildir && kind != "mbox") return fail(kinds_known);
+    const auto words = split_on(*rest, ':');
+    std::string root = TRY(path_of(words[0], user)), inbox;
+    for (std::size_t i = 1; i < words.size(); ++i) {
+        const auto [key, value] = cut(words[i], '=');
+        if (key == "INBOX" && value) inbox = TRY(path_of(*value, user));
+        else if (!(value && is_of_dovecot_alone(key)) && !iequals(words[i], maildir ? "LAYOUT=maildir++" : "LAYOUT=fs"))
+            return fail(cat(words[i].empty() ? "an empty word" : words[i], ": not understood here"));
+    }
+    return mailbox_at(maildir, std::move(root), std::move(inbox), user);
+}
+
+// Of the extra fields those that say where a user's mail is and who he is.
+struct Extra {
+    std::string_view mail, driver, path, inbox, home, uid, gid;
+    explicit Extra(std::string_view fields)
+    {
+        const std::pair<std::string_view, std::string_view*> known[] = {{"userdb_mail", &mail}, {"userdb_mail_driver", &driver}, {"userdb_mail_path", &path},
+                                                                        {"userdb_mail_inbox_path", &inbox}, {"userdb_home", &home}, {"userdb_uid", &uid}, {"userdb_gid", &gid}};
+        for (const std::string_view item : split(fields, " \t")) {
+            const auto [name, value] = cut(item, '=');
+            for (const auto& [wanted, field] : known)
+                if (name == wanted && value) *field = *value;
+        }
+    }
+    // Empty: where the settings say.
+    Result<std::string> mailbox(const ipc::UserReply& user) const
+    {
+        const auto named = [](std::string_view name, std::string_view value, Result<std::string> done) {
+            return done ? done : Result<std::string>(fail(cat(name, '=', value, ": ", done.error().text)));
+        };
+        if (!mail.empty()) return named("userdb_mail", mail, mailbox_of(mail, user));
+        if (driver.empty() && path.empty() && inbox.empty()) return std::string();
+        if (driver != "maildir" && driver != "mbox") return fail(driver.empty() ? cat("userdb_mail_path: userdb_mail_driver=maildir or mbox has to stand beside it") : cat("userdb_mail_driver=", driver, ": ", kinds_known));
+        if (path.empty()) return fail(cat("userdb_mail_driver=", driver, ": userdb_mail_path has to stand beside it"));
+        std::string in;
+        std::string root = TRY(named("userdb_mail_path", path, path_of(path, user)));
+        if (!inbox.empty()) in = TRY(named("userdb_mail_inbox_path", inbox, path_of(inbox, user)));
+        return named("userdb_mail_path", path, mailbox_at(driver == "maildir", std::move(root), std::move(in), user));
+    }
+};
+
+// Nothing: it names nobody.
+std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default_uid, uint32_t default_gid, Names& names)
 {
     const auto fields = auth::passwd_fields(line);
     const auto field = [&](std::size_t i) { return i < fields.size() ? fields[i] : std::string_view(); };
     ipc::UserReply user;
     user.found = ipc::UserReply::Found::yes;
     user.name = field(0);
-    const auto uid = parse_id(field(2), default_uid), gid = parse_id(field(3), default_gid);
-    if (user.name.empty() || user.name.size() > 255 || user.name.find('/') != std::string::npos || !uid || !gid) return std::nullopt;
-    user.uid = *uid;
-    user.gid = *gid;
+    if (user.name.empty() || user.name.size() > 255 || user.name.find('/') != std::string::npos) return std::nullopt;
+    const Extra extra(field(7));
+    // Nowhere is better than where nobody looks, and nobody is unknown for a slip of the pen.
+    const auto flawed = [&](const std::string& why) {
+        user.found = ipc::UserReply::Found::temporary;
+        user.text = printable(why, 400);
+        return user;
+    };
+    const std::string_view uid = extra.uid.empty() ? field(2) : extra.uid, gid = extra.gid.empty() ? field(3) : extra.gid;
+    user.uid = default_uid;
+    user.gid = default_gid;
     user.gecos = field(4);
-    user.home = field(5);
+    user.home = extra.home.empty() ? field(5) : extra.home;
     user.shell = field(6);
-    if (!user.home.empty() && user.home[0] != '/') return std::nullopt;
-    if (user.uid == UINT32_MAX || user.gid == UINT32_MAX) return user;    // there for the password alone
-    for (const std::string_view item : split(field(7), " \t")) {
-        const auto [name, value] = cut(item, '=');
-        if (name != "userdb_mail" || !value) continue;
-        auto mailbox = mailbox_of(*value, user);
-        if (!mailbox) {    // nowhere is better than where nobody looks
-            user.found = ipc::UserReply::Found::temporary;
-            user.text = printable(cat(item, ": ", mailbox.error().text), 400);
-            break;
-        }
-        if (!mailbox->empty()) user.mailbox = std::move(*mailbox);    // of another kind: as if it were not there
+    std::string flaw;
+    if (!uid.empty()) {
+        if (const auto known = names.uid(uid)) user.uid = *known;
+        else user.uid = 0, flaw = known.error().text;
     }
+    if (!gid.empty()) {
+        if (const auto known = names.gid(gid)) user.gid = *known;
+        else user.gid = 0, flaw = known.error().text;
+    }
+    if (user.uid == UINT32_MAX || user.gid == UINT32_MAX) return user;    // there for the password alone
+    if (!flaw.empty()) return flawed(flaw);
+    if (!user.home.empty() && user.home[0] != '/') return flawed(cat("home \"", user.home, "\": is no absolute path"));
+    auto mailbox = extra.mailbox(user);
+    if (!mailbox) return flawed(mailbox.error().text);
+    user.mailbox = std::move(*mailbox);
     return user;
 }
 
@@ -174,12 +244,13 @@ std::optional<ipc::UserReply> parse_line(std::string_view line, uint32_t default
 PasswdFile PasswdFile::parse(std::string_view text, uint32_t default_uid, uint32_t default_gid)
 {
     PasswdFile file;
+    Names names;
     unsigned number = 0;
     for (std::string_view line : split_on(text, '\n')) {
         ++number;
         if (line.ends_with('\r')) line.remove_suffix(1);
         if (trim(line).empty() || line[0] == '#') continue;
-        auto user = parse_line(line, default_uid, default_gid);
+        auto user = parse_line(line, default_uid, default_gid, names);
         if (!user) {
             ++file.misfits_;
             continue;

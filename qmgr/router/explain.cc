@@ -85,8 +85,11 @@ Result<void> Routing::explain_recipient(const mail::Address& address, const Plac
     case AddressClass::virtual_mailbox:
         TRY(look(all_virtual_exist_, virtual_mailboxes_, "virtual_mailbox_maps"));
         if (steps.empty() || steps.back().about != "recipient")
-            if (const std::string name = virtual_user(address, delimiters_); users.known(name) == Known::yes)
-                steps.push_back({"recipient", cat("there is a user ", quoted(name)), "passdb", ""});
+            for (const std::string& name : virtual_users(address, delimiters_))
+                if (users.known(name) == Known::yes) {
+                    steps.push_back({"recipient", cat("there is a user ", quoted(name)), "passdb", ""});
+                    break;
+                }
         return {};
     case AddressClass::relay: return look(all_relay_exist_, relay_recipients_, "relay_recipient_maps");
     default: return {};

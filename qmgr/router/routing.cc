@@ -322,9 +322,19 @@ Result<bool> name_exists(const std::string& name, const Users& users, std::vecto
     return known == Known::yes;
 }
 
-std::string virtual_user(const mail::Address& address, std::string_view delimiters)
+std::vector<std::string> virtual_users(const mail::Address& address, std::string_view delimiters)
 {
-    return lower(cat(mail::split_extension(address.local, delimiters).user, '@', address.domain));
+    std::vector<std::string> names = {lower(cat(address.local, '@', address.domain))};
+    std::string plain = lower(cat(mail::split_extension(address.local, delimiters).user, '@', address.domain));
+    if (plain != names[0]) names.push_back(std::move(plain));
+    return names;
+}
+
+Result<bool> Routing::virtual_person(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const
+{
+    for (const std::string& name : virtual_users(address, delimiters_))
+        if (TRY(name_exists(name, users, ask))) return true;
+    return false;
 }
 
 Result<bool> Routing::local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const
@@ -384,7 +394,7 @@ Result<bool> Routing::exists(const mail::Address& address, const Place& place, c
         if (all_virtual_exist_) return true;
         if (!virtual_mailboxes_.get()) return unexpected(virtual_mailboxes_.get().error());
         if (TRY(table::find_virtual_mailbox(*virtual_mailboxes_.get(), address, delimiters_))) return true;
-        if (cut_transport(virtual_transport_).first == "virtual" && TRY(name_exists(virtual_user(address, delimiters_), users, ask))) return true;
+        if (cut_transport(virtual_transport_).first == "virtual" && TRY(virtual_person(address, users, ask))) return true;
         return unknown("User unknown in virtual mailbox table", &virtual_mailboxes_);
     case AddressClass::relay:
         if (all_relay_exist_) return true;

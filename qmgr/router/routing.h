@@ -51,8 +51,8 @@ using table::Held;
 // Is there such a user? False also when it is not known yet: then `ask` has the name.
 Result<bool> name_exists(const std::string& name, const Users& users, std::vector<std::string>& ask);
 
-// The name that a user of a virtual domain has in a passwd-file: user@domain in lower case, without an extension.
-std::string virtual_user(const mail::Address& address, std::string_view delimiters);
+// The names that a user of a virtual domain may have in a passwd-file: user@domain in lower case, as it is, and without an extension.
+std::vector<std::string> virtual_users(const mail::Address& address, std::string_view delimiters);
 
 class Routing {
 public:
@@ -103,6 +103,7 @@ private:
     Result<bool> expand(const Question& question, const mail::Address& address, const Place& place, ipc::Route& route) const;
     Result<std::vector<mail::Address>> children_of(const table::AddressHit& hit, const mail::Address& address) const;
     Result<bool> exists(const mail::Address& address, const Place& place, const Users& users, std::vector<std::string>& ask, ipc::Route& route) const;
+    Result<bool> virtual_person(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const;
     Result<bool> local_exists(const mail::Address& address, const Users& users, std::vector<std::string>& ask) const;
     Result<bool> stands_for_another(const mail::Address& address, const Place& place, const Question& question, ipc::Route& route) const;
     Result<Hop> hop_of(const mail::Address& address, const Place& place, const std::string& sender) const;

@@ -40,6 +40,7 @@ struct Asked {
     std::string user;
     std::function<void(Code, std::string, Fd)> done;
     std::string of;
+    ipc::Worker::By by = ipc::Worker::By::name;
 };
 
 class Stage {
@@ -74,7 +75,12 @@ public:
     }
     void start(Dispatcher::From from = Dispatcher::From::queue)
     {
-        dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const ipc::Worker& who, auto done) { asked.push_back({who.user, std::move(done), who.of}); });
+        dispatcher = std::make_unique<Dispatcher>(*loop, rules, aliases, [this](const ipc::Worker& who, auto done) { asked.push_back({who.user, std::move(done), who.of, who.by}); },
+                                                  [this](const std::string& name, auto done) {
+                                                      looked_up.push_back(name);
+                                                      const auto found = persons.find(name);
+                                                      done(found == persons.end() ? ipc::UserReply{ipc::UserReply::Found::no, name, "", "", "", "", "", 0, 0} : found->second);
+                                                  });
         auto pair = socket_pair(SOCK_SEQPACKET);
         REQUIRE(pair);
         qmgr = std::move(pair->first);
@@ -168,6 +174,8 @@ public:
     AliasMaps aliases;
     std::unique_ptr<Dispatcher> dispatcher;
     std::vector<Asked> asked;
+    std::map<std::string, ipc::UserReply> persons;    // of passwd-files
+    std::vector<std::string> looked_up;
     Fd qmgr;
 
 private:
@@ -768,12 +776,11 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
     SECTION("one process for all of them")
     {
         s.attempt(1, {to(0, "alice@v.example"), to(1, "bob@v.example"), to(2, "carol@v.example"), to(3, "eve@v.example")}, "Subject: x\r\n", "virtual");
-        // carol is in no table: master is asked for a user of that name, whom a passwd-file may have
-        s.until([&] { return s.asked.size() == 2; });
-        CHECK(s.asked[0].user == "carol@v.example");
-        s.asked[0].done(Code::unknown, "no such user", Fd());
-        CHECK(s.asked[1].user == "vmail");
-        const Fd worker = s.serve(1);
+        // carol is in no table, but may be a user of a passwd-file
+        s.until([&] { return s.asked.size() == 1; });
+        CHECK(s.looked_up == std::vector<std::string>{"carol@v.example"});
+        CHECK((s.asked[0].user == "vmail" && s.asked[0].by == ipc::Worker::By::name));
+        const Fd worker = s.serve(0);
         const auto job = s.job(worker);
         REQUIRE(job.targets.size() == 2);
         CHECK(job.targets[0].kind == Kind::mailbox);
@@ -789,26 +796,67 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         CHECK(v[2].dsn == "5.1.1");
         CHECK(v[2].outcome == Outcome::failed);
         CHECK(v[3].dsn == "4.3.5");
-        CHECK(s.asked.size() == 2);
+        CHECK(s.asked.size() == 1);
         CHECK(s.dispatcher->in_flight() == 0);
     }
-    SECTION("a user of a passwd-file has a process of his own name, and his own mailbox")
+    SECTION("users of a passwd-file with the same ids have one process for their Maildirs, and each his own for an mbox")
     {
-        s.attempt(1, {to(0, "Dave+x@V.example")}, "Subject: x\r\n", "virtual");
-        const Fd worker = s.serve();
-        CHECK(s.asked[0].user == "dave@v.example");
-        const auto job = s.job(worker);
-        CHECK(job.targets.at(0).kind == Kind::mailbox);
-        CHECK(job.targets[0].run_as.empty());
-        CHECK(job.targets[0].address == "Dave+x@V.example");
-        s.say(worker, job.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
-        CHECK(s.verdicts(1)[0].relay == "virtual");
+        const auto person = [&](const std::string& name, const std::string& home, const std::string& mailbox, uint32_t uid = 6000) {
+            s.persons[name] = {ipc::UserReply::Found::yes, name, home, "", "", "", mailbox, uid, 6001};
+        };
+        person("dave@v.example", "/home/v/dave", "");
+        person("dave-x@v.example", "/home/v/dave-x", "/srv/dave-x/");
+        person("erin@v.example", "/home/v/erin", "/home/v/erin/inbox");
+        person("frank@v.example", "", "");
+        person("gus@v.example", "", "/srv/gus/");
+        s.persons["hal@v.example"] = {ipc::UserReply::Found::temporary, "hal@v.example", "", "", "", "line 7: nonsense", "", 0, 0};
+        s.rules.policy.delimiters = "+-";
+        s.dispatcher.reset();
+        s.start();
+        s.attempt(1, {to(0, "Dave+x@V.example"), to(1, "dave-x@v.example"), to(2, "dave-y@v.example"), to(3, "erin+x@v.example"), to(4, "frank@v.example"), to(5, "gus@v.example"),
+                      to(6, "hal@v.example"), to(7, std::string(300, 'a') + "@v.example")}, "Subject: x\r\n", "virtual");
+        s.until([&] { return s.asked.size() == 2; });
+        CHECK((s.asked[0].user == "6000:6001" && s.asked[0].of == "dave@v.example" && s.asked[0].by == ipc::Worker::By::line));
+        CHECK((s.asked[1].user == "erin@v.example" && s.asked[1].of.empty() && s.asked[1].by == ipc::Worker::By::name));
+        const Fd worker = s.serve(0), own = s.serve(1);
+        // Whose name has the delimiter in it gets his mail, and not who has what stands before it.
+        for (const auto& [index, path] : {std::pair<uint32_t, const char*>{0, "/home/v/dave/Maildir/"}, {1, "/srv/dave-x/"}, {2, "/home/v/dave/Maildir/"}, {5, "/srv/gus/"}}) {
+            const auto job = s.job(worker);
+            REQUIRE(job.targets.size() == 1);
+            CHECK((job.targets[0].index == index && job.targets[0].run_as == path && job.targets[0].kind == Kind::mailbox));
+            s.say(worker, job.attempt, {said(index, Outcome::delivered, "2.0.0", "delivered to maildir")});
+        }
+        const auto job = s.job(own);
+        CHECK((job.targets.at(0).index == 3 && job.targets[0].run_as.empty()));
+        s.say(own, job.attempt, {said(3, Outcome::delivered, "2.0.0", "delivered to mailbox")});
+        auto v = s.verdicts(8);
+        std::sort(v.begin(), v.end(), [](const auto& a, const auto& b) { return a.index < b.index; });
+        for (const int i : {0, 1, 2, 3, 5}) CHECK((v[i].outcome == Outcome::delivered && v[i].relay == "virtual"));
+        CHECK((v[4].dsn == "4.3.5" && v[4].text == "passdb: user frank@v.example has no home for his mailbox"));
+        CHECK((v[6].dsn == "4.3.0" && v[6].text == "passdb: line 7: nonsense"));
+        CHECK((v[7].dsn == "5.1.1" && v[7].outcome == Outcome::failed));
+    }
+    SECTION("a catch-all has what no user of a passwd-file has")
+    {
+        of_virtual.mailboxes = {"inline:{alice@v.example=a/, @v.example=all/}"};
+        s.persons["dave@v.example"] = {ipc::UserReply::Found::yes, "dave@v.example", "/home/v/dave", "", "", "", "", 6000, 6001};
+        s.dispatcher.reset();
+        s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5000}); });
+        s.start();
+        s.attempt(1, {to(0, "dave@v.example"), to(1, "who.ever@v.example")}, "Subject: x\r\n", "virtual");
+        s.until([&] { return s.asked.size() == 2; });
+        CHECK(s.asked[0].user == "6000:6001");
+        CHECK(s.asked[1].user == "vmail");
+        CHECK(s.job(s.serve(1)).targets.at(0).run_as == "/srv/mail/all/");
+        s.asked[0].done(Code::refused, "because", Fd());
+        const auto v = s.verdicts(1);
+        CHECK((v[0].dsn == "4.3.5" && v[0].text == "passdb: user dave@v.example: because"));
     }
     SECTION("ids without an account: one process for all that have the same, and master hears of a mailbox that they keep")
     {
         of_virtual.uids = {"static:7777"};
         of_virtual.gids = {"inline:{bob@v.example=7702, @v.example=7701}"};
-        of_virtual.mailboxes = {"inline:{@v.example=a/}"};
+        of_virtual.mailboxes = {"inline:{alice@v.example=a/, a/b@v.example=b/, bob@v.example=b/, carol@v.example=c/}"};
         s.dispatcher.reset();
         s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional<table::KeeperAccount>(); });
         s.start();

@@ -64,7 +64,7 @@ public:
     }
     void ask_worker()
     {
-        daemon::context().worker({"tester", ""}, [this](ipc::Code code, const std::string& text, Fd fd) {
+        daemon::context().worker({"tester"}, [this](ipc::Code code, const std::string& text, Fd fd) {
             if (code == ipc::Code::unavailable) {     // the resolver or the zygote is not up yet
                 retry_ = std::make_unique<Timer>(*loop_, [this] { ask_worker(); });
                 return retry_->start(std::chrono::milliseconds(20));
@@ -72,11 +72,15 @@ public:
             log::info("worker: code ", static_cast<int>(code), " ", text);
             worker_ = std::move(fd);
             const std::string ids = cat(::getuid(), ':', ::getgid());
-            for (const auto& [user, of] : {std::pair{ids, "keeps@v.example"}, {std::string("7:7"), "keeps@v.example"}, {ids, "keeps.not@v.example"}, {std::string("tester"), "keeps@v.example"}, {ids, ""}})
-                daemon::context().worker({user, of}, [who = user == ids ? cat("ids of ", of) : user](ipc::Code answer, const std::string&, Fd) { log::info("keeper ", who, ": code ", static_cast<int>(answer)); });
+            using By = ipc::Worker::By;
+            for (const ipc::Worker& who : {ipc::Worker{ids, "keeps@v.example", By::table}, {"7:7", "keeps@v.example", By::table}, {ids, "keeps.not@v.example", By::table}, {"tester", "keeps@v.example", By::table},
+                                           {ids, "", By::name}, {ids, "tester", By::line}, {"7:7", "tester", By::line}, {ids, "stranger", By::line}})
+                daemon::context().worker(who, [who](ipc::Code answer, const std::string&, Fd) {
+                    log::info("keeper ", who.user[0] == '7' ? "7:7" : who.user == "tester" ? "tester" : "ids", " of ", who.of, ": code ", static_cast<int>(answer));
+                });
         });
-        daemon::context().worker({"never", ""}, [](ipc::Code code, const std::string& text, Fd) { log::info("never: code ", static_cast<int>(code), " ", text); });
-        daemon::context().worker({"stranger", ""}, [](ipc::Code code, const std::string&, Fd) {
+        daemon::context().worker({"never"}, [](ipc::Code code, const std::string& text, Fd) { log::info("never: code ", static_cast<int>(code), " ", text); });
+        daemon::context().worker({"stranger"}, [](ipc::Code code, const std::string&, Fd) {
             if (code != ipc::Code::unavailable) log::info("stranger: code ", static_cast<int>(code));
         });
     }
@@ -361,10 +365,13 @@ TEST_CASE("a suite starts, its roles meet as the table allows, and it stops in o
     CHECK(stage.wait_log("stranger: code 2"));
     // Ids, by what the tables say of an address, and nothing else: others "unavailable", without an address "invalid".
     CHECK(stage.wait_log("keeper ids of keeps@v.example: code 0"));
-    CHECK(stage.wait_log("keeper 7:7: code 1"));
-    CHECK(stage.wait_log("keeper ids of keeps.not@v.example: code 1"));
-    CHECK(stage.wait_log("keeper tester: code 1"));
+    CHECK(stage.wait_log("keeper 7:7 of keeps@v.example: code 1"));
+    CHECK(stage.wait_log("keeper ids of keeps.not@v.example: code 2"));
+    CHECK(stage.wait_log("keeper tester of keeps@v.example: code 1"));
     CHECK(stage.wait_log("keeper ids of : code 4"));
+    CHECK(stage.wait_log("keeper ids of tester: code 0"));
+    CHECK(stage.wait_log("keeper 7:7 of tester: code 1"));
+    CHECK(stage.wait_log("keeper ids of stranger: code 2"));
 
     stage.supervisor().stop(SIGTERM);
     REQUIRE(stage.wait([&] { return stage.all_gone(); }));

@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -84,6 +85,10 @@ TEST_CASE("no process is ever started for root, for our own users, or below the 
     CHECK(policy.check_keeper(user("5000:5001", 5000, 5001)));
     for (const auto& [uid, gid] : {std::pair<uint32_t, uint32_t>{0, 5000}, {5000, 0}, {999, 5000}, {1500, 5000}, {5000, 1600}, {1700, 5000}, {UINT32_MAX, 5000}})
         CHECK_FALSE(policy.check_keeper(user(table::ids_text(uid, gid), uid, gid)));
+    // Nobody's process has group mail, whoever gave it to him.
+    policy.closed_gids = {8, 42};
+    policy.powerless_gid = 65533;
+    CHECK((policy.gid_of_process(8) == 65533 && policy.gid_of_process(42) == 65533 && policy.gid_of_process(1000) == 1000));
     policy.listed = {"root", "toor"};
     CHECK_FALSE(policy.check(user("root", 0, 0)));
     CHECK_FALSE(policy.check(user("toor", 0, 5)));
@@ -126,6 +131,9 @@ TEST_CASE("the ids of the mail system's own users are those of this host", "[mas
     const passwd* queue = ::getpwnam("veredus-queue");
     CHECK(policy.check(user("eve", queue ? queue->pw_uid : 5000, 5000)).has_value() == (queue == nullptr));
     CHECK(daemon::WorkerPolicy::from(values, true, 0).suite_uids.empty());
+    const group* mail = ::getgrnam("mail");
+    REQUIRE(mail);
+    CHECK((policy.gid_of_process(mail->gr_gid) == policy.powerless_gid && daemon::WorkerPolicy::from(values, true, 0).gid_of_process(mail->gr_gid) == mail->gr_gid));
 }
 
 TEST_CASE("names that are no user names are refused before anyone is asked", "[master][worker]")
@@ -264,7 +272,7 @@ TEST_CASE("the pid file's lock tells a living master from a stale file", "[daemo
 
 TEST_CASE("a passwd-file names users as Dovecot's does, and bad lines hide nobody", "[resolver]")
 {
-    const auto file = resolver::PasswdFile::parse("# comment\n\nalice:{PLAIN}x:1000:1001:Alice A:/home/alice:/bin/sh:userdb_mail=x\nbob:::::\nbob:x:5:5\r\n"
+    const auto file = resolver::PasswdFile::parse("# comment\n\nalice:{PLAIN}x:1000:1001:Alice A:/home/alice:/bin/sh:userdb_mail=maildir:~/x\nbob:::::\nbob:x:5:5\r\n"
                                                   "carol\n:x:1:1\ndave:x:ten:1\neve:x:1:1::relative\nfred:x:4294967295:1\n",
                                                   7, 8);
     REQUIRE(file.find("alice"));
@@ -276,11 +284,39 @@ TEST_CASE("a passwd-file names users as Dovecot's does, and bad lines hide nobod
     REQUIRE(file.find("bob"));
     CHECK(file.find("bob")->uid == 7);         // the first line counts
     CHECK(file.find("carol"));
-    CHECK_FALSE(file.find("dave"));
-    CHECK_FALSE(file.find("eve"));
-    CHECK_FALSE(file.find("fred"));
-    CHECK(file.misfits() == 4);
-    CHECK(file.size() == 3);
+    // Nobody is unknown, and refused for good, for a slip of the pen in his line.
+    for (const auto& [name, flaw] : {std::pair{"dave", "line 8: uid \"ten\": neither a number nor a name"}, {"eve", "line 9: home \"relative\": is no absolute path"}, {"fred", "line 10: uid \"4294967295\""}}) {
+        REQUIRE(file.find(name));
+        CHECK(file.find(name)->found == ipc::UserReply::Found::temporary);
+        CHECK(file.find(name)->text.starts_with(flaw));
+    }
+    CHECK(file.misfits() == 1);
+    CHECK(file.size() == 6);
+    CHECK(file.problems().size() == 3);
+}
+
+TEST_CASE("ids of a passwd-file may be names, and Dovecot's extra fields may say them", "[resolver]")
+{
+    const passwd* daemon = ::getpwnam("daemon");
+    const group* sys = ::getgrnam("sys");
+    REQUIRE((daemon && sys));
+    const uint32_t uid = daemon->pw_uid, gid = sys->gr_gid;
+    const auto file = resolver::PasswdFile::parse("a:x:daemon:sys::/h\nb:x:no-such-user:sys::/h\nc:x:daemon:no-such-group::/h\nd:x:::::: userdb_uid=daemon userdb_gid=7 userdb_home=/srv/d\n"
+                                                  "e:x:9:9::/old::userdb_home=/new userdb_mail=maildir:~/m\nf:x:-1:1::/h\ng:x:12x:1::/h\nh:x:5000:::/h\n",
+                                                  UINT32_MAX, UINT32_MAX);
+    using Found = ipc::UserReply::Found;
+    CHECK((file.find("a")->found == Found::yes && file.find("a")->uid == uid && file.find("a")->gid == gid));
+    for (const char* name : {"b", "c", "f", "g"}) {
+        INFO(name);
+        CHECK(file.find(name)->found == Found::temporary);
+        CHECK(file.find(name)->text.find("neither a number nor a name that the system has") != std::string::npos);
+    }
+    CHECK((file.find("d")->uid == uid && file.find("d")->gid == 7 && file.find("d")->home == "/srv/d"));
+    CHECK((file.find("e")->home == "/new" && file.find("e")->mailbox == "/new/m/"));
+    CHECK(file.find("h")->gid == UINT32_MAX);    // there for the password alone
+    std::string many;
+    for (int i = 0; i < 1100; ++i) append(many, 'u', i, ":x:no-such-", i, ":1::/h\n");
+    CHECK(resolver::PasswdFile::parse(many, 7, 8).find("u1099")->text.find("write numbers") != std::string::npos);
 }
 
 TEST_CASE("a passwd-file may say where a user's mail is", "[resolver]")
@@ -288,7 +324,9 @@ TEST_CASE("a passwd-file may say where a user's mail is", "[resolver]")
     const std::pair<const char*, const char*> cases[] = {
         {"userdb_mail=maildir:~/Maildir", "/home/a/Maildir/"}, {"nologin=n userdb_mail=maildir:/srv/a/:INDEX=/x allow_nets=::1/128", "/srv/a/"},
         {"userdb_mail=mbox:~/inbox", "/home/a/inbox"},         {"userdb_mail=maildir:~", "/home/a/"},
-        {"userdb_mail=mdbox:~/x", ""},                         {"", ""},
+        {"userdb_mail_path=~/Y userdb_mail_driver=maildir", "/home/a/Y/"}, {"", ""},
+        {"userdb_mail_driver=mbox userdb_mail_path=%{home}/mail userdb_mail_inbox_path=/var/mail/%{user}", "/var/mail/a"},
+        {"userdb_mail=maildir:/srv/m:LAYOUT=Maildir++", "/srv/m/"}, {"userdb_mail= userdb_quota_rule=*:storage=1G", ""},
         {"userdb_mail=maildir:/srv/m:INDEX=/x:CONTROL=/y:LAYOUT=maildir++:INBOX=/srv/m", "/srv/m/"},
         {"userdb_mail=mbox:~/mail:INBOX=/var/mail/%u:INDEX=/x:LAYOUT=fs", "/var/mail/a"},
         {"userdb_mail=mbox:%h/mail/:INBOX=~/.inbox", "/home/a/.inbox"},
@@ -333,6 +371,9 @@ TEST_CASE("one template in a passwd-file is a mailbox of each user, and of no na
         {"ann@v.example", "maildir:/", "", "no absolute path"},
         {"ann@v.example", "maildir:/srv/../etc", "", "has a part \"..\""},
         {"ann@v.example", "maildir:/srv/m:LAYOUT=fs", "", "LAYOUT=fs: not understood"},
+        {"ann@v.example", "mdbox:~/mdbox", "", "of this kind are not read here; maildir and mbox are"},
+        {"ann@v.example", "sdbox:~/x", "", "of this kind are not read here"},
+        {"ann@v.example", "~/Maildir", "", "its kind comes first"},
         {"ann@v.example", "maildir:/srv/m:UTF-8", "", "UTF-8: not understood"},
         {"ann@v.example", "maildir:/srv/m:", "", "an empty word: not understood"},
         {"ann@v.example", "maildir:/srv/m:INBOX=/srv/n", "", "INBOX=: a Maildir has its INBOX at its top"},
@@ -358,6 +399,12 @@ TEST_CASE("one template in a passwd-file is a mailbox of each user, and of no na
     // ~ and %h of who has no home are not the root of the file system.
     for (const char* mail : {"maildir:~/m", "maildir:%h/m", "mbox:~", "mbox:~/mail:INBOX=/var/mail/x"})
         CHECK(resolver::PasswdFile::parse(cat("x::1:1::::userdb_mail=", mail), 7, 8).find("x")->text.find("no home") != std::string::npos);
+    for (const auto& [extra, flaw] : {std::pair{"userdb_mail_path=~/Y", "userdb_mail_driver=maildir or mbox has to stand beside it"}, {"userdb_mail_driver=sdbox userdb_mail_path=~/Y", "of this kind are not read here"},
+                                      {"userdb_mail_driver=maildir", "userdb_mail_path has to stand beside it"}, {"userdb_mail_driver=maildir userdb_mail_path=../x", "userdb_mail_path=../x: "}}) {
+        const auto file = resolver::PasswdFile::parse(cat("x::1:1::/h::", extra), 7, 8);
+        CHECK(file.find("x")->found == ipc::UserReply::Found::temporary);
+        CHECK(file.find("x")->text.find(flaw) != std::string::npos);
+    }
     // What is not used is not complained about.
     CHECK(resolver::PasswdFile::parse("x:::::::userdb_mail=maildir:%d\nb::1:1::/b\nb::1:1::/b::userdb_mail=maildir:%d\n", UINT32_MAX, UINT32_MAX).problems().empty());
     std::string many;
