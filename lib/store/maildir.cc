@@ -147,7 +147,9 @@ bool Maildir::comes_with_names(const YoungParent& parent) { return parent.device
 
 void Maildir::names_are_synced()
 {
-    std::erase_if(young_, [&](const YoungParent& parent) { return comes_with_names(parent) && (settled(parent), true); });
+    for (const YoungParent& parent : young_)
+        if (comes_with_names(parent)) settled(parent);
+    std::erase_if(young_, [&](const YoungParent& parent) { return comes_with_names(parent); });
 }
 
 bool Maildir::still_there() const
