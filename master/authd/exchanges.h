@@ -48,6 +48,8 @@ public:
     Exchanges(Loop& loop, const Clock& clock, unsigned threads, Gate::Limits limits);
     ~Exchanges();
     Exchanges(const Exchanges&) = delete;
+    // Of what is made up for names that nobody has; a random one by default. For the passdbs that are set after it.
+    void set_key(std::string key) { key_ = std::move(key); }
     void set_rules(Rules rules);
     void set_passdbs(Chain::List list);
     void configure(Rules rules, Chain::List list);    // both in one step
@@ -139,7 +141,7 @@ private:
     const Clock& clock_;
     Gate gate_;
     Cache cache_, wrong_;                          // right passwords; wrong ones, of an address
-    std::string key_;                              // of this process: salts that are made up
+    std::string key_;                              // of salts that are made up
     Rules rules_;
     GiveTicket give_ticket_;
     bool said_nothing_left_ = false;

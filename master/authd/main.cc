@@ -17,6 +17,7 @@
 #include "lib/table/table.h"
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
+#include "master/authd/lasting_key.h"
 
 namespace veredus::authd {
 
@@ -39,9 +40,14 @@ private:
 
 class Authd final : public daemon::Service {
 public:
-    Result<void> before_jail(const conf::Values& values, const daemon::Place&) override
+    Result<void> before_jail(const conf::Values& values, const daemon::Place& place) override
     {
-        key_ = random_bytes(32);
+        if (auto key = lasting_key(cat(place.queue_directory, "/auth-key"))) {
+            key_ = std::move(*key);
+        } else {
+            log::warning(key.error().text, ": what SCRAM answers for names that nobody has changes with this start, which tells them from users");
+            key_ = random_bytes(32);
+        }
         sources_ = values.list("passdb");
         threads_ = static_cast<unsigned>(values.number("auth_threads"));
         // Still root. One that cannot be read is no reason for there being no mail at all; master sends it when it is there.
@@ -63,6 +69,7 @@ public:
     {
         if (!TRY(forbid_network())) log::warning("no system call filter for this processor: the network is not walled off");
         exchanges_ = std::make_unique<Exchanges>(loop, system_clock(), threads_ ? threads_ : daemon::usable_cores(), Gate::Limits());
+        exchanges_->set_key(key_);
         exchanges_->set_tickets([](const ipc::Ticket& ticket, std::function<void(Result<void>)> done) {
             daemon::context().tell_master(ipc::Control::ticket, ticket.encode(), -1, [done = std::move(done)](ipc::Code code, const std::string& text) {
                 done(code == ipc::Code::ok ? Result<void>() : Result<void>(fail(text)));

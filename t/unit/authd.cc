@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include "lib/reception/logins.h"
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
+#include "master/authd/lasting_key.h"
 #include "master/authd/turns.h"
 #include "t/unit/scram_client.h"
 
@@ -1014,6 +1016,47 @@ TEST_CASE("the secret that SCRAM makes up for a name looks like those that are t
     CHECK(one.secret.salt == two.secret.salt);
     CHECK(one.secret.salt.substr(32) != std::string(8, 's'));
     CHECK(one.secret.salt.substr(0, 32) != chain.scram({"carol"}, tls::Digest::sha256).secret.salt.substr(0, 32));
+}
+
+TEST_CASE("the key of made-up salts outlives the process, and nobody else has it", "[authd][hostile]")
+{
+    char name[] = "/tmp/veredus-key-XXXXXX";
+    REQUIRE(::mkdtemp(name));
+    const std::string path = cat(name, "/auth-key");
+    const auto mode = [&] {
+        struct stat info{};
+        REQUIRE(::lstat(path.c_str(), &info) == 0);
+        return info.st_mode;
+    };
+    const auto first = authd::lasting_key(path);
+    REQUIRE(first);
+    CHECK(first->size() == 32);
+    CHECK(mode() == (S_IFREG | 0600));
+    CHECK(authd::lasting_key(path).value_or("") == *first);
+    const auto salt = [](const std::string& key) {
+        return Chain({auth::PasswdFile::parse("a:{PLAIN}x\n", key, nullptr)}, key).scram({"nobody"}, tls::Digest::sha256).secret.salt;
+    };
+    CHECK(salt(*first) == salt(*authd::lasting_key(path)));
+    // One that others could have read, or that is no key, is replaced; a link leads nowhere.
+    std::string last = *first;
+    const auto replaced = [&] {
+        const auto now = authd::lasting_key(path);
+        REQUIRE(now);
+        CHECK(now->size() == 32);
+        CHECK(mode() == (S_IFREG | 0600));
+        return std::exchange(last, *now) != *now;
+    };
+    REQUIRE(::chmod(path.c_str(), 0640) == 0);
+    CHECK(replaced());
+    REQUIRE(::truncate(path.c_str(), 31) == 0);
+    CHECK(replaced());
+    REQUIRE(::rename(path.c_str(), cat(name, "/other").c_str()) == 0);
+    REQUIRE(::symlink("other", path.c_str()) == 0);
+    CHECK(replaced());
+    CHECK_FALSE(replaced());
+    for (const char* file : {"/auth-key", "/other"}) ::unlink(cat(name, file).c_str());
+    REQUIRE(::rmdir(name) == 0);                             // no draft is left behind
+    CHECK_FALSE(authd::lasting_key(path));
 }
 
 TEST_CASE("the same wrong password from the same address is looked at once, until the passdb changes", "[authd][exchange][hostile]")
