@@ -15,7 +15,7 @@ constexpr Setting rows[] = {
     {"submission_hide_client", Type::boolean, "no", submission, "leave name and address of a user's client out of Received"},
     {"submission_user_message_rate_limit", Type::number, "0", submission, "mails that a user may begin in anvil_rate_time_unit; 0: no limit", 0, 1000000000},
     {"submission_user_recipient_rate_limit", Type::number, "0", submission, "recipients that a user may name in anvil_rate_time_unit; 0: no limit", 0, 1000000000},
-    {"message_drop_headers", Type::list, "bcc, content-length, resent-bcc, return-path", submission, "header fields that are dropped from what users hand in"},
+    {"message_drop_headers", Type::list, "bcc, content-length, resent-bcc, return-path", Who(smtpd | submission), "header fields that are dropped from each mail that comes"},
     {"submission_banner", Type::text, "$smtpd_banner", submission, "as smtpd_banner"},
     {"submission_timeout", Type::duration, "$smtpd_timeout", submission, "as smtpd_timeout", 1, 86400},
     {"submission_stress_timeout", Type::duration, "$smtpd_stress_timeout", submission, "as smtpd_stress_timeout, for who has not logged in", 1, 86400},

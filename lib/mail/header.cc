@@ -44,6 +44,13 @@ std::string field_text(std::string_view name, std::string_view body)
     return out;
 }
 
+// How a program that sends a mail as it lay in an mbox begins it.
+bool is_from_line(std::string_view line)
+{
+    line.remove_prefix(std::min(line.find_first_not_of('>'), line.size()));
+    return istarts_with(line, "From ");
+}
+
 }  // namespace
 
 std::string_view Field::body() const
@@ -158,12 +165,17 @@ void HeaderCutter::end_line(bool cut)
         done_ = true;
     } else if (too_long_) {
         // Beyond the limit nothing is kept; the owner refuses the mail or lives with the beginning.
+    } else if (begins_ && is_from_line(line_)) {
+        veredus::append(header_, "X-Mailbox-Line: ", line_);
+        line_.clear();
+        return;                                              // more of them may follow, and the header still begins
     } else if ((is_blank(line_[0]) && !header_.empty()) || field_name_size(line_)) {
         header_.append(line_);
     } else {
         body_start_ = std::move(line_);
         done_ = true;
     }
+    begins_ = false;
     line_.clear();
 }
 

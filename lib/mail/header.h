@@ -39,6 +39,7 @@ private:
 };
 
 // Cuts header from body while content streams in: CRLF form, any cut. Gathers at most `limit` bytes of header.
+// Lines "From " or ">From " that it begins with, as those of an mbox, become fields X-Mailbox-Line (as Postfix has it): the header behind them stays a header.
 class HeaderCutter {
 public:
     explicit HeaderCutter(std::size_t limit) : limit_(limit) {}
@@ -57,6 +58,7 @@ private:
     std::string header_;
     std::string line_;
     std::string body_start_;
+    bool begins_ = true;                         // nothing but lines of an mbox so far
     bool done_ = false;
     bool too_long_ = false;
 };

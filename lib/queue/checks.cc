@@ -27,12 +27,17 @@ bool is_mime_field(std::string_view name)
 }
 
 // What rules see: without the last line end; folding stays, as Postfix has it, with LF. Of very long fields the
-// beginning: a stranger must not keep us busy with a header full of text for hundreds of patterns.
-std::string key_of(std::string_view raw)
+// beginning: a stranger must not keep us busy with a header full of text for hundreds of patterns. "Subject : x" is
+// the obsolete form of "Subject: x" (RFC 5322 §4.5.8), and readers show both alike: so do rules see them.
+std::string key_of(bool field, std::string_view raw)
 {
     raw = raw.substr(0, most_checked);
     std::string out;
     out.reserve(raw.size());
+    if (const std::size_t name = field ? mail::field_name_size(raw) : 0; name != 0) {
+        out = raw.substr(0, name);
+        raw.remove_prefix(raw.find(':', name));
+    }
     for (const char c : raw)
         if (c != '\r' && c != '\0') out.push_back(c);
     if (out.ends_with('\n')) out.pop_back();
@@ -171,7 +176,7 @@ void ContentCheck::check(const CheckRules::Lookup& rules, Context context, std::
         out.append(raw);
         return;
     }
-    const auto found = rules(key_of(raw));
+    const auto found = rules(key_of(context == Context::header, raw));
     if (!found) {
         log::error(mail_.id, ": ", context == Context::header ? "header" : "body", " checks: ", found.error().text);
         verdict_ = {Decision::Kind::reject, 451, "4.3.0", "Temporary local problem, please try again"};
@@ -288,7 +293,7 @@ void ContentCheck::say(std::string_view what, Context context, std::string_view 
     if (lines_said_ == most_log_lines)
         return log::info(mail_.id, ": header and body checks: more is done and not logged");
     std::string shown;
-    for (const char c : key_of(raw)) shown.push_back(c == '\n' ? ' ' : c);
+    for (const char c : key_of(context == Context::header, raw)) shown.push_back(c == '\n' ? ' ' : c);
     std::string line =
         cat(mail_.id, ": ", what, ": ", context == Context::header ? "header " : "body ", printable(shown, most_shown),
             " from ", mail_.origin, "; from=<", printable(mail_.sender), "> to=<", printable(mail_.recipient), '>');

@@ -8,12 +8,13 @@ namespace veredus::reception {
 
 namespace {
 
-// A peer's word inside a comment or a log line's <>: nothing that could end either.
+// A peer's word in Received or a log line's <>: nothing that could end either, and one word where he sent several.
 std::string word(std::string_view text)
 {
     std::string out = printable(text, 255);
     for (char& c : out)
-        if (std::string_view("()<>\\\",;").find(c) != std::string_view::npos) c = '?';
+        if (c == ' ') c = '_';
+        else if (std::string_view("()<>\\\",;").find(c) != std::string_view::npos) c = '?';
     return out;
 }
 

@@ -146,7 +146,7 @@ Judge::Status Judge::one(const RestrictionList& list, std::size_t index, const S
     case Op::permit_tls_clientcerts: return permit_certificate();
     case Op::permit_tls_all_clientcerts: return s_.ccert_trusted ? Status::ok : Status::dunno;
     case Op::check_ccert_access: return certificate_access(r, depth);
-    case Op::check_etrn_access: return s_.etrn_domain.empty() ? Status::dunno : access(r, etrn(), {lower(s_.etrn_domain)}, domain_keys(s_.etrn_domain, false), depth);
+    case Op::check_etrn_access: return s_.etrn_domain.empty() ? Status::dunno : access(r, etrn(), {lower(s_.etrn_domain)}, domain_keys(s_.etrn_domain, false, codes_.subdomains), depth);
     case Op::permit_inet_interfaces: return s_.client.is_ip() && (s_.client.loopback() || s_.client.same_ip(s_.server)) ? Status::ok : Status::dunno;
     case Op::reject_unauth_pipelining:
         return s_.pipelined ? refuse(503, "5.5.0", subject, "Improper use of SMTP command pipelining") : Status::dunno;
@@ -190,14 +190,14 @@ Judge::Status Judge::about_client(const RestrictionList& list, std::size_t index
         if (s_.reverse_name != "unknown") return Status::dunno;
         return refuse(s_.name_trouble ? 450 : codes_.unknown_client, "4.7.25", cat("Client host rejected: cannot find your reverse hostname, [", s_.client.ip(), ']'));
     case Op::check_client_access: {
-        std::vector<std::string> parts = domain_keys(s_.client_name, false);
+        std::vector<std::string> parts = domain_keys(s_.client_name, false, codes_.subdomains);
         std::vector<std::string> whole = {lower(s_.client_name)};
         // Postfix's order: the name and its parents, then the address and its networks.
         if (const Status status = access(r, client(), whole, parts, depth); status != Status::dunno || !s_.client.is_ip()) return status;
         return access(r, client(), {s_.client.ip()}, network_keys(s_.client), depth);
     }
     case Op::check_reverse_client_hostname_access:
-        return access(r, {s_.reverse_name, "Unverified Client host"}, {lower(s_.reverse_name)}, domain_keys(s_.reverse_name, false), depth);
+        return access(r, {s_.reverse_name, "Unverified Client host"}, {lower(s_.reverse_name)}, domain_keys(s_.reverse_name, false, codes_.subdomains), depth);
     case Op::check_client_servers: return s_.client_name == "unknown" ? Status::dunno : server_access(r, s_.client_name, client(), depth);
     case Op::check_reverse_client_servers:
         return s_.reverse_name == "unknown" ? Status::dunno : server_access(r, s_.reverse_name, {s_.reverse_name, "Unverified Client host"}, depth);
@@ -217,7 +217,7 @@ Judge::Status Judge::about_helo(const Restriction& r, int depth)
     case Op::reject_non_fqdn_helo_hostname: return invalid_helo(true);
     case Op::reject_unknown_helo_hostname: return unknown_helo();
     case Op::check_helo_servers: return server_access(r, s_.helo, helo(), depth);
-    case Op::check_helo_access: return access(r, helo(), {lower(s_.helo)}, domain_keys(s_.helo, false), depth);
+    case Op::check_helo_access: return access(r, helo(), {lower(s_.helo)}, domain_keys(s_.helo, false, codes_.subdomains), depth);
     case Op::reject_rhsbl_helo: return rhs_list(r, s_.helo, printable(s_.helo, 255), "Helo command");
     default: return Status::dunno;
     }

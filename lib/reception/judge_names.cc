@@ -141,7 +141,7 @@ Judge::Status Judge::server_access(const Restriction& r, std::string_view domain
 Judge::Status Judge::host_access(const Restriction& r, const std::string& host, const Subject& subject, int depth)
 {
     if (!r.name.ends_with("_a_access"))
-        if (const Status status = access(r, subject, {host}, domain_keys(host, false), depth); status != Status::dunno) return status;
+        if (const Status status = access(r, subject, {host}, domain_keys(host, false, codes_.subdomains), depth); status != Status::dunno) return status;
     for (const dns::Kind kind : {dns::Kind::a, dns::Kind::aaaa}) {
         const dns::Answer* answer = facts_.dns(host, kind);
         if (!answer) return wait();

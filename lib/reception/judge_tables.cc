@@ -15,7 +15,7 @@ std::string at_word(At at)
 
 }  // namespace
 
-std::vector<std::string> domain_keys(std::string_view domain, bool itself)
+std::vector<std::string> domain_keys(std::string_view domain, bool itself, bool subdomains)
 {
     std::vector<std::string> keys;
     std::string name = lower(domain);
@@ -23,8 +23,7 @@ std::vector<std::string> domain_keys(std::string_view domain, bool itself)
     for (std::size_t dot; (dot = name.find('.')) != std::string::npos && keys.size() < 300;) {
         name = name.substr(dot + 1);
         if (name.empty()) break;
-        keys.push_back(name);
-        keys.push_back("." + name);
+        keys.push_back(subdomains ? name : "." + name);
     }
     return keys;
 }
@@ -72,7 +71,7 @@ Judge::Status Judge::address_access(const Restriction& r, const mail::Address& a
     const auto split = mail::split_extension(address.local, rules_.settings.delimiters);
     std::vector<std::string> parts;
     if (split.extension && !domain.empty()) parts.push_back(cat(split.user, '@', domain));
-    for (std::string& key : domain_keys(domain, true)) parts.push_back(std::move(key));
+    for (std::string& key : domain_keys(domain, true, codes_.subdomains)) parts.push_back(std::move(key));
     parts.push_back(cat(address.local, '@'));
     if (split.extension) parts.push_back(cat(split.user, '@'));
     return access(r, subject, {domain.empty() ? address.local : cat(address.local, '@', domain)}, parts, depth);

@@ -16,8 +16,9 @@ constexpr int most_nesting = 20;                   // of classes and access resu
 constexpr std::size_t longest_reply = 450;         // bytes: a reply line has 512 (RFC 5321 §4.5.3.1.5)
 constexpr const char* config_trouble = "Server configuration error";
 
-// The keys of a domain in access tables: itself, then its parents, as name and as .name.
-std::vector<std::string> domain_keys(std::string_view domain, bool itself);
+// The keys of a domain in access tables: itself, then its parents, as name when `subdomains` (smtpd_access_maps is in
+// parent_domain_matches_subdomains), else as .name.
+std::vector<std::string> domain_keys(std::string_view domain, bool itself, bool subdomains);
 // Those of the networks of an address: "192.0.2", "192.0", "192"; IPv6 in the same way at its colons (access(5)).
 std::vector<std::string> network_keys(const net::Address& address);
 

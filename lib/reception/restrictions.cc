@@ -284,6 +284,8 @@ RuleSettings read_codes(const conf::Values& values, std::string_view prefix)
     out.relay_first = values.flag(own("_relay_before_recipient_restrictions"));
     out.unlisted_recipient = values.flag(own("_reject_unlisted_recipient"));
     out.unlisted_sender = values.flag(own("_reject_unlisted_sender"));
+    const auto parents = values.list("parent_domain_matches_subdomains");
+    out.subdomains = std::any_of(parents.begin(), parents.end(), [](const std::string& word) { return iequals(word, "smtpd_access_maps"); });
     out.null_key = values.text("smtpd_null_access_lookup_key");
     out.rbl_reply = values.text("default_rbl_reply");
     out.delimiters = values.text("recipient_delimiter");

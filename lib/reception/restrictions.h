@@ -75,6 +75,7 @@ struct RuleSettings {
     enum class OnTrouble : uint8_t { reject, defer, defer_if_permit };   // ..._tempfail_action
     OnTrouble address_trouble = OnTrouble::defer_if_permit, helo_trouble = OnTrouble::defer_if_permit;
     bool delay_reject = true, relay_first = true, unlisted_recipient = true, unlisted_sender = false;
+    bool subdomains = true;                // example.org of an access table stands for its subdomains, not .example.org (parent_domain_matches_subdomains)
     std::string null_key = "<>", rbl_reply;
     std::string delimiters;                // recipient_delimiter
 };

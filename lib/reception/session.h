@@ -38,6 +38,7 @@ struct Settings {
     std::chrono::seconds timeout{300};
     std::chrono::seconds stress_timeout{10};     // for strangers while the process is nearly full
     std::chrono::milliseconds error_sleep{1000};
+    std::vector<std::string> drop_fields;                       // of each mail, in any case
     std::size_t header_size = 102'400, header_count = 1000;     // of one field; fields
     unsigned hops = 50;
     uint64_t min_free = 0;                       // bytes that the spool keeps

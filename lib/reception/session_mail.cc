@@ -131,6 +131,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
     if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
+    for (const std::string& name : settings_->drop_fields) header.remove(name);     // behind the checks, which may want to see them
     if (!binary && (m.draft.eight_bit() || header.has_8bit())) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
     if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
         mail_.reset();

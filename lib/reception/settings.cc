@@ -67,6 +67,7 @@ Settings read_settings(const conf::Values& values, std::string_view prefix)
     limits.message_size = static_cast<uint64_t>(values.number("message_size_limit"));
     limits.recipients = count(own("_recipient_limit"));
     limits.recipients_beyond = count(own("_recipient_overshoot_limit"));
+    out.drop_fields = values.list("message_drop_headers");
     limits.line_length = count("line_length_limit");
     limits.soft_errors = count(own("_soft_error_limit"));
     limits.hard_errors = count(own("_hard_error_limit"));

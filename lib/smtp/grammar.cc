@@ -149,10 +149,13 @@ std::optional<uint8_t> parse_notify(std::string_view value)
     return out;
 }
 
-bool is_helo_name(std::string_view name)
+std::optional<std::string> parse_helo(std::string_view words)
 {
-    return !name.empty() && name.size() <= max_domain &&
-           std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) > 32 && c != 127; });
+    std::string name;
+    for (const std::string_view word : split(words, " \t")) append(name, name.empty() ? "" : " ", word);
+    const bool printable = std::all_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) >= 32 && c != 127; });
+    if (name.empty() || name.size() > max_domain || !printable) return std::nullopt;
+    return name;
 }
 
 }  // namespace veredus::smtp

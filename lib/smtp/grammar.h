@@ -41,7 +41,7 @@ Result<Path> parse_rcpt_to(std::string_view rest, bool strict);     // rest begi
 std::optional<std::string> xtext_decode(std::string_view text);     // RFC 3461 §4
 std::string xtext_encode(std::string_view text);
 std::optional<uint8_t> parse_notify(std::string_view value);        // RFC 3461 §4.1: NEVER alone, or a list
-// An EHLO/HELO argument: domain or address literal, or, as real clients send, anything printable without spaces.
-bool is_helo_name(std::string_view name);
+// An EHLO/HELO argument: domain or address literal, or, as real clients send (devices with names of several words), anything printable, with single blanks.
+std::optional<std::string> parse_helo(std::string_view words);
 
 }  // namespace veredus::smtp

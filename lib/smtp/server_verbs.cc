@@ -28,12 +28,13 @@ Outcome Server::lhlo(std::string_view text) { return greeting(text, true); }
 
 Outcome Server::greeting(std::string_view name, bool extended)
 {
-    if (!is_helo_name(name)) return Reply{501, "", cat("Syntax: ", limits_.lmtp ? "LHLO" : extended ? "EHLO" : "HELO", " hostname")};
+    auto named = parse_helo(name);
+    if (!named) return Reply{501, "", cat("Syntax: ", limits_.lmtp ? "LHLO" : extended ? "EHLO" : "HELO", " hostname")};
     forget_transaction();  // RFC 5321 §4.1.4: as if RSET had been said
-    helo_ = name;
+    helo_ = std::move(*named);
     extended_ = extended;
     waiting_ = Waiting::helo;
-    return delegate_.helo(name, extended);
+    return delegate_.helo(helo_, extended);
 }
 
 std::string Server::announcement() const

@@ -153,7 +153,8 @@ std::string without_status_fields(std::string_view head)
         if (line == "\n" || line == "\r\n") return out.append(head);
         if (line[0] != ' ' && line[0] != '\t') {             // else it goes with the line before
             const std::string field = lower(trim(cut(line, ':').first));
-            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase";
+            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase" ||
+                     field == "content-length";
         }
         if (!hiding) out += line;
         head.remove_prefix(line.size());

@@ -37,6 +37,7 @@ reception::Settings read_settings(const conf::Values& values)
     limits.require_tls = level == "encrypt";
     out.timeout = std::chrono::seconds(values.seconds("lmtpd_timeout"));
     out.stress_timeout = out.timeout;
+    out.drop_fields = values.list("message_drop_headers");
     out.header_size = static_cast<std::size_t>(values.number("header_size_limit"));
     out.hops = static_cast<unsigned>(values.number("hopcount_limit"));
     const auto min_free = static_cast<uint64_t>(values.number("queue_minfree"));

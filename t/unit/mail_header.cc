@@ -47,7 +47,12 @@ TEST_CASE("the header ends at the blank line or at what is no field, however the
         {"A: 1\r\n", "A: 1\r\n", ""},
         {"A: 1", "A: 1\r\n", ""},
         {"A : old\r\n\r\n", "A : old\r\n", ""},
-        {"From someone Mon\r\nA: 1\r\n\r\n", "", "From someone Mon\r\nA: 1\r\n\r\n"},
+        {"From someone Mon\r\nA: 1\r\n\r\n", "X-Mailbox-Line: From someone Mon\r\nA: 1\r\n", ""},
+        {">from x\r\n>>From y\r\nA: 1\r\n\r\nFrom z\r\n", "X-Mailbox-Line: >from x\r\nX-Mailbox-Line: >>From y\r\nA: 1\r\n", "From z\r\n"},
+        {"A: 1\r\nFrom x\r\nB: 1\r\n", "A: 1\r\n", "From x\r\nB: 1\r\n"},
+        {"From x\r\n folded\r\nA: 1\r\n", "X-Mailbox-Line: From x\r\n folded\r\nA: 1\r\n", ""},
+        {"From: x\r\n\r\n", "From: x\r\n", ""},
+        {">From\r\nA: 1\r\n", "", ">From\r\nA: 1\r\n"},
     };
     for (const Case& c : cases) {
         INFO(c.content);

@@ -76,6 +76,20 @@ TEST_CASE("each field and line goes to the rules that are meant for it", "[queue
     CHECK(body == std::vector<std::string>{"preamble", "--b", "first text", "--b", "AAAA", "--b", "<b>", "", "--b--", "epilogue"});
 }
 
+TEST_CASE("a blank before the colon hides no field from the rules", "[queue][checks][rfc5322-4.5.8]")
+{
+    std::vector<std::string> header, mime, body;
+    CheckRules rules;
+    rules.header = asking({{"Subject: buy", "REJECT no"}}, &header);
+    rules.mime = asking({}, &mime);
+    rules.body = asking({}, &body);
+    const Outcome out = run(rules, "Content-Type : text/plain;\r\n name=a\r\nSubject \t: buy\r\n", "Subject : x\r\n");
+    CHECK(header == std::vector<std::string>{"Subject: buy"});
+    CHECK(mime == std::vector<std::string>{"Content-Type: text/plain;\n name=a"});
+    CHECK(body == std::vector<std::string>{"Subject : x"});
+    CHECK(out.decision.kind == Decision::Kind::reject);
+}
+
 TEST_CASE("a body that no rule matches passes unchanged, however it is cut", "[queue][checks]")
 {
     CheckRules rules;

@@ -283,7 +283,14 @@ TEST_CASE("access tables: the keys that are tried, and what their results do", "
         {"check_recipient_access inline:{{b@here.example=550 5.1.6 moved}}", "550 5.1.6 <b@here.example>: Recipient address rejected: moved"},
         {"check_recipient_access inline:{here.example=DEFER}", "450 4.7.1 <b@here.example>: Recipient address rejected: Access denied"},
         {"check_recipient_access inline:{example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
-        {"check_recipient_access inline:{.example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied"},
+        {"check_recipient_access inline:{.example=REJECT}", "250"},
+        {"check_recipient_access inline:{.example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied",
+         [](World& w) { w.settings["parent_domain_matches_subdomains"] = "relay_domains"; }},
+        {"check_recipient_access inline:{example=REJECT}", "250", [](World& w) { w.settings["parent_domain_matches_subdomains"] = ""; }},
+        {"check_recipient_access inline:{here.example=REJECT}", "554 5.7.1 <b@here.example>: Recipient address rejected: Access denied",
+         [](World& w) { w.settings["parent_domain_matches_subdomains"] = ""; }},
+        {"check_client_access inline:{.client.example=REJECT}", "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied",
+         [](World& w) { w.settings["parent_domain_matches_subdomains"] = ""; }},
         {"check_recipient_access inline:{b@=REJECT}", "554 5.7.1 <b+x@here.example>: Recipient address rejected: Access denied", [](World& w) { w.s.recipient.local = "b+x"; }},
         {"check_recipient_access inline:{b@here.example=OK, here.example=REJECT}, reject", "250"},
         {"check_recipient_access inline:{here.example=DUNNO, example=REJECT}", "250"},
@@ -335,7 +342,7 @@ TEST_CASE("who may say ETRN, and for whom: the lists of client and helo count to
     CHECK(say("") == "250");
     CHECK(say("permit_mynetworks, reject") == refused);
     CHECK(say("check_etrn_access inline:{relay.example=REJECT}") == refused);
-    CHECK(say("check_etrn_access inline:{.example=REJECT}") == refused);
+    CHECK(say("check_etrn_access inline:{example=REJECT}") == refused);
     CHECK(say("inline:{relay.example=OK}, reject") == "250");
     CHECK(say("check_client_access inline:{192.0.2.7=OK}, reject") == "250");
     CHECK(say("", "reject") == "554 5.7.1 <mail.client.example[192.0.2.7]>: Client host rejected: Access denied");

@@ -870,12 +870,12 @@ TEST_CASE("nothing that a client says of itself breaks out of Received or of the
     client.address = *net::Address::parse_ip("2001:db8::1", 25);
     const Talk talk{"evil) by x (\r\nBcc: y", "ESMTP"};
     const std::string body = received_body(client, talk, "mx", "ID", nullptr, 0);
-    CHECK(body.starts_with("from evil? by x ???Bcc: y (unknown [IPv6:2001:db8::1])\r\n\tby mx (veredus) with ESMTP id ID; "));
+    CHECK(body.starts_with("from evil?_by_x_???Bcc:_y (unknown [IPv6:2001:db8::1])\r\n\tby mx (veredus) with ESMTP id ID; "));
     mail::HeaderBlock block;
     block.prepend("Received", body);
     CHECK(mail::HeaderBlock::parse(block.text()).fields().size() == 1);
     CHECK(reject_line("RCPT", client, {550, "5.1.1", "no\nnever"}, {"a\"b", "x"}, nullptr, {"h>; to=<z", "SMTP"}) ==
-          "reject: RCPT from unknown[2001:db8::1]: 550 5.1.1 no?never; from=<\"a\\\"b\"@x> proto=SMTP helo=<h?? to=?z>");
+          "reject: RCPT from unknown[2001:db8::1]: 550 5.1.1 no?never; from=<\"a\\\"b\"@x> proto=SMTP helo=<h??_to=?z>");
 }
 
 TEST_CASE("smtpd's settings reach the engine", "[smtpd]")
@@ -938,6 +938,7 @@ TEST_CASE("each setting of the servers rules what it says, for smtpd and for sub
         {"_banner", "hi there", [](const Settings& s) { return s.limits.banner == "hi there"; }},
         {"message_size_limit", "123456", [](const Settings& s) { return s.limits.message_size == 123456; }},
         {"_recipient_limit", "17", [](const Settings& s) { return s.limits.recipients == 17; }},
+        {"message_drop_headers", "x-a, x-b", [](const Settings& s) { return s.drop_fields == std::vector<std::string>{"x-a", "x-b"}; }},
         {"_recipient_overshoot_limit", "18", [](const Settings& s) { return s.limits.recipients_beyond == 18; }},
         {"line_length_limit", "3000", [](const Settings& s) { return s.limits.line_length == 3000; }},
         {"_soft_error_limit", "3", [](const Settings& s) { return s.limits.soft_errors == 3; }},
@@ -999,6 +1000,7 @@ TEST_CASE("each setting of the servers rules what it says, for smtpd and for sub
         {"_reject_unlisted_sender", "yes", [](const RuleSettings& s) { return s.unlisted_sender; }},
         {"smtpd_null_access_lookup_key", "null", [](const RuleSettings& s) { return s.null_key == "null"; }},
         {"default_rbl_reply", "go away", [](const RuleSettings& s) { return s.rbl_reply == "go away"; }},
+        {"parent_domain_matches_subdomains", "relay_domains", [](const RuleSettings& s) { return !s.subdomains; }},
         {"recipient_delimiter", "-", [](const RuleSettings& s) { return s.delimiters == "-"; }},
         {"reject_code", "555", [](const RuleSettings& s) { return s.reject == 555; }},
         {"defer_code", "455", [](const RuleSettings& s) { return s.defer == 455; }},
@@ -1149,6 +1151,24 @@ TEST_CASE("copies and other recipients that a restriction list asks for are in t
             CHECK(goes_to == row.goes_to);
             CHECK(desk.disk.read(file, mail->layout.header_offset, mail->layout.header_size)->find("for <u@here.example>; ") != std::string::npos);
         }
+}
+
+TEST_CASE("fields of message_drop_headers are in no mail that is taken, and the line of an mbox ends no header", "[smtpd]")
+{
+    Desk desk;
+    desk.settings->drop_fields = {"bcc", "content-length"};
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("EHLO h\r\n", 1);
+    CHECK(codes(peer.talk(envelope, 3)) == "250 250 354");
+    CHECK(codes(peer.talk("From x Mon Jan  1\r\nSubject: hi\r\nBCC: secret@x.org,\r\n other@x.org\r\nContent-Length : 3\r\nTo: y@x.org\r\n\r\nBcc: body\r\n.\r\n", 1)) == "250");
+    REQUIRE(desk.queued.size() == 1);
+    const auto dir = *desk.disk.open_directory(nullptr, "/in/new");
+    const Fd file = *desk.disk.open_read(dir, desk.queued[0]);
+    const auto mail = queue::read_mail_file(desk.disk, file, true);
+    REQUIRE(mail);
+    CHECK(desk.disk.read(file, mail->layout.header_offset, mail->layout.header_size)->ends_with("\r\nX-Mailbox-Line: From x Mon Jan  1\r\nSubject: hi\r\nTo: y@x.org\r\n"));
+    CHECK(*desk.disk.read(file, mail->layout.body_offset, mail->layout.body_size) == "Bcc: body\r\n");
 }
 
 TEST_CASE("421 and 521 of an access table end the session, other refusals do not", "[smtpd][restrictions][rfc5321-3.8]")
