@@ -354,6 +354,7 @@ Certificates look_at_certificates(const conf::Values& values, const std::string&
 {
     Certificates out;
     std::set<std::string> said;
+    tls::ServerKeys before;      // what several roles have is parsed once
     std::vector<std::string_view> names{"smtpd"};
     for (const daemon::Role& role : daemon::roles())
         if (role.tls() && names[0] != role.name) names.emplace_back(role.name);
@@ -363,7 +364,8 @@ Certificates look_at_certificates(const conf::Values& values, const std::string&
         };
         const auto files = daemon::tls_files(values, name, config_directory, daemon::read_tls_file);
         std::vector<std::string> problems = files.problems;
-        const auto keys = daemon::read_keys(files, daemon::read_tls_file, problems);
+        const auto keys = daemon::read_keys(files, daemon::read_tls_file, problems, before);
+        if (keys) before = *keys;
         if (files.own && !keys) {
             if (own) say(out.warnings, "no certificate is configured and there is no self-signed one; `veredus setup` makes it");
             continue;

@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <fcntl.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -83,6 +84,39 @@ struct Ends {
 };
 
 } // namespace
+
+TEST_CASE("a private key is read in each of its forms, and issuers that many chains share are those of each", "[tls]")
+{
+    const auto one = tls::make_self_signed("one.example.org"), two = tls::make_self_signed("two.example.org"), issuer = tls::make_self_signed("issuer.example.org");
+    REQUIRE((one && two && issuer));
+    const auto traditional = [](const std::string& pem) {
+        const std::unique_ptr<BIO, decltype(&BIO_free_all)> in(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), &BIO_free_all), out(BIO_new(BIO_s_mem()), &BIO_free_all);
+        const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr), &EVP_PKEY_free);
+        REQUIRE(PEM_write_bio_PrivateKey_traditional(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) == 1);
+        char* text = nullptr;
+        const long size = BIO_get_mem_data(out.get(), &text);
+        return std::string(text, static_cast<std::size_t>(size));
+    };
+    std::string labelled = traditional(one->key);
+    REQUIRE(labelled.starts_with("-----BEGIN EC PRIVATE KEY"));
+    for (std::size_t at; (at = labelled.find("EC PRIVATE")) != std::string::npos;) labelled.replace(at, 2, "RSA");
+    for (const std::string& key : {one->key, traditional(one->key), labelled}) {
+        INFO(key);
+        const auto facts = tls::check_keys({{{"x", key + one->certificate + issuer->certificate, true}}, {}, false, {}});
+        REQUIRE(facts);
+        CHECK(facts->at(0).host == "one.example.org");
+        CHECK(facts->at(0).kind == "ECDSA");
+    }
+    const auto other = tls::check_keys({{{"x", two->key + two->certificate + issuer->certificate + issuer->certificate, true}}, {}, false, {}});
+    REQUIRE(other);
+    CHECK(other->at(0).host == "two.example.org");
+    // What was an issuer may be shown by itself, and the other way round.
+    CHECK(tls::check_keys({{{"x", issuer->key + issuer->certificate + one->certificate, true}}, {}, false, {}}));
+    std::string damaged = issuer->certificate;
+    damaged[damaged.size() / 2] = '!';
+    CHECK_FALSE(tls::check_keys({{{"x", one->key + one->certificate + damaged, true}}, {}, false, {}}));
+    CHECK_FALSE(tls::check_keys({{{"x", one->key + two->certificate, true}}, {}, false, {}}));
+}
 
 TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest client do not", "[tls][rfc8446-4.6.3][hostile]")
 {
