@@ -2,6 +2,7 @@
 #include "lib/reception/hops.h"
 
 #include <linux/netlink.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
@@ -62,6 +63,9 @@ Fd open_netlink(unsigned groups)
     self.nl_family = AF_NETLINK;
     self.nl_groups = groups;
     if (!fd || ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&self), sizeof self) != 0) return Fd();
+    // A group beyond those that `nl_groups` has room for; a kernel before 5.3 has none of them.
+    const int nexthops = RTNLGRP_NEXTHOP;
+    if (groups != 0) (void)::setsockopt(fd.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &nexthops, sizeof nexthops);
     return fd;
 }
 
@@ -86,13 +90,15 @@ bool ask(int fd, uint16_t type, uint32_t number)
 {
     struct {
         nlmsghdr header;
-        rtgenmsg body;
+        union {                      // both begin with the family, which is AF_UNSPEC
+            rtgenmsg any;
+            nhmsg nexthop;
+        } body;
     } request{};
-    request.header.nlmsg_len = NLMSG_LENGTH(sizeof(rtgenmsg));
+    request.header.nlmsg_len = NLMSG_LENGTH(type == RTM_GETNEXTHOP ? sizeof(nhmsg) : sizeof(rtgenmsg));
     request.header.nlmsg_type = type;
     request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     request.header.nlmsg_seq = number;
-    request.body.rtgen_family = AF_UNSPEC;
     return ::send(fd, &request, request.header.nlmsg_len, 0) == static_cast<ssize_t>(request.header.nlmsg_len);
 }
 
@@ -118,6 +124,14 @@ void HopTable::route(std::string_view payload)
             each_attribute(value.substr(sizeof(rtnexthop), hop->rtnh_len - sizeof(rtnexthop)), gateway);
             value = after(value, RTNH_ALIGN(hop->rtnh_len));
         }
+    });
+}
+
+// With net.ipv4.nexthop_compat_mode=0 a route names its next hop's number alone.
+void HopTable::nexthop(std::string_view payload)
+{
+    each_attribute(after(payload, RTA_ALIGN(sizeof(nhmsg))), [&](unsigned type, std::string_view value) {
+        if (type == NHA_GATEWAY) add(gateways_, value);
     });
 }
 
@@ -156,12 +170,17 @@ HopTable::Heard HopTable::feed(std::string_view datagram, uint32_t number)
         if (header->nlmsg_flags & NLM_F_DUMP_INTR) return Heard::broken;      // it changed under the dump
         switch (header->nlmsg_type) {
         case NLMSG_DONE: return Heard::done;
-        case NLMSG_ERROR:
+        case NLMSG_ERROR: {
+            const auto error = head<nlmsgerr>(payload);
+            return error && error->error == -EOPNOTSUPP ? Heard::unsupported : Heard::broken;
+        }
         case NLMSG_OVERRUN: return Heard::broken;
         case RTM_NEWROUTE: route(payload); break;
+        case RTM_NEWNEXTHOP: nexthop(payload); break;
         case RTM_NEWADDR: address(payload); break;
         case RTM_NEWLINK: link(payload); break;
         case RTM_DELROUTE:
+        case RTM_DELNEXTHOP:
         case RTM_DELADDR:
         case RTM_DELLINK: lost_ = true; break;
         default: break;
@@ -195,13 +214,13 @@ bool Hops::dump()
     HopTable fresh;
     std::string buffer(datagram_room, '\0');
     uint32_t number = 0;
-    for (const uint16_t type : {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE}) {
+    for (const uint16_t type : {RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEXTHOP}) {
         if (!ask(fd.get(), type, ++number)) return false;
         for (HopTable::Heard heard = HopTable::Heard::more; heard == HopTable::Heard::more;) {
             const ssize_t n = receive(fd.get(), buffer);
             if (n <= 0) return false;
             heard = fresh.feed(std::string_view(buffer).substr(0, static_cast<std::size_t>(n)), number);
-            if (heard == HopTable::Heard::broken) return false;
+            if (heard == HopTable::Heard::broken || (heard == HopTable::Heard::unsupported && type != RTM_GETNEXTHOP)) return false;
         }
     }
     table_ = std::move(fresh);

@@ -19,7 +19,7 @@ namespace veredus::reception {
 // Grows with each rtnetlink message; what went away is gone in the next one, made afresh from a dump.
 class HopTable {
 public:
-    enum class Heard { more, done, broken };
+    enum class Heard { more, done, broken, unsupported };    // unsupported: this kernel has nothing of that kind
     // One datagram of messages (rtnetlink(7)). `number`: of the dump that is read, 0 for tidings.
     Heard feed(std::string_view datagram, uint32_t number);
     bool lost() const { return lost_; }          // something was removed since the dump
@@ -27,6 +27,7 @@ public:
 
 private:
     void route(std::string_view payload);
+    void nexthop(std::string_view payload);
     void address(std::string_view payload);
     void link(std::string_view payload);
     void add(std::set<std::string>& to, std::string_view bytes);

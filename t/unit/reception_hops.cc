@@ -2,6 +2,7 @@
 #include "t/unit/catch.h"
 
 #include <linux/netlink.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
 #include <cstring>
@@ -79,6 +80,9 @@ TEST_CASE("gateways of every kind of route are hops, and addresses of bridges, w
         {route(attribute(RTA_GATEWAY, std::string(4, '\0'))), ""},
         {route(attribute(RTA_VIA, std::string("\x0a\0", 2) + ip("2001:db8::7"))), "2001:db8::7"},
         {route(attribute(RTA_MULTIPATH, hop(attribute(RTA_GATEWAY, ip("10.0.0.1"))) + hop(attribute(RTA_GATEWAY, ip("10.0.0.2"))))), "10.0.0.1 10.0.0.2"},
+        {message(RTM_NEWNEXTHOP, raw(nhmsg{}) + attribute(NHA_ID, raw(7)) + attribute(NHA_GATEWAY, ip("192.0.2.3"))), "192.0.2.3"},
+        {message(RTM_NEWNEXTHOP, raw(nhmsg{}) + attribute(NHA_GATEWAY, ip("2001:db8::3"))), "2001:db8::3"},
+        {message(RTM_NEWNEXTHOP, raw(nhmsg{}) + attribute(NHA_ID, raw(7)) + attribute(NHA_OIF, raw(2))), ""},
         {link(7, "bridge") + address(7, attribute(IFA_LOCAL, ip("172.18.0.1")) + attribute(IFA_ADDRESS, ip("172.18.0.9"))), "172.18.0.1"},
         {address(7, attribute(IFA_ADDRESS, ip("2001:db8::1"))) + link(7, "bridge"), "2001:db8::1"},
         {link(7, "veth") + address(7, attribute(IFA_LOCAL, ip("172.18.0.1"))), ""},
@@ -94,6 +98,9 @@ TEST_CASE("gateways of every kind of route are hops, and addresses of bridges, w
     CHECK(table.feed(cases[0].told + message(RTM_DELROUTE, raw(rtmsg{})), 0) == Heard::more);
     CHECK(known(table) == "192.0.2.3");      // until the next look
     CHECK(table.lost());
+    HopTable other;
+    CHECK(other.feed(message(RTM_DELNEXTHOP, raw(nhmsg{})), 0) == Heard::more);
+    CHECK(other.lost());
 }
 
 TEST_CASE("a dump ends with its own end, and one that changed underneath counts for nothing", "[smtpd][hops]")
@@ -103,11 +110,15 @@ TEST_CASE("a dump ends with its own end, and one that changed underneath counts 
     CHECK(table.feed(message(NLMSG_DONE, raw(0), 5), 5) == Heard::done);
     CHECK(table.feed(message(NLMSG_ERROR, raw(nlmsgerr{}), 5), 5) == Heard::broken);
     CHECK(table.feed(message(RTM_NEWLINK, raw(ifinfomsg{}), 5, NLM_F_DUMP_INTR), 5) == Heard::broken);
+    nlmsgerr unknown{};
+    unknown.error = -EOPNOTSUPP;             // a kernel before 5.3 about next hops
+    CHECK(table.feed(message(NLMSG_ERROR, raw(unknown), 5), 5) == Heard::unsupported);
 }
 
 TEST_CASE("torn and lying messages are read no further than they go", "[smtpd][hops]")
 {
     const std::string whole = link(7, "bridge") + address(7, attribute(IFA_LOCAL, ip("172.18.0.1"))) +
+                              message(RTM_NEWNEXTHOP, raw(nhmsg{}) + attribute(NHA_GATEWAY, std::string(4, '\0'))) +
                               route(attribute(RTA_MULTIPATH, hop(attribute(RTA_GATEWAY, ip("10.0.0.1")))));
     for (std::size_t size = 0; size < whole.size(); ++size) {
         HopTable table;
