@@ -145,6 +145,7 @@ Result<Sizes> stream(const Content& content, const Sink& sink)
 
 std::string without_status_fields(std::string_view head)
 {
+    constexpr std::string_view fields[] = {"status", "x-status", "x-keywords", "x-uid", "x-imap", "x-imapbase", "content-length", "lines"};
     std::string out;
     bool hiding = false;
     while (!head.empty()) {
@@ -153,8 +154,7 @@ std::string without_status_fields(std::string_view head)
         if (line == "\n" || line == "\r\n") return out.append(head);
         if (line[0] != ' ' && line[0] != '\t') {             // else it goes with the line before
             const std::string field = lower(trim(cut(line, ':').first));
-            hiding = field == "status" || field == "x-status" || field == "x-keywords" || field == "x-uid" || field == "x-imap" || field == "x-imapbase" ||
-                     field == "content-length";
+            hiding = std::find(std::begin(fields), std::end(fields), field) != std::end(fields);
         }
         if (!hiding) out += line;
         head.remove_prefix(line.size());

@@ -52,7 +52,8 @@ using Sink = std::function<Result<void>(std::string_view)>;
 // Header, blank line, body, each last line ended; the body is read in blocks, never as a whole.
 Result<Sizes> stream(const Content& content, const Sink& sink);
 // A header block (LF lines) without Status, X-Status, X-Keywords, X-UID, X-IMAP and X-IMAPbase: in an mbox these are what the mailbox
-// itself says of a mail, so no sender may write them.
+// itself says of a mail, so no sender may write them. Nor Content-Length and Lines: mail programs that believe them look for the next mail
+// there, in the midst of this one.
 std::string without_status_fields(std::string_view head);
 // The same for an mbox: the From_ line before it, quoted, without_status_fields(), an empty line behind it.
 Result<void> stream_mbox(const Content& content, const Sink& sink);

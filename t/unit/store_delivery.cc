@@ -573,6 +573,8 @@ TEST_CASE("what a sender says of a mail's status is no word of the mailbox", "[s
     CHECK(without_status_fields("") == "");
     CHECK(without_status_fields("A: 1\nStatus: RO\n D\nX-status : D\nX-KEYWORDS: a\n\tb\nB: 2\n folded\nX-UID: 4\nX-IMAP: 5 5\nX-IMAPbase: 1 2\nContent-Length : 3\nC: 3") ==
           "A: 1\nB: 2\n folded\nC: 3");
+    CHECK(without_status_fields("A: 1\ncontent-length : 3\nLines: 7\nContent-Lengths: 4\nContent-Type: x\n\nContent-Length: 5\n") ==
+          "A: 1\nContent-Lengths: 4\nContent-Type: x\n\nContent-Length: 5\n");
     CHECK(without_status_fields("A: 1\n\nStatus: RO\n") == "A: 1\n\nStatus: RO\n");
     CHECK(without_status_fields("X-Status-Of: x\nStatus: O") == "X-Status-Of: x\n");
     TempDir dir;
