@@ -6,6 +6,7 @@
 
 #include "lib/base/text.h"
 #include "lib/daemon/spool_keeper.h"
+#include "lib/store/beneath.h"
 
 namespace veredus::login {
 
@@ -45,10 +46,32 @@ Result<Place> place_of(const conf::Values& values, const ipc::Serve& user)
     return Place{path, homeless ? "" : user.home, !path.ends_with('/')};
 }
 
+namespace {
+
+// Who is no account has nobody that makes his home. Its parts are made as a delivery makes them.
+bool makes_his_way(const ipc::Serve& user) { return user.mailbox[0] != '\0' || std::string_view(user.name).find('@') != std::string_view::npos; }
+
+// To what `path` lies in.
+Result<void> make_way_to(std::string path)
+{
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    const std::string above = path.substr(0, path.rfind('/'));
+    if (above.empty()) return {};
+    const auto made = store::make_way(above);
+    return made ? Result<void>() : unexpected(Error{made.error().code, cat("make ", above, ": ", made.error().text)});
+}
+
+} // namespace
+
 Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values, const ipc::Serve& user)
 {
     const Place place = TRY(place_of(values, user));
-    if (place.path.ends_with('/')) return store::open_maildir(place.path);
+    if (place.path.ends_with('/')) {
+        auto maildir = store::open_maildir(place.path);
+        if (maildir || maildir.error().code != ENOENT || !makes_his_way(user)) return maildir;
+        TRY(make_way_to(place.path));
+        return store::open_maildir(place.path);
+    }
     if (place.home.empty())
         return fail(cat("user ", printable(user.name), " has no home, where the index of ", printable(place.path),
                         " would be"));
@@ -56,7 +79,7 @@ Result<std::unique_ptr<store::Mailbox>> open_mailbox(const conf::Values& values,
     places.inbox = place.path;
     places.folders = cat(place.home, "/mail");
     places.home = place.home;
-    if (user.home[0] != '/' && ::mkdir(place.home.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno(cat("make ", place.home));
+    if (struct stat st {}; makes_his_way(user) && ::stat(place.home.c_str(), &st) != 0 && errno == ENOENT) TRY(make_way_to(place.home + "/."));
     places.keeper = inbox_keeper;
     if (place.spool)
         places.keeper = std::make_shared<daemon::SpoolKeeper>(cat(values.text("run_directory"), "/lockd"),

@@ -69,6 +69,15 @@ Result<disk::Directory> make_beneath(const disk::Directory& base, const std::str
     return open_beneath(base, name);
 }
 
+Result<disk::Directory> make_way(const std::string& path)
+{
+    auto dir = disk::posix_disk().open_directory(nullptr, path);
+    const auto slash = path.find_last_of('/');
+    if (dir || dir.error().code != ENOENT || slash == std::string::npos || slash + 1 == path.size()) return dir;
+    const disk::Directory parent = TRY(make_way(slash == 0 ? "/" : path.substr(0, slash)));
+    return make_beneath(parent, path.substr(slash + 1));
+}
+
 Result<void> reopen_if_removed(disk::Directory& dir, const disk::Directory& base, const std::string& name)
 {
     struct stat st {};

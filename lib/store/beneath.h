@@ -15,6 +15,8 @@ namespace veredus::store {
 Result<disk::Directory> open_beneath(const disk::Directory& base, const std::string& path);
 // Made (0700) if it is not there, its name durable.
 Result<disk::Directory> make_beneath(const disk::Directory& base, const std::string& name);
+// The directory of an absolute path, made with all on the way to it (0700, durable) where there is none.
+Result<disk::Directory> make_way(const std::string& path);
 // `dir`, `name` in `base`, was removed while it was open: it is made and opened anew. An error leaves it as it is.
 Result<void> reopen_if_removed(disk::Directory& dir, const disk::Directory& base, const std::string& name);
 Result<bool> is_directory(const disk::Directory& base, const std::string& name);    // links are not followed
