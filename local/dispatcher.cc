@@ -118,7 +118,7 @@ Result<Addressee> addressee(const Target& target, const Policy& policy)
 
 Dispatcher::Dispatcher(Loop& loop, DispatchRules rules, AliasMaps& aliases, WorkerSource source, UserSource users)
     : loop_(loop), rules_(std::move(rules)), aliases_(aliases), source_(std::move(source)), users_(std::move(users)), alive_(std::make_shared<bool>(true)),
-      lookups_(std::make_unique<daemon::Lookups>(loop))
+      apart_timer_(std::make_unique<Timer>(loop, [this] { start_all_apart(); })), lookups_(std::make_unique<daemon::Lookups>(loop))
 {
     look_at_aliases();
 }

@@ -36,6 +36,7 @@ struct DispatchRules {
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
     std::size_t workers = 200;
+    std::chrono::milliseconds slow{10'000};          // without a word from a process: mail for other mailboxes goes to another one
     std::size_t lmtp_attempts = 5'000;               // of lmtpd at once: each holds a descriptor, and qmgr's need some, too
     std::size_t lmtp_per_mailbox = 200;              // recipients of lmtpd that may wait for one mailbox
     std::map<std::string, std::string, std::less<>> pipes;    // transports that are commands: whom each runs as
@@ -76,6 +77,7 @@ public:
 private:
     struct Flight;                                   // an attempt that is not fully answered
     struct Lane;                                     // one process of a user
+    struct Apart;                                    // mailboxes of one account that have a process each
     struct Pages {
         std::vector<queue::Child> children;
         std::size_t bytes = 0;
@@ -113,6 +115,9 @@ private:
     void to_person(uint64_t flight, const ipc::Target& target, const ipc::UserReply& person);
     void hand_over(uint64_t flight, const ipc::Worker& who, std::vector<ipc::Target> targets, bool command);
     Lane& lane_for(const std::string& user, bool command);
+    using Lanes = std::map<std::string, std::unique_ptr<Lane>>;
+    Lane& make_lane(const std::string& key, const std::string& user, bool command);
+    void end_lane(Lanes::iterator lane);
     void start(Lane& lane);
     void start_later(Lane& lane);
     bool may_wait_on(Job& job) const;
@@ -130,7 +135,7 @@ private:
     void relay_unknown(const Job& job, const std::string& user, const Place& place);
     void send_waiting(Lane& lane);
     bool send(Lane& lane, uint64_t job);
-    void on_worker_message(const std::string& key, ipc::Message message);
+    void on_worker_message(const std::string& key, uint64_t life, ipc::Message message);
     void take_verdicts(Lane& lane, ipc::Verdicts all);
     void take_verdict(Lane& lane, uint64_t job, ipc::Verdict verdict);
     void unreadable(Lane& lane, const ipc::Message& message, const std::string& why);
@@ -140,6 +145,19 @@ private:
     enum class Loss : uint8_t { died, hangs };
     void lose_later(const std::string& key, Loss loss);
     void lose(const std::string& key, Loss loss);
+    std::set<std::string> stain_all(const Lane& lane);
+    bool is_stuck(const Lane& lane) const;
+    bool stands_apart(const std::string& user, const ipc::Target& target) const;
+    void set_apart(Job job);
+    void set_apart_each(Job job);
+    bool room_apart(const Apart& apart);
+    std::size_t stuck_apart(const Apart& apart) const;
+    void start_apart(const std::string& user);
+    void start_all_apart();
+    void hold(const Lane& lane, std::unique_ptr<ipc::Channel> channel);
+    void came_back(uint64_t life);
+    void answered(const std::string& user, const ipc::Target& target);
+    void tidy_apart(const std::string& user);
     void rest(Lane& lane);
     void retire(const std::string& key);
     void start_waiting();
@@ -165,7 +183,10 @@ private:
     std::map<std::string, std::size_t> of_lmtp_;     // recipients of lmtpd on their way, by mailbox
     std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until long aliases files have been read
     std::map<uint64_t, Job> jobs_;
-    std::map<std::string, std::unique_ptr<Lane>> lanes_;
+    Lanes lanes_;
+    std::map<std::string, Apart> apart_;             // by account
+    std::map<uint64_t, std::pair<std::string, std::string>> held_;    // account and path of what apart_ holds, by the life of its process
+    std::unique_ptr<Timer> apart_timer_;             // some wait for room there
     std::deque<std::string> waiting_lanes_;          // wait for a free process
     std::deque<std::string> resting_;                // lanes that had nothing to do when they came here, and may make room for others
     std::size_t processes_ = 0;

@@ -23,6 +23,9 @@ namespace {
 // Two processes may run commands of one user at a time, beside the one that fills his mailbox.
 constexpr int command_lanes = 2;
 
+// Of an account that keeps the mailboxes of many: another process when one says nothing.
+constexpr int mail_lanes = 4;
+
 constexpr std::size_t most_forgotten = 100;     // keys of lanes that are gone
 
 constexpr milliseconds pause_of_starts{100};    // between two questions for a process that did not come to be
@@ -75,8 +78,23 @@ bool Dispatcher::admit(Flight& flight, uint64_t number, const std::string& user,
 void Dispatcher::hand_over(uint64_t flight, const ipc::Worker& who, std::vector<Target> targets, bool command)
 {
     if (const auto of = flights_.find(flight); of != flights_.end()) std::erase_if(targets, [&](const Target& target) { return !admit(*of->second, flight, who.user, target); });
+    std::vector<Target> together;
+    for (Target& target : targets) {
+        if (command || !stands_apart(who.user, target)) {
+            together.push_back(std::move(target));
+            continue;
+        }
+        Job job;
+        job.flight = flight;
+        job.who = who;
+        const uint32_t index = target.index;
+        job.open.emplace(index, std::move(target));
+        set_apart_each(std::move(job));
+    }
+    targets = std::move(together);
     if (targets.empty()) return;
     Lane& lane = lane_for(who.user, command);
+    lane.shared = lane.shared || is_placed(targets.front());
     std::size_t size = SIZE_MAX;
     for (Target& target : targets) {
         // Each job is one message to the process: paths and commands in the place of mailboxes may be long.
@@ -97,8 +115,16 @@ void Dispatcher::hand_over(uint64_t flight, const ipc::Worker& who, std::vector<
 
 Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
 {
-    std::string best = cat(user, "/mail/", age_);
-    if (command) {
+    std::string best;
+    if (!command) {
+        // One that says nothing gets no more mail, if it is not all one mailbox.
+        for (int i = 0; i < mail_lanes; ++i) {
+            best = cat(user, "/mail", i, '/', age_);
+            const auto it = lanes_.find(best);
+            if (it == lanes_.end() || !it->second->shared || !is_stuck(*it->second)) break;
+            if (!std::exchange(it->second->stained, true)) stain_all(*it->second);
+        }
+    } else {
         std::size_t least = SIZE_MAX;
         for (int i = 0; i < command_lanes; ++i) {
             const std::string key = cat(user, "/command", i, '/', age_);
@@ -107,27 +133,37 @@ Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
             if (load < least) least = load, best = key;
         }
     }
-    auto& lane = lanes_[best];
-    if (!lane) {
-        lane = std::make_unique<Lane>(loop_, best, user, age_, command, [this, best] { retire(best); },
-                                      [this, best] { lose_later(best, Loss::hangs); },
-                                      [this, best] {
-                                          if (const auto it = lanes_.find(best); it != lanes_.end()) ask_master(*it->second);
-                                      });
-        waiting_lanes_.push_back(best);
-    }
+    if (const auto it = lanes_.find(best); it != lanes_.end()) return *it->second;
+    waiting_lanes_.push_back(best);
+    return make_lane(best, user, command);
+}
+
+Dispatcher::Lane& Dispatcher::make_lane(const std::string& key, const std::string& user, bool command)
+{
+    auto& lane = lanes_[key];
+    lane = std::make_unique<Lane>(loop_, key, user, age_, command, [this, key] { retire(key); }, [this, key] { lose_later(key, Loss::hangs); },
+                                  [this, key] {
+                                      if (const auto it = lanes_.find(key); it != lanes_.end()) ask_master(*it->second);
+                                  });
     return *lane;
+}
+
+void Dispatcher::end_lane(Lanes::iterator lane)
+{
+    if (lane->second->state != Lane::State::waiting) --processes_;
+    if (const auto apart = lane->second->path.empty() ? apart_.end() : apart_.find(lane->second->user); apart != apart_.end()) apart->second.lanes.erase(lane->first);
+    lanes_.erase(lane);
 }
 
 // Starts lanes while there may be more processes; an idle one makes room.
 void Dispatcher::start_waiting()
 {
-    while (!waiting_lanes_.empty()) {
-        if (processes_ >= rules_.workers && !make_room()) return;
+    while (!waiting_lanes_.empty() && (processes_ < rules_.workers || make_room())) {
         const std::string key = waiting_lanes_.front();
         waiting_lanes_.pop_front();
         if (const auto it = lanes_.find(key); it != lanes_.end() && it->second->state == Lane::State::waiting) start(*it->second);
     }
+    if (apart_timer_->armed()) start_all_apart();
 }
 
 // The one that has rested longest ends. False: all are at work.
@@ -139,8 +175,7 @@ bool Dispatcher::make_room()
         if (found == lanes_.end()) continue;
         found->second->rests = false;
         if (found->second->state != Lane::State::running || found->second->load() != 0) continue;
-        --processes_;
-        lanes_.erase(found);
+        end_lane(found);
         return true;
     }
     return false;
@@ -205,16 +240,18 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     Lane& lane = *it->second;
     if (code == ipc::Code::ok) {
         lane.state = Lane::State::running;
-        ipc::Channel::User user{[this, key](ipc::Message m) { on_worker_message(key, std::move(m)); },
-                                [this, key](const std::string&) { lose_later(key, Loss::died); }};
+        ipc::Channel::User user{[this, key, life](ipc::Message m) { on_worker_message(key, life, std::move(m)); },
+                                [this, key, life](const std::string&) {
+                                    if (held_.contains(life)) came_back(life);
+                                    else lose_later(key, Loss::died);
+                                }};
         lane.channel = std::make_unique<ipc::Channel>(loop_, std::move(channel), std::move(user));
         return send_waiting(lane);
     }
     if (code == ipc::Code::unavailable && system_clock().mono_us() - lane.asked_us < rules_.patience.count() * 1000) return lane.again.start(pause_of_starts);
     const std::deque<uint64_t> jobs = std::move(lane.waiting);
     const std::string user = lane.user;
-    --processes_;
-    lanes_.erase(it);
+    end_lane(it);
     for (const uint64_t job : jobs) {
         const auto found = jobs_.find(job);
         const bool placed = found != jobs_.end() && !found->second.open.empty() && !found->second.open.begin()->second.run_as.empty();
@@ -262,6 +299,7 @@ bool Dispatcher::send(Lane& lane, uint64_t number)
     attempt.attempt = number;
     for (const auto& [index, target] : job.open) attempt.targets.push_back(target);
     job.handed_us = system_clock().mono_us();
+    if (lane.sent.empty()) lane.heard_us = job.handed_us;
     const int fd = flight->mail->get();
     lane.sent.insert(number);
     if (auto sent = lane.channel->send(static_cast<uint16_t>(ipc::AgentType::attempt), attempt.encode(), std::span(&fd, 1)); !sent) {
@@ -282,16 +320,19 @@ void Dispatcher::rest(Lane& lane)
             if (!std::exchange(lane.rests, true)) resting_.push_back(lane.key);
             if (resting_.size() > 2 * lanes_.size() + most_forgotten) forget_the_gone();
         }
-    } else {
+    } else if (!lane.late.armed()) {    // since it was last heard: further mail is no sign of life
         lane.late.start(rules_.timeout + (lane.command ? rules_.command_time : milliseconds(0)));
     }
 }
 
-void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
+void Dispatcher::on_worker_message(const std::string& key, uint64_t life, ipc::Message message)
 {
     const auto it = lanes_.find(key);
-    if (it == lanes_.end()) return;
+    if (it == lanes_.end() || it->second->life != life) return came_back(life);
     Lane& lane = *it->second;
+    lane.heard_us = system_clock().mono_us();
+    lane.stained = false;
+    lane.late.stop();
     if (message.type != static_cast<uint16_t>(ipc::AgentType::verdicts)) return log::warning("process of user ", lane.user, ": message ", message.type, " is not for us");
     auto verdicts = ipc::Verdicts::decode(message.body);
     if (verdicts && !lane.sent.count(verdicts->attempt)) return log::warning("process of user ", lane.user, ": a verdict about a mail that it was not given");
@@ -299,7 +340,7 @@ void Dispatcher::on_worker_message(const std::string& key, ipc::Message message)
     else unreadable(lane, message, verdicts.error().text);
     rest(lane);
     // Not from within a lane's own channel: it may be the one that makes room.
-    if (lane.load() == 0 && !waiting_lanes_.empty()) loop_.defer([this, alive = alive_] {
+    if (lane.load() == 0 && (!waiting_lanes_.empty() || apart_timer_->armed())) loop_.defer([this, alive = alive_] {
         if (*alive) start_waiting();
     });
 }
@@ -361,6 +402,7 @@ void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
     lane.gathered_bytes -= bytes;
     if (good->outcome == Outcome::expanded) good->children = passed_on(std::move(children), target->second, lane.user);
     job.gathered.erase(index);
+    if (is_placed(target->second) && !apart_.empty()) answered(lane.user, target->second);
     job.open.erase(target);
     finish(job.flight, index, std::move(*good), job.handed_us);
 }
@@ -377,8 +419,9 @@ void Dispatcher::lose_later(const std::string& key, Loss loss)
     });
 }
 
-// The process died or hangs: what it had not got yet goes to its successor, and so does what it died with, once. What it hangs
-// with, or what its successor died with too, waits for another time.
+// The process died or hangs: what it had not got yet goes to its successor, and so does what it died with, once; of an account that keeps
+// the mailboxes of many each of these apart, for one of them alone may be the cause. What it hangs with, or what its successor died with
+// too, waits for another time.
 void Dispatcher::lose(const std::string& key, Loss loss)
 {
     const char* const why = loss == Loss::died ? "ended unexpectedly" : "does not answer";
@@ -386,18 +429,24 @@ void Dispatcher::lose(const std::string& key, Loss loss)
     if (it == lanes_.end()) return;
     const std::string user = it->second->user;
     const bool command = it->second->command;
+    const bool apart = !it->second->path.empty();
+    (void)stain_all(*it->second);
+    if (apart && loss == Loss::hangs) hold(*it->second, std::move(it->second->channel));
     const std::set<uint64_t> sent = std::move(it->second->sent);
     const std::deque<uint64_t> waiting = std::move(it->second->waiting);
-    --processes_;
-    lanes_.erase(it);
+    end_lane(it);
     if (!sent.empty()) log::warning("the process of user ", user, " ", why, "; it had ", sent.size(), " deliveries");
     std::deque<uint64_t> next;
+    std::vector<Job> each;
+    const auto is_kept = [](const Job& job) { return !job.open.empty() && is_placed(job.open.begin()->second); };
     for (const uint64_t number : sent) {
         const auto found = jobs_.find(number);
         if (found == jobs_.end()) continue;
         Job& job = found->second;
         job.gathered.clear();
-        if (loss == Loss::died && !std::exchange(job.survived_one, true)) next.push_back(number);
+        const bool again = loss == Loss::died && !std::exchange(job.survived_one, true);
+        if (again && is_kept(job)) each.push_back(std::move(jobs_.extract(found).mapped()));
+        else if (again) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery process of user \"", user, "\" ", why));
     }
     bool again = false;
@@ -406,7 +455,9 @@ void Dispatcher::lose(const std::string& key, Loss loss)
         if (found == jobs_.end()) continue;
         Job& job = found->second;
         again = again || job.missed_us != 0;
-        if (may_wait_on(job)) next.push_back(number);
+        const bool may = apart ? job.missed_us == 0 && may_wait_on(job) : may_wait_on(job);
+        if (may && apart) each.push_back(std::move(jobs_.extract(found).mapped()));
+        else if (may) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery processes of user \"", user, "\" end before they take mail"));
     }
     if (!next.empty()) {
@@ -416,6 +467,7 @@ void Dispatcher::lose(const std::string& key, Loss loss)
         if (lane.state == Lane::State::running) send_waiting(lane);    // the other one for commands
         else if (lane.state == Lane::State::waiting && again) start_later(lane);
     }
+    for (Job& job : each) set_apart_each(std::move(job));
     start_waiting();
 }
 
@@ -427,9 +479,10 @@ void Dispatcher::retire(const std::string& key)
         if (!*alive) return;
         const auto lane = lanes_.find(key);
         if (lane == lanes_.end() || lane->second->life != life || lane->second->load() != 0) return;
-        --processes_;
-        lanes_.erase(lane);
+        const std::string user = lane->second->user;
+        end_lane(lane);
         start_waiting();
+        tidy_apart(user);
     });
 }
 

@@ -42,6 +42,21 @@ struct Dispatcher::Flight {
     std::vector<ipc::Verdict> ready;
 };
 
+// A mailbox of an account that keeps those of many users, by its path.
+inline bool is_placed(const ipc::Target& target) { return target.kind == queue::Child::Kind::mailbox && target.run_as.starts_with('/'); }
+
+struct Dispatcher::Apart {
+    struct Stain {                                   // of a mailbox whose process died, hangs or says nothing; its next word takes it away
+        bool alone = false;                          // no other mailbox was there: it is this one's fault
+        int64_t until_us = 0;                        // no other process is tried while the one that hangs is there, or until then
+        std::unique_ptr<ipc::Channel> lost;          // to that one
+        uint64_t life = 0;                           // of that one
+    };
+    std::map<std::string, Stain> stains;             // by path
+    std::deque<std::string> waiting;                 // keys of lanes without a process
+    std::set<std::string> lanes;                     // keys of those with one
+};
+
 struct Dispatcher::Lane {
     Lane(Loop& loop, std::string k, std::string u, uint64_t a, bool c, std::function<void()> on_idle, std::function<void()> on_late,
          std::function<void()> on_again)
@@ -51,6 +66,10 @@ struct Dispatcher::Lane {
     std::string key, user;
     uint64_t age;
     bool command;
+    std::string path;                                // the one mailbox that it serves; empty: all of the user
+    bool shared = false;                             // it was given mailboxes of an account that keeps many
+    bool stained = false;                            // what it has is known to be in a process that says nothing
+    int64_t heard_us = 0;                            // its last word, or when it got the first mail after it
     enum class State : uint8_t { waiting, starting, running } state = State::waiting;
     uint64_t life = 0;
     std::deque<uint64_t> waiting;                    // jobs that it has not got yet

@@ -17,6 +17,7 @@
 #include <fstream>
 #include <future>
 #include <set>
+#include <thread>
 
 #include "lib/base/clock.h"
 #include "lib/base/crc32c.h"
@@ -891,6 +892,155 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         CHECK(v[0].outcome == Outcome::deferred);
         CHECK(v[0].dsn == "4.3.5");
     }
+}
+
+TEST_CASE("a mailbox that holds up its process takes no other one of its account along", "[local][dispatcher][virtual]")
+{
+    Stage s;
+    table::VirtualSettings of_virtual;
+    of_virtual.mailboxes = {"inline:{a@v.example=a/, b@v.example=b/, c@v.example=c/, m@v.example=m, n@v.example=n}"};
+    of_virtual.uids = {"static:5000"};
+    of_virtual.base = "/srv/mail";
+    s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5000}); });
+    const auto send = [&](uint64_t number, const std::vector<const char*>& names) {
+        std::vector<ipc::Target> list;
+        for (const char* name : names) list.push_back(to(static_cast<uint32_t>(list.size()), cat(name, "@v.example")));
+        s.attempt(number, std::move(list), "Subject: x\r\n", "virtual");
+    };
+    const auto take = [&](const Fd& worker) {
+        const auto job = s.job(worker);
+        REQUIRE(job.targets.size() == 1);
+        s.say(worker, job.attempt, {said(job.targets[0].index, Outcome::delivered, "2.0.0", "delivered")});
+        CHECK(s.verdicts(1)[0].outcome == Outcome::delivered);
+        return job.targets[0].address;
+    };
+    const auto ends = [&](const Fd& worker) {
+        s.until([&] {
+            pollfd p{worker.get(), POLLIN, 0};
+            char byte = 0;
+            return ::poll(&p, 1, 0) > 0 && ::recv(worker.get(), &byte, 1, MSG_DONTWAIT) == 0;
+        });
+    };
+    SECTION("its process dies: each gets one of his own, and who dies with that waits")
+    {
+        s.start();
+        send(1, {"a", "b", "c"});
+        Fd all = s.serve(0);
+        CHECK(s.job(all).targets.size() == 3);
+        all.reset();
+        Fd a = s.serve(1);
+        const Fd b = s.serve(2), c = s.serve(3);
+        CHECK(s.job(a).targets.at(0).address == "a@v.example");
+        CHECK(take(c) == "c@v.example");
+        CHECK(take(b) == "b@v.example");
+        a.reset();
+        const auto v = s.verdicts(1);
+        CHECK((v[0].outcome == Outcome::deferred && v[0].text == "the delivery process of user \"vmail\" ended unexpectedly"));
+        CHECK(s.dispatcher->in_flight() == 0);
+        send(2, {"a", "b"});
+        const Fd first = s.serve(4), second = s.serve(5);
+        CHECK(take(first) == "a@v.example");
+        CHECK(take(second) == "b@v.example");
+        send(3, {"a"});                      // it has answered: no stain is left
+        CHECK(take(second) == "a@v.example");
+        CHECK(s.asked.size() == 6);
+    }
+    SECTION("its process says nothing: further mail goes to others")
+    {
+        s.rules.slow = std::chrono::milliseconds(1);
+        s.start();
+        send(1, {"a", "b"});
+        const Fd hangs = s.serve(0);
+        const auto job = s.job(hangs);
+        std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        send(2, {"c"});
+        const Fd second = s.serve(1);
+        CHECK(take(second) == "c@v.example");
+        send(3, {"b"});                      // he may be the cause
+        const Fd apart = s.serve(2);
+        CHECK(take(apart) == "b@v.example");
+        s.say(hangs, job.attempt, {said(0, Outcome::delivered, "2.0.0", ""), said(1, Outcome::delivered, "2.0.0", "")});
+        CHECK(s.verdicts(2)[1].outcome == Outcome::delivered);
+        send(4, {"a"});
+        CHECK(take(hangs) == "a@v.example");
+        CHECK(s.asked.size() == 3);
+    }
+    SECTION("its process hangs, alone, and stays: no other one is tried beside it")
+    {
+        s.rules.timeout = std::chrono::milliseconds(50);
+        s.start();
+        send(1, {"a"});
+        const Fd together = s.serve(0);
+        (void)s.job(together);
+        CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+        ends(together);
+        send(2, {"a"});
+        const Fd hangs = s.serve(1);
+        const auto job = s.job(hangs);
+        CHECK(s.verdicts(1)[0].text == "the delivery process of user \"vmail\" does not answer");
+        send(3, {"a"});
+        CHECK(s.verdicts(1)[0].text == "a delivery process of this mailbox does not answer, and is still there");
+        CHECK(s.asked.size() == 2);
+        s.say(hangs, job.attempt, {said(0, Outcome::delivered, "2.0.0", "")});    // too late to count
+        ends(hangs);
+        send(4, {"a"});
+        const Fd next = s.serve(2);
+        CHECK(take(next) == "a@v.example");
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+    SECTION("an mbox may wait for its lock: it has a process of its own, and not too many have one at once")
+    {
+        s.rules.workers = 16;
+        s.start();
+        send(1, {"m", "n", "a"});
+        const Fd m = s.serve(0), others = s.serve(1);
+        const auto job = s.job(m);
+        CHECK(job.targets.at(0).run_as == "/srv/mail/m");
+        CHECK(take(others) == "a@v.example");
+        CHECK(s.asked.size() == 2);
+        send(2, {"m"});
+        const auto second = s.job(m);
+        s.say(m, job.attempt, {said(0, Outcome::deferred, "4.2.0", "locked")});
+        s.say(m, second.attempt, {said(0, Outcome::delivered, "2.0.0", "")});
+        CHECK(s.verdicts(2)[0].outcome == Outcome::deferred);
+        const Fd n = s.serve(2);
+        CHECK(take(n) == "n@v.example");
+        send(3, {"m"});                      // its process has rested, and is there still
+        CHECK(take(m) == "m@v.example");
+    }
+    SECTION("a process that ends before it takes mail costs no end of others")
+    {
+        s.start();
+        send(1, {"m"});
+        s.until([&] { return s.asked.size() == 1; });
+        for (std::size_t i = 0; i < 2; ++i) {
+            s.until([&] { return s.asked.size() > i; });
+            auto pair = socket_pair(SOCK_SEQPACKET);
+            REQUIRE(pair);
+            pair->first.reset();
+            s.asked[i].done(Code::ok, "", std::move(pair->second));
+        }
+        CHECK(s.verdicts(1)[0].outcome == Outcome::deferred);
+        CHECK(s.asked.size() == 2);
+        CHECK(s.dispatcher->in_flight() == 0);
+    }
+}
+
+TEST_CASE("a process that hangs is given up, though it gets further mail", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.timeout = std::chrono::milliseconds(100);
+    s.start();
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd worker = s.serve();
+    std::size_t answers = 0;
+    uint64_t number = 1;
+    s.until([&] {
+        s.attempt(++number, {to(0, "alice@example.org")});
+        while (s.read(s.qmgr)) ++answers;
+        return answers > 0;
+    });
+    CHECK(s.log.find("the process of user alice does not answer") != std::string::npos);
 }
 
 TEST_CASE("a transport that is a command goes to its user, whoever the recipient is", "[local][dispatcher][pipe]")
