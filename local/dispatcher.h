@@ -114,7 +114,10 @@ private:
     void look_for_person(uint64_t flight, const ipc::Target& target, const VirtualMailbox& mailbox, std::vector<std::string> names);
     void to_person(uint64_t flight, const ipc::Target& target, const ipc::UserReply& person);
     void hand_over(uint64_t flight, const ipc::Worker& who, std::vector<ipc::Target> targets, bool command);
-    Lane& lane_for(const std::string& user, bool command);
+    Lane& lane_for(const std::string& user);
+    Lane& lane_for_command(const std::string& user, const std::string& what);
+    Lane& lane_of(const Job& job, bool command);
+    void add_job(Lane& lane, uint64_t flight, const ipc::Worker& who, std::vector<ipc::Target> targets);
     using Lanes = std::map<std::string, std::unique_ptr<Lane>>;
     Lane& make_lane(const std::string& key, const std::string& user, bool command);
     void end_lane(Lanes::iterator lane);

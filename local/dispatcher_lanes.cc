@@ -20,8 +20,8 @@ using std::chrono::milliseconds;
 
 namespace {
 
-// Two processes may run commands of one user at a time, beside the one that fills his mailbox.
-constexpr int command_lanes = 2;
+// Processes for the commands of one user, beside the one that fills his mailbox; those of all aliases are of one user.
+constexpr std::size_t lanes_of_command = 2, most_command_lanes = 20;
 
 // Of an account that keeps the mailboxes of many: another process when one says nothing.
 constexpr int mail_lanes = 4;
@@ -91,10 +91,20 @@ void Dispatcher::hand_over(uint64_t flight, const ipc::Worker& who, std::vector<
         job.open.emplace(index, std::move(target));
         set_apart_each(std::move(job));
     }
-    targets = std::move(together);
-    if (targets.empty()) return;
-    Lane& lane = lane_for(who.user, command);
-    lane.shared = lane.shared || is_placed(targets.front());
+    if (!command) {
+        if (together.empty()) return;
+        Lane& lane = lane_for(who.user);
+        lane.shared = lane.shared || is_placed(together.front());
+        return add_job(lane, flight, who, std::move(together));
+    }
+    // Commands take their time: each is given to a process by itself.
+    std::map<std::string, std::vector<Target>> turns;
+    for (Target& target : together) turns[turn_of(target)].push_back(std::move(target));
+    for (auto& [what, list] : turns) add_job(lane_for_command(who.user, what), flight, who, std::move(list));
+}
+
+void Dispatcher::add_job(Lane& lane, uint64_t flight, const ipc::Worker& who, std::vector<Target> targets)
+{
     std::size_t size = SIZE_MAX;
     for (Target& target : targets) {
         // Each job is one message to the process: paths and commands in the place of mailboxes may be long.
@@ -113,29 +123,58 @@ void Dispatcher::hand_over(uint64_t flight, const ipc::Worker& who, std::vector<
     if (lane.state == Lane::State::waiting) start_waiting();
 }
 
-Dispatcher::Lane& Dispatcher::lane_for(const std::string& user, bool command)
+Dispatcher::Lane& Dispatcher::lane_for(const std::string& user)
 {
     std::string best;
-    if (!command) {
-        // One that says nothing gets no more mail, if it is not all one mailbox.
-        for (int i = 0; i < mail_lanes; ++i) {
-            best = cat(user, "/mail", i, '/', age_);
-            const auto it = lanes_.find(best);
-            if (it == lanes_.end() || !it->second->shared || !is_stuck(*it->second)) break;
-            if (!std::exchange(it->second->stained, true)) stain_all(*it->second);
-        }
-    } else {
-        std::size_t least = SIZE_MAX;
-        for (int i = 0; i < command_lanes; ++i) {
-            const std::string key = cat(user, "/command", i, '/', age_);
-            const auto it = lanes_.find(key);
-            const std::size_t load = it == lanes_.end() ? (i == 0 ? 0 : 1) : it->second->load() * 2;
-            if (load < least) least = load, best = key;
-        }
+    // One that says nothing gets no more mail, if it is not all one mailbox.
+    for (int i = 0; i < mail_lanes; ++i) {
+        best = cat(user, "/mail", i, '/', age_);
+        const auto it = lanes_.find(best);
+        if (it == lanes_.end() || !it->second->shared || !is_stuck(*it->second)) break;
+        if (!std::exchange(it->second->stained, true)) stain_all(*it->second);
     }
     if (const auto it = lanes_.find(best); it != lanes_.end()) return *it->second;
     waiting_lanes_.push_back(best);
-    return make_lane(best, user, command);
+    return make_lane(best, user, false);
+}
+
+// One that rests, or a new one; while what is slow has its two it waits behind itself, and the last ones are for what has none.
+Dispatcher::Lane& Dispatcher::lane_for_command(const std::string& user, const std::string& what)
+{
+    const std::size_t most = std::clamp<std::size_t>(rules_.workers / 8, lanes_of_command, most_command_lanes);
+    std::size_t there = 0, of_it = 0;
+    Lane *own = nullptr, *resting = nullptr, *least = nullptr;
+    std::string fresh;
+    for (std::size_t i = 0; i < most; ++i) {
+        std::string key = cat(user, "/command", i, '/', age_);
+        const auto it = lanes_.find(key);
+        if (it == lanes_.end()) {
+            if (fresh.empty()) fresh = std::move(key);
+            continue;
+        }
+        ++there;
+        Lane& lane = *it->second;
+        const auto lighter = [&](const Lane* than) { return !than || lane.load() < than->load(); };
+        if (lane.load() == 0) {
+            resting = &lane;
+            continue;
+        }
+        if (lane.what == what && ++of_it > 0 && lighter(own)) own = &lane;
+        if (lighter(least)) least = &lane;
+    }
+    if (of_it >= lanes_of_command) return *own;
+    if (!resting && !fresh.empty() && (of_it == 0 || there < most / 2 || there < lanes_of_command)) {
+        waiting_lanes_.push_back(fresh);
+        resting = &make_lane(fresh, user, true);
+    }
+    if (!resting) return own ? *own : *least;
+    resting->what = what;
+    return *resting;
+}
+
+Dispatcher::Lane& Dispatcher::lane_of(const Job& job, bool command)
+{
+    return command ? lane_for_command(job.who.user, job.open.empty() ? std::string() : turn_of(job.open.begin()->second)) : lane_for(job.who.user);
 }
 
 Dispatcher::Lane& Dispatcher::make_lane(const std::string& key, const std::string& user, bool command)
@@ -460,11 +499,11 @@ void Dispatcher::lose(const std::string& key, Loss loss)
         else if (may) next.push_back(number);
         else refuse(number, Outcome::deferred, "4.3.0", cat("the delivery processes of user \"", user, "\" end before they take mail"));
     }
-    if (!next.empty()) {
-        Lane& lane = lane_for(user, command);
-        lane.waiting.insert(lane.waiting.end(), next.begin(), next.end());
+    for (const uint64_t number : next) {
+        Lane& lane = lane_of(jobs_.at(number), command);
+        lane.waiting.push_back(number);
         lane.idle.stop();
-        if (lane.state == Lane::State::running) send_waiting(lane);    // the other one for commands
+        if (lane.state == Lane::State::running) send_waiting(lane);    // another one for commands
         else if (lane.state == Lane::State::waiting && again) start_later(lane);
     }
     for (Job& job : each) set_apart_each(std::move(job));

@@ -45,6 +45,9 @@ struct Dispatcher::Flight {
 // A mailbox of an account that keeps those of many users, by its path.
 inline bool is_placed(const ipc::Target& target) { return target.kind == queue::Child::Kind::mailbox && target.run_as.starts_with('/'); }
 
+// Whose turn it is with a command: the command of aliases(5) or a .forward, the recipient of a transport that is one, the user with his own.
+inline std::string turn_of(const ipc::Target& target) { return target.kind != queue::Child::Kind::command && target.run_as.starts_with(command_mark) ? std::string() : target.address; }
+
 struct Dispatcher::Apart {
     struct Stain {                                   // of a mailbox whose process died, hangs or says nothing; its next word takes it away
         bool alone = false;                          // no other mailbox was there: it is this one's fault
@@ -66,6 +69,7 @@ struct Dispatcher::Lane {
     std::string key, user;
     uint64_t age;
     bool command;
+    std::string what;                                // the command or the recipient whose turn it is there
     std::string path;                                // the one mailbox that it serves; empty: all of the user
     bool shared = false;                             // it was given mailboxes of an account that keeps many
     bool stained = false;                            // what it has is known to be in a process that says nothing

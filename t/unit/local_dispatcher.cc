@@ -700,6 +700,41 @@ TEST_CASE("a slow command does not hold up the user's mailbox", "[local][dispatc
     CHECK(s.job(second).targets.at(0).kind == Kind::address);
 }
 
+TEST_CASE("a slow command holds up itself and no other", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.workers = 32;                    // four for one user's commands
+    s.rules.default_privs = "nobody";
+    s.start();
+    uint64_t number = 0;
+    const auto run = [&](const char* command) { s.attempt(++number, {to(0, command, Kind::command)}); };
+    const auto at_work = [&](const Fd& worker) { return s.job(worker).targets.at(0).address; };
+    run("slow");
+    run("slow");
+    run("slow");
+    const Fd one = s.serve(0), two = s.serve(1);
+    CHECK((at_work(one) == "slow" && at_work(two) == "slow"));
+    run("fast");
+    const Fd three = s.serve(2);
+    const auto job = s.job(three);
+    CHECK(job.targets.at(0).address == "fast");
+    run("fast");                             // the last ones are for what has none
+    const auto second = s.job(three);
+    CHECK(second.targets.at(0).address == "fast");
+    run("other");
+    const Fd four = s.serve(3);
+    CHECK(at_work(four) == "other");
+    CHECK(at_work(one) == "slow");           // the third one waited behind the first
+    s.say(three, job.attempt, {said(0, Outcome::delivered, "2.0.0", "")});
+    s.say(three, second.attempt, {said(0, Outcome::delivered, "2.0.0", "")});
+    CHECK(s.verdicts(2).size() == 2);
+    run("more");                             // one that rests takes it
+    CHECK(at_work(three) == "more");
+    run("yet more");                         // no end of processes
+    s.until([&] { return s.dispatcher->in_flight() == 6; });
+    CHECK(s.asked.size() == 4);
+}
+
 TEST_CASE("stopping waits for what is in flight and takes nothing new", "[local][dispatcher]")
 {
     Stage s;
@@ -1049,24 +1084,26 @@ TEST_CASE("a transport that is a command goes to its user, whoever the recipient
     s.rules.pipes = {{"lists", "list"}, {"ghost", "nobody-there"}};
     s.start();
     s.attempt(7, {to(1, "alice@lists.example"), to(2, "root@lists.example")}, "Subject: x\r\n", "lists");
-    const Fd worker = s.serve();
-    CHECK(s.asked[0].user == "list");
-    const auto job = s.job(worker);
-    REQUIRE(job.targets.size() == 2);
+    const Fd worker = s.serve(0), second = s.serve(1);    // each recipient has his turn
+    CHECK((s.asked[0].user == "list" && s.asked[1].user == "list"));
+    const auto job = s.job(worker), other = s.job(second);
+    REQUIRE((job.targets.size() == 1 && other.targets.size() == 1));
     CHECK(job.transport == "lists");
     CHECK(job.targets[0].address == "alice@lists.example");
     ipc::Verdict more = said(2, Outcome::expanded, "2.0.0", "");
     more.children.push_back({Kind::address, "x@example.net", "", "-"});
-    s.say(worker, job.attempt, {said(1, Outcome::delivered, "2.0.0", "delivered via lists service"), more});
-    const auto v = s.verdicts(2);
+    s.say(worker, job.attempt, {said(1, Outcome::delivered, "2.0.0", "delivered via lists service")});
+    auto v = s.verdicts(1);
+    s.say(second, other.attempt, {more});
+    v.push_back(s.verdicts(1)[0]);
     CHECK(v[0].relay == "lists");
     CHECK(v[0].outcome == Outcome::delivered);
     CHECK(v[1].outcome == Outcome::deferred);    // a command's user expands nothing
     CHECK(s.log.find("to=<alice@lists.example>, relay=lists, delay=") != std::string::npos);
     // no user, or no such transport any more: the mail waits
     s.attempt(8, {to(1, "alice@lists.example")}, "Subject: x\r\n", "ghost");
-    s.until([&] { return s.asked.size() == 2; });
-    s.asked[1].done(Code::unknown, "no such user", Fd());
+    s.until([&] { return s.asked.size() == 3; });
+    s.asked[2].done(Code::unknown, "no such user", Fd());
     const auto ghost = s.verdicts(1);
     CHECK(ghost[0].outcome == Outcome::deferred);
     CHECK(ghost[0].text == "pipe_transports: ghost: user nobody-there: no such user");
