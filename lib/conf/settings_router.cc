@@ -34,7 +34,7 @@ constexpr Setting rows[] = {
     {"relay_domains", Type::list, "", Who(router | smtpd), "domains that this host takes mail for and passes on"},
     {"relay_recipient_maps", Type::tables, "", router, "which recipients of relay_domains exist; empty: all are taken"},
     {"parent_domain_matches_subdomains", Type::list, "debug_peer_list, fast_flush_domains, mynetworks, permit_mx_backup_networks, qmqpd_authorized_clients, relay_domains, smtpd_access_maps",
-     Who(router | smtpd), "lists in which example.org stands for its subdomains too"},
+     Who(router | smtpd | submission), "lists in which example.org stands for its subdomains too"},
     {"transport_maps", Type::tables, "", router, "transport:nexthop by address and by domain"},
     {"relayhost", Type::text, "", router, "where mail for other hosts goes; empty: to their MX hosts"},
     {"smtpd_sender_login_maps", Type::tables, "", router, "who may send as an address: address or @domain, then login names"},
