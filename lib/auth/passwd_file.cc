@@ -136,6 +136,8 @@ std::shared_ptr<const PasswdFile> PasswdFile::parse(std::string_view text, std::
     return file;
 }
 
+bool PasswdFile::is_of(std::string_view text) const { return stamp_ == tls::hmac(tls::Digest::sha256, key_, text); }
+
 std::string PasswdFile::without_scram(bool sha1) const
 {
     const unsigned line = sha1 ? without_sha1_ : without_sha256_;

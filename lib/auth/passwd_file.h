@@ -17,6 +17,7 @@ public:
     bool all_scram(bool sha1) const override { return can_login_ > 0 && (sha1 ? scram_sha1_ : scram_sha256_) == can_login_; }
     bool all_plain() const override { return can_login_ > 0 && plain_ == can_login_; }
     std::string stamp() const override { return stamp_; }
+    bool is_of(std::string_view text) const;       // was it parsed from this text?
     std::size_t size() const { return users_.size(); }
     // "line 3" of the first who can log in and has neither a secret for SCRAM with this digest nor his password in clear, if others have
     // such a secret; empty: there is no such quarrel.

@@ -3,11 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "lib/auth/pam.h"
-#include "lib/auth/passwd_file.h"
 #include "lib/auth/shadow.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
@@ -18,12 +16,11 @@
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
 #include "master/authd/lasting_key.h"
+#include "master/authd/passwd_files.h"
 
 namespace veredus::authd {
 
 namespace {
-
-constexpr std::size_t max_passwd_file = 64u << 20;
 
 // A passwd-file that has not been read yet: whoever is not found before it may be in it, with another password than behind it.
 class NotThere final : public auth::Passdb {
@@ -48,13 +45,13 @@ public:
             log::warning(key.error().text, ": what SCRAM answers for names that nobody has changes with this start, which tells them from users");
             key_ = random_bytes(32);
         }
+        files_ = std::make_unique<PasswdFiles>(key_);
         sources_ = values.list("passdb");
         threads_ = static_cast<unsigned>(values.number("auth_threads"));
         // Still root. One that cannot be read is no reason for there being no mail at all; master sends it when it is there.
         for (const std::string& source : sources_) {
             if (!source.starts_with("file:")) continue;
-            if (auto text = read_file(source.substr(5), max_passwd_file)) read(source.substr(5), *text);
-            else log::warning("passdb: ", text.error().text, ": nobody who is not in a source before it can log in until it can be read");
+            if (auto done = files_->read_now(source.substr(5)); !done) log::warning("passdb: ", done.error().text, ": nobody who is not in a source before it can log in until it can be read");
         }
         rules_ = TRY(read_rules(values));
         if (asks_pam()) {
@@ -76,6 +73,7 @@ public:
             });
         });
         exchanges_->configure(rules_, chain());
+        files_->begin(loop, [this] { exchanges_->set_passdbs(chain()); });
         if (pam_) {
             pam_watch_ = std::make_unique<Watch>(loop, pam_->fd(), readable, [](unsigned) { log::fatal_exit(EX_SOFTWARE, "the process that asks PAM has ended"); });
         }
@@ -85,16 +83,7 @@ public:
     void on_file(const std::string& name, Fd fd) override
     {
         if (!name.starts_with("passdb:")) return;
-        const std::string path = name.substr(7);
-        ::lseek(fd.get(), 0, SEEK_SET);
-        auto text = read_all(fd.get(), max_passwd_file);
-        if (!text) return log::warning(path, ": ", text.error().text, ": the passwords read before stay in force");
-        const auto before = files_.find(path) == files_.end() ? "" : files_[path]->stamp();
-        read(path, *text);
-        tls::wipe(*text);
-        if (files_[path]->stamp() == before) return;
-        exchanges_->set_passdbs(chain());
-        log::info("passwd-file ", path, ": ", files_[path]->size(), " users are in force");
+        files_->update(name.substr(7), std::move(fd));
     }
 
     Result<void> reload(const conf::Values& values) override
@@ -135,13 +124,6 @@ private:
         return rules;
     }
 
-    void read(const std::string& path, std::string_view text)
-    {
-        std::vector<std::string> problems;
-        files_[path] = auth::PasswdFile::parse(text, key_, &problems);
-        for (const std::string& problem : problems) log::warning(path, ", ", problem, ": this user cannot log in");
-    }
-
     bool asks_pam() const { return std::find(sources_.begin(), sources_.end(), "pam") != sources_.end(); }
 
     Chain::List chain()
@@ -151,8 +133,7 @@ private:
             if (source == "system") list.push_back(std::make_shared<auth::Shadow>(key_));
             if (source == "pam" && pam_) list.push_back(std::make_shared<auth::Pam>(pam_));
             if (!source.starts_with("file:")) continue;
-            const auto at = files_.find(source.substr(5));
-            if (at != files_.end()) list.push_back(at->second);
+            if (auto file = files_->find(source.substr(5))) list.push_back(std::move(file));
             else list.push_back(std::make_shared<NotThere>(source.substr(5)));
         }
         return list;
@@ -162,9 +143,9 @@ private:
     std::vector<std::string> sources_;
     unsigned threads_ = 0;
     Rules rules_;
-    std::map<std::string, std::shared_ptr<const auth::PasswdFile>> files_;    // shared with the jobs on the threads
-    std::shared_ptr<const auth::PamHelper> pam_;      // shared with them too
+    std::shared_ptr<const auth::PamHelper> pam_;      // shared with the jobs on the threads
     std::unique_ptr<Exchanges> exchanges_;
+    std::unique_ptr<PasswdFiles> files_;              // its tidings come to what stands above
     std::unique_ptr<Watch> pam_watch_;
 };
 

@@ -1,6 +1,7 @@
 // authd: the gate for guessers, spelling of names, the cache, and whole exchanges with a role that the test plays.
 #include "t/unit/catch.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <memory>
 
 #include "lib/auth/passwd_file.h"
@@ -20,6 +22,7 @@
 #include "master/authd/confine.h"
 #include "master/authd/exchanges.h"
 #include "master/authd/lasting_key.h"
+#include "master/authd/passwd_files.h"
 #include "master/authd/turns.h"
 #include "t/unit/scram_client.h"
 
@@ -1016,6 +1019,60 @@ TEST_CASE("the secret that SCRAM makes up for a name looks like those that are t
     CHECK(one.secret.salt == two.secret.salt);
     CHECK(one.secret.salt.substr(32) != std::string(8, 's'));
     CHECK(one.secret.salt.substr(0, 32) != chain.scram({"carol"}, tls::Digest::sha256).secret.salt.substr(0, 32));
+}
+
+TEST_CASE("a passwd-file that changes is taken apart beside the loop, and the last change counts", "[authd]")
+{
+    char name[] = "/tmp/veredus-passwd-XXXXXX";
+    REQUIRE(::mkdtemp(name));
+    const std::string path = cat(name, "/passwd");
+    const auto write = [&](const std::string& text) { std::ofstream(path) << text; };
+    const auto opened = [&] { return Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)); };
+    std::string log;
+    log::capture(&log);
+    auto loop = std::move(*Loop::create());
+    {
+        PasswdFiles files("key");
+        CHECK_FALSE(files.read_now(path));
+        CHECK_FALSE(files.find(path));
+        write("alice:{PLAIN}a\nbad:{NONSENSE}x\n");
+        REQUIRE(files.read_now(path));
+        const auto first = files.find(path);
+        REQUIRE(first);
+        CHECK(first->size() == 1);
+        CHECK(log.find("line 2: ") != std::string::npos);
+        unsigned changes = 0;
+        files.begin(*loop, [&] { ++changes; });
+        const auto settle = [&](auto ready) {
+            for (int i = 0; i < 3000 && !ready(); ++i) loop->run_once(milliseconds(10));
+            return ready();
+        };
+        files.update(path, opened());                        // only touched: nothing is new
+        std::string many;
+        for (int i = 0; i < 20'000; ++i) append(many, "user", i, ":{PLAIN}x\n");
+        write(many);
+        files.update(path, opened());
+        CHECK(files.find(path) == first);                    // whoever logs in now is answered from what was there
+        write("bob:{PLAIN}b\nalice:{PLAIN}a\n");
+        files.update(path, opened());
+        write("zoe:{PLAIN}z\n");
+        files.update(path, opened());
+        CHECK(settle([&] { return files.find(path)->find("zoe")->has_value(); }));
+        CHECK(files.find(path)->size() == 1);
+        CHECK(changes <= 2);
+        const auto last = files.find(path);
+        log.clear();
+        files.update(path, Fd(::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)));    // cannot be read
+        CHECK(settle([&] { return log.find("the passwords read before stay in force") != std::string::npos; }));
+        CHECK(files.find(path) == last);
+        files.update(cat(name, "/other"), opened());         // a file that is new in passdb
+        CHECK(settle([&] { return files.find(cat(name, "/other")) != nullptr; }));
+        files.update(path, opened());                        // what is under way at the end is dropped
+    }
+    for (int i = 0; i < 5; ++i) loop->run_once(milliseconds(10));
+    log::capture(nullptr);
+    ::unlink(path.c_str());
+    ::rmdir(name);
 }
 
 TEST_CASE("the key of made-up salts outlives the process, and nobody else has it", "[authd][hostile]")
