@@ -12,7 +12,7 @@ TEST_CASE("the neighbour table says who may talk to whom, and nobody else may", 
 {
     const std::set<std::pair<std::string, std::string>> allowed = {
         {"smtpd", "router"}, {"smtpd", "qmgr"}, {"smtpd", "anvil"}, {"submission", "router"}, {"submission", "qmgr"}, {"submission", "authd"}, {"submission", "anvil"}, {"qmgr", "router"},
-        {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"}, {"lmtpd", "router"}, {"lmtpd", "qmgr"}, {"lmtpd", "local"},
+        {"qmgr", "smtp-client"}, {"qmgr", "local"}, {"router", "resolver"}, {"lockd", "resolver"}, {"local", "worker"}, {"local", "resolver"}, {"lmtpd", "router"}, {"lmtpd", "qmgr"}, {"lmtpd", "local"},
         {"pop3d", "authd"}, {"pop3d", "anvil"}, {"pop3d", "pop3-session"}, {"imapd", "authd"}, {"imapd", "anvil"}, {"imapd", "imap-session"},
     };
     for (const auto& asker : daemon::roles())
