@@ -29,8 +29,10 @@ std::string plus_folder(const std::string& maildir, std::string_view extension)
     if (extension.front() == '.' || extension.back() == '.' || extension.find("..") != std::string_view::npos)
         return maildir;
     std::string folder = cat(maildir, '.', extension, '/');
+    // A link leads to where IMAP, which stays in the Maildir, does not follow.
     struct stat st {};
-    return ::stat(cat(folder, "cur").c_str(), &st) == 0 && S_ISDIR(st.st_mode) ? folder : maildir;
+    if (::lstat(folder.substr(0, folder.size() - 1).c_str(), &st) != 0 || !S_ISDIR(st.st_mode)) return maildir;
+    return ::lstat(cat(folder, "cur").c_str(), &st) == 0 && S_ISDIR(st.st_mode) ? folder : maildir;
 }
 
 } // namespace veredus::local

@@ -80,6 +80,14 @@ uint64_t size_of(const std::string& path)
     return ::stat(path.c_str(), &st) == 0 ? static_cast<uint64_t>(st.st_size) : 0;
 }
 
+// As they stand now.
+std::vector<Seen> files_behind(const std::string& spec)
+{
+    std::vector<Seen> out;
+    for (const std::string& path : files_of(spec)) out.push_back(Seen::at(path));
+    return out;
+}
+
 }  // namespace
 
 // One try to read a table; on a thread it works on copies.
@@ -90,6 +98,7 @@ struct AliasMaps::Reading {
     std::optional<AliasFile> text;
     std::unique_ptr<Table> other;
     Seen seen;
+    std::vector<Seen> files;         // behind a table of another type
     Result<bool> changed = false;
     int64_t took_us = 0;
 
@@ -97,6 +106,7 @@ struct AliasMaps::Reading {
     {
         const int64_t began = system_clock().mono_us();
         if (text) seen = Seen::at(text->file.path());
+        else files = files_behind(spec);
         changed = attempt();
         took_us = system_clock().mono_us() - began;
     }
@@ -116,6 +126,8 @@ struct AliasMaps::Source {
     std::string spec;
     std::optional<AliasFile> text;
     std::unique_ptr<Table> other;    // null: not opened yet
+    std::vector<Seen> files;         // that stood behind it when it was opened,
+    bool young = false;              // some so shortly before that their next change may look the same
     bool ready = false;              // it was read
     bool due = false, away = false;  // to be read on a thread; a thread has it
     std::optional<Error> trouble;    // of the last try,
@@ -127,11 +139,12 @@ struct AliasMaps::Source {
         if (auto path = text_file_of(spec)) text.emplace(AliasFile{table::Source(std::move(*path)), {}, {}});
     }
 
-    Reading to_read() const { return {this, spec, !ready, text ? std::optional(AliasFile{text->file, {}, {}}) : std::nullopt, nullptr, {}, false, 0}; }
+    Reading to_read() const { return {this, spec, !ready, text ? std::optional(AliasFile{text->file, {}, {}}) : std::nullopt, nullptr, {}, {}, false, 0}; }
 
     Result<bool> refresh(uint64_t at_once)
     {
         if (due || away) return false;
+        if (ready && !text && bytes() > at_once) return look_at_long();
         if (ready && !text) {
             bool changed = false;
             const auto fresh = other->refresh(changed);
@@ -167,6 +180,11 @@ struct AliasMaps::Source {
         else if (text) std::swap(*text, *reading.text);
         else std::swap(other, reading.other);
         if (*reading.changed && text && ready) text->say();
+        if (!text) {
+            if (ready && files != reading.files) log::info("table ", spec, " changed: what it says now is in force");
+            files = std::move(reading.files);
+            young = other->restless();
+        }
         ready = true;
         return reading.changed;
     }
@@ -174,6 +192,18 @@ struct AliasMaps::Source {
     Error why_not() const { return trouble ? *trouble : Error{AliasMaps::being_read, cat(spec, ": is being read")}; }
 
 private:
+    // A table of another type is opened anew, on a thread, when its files are not those that it was read from.
+    Result<bool> look_at_long()
+    {
+        const bool rested = young && !other->restless();
+        if (!rested && files_behind(spec) == files) {
+            trouble.reset();
+            return false;
+        }
+        if (trouble && system_clock().mono_us() < again_us) return unexpected(*trouble);
+        due = true;
+        return false;
+    }
     uint64_t bytes() const
     {
         if (text) return size_of(text->file.path());

@@ -101,6 +101,8 @@ std::vector<std::string> users_advice(const conf::Values& values)
     }
     if (const passwd* of_commands = ::getpwnam(std::string(values.text("default_privs")).c_str()); of_commands && of_commands->pw_uid == 0)
         advice.push_back(cat("default_privs: ", of_commands->pw_name, " has uid 0, and nothing is run as root: mail for commands and files of aliases waits"));
+    if (const int64_t box = values.number("mailbox_size_limit"), mail = values.number("message_size_limit"); box > 0 && (mail == 0 || mail > box))
+        advice.push_back(cat("mailbox_size_limit: ", box, " is less than message_size_limit (", mail, "): larger mails are taken, and come back to their senders"));
     const int64_t minimum = values.number("virtual_minimum_uid");
     for (const std::string& spec : values.list("virtual_uid_maps")) {
         if (!spec.starts_with("static:")) continue;

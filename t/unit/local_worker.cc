@@ -815,11 +815,11 @@ TEST_CASE("a worker that rests has no threads, which would count as its user's p
 TEST_CASE("user+folder goes into a folder that exists, and nowhere else", "[local][worker]")
 {
     TempHome home;
-    REQUIRE(std::system(cat("cd ", home.path, " && mkdir -p M/.lists.dev/cur M/.a/cur M/.file && touch M/.file/cur").c_str()) == 0);
+    REQUIRE(std::system(cat("cd ", home.path, " && mkdir -p M/.lists.dev/cur M/.a/cur M/.file && touch M/.file/cur && ln -s .a M/.link && mkdir M/.inner && ln -s ../.a/cur M/.inner/cur").c_str()) == 0);
     const std::string maildir = home.path + "/M/";
     CHECK(plus_folder(maildir, "a") == maildir + ".a/");
     CHECK(plus_folder(maildir, "lists.dev") == maildir + ".lists.dev/");
-    for (const char* none : {"", "b", "A", "file", ".a", "a.", "lists..dev", "../M/.a", "a/../.a", "a/", "a\n", "&a"}) {
+    for (const char* none : {"", "b", "A", "file", "link", "inner", ".a", "a.", "lists..dev", "../M/.a", "a/../.a", "a/", "a\n", "&a"}) {
         INFO(none);
         CHECK(plus_folder(maildir, none) == maildir);
     }

@@ -191,6 +191,72 @@ TEST_CASE("alias_maps: a table that is broken is in the way of nobody whose name
     rmdir(folder.c_str());
 }
 
+TEST_CASE("a long table of patterns that changed is read elsewhere, and answers as before until then", "[table]")
+{
+    std::string folder = "/tmp/veredus-alias-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string path = folder + "/patterns";
+    const auto write = [&](const std::string& first, time_t age) {
+        std::ofstream(path) << first << '\n' << std::string(5000, '#') << "\n";
+        const timespec times[2] = {{time(nullptr) - age, 0}, {time(nullptr) - age, 0}};
+        REQUIRE(utimensat(AT_FDCWD, path.c_str(), times, 0) == 0);
+    };
+    const auto target = [](const table::AliasMaps& maps) {
+        const auto found = maps.find("list");
+        return found && *found ? shown((*found)->targets) : std::string();
+    };
+    write("/^list$/ one", 100);
+    const std::string spec = GENERATE("regexp:", "unionmap:{regexp:");
+    auto maps = table::AliasMaps::prepare({spec + path + (spec.back() == ':' && spec[0] == 'r' ? "" : "}")});
+    REQUIRE(maps.refresh());
+    CHECK(target(maps) == "a:one");
+    const auto read = [&](std::size_t due) {
+        const auto refreshed = maps.refresh(1000);
+        auto readings = maps.due();
+        CHECK(readings.size() == due);
+        CHECK(maps.reading() == (due > 0));
+        for (const auto& reading : readings) {
+            table::AliasMaps::read(*reading);
+            (void)maps.take(*reading);
+        }
+        return refreshed.has_value();
+    };
+    CHECK(read(0));
+    write("/^list$/ two", 90);
+    CHECK_FALSE(*maps.refresh(1000));
+    CHECK(maps.reading());
+    CHECK(target(maps) == "a:one");
+    CHECK(read(1));
+    CHECK(target(maps) == "a:two");
+    CHECK(read(0));
+    // What was just written may change without a sign of it: it is read once more when it has rested.
+    write("/^list$/ six", 0);
+    CHECK(read(1));
+    CHECK(target(maps) == "a:six");
+    CHECK(maps.restless());
+    write("/^list$/ ten", 80);
+    CHECK(read(1));
+    CHECK(target(maps) == "a:ten");
+    // One that cannot be used: the table before answers, and it is tried again now and then.
+    write(std::string("x\0y", 3), 70);
+    CHECK(read(1));
+    CHECK(target(maps) == "a:ten");
+    CHECK(maps.troubles().size() == 1);
+    write("/^list$/ last", 60);
+    for (int i = 0; i < 1000 && !maps.troubles().empty(); ++i, usleep(10'000)) {
+        (void)maps.refresh(1000);
+        for (const auto& reading : maps.due()) {
+            table::AliasMaps::read(*reading);
+            (void)maps.take(*reading);
+        }
+    }
+    CHECK(target(maps) == "a:last");
+    unlink(path.c_str());
+    CHECK_FALSE(read(0));
+    CHECK(target(maps) == "a:last");
+    rmdir(folder.c_str());
+}
+
 TEST_CASE("a file that is given to another user is his at once", "[table]")
 {
     if (::geteuid() != 0) return;

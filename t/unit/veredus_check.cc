@@ -84,6 +84,10 @@ TEST_CASE("users and programs that are not there are named with their setting", 
     CHECK(joined(admin::users_advice(settings("default_privs =\nroot_mailbox_user = root\nmailbox_command = /nonexistent/lda -f \"$SENDER\"\n")))
           == "mailbox_command: /nonexistent/lda: No such file or directory: all mail for users waits\n");
     const std::string plain = "default_privs =\nroot_mailbox_user =\n";
+    CHECK(joined(admin::users_advice(settings(cat(plain, "mailbox_size_limit = 1000000\nmessage_size_limit = 2000000\n"))))
+          == "mailbox_size_limit: 1000000 is less than message_size_limit (2000000): larger mails are taken, and come back to their senders\n");
+    for (const char* sound : {"mailbox_size_limit = 2000000\nmessage_size_limit = 2000000\n", "mailbox_size_limit = 0\n"})
+        CHECK(admin::users_advice(settings(cat(plain, sound))).empty());
     // No account is needed, and none of its group; a group is.
     CHECK(admin::users_advice(settings(cat(plain, "virtual_minimum_uid = 1\nvirtual_uid_maps = static:1\nvirtual_gid_maps = static:7\n"))).empty());
     CHECK(admin::users_advice(settings(cat(plain, "virtual_uid_maps = static:4000000001\nvirtual_gid_maps = static:4000000001\n"))).empty());
