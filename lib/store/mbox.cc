@@ -120,13 +120,20 @@ public:
     }
 
 private:
-    // True: open and locked. False: try again. The locks are taken without waiting for one while holding the other.
-    Result<bool> try_open(std::string& why)
+    void open_file()
     {
         file_ = Fd(::open(path_.c_str(), O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOATIME));
         if (!file_ && errno == EPERM) file_ = Fd(::open(path_.c_str(), O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    }
+    // True: open and locked. False: try again. The locks are taken without waiting for one while holding the other.
+    Result<bool> try_open(std::string& why)
+    {
+        open_file();
         if (!file_ && errno == ENOENT) {
-            TRY(keeper_.create());
+            TRY(keeper_.create());    // may take its time, which is none that a lock was waited for
+            open_file();
+        }
+        if (!file_ && errno == ENOENT) {
             why = "vanished as soon as it was made";
             return false;
         }

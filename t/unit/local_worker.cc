@@ -740,7 +740,7 @@ TEST_CASE("a double is known to be one at the end of a batch of any size", "[loc
     const MailInQueue mail = queued("Subject: hi\r\n", "x\r\n");
     worker.send(attempt(1, mail, targets), mail);
     for (const auto& v : worker.verdicts(targets.size())) {
-        INFO(v.index);
+        INFO(v.index << ": " << v.text);
         CHECK(v.outcome == Outcome::delivered);
     }
 }
