@@ -1298,6 +1298,18 @@ TEST_CASE("STARTTLS is used when offered, EHLO said again, and the log tells", "
                            ": TLSv1.3 with cipher TLS_AES_128_GCM_SHA256 (128/128 bits)")));
 }
 
+TEST_CASE("a TLS error in the middle of a session defers with its reason", "[smtp-client][tls]")
+{
+    Bench b;
+    b.world.tls = client_tls();
+    b.settings.tls.level = TlsLevel::encrypt;
+    const Certificate certificate;
+    Peer peer(*b.loop, local("127.0.0.1"), script({{"EHLO", ehlo_tls}, {"MAIL", "!damage"}}), certificate.context.get());
+    const auto v = b.deliver_one(b.to(peer));
+    CHECK(v.outcome == deferred);
+    CHECK(v.text == "lost connection with 127.0.0.1[127.0.0.1] while sending MAIL FROM (TLS: decryption failed or bad record mac)");
+}
+
 TEST_CASE("a handshake that fails falls back to clear under may, and defers under encrypt", "[smtp-client]")
 {
     for (const char* reply : {"220 go\r\n!garbage", "220 go\r\n!close", "220 go\r\n"}) {

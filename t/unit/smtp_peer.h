@@ -16,7 +16,7 @@ namespace veredus::smtp_test {
 class Peer {
 public:
     // What it says to a line: a reply with its CRLF; "" says nothing; "!close" after or instead hangs up; "!tls" after
-    // a reply starts TLS, "!garbage" answers whatever comes next with nonsense,
+    // a reply starts TLS, "!damage" sends a record of TLS that does not decipher, "!garbage" answers whatever comes next with nonsense,
     // a greeting "!wrap" comes under TLS from the first byte on, "!chunk N" takes the next N bytes as the content. "<greeting>" and "<content>" stand for
     // the connection and the end of the content.
     using Script = std::function<std::string(const std::string& line)>;
@@ -110,6 +110,10 @@ private:
             if (reply == "!wrap") {
                 REQUIRE(stream->start_tls_server(*peer.tls_));
                 wrapped = true;
+                return;
+            }
+            if (reply == "!damage") {
+                REQUIRE(write_all(stream->fd(), std::string("\x17\x03\x03\0\x20", 5) + std::string(32, 'x')));
                 return;
             }
             const bool close = reply.ends_with("!close"), tls = reply.ends_with("!tls");
