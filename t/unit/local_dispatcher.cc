@@ -1018,6 +1018,8 @@ TEST_CASE("a mailbox that holds up its process takes no other one of its account
         CHECK(s.asked.size() == 2);
         s.say(hangs, job.attempt, {said(0, Outcome::delivered, "2.0.0", "")});    // too late to count
         ends(hangs);
+        s.rules.timeout = std::chrono::hours(1);
+        s.dispatcher->set_rules(s.rules);
         send(4, {"a"});
         const Fd next = s.serve(2);
         CHECK(take(next) == "a@v.example");
