@@ -3,14 +3,17 @@
 // It needs no right at all: NSS answers everybody, and passwd-files come from master as descriptors.
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "lib/base/text.h"
 #include "lib/daemon/lookups.h"
 #include "lib/daemon/service.h"
 #include "lib/daemon/worker_policy.h"
+#include "lib/disk/pool.h"
 #include "lib/ipc/codec.h"
 #include "lib/log/log.h"
 #include "master/resolver/local_accounts.h"
@@ -55,10 +58,7 @@ public:
     void on_file(const std::string& name, Fd fd) override
     {
         if (!name.starts_with("passdb:")) return;
-        ::lseek(fd.get(), 0, SEEK_SET);
-        auto text = read_all(fd.get(), max_passwd_file);
-        if (!text) return log::warning(name.substr(7), ": ", text.error().text, ": the users read before stay in force");
-        users_->set_file(name.substr(7), *text);
+        update(name.substr(7), std::move(fd));
     }
 
     Result<void> reload(const conf::Values& values) override
@@ -81,6 +81,36 @@ public:
     }
 
 private:
+    struct Reading {
+        Fd fd;
+        std::optional<PasswdFile> file;
+        std::string trouble;
+    };
+
+    // With a hundred thousand users it takes a while: on a thread, so that nobody waits who asks. A change that another one has followed
+    // meanwhile is not looked at.
+    void update(const std::string& path, Fd fd)
+    {
+        auto& newest = newest_[path];
+        if (!newest) newest = std::make_shared<std::atomic<uint64_t>>(0);    // shared: the thread asks as well
+        auto reading = std::make_shared<Reading>();                          // shared: thread and loop have it in turns
+        reading->fd = std::move(fd);
+        if (!reader_) reader_ = std::make_unique<disk::Pool>(1, [this](std::function<void()> done) { loop_->post(std::move(done)); });
+        reader_->run(
+            [reading, newest, number = ++*newest, unprivileged = unprivileged_] {
+                if (*newest != number) return;
+                ::lseek(reading->fd.get(), 0, SEEK_SET);
+                if (auto text = read_all(reading->fd.get(), max_passwd_file)) reading->file = Users::parse_file(*text, unprivileged);
+                else reading->trouble = text.error().text;
+            },
+            [this, path, reading] {
+                if (!reading->trouble.empty()) log::warning(path, ": ", reading->trouble, ": the users read before stay in force");
+                if (!reading->file) return;
+                reading->file = users_->take_file(path, std::move(*reading->file));
+                reader_->run([reading] { reading->file.reset(); }, [] {});
+            });
+    }
+
     void read_tables(const conf::Values& values)
     {
         virtual_users_.reset();
@@ -141,6 +171,8 @@ private:
     bool unprivileged_ = false;
     uint64_t next_ = 0;
     std::map<uint64_t, std::unique_ptr<ipc::Channel>> peers_;
+    std::map<std::string, std::shared_ptr<std::atomic<uint64_t>>> newest_;    // changes of each passwd-file
+    std::unique_ptr<disk::Pool> reader_;
     std::unique_ptr<daemon::Lookups> lookups_;       // last: it ends first
 };
 

@@ -5,6 +5,7 @@
 #include <pwd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <utility>
 
@@ -23,11 +24,33 @@ constexpr std::size_t longest_mailbox = sizeof(ipc::Serve::mailbox) - 2;    // a
 // Ids that lines of one file give by name, each looked up once: Dovecot takes names as well.
 class Names {
 public:
-    Result<uint32_t> uid(std::string_view text) { return id(text, uids_, "uid", [](const char* name) { const passwd* found = ::getpwnam(name); return found ? std::optional<uint32_t>(found->pw_uid) : std::nullopt; }); }
-    Result<uint32_t> gid(std::string_view text) { return id(text, gids_, "gid", [](const char* name) { const group* found = ::getgrnam(name); return found ? std::optional<uint32_t>(found->gr_gid) : std::nullopt; }); }
+    Result<uint32_t> uid(std::string_view text)
+    {
+        return id(text, uids_, "uid", [](const char* name) {
+            passwd entry{}, *found = nullptr;
+            return asked([&](char* room, std::size_t size) { return ::getpwnam_r(name, &entry, room, size, &found); }) && found ? std::optional<uint32_t>(entry.pw_uid) : std::nullopt;
+        });
+    }
+    Result<uint32_t> gid(std::string_view text)
+    {
+        return id(text, gids_, "gid", [](const char* name) {
+            group entry{}, *found = nullptr;
+            return asked([&](char* room, std::size_t size) { return ::getgrnam_r(name, &entry, room, size, &found); }) && found ? std::optional<uint32_t>(entry.gr_gid) : std::nullopt;
+        });
+    }
 
 private:
     using Known = std::map<std::string, std::optional<uint32_t>, std::less<>>;
+    // A group with many members takes much room.
+    template <class F> static bool asked(F look_up)
+    {
+        int code = ERANGE;
+        for (std::size_t size = 16 * 1024; code == ERANGE && size <= 4 * 1024 * 1024; size *= 16) {
+            std::string room(size, '\0');
+            code = look_up(room.data(), size);
+        }
+        return code == 0;
+    }
     template <class F> static Result<uint32_t> id(std::string_view text, Known& known, const char* what, F look_up)
     {
         if (const auto number = parse_number<uint32_t>(text, UINT32_MAX - 2)) return *number;    // -1 means "leave it" to the kernel, -2 is reserved by habit

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <string_view>
+#include <utility>
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
@@ -175,15 +176,21 @@ std::vector<std::string> Users::files() const
     return paths;
 }
 
-void Users::set_file(const std::string& path, std::string_view text)
+PasswdFile Users::parse_file(std::string_view text, bool unprivileged)
 {
     const uint32_t none = UINT32_MAX;    // without root, lines with no uid are our own user's; with root, they name nobody
-    auto file = PasswdFile::parse(text, unprivileged_ ? ::getuid() : none, unprivileged_ ? ::getgid() : none);
+    return PasswdFile::parse(text, unprivileged ? ::getuid() : none, unprivileged ? ::getgid() : none);
+}
+
+PasswdFile Users::take_file(const std::string& path, PasswdFile file)
+{
     if (file.misfits() > 0) log::warning(path, ": ", file.misfits(), " lines are not of the form user:password:uid:gid:gecos:home:shell and are left out");
     for (const std::string& problem : file.problems()) log::warning(path, ", ", problem);
-    files_.insert_or_assign(path, std::move(file));
     cache_.clear();
+    return std::exchange(files_[path], std::move(file));
 }
+
+void Users::set_file(const std::string& path, std::string_view text) { (void)take_file(path, parse_file(text, unprivileged_)); }
 
 bool Users::may_be_virtual(const std::string& name) { return plausible(name) && name.find('@') != std::string::npos; }
 

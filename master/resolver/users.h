@@ -71,6 +71,10 @@ public:
     Users(const Clock& clock, int64_t cache_seconds, bool unprivileged, System system = system_user);
     void set_sources(std::vector<std::string> sources);              // "system", "pam", "file:/path"
     void set_file(const std::string& path, std::string_view text);   // the text of a passwd-file of the sources
+    // The same in two steps; the first belongs on a thread, when the file is long. The second gives the one that was in force before, which
+    // takes its time to end as well.
+    static PasswdFile parse_file(std::string_view text, bool unprivileged);
+    PasswdFile take_file(const std::string& path, PasswdFile file);
     void set_cache_seconds(int64_t seconds) { cache_.set_life(seconds); }
     // Who may be in tables: an address.
     static bool may_be_virtual(const std::string& name);
