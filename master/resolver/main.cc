@@ -1,4 +1,4 @@
-// resolver: tells master, router and lockd who a user is.  Manual: man/resolver.8
+// resolver: tells master, router, local and lockd who a user is.  Manual: man/resolver.8
 //
 // It needs no right at all: NSS answers everybody, and passwd-files come from master as descriptors.
 #include <unistd.h>
