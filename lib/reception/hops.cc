@@ -172,7 +172,7 @@ HopTable::Heard HopTable::feed(std::string_view datagram, uint32_t number)
         case NLMSG_DONE: return Heard::done;
         case NLMSG_ERROR: {
             const auto error = head<nlmsgerr>(payload);
-            return error && error->error == -EOPNOTSUPP ? Heard::unsupported : Heard::broken;
+            return error && (error->error == -EOPNOTSUPP || error->error == -EINVAL) ? Heard::unsupported : Heard::broken;
         }
         case NLMSG_OVERRUN: return Heard::broken;
         case RTM_NEWROUTE: route(payload); break;

@@ -5,6 +5,7 @@
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
+#include <cerrno>
 #include <cstring>
 
 #include "lib/base/text.h"
@@ -113,6 +114,8 @@ TEST_CASE("a dump ends with its own end, and one that changed underneath counts 
     nlmsgerr unknown{};
     unknown.error = -EOPNOTSUPP;             // a kernel before 5.3 about next hops
     CHECK(table.feed(message(NLMSG_ERROR, raw(unknown), 5), 5) == Heard::unsupported);
+    unknown.error = -ENOBUFS;
+    CHECK(table.feed(message(NLMSG_ERROR, raw(unknown), 5), 5) == Heard::broken);
 }
 
 TEST_CASE("torn and lying messages are read no further than they go", "[smtpd][hops]")
