@@ -15,7 +15,7 @@ smtp::Outcome MxPolicy::recipient(Session& session, const mail::Recipient& rcpt,
     return ask_recipient(session, envelope.sender, envelope.recipients.size(), rcpt.address, welcome);
 }
 
-void MxPolicy::foresee(const std::vector<mail::Address>& coming)
+void MxPolicy::foresee(const Session&, const std::vector<mail::Address>& coming)
 {
     for (const mail::Address& address : coming)
         if (!is_bare_postmaster(address)) (void)recipients_.check(address.text(), [](const ipc::Route&) {});

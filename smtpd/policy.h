@@ -19,7 +19,7 @@ public:
     mail::Origin origin(const net::Address& client) override { return trust().trusts(client) ? mail::Origin::network : mail::Origin::stranger; }
     smtp::Outcome sender(reception::Session& session, const mail::Envelope& envelope) override;
     smtp::Outcome recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) override;
-    void foresee(const std::vector<mail::Address>& coming) override;
+    void foresee(const reception::Session& session, const std::vector<mail::Address>& coming) override;
 
 private:
     reception::Recipients& recipients_;

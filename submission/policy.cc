@@ -81,17 +81,18 @@ smtp::Outcome UserPolicy::own_sender(reception::Session& session, const mail::Ad
     const bool owner = settings_.check_owner && !user.empty();
     if (!owner && !settings_.verify_domains) return welcome_sender;
     auto reply = session.later();
+    const std::string who = reception::client_network(session.client().address);
     mail::Address address = sender;
     complete(address, settings_.mend.origin);
     // Without a user to check, the owner's question still tells whether the domain is ours.
     doors_.owner({user.empty() ? std::string("-") : user, address.text()},
-                 [this, alive = std::weak_ptr(self_), reply, address, user, owner](const ipc::OwnerReply& said) {
+                 [this, alive = std::weak_ptr(self_), reply, address, user, owner, who](const ipc::OwnerReply& said) {
                      if (alive.expired()) return;
                      const Reply word = owner ? verdict(said, address, user) : welcome_sender;
                      if (!word.positive() || !settings_.verify_domains ||
                          said.address_class != ipc::AddressClass::remote)
                          return reply(word);
-                     verify(address.domain, address, "Sender", reply);
+                     verify(address.domain, address, "Sender", who, reply);
                  });
     return smtp::Pending{};
 }
@@ -122,28 +123,29 @@ std::string UserPolicy::domain_to_verify(const ipc::Route& route)
     return iequals(route.nexthop, domain) ? domain : std::string();
 }
 
-void UserPolicy::verify(const std::string& domain, const mail::Address& address, const char* what, const Later& later)
+void UserPolicy::verify(const std::string& domain, const mail::Address& address, const char* what, const std::string& who,
+                        const Later& later)
 {
-    doors_.domains.find(domain, dns_patience, [later, address, what](reception::Domains::Found found) {
+    doors_.domains.find(domain, dns_patience, who, [later, address, what](reception::Domains::Found found) {
         using Found = reception::Domains::Found;
         const bool sender = what[0] == 'S';
-        const std::string who = cat(shown(address), what, " address rejected: ");
+        const std::string prefix = cat(shown(address), what, " address rejected: ");
         // What the DNS does not say now, qmgr asks again later: nobody's mail program has to.
         if (found == Found::no)
-            return later({550, sender ? "5.1.8" : "5.1.2", cat(who, "Domain not found: is it spelled right?")});
+            return later({550, sender ? "5.1.8" : "5.1.2", cat(prefix, "Domain not found: is it spelled right?")});
         if (found == Found::refuses)
             return later({sender ? 550 : 556, sender ? "5.7.27" : "5.1.10",
-                          cat(who, "Domain does not accept mail (null MX)")}); // RFC 7505 section 4
+                          cat(prefix, "Domain does not accept mail (null MX)")}); // RFC 7505 section 4
         later(sender ? welcome_sender : welcome);
     });
 }
 
-smtp::Outcome UserPolicy::judge(const ipc::Route& route, const mail::Address& address, const Later& later)
+smtp::Outcome UserPolicy::judge(const ipc::Route& route, const mail::Address& address, const std::string& who, const Later& later)
 {
     Reply reply = verdict(route, address);
     const std::string domain = reply.positive() && settings_.verify_domains ? domain_to_verify(route) : std::string();
     if (domain.empty()) return reply;
-    verify(domain, address, "Recipient", later);
+    verify(domain, address, "Recipient", who, later);
     return smtp::Pending{};
 }
 
@@ -164,23 +166,36 @@ smtp::Outcome UserPolicy::recipient(reception::Session& session, const mail::Rec
 smtp::Outcome UserPolicy::own_recipient(reception::Session& session, const mail::Address& address)
 {
     auto later = session.later();
+    const std::string who = reception::client_network(session.client().address);
     const auto route = doors_.recipients.check(
-        address.text(), [this, alive = std::weak_ptr(self_), later, address](const ipc::Route& r) {
+        address.text(), [this, alive = std::weak_ptr(self_), later, address, who](const ipc::Route& r) {
             if (alive.expired()) return;
-            if (const auto outcome = judge(r, address, later); const auto* reply = std::get_if<Reply>(&outcome))
+            if (const auto outcome = judge(r, address, who, later); const auto* reply = std::get_if<Reply>(&outcome))
                 later(*reply);
         });
-    if (route) return judge(*route, address, later);
+    if (route) return judge(*route, address, who, later);
     return smtp::Pending{};
 }
 
-void UserPolicy::foresee(const std::vector<mail::Address>& coming)
+// The domains of a group are looked up side by side: waiting for each in its turn would take longer than a mail program waits.
+void UserPolicy::foresee(const reception::Session& session, const std::vector<mail::Address>& coming)
 {
+    if (session.client().origin == mail::Origin::stranger) return;
+    const std::string who = reception::client_network(session.client().address);
     for (mail::Address address : coming) {
         if (reception::is_bare_postmaster(address)) continue;
         complete(address, settings_.mend.origin);
-        (void)doors_.recipients.check(address.text(), [](const ipc::Route&) {});
+        const auto route = doors_.recipients.check(address.text(), [this, alive = std::weak_ptr(self_), address, who](const ipc::Route& r) {
+            if (!alive.expired()) look_ahead(r, address, who);
+        });
+        if (route) look_ahead(*route, address, who);
     }
+}
+
+void UserPolicy::look_ahead(const ipc::Route& route, const mail::Address& address, const std::string& who)
+{
+    const std::string domain = settings_.verify_domains && verdict(route, address).positive() ? domain_to_verify(route) : std::string();
+    if (!domain.empty()) doors_.domains.find(domain, dns_patience, who, [](reception::Domains::Found) {});
 }
 
 std::vector<std::unique_ptr<queue::Inspector>> UserPolicy::inspectors(const reception::Session& session, const std::string& id)

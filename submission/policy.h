@@ -43,7 +43,7 @@ public:
     smtp::Outcome sender(reception::Session& session, const mail::Envelope& envelope) override;
     smtp::Outcome recipient(reception::Session& session, const mail::Recipient& rcpt,
                             const mail::Envelope& envelope) override;
-    void foresee(const std::vector<mail::Address>& coming) override;
+    void foresee(const reception::Session& session, const std::vector<mail::Address>& coming) override;
     std::vector<std::unique_ptr<queue::Inspector>> inspectors(const reception::Session& session,
                                                               const std::string& id) override;
 
@@ -59,10 +59,11 @@ private:
     smtp::Outcome own_recipient(reception::Session& session, const mail::Address& address);
     smtp::Outcome counted_user(reception::Session& session, reception::Meters::Kind kind,
                                const reception::Examiner::Then& then);
-    smtp::Outcome judge(const ipc::Route& route, const mail::Address& address,
+    smtp::Outcome judge(const ipc::Route& route, const mail::Address& address, const std::string& who,
                         const std::function<void(const smtp::Reply&)>& later);
-    void verify(const std::string& domain, const mail::Address& address, const char* what,
+    void verify(const std::string& domain, const mail::Address& address, const char* what, const std::string& who,
                 const std::function<void(const smtp::Reply&)>& later);
+    void look_ahead(const ipc::Route& route, const mail::Address& address, const std::string& who);
 
     Doors doors_;
     PolicySettings settings_;

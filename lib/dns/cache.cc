@@ -23,7 +23,7 @@ std::size_t cost_of(const Cache::Key& key, const Answer& answer)
 
 } // namespace
 
-const Answer* Cache::find(const Key& key, int64_t now_us)
+std::shared_ptr<const Answer> Cache::find(const Key& key, int64_t now_us)
 {
     const auto found = index_.find(key);
     if (found == index_.end()) return nullptr;
@@ -32,18 +32,18 @@ const Answer* Cache::find(const Key& key, int64_t now_us)
         return nullptr;
     }
     entries_.splice(entries_.begin(), entries_, found->second);
-    return &entries_.front().answer;
+    return entries_.front().answer;
 }
 
-void Cache::store(const Key& key, const Answer& answer, int64_t now_us)
+void Cache::store(const Key& key, std::shared_ptr<const Answer> answer, int64_t now_us)
 {
     if (const auto old = index_.find(key); old != index_.end()) drop(old->second);
-    const uint32_t seconds = lifetime(answer);
-    const std::size_t cost = cost_of(key, answer);
+    const uint32_t seconds = lifetime(*answer);
+    const std::size_t cost = cost_of(key, *answer);
     if (seconds == 0 || cost > max_bytes_ || max_entries_ == 0) return;
     while (!entries_.empty() && (index_.size() >= max_entries_ || bytes_ + cost > max_bytes_))
         drop(std::prev(entries_.end()));
-    entries_.push_front({key, answer, now_us + int64_t{seconds} * us_per_second, cost});
+    entries_.push_front({key, std::move(answer), now_us + int64_t{seconds} * us_per_second, cost});
     index_[key] = entries_.begin();
     bytes_ += cost;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
 #include <string>
 
 #include "lib/dns/resolver.h"
@@ -20,8 +21,8 @@ class Cache {
 public:
     using Key = std::pair<std::string, Kind>;
     explicit Cache(std::size_t entries) : max_entries_(entries), max_bytes_(entries * 400) {}
-    const Answer* find(const Key& key, int64_t now_us); // valid until the next call
-    void store(const Key& key, const Answer& answer, int64_t now_us);
+    std::shared_ptr<const Answer> find(const Key& key, int64_t now_us); // null: not known. Shared: whoever keeps it has no copy
+    void store(const Key& key, std::shared_ptr<const Answer> answer, int64_t now_us);
     void clear();
     std::size_t entries() const { return index_.size(); }
     std::size_t bytes() const { return bytes_; }
@@ -29,7 +30,7 @@ public:
 private:
     struct Entry {
         Key key;
-        Answer answer;
+        std::shared_ptr<const Answer> answer;
         int64_t until_us;
         std::size_t cost;
     };

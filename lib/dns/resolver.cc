@@ -1,10 +1,9 @@
-// Questions on their way: servers in turn, UDP then TCP, one query for all who ask the same.
+// Questions on their way: askers and servers in turn, UDP then TCP, one query for all who ask the same.
 #include "lib/dns/resolver.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <deque>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -12,13 +11,16 @@
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "lib/dns/cache.h"
+#include "lib/dns/turns.h"
 #include "lib/net/stream.h"
 
 namespace veredus::dns {
 
 namespace {
 
-constexpr std::size_t max_running = 250; // questions with sockets of their own; others wait their turn
+// Questions with sockets of their own; others wait their turn.
+constexpr Turns::Limits for_greetings{100, 10}, for_others{250, 25};
+constexpr std::size_t most_turns = 64;   // askers in whose turn one and the same question may come
 constexpr unsigned max_strays = 100;     // packets that answer nothing we asked, per socket: then it is given up
 constexpr std::size_t max_no_edns = 32;  // servers remembered as not knowing EDNS
 
@@ -96,6 +98,8 @@ struct Question {
     uint32_t ttl = INT32_MAX;
     bool authentic = true;
     bool running = false;
+    Asker asker;               // whose place it has
+    std::vector<Asker> queued; // else: in whose turn it will come
 };
 
 } // namespace
@@ -107,13 +111,17 @@ struct Resolver::Private {
     std::shared_ptr<const Config> config;
     Cache cache;
     std::map<Key, std::unique_ptr<Question>> questions;
-    std::deque<Key> queued;                   // questions that wait for a place
-    std::unordered_map<Ticket, Done> waiting; // all who have no answer yet
+    struct Waiter {
+        DoneShared done;
+        Key key;
+    };
+    Turns greetings{for_greetings}, others{for_others};
+    std::unordered_map<Ticket, Waiter> waiting; // all who have no answer yet
     std::set<std::string> no_edns;
     std::shared_ptr<int> alive = std::make_shared<int>(); // shared: deferred calls see whether we still are
     Ticket last_ticket = 0;
-    std::size_t running = 0;
     unsigned turn = 0;
+    bool start_due = false;
 
     void set(Config c)
     {
@@ -134,14 +142,14 @@ struct Resolver::Private {
         loop.defer([grave = std::make_shared<Thing>(std::move(thing))] {});
     }
 
-    void answer_later(std::vector<Ticket> tickets, Answer answer)
+    void answer_later(std::vector<Ticket> tickets, std::shared_ptr<const Answer> answer)
     {
         later([this, tickets = std::move(tickets), answer = std::move(answer)] {
             const std::weak_ptr<int> life = alive;
             for (const Ticket ticket : tickets) {
                 const auto found = waiting.find(ticket);
                 if (found == waiting.end()) continue; // cancelled, perhaps by the one before
-                const Done done = std::move(found->second);
+                const DoneShared done = std::move(found->second.done);
                 waiting.erase(found);
                 done(answer);
                 if (life.expired()) return;
@@ -149,45 +157,76 @@ struct Resolver::Private {
         });
     }
 
-    Ticket lookup(const std::string& name, Kind kind, Done done)
+    Ticket lookup(const std::string& name, Kind kind, DoneShared done, const Asker& asker)
     {
         const Ticket ticket = ++last_ticket;
-        waiting.emplace(ticket, std::move(done));
         Key key(lower(name), kind);
         if (!key.first.empty() && key.first.back() == '.') key.first.pop_back();
-        if (const Answer* known = cache.find(key, loop.now_us())) {
-            answer_later({ticket}, *known);
+        waiting.emplace(ticket, Waiter{std::move(done), key});
+        if (auto known = cache.find(key, loop.now_us())) {
+            answer_later({ticket}, std::move(known));
             return ticket;
         }
         if (encode_query(0, key.first, kind, false).empty() || key.first.empty()) {
-            Answer none; // no such name can exist
-            none.status = Status::nxdomain;
-            none.canonical = key.first;
-            answer_later({ticket}, none);
+            tell(ticket, key, Status::nxdomain); // no such name can exist
             return ticket;
         }
-        auto& question = questions[key];
-        if (!question) {
-            question = std::make_unique<Question>(key, loop, [this, key] { timed_out(key); });
-            queued.push_back(key);
-            later([this] { start_queued(); });
+        const auto [at, fresh] = questions.try_emplace(key);
+        if (fresh) at->second = std::make_unique<Question>(key, loop, [this, key] { timed_out(key); });
+        if (!at->second->running && !queue_up(*at->second, asker) && fresh) {
+            questions.erase(at);
+            tell(ticket, key, Status::timeout);
+            return ticket;
         }
-        question->waiters.push_back(ticket);
+        at->second->waiters.push_back(ticket);
         return ticket;
     }
 
-    void start_queued()
+    void tell(Ticket ticket, const Key& key, Status status)
     {
-        while (running < max_running && !queued.empty()) {
-            const auto found = questions.find(queued.front());
-            queued.pop_front();
-            if (found == questions.end() || found->second->running) continue;
-            Question& q = *found->second;
-            q.running = true;
-            ++running;
-            q.config = config;
-            begin(q);
-        }
+        auto none = std::make_shared<Answer>();
+        none->status = status;
+        none->canonical = key.first;
+        answer_later({ticket}, std::move(none));
+    }
+
+    Turns& turns_for(const Asker& asker) { return asker.greeting ? greetings : others; }
+
+    // It comes in the turn of each who asks it, whichever is first. False: too many questions of this one wait.
+    bool queue_up(Question& q, const Asker& asker)
+    {
+        if (q.queued.size() >= most_turns || std::find(q.queued.begin(), q.queued.end(), asker) != q.queued.end()) return true;
+        if (!turns_for(asker).add(asker.who, q.key)) return false;
+        q.queued.push_back(asker);
+        start_soon();
+        return true;
+    }
+
+    void start_soon()
+    {
+        if (std::exchange(start_due, true)) return;
+        later([this] {
+            start_due = false;
+            for (Turns* turns : {&greetings, &others})
+                while (const auto next = turns->next()) start(next->second, {next->first, turns == &greetings});
+        });
+    }
+
+    void start(const Key& key, Asker asker)
+    {
+        const auto found = questions.find(key);
+        if (found == questions.end() || found->second->running) return turns_for(asker).release(asker.who);
+        Question& q = *found->second;
+        unqueue(q);
+        q.running = true;
+        q.asker = std::move(asker);
+        q.config = config;
+        begin(q);
+    }
+
+    void unqueue(Question& q)
+    {
+        for (const Asker& asker : std::exchange(q.queued, {})) turns_for(asker).remove(asker.who, q.key);
     }
 
     void begin(Question& q)
@@ -374,32 +413,35 @@ struct Resolver::Private {
     void finish(Question& q, Answer answer)
     {
         release(q);
-        cache.store(q.key, answer, loop.now_us());
-        answer_later(std::move(q.waiters), std::move(answer));
+        auto shared = std::make_shared<const Answer>(std::move(answer));
+        cache.store(q.key, shared, loop.now_us());
+        answer_later(std::move(q.waiters), std::move(shared));
         remove(q.key);
     }
 
     void remove(const Key& key)
     {
         const auto found = questions.find(key);
-        if (found->second->running) --running;
+        Question& q = *found->second;
+        if (q.running) turns_for(q.asker).release(q.asker.who);
+        else unqueue(q);
         bury(std::move(found->second));
         questions.erase(found);
-        if (!queued.empty()) later([this] { start_queued(); });
+        if (greetings.waiting() + others.waiting() > 0) start_soon();
     }
 
     void cancel(Ticket ticket)
     {
-        if (!waiting.erase(ticket)) return;
-        for (auto& [key, q] : questions) {
-            const auto at = std::find(q->waiters.begin(), q->waiters.end(), ticket);
-            if (at == q->waiters.end()) continue;
-            q->waiters.erase(at);
-            if (!q->waiters.empty()) return;
-            release(*q);
-            remove(Key(key));
-            return;
-        }
+        const auto waiter = waiting.find(ticket);
+        if (waiter == waiting.end()) return;
+        const Key key = std::move(waiter->second.key);
+        waiting.erase(waiter);
+        const auto found = questions.find(key);
+        if (found == questions.end()) return;
+        Question& q = *found->second;
+        if (std::erase(q.waiters, ticket) == 0 || !q.waiters.empty()) return;
+        release(q);
+        remove(key);
     }
 };
 
@@ -411,9 +453,13 @@ Resolver::~Resolver()
     for (auto& [key, question] : private_->questions) private_->release(*question);
 }
 
-Resolver::Ticket Resolver::lookup(const std::string& name, Kind kind, Done done)
+Resolver::Ticket Resolver::lookup(const std::string& name, Kind kind, Done done, Asker asker)
 {
-    return private_->lookup(name, kind, std::move(done));
+    return private_->lookup(name, kind, [done = std::move(done)](const auto& answer) { done(*answer); }, asker);
+}
+Resolver::Ticket Resolver::lookup_shared(const std::string& name, Kind kind, DoneShared done, Asker asker)
+{
+    return private_->lookup(name, kind, std::move(done), asker);
 }
 void Resolver::cancel(Ticket ticket)
 {

@@ -49,15 +49,26 @@ struct Config {
     static Result<Config> from_resolv_conf(std::string_view text);   // resolv.conf(5); no nameserver: 127.0.0.1
 };
 
+// On whose behalf a question is put. Questions of all who ask go by turns, so that nobody can fill the resolver for the others.
+struct Asker {
+    std::string who;             // a client's network; empty: ourselves, whom no share limits
+    bool greeting = false;       // a client waits for his greeting: such questions have places of their own
+    bool operator==(const Asker&) const = default;
+};
+
 class Resolver {
 public:
     Resolver(Loop& loop, Config config, std::size_t cache_entries = 10'000);
     ~Resolver();
     Resolver(const Resolver&) = delete;
     using Done = std::function<void(const Answer&)>;
+    using DoneShared = std::function<void(const std::shared_ptr<const Answer>&)>;
     using Ticket = uint64_t;
-    // `done` is never called from inside lookup(). Questions for the same name and kind share one query.
-    Ticket lookup(const std::string& name, Kind kind, Done done);
+    // `done` is never called from inside lookup(). Questions for the same name and kind share one query. Where too many wait already
+    // the answer is Status::timeout.
+    Ticket lookup(const std::string& name, Kind kind, Done done, Asker asker = {});
+    // For who keeps the answer: he shares it with all who have it.
+    Ticket lookup_shared(const std::string& name, Kind kind, DoneShared done, Asker asker = {});
     void cancel(Ticket ticket);            // `done` will not be called
     void set_config(Config config);        // resolv.conf changed
 

@@ -9,6 +9,7 @@ namespace veredus::reception {
 namespace {
 
 constexpr unsigned most_turns = 500;               // of questions and answers for one judgement
+constexpr std::size_t small_run = 16 << 10;        // bytes of DNS answers: with so many a judgement goes on, whatever others hold
 constexpr const char* at_words[] = {"HELO", "MAIL", "RCPT", "DATA", "END-OF-MESSAGE", "ETRN"};
 
 struct Note final : PolicyNote {
@@ -66,7 +67,25 @@ Result<std::shared_ptr<const Program>> make_program(const conf::Values& values, 
     return std::shared_ptr<const Program>(std::move(program));
 }
 
+// The session holds it, and nobody else: what is asked for one who has gone is asked no more.
 struct Examiner::Run {
+    explicit Run(std::weak_ptr<Examiner*> e) : examiner(std::move(e)) {}
+    Run(const Run&) = delete;
+    ~Run() { forget(); }
+    void forget()
+    {
+        const auto alive = examiner.lock();
+        dns::Resolver* const resolver = alive && !tickets.empty() ? (*alive)->parts_.resolver() : nullptr;
+        for (const auto ticket : std::exchange(tickets, {}))
+            if (resolver) resolver->cancel(ticket);
+        if (alive) (*alive)->held_ -= held;
+        held = 0;
+        facts = Facts();
+    }
+    std::weak_ptr<Examiner*> examiner;
+    std::string who;                               // his network
+    std::vector<dns::Resolver::Ticket> tickets;    // of this turn
+    std::size_t held = 0;                          // bytes of DNS answers
     std::shared_ptr<const Program> program;
     Situation situation;
     At at{};
@@ -82,7 +101,8 @@ struct Examiner::Run {
 
 smtp::Outcome Examiner::examine(Session& session, At at, Situation situation, const smtp::Reply& welcome, Then then)
 {
-    auto run = std::make_shared<Run>();
+    auto run = std::make_shared<Run>(self_);
+    run->who = client_network(session.client().address);
     run->program = program_;
     run->situation = std::move(situation);
     run->at = at;
@@ -91,6 +111,7 @@ smtp::Outcome Examiner::examine(Session& session, At at, Situation situation, co
     go_on(run);
     if (run->finished) return close(session, *run);
     run->done = session.later_here();
+    session.pursue(std::move(run));
     return smtp::Pending{};
 }
 
@@ -101,6 +122,7 @@ void Examiner::go_on(const std::shared_ptr<Run>& run)
         run->verdict = judge(run->program->rules, run->program->tables, run->situation, run->at, run->facts);
         const auto questions = run->facts.take_questions();
         if (run->verdict.kind != Verdict::Kind::wait || questions.empty() || ++run->turns > most_turns) break;
+        run->tickets.clear();
         run->open = 1;                             // nobody finishes it while the questions go out
         for (const Question& question : questions) ask(run, question);
         --run->open;
@@ -111,25 +133,47 @@ void Examiner::go_on(const std::shared_ptr<Run>& run)
         run->verdict.reply = {451, "4.3.5", "Server configuration error"};
         run->verdict.warnings.push_back("restriction lists ask more than they may");
     }
+    finish(run);
+}
+
+void Examiner::finish(const std::shared_ptr<Run>& run)
+{
     run->finished = true;
+    run->forget();
     if (run->done) run->done([run](Session& session) { return close(session, *run); });
 }
 
-void Examiner::answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run)
+void Examiner::answered(const std::shared_ptr<Run>& run)
 {
-    const auto alive = self.lock();
-    if (alive && --run->open == 0) (*alive)->go_on(run);
+    const auto alive = run->examiner.lock();
+    if (alive && !run->finished && --run->open == 0) (*alive)->go_on(run);
+}
+
+// False: strangers' domains have filled what all judgements may hold, and this one has its part in that.
+bool Examiner::keep(Run& run, const Question& question, const std::shared_ptr<const dns::Answer>& answer)
+{
+    std::size_t size = sizeof *answer;
+    for (const dns::Record& record : answer->records) size += sizeof record + record.name.size() + record.bytes.size();
+    run.held += size;
+    held_ += size;
+    run.facts.put_dns(question.name, question.record, answer);
+    return held_ <= parts_.most_held || run.held <= small_run;
 }
 
 void Examiner::ask(const std::shared_ptr<Run>& run, const Question& question)
 {
     ++run->open;
-    const std::weak_ptr<Examiner*> self = self_;
+    // What comes for a judgement that nobody waits for any more finds null, or one that is finished.
+    const auto answer = [weak = std::weak_ptr(run)](const auto& put) {
+        const auto found = weak.lock();
+        if (!found || found->finished) return;
+        put(*found);
+        answered(found);
+    };
     switch (question.kind) {
     case Question::Kind::route: {
-        const auto known = parts_.recipients.check(question.name, [self, run, name = question.name](const ipc::Route& route) {
-            run->facts.put_route(name, route);
-            answered(self, run);
+        const auto known = parts_.recipients.check(question.name, [answer, name = question.name](const ipc::Route& route) {
+            answer([&](Run& r) { r.facts.put_route(name, route); });
         });
         if (!known) return;
         run->facts.put_route(question.name, *known);
@@ -143,22 +187,28 @@ void Examiner::ask(const std::shared_ptr<Run>& run, const Question& question)
             --run->open;
             return;
         }
-        (void)resolver->lookup(question.name, question.record, [self, run, question](const dns::Answer& answer) {
-            run->facts.put_dns(question.name, question.record, answer);
-            answered(self, run);
-        });
+        run->tickets.push_back(resolver->lookup_shared(question.name, question.record,
+                                                       [weak = std::weak_ptr(run), question](const std::shared_ptr<const dns::Answer>& heard) {
+            const auto found = weak.lock();
+            const auto alive = found ? found->examiner.lock() : nullptr;
+            if (!alive || found->finished) return;
+            if ((*alive)->keep(*found, question, heard)) return answered(found);
+            found->verdict = {};
+            found->verdict.kind = Verdict::Kind::refuse;
+            found->verdict.reply = {451, "4.3.2", "Error: too much is being looked up; try again later"};
+            found->verdict.warnings.push_back("DNS answers take too much memory; what this client named has very many records");
+            finish(found);
+        }, {run->who}));
         return;
     }
     case Question::Kind::owner:
-        parts_.owner({question.user, question.name}, [self, run, question](const ipc::OwnerReply& reply) {
-            run->facts.put_owner(question.user, question.name, reply);
-            answered(self, run);
+        parts_.owner({question.user, question.name}, [answer, question](const ipc::OwnerReply& reply) {
+            answer([&](Run& r) { r.facts.put_owner(question.user, question.name, reply); });
         });
         return;
     case Question::Kind::policy:
-        parts_.services.ask(question.server, question.name, [self, run, question](const std::string& action) {
-            run->facts.put_policy(question.server->endpoint, question.name, action);
-            answered(self, run);
+        parts_.services.ask(question.server, question.name, [answer, question](const std::string& action) {
+            answer([&](Run& r) { r.facts.put_policy(question.server->endpoint, question.name, action); });
         });
         return;
     }

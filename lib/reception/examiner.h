@@ -30,6 +30,7 @@ public:
         std::function<dns::Resolver*()> resolver;      // null: DNS cannot be asked yet, which is a failure of DNS
         // Asks router; the answer comes later, with temporary when router cannot be asked.
         std::function<void(const ipc::OwnerRequest& request, std::function<void(const ipc::OwnerReply&)> done)> owner;
+        std::size_t most_held = 32 << 20;              // bytes of DNS answers in all judgements; beyond it those that hold many of them are put off
     };
     explicit Examiner(Parts parts) : parts_(std::move(parts)) {}
     void set_program(std::shared_ptr<const Program> program) { program_ = std::move(program); }
@@ -47,11 +48,14 @@ private:
     struct Run;
     void go_on(const std::shared_ptr<Run>& run);
     void ask(const std::shared_ptr<Run>& run, const Question& question);
-    static void answered(const std::weak_ptr<Examiner*>& self, const std::shared_ptr<Run>& run);
+    bool keep(Run& run, const Question& question, const std::shared_ptr<const dns::Answer>& answer);
+    static void finish(const std::shared_ptr<Run>& run);
+    static void answered(const std::shared_ptr<Run>& run);
     static smtp::Outcome close(Session& session, const Run& run);
 
     Parts parts_;
     std::shared_ptr<const Program> program_;
+    std::size_t held_ = 0;                         // bytes of DNS answers in judgements under way
     std::shared_ptr<Examiner*> self_ = std::make_shared<Examiner*>(this);
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,13 +34,14 @@ public:
     const std::string* policy(const std::shared_ptr<const PolicyServer>& server, const std::string& request);   // an action
     const ipc::OwnerReply* owner(const std::string& user, const std::string& address);
     std::vector<Question> take_questions() { return std::exchange(questions_, {}); }
-    void put_dns(const std::string& name, dns::Kind record, dns::Answer answer) { dns_.insert_or_assign({name, record}, std::move(answer)); }
+    void put_dns(const std::string& name, dns::Kind record, std::shared_ptr<const dns::Answer> answer) { dns_.insert_or_assign({name, record}, std::move(answer)); }
+    void put_dns(const std::string& name, dns::Kind record, dns::Answer answer) { put_dns(name, record, std::make_shared<const dns::Answer>(std::move(answer))); }
     void put_route(const std::string& address, ipc::Route route) { routes_.insert_or_assign(address, std::move(route)); }
     void put_policy(const std::string& endpoint, const std::string& request, std::string action) { policies_.insert_or_assign({endpoint, request}, std::move(action)); }
     void put_owner(const std::string& user, const std::string& address, ipc::OwnerReply reply) { owners_.insert_or_assign({user, address}, std::move(reply)); }
 
 private:
-    std::map<std::pair<std::string, dns::Kind>, dns::Answer> dns_;
+    std::map<std::pair<std::string, dns::Kind>, std::shared_ptr<const dns::Answer>> dns_;    // shared_ptr: the resolver's, many judgements ask the same
     std::map<std::string, ipc::Route> routes_;
     std::map<std::pair<std::string, std::string>, std::string> policies_;
     std::map<std::pair<std::string, std::string>, ipc::OwnerReply> owners_;

@@ -22,7 +22,7 @@ void Deeds::add(const Deeds& other)
 const dns::Answer* Facts::dns(const std::string& name, dns::Kind record)
 {
     const auto at = dns_.find({name, record});
-    if (at != dns_.end()) return &at->second;
+    if (at != dns_.end()) return at->second.get();
     questions_.push_back({Question::Kind::dns, name, record, nullptr, {}});
     return nullptr;
 }

@@ -8,6 +8,7 @@ namespace veredus::reception {
 namespace {
 
 constexpr std::size_t most_servers = 50;           // of one domain, and addresses of one server
+constexpr std::size_t servers_at_once = 8;         // that are looked up side by side
 
 std::string reversed(const net::Address& address)
 {
@@ -125,12 +126,16 @@ Judge::Status Judge::server_access(const Restriction& r, std::string_view domain
     } else if (mail::is_domain(domain)) {
         const auto hosts = servers_of(r, lower(domain));
         if (!hosts) return wait();
-        bool known = true;                         // all are asked at once
-        for (const std::string& host : *hosts)
-            for (const dns::Kind kind : {dns::Kind::a, dns::Kind::aaaa})
-                if (!facts_.dns(host, kind)) known = false;
-        if (!known) return wait();
-        for (auto host = hosts->begin(); host != hosts->end() && status == Status::dunno; ++host) status = host_access(r, *host, subject, depth);
+        // Some at once, and the next ones only when none of these decides: who writes the DNS of a domain says how many there are.
+        for (auto first = hosts->begin(); first != hosts->end() && status == Status::dunno;) {
+            const auto end = first + std::min<std::ptrdiff_t>(servers_at_once, hosts->end() - first);
+            bool known = true;
+            for (auto host = first; host != end; ++host)
+                for (const dns::Kind kind : {dns::Kind::a, dns::Kind::aaaa})
+                    if (!facts_.dns(*host, kind)) known = false;
+            if (!known) return wait();
+            for (; first != end && status == Status::dunno; ++first) status = host_access(r, *first, subject, depth);
+        }
     }
     // Whoever writes the DNS of a domain must not permit himself (Postfix takes no OK here either).
     if (status != Status::ok || out_.deeds.discard) return status;

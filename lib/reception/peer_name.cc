@@ -5,6 +5,7 @@
 
 #include "lib/base/text.h"
 #include "lib/mail/address.h"
+#include "lib/reception/client.h"
 
 namespace veredus::reception {
 
@@ -52,7 +53,8 @@ std::optional<PeerName> PeerNames::find(const net::Address& address, std::chrono
         end(raw, std::move(nobody));
     });
     raw->deadline->start(at_most);
-    raw->ticket = resolver_->lookup(dns::reverse_name(address), dns::Kind::ptr, [this, raw](const dns::Answer& answer) { on_name(raw, answer); });
+    raw->ticket = resolver_->lookup(dns::reverse_name(address), dns::Kind::ptr, [this, raw](const dns::Answer& answer) { on_name(raw, answer); },
+                                    {client_network(address), true});
     running_.emplace(raw, std::move(lookup));
     return std::nullopt;
 }
@@ -68,7 +70,8 @@ void PeerNames::on_name(Lookup* lookup, const dns::Answer& answer)
     }
     lookup->name = record->name;
     const dns::Kind kind = lookup->address.family() == AF_INET ? dns::Kind::a : dns::Kind::aaaa;
-    lookup->ticket = resolver_->lookup(lookup->name, kind, [this, lookup](const dns::Answer& a) { on_address(lookup, a); });
+    lookup->ticket = resolver_->lookup(lookup->name, kind, [this, lookup](const dns::Answer& a) { on_address(lookup, a); },
+                                       {client_network(lookup->address), true});
 }
 
 void PeerNames::on_address(Lookup* lookup, const dns::Answer& answer)

@@ -199,7 +199,8 @@ void Session::after(smtp::Server::Wants wants)
 {
     waiting_ = wants == smtp::Server::Wants::answer;
     if (waiting_) {
-        // Replies of the same group wait for this one: they leave in one write.
+        // Replies of the same group wait for this one: they leave in one write, unless it takes long.
+        if (!out_.empty() && !std::exchange(holds_back_, true)) house_.holding_.push_back(number_);
         if (engine_.held() > 0 && !engine_.in_data()) foresee();
         if (engine_.held() > held_limit && !std::exchange(paused_, true)) stream_.pause_reading(true);
         return;
@@ -236,7 +237,7 @@ void Session::foresee()
         rest.remove_prefix(end + 1);
         foreseen_ += end + 1;
     }
-    if (!coming.empty()) house_.parts_.policy.foresee(coming);
+    if (!coming.empty()) house_.parts_.policy.foresee(*this, coming);
 }
 
 // Postfix's smtpd_error_sleep_time, without a process that sleeps; longer with each further error.
@@ -286,6 +287,15 @@ void Session::flush()
         paused_ = pause;
         stream_.pause_reading(pause);
     }
+}
+
+// The next reply is late: a client that has heard nothing for minutes gives up (RFC 5321 section 4.5.3.2).
+void Session::say_so_far()
+{
+    holds_back_ = false;
+    if (stage_ != Stage::talking || !waiting_ || out_.empty()) return;
+    stream_.write(out_);
+    out_.clear();
 }
 
 void Session::on_drained()
@@ -359,6 +369,7 @@ void Session::answer(uint32_t question, const Reply& reply)
         return;
     }
     if (!waiting_) return;
+    pursuit_ = nullptr;
     if (mail_ && mail_->committing) mail_.reset();
     if (judged_stage_ && !reply.positive()) log_reject(judged_stage_, reply);
     judged_stage_ = nullptr;
@@ -431,6 +442,7 @@ void Session::close()
     if (!engine_.surplus().empty())
         log::info("improper command pipelining after ", engine_.last_verb(), " from ", client_.label(), ": ", loggable(engine_.last_verb(), engine_.surplus()));
     mail_.reset();
+    pursuit_ = nullptr;
     if (!out_.empty()) stream_.write(out_);
     out_ = {};
     stream_.set_timeout(parting_time);
@@ -452,6 +464,7 @@ void Session::end()
 {
     if (stage_ == Stage::ended) return;
     stage_ = Stage::ended;
+    pursuit_ = nullptr;
     if (mail_ && !mail_->committing) mail_.reset();
     auth_cancelled();
     if (connected_said_) log::info("disconnect from ", client_.label(), ' ', engine_.tally());

@@ -75,7 +75,7 @@ public:
     // Whether this client may have mail for `domain` tried; `then`, once he may, says what becomes of it.
     virtual smtp::Outcome etrn(Session& session, std::string_view domain, std::function<smtp::Outcome(Session&)> then) { (void)domain; return then(session); }
     // Recipients that the client has sent already and that will be asked about one by one: they may be looked up together.
-    virtual void foresee(const std::vector<mail::Address>&) {}
+    virtual void foresee(const Session&, const std::vector<mail::Address>&) {}
     // What looks at the mail before it is committed, besides the hop count.
     virtual std::vector<std::unique_ptr<queue::Inspector>> inspectors(const Session&, const std::string& id) { (void)id; return {}; }
 };
@@ -96,6 +96,8 @@ public:
     // The same for a policy that must look at the session to find its reply; not called when the session is gone. Pending: it has
     // asked for another later() meanwhile.
     std::function<void(const std::function<smtp::Outcome(Session&)>&)> later_here();
+    // What this session waits for: let go once it is answered, or the session has ended.
+    void pursue(std::shared_ptr<void> work) { pursuit_ = std::move(work); }
     std::unique_ptr<PolicyNote>& note() { return note_; }
     const PolicyNote* note() const { return note_.get(); }
     Situation situation() const;                 // for restriction lists
@@ -139,6 +141,7 @@ private:
     void secure();
     std::function<void(const smtp::Reply&)> resume(uint32_t question);
     void flush();
+    void say_so_far();
     void close();
     void end();
     Talk talk() const { return {engine_.helo_name(), engine_.protocol()}; }
@@ -181,6 +184,7 @@ private:
     std::unique_ptr<Mail> mail_;
     std::unique_ptr<Login> login_;
     std::unique_ptr<PolicyNote> note_;
+    std::shared_ptr<void> pursuit_;
     std::function<smtp::Outcome()> after_;       // what is to be done once the policy's late answer is positive
     std::unique_ptr<Timer> brake_;               // made when the peer errs too often, or checks of his mail take long
     std::string rest_;                           // content that came, until others had their turn
@@ -203,6 +207,7 @@ private:
     bool securing_ = false;                      // in a handshake: nothing can be said
     bool behind_ = false;                        // the disk is: it has as much of the mail as it may have
     bool waiting_ = false, in_engine_ = false, connected_said_ = false, paused_ = false;
+    bool holds_back_ = false;                    // replies, for the rest of their group: Sessions::holding_ knows it
     std::list<Session*>::iterator place_;        // in Sessions::order_
     int64_t active_us_ = 0;                      // when he last finished a command, or gave some content
     std::size_t heard_ = 0;                      // bytes since then
@@ -273,6 +278,7 @@ private:
     std::list<Session*> order_;                                // longest silent first
     std::unordered_map<std::string, unsigned> per_client_;     // by client_network()
     std::unordered_map<std::string, int64_t> passed_;          // clients that waited for their greeting, and until when that counts
+    std::vector<uint64_t> holding_;                            // numbers of sessions that keep replies back
     Timer sweeper_;
     uint64_t last_number_ = 0;
     int64_t warned_us_ = 0;

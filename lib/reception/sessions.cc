@@ -153,6 +153,8 @@ bool Sessions::make_room(mail::Origin newcomer)
 void Sessions::sweep()
 {
     sweeper_.start(seconds(1));
+    for (const uint64_t number : std::exchange(holding_, {}))
+        if (Session* s = find(number)) s->say_so_far();
     const int64_t now = parts_.loop.now_us();
     const bool stress = stressed();
     const auto patience = [stress](const Session& s) {

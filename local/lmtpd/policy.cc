@@ -46,7 +46,7 @@ smtp::Outcome Policy::recipient(reception::Session& session, const mail::Recipie
     return smtp::Pending{};
 }
 
-void Policy::foresee(const std::vector<mail::Address>& coming)
+void Policy::foresee(const reception::Session&, const std::vector<mail::Address>& coming)
 {
     for (const mail::Address& address : coming) (void)recipients_.check(address.text(), [](const ipc::Route&) {});
 }

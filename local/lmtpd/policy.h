@@ -17,7 +17,7 @@ public:
     bool counted(const net::Address&) override { return false; }
     std::optional<smtp::Reply> greet(const reception::Client& client) override;
     smtp::Outcome recipient(reception::Session& session, const mail::Recipient& rcpt, const mail::Envelope& envelope) override;
-    void foresee(const std::vector<mail::Address>& coming) override;
+    void foresee(const reception::Session& session, const std::vector<mail::Address>& coming) override;
 
 private:
     std::shared_ptr<const reception::Trust> trusted_;    // shared_ptr: a reload brings another while it is in use

@@ -292,11 +292,11 @@ TEST_CASE("resolv.conf is read as glibc reads it", "[dns]")
 }
 
 namespace {
-Answer an_answer(Status status, uint32_t ttl)
+std::shared_ptr<Answer> an_answer(Status status, uint32_t ttl)
 {
-    Answer a;
-    a.status = status;
-    a.ttl = ttl;
+    auto a = std::make_shared<Answer>();
+    a->status = status;
+    a->ttl = ttl;
     return a;
 }
 constexpr int64_t s = 1'000'000;
@@ -333,9 +333,9 @@ TEST_CASE("the cache is bounded in number and in bytes, and forgets the longest 
     CHECK(cache.find({"a", Kind::a}, 1));
     CHECK_FALSE(cache.find({"b", Kind::a}, 1));
     CHECK_FALSE(cache.find({"a", Kind::mx}, 1));
-    Answer huge = an_answer(Status::ok, 60);
-    huge.records.resize(1);
-    huge.records[0].bytes.assign(50'000, 'x');
+    const auto huge = an_answer(Status::ok, 60);
+    huge->records.resize(1);
+    huge->records[0].bytes.assign(50'000, 'x');
     cache.store({"huge", Kind::txt}, huge, 0);
     CHECK_FALSE(cache.find({"huge", Kind::txt}, 1));
     CHECK(cache.entries() == 3);

@@ -5,6 +5,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/dns/resolver.h"
+#include "lib/dns/turns.h"
 #include "lib/net/stream.h"
 #include "t/unit/dns_server.h"
 
@@ -295,4 +296,80 @@ TEST_CASE("another resolv.conf counts for the next question", "[dns]")
     CHECK(b.ask(resolver, "h.example").status == Status::ok);
     resolver.set_config(b.config({two.address()}, 60'000));
     CHECK(b.ask(resolver, "h.example").status == Status::nxdomain);
+}
+
+TEST_CASE("questions go by turns of those who ask, and some places are left to who has none", "[dns]")
+{
+    const auto key = [](int i) { return Turns::Key("h" + std::to_string(i), Kind::a); };
+    Turns turns({10, 6, 20, 30});
+    for (int i = 0; i < 25; ++i) CHECK(turns.add("much", key(i)) == (i < 20));
+    CHECK(turns.add("much", key(3))); // it waits already
+    const auto who = [&] {
+        const auto next = turns.next();
+        return next ? next->first : std::string("-");
+    };
+    for (int i = 0; i < 6; ++i) CHECK(who() == "much");
+    CHECK(who() == "-"); // he has his share
+    for (int i = 100; i < 103; ++i) CHECK(turns.add("some", key(i)));
+    CHECK(turns.add("other", key(0)));
+    CHECK(who() == "some");
+    CHECK(who() == "other");
+    CHECK(who() == "-"); // the last places are for who has none
+    CHECK(turns.add("late", key(200)));
+    CHECK(who() == "late");
+    CHECK(turns.running() == 9);
+    turns.release("other");
+    turns.release("other"); // he has none
+    CHECK(turns.running() == 8);
+    turns.release("much");
+    CHECK(who() == "some"); // who came first comes first, and then the next one
+    turns.release("late");
+    turns.release("some");
+    CHECK(who() == "much");
+    turns.remove("some", key(102));
+    turns.remove("some", key(999));
+    for (int i = 0; i < 13; ++i) turns.remove("much", key(7 + i));
+    CHECK(turns.waiting() == 0);
+    CHECK(who() == "-");
+    for (int i = 0; i < 6; ++i) turns.release("much");
+    turns.release("some");
+    CHECK(turns.running() == 0);
+    CHECK(turns.askers() == 0); // nobody is remembered for nothing
+    for (int i = 0; i < 25; ++i) turns.add(i < 20 ? "a" : "b", key(i));
+    for (int i = 0; i < 10; ++i) CHECK(turns.add("", key(i))); // ourselves
+    CHECK_FALSE(turns.add("b", key(90)));
+    CHECK(turns.add("c", key(91)));       // one of each has room
+    CHECK_FALSE(turns.add("c", key(92)));
+}
+
+TEST_CASE("a client whose names nobody answers for keeps no other waiting, nor when he has gone", "[dns][hostile]")
+{
+    Bench b;
+    FakeServer server(*b.loop, [](const std::string& q, bool) { return wire::asked_name(q).ends_with("slow.example") ? std::vector<std::string>() : good(q); });
+    Resolver resolver(*b.loop, b.config({server.address()}, 60'000));
+    std::vector<Resolver::Ticket> tickets;
+    int refused = 0;
+    const auto flood = [&](const std::string& prefix, const Asker& asker) {
+        for (int i = 0; i < 600; ++i)
+            tickets.push_back(resolver.lookup(prefix + std::to_string(i) + ".slow.example", Kind::a,
+                                              [&](const Answer& a) { refused += a.status == Status::timeout; }, asker));
+    };
+    const auto answered = [&](const std::string& name, const Asker& asker) {
+        bool told = false;
+        resolver.lookup(name, Kind::a, [&](const Answer& a) { told = a.status == Status::ok; }, asker);
+        return b.until([&] { return told; });
+    };
+    flood("a", {"one"});
+    flood("b", {"two"});
+    flood("c", {"one", true});
+    CHECK(answered("honest.example", {"three"}));
+    CHECK(answered("name.example", {"three", true}));
+    CHECK(answered("again.example", {"three"}));
+    CHECK(refused > 0);             // so many may wait and no more
+    const std::size_t asked = server.queries.size();
+    CHECK(asked < 100);
+    for (const auto ticket : tickets) resolver.cancel(ticket);
+    tickets.clear();
+    CHECK(answered("x.example", {"one"}));
+    CHECK(server.queries.size() == asked + 1); // none of his others
 }

@@ -25,6 +25,7 @@ struct World {
     Situation s;
     std::vector<Complaint> complaints;
     Verdict verdict;
+    std::size_t asked_at_once = 0;         // most questions to DNS in one turn
 
     World()
     {
@@ -93,6 +94,7 @@ struct World {
             if (verdict.kind == Verdict::Kind::refuse) return cat(verdict.reply.code, ' ', verdict.reply.enhanced, ' ', verdict.reply.text);
             const auto questions = facts.take_questions();
             if (questions.empty()) return "waits for nothing";
+            asked_at_once = std::max(asked_at_once, questions.size());
             for (const Question& q : questions) answer(facts, q);
         }
         return "never ends";
@@ -422,6 +424,17 @@ TEST_CASE("servers of a domain, by name and by address, never permit", "[restric
     CHECK(world.say("check_sender_mx_access inline:{park.example=OK}, permit") == "250");
     REQUIRE(world.verdict.warnings.size() == 1);
     CHECK(world.verdict.warnings[0].find("OK is not taken") != std::string::npos);
+}
+
+TEST_CASE("the many servers of a domain are looked up in turns, and all of them are looked at", "[restrictions][hostile]")
+{
+    World world;
+    for (int i = 0; i < 50; ++i) {
+        world.name("sender.example", dns::Kind::mx, cat("mx", i, ".sender.example"));
+        world.name(cat("mx", i, ".sender.example"), dns::Kind::a, i == 47 ? "203.0.113.9" : "192.0.2.1");
+    }
+    CHECK(world.say("check_sender_mx_access inline:{203.0.113=REJECT}") == "554 5.7.1 <a@sender.example>: Sender address rejected: Access denied");
+    CHECK(world.asked_at_once == 16);
 }
 
 TEST_CASE("client certificates, by fingerprint and by authority", "[restrictions][tls]")

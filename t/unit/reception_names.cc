@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include "lib/base/clock.h"
+#include "lib/reception/domains.h"
 #include "lib/reception/peer_name.h"
 #include "t/unit/dns_packets.h"
 
@@ -78,4 +80,36 @@ TEST_CASE("a client's name counts only when it leads back to its address, and si
     CHECK(ask("192.0.2.3").warning.empty());
     CHECK(ask("192.0.2.4").name == "unknown");
     CHECK(ask("192.0.2.5").warning.starts_with("hostname nowhere.example does not resolve to address 192.0.2.5: "));
+}
+
+TEST_CASE("nobody waits twice for a DNS that does not speak", "[submission][dns]")
+{
+    auto loop = *Loop::create();
+    NameServer server(*loop);
+    dns::Config config;
+    config.servers = {server.address()};
+    config.timeout = milliseconds(60'000);
+    dns::Resolver resolver(*loop, config);
+    Domains domains(*loop, [&] { return &resolver; });
+    using Found = Domains::Found;
+    const auto ask = [&](const std::string& domain, milliseconds patience, int turns) {
+        std::optional<Found> heard;
+        domains.find(domain, patience, "client", [&](Found found) { heard = found; });
+        for (int i = 0; i < turns && !heard; ++i) loop->run_once(milliseconds(turns > 10 ? 20 : 0));
+        return heard;
+    };
+    CHECK(ask("good.example", milliseconds(60'000), 500) == Found::yes);
+    CHECK(ask("4.2.0.192.example", milliseconds(600), 500) == Found::unknown);
+    CHECK(ask("4.2.0.192.EXAMPLE", milliseconds(60'000), 3) == Found::unknown);        // at once
+    CHECK(ask("4.2.0.192.other.example", milliseconds(60'000), 500) == Found::unknown); // after a second
+    CHECK(ask("GOOD.example", milliseconds(60'000), 500) == Found::yes);
+    // Two that ask at the same time wait for the same silence.
+    std::optional<Found> first, second;
+    domains.find("4.2.0.192.third.example", milliseconds(700), "client", [&](Found found) { first = found; });
+    for (const int64_t end = system_clock().mono_us() + 400'000; system_clock().mono_us() < end;) loop->run_once(milliseconds(20));
+    domains.find("4.2.0.192.third.example", milliseconds(700), "other", [&](Found found) { second = found; });
+    for (int i = 0; i < 500 && !first; ++i) loop->run_once(milliseconds(20));
+    for (int i = 0; i < 3 && !second; ++i) loop->run_once(milliseconds(1));
+    CHECK(first == Found::unknown);
+    CHECK(second == Found::unknown);
 }

@@ -17,7 +17,9 @@
 #include "lib/reception/logins.h"
 #include "master/anvil/counters.h"
 #include "smtpd/policy.h"
+#include "submission/policy.h"
 #include "lib/reception/settings.h"
+#include "t/unit/dns_server.h"
 #include "t/unit/slow_disk.h"
 
 using namespace veredus;
@@ -811,6 +813,117 @@ TEST_CASE("pipelined recipients are looked up together", "[smtpd][rfc2920-3.2]")
     for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
     desk.sessions.reset();
     for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
+}
+
+// A resolver of sessions' own, and the server that it asks.
+struct Names {
+    dns_test::FakeServer server;
+    dns::Resolver resolver;
+    Names(Loop& loop, dns_test::FakeServer::Script script, milliseconds timeout)
+        : server(loop, std::move(script)), resolver(loop, config(server.address(), timeout))
+    {
+    }
+    static dns::Config config(const net::Address& server, milliseconds timeout)
+    {
+        dns::Config out;
+        out.servers = {server};
+        out.timeout = timeout;
+        out.attempts = 1000;
+        return out;
+    }
+};
+
+TEST_CASE("what is looked up for a client that has gone is looked up no more", "[smtpd][restrictions][hostile]")
+{
+    Desk desk;
+    Names names(*desk.loop, [](const std::string&, bool) { return std::vector<std::string>(); }, milliseconds(20));
+    desk.restrict({{"smtpd_sender_restrictions", "check_sender_mx_access inline:{192.0.2.1=REJECT}"}});
+    Examiner examiner({desk.router, desk.services, [&] { return &names.resolver; }, nullptr});
+    examiner.set_program(desk.examiner.program());
+    smtpd::MxPolicy policy(trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), desk.router, examiner);
+    desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
+    Peer peer(desk);
+    peer.talk("", 1);
+    peer.talk("HELO h\r\n", 1);
+    peer.talk("MAIL FROM:<a@slow.example>\r\n", 1);
+    CHECK(::send(peer.fd.get(), "RCPT TO:<u@here.example>\r\n", 26, MSG_NOSIGNAL) == 26);
+    for (int i = 0; i < 500 && names.server.queries.size() < 3; ++i) peer.turn();
+    CHECK(names.server.queries.size() >= 3);           // asked for again and again
+    const linger hard{1, 0};
+    (void)::setsockopt(peer.fd.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    peer.hang_up();
+    for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(30));      // a packet may be under way
+    const std::size_t asked = names.server.queries.size();
+    for (int i = 0; i < 10; ++i) desk.loop->run_once(milliseconds(30));
+    CHECK(names.server.queries.size() == asked);
+    desk.sessions.reset();
+}
+
+TEST_CASE("domains with very many records do not fill the memory of smtpd", "[smtpd][restrictions][hostile]")
+{
+    const auto script = [](const std::string& q, bool) -> std::vector<std::string> {
+        const std::string name = dns_test::asked_name(q);
+        auto reply = dns_test::reply_to(q);
+        if (name == "fat.example")
+            for (int i = 0; i < 5; ++i) reply.add(dns_test::mx_record(name, 10, cat("mx", i, ".fat.example")));
+        else if (name == "thin.example") reply.add(dns_test::mx_record(name, 10, "mx.thin.example"));
+        else if (dns_test::asked_type(q) == 1)
+            for (int i = 0; i < (name == "mx.thin.example" ? 2 : 150); ++i) reply.add(dns_test::a_record(name, dns_test::test_net_one));
+        return {reply.bytes()};
+    };
+    for (const std::size_t most : {std::size_t{1} << 30, std::size_t{100'000}}) {
+        Desk desk;
+        Names names(*desk.loop, script, milliseconds(60'000));
+        desk.restrict({{"smtpd_sender_restrictions", "check_sender_mx_access inline:{198.51.100.1=REJECT}"}});
+        Examiner examiner({desk.router, desk.services, [&] { return &names.resolver; }, nullptr, most});
+        examiner.set_program(desk.examiner.program());
+        smtpd::MxPolicy policy(trust({"10.0.0.0/8"}), trust({"10.0.0.0/8"}), desk.router, examiner);
+        desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
+        Peer peer(desk);
+        peer.talk("", 1);
+        peer.talk("HELO h\r\n", 1);
+        for (int round = 0; round < 2; ++round) {      // what the first one held is given back
+            CHECK(codes(peer.talk("MAIL FROM:<a@fat.example>\r\nRCPT TO:<u@here.example>\r\nRSET\r\n", 3)) == (most > 100'000 ? "250 250 250" : "250 451 250"));
+            CHECK(codes(peer.talk("MAIL FROM:<a@thin.example>\r\nRCPT TO:<u@here.example>\r\nRSET\r\n", 3)) == "250 250 250");
+        }
+        peer.hang_up();
+        desk.sessions.reset();
+    }
+}
+
+TEST_CASE("domains of a group are looked up side by side, and replies do not wait for a mute DNS", "[submission][dns][rfc5321-4.5.3.2]")
+{
+    Desk desk;
+    Names names(*desk.loop, [](const std::string&, bool) { return std::vector<std::string>(); }, milliseconds(60'000));
+    class Router final : public Recipients {
+        std::optional<ipc::Route> check(const std::string& address, Done) override
+        {
+            ipc::Route r;
+            r.kind = ipc::Route::Kind::deliver;
+            r.address = address;
+            r.transport = "smtp";
+            r.nexthop = address.substr(address.find('@') + 1);
+            return r;
+        }
+    } router;
+    Domains domains(*desk.loop, [&] { return &names.resolver; });
+    Meters meters({[] { return false; }, nullptr, nullptr});
+    submission::PolicySettings settings;
+    settings.auth_required = settings.check_owner = false;
+    submission::UserPolicy policy({router, domains, [](const ipc::OwnerRequest&, const auto& done) { done({}); }, meters, desk.examiner},
+                                  trust({"10.0.0.0/8"}), trust({}), settings);
+    desk.restrict({{"smtpd_relay_restrictions", "permit"}, {"smtpd_reject_unlisted_recipient", "no"}});
+    desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
+    Peer peer(desk, "10.1.2.3");
+    peer.talk("", 1);
+    peer.talk("EHLO h\r\n", 1);
+    const std::string group = "MAIL FROM:<>\r\nRCPT TO:<a@one.example>\r\nRCPT TO:<a@two.example>\r\nRCPT TO:<a@three.example>\r\n";
+    CHECK(codes(peer.talk(group, 1)) == "250");      // of MAIL, while the first RCPT waits for the DNS
+    for (int i = 0; i < 500 && names.server.queries.size() < 3; ++i) peer.turn();
+    std::sort(names.server.queries.begin(), names.server.queries.end());
+    CHECK(names.server.queries == std::vector<std::string>{"one.example/15", "three.example/15", "two.example/15"});
+    peer.hang_up();
+    desk.sessions.reset();
 }
 
 TEST_CASE("what was queued in a turn is told in one message", "[smtpd]")
