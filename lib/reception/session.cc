@@ -198,6 +198,7 @@ void Session::on_data(std::string_view bytes)
 void Session::after(smtp::Server::Wants wants)
 {
     waiting_ = wants == smtp::Server::Wants::answer;
+    weigh();
     if (waiting_) {
         // Replies of the same group wait for this one: they leave in one write, unless it takes long.
         if (!out_.empty() && !std::exchange(holds_back_, true)) house_.holding_.push_back(number_);
@@ -214,6 +215,22 @@ void Session::after(smtp::Server::Wants wants)
     if (mail_ && mail_->draft.behind()) return wait_for_disk();
     if (!rest_.empty()) return brake(milliseconds(1));
     flush();
+}
+
+// What strangers have us keep is counted for all of them: each may have a little, and many may not fill the memory.
+void Session::weigh()
+{
+    if (client_.origin != mail::Origin::stranger || stage_ == Stage::ended) return;
+    const auto& recipients = engine_.envelope().recipients;
+    if (recipients.size() < weighed_) recipients_weight_ = weighed_ = 0;
+    for (; weighed_ < recipients.size(); ++weighed_) {
+        const mail::Recipient& r = recipients[weighed_];
+        recipients_weight_ += sizeof r + r.address.local.capacity() + r.address.domain.capacity() + r.orcpt.capacity();
+    }
+    const std::size_t now = recipients_weight_ + engine_.held() + (mail_ ? mail_->header_bytes : 0);
+    house_.kept_ += now - weight_;
+    house_.most_kept_lately_ = std::max(house_.most_kept_lately_, house_.kept_);
+    weight_ = now;
 }
 
 bool Session::over_time(int64_t began_us) const
@@ -553,6 +570,11 @@ Outcome Session::recipient(mail::Recipient rcpt, const mail::Envelope& envelope)
 {
     judged_to_ = rcpt.address;
     (void)envelope;      // it is the engine's
+    weigh();
+    if (client_.origin == mail::Origin::stranger && house_.too_heavy(weight_)) {
+        house_.tell_kept();
+        return judged("RCPT", Reply{452, "4.3.1", "Error: too much mail is being received; try again later"});
+    }
     return metered(Meters::Kind::recipient, "RCPT", [this, rcpt] { return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, engine_.envelope())); });
 }
 
@@ -590,6 +612,7 @@ void Session::reset()
     note_.reset();
     after_ = nullptr;
     declared_size_ = 0;
+    recipients_weight_ = weighed_ = 0;
 }
 
 void Session::bare_newline(std::string_view where) { log::info("notice: bare <LF> received after ", where, " from ", client_.label()); }

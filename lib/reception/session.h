@@ -141,6 +141,7 @@ private:
     void secure();
     std::function<void(const smtp::Reply&)> resume(uint32_t question);
     void flush();
+    void weigh();
     void say_so_far();
     void close();
     void end();
@@ -211,6 +212,8 @@ private:
     std::list<Session*>::iterator place_;        // in Sessions::order_
     int64_t active_us_ = 0;                      // when he last finished a command, or gave some content
     std::size_t heard_ = 0;                      // bytes since then
+    std::size_t weight_ = 0;                     // bytes that he makes us keep: recipients, header, unanswered input
+    std::size_t recipients_weight_ = 0, weighed_ = 0;   // of so many recipients
     uint64_t given_ = 0;                         // bytes that the engine ever got
     uint64_t foreseen_ = 0;                      // up to which of them the policy knows the recipients
 };
@@ -244,6 +247,7 @@ public:
         // LMTP: takes each mail instead of the queue. `done`, once and later, hears a reply for each recipient in order.
         std::function<void(Handed mail, std::function<void(std::vector<smtp::Reply>)> done)> hand_over = nullptr;
         const Etrn* etrn = nullptr;                            // for ETRN, where the limits offer it
+        std::size_t most_kept = 64 << 20;                      // bytes of envelopes and headers that strangers' sessions may have us keep
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();
@@ -260,6 +264,9 @@ private:
     void sweep();
     const std::string& service() const { return parts_.service; }
     std::shared_ptr<const Settings> settings_for(const net::Address& client);
+    // Whether a stranger with that much may have no more kept: the many that keep little go on for twice as long.
+    bool too_heavy(std::size_t weight) const { return kept_ > parts_.most_kept && (weight > light || kept_ > 2 * parts_.most_kept); }
+    void tell_kept();
     bool stressed() const { return sessions_.size() * 5 > parts_.descriptors * 4; }
     // Ends one session for a client of this origin; false: nobody may be sent away for him.
     bool make_room(mail::Origin newcomer);
@@ -278,6 +285,9 @@ private:
     std::list<Session*> order_;                                // longest silent first
     std::unordered_map<std::string, unsigned> per_client_;     // by client_network()
     std::unordered_map<std::string, int64_t> passed_;          // clients that waited for their greeting, and until when that counts
+    static constexpr std::size_t light = 16 << 10;             // the weight of an ordinary session
+    std::size_t kept_ = 0, most_kept_lately_ = 0;              // weight of all strangers' sessions
+    int64_t told_kept_us_ = 0;
     std::vector<uint64_t> holding_;                            // numbers of sessions that keep replies back
     Timer sweeper_;
     uint64_t last_number_ = 0;

@@ -18,6 +18,8 @@ using smtp::Reply;
 
 constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
 
+std::size_t header_limit(const Settings& settings) { return std::min(settings.header_size * headers_at_once, queue::max_intake_header); }
+
 bool is_full(const Error& error) { return error.code == ENOSPC || error.code == EDQUOT; }
 
 }  // namespace
@@ -35,7 +37,7 @@ Outcome Session::open_draft()
         log::error("no queue file: ", draft.error().text);
         return judged("DATA", storage_reply(draft.error()));
     }
-    mail_ = std::make_unique<Mail>(std::move(*draft), std::min(settings_->header_size * headers_at_once, queue::max_intake_header));
+    mail_ = std::make_unique<Mail>(std::move(*draft), header_limit(*settings_));
     mail_->draft.write_in_background();
     mail_->binary = engine_.envelope().body == mail::Body::binary;
     if (settings_->checks) {
@@ -54,6 +56,15 @@ bool Session::content(std::string_view bytes)
     Mail& m = *mail_;
     if (m.trouble) return false;
     if (m.cutter.done()) return m.body(bytes);
+    m.header_bytes = std::min(m.header_bytes + bytes.size(), header_limit(*settings_));
+    weigh();
+    if (client_.origin == mail::Origin::stranger && house_.too_heavy(weight_)) {
+        house_.tell_kept();
+        m.trouble = Error{ENOSPC, "envelopes and headers of strangers take too much memory"};
+        m.cutter = mail::HeaderCutter(0);
+        m.header_bytes = 0;
+        return false;
+    }
     bytes = m.cutter.feed(bytes);
     if (!m.cutter.done()) return true;
     m.begin_body();
@@ -140,6 +151,9 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
 
     m.committing = true;
     judged_stage_ = nullptr;
+    // Whether he says more, or has said all and closed his side (FIN), is looked at once he has his answer: who does not hear that his mail
+    // is queued brings it again.
+    if (!std::exchange(paused_, true)) stream_.pause_reading(true);
     if (house_.parts_.hand_over) {
         auto done = [again = later_here()](const std::vector<Reply>& replies) {
             again([&replies](Session& session) {

@@ -17,6 +17,7 @@ struct Session::Mail {
     mail::HeaderCutter cutter;
     std::unique_ptr<queue::ContentCheck> check;      // null: nothing is checked
     std::string header;                              // once the cutter is done
+    std::size_t header_bytes = 0;                    // in one of them, and what came with its end
     std::optional<Error> trouble;
     bool committing = false;
     bool binary = false;                             // came by BODY=BINARYMIME: the body stays as it is, byte by byte

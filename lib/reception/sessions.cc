@@ -1,4 +1,5 @@
 // All sessions of a process: who may come, who was silent too long, who goes first.
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -156,11 +157,17 @@ void Sessions::sweep()
     for (const uint64_t number : std::exchange(holding_, {}))
         if (Session* s = find(number)) s->say_so_far();
     const int64_t now = parts_.loop.now_us();
-    const bool stress = stressed();
-    const auto patience = [stress](const Session& s) {
+    const bool full = kept_ > parts_.most_kept / 2;
+    const bool stress = stressed() || full;
+    const auto patience = [all = stressed(), full](const Session& s) {
         const bool stranger = s.client_.origin == mail::Origin::stranger;
-        return std::chrono::microseconds(stress && stranger ? s.settings_->stress_timeout : s.settings_->timeout).count();
+        return std::chrono::microseconds(stranger && (all || (full && s.weight_ > light)) ? s.settings_->stress_timeout : s.settings_->timeout).count();
     };
+    // What strangers had us keep is given back to the system once they have gone.
+    if (most_kept_lately_ > parts_.most_kept / 4 && kept_ < most_kept_lately_ / 4) {
+        ::malloc_trim(0);
+        most_kept_lately_ = kept_;
+    }
     // A session that times out stays in the order until it is gone: leave it to its parting time.
     std::vector<Session*> late;
     for (Session* s : order_) {
@@ -172,6 +179,14 @@ void Sessions::sweep()
         if (s->waiting_ || s->behind_) touch(*s);              // it is we who are slow
         else s->timed_out();
     }
+}
+
+void Sessions::tell_kept()
+{
+    const int64_t now = parts_.loop.now_us();
+    if (told_kept_us_ != 0 && now - told_kept_us_ < 60 * us_per_second) return;
+    told_kept_us_ = now;
+    log::warning("envelopes and headers of strangers take ", kept_ >> 20, " MB: who has many recipients or a large header is put off");
 }
 
 void Sessions::stop(std::function<void()> done)
@@ -193,6 +208,7 @@ void Sessions::remove(uint64_t number)
     std::shared_ptr<Session> last(std::move(it->second));
     sessions_.erase(it);
     order_.erase(last->place_);
+    kept_ -= last->weight_;
     const auto count = per_client_.find(client_network(last->client_.address));
     if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
     if (last->told_) parts_.meters->disconnect(meter_name(last->client_.address));

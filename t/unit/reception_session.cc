@@ -912,7 +912,6 @@ TEST_CASE("domains of a group are looked up side by side, and replies do not wai
     settings.auth_required = settings.check_owner = false;
     submission::UserPolicy policy({router, domains, [](const ipc::OwnerRequest&, const auto& done) { done({}); }, meters, desk.examiner},
                                   trust({"10.0.0.0/8"}), trust({}), settings);
-    desk.restrict({{"smtpd_relay_restrictions", "permit"}, {"smtpd_reject_unlisted_recipient", "no"}});
     desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *desk.intake, policy, desk.names, system_clock(), [](const std::string&) {}, 10}, desk.settings);
     Peer peer(desk, "10.1.2.3");
     peer.talk("", 1);
@@ -1686,6 +1685,88 @@ struct FakeAuthd {
 };
 
 }  // namespace
+
+TEST_CASE("a client that closes its side after the content hears that its mail is queued", "[smtpd][rfc5321-4.1.1.10]")
+{
+    for (const std::string_view last : {"QUIT\r\n", ""}) {
+        Desk desk;
+        test::SlowDisk disk;
+        disk.make_directory("/in/tmp");
+        disk.make_directory("/in/new");
+        disk.set_free_bytes(1'000'000'000);
+        auto pool = std::make_unique<disk::Pool>(2, [&](std::function<void()> done) { desk.loop->post(std::move(done)); });
+        const auto intake = *queue::Intake::open(disk, "/in", 1, system_clock(), pool.get());
+        desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *intake, desk.policy, desk.names, system_clock(),
+                                                                   [&](const std::string& id) { desk.queued.push_back(id); }, 100}, desk.settings);
+        {
+            Peer peer(desk);
+            peer.talk("", 1);
+            peer.talk("EHLO x\r\n", 1);
+            REQUIRE(codes(peer.talk(envelope, 3)) == "250 250 354");
+            disk.open(false);
+            peer.talk(cat("A: 1\r\n\r\nx\r\n.\r\n", last), 0);
+            REQUIRE(::shutdown(peer.fd.get(), SHUT_WR) == 0);
+            for (int i = 0; i < 10; ++i) desk.loop->run_once(milliseconds(20));
+            CHECK(desk.queued.empty());
+            disk.open(true);
+            peer.until_closed();
+            CHECK(codes(peer.heard) == (last.empty() ? "250" : "250 221"));
+            CHECK(desk.queued.size() == 1);
+            CHECK(desk.logged("lost connection after END-OF-MESSAGE") == last.empty());
+        }
+        desk.sessions.reset();
+        pool.reset();
+        for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
+    }
+}
+
+TEST_CASE("recipients and headers of strangers do not fill the memory of smtpd", "[smtpd][hostile]")
+{
+    Desk desk;
+    desk.settings->stress_timeout = std::chrono::seconds(1);
+    desk.settings->limits.soft_errors = desk.settings->limits.hard_errors = 1000;
+    Sessions::Parts parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [&](const std::string& id) { desk.queued.push_back(id); }, 100};
+    parts.most_kept = 100'000;
+    desk.sessions = std::make_unique<Sessions>(std::move(parts), desk.settings);
+    const auto begin = [](Peer& peer) {
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        peer.talk("MAIL FROM:<a@x.org>\r\n", 1);
+    };
+    const std::string rcpt = cat("RCPT TO:<u+", std::string(490, 'x'), "@here.example>\r\n");
+    const auto recipients = [&](Peer& peer, int count) {
+        std::string all;
+        for (int i = 0; i < count; ++i) all += rcpt;
+        return codes(peer.talk(all, static_cast<std::size_t>(count)));
+    };
+    const std::string fields = [] {
+        std::string out;
+        while (out.size() < 40'000) out += cat("X: ", std::string(900, 'h'), "\r\n");
+        return out;
+    }();
+    Peer fat(desk), wide(desk), small(desk), friendly(desk, "10.1.2.3");
+    begin(fat);
+    begin(wide);
+    begin(small);
+    begin(friendly);
+    CHECK(recipients(fat, 60).find("452") == std::string::npos);
+    CHECK(codes(wide.talk("RCPT TO:<u@here.example>\r\nDATA\r\n", 2)) == "250 354");
+    wide.talk(fields, 0);
+    CHECK(recipients(fat, 90).ends_with(" 452"));                              // together they have too much
+    CHECK(desk.logged("envelopes and headers of strangers take 0 MB: who has many recipients or a large header is put off"));
+    CHECK(codes(wide.talk(cat(fields, "\r\nx\r\n.\r\n"), 1)) == "452");
+    CHECK(codes(small.talk(cat(rcpt, "DATA\r\n"), 2)) == "250 354");           // an ordinary mail is taken
+    CHECK(codes(small.talk("A: 1\r\n\r\nx\r\n.\r\n", 1)) == "250");
+    CHECK(recipients(friendly, 200).find("452") == std::string::npos);         // ours are not strangers
+    for (int i = 0; i < 500 && !fat.closed; ++i) fat.turn();                   // who is silent meanwhile goes
+    fat.await_end();
+    CHECK(fat.heard.find("421 4.4.2") != std::string::npos);
+    CHECK_FALSE(small.closed);
+    CHECK(codes(wide.talk("MAIL FROM:<a@x.org>\r\n", 1)) == "250");
+    CHECK(recipients(wide, 30).find("452") == std::string::npos);              // and there is room again
+    for (Peer* peer : {&wide, &small, &friendly}) peer->hang_up();
+    desk.sessions.reset();
+}
 
 TEST_CASE("a disk that is slow for a large mail holds up its sender alone", "[smtpd][hostile]")
 {
