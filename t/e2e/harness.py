@@ -156,9 +156,16 @@ def wait_mail(user, pattern, count=1):
     return wait_for(found, f"mail for {user} with {pattern!r}")
 
 
+def getmail_into(got):
+    """The [destination] of a getmailrc that stores into the Maildir `got`: a program that lives on for a moment, see getmail()."""
+    store = f"cat >{got}/tmp/$$ && mv {got}/tmp/$$ {got}/new/$$.$(date +%s%N) && sleep 0.05"
+    return f"[destination]\ntype = MDA_external\npath = /bin/sh\narguments = ('-c', '{store}')\n".replace("%", "%%")
+
+
 def getmail(user, folder, rc, got, count):
     """Runs getmail until `got` has all mails. It forks for each mail it stores, and waits a minute for a child whose end came before
-    the wait began; so a run that takes long is begun anew, without what it has stored and remembers."""
+    the wait began (its own Maildir destination ends that soon); so a run that takes long is begun anew, without what it has stored
+    and remembers."""
     home = pwd.getpwnam(user).pw_dir
     for _ in range(14):
         for name in os.listdir(folder):
