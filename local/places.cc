@@ -7,6 +7,7 @@
 #include "lib/conf/check.h"
 #include "lib/ipc/agent.h"
 #include "lib/log/log.h"
+#include "lib/table/substitution.h"
 
 namespace veredus::local {
 
@@ -18,7 +19,10 @@ constexpr std::string_view known[] = {"virtual", "smtp", "relay", "lmtp", "error
 
 auto opener(std::vector<std::string> specs)
 {
-    return [specs = std::move(specs)] { return table::Chain::open(specs); };
+    return [specs = std::move(specs)] {
+        const table::WithoutSubstitution scope;
+        return table::Chain::open(specs);
+    };
 }
 
 bool has_control(std::string_view text)

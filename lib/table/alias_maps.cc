@@ -12,6 +12,7 @@
 #include "lib/table/aliases.h"
 #include "lib/table/kinds.h"
 #include "lib/table/source.h"
+#include "lib/table/substitution.h"
 #include "lib/table/table.h"
 
 namespace veredus::table {
@@ -112,11 +113,17 @@ struct AliasMaps::Reading {
     }
 
 private:
+    Result<void> open_other()
+    {
+        const WithoutSubstitution scope;
+        other = TRY(table::open(spec));
+        return {};
+    }
     Result<bool> attempt()
     {
         if (text && !first) return text->read_if_changed();
         if (text) TRY(text->read_first());
-        else other = TRY(table::open(spec));
+        else TRY(open_other());
         return true;
     }
 };

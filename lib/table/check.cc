@@ -10,6 +10,7 @@
 #include "lib/conf/expand.h"
 #include "lib/conf/place.h"
 #include "lib/table/aliases.h"
+#include "lib/table/substitution.h"
 #include "lib/table/table.h"
 
 namespace veredus::table {
@@ -66,6 +67,7 @@ private:
     void tables(std::string_view name)
     {
         const bool written = file_.assignments().count(name) != 0;
+        const WithoutSubstitution scope(refuses_substitution(name));
         for (const std::string& spec : list(name)) {
             const auto path = text_file_of(spec);
             const bool alias = name == "alias_database" || (path && std::find(alias_files_.begin(), alias_files_.end(), *path) != alias_files_.end());

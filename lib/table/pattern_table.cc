@@ -4,6 +4,7 @@
 #include "lib/table/kinds.h"
 #include "lib/table/matcher.h"
 #include "lib/table/source.h"
+#include "lib/table/substitution.h"
 
 namespace veredus::table {
 
@@ -86,6 +87,7 @@ private:
 struct Rule {
     bool negated = false;
     bool is_if = false;
+    bool refused = false;      // whom it matches waits
     std::unique_ptr<Matcher> matcher;
     Template result;
     unsigned line = 0;
@@ -143,7 +145,9 @@ Result<Rule> parse_rule(Pattern kind, std::string_view line, unsigned number)
     return rule;
 }
 
-Rules compile_rules(Pattern kind, std::string_view text, const std::string& path)
+constexpr std::string_view why_refused = "a $1 is not taken in this table: who writes to us would choose what is run or where mail goes, so mail for whom the pattern matches waits";
+
+Rules compile_rules(Pattern kind, std::string_view text, const std::string& path, bool substitution)
 {
     Rules out;
     std::vector<std::size_t> open_ifs;
@@ -173,6 +177,8 @@ Rules compile_rules(Pattern kind, std::string_view text, const std::string& path
             broken_ifs += takes_keyword(probe, "if");
         } else {
             if (rule->is_if) open_ifs.push_back(out.rules.size());
+            rule->refused = !rule->is_if && rule->result.variable() && !substitution;
+            if (rule->refused) complain(number, why_refused);
             out.rules.push_back(std::move(*rule));
         }
     }
@@ -190,13 +196,14 @@ public:
     Result<void> compile(std::string_view text) override
     {
         if (text.find('\0') != std::string_view::npos) return fail(cat(source_.path(), ": holds NUL bytes: this is no text file"));
-        rules_ = compile_rules(kind_, text, source_.path());
+        rules_ = compile_rules(kind_, text, source_.path(), substitution_);
         return {};
     }
     Result<std::optional<std::string>> find(std::string_view key) const override
     {
         std::vector<std::string> groups;
         const Rule* rule = TRY(deciding(key, groups));
+        if (rule && rule->refused) return fail(cat(source_.where(rule->line), ": ", why_refused));
         return rule ? std::optional(rule->result.fill(groups)) : std::nullopt;
     }
     std::string origin(std::string_view key) const override
@@ -232,6 +239,7 @@ private:
     }
     std::string size() const override { return cat(rules_.rules.size(), " rules"); }
     Pattern kind_;
+    bool substitution_ = !WithoutSubstitution::in_force();
     Rules rules_;
 };
 

@@ -9,8 +9,21 @@
 #include "lib/table/aliases.h"
 #include "lib/table/kinds.h"
 #include "lib/table/socketmap.h"
+#include "lib/table/substitution.h"
 
 namespace veredus::table {
+
+namespace {
+
+// Postfix refuses it for these as well.
+constexpr std::string_view names_what_is_done[] = {"alias_maps", "alias_database", "mailbox_command_maps", "mailbox_transport_maps", "fallback_transport_maps"};
+
+}  // namespace
+
+bool refuses_substitution(std::string_view setting)
+{
+    return std::find(std::begin(names_what_is_done), std::end(names_what_is_done), setting) != std::end(names_what_is_done);
+}
 
 Result<std::unique_ptr<Table>> open(const std::string& spec)
 {

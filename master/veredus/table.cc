@@ -12,6 +12,7 @@
 #include "lib/conf/values.h"
 #include "lib/reception/check_rules.h"
 #include "lib/table/aliases.h"
+#include "lib/table/substitution.h"
 #include "lib/table/table.h"
 #include "master/veredus/commands.h"
 #include "master/veredus/report.h"
@@ -56,8 +57,22 @@ std::vector<std::string> problems_of(const conf::File& file, const std::string& 
     return problems;
 }
 
+// Does one of the settings that name this table refuse $1?
+bool is_without_substitution(const conf::File& file, const std::string& spec)
+{
+    if (!file.ok()) return false;
+    const conf::Values values = file.values();
+    for (const conf::Setting& row : conf::all_settings()) {
+        if (row.type != conf::Type::tables || !table::refuses_substitution(row.name)) continue;
+        const auto specs = values.list(row.name);
+        if (std::find(specs.begin(), specs.end(), spec) != specs.end()) return true;
+    }
+    return false;
+}
+
 int check_table(const conf::File& file, const std::string& spec)
 {
+    const table::WithoutSubstitution scope(is_without_substitution(file, spec));
     const auto table = table::open(spec);
     if (!table) return fail_with(table.error(), EX_NOINPUT);
     const auto problems = problems_of(file, spec, **table);

@@ -9,6 +9,7 @@
 #include "lib/base/text.h"
 #include "lib/conf/expand.h"
 #include "lib/conf/pipes.h"
+#include "lib/table/substitution.h"
 
 namespace veredus::router {
 
@@ -155,7 +156,12 @@ Routing::Routing(const conf::Values& values, std::vector<net::Address> own, uint
     virtual_mailboxes_ = Chain(opener<table::Chain>(values.list("virtual_mailbox_maps")));
     transport_maps_ = Chain(opener<table::Chain>(values.list("transport_maps")));
     relay_recipients_ = Chain(opener<table::Chain>(values.list("relay_recipient_maps")));
-    local_recipients_ = Chain(opener<table::Chain>(others));
+    const auto alias_maps = values.list("alias_maps");
+    const bool of_aliases = std::any_of(others.begin(), others.end(), [&](const std::string& spec) { return std::find(alias_maps.begin(), alias_maps.end(), spec) != alias_maps.end(); });
+    local_recipients_ = Chain([others, of_aliases] {
+        const table::WithoutSubstitution scope(of_aliases);    // whoever waits there is not taken here
+        return table::Chain::open(others);
+    });
     sender_relayhost_ = Chain(opener<table::Chain>(values.list("sender_dependent_relayhost_maps")));
     sender_transport_ = Chain(opener<table::Chain>(values.list("sender_dependent_default_transport_maps")));
     sender_logins_ = Chain(opener<table::Chain>(values.list("smtpd_sender_login_maps")));

@@ -53,3 +53,16 @@ TEST_CASE("lines of a table that are not used are warnings", "[table]")
     CHECK(checked(cat("alias_maps = hash:", path, "\n")).find("error") == std::string::npos);
     unlink(path.c_str());
 }
+
+TEST_CASE("a $1 in a table that says what is run is a warning", "[table]")
+{
+    std::string path = "/tmp/veredus-check-XXXXXX";
+    const int fd = mkstemp(path.data());
+    REQUIRE(fd >= 0);
+    close(fd);
+    std::ofstream(path) << "/^tick-(.*)$/ |echo $1\n";
+    for (const char* setting : {"alias_maps", "mailbox_command_maps", "mailbox_transport_maps", "fallback_transport_maps"})
+        CHECK(checked(cat(setting, " = pcre:", path, "\n")).find(cat("main.cf:1: warning: ", setting, ": ", path, ", line 1: a $1 is not taken")) != std::string::npos);
+    CHECK(checked(cat("virtual_alias_maps = pcre:", path, "\n")).empty());
+    unlink(path.c_str());
+}

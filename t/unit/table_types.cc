@@ -10,9 +10,11 @@
 
 #include "lib/base/text.h"
 #include "lib/log/log.h"
+#include "lib/table/aliases.h"
 #include "lib/table/ere.h"
 #include "lib/table/held.h"
 #include "lib/table/kinds.h"
+#include "lib/table/substitution.h"
 #include "lib/table/table.h"
 
 using namespace veredus;
@@ -90,6 +92,42 @@ TEST_CASE("a table of many entries finds each of them", "[table]")
     REQUIRE(t);
     for (int i = 0; i < 20'000; i += 97) CHECK(get(**t, cat("USER", i, "@example.org")) == cat("box", i));
     CHECK(get(**t, "user20000@example.org") == "-");
+}
+
+TEST_CASE("a table that says what is run takes no $1 of the stranger who wrote the key", "[table]")
+{
+    const char* rules = "/^tick-(.*)$/ |echo $1\nif /list/\n/^(.)-list$/ :include:/lists/${1}\nendif\n/^owner-(.*)$/ root, $$1\n/^tick/ alice\n";
+    Folder folder;
+    for (const char* type : {"regexp", "pcre"}) {
+        const std::string spec = cat(type, ":", folder.write(type, rules));
+        for (const std::string& one : {spec, cat("proxy:", spec), cat("unionmap:{inline:{a=b}, ", spec, "}"), cat("pipemap:{", spec, ", static:x}")}) {
+            INFO(one);
+            const table::WithoutSubstitution scope;
+            const auto t = table::open(one);
+            REQUIRE(t);
+            REQUIRE((*t)->problems().size() == 2);
+            CHECK((*t)->problems()[0].find(", line 1: a $1 is not taken in this table") != std::string::npos);
+            CHECK((*t)->problems()[1].find(", line 3: a $1 is not taken in this table") != std::string::npos);
+            const auto wrong = (*t)->find("tick-x;touch /tmp/pwned");    // not unknown, either: what is mended tomorrow bounces nothing today
+            REQUIRE_FALSE(wrong);
+            CHECK(wrong.error().text.find("touch") == std::string::npos);
+            CHECK_FALSE((*t)->find("b-list"));
+            CHECK((*t)->find("nobody"));
+        }
+        const auto t = [&] {
+            const table::WithoutSubstitution scope;
+            return table::open(spec);
+        }();
+        REQUIRE(t);
+        CHECK(get(**t, "owner-x") == "root, $1");
+        CHECK(get(**t, "ticket") == "alice");
+        CHECK(get(**table::open(spec), "tick-x") == "|echo x");
+        CHECK_FALSE(table::AliasMaps::open({spec})->find("tick-x"));
+        CHECK_FALSE(table::AliasMaps::open({spec})->has("tick-x"));
+        CHECK(table::AliasMaps::open({spec})->has("ticket").value());
+    }
+    for (const char* setting : {"alias_maps", "alias_database", "mailbox_command_maps", "mailbox_transport_maps", "fallback_transport_maps"}) CHECK(table::refuses_substitution(setting));
+    CHECK_FALSE(table::refuses_substitution("virtual_alias_maps"));
 }
 
 TEST_CASE("regexp: and pcre: rules in order, flags, negation, if, and $1", "[table]")
