@@ -471,8 +471,29 @@ void Dispatcher::to_person(uint64_t flight, const Target& target, const ipc::Use
 }
 
 // Beside the loop: tables may be slow, and the header must be looked at for a loop. What has lists to read begins anew where lists are
-// read (`lists`): users write them, so these may be many, long, and on a slow disk.
+// read (`lists`): users write them, so these may be many, long, and on a slow disk. Of one alias they are read for one mail at a time:
+// whoever owns a list that takes long leaves a thread to those of others.
 void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& to, bool lists)
+{
+    if (lists) {
+        const auto [turn, free] = with_lists_.try_emplace(to.user);
+        if (!free) return turn->second.push_back({number, target, to});
+    }
+    expand_now(number, target, to, lists);
+}
+
+void Dispatcher::next_with_lists(const std::string& name)
+{
+    const auto turn = with_lists_.find(name);
+    while (turn != with_lists_.end() && !turn->second.empty()) {
+        const WithLists next = std::move(turn->second.front());
+        turn->second.pop_front();
+        if (flights_.contains(next.flight)) return expand_now(next.flight, next.target, next.to, true);
+    }
+    if (turn != with_lists_.end()) with_lists_.erase(turn);
+}
+
+void Dispatcher::expand_now(uint64_t number, const Target& target, const Addressee& to, bool lists)
 {
     const Flight& flight = *flights_.at(number);
     auto result = std::make_shared<Expansion>();    // shared_ptr: std::function wants to be copied
@@ -514,7 +535,9 @@ void Dispatcher::expand(uint64_t number, const Target& target, const Addressee& 
         }
     };
     auto done = [this, number, target, to, lists, result, has_lists, unread, alive = alive_] {
-        if (!*alive || !flights_.contains(number)) return;
+        if (!*alive) return;
+        if (lists) next_with_lists(to.user);
+        if (!flights_.contains(number)) return;
         if (*unread) {    // other settings came in between
             unrouted_.push_back({number, {target}});
             return route_unrouted();
@@ -550,6 +573,12 @@ void Dispatcher::to_user(uint64_t flight, const Target& target, const Addressee&
     for_worker.address = to.full;
     for_worker.run_as.clear();
     for_worker.extension = to.extension;
+    if (to.user.find('@') != std::string::npos) {    // a virtual user has neither alias nor .forward; his own address leads to him
+        Job& job = jobs_[++last_number_];
+        job.flight = flight;
+        job.open[for_worker.index] = std::move(for_worker);
+        return unknown_user(last_number_, to.user);
+    }
     by_user[to.user == "root" ? rules_.root_mailbox_user : to.user].push_back(std::move(for_worker));
 }
 

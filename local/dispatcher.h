@@ -107,6 +107,8 @@ private:
     void route_virtual(uint64_t flight, std::vector<ipc::Target> targets);
     void virtual_found(uint64_t flight, const std::vector<ipc::Target>& targets, const std::vector<VirtualMailbox>& mailboxes);
     void expand(uint64_t flight, const ipc::Target& target, const Addressee& to, bool lists = false);
+    void expand_now(uint64_t flight, const ipc::Target& target, const Addressee& to, bool lists);
+    void next_with_lists(const std::string& name);
     void expanded(uint64_t flight, const ipc::Target& target, const Addressee& to, Expansion expansion);
     void without_alias(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
     void to_user(uint64_t flight, const ipc::Target& target, const Addressee& to, ByUser& by_user);
@@ -185,6 +187,12 @@ private:
     std::size_t lmtp_flights_ = 0;                   // of flights_
     std::map<std::string, std::size_t> of_lmtp_;     // recipients of lmtpd on their way, by mailbox
     std::vector<std::pair<uint64_t, std::vector<ipc::Target>>> unrouted_;    // of flights, until long aliases files have been read
+    struct WithLists {
+        uint64_t flight = 0;
+        ipc::Target target;
+        Addressee to;
+    };
+    std::map<std::string, std::deque<WithLists>> with_lists_;    // by alias, while its lists are read for one mail: what waits for its turn
     std::map<uint64_t, Job> jobs_;
     Lanes lanes_;
     std::map<std::string, Apart> apart_;             // by account

@@ -354,8 +354,9 @@ Result<bool> Routing::local_exists(const mail::Address& address, const Users& us
     if (!local_recipients_.get()) return unexpected(local_recipients_.get().error());
     if (TRY(table::find_address(*local_recipients_.get(), address, delimiters_, true))) return true;
     if (names[0] == "root") return true;    // somebody must get what nobody wants
+    // One with an @ is a virtual user's, whom his own address leads to, past every rule that goes by it, and by virtual(8) alone.
     for (const std::string& name : names)
-        if (ask_users_ && TRY(name_exists(name, users, ask))) return true;
+        if (ask_users_ && name.find('@') == std::string::npos && TRY(name_exists(name, users, ask))) return true;
     // What was read of a file before still answers; who is not in that may be in what cannot be read.
     if (auto trouble = aliases().troubles(); !trouble.empty()) return fail(std::move(trouble[0]));
     return false;

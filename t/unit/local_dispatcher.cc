@@ -270,8 +270,11 @@ TEST_CASE("lists that take their time delay lists, and nobody else's mail", "[lo
 {
     char name[] = "/tmp/veredus-list.XXXXXX";
     const Fd list(::mkstemp(name));
+    char other[] = "/tmp/veredus-list.XXXXXX";
+    const Fd other_list(::mkstemp(other));
     REQUIRE(write_all(list.get(), "x@slow.example\n"));
-    REQUIRE(::fchmod(list.get(), 0644) == 0);
+    REQUIRE(write_all(other_list.get(), "y@elsewhere.example\n"));
+    for (const Fd* one : {&list, &other_list}) REQUIRE(::fchmod(one->get(), 0644) == 0);
     std::atomic<int> inside = 0, most = 0;
     Stage s;
     std::promise<void> gate;       // goes before the stage: whoever waits there must end first
@@ -284,17 +287,42 @@ TEST_CASE("lists that take their time delay lists, and nobody else's mail", "[lo
         }
         return domain == "example.org";
     };
-    s.aliases_are(cat("slow: :include:", name, "\nplain: bob\n"));
+    s.aliases_are(cat("slow: :include:", name, "\nslow2: :include:", name, "\nfast: :include:", other, "\nplain: bob\n"));
     s.start();
     for (uint64_t n = 1; n <= 8; ++n) s.attempt(n, {to(0, "slow@example.org")});
-    s.until([&] { return inside >= 2; });
+    s.until([&] { return inside >= 1; });
     s.attempt(9, {to(0, "plain@example.org")});
     CHECK(s.verdicts(1).at(0).children.at(0).text == "bob@example.org");
-    CHECK(s.dispatcher->in_flight() == 8);
+    s.attempt(10, {to(0, "fast@example.org")});                  // whoever owns the slow one
+    CHECK(s.verdicts(1).at(0).children.at(0).text == "y@elsewhere.example");
+    CHECK(most == 1);
+    s.attempt(11, {to(0, "slow2+x@example.org")});
+    s.until([&] { return inside >= 2; });
+    s.attempt(12, {to(0, "plain@example.org")});
+    CHECK(s.verdicts(1).at(0).children.at(0).text == "bob@example.org");
+    CHECK(s.dispatcher->in_flight() == 9);
     CHECK(most == 2);
     gate.set_value();
-    for (const auto& v : s.verdicts(8)) CHECK(v.children.at(0).text == "x@slow.example");
-    ::unlink(name);
+    for (const auto& v : s.verdicts(9)) CHECK(v.children.at(0).text == "x@slow.example");
+    for (const char* one : {name, other}) ::unlink(one);
+}
+
+TEST_CASE("a virtual user is nobody's account: his own address leads to him", "[local][dispatcher][virtual]")
+{
+    Stage s;
+    s.start();
+    s.attempt(1, {to(0, "\"bob@virtual.example\"@example.org"), to(1, "\"Bob@virtual.example+x\"@example.org"), to(2, "\\\"bob@virtual.example\"", Kind::mailbox)});
+    for (const auto& v : s.verdicts(3)) {
+        CHECK(v.outcome == Outcome::failed);
+        CHECK(v.dsn == "5.1.1");
+        CHECK(v.text == "unknown user: \"bob@virtual.example\"");
+    }
+    CHECK(s.asked.empty());
+    s.rules.luser_relay = "postmaster";
+    s.dispatcher->set_rules(s.rules);
+    s.attempt(2, {to(0, "\"bob@virtual.example\"@example.org")});
+    CHECK(s.verdicts(1).at(0).outcome == Outcome::expanded);
+    CHECK(s.asked.empty());
 }
 
 TEST_CASE("a list longer than a message comes in pages", "[local][dispatcher][alias]")

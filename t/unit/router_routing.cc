@@ -212,6 +212,9 @@ TEST_CASE("virtual mailbox domains: who exists, catch-all, transport", "[router]
              {"virtual_mailbox_maps =\n", "bob@v.example", "vmailbox reject bob@v.example 5.1.1 User unknown in virtual mailbox table"},
              {"virtual_mailbox_maps =\n", "Dave+x@V.example", "vmailbox deliver Dave+x@v.example virtual:"},
              {"", "dave@v.example", "vmailbox deliver dave@v.example virtual:"},
+             // and are nobody in a domain of the system's accounts
+             {"", "\"dave@v.example\"@example.org", "local reject \"dave@v.example\"@example.org 5.1.1 User unknown in local recipient table"},
+             {"", "\"dave@v.example+x\"@example.org", "local reject \"dave@v.example+x\"@example.org 5.1.1 User unknown in local recipient table"},
              {"virtual_transport = lmtp:unix:/run/x\n", "dave@v.example", "vmailbox reject dave@v.example 5.1.1 User unknown in virtual mailbox table"},
              {"virtual_mailbox_maps =\nvirtual_transport = lmtp:unix:/run/x\n", "bob@v.example", "vmailbox deliver bob@v.example lmtp:unix:/run/x"},
              {"relayhost = smart.example\nsender_dependent_default_transport_maps = static:smtp:x\n", "alice@v.example", "vmailbox deliver alice@v.example virtual:"},
