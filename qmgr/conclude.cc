@@ -57,8 +57,12 @@ void Scheduler::defer(Mail& mail, uint32_t index, std::string dsn, std::string t
 }
 
 // A permanent failure; with soft_bounce it waits instead, so that a mistake in the configuration returns nobody's mail.
-void Scheduler::refuse(Mail& mail, uint32_t index, const std::string& dsn, const std::string& text, bool said)
+void Scheduler::refuse(Mail& mail, uint32_t index, const std::string& given_dsn, const std::string& given_text, bool said)
 {
+    // A name that was somebody on the way here, and is nobody's mailbox, is no unknown user: it leads in a circle.
+    const MailRecipient& r = mail.recipients[index];
+    const bool circle = r.final_route && given_dsn == "5.1.1";
+    const std::string dsn = circle ? std::string("5.4.6") : given_dsn, text = circle ? cat("mail forwarding loop for ", local_name(r)) : given_text;
     if (!limits_.soft_bounce) {
         finish(mail, index, failed_outcome, dsn, text);
         if (!said) say(mail, index, ipc::Outcome::failed, dsn, text);

@@ -1,6 +1,7 @@
 #include "qmgr/mail.h"
 
 #include <algorithm>
+#include <functional>
 #include <unordered_set>
 
 #include "lib/base/text.h"
@@ -17,6 +18,12 @@ uint8_t without_success(uint8_t notify)
     const auto rest = static_cast<uint8_t>(notify & ~mail::notify_success);
     return rest ? rest : uint8_t{mail::notify_never};
 }
+
+uint64_t hash_of_local(std::string_view address)
+{
+    if (address.starts_with('\\')) address.remove_prefix(1);
+    return std::hash<std::string>()(lower(address.substr(0, address.rfind('@'))));
+}
 }  // namespace
 
 Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
@@ -27,6 +34,7 @@ Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
         MailRecipient recipient;
         recipient.address = recipient.original = r.address.text();
         recipient.sender = "-";
+        recipient.named = hash_of_local(recipient.address);
         recipient.orcpt = r.orcpt;
         recipient.notify = r.notify;
         recipients.push_back(std::move(recipient));
@@ -34,8 +42,9 @@ Mail::Mail(uint64_t n, Fd f, queue::Layout l, mail::Envelope e)
 }
 
 // Two spellings of one recipient must meet: a mail is delivered once however often an alias names somebody. Local parts
-// are folded as Postfix's duplicate filter does.
-std::string Mail::key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin)
+// are folded as Postfix's duplicate filter does. A command may do another thing for each name: of two aliases, or of two recipients
+// with extensions, it is run for both.
+std::string Mail::key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin, const MailRecipient* parent)
 {
     using Kind = queue::Child::Kind;
     switch (kind) {
@@ -45,7 +54,7 @@ std::string Mail::key_of(queue::Child::Kind kind, std::string_view text, std::st
         return key;
     }
     case Kind::mailbox: return cat("m:", lower(text));
-    case Kind::command: return cat("c:", run_as, '\n', text);
+    case Kind::command: return parent ? cat("c:", run_as, '\n', lower(parent->original), '\n', parent->named, '\n', text) : cat("c:", run_as, '\n', text);
     case Kind::file: return cat("f:", run_as, '\n', text);
     }
     return {};
@@ -77,7 +86,7 @@ Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<qu
         return fail(cat("aliases expand this mail to more than ", limits.recipients, " recipients (qmgr_expansion_limit)"));
     if (seen_.empty())
         for (uint32_t i = 0; i < recipients.size(); ++i)
-            seen_.emplace(key_of(recipients[i].kind, recipients[i].address, recipients[i].run_as, limits.origin), i);
+            seen_.emplace(key_of(recipients[i].kind, recipients[i].address, recipients[i].run_as, limits.origin, nullptr), i);    // those of the envelope
 
     const bool list = std::any_of(children.begin(), children.end(), [](const queue::Child& c) { return !c.sender.empty() && c.sender != "-"; });
     recipients[parent].list = list;
@@ -88,7 +97,8 @@ Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<qu
         r.kind = child.kind;
         r.address = child.text;
         r.run_as = child.run_as;
-        std::string key = key_of(r.kind, r.address, r.run_as, limits.origin);
+        r.named = hash_of_local(r.address);
+        std::string key = key_of(r.kind, r.address, r.run_as, limits.origin, &recipients[parent]);
         auto known = seen_.find(key);
         if (known != seen_.end() && r.kind == Kind::address && comes_from(parent, known->second)) {
             r.final_route = true;          // "alice: alice, bob": alice's own copy is delivered, not expanded again

@@ -46,6 +46,7 @@ struct MailRecipient {
     bool report_owed = false;          // a success that the sender wants to hear of, and that nobody else reports
     bool list = false;                 // expanded into a list: with another sender, so that it was the end for this mail (RFC 3461 §5.2.7.1)
     uint64_t notice = 0;
+    uint64_t named = 0;                // hash of the local part under which it came, which routing does not change
     bool open() const { return progress != Progress::deferred && progress != Progress::finished; }
 };
 
@@ -98,7 +99,7 @@ public:
     std::size_t open_count() const;    // recipients that are not finished
 
 private:
-    static std::string key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin);
+    static std::string key_of(queue::Child::Kind kind, std::string_view text, std::string_view run_as, std::string_view origin, const MailRecipient* parent);
     bool comes_from(uint32_t index, uint32_t ancestor) const;
     std::unordered_map<std::string, uint32_t> seen_;
     mutable std::size_t open_at_ = 0;  // where one was open last

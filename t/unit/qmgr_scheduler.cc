@@ -794,6 +794,49 @@ TEST_CASE("doubles within one mail are dropped, loops end in final delivery, and
     }
 }
 
+TEST_CASE("a command that two names share is run for each of them, and once for one of them", "[qmgr]")
+{
+    FakeWorld w;
+    w.take("s@far.example", {"sales@host.example", "Support@host.example", "carol+work@host.example", "all@host.example"});
+    REQUIRE(w.targets().size() == 4);
+    w.answer([](const ipc::Attempt&, const ipc::Target& t) {
+        ipc::Verdict v;
+        v.index = t.index;
+        v.outcome = ipc::Outcome::expanded;
+        v.dsn = "2.0.0";
+        if (t.address == "all@host.example") v.children = {{queue::Child::Kind::address, "carol+home@host.example", "", "-"}, {queue::Child::Kind::address, "carol+work@host.example", "", "-"}};
+        else v.children = {{queue::Child::Kind::command, "/opt/tick", "", "-"}, {queue::Child::Kind::command, "/opt/tick", "", "-"}};
+        return v;
+    }, 4);
+    CHECK(w.targets() == std::vector<std::string>{"/opt/tick", "/opt/tick", "/opt/tick", "carol+home@host.example"});
+    std::vector<std::string> names;
+    for (const auto& sent : w.sent)
+        for (const auto& t : sent.attempt.targets)
+            if (t.kind == queue::Child::Kind::command) names.push_back(t.extension);
+    std::sort(names.begin(), names.end());
+    CHECK(names == std::vector<std::string>{"Support@host.example", "carol+work@host.example", "sales@host.example"});
+}
+
+TEST_CASE("who is nobody after a way through his own name is in a loop, and no unknown user", "[qmgr]")
+{
+    FakeWorld w;
+    w.alias("a@host.example", {"b@host.example"});
+    w.alias("b@host.example", {"a@host.example"});
+    w.take("s@host.example", {"a@host.example"});
+    REQUIRE(w.targets() == std::vector<std::string>{"\\a"});
+    w.answer([](const ipc::Attempt& a, const ipc::Target& t) {
+        if (t.address != "\\a") return FakeWorld::delivered(a, t);    // the notification
+        ipc::Verdict v;
+        v.outcome = ipc::Outcome::failed;
+        v.dsn = "5.1.1";
+        v.text = "unknown user: \"a\"";
+        return v;
+    });
+    REQUIRE(w.notices.size() == 1);
+    CHECK(w.notices[0].recipients.at(0).status == "5.4.6");
+    CHECK(w.notices[0].recipients.at(0).diagnostic.find("mail forwarding loop for a@host.example") != std::string::npos);
+}
+
 TEST_CASE("an expansion with a child that cannot be kept waits as a whole: nobody is left out of it", "[qmgr]")
 {
     FakeWorld w;
