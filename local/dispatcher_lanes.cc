@@ -424,7 +424,7 @@ void Dispatcher::take_verdict(Lane& lane, uint64_t number, Verdict v)
     auto good = vouch(std::move(v), target->second.kind, lane.user);
     auto& [children, bytes] = job.gathered[index];
     if (good && expands && !pipe_of(number).empty()) good = fail("an expansion of what a command takes");
-    if (good && children.size() + good->children.size() > max_children) good = fail("too many children");
+    if (good && children.size() + good->children.size() > max_forward_children) good = fail("too many children");
     if (good && lane.gathered_bytes + size_of(good->children) > most_gathered_bytes) good = fail("children that are too long");
     if (!good) {
         log::warning("process of user ", lane.user, ": ", good.error().text);

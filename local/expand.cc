@@ -179,16 +179,24 @@ private:
         if (!parsed || parsed->local.empty()) return temporary("4.3.5", cat(at(target, place), ": not an address"));
         mail::Address to = std::move(*parsed);
         if (to.domain.empty()) to.domain = policy_.origin;
+        const std::string written = to.local;
         if (!target.final) to.local += place.unmatched;
         auto local = policy_.is_local(to.domain);
         if (!local) return temporary("4.3.0", local.error().text);
         if (!*local) return add({ChildKind::address, to.text(), "", place.sender}, target, place);
         const auto split = mail::split_extension(to.local, policy_.delimiters);
-        if (target.final) return add({ChildKind::mailbox, final_mailbox(split.user), "", place.sender}, target, place);
+        if (target.final) return add({ChildKind::mailbox, final_with_extension(written), "", place.sender}, target, place);
         if (forward_user.empty()) return local_name(to, split, target, place);
         // The user's own name in his .forward is his mailbox; all else is another recipient, with aliases of its own.
-        if (iequals(split.user, forward_user)) return add({ChildKind::mailbox, final_mailbox(forward_user), "", place.sender}, target, place);
+        if (iequals(split.user, forward_user)) return add({ChildKind::mailbox, final_with_extension(forward_user + written.substr(mail::split_extension(written, policy_.delimiters).user.size())), "", place.sender}, target, place);
         return add({ChildKind::address, to.text(), "", place.sender}, target, place);
+    }
+
+    // Of "\\user+ext" the extension goes along: for a folder, or for mailbox_command.
+    std::string final_with_extension(const std::string& local) const
+    {
+        const auto split = mail::split_extension(local, policy_.delimiters);
+        return final_mailbox(split.extension ? mail::quote_local(local) : split.user);
     }
 
     Step local_name(const mail::Address& to, const mail::Split& split, const AliasTarget& target, Place place)
@@ -210,7 +218,7 @@ private:
 
     Step refuse(std::string dsn, std::string text, const Place& place, bool unreadable = false)
     {
-        if (children_.size() + refused_.size() >= max_children) return temporary("4.3.5", cat(text, "; and there are more than ", max_children, " recipients in one expansion"));
+        if (children_.size() + refused_.size() >= most()) return temporary("4.3.5", cat(text, "; and there are more than ", most(), " recipients in one expansion"));
         refused_.push_back({permanent(std::move(dsn), std::move(text)), place.sender, unreadable});
         return std::nullopt;
     }
@@ -236,12 +244,16 @@ private:
         return temporary("4.3.5", cat(name, ": after ", bounds.list_time.count() / 1000, " seconds there are still lists to read in this expansion; join some of them, or put them on a faster disk"));
     }
 
+    std::size_t most() const { return forward_user.empty() ? max_children : max_forward_children; }
+
     Step add(queue::Child child, const AliasTarget& target, const Place& place)
     {
         const std::string key = cat(static_cast<int>(child.kind), '\0', child.text, '\0', child.run_as);
         if (!seen_.insert(key).second) return std::nullopt;
         if (const std::string why = queue::why_unfit(child); !why.empty()) return temporary("4.3.5", cat(at(target, place), ": ", why));
-        if (children_.size() + refused_.size() >= max_children) return temporary("4.3.5", cat(at(target, place), ": more than ", max_children, " recipients in one expansion; make several aliases of it"));
+        if (children_.size() + refused_.size() >= most()) return temporary("4.3.5", cat(at(target, place), ": more than ", most(), " recipients in one expansion; make several aliases of it"));
+        bytes_ += 7 + child.text.size() + child.run_as.size() + child.sender.size();
+        if (bytes_ > max_children_bytes) return temporary("4.3.5", cat(at(target, place), ": the recipients of one expansion have more than ", max_children_bytes, " bytes together; make several aliases of it"));
         children_.push_back(std::move(child));
         return std::nullopt;
     }
@@ -257,7 +269,7 @@ private:
     std::vector<Refused> refused_;
     std::vector<queue::Child> children_;
     std::set<std::string> seen_, visited_, lists_;
-    std::size_t targets_ = 0, list_bytes_ = 0;
+    std::size_t targets_ = 0, list_bytes_ = 0, bytes_ = 0;
     const std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 

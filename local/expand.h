@@ -104,7 +104,9 @@ Result<Include> read_owned_include(const std::string& path, std::size_t limit);
 Result<Owner> owner_of(uid_t uid, decltype(&::getpwuid_r) lookup);
 
 constexpr std::size_t max_list_size = 1u << 20;
-constexpr std::size_t max_children = 10'000;
+constexpr std::size_t max_children = 50'000;             // of an alias, its lists and theirs
+constexpr std::size_t max_forward_children = 10'000;
+constexpr std::size_t max_children_bytes = 8u << 20;     // half a frame of qmgr's journal, which has an expansion as a whole
 constexpr int max_depth = 50;
 
 }  // namespace veredus::local

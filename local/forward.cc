@@ -2,7 +2,9 @@
 #include "local/forward.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <map>
@@ -67,13 +69,26 @@ std::optional<std::string> expand(std::string_view text, const Values& values)
     return out;
 }
 
-std::string why_not_believed(const struct stat& st, uid_t uid, gid_t gid)
+// useradd makes a group of its own for each user, with another number when his is taken.
+bool is_own_group(gid_t gid, const std::string& user)
+{
+    if (user.empty()) return false;
+    std::vector<char> buffer(64 * 1024);
+    group entry{}, *found = nullptr;
+    if (::getgrgid_r(gid, &entry, buffer.data(), buffer.size(), &found) != 0 || !found || user != found->gr_name) return false;
+    for (char** member = found->gr_mem; member && *member; ++member)
+        if (user != *member) return false;
+    return true;
+}
+
+bool is_shut_out_of(const std::string& home) { return !home.empty() && ::faccessat(AT_FDCWD, home.c_str(), X_OK, AT_EACCESS) != 0 && errno == EACCES; }
+
+std::string why_not_believed(const struct stat& st, uid_t uid, gid_t gid, const std::string& user)
 {
     if (!S_ISREG(st.st_mode)) return "is not a regular file";
     if (st.st_uid != uid && st.st_uid != 0) return cat("belongs to uid ", st.st_uid);
     if (st.st_mode & S_IWOTH) return "everyone may write to it";
-    // A group of the user's own (same number, as useradd makes them) is the user.
-    if ((st.st_mode & S_IWGRP) && !(st.st_gid == gid && gid == uid)) return "its group may write to it";
+    if ((st.st_mode & S_IWGRP) && !(st.st_gid == gid && (gid == uid || is_own_group(gid, user)))) return "its group may write to it";
     return {};
 }
 
@@ -106,7 +121,7 @@ std::vector<std::string> forward_paths(std::string_view setting, const ForwardNa
     return paths;
 }
 
-ForwardFile read_forward(const std::vector<std::string>& paths, uid_t uid, gid_t gid)
+ForwardFile read_forward(const std::vector<std::string>& paths, uid_t uid, gid_t gid, const std::string& user, const std::string& home)
 {
     ForwardFile result;
     const auto defer = [&](std::string text) {
@@ -117,9 +132,13 @@ ForwardFile read_forward(const std::vector<std::string>& paths, uid_t uid, gid_t
     for (const std::string& path : paths) {
         const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
         if (!file && (errno == ENOENT || errno == ENOTDIR || errno == ENXIO)) continue;
+        if (!file && errno == EACCES && path.starts_with(home + '/') && is_shut_out_of(home)) {
+            append(result.ignored, result.ignored.empty() ? "" : "; ", "no ", path, ": its user may not search ", home);
+            continue;
+        }
         struct stat st {};
         if (!file || ::fstat(file.get(), &st) < 0) return defer(fail_errno(cat("open ", path)).error.text);
-        if (const std::string why = why_not_believed(st, uid, gid); !why.empty()) {
+        if (const std::string why = why_not_believed(st, uid, gid, user); !why.empty()) {
             append(result.ignored, result.ignored.empty() ? "" : "; ", "ignoring ", path, ": ", why);
             continue;
         }

@@ -35,8 +35,10 @@ struct ForwardFile {
     std::string ignored;          // for the log: a file that is not believed, and why
 };
 // The first that is there decides. It must be a regular file of the user or of root that nobody else may write to; otherwise it is
-// passed over with a word in the log, as Postfix does. An empty one is none. What cannot be read now defers the mail.
-ForwardFile read_forward(const std::vector<std::string>& paths, uid_t uid, gid_t gid);
+// passed over with a word in the log, as Postfix does. An empty one is none. What cannot be read now defers the mail; but below a `home`
+// that he may not search himself he has none. His group may write when it is his alone: of his number, or of the name `user` and
+// without other members.
+ForwardFile read_forward(const std::vector<std::string>& paths, uid_t uid, gid_t gid, const std::string& user = {}, const std::string& home = {});
 
 constexpr std::size_t max_forward_size = 65'536;
 

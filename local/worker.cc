@@ -250,7 +250,7 @@ bool Worker::forward(const Item& item)
         const auto at = item.target->address.rfind('@');
         const std::string local = lower(item.target->address.substr(0, at));    // as Postfix: ~/.forward+work is that of user+Work, too
         const ForwardNames names{person_.home, person_.user, person_.shell, lower(item.extension), lower(item.domain), local, item.target->address, delimiter_in(local, rules_.policy.delimiters)};
-        found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_);
+        found->second = read_forward(forward_paths(rules_.forward_path, names), uid_, gid_, person_.user, person_.home);
         if (!found->second.ignored.empty()) log::warning(item.job->attempt.queue_id, ": ", printable(found->second.ignored));
     }
     const ForwardFile& file = found->second;

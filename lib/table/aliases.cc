@@ -242,7 +242,7 @@ Aliases Aliases::parse(std::string_view text, std::vector<AliasProblem>& problem
         bool has_domain = false;
         auto key = cut_key(rest, has_domain);
         Entry entry{{}, number};
-        auto added = !key ? Result<void>(unexpected(key.error())) : overlong ? Result<void>() : add_entry(rest, 10'000, entry.targets);
+        auto added = !key ? Result<void>(unexpected(key.error())) : overlong ? Result<void>() : add_entry(rest, max_targets, entry.targets);
         if (overlong) entry.targets.assign(1, {AliasTarget::Kind::bad, {}, false});
         if (added && entry.targets.empty()) added = fail(cat(*key, ": there is nothing after the colon"));
         if (!added) problems.push_back({number, std::move(added).error().text});

@@ -27,7 +27,8 @@ struct AliasTarget {
 // The right-hand side of an alias, or a .forward file: separated by commas and line ends, quoted strings, # comments at
 // line starts; "alice bob" is two addresses, as Postfix takes it. Errors say the line, and nothing of what stands there: it may be anybody's, and strangers hear of errors. At most `limit`
 // targets.
-Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_t limit = 10'000);
+constexpr std::size_t max_targets = 50'000;
+Result<std::vector<AliasTarget>> parse_targets(std::string_view text, std::size_t limit = max_targets);
 
 struct AliasProblem {
     unsigned line;
@@ -47,6 +48,7 @@ public:
     };
     const Entry* find(std::string_view name) const;     // case does not matter
     std::size_t size() const { return entries_.size(); }
+    const std::map<std::string, Entry, std::less<>>& entries() const { return entries_; }
 
 private:
     std::map<std::string, Entry, std::less<>> entries_;

@@ -1,6 +1,7 @@
 // Do the tables and lists that main.cf names exist and make sense?
 #include "lib/table/check.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,20 @@ namespace {
 constexpr std::string_view domain_lists[] = {"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains", "fast_flush_domains"};
 constexpr std::string_view network_lists[] = {"mynetworks", "smtpd_client_event_limit_exceptions"};
 constexpr std::size_t most_problems = 20;     // told per setting
+
+// By the mode bits, whoever looks. Nothing when it cannot be told.
+std::string why_unreadable(const std::string& path)
+{
+    struct stat st {};
+    for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+        const std::string folder = path.substr(0, slash);
+        if (::stat(folder.c_str(), &st) == 0 && !(st.st_mode & S_IXOTH)) return cat("local reads it with no right but everyone's: chmod o+x ", printable(folder, 300));
+    }
+    if (::stat(path.c_str(), &st) != 0) return errno == EACCES ? std::string() : fail_errno("it is not there").error.text;
+    if (!S_ISREG(st.st_mode)) return "is no regular file";
+    if (!(st.st_mode & S_IROTH)) return cat("local reads it with no right but everyone's: chmod o+r ", printable(path, 300));
+    return st.st_mode & S_IWOTH ? cat("everyone may write to it: chmod o-w ", printable(path, 300)) : std::string();
+}
 
 class SourceCheck {
 public:
@@ -75,9 +90,21 @@ private:
                 if (const auto table = open(spec); add(name, table)) problems(name, (*table)->problems());
             } else if (written || ::access(path->c_str(), F_OK) == 0) {
                 std::vector<AliasProblem> unused;      // newaliases and `veredus check` tell them in full
-                add(name, Aliases::load(*path, unused));
+                const auto aliases = Aliases::load(*path, unused);
+                if (add(name, aliases) && name == "alias_maps") includes(name, *path, *aliases);
             }
         }
+    }
+
+    // local reads them with no right but everyone's, where Postfix has those of their owner.
+    void includes(std::string_view name, const std::string& path, const Aliases& aliases)
+    {
+        std::vector<std::string> texts;
+        for (const auto& [key, entry] : aliases.entries())
+            for (const AliasTarget& target : entry.targets)
+                if (const std::string why = target.kind == AliasTarget::Kind::include ? why_unreadable(target.text) : std::string(); !why.empty() && texts.size() < most_problems)
+                    texts.push_back(cat(path, ", line ", entry.line, ": ", printable(key, 100), ": :include:", printable(target.text, 300), ": ", why));
+        problems(name, texts);
     }
 
     const conf::File& file_;

@@ -1,6 +1,7 @@
 // local: what aliases and .forward files expand to.
 #include "t/unit/catch.h"
 
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -249,6 +250,24 @@ TEST_CASE("what an expansion may take is bounded; beyond that the mail waits and
     CHECK(show(w.expand("five")) == "deferred 4.3.5");
     CHECK(w.reads == 0);
     w.policy.bounds = {};
+    std::string long_list, longer, commands;
+    for (int i = 0; i < 12'000; ++i) append(long_list, "user", i, "@elsewhere.net\n");
+    w.files["/long"] = {targets(long_list), {}, 0, long_list.size()};
+    w.aliases["long"] = ":include:/long";
+    CHECK(w.expand("long").children.size() == 12'000);
+    CHECK(expand_forward(w.policy, w.sources(), targets(":include:/long"), "alice").text == ":include:/long, line 10001: more than 10000 recipients in one expansion; make several aliases of it");
+    for (int i = 0; i < 30'000; ++i) append(longer, "user", i, "@elsewhere.example\n");
+    w.files["/longer"] = {targets(longer), {}, 0, longer.size()};
+    w.aliases["both"] = ":include:/longer, :include:/long, :include:/longest";
+    CHECK(w.expand("both").kind == Expansion::Kind::deferred);    // no such list
+    w.files["/longest"] = {targets("one@third.example"), {}, 0, 10};
+    CHECK(w.expand("both").children.size() == 42'001);
+    for (int i = 0; i < 2'500; ++i) append(commands, "/", i, "/", std::string(4000, 'x'), "\n");
+    w.policy.files.include = true;
+    w.files["/commands"] = {targets(commands), {}, 0, commands.size()};
+    w.aliases["wide"] = ":include:/commands";
+    CHECK(show(w.expand("wide")) == "deferred 4.3.5");
+    CHECK(w.expand("wide").text.find("have more than 8388608 bytes together") != std::string::npos);
     for (int i = 0; i < 60; ++i) w.files[cat("/deep/", i)] = {targets(cat("u@elsewhere.net, :include:/deep/", i + 1)), "mallory"};
     w.aliases["deep"] = "alice, :include:/deep/0";
     e = w.expand("deep");
@@ -432,6 +451,34 @@ TEST_CASE("a .forward is believed when it is its user's alone", "[local][forward
     {
         home.write(".forward", "bob@elsewhere.net\n", 0660);
         CHECK(read_forward({path}, me, group + 1).kind == Kind::none);
+        // A group of his name, whatever its number, is his unless it has others; nobody's name but his will do.
+        const struct group* const found = ::getgrgid(group);
+        REQUIRE(found);
+        const std::string name = found->gr_name;
+        const bool others = found->gr_mem && *found->gr_mem;
+        REQUIRE(::chown(path.c_str(), me, group) == 0);
+        if (me == 0 && !others) CHECK(read_forward({path}, 4711, group, name).kind == Kind::found);
+        if (me == 0) CHECK(read_forward({path}, 4711, group, "somebody").kind == Kind::none);
+        if (me == 0) CHECK(read_forward({path}, 4711, group).kind == Kind::none);
+    }
+    SECTION("who may not look into his home has none, where a file that he may not read defers")
+    {
+        if (me == 0) {
+            REQUIRE(::chmod(home.path.c_str(), 0700) == 0);
+            REQUIRE(::seteuid(4711) == 0);
+            const auto shut = read_forward({path}, 4711, 4711, "oper", home.path);
+            const auto elsewhere = read_forward({path}, 4711, 4711, "oper", "/home/oper");
+            REQUIRE(::seteuid(0) == 0);
+            REQUIRE(::chmod(home.path.c_str(), 0755) == 0);
+            REQUIRE(::chmod(path.c_str(), 0600) == 0);
+            REQUIRE(::seteuid(4711) == 0);
+            const auto unreadable = read_forward({path}, 4711, 4711, "oper", home.path);
+            REQUIRE(::seteuid(0) == 0);
+            CHECK(shut.kind == Kind::none);
+            CHECK(shut.ignored == cat("no ", path, ": its user may not search ", home.path));
+            CHECK(elsewhere.kind == Kind::deferred);
+            CHECK(unreadable.kind == Kind::deferred);
+        }
     }
     SECTION("someone else's")
     {
@@ -541,6 +588,12 @@ TEST_CASE("an extension goes on to the members where propagate_unmatched_extensi
         w.policy.propagate = Allowed::among(c.words);
         CHECK(show(w.expand(c.name)) == c.expands_to);
     }
+    // What is written behind a final name, or behind the user's own, stays with it.
+    w.policy.propagate = Allowed::among({});
+    w.aliases["jobs"] = "\\carol+jobs, \\erin";
+    CHECK(show(w.expand("jobs+x")) == "mailbox \\carol+jobs mailbox \\erin");
+    CHECK(show(expand_forward(w.policy, w.sources(), targets("alice+fw, bob"), "alice", "+x")) == "mailbox \\alice+fw bob@example.org");
+    CHECK(show(expand_forward(w.policy, w.sources(), targets("\\alice+fw, \\bob+y"), "alice", "+x")) == "mailbox \\alice+fw mailbox \\bob+y");
     const Targets own = targets("\\alice, alice, bob@elsewhere.net");
     w.policy.propagate = Allowed::among({"forward"});
     CHECK(show(expand_forward(w.policy, w.sources(), own, "alice", "+x")) == "mailbox \\alice bob+x@elsewhere.net");

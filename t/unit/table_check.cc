@@ -1,6 +1,7 @@
 // lib/table/check: what main.cf names must be there, and is told with the place that names it.
 #include "t/unit/catch.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -52,6 +53,29 @@ TEST_CASE("lines of a table that are not used are warnings", "[table]")
     CHECK(found.starts_with(cat("main.cf:1: warning: transport_maps: ", path, ", line 2: ")));
     CHECK(checked(cat("alias_maps = hash:", path, "\n")).find("error") == std::string::npos);
     unlink(path.c_str());
+}
+
+TEST_CASE("lists of aliases that local cannot read are warnings, with what to do", "[table]")
+{
+    std::string folder = "/tmp/veredus-check-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()));
+    const std::string aliases = folder + "/aliases", list = folder + "/list";
+    std::ofstream(aliases) << "postmaster: root\nnews: alice, :include:" << list << "\n";
+    const auto said = [&] { return checked(cat("alias_maps = hash:", aliases, "\n")); };
+    const std::string where = cat("main.cf:1: warning: alias_maps: ", aliases, ", line 2: news: :include:", list, ": ");
+    REQUIRE(chmod(folder.c_str(), 0755) == 0);
+    CHECK(said() == cat(where, "it is not there: No such file or directory\n"));
+    std::ofstream(list) << "bob\n";
+    REQUIRE(chmod(list.c_str(), 0640) == 0);
+    CHECK(said() == cat(where, "local reads it with no right but everyone's: chmod o+r ", list, "\n"));
+    REQUIRE(chmod(list.c_str(), 0646) == 0);
+    CHECK(said() == cat(where, "everyone may write to it: chmod o-w ", list, "\n"));
+    REQUIRE(chmod(list.c_str(), 0644) == 0);
+    CHECK(said().empty());
+    REQUIRE(chmod(folder.c_str(), 0750) == 0);
+    CHECK(said() == cat(where, "local reads it with no right but everyone's: chmod o+x ", folder, "\n"));
+    for (const auto& one : {aliases, list}) unlink(one.c_str());
+    rmdir(folder.c_str());
 }
 
 TEST_CASE("a $1 in a table that says what is run is a warning", "[table]")
