@@ -592,8 +592,23 @@ void Worker::open_maildirs(std::vector<Filled>& some)
     std::erase_if(some, [&](const Filled& filled) { return !maildirs_.contains(filled.path); });
 }
 
-void Worker::deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text)
+// A shell runs what it understands of such a file, and strangers write the mail. (Of a mailbox nobody chose the name.)
+Worker::Batch Worker::without_programs(const std::string& path, const Batch& wanted)
 {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) != 0 || !S_ISREG(st.st_mode) || !(st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH))) return wanted;
+    Batch items;
+    for (const Item& item : wanted) {
+        if (item.target->kind == Kind::file) answer(item, verdict(Outcome::failed, "5.7.1", cat("destination file is executable: ", path)));
+        else items.push_back(item);
+    }
+    return items;
+}
+
+void Worker::deliver_mbox(const std::string& path, const Batch& wanted, bool spool, const std::string& text)
+{
+    const Batch items = without_programs(path, wanted);
+    if (items.empty()) return;
     std::vector<store::Content> mails;
     for (const Item& item : items) mails.push_back(content(item));
     store::OwnKeeper own(path);

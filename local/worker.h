@@ -89,6 +89,7 @@ private:
     void deliver_maildir(const std::string& path, const Batch& items, const std::string& text);
     void deliver_maildirs();
     void deliver_marked();
+    Batch without_programs(const std::string& path, const Batch& wanted);
     void deliver_mbox(const std::string& path, const Batch& items, bool spool, const std::string& text);
     void answer_all(const std::string& path, const Batch& items, const std::vector<store::Delivered>& results, const std::string& text);
     void answer(const Item& item, ipc::Verdict verdict);

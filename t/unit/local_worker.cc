@@ -595,6 +595,13 @@ TEST_CASE("commands and files of a user are run and written as told", "[local][w
     v = worker.deliver(mail, target(0, Kind::file, home.path + "/box"));
     CHECK(v.text == cat("delivered to file: ", home.path, "/box"));
     CHECK(home.file("box").find("Subject: hi") != std::string::npos);
+    for (const mode_t mode : {0700, 0610, 0601}) {
+        REQUIRE(::chmod((home.path + "/box").c_str(), mode) == 0);
+        v = worker.deliver(mail, target(0, Kind::file, home.path + "/box"));
+        CHECK(v.outcome == Outcome::failed);
+        CHECK(v.dsn == "5.7.1");
+        CHECK(v.text == cat("destination file is executable: ", home.path, "/box"));
+    }
     CHECK(worker.deliver(mail, target(0, Kind::file, "/dev/null")).outcome == Outcome::delivered);
     CHECK(worker.deliver(mail, target(0, Kind::file, home.path + "/dir/")).text == "delivered to maildir");
     v = worker.deliver(mail, target(0, Kind::file, home.path + "/absent/box"));
