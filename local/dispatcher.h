@@ -35,6 +35,7 @@ struct DispatchRules {
     std::string luser_relay;                         // where mail for users that are not there goes
     std::chrono::milliseconds idle{10'000}, timeout{300'000}, command_time{1'000'000};
     std::chrono::milliseconds patience{10'000};      // with master, while its zygote starts anew
+    std::chrono::milliseconds lane_life{3'600'000};  // after that a process gets no more mail: its user is looked up again
     std::size_t workers = 200;
     std::chrono::milliseconds slow{10'000};          // without a word from a process: mail for other mailboxes goes to another one
     std::size_t lmtp_attempts = 5'000;               // of lmtpd at once: each holds a descriptor, and qmgr's need some, too
@@ -123,6 +124,8 @@ private:
     using Lanes = std::map<std::string, std::unique_ptr<Lane>>;
     Lane& make_lane(const std::string& key, const std::string& user, bool command);
     void end_lane(Lanes::iterator lane);
+    bool is_old(const Lane& lane) const;
+    bool end_old(Lanes::iterator lane);              // true: it was old and had nothing to do, and is gone
     void start(Lane& lane);
     void start_later(Lane& lane);
     bool may_wait_on(Job& job) const;

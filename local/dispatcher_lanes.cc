@@ -126,12 +126,14 @@ void Dispatcher::add_job(Lane& lane, uint64_t flight, const ipc::Worker& who, st
 Dispatcher::Lane& Dispatcher::lane_for(const std::string& user)
 {
     std::string best;
-    // One that says nothing gets no more mail, if it is not all one mailbox.
+    // One that says nothing gets no more mail, if it is not all one mailbox; nor does an old one, whose user may have moved.
     for (int i = 0; i < mail_lanes; ++i) {
         best = cat(user, "/mail", i, '/', age_);
         const auto it = lanes_.find(best);
-        if (it == lanes_.end() || !it->second->shared || !is_stuck(*it->second)) break;
-        if (!std::exchange(it->second->stained, true)) stain_all(*it->second);
+        if (it == lanes_.end() || end_old(it)) break;
+        const bool stuck = is_stuck(*it->second);
+        if (stuck ? !it->second->shared : !is_old(*it->second)) break;
+        if (stuck && !std::exchange(it->second->stained, true)) stain_all(*it->second);
     }
     if (const auto it = lanes_.find(best); it != lanes_.end()) return *it->second;
     waiting_lanes_.push_back(best);
@@ -148,7 +150,7 @@ Dispatcher::Lane& Dispatcher::lane_for_command(const std::string& user, const st
     for (std::size_t i = 0; i < most; ++i) {
         std::string key = cat(user, "/command", i, '/', age_);
         const auto it = lanes_.find(key);
-        if (it == lanes_.end()) {
+        if (it == lanes_.end() || end_old(it)) {
             if (fresh.empty()) fresh = std::move(key);
             continue;
         }
@@ -185,6 +187,16 @@ Dispatcher::Lane& Dispatcher::make_lane(const std::string& key, const std::strin
                                       if (const auto it = lanes_.find(key); it != lanes_.end()) ask_master(*it->second);
                                   });
     return *lane;
+}
+
+// What a process knows of its user, his ids, home and mailbox, is as old as itself.
+bool Dispatcher::is_old(const Lane& lane) const { return lane.state == Lane::State::running && system_clock().mono_us() - lane.started_us > rules_.lane_life.count() * 1000; }
+
+bool Dispatcher::end_old(Lanes::iterator lane)
+{
+    if (lane->second->load() != 0 || !is_old(*lane->second)) return false;
+    end_lane(lane);
+    return true;
 }
 
 void Dispatcher::end_lane(Lanes::iterator lane)
@@ -279,6 +291,7 @@ void Dispatcher::started(const std::string& key, uint64_t life, ipc::Code code, 
     Lane& lane = *it->second;
     if (code == ipc::Code::ok) {
         lane.state = Lane::State::running;
+        lane.started_us = system_clock().mono_us();
         ipc::Channel::User user{[this, key, life](ipc::Message m) { on_worker_message(key, life, std::move(m)); },
                                 [this, key, life](const std::string&) {
                                     if (held_.contains(life)) came_back(life);
@@ -355,7 +368,7 @@ void Dispatcher::rest(Lane& lane)
     if (lane.sent.empty()) {
         lane.late.stop();
         if (lane.waiting.empty()) {
-            lane.idle.start(lane.age == age_ ? rules_.idle : milliseconds(0));
+            lane.idle.start(lane.age == age_ && !is_old(lane) ? rules_.idle : milliseconds(0));
             if (!std::exchange(lane.rests, true)) resting_.push_back(lane.key);
             if (resting_.size() > 2 * lanes_.size() + most_forgotten) forget_the_gone();
         }

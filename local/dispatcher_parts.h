@@ -82,6 +82,7 @@ struct Dispatcher::Lane {
     std::size_t gathered_bytes = 0;                  // of all pages that wait for another
     std::unique_ptr<ipc::Channel> channel;
     int64_t asked_us = 0;                            // master, for the first time
+    int64_t started_us = 0;                          // running since
     Timer idle, late, again;
     std::size_t load() const { return waiting.size() + sent.size(); }
 };

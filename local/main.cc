@@ -77,6 +77,7 @@ Result<DispatchRules> read_rules(const conf::Values& values)
     }
     rules.places = TRY(Places::create(std::move(places)));
     rules.idle = std::chrono::seconds(values.seconds("local_worker_idle"));
+    rules.lane_life = std::chrono::seconds(std::max<int64_t>(values.seconds("user_cache_time"), 1));
     rules.timeout = std::chrono::seconds(values.seconds("local_worker_timeout"));
     rules.command_time = std::chrono::seconds(values.seconds("command_time_limit"));
     for (const auto& pipe : pipes) rules.command_time = std::max<std::chrono::milliseconds>(rules.command_time, std::chrono::seconds(pipe.time_limit_s));

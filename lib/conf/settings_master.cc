@@ -20,7 +20,7 @@ constexpr Setting rows[] = {
     {"auth_threads", Type::number, "0", authd, "threads that check passwords; 0: one per core", 0, 64},
     {"anvil_rate_time_unit", Type::duration, "60s", Who(anvil | submission), "the time in which the rates of a client or a user are counted", 1, 86400},
     {"anvil_status_update_time", Type::duration, "600s", anvil, "how often the log hears of the highest rates", 1, 86400},
-    {"user_cache_time", Type::duration, "10s", Who(resolver | router), "how long an answer about a user is kept", 0, 3600},
+    {"user_cache_time", Type::duration, "10s", Who(resolver | router | local), "how long an answer about a user is kept", 0, 3600},
     {"local_minimum_uid", Type::number, "1", Who(master | resolver), "no process is started for a user with a smaller uid; 0 is never served", 1, 4294967294},
     {"local_listed_users", Type::list, "nobody", Who(master | resolver), "users that are served though their uid is below local_minimum_uid"},
     {"restart_delay", Type::duration, "1s", master, "wait before a process that died while it started is started again; doubles each time", 1, 3600},

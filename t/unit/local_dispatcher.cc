@@ -676,6 +676,39 @@ TEST_CASE("the number of processes is limited, idle ones make room", "[local][di
     CHECK_FALSE(*gone);    // alice's process was told to go
 }
 
+TEST_CASE("a process gets no mail when it is older than what is known of users", "[local][dispatcher]")
+{
+    Stage s;
+    s.rules.lane_life = std::chrono::milliseconds(50);
+    s.start();
+    const auto grow_old = [&] {
+        const int64_t end = system_clock().mono_us() + 80'000;
+        s.until([&] { return system_clock().mono_us() > end; });
+    };
+    s.attempt(1, {to(0, "alice@example.org")});
+    const Fd first = s.serve(0);
+    grow_old();
+    s.say(first, s.job(first).attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    CHECK(s.verdicts(1).size() == 1);
+    s.attempt(2, {to(0, "alice@example.org")});
+    const Fd second = s.serve(1);                    // at rest: another one at once
+    const auto slow = s.job(second);
+    grow_old();
+    s.attempt(3, {to(0, "alice@example.org")});      // at work: it finishes what it has
+    const Fd third = s.serve(2);
+    s.say(third, s.job(third).attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    s.say(second, slow.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to maildir")});
+    CHECK(s.verdicts(2).size() == 2);
+    s.attempt(4, {to(0, "cat", Kind::command)});
+    const Fd nobody = s.serve(3);
+    const auto command = s.job(nobody);
+    grow_old();
+    s.say(nobody, command.attempt, {said(0, Outcome::delivered, "2.0.0", "delivered to command: cat")});
+    CHECK(s.verdicts(1).size() == 1);
+    s.attempt(5, {to(0, "cat", Kind::command)});
+    s.until([&] { return s.asked.size() == 5; });
+}
+
 TEST_CASE("an idle process is let go", "[local][dispatcher]")
 {
     Stage s;
