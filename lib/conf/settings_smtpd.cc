@@ -72,7 +72,7 @@ constexpr Setting rows[] = {
     {"unknown_hostname_reject_code", Type::number, "450", Who(smtpd | submission), "reply code of reject_unknown_helo_hostname", 400, 599},
     {"relay_domains_reject_code", Type::number, "554", Who(smtpd | submission), "reply code of reject_unauth_destination", 400, 599},
     {"plaintext_reject_code", Type::number, "450", Who(smtpd | submission), "reply code of reject_plaintext_session", 400, 599},
-    {"nullmx_reject_code", Type::number, "556", Who(smtpd | submission), "reply code of domains that say they take no mail (RFC 7505)", 400, 599},
+    {"nullmx_reject_code", Type::number, "556", Who(smtpd | submission), "reply code of recipients whose domain says that it takes no mail (RFC 7505)", 400, 599},
     {"multi_recipient_bounce_reject_code", Type::number, "550", Who(smtpd | submission), "reply code of reject_multi_recipient_bounce", 400, 599},
     {"smtpd_discard_ehlo_keywords", Type::list, "", smtpd, "extensions that are not announced: pipelining, 8bitmime, dsn, ..."},
     {"smtpd_discard_ehlo_keyword_address_maps", Type::tables, "", smtpd, "the same by client address, instead of those"},

@@ -303,13 +303,22 @@ void ContentCheck::say(std::string_view what, Context context, std::string_view 
     log::info(line);
 }
 
+bool ContentCheck::look_at_fields(const mail::HeaderBlock& header, const std::function<bool()>& enough)
+{
+    const auto& fields = header.fields();
+    while (fields_seen_ < fields.size()) {
+        const mail::Field& f = fields[fields_seen_++];
+        check(is_mime_field(f.name()) ? rules_->mime : rules_->header, Context::header, f.raw, checked_header_);
+        if (enough()) return false;
+    }
+    return true;
+}
+
 Decision ContentCheck::finish(mail::HeaderBlock& header, mail::Envelope& envelope)
 {
-    if ((rules_->header || rules_->mime) && !over()) {
-        std::string text;
-        for (const mail::Field& f : header.fields())
-            check(is_mime_field(f.name()) ? rules_->mime : rules_->header, Context::header, f.raw, text);
-        header = mail::HeaderBlock::parse(text);
+    if ((rules_->header || rules_->mime) && (fields_seen_ > 0 || !over())) {
+        look_at_fields(header, [] { return false; });
+        header = mail::HeaderBlock::parse(checked_header_);
     }
     if (over()) return verdict_;
     if (redirect_) {

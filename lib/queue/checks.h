@@ -61,6 +61,9 @@ public:
     // Afterwards: checks the fields and changes them, adds and redirects recipients. The verdict is about the whole
     // mail; reject with a code of 4NN when a rule could not be asked.
     Decision finish(mail::HeaderBlock& header, mail::Envelope& envelope);
+    // The same in pieces: looks at fields until `enough`, asked after each, says so. False: call it again, with the same header; true:
+    // finish() has no field left to look at.
+    bool look_at_fields(const mail::HeaderBlock& header, const std::function<bool()>& enough);
 
 private:
     enum class Context : uint8_t { header, body };
@@ -89,6 +92,8 @@ private:
     std::vector<mail::Address> bcc_;
     std::optional<mail::Address> redirect_;
     unsigned lines_said_ = 0;
+    std::size_t fields_seen_ = 0;   // by look_at_fields()
+    std::string checked_header_;    // what became of them
 };
 
 } // namespace veredus::queue

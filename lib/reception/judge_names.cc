@@ -30,11 +30,13 @@ Judge::Status Judge::non_fqdn(const mail::Address& address, const Subject& subje
 Judge::Status Judge::invalid_helo(bool fqdn)
 {
     const bool literal = s_.helo.starts_with('[') && s_.helo.ends_with(']');
-    const bool valid = literal ? mail::is_address_literal(s_.helo) || net::Address::parse_ip(s_.helo.substr(1, s_.helo.size() - 2), 0) : mail::is_domain(s_.helo, true);
-    // A bare address ("192.0.2.1") looks like a name and is none.
+    std::string_view name = s_.helo;
+    if (name.ends_with('.') && !name.ends_with("..")) name.remove_suffix(1);        // the root's
+    const bool valid = literal ? mail::is_address_literal(s_.helo) || net::Address::parse_ip(s_.helo.substr(1, s_.helo.size() - 2), 0) : mail::is_domain(name, true);
+    // A bare address ("192.0.2.1") looks like a name and is none; as in Postfix it is a fault only where a name with a domain is wanted.
     const bool bare = !literal && net::Address::parse_ip(s_.helo, 0).has_value();
-    if (!valid || bare) return refuse(fqdn ? codes_.non_fqdn : codes_.invalid_helo, "5.5.2", helo(), fqdn ? "need fully-qualified hostname" : "Invalid name");
-    if (fqdn && !literal && s_.helo.find('.') == std::string::npos) return refuse(codes_.non_fqdn, "5.5.2", helo(), "need fully-qualified hostname");
+    if (fqdn ? !valid || bare : !valid && !bare) return refuse(fqdn ? codes_.non_fqdn : codes_.invalid_helo, "5.5.2", helo(), fqdn ? "need fully-qualified hostname" : "Invalid name");
+    if (fqdn && !literal && name.find('.') == std::string_view::npos) return refuse(codes_.non_fqdn, "5.5.2", helo(), "need fully-qualified hostname");
     return Status::dunno;
 }
 
@@ -77,7 +79,7 @@ Judge::Status Judge::unknown_domain(const mail::Address& address, const Subject&
         if (!answer) return wait();
         if (answer->status == dns::Status::ok && !answer->records.empty()) {
             if (kind == dns::Kind::mx && answer->records.size() == 1 && answer->records[0].name.empty())      // RFC 7505 §3
-                return refuse(codes_.null_mx, is_sender ? "5.7.27" : "5.1.10", subject, cat("Domain ", printable(address.domain, 255), " does not accept mail (nullMX)"));
+                return refuse(is_sender ? 550 : codes_.null_mx, is_sender ? "5.7.27" : "5.1.10", subject, cat("Domain ", printable(address.domain, 255), " does not accept mail (nullMX)"));
             return Status::dunno;
         }
         if (answer->status == dns::Status::nxdomain) return refuse(codes_.unknown_address, status, subject, "Domain not found");

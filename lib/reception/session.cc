@@ -289,6 +289,7 @@ void Session::brake(milliseconds time)
 void Session::go_on()
 {
     if (stage_ != Stage::talking) return;
+    if (const auto resume = std::exchange(resume_, nullptr)) return resume();
     if (rest_.empty()) return flush();
     const std::string rest = std::exchange(rest_, {});
     on_data(rest);

@@ -165,6 +165,8 @@ private:
     smtp::Outcome helo(std::string_view name, bool extended) override;
     smtp::Outcome open_draft();
     smtp::Outcome queue_mail(const Content& content, mail::Envelope&& envelope);
+    smtp::Outcome look_into_header();
+    smtp::Outcome commit_mail();
     smtp::Outcome sender(const mail::Envelope& envelope, uint64_t declared_size) override;
     smtp::Outcome recipient(mail::Recipient rcpt, const mail::Envelope& envelope) override;
     smtp::Outcome data(const mail::Envelope& envelope) override;
@@ -187,6 +189,7 @@ private:
     std::unique_ptr<PolicyNote> note_;
     std::shared_ptr<void> pursuit_;
     std::function<smtp::Outcome()> after_;       // what is to be done once the policy's late answer is positive
+    std::function<void()> resume_;               // what goes on once others had their turn
     std::unique_ptr<Timer> brake_;               // made when the peer errs too often, or checks of his mail take long
     std::string rest_;                           // content that came, until others had their turn
     std::string out_;

@@ -16,6 +16,7 @@ using smtp::Outcome;
 using smtp::Pending;
 using smtp::Reply;
 
+constexpr int64_t checking_us = 2000;              // of one session in a turn; then the others have theirs
 constexpr std::size_t headers_at_once = 4;         // header_size_limit is about one field; all of them may have this much more
 
 std::size_t header_limit(const Settings& settings) { return std::min(settings.header_size * headers_at_once, queue::max_intake_header); }
@@ -139,18 +140,46 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
     if (decision.kind == Kind::discard) log::info(id, ": discard: END-OF-MESSAGE from ", client_.label(), ": ", printable(decision.text));
     header.prepend("Received", received_body(client_, spoken, settings_->limits.hostname, id, only ? &*only : nullptr, envelope.arrival_us));
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
-    // The checks see our Received too, as rules that hide what is in it expect, and log themselves what they do.
-    if (m.check && decision.kind != Kind::discard) decision = m.check->finish(header, envelope);
+    m.discarded = decision.kind == Kind::discard;
+    m.fields = std::move(header);
+    m.envelope = std::move(envelope);
+    judged_stage_ = nullptr;
+    return look_into_header();
+}
+
+// Hundreds of patterns for each of many fields must not stop the loop, as in on_data() for the body. The checks see our Received too, as
+// rules that hide what is in it expect, and log themselves what they do.
+Outcome Session::look_into_header()
+{
+    Mail& m = *mail_;
+    if (!m.check || m.discarded) return commit_mail();
+    const Clock& clock = house_.parts_.clock;
+    const int64_t began_us = clock.mono_us();
+    if (m.check->look_at_fields(m.fields, [&] { return clock.mono_us() - began_us >= checking_us; })) return commit_mail();
+    resume_ = [again = later_here()] { again([](Session& s) { return s.look_into_header(); }); };
+    brake(std::chrono::milliseconds(1));
+    return Pending{};
+}
+
+Outcome Session::commit_mail()
+{
+    using Kind = queue::Decision::Kind;
+    Mail& m = *mail_;
+    const std::string id = m.draft.id();
+    mail::HeaderBlock header = std::move(m.fields);
+    mail::Envelope envelope = std::move(m.envelope);
+    queue::Decision decision;
+    if (m.discarded) decision.kind = Kind::discard;
+    else if (m.check) decision = m.check->finish(header, envelope);
     envelope.hold = envelope.hold || decision.kind == Kind::hold;
     for (const std::string& name : settings_->drop_fields) header.remove(name);     // behind the checks, which may want to see them
-    if (!binary && (m.draft.eight_bit() || header.has_8bit())) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
+    if (envelope.body != mail::Body::binary && (m.draft.eight_bit() || header.has_8bit())) envelope.body = mail::Body::eight_bit;     // a rule may have put it in
     if (decision.kind == Kind::reject || decision.kind == Kind::discard) {
         mail_.reset();
         return decision.kind == Kind::reject ? Reply{decision.code, decision.enhanced, decision.text} : Reply{250, "2.0.0", cat("Ok: queued as ", id)};
     }
 
     m.committing = true;
-    judged_stage_ = nullptr;
     // Whether he says more, or has said all and closed his side (FIN), is looked at once he has his answer: who does not hear that his mail
     // is queued brings it again.
     if (!std::exchange(paused_, true)) stream_.pause_reading(true);

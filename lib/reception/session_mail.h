@@ -19,6 +19,9 @@ struct Session::Mail {
     std::string header;                              // once the cutter is done
     std::size_t header_bytes = 0;                    // in one of them, and what came with its end
     std::optional<Error> trouble;
+    mail::HeaderBlock fields;                        // once the content is complete: what goes into the queue
+    mail::Envelope envelope;
+    bool discarded = false;
     bool committing = false;
     bool binary = false;                             // came by BODY=BINARYMIME: the body stays as it is, byte by byte
 

@@ -554,6 +554,36 @@ TEST_CASE("a mail whose checks take long gives way to others, and is whole in th
         const auto mail = queue::read_mail_file(desk.disk, file, true);
         REQUIRE(mail);
         CHECK((*desk.disk.read(file, mail->layout.body_offset, mail->layout.body_size) == body));
+        // The fields of a header likewise.
+        rules->body = nullptr;
+        rules->header = [&](std::string_view field) -> Result<std::optional<std::string>> {
+            ++asked;
+            clock.now += 500;
+            return field == "X-150: x" ? std::optional<std::string>("IGNORE") : field == "X-199: bad" ? std::optional<std::string>("REJECT bad") : std::nullopt;
+        };
+        for (const bool bad : {false, true}) {
+            peer.talk(envelope, 3);
+            std::string header;
+            for (int i = 0; i < 199; ++i) append(header, "X-", i, ": x\r\n");
+            append(header, "X-199: ", bad ? "bad" : "good", "\r\n\r\nbody\r\n.\r\n");
+            REQUIRE(::send(peer.fd.get(), header.data(), header.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(header.size()));
+            peer.heard.clear();
+            asked = most = 0;
+            for (int i = 0; i < 500 && peer.count() < 1; ++i) {
+                const unsigned before = asked;
+                peer.turn();
+                most = std::max(most, asked - before);
+            }
+            CHECK(codes(peer.heard) == (bad ? "550" : "250"));
+            CHECK(asked == 201);                       // with Received
+            CHECK(most <= 10);
+        }
+        REQUIRE(desk.queued.size() == 2);
+        const auto second = queue::read_mail_file(desk.disk, *desk.disk.open_read(dir, desk.queued[1]), true);
+        REQUIRE(second);
+        const auto stored = *desk.disk.read(*desk.disk.open_read(dir, desk.queued[1]), second->layout.header_offset, second->layout.header_size);
+        CHECK(stored.find("X-149: x\r\nX-151: x\r\n") != std::string::npos);
+        CHECK(stored.ends_with("X-199: good\r\n"));
         CHECK(codes(peer.talk("QUIT\r\n", 1)) == "221");
     }
     for (int i = 0; i < 500 && desk.sessions->size() > 0; ++i) desk.loop->run_once(milliseconds(20));
@@ -1723,7 +1753,7 @@ TEST_CASE("a client that closes its side after the content hears that its mail i
 TEST_CASE("recipients and headers of strangers do not fill the memory of smtpd", "[smtpd][hostile]")
 {
     Desk desk;
-    desk.settings->stress_timeout = std::chrono::seconds(1);
+    desk.settings->stress_timeout = desk.settings->timeout;
     desk.settings->limits.soft_errors = desk.settings->limits.hard_errors = 1000;
     Sessions::Parts parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [&](const std::string& id) { desk.queued.push_back(id); }, 100};
     parts.most_kept = 100'000;
@@ -1758,8 +1788,10 @@ TEST_CASE("recipients and headers of strangers do not fill the memory of smtpd",
     CHECK(codes(small.talk(cat(rcpt, "DATA\r\n"), 2)) == "250 354");           // an ordinary mail is taken
     CHECK(codes(small.talk("A: 1\r\n\r\nx\r\n.\r\n", 1)) == "250");
     CHECK(recipients(friendly, 200).find("452") == std::string::npos);         // ours are not strangers
+    const auto patience = std::exchange(desk.settings->stress_timeout, std::chrono::seconds(1));
     for (int i = 0; i < 500 && !fat.closed; ++i) fat.turn();                   // who is silent meanwhile goes
     fat.await_end();
+    desk.settings->stress_timeout = patience;
     CHECK(fat.heard.find("421 4.4.2") != std::string::npos);
     CHECK_FALSE(small.closed);
     CHECK(codes(wide.talk("MAIL FROM:<a@x.org>\r\n", 1)) == "250");
