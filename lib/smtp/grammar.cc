@@ -56,7 +56,13 @@ Result<Path> parse_path(std::string_view rest, std::string_view keyword, bool st
     if (!strict) drop_blanks(rest);
     std::string_view inner;
     if (rest.starts_with('<')) {
+        // "<<alice@example.org>>" and "< alice@example.org >" are what old devices write; Postfix takes them, too.
+        std::size_t more = 0;
+        for (; !strict && rest.substr(1).starts_with('<'); ++more) rest.remove_prefix(1);
         inner = TRY(take_bracketed(rest));
+        for (; more > 0 && rest.starts_with('>'); --more) rest.remove_prefix(1);
+        if (more > 0) return fail("a > is missing");
+        if (!strict) inner = trim(inner);
         if (!rest.empty() && !is_blank(rest.front())) return fail("something stands right after the >");
     } else {
         if (strict) return fail("the address must stand between < and >");

@@ -257,6 +257,11 @@ TEST_CASE("paths and their parameters", "[smtp][rfc5321-4.1.2]")
         CHECK(mail(c.text, false) == c.loose);
     }
     CHECK_FALSE(parse_rcpt_to("TO:<>", false));
+    for (const char* odd : {"TO:<<alice@b.org>>", "TO:< alice@b.org >", "TO: <<<alice@b.org>>> NOTIFY=NEVER"}) {
+        CHECK(parse_rcpt_to(odd, false)->address.text() == "alice@b.org");
+        CHECK_FALSE(parse_rcpt_to(odd, true));
+    }
+    for (const char* bad : {"TO:<<alice@b.org>", "TO:<alice@b.org>>", "TO:<<>>", "TO:< >", "TO:<<", "TO:<al ice@b.org>"}) CHECK_FALSE(parse_rcpt_to(bad, false));
     CHECK(parse_rcpt_to("TO:<alice@b.org.>", false)->address.text() == "alice@b.org");
     CHECK(parse_mail_from("FROM:<alice@b.org.>", false)->address.text() == "alice@b.org");
     for (const char* bad : {"TO:<alice@b.org..>", "TO:<alice@.>", "TO:<@.>", "TO:<alice@[192.0.2.1].x.>"}) CHECK_FALSE(parse_rcpt_to(bad, false));
