@@ -450,6 +450,8 @@ void Dispatcher::look_for_person(uint64_t flight, const Target& target, const Vi
     names.erase(names.begin());
     users_(name, [this, flight, target, mailbox, names = std::move(names), alive = alive_](const Result<ipc::UserReply>& person) {
         if (!*alive || !flights_.contains(flight)) return;
+        // Who only submits has no mailbox of his own.
+        if (person && person->password_only && mailbox.kind == VirtualMailbox::Kind::found) return look_for_person(flight, target, mailbox, names);
         if (!person || person->found == ipc::UserReply::Found::temporary)
             return finish(flight, target.index, verdict(Outcome::deferred, "4.3.0", cat("passdb: ", person ? person->text : person.error().text)), 0);
         if (person->found == ipc::UserReply::Found::no) return look_for_person(flight, target, mailbox, names);

@@ -16,7 +16,7 @@ Result<UserRequest> UserRequest::decode(std::string_view body, std::size_t longe
 std::string UserReply::encode() const
 {
     Writer w;
-    w.u8(static_cast<uint8_t>(found)).str(name).str(home).str(shell).str(gecos).str(text).u32(uid).u32(gid).str(mailbox);
+    w.u8(static_cast<uint8_t>(found)).str(name).str(home).str(shell).str(gecos).str(text).u32(uid).u32(gid).str(mailbox).u8(password_only);
     return w.take();
 }
 
@@ -33,8 +33,10 @@ Result<UserReply> UserReply::decode(std::string_view body)
     u.uid = r.u32();
     u.gid = r.u32();
     u.mailbox = r.str(4096);
-    if (!r.done() || found < 1 || found > 3) return fail("malformed message: user reply");
+    const uint8_t password_only = r.u8();
+    if (!r.done() || found < 1 || found > 3 || password_only > 1) return fail("malformed message: user reply");
     u.found = static_cast<Found>(found);
+    u.password_only = password_only;
     return u;
 }
 

@@ -31,6 +31,7 @@ struct UserReply {
     std::string name, home, shell, gecos, text;   // text: why temporary
     std::string mailbox;                          // absolute, with a slash behind a Maildir; empty: where the settings say
     uint32_t uid = 0, gid = 0;
+    bool password_only = false;                   // temporary, for a line knows his password and nothing says where his mail goes
     std::string encode() const;
     static Result<UserReply> decode(std::string_view body);
 };

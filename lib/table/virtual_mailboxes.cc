@@ -37,6 +37,27 @@ Result<bool> is_filled_in(const Chain& maps, const AddressHit& hit)
     return false;
 }
 
+// Local parts that nobody has, of several forms: what answers for one of them as for somebody answers for whoever there may be.
+constexpr std::string_view nobodies[] = {"0f7c1e9ab35d4286f1c09e7a6b2d8453", "qzvjxkwyhq", "qzvjx.kwyhq"};
+
+// Patterns and static: are asked about whole addresses alone, and may be catch-alls all the same.
+Result<bool> is_catch_all(const Chain& maps, const AddressHit& hit)
+{
+    const auto at = hit.key.rfind('@');
+    if (at == 0 || at == std::string::npos) return at == 0;
+    for (const auto& table : maps.tables()) {
+        const auto value = TRY(table->find(hit.key));
+        if (!value) continue;
+        if (!table->is_pattern()) return false;
+        for (const std::string_view nobody : nobodies) {
+            const std::string other = cat(nobody, std::string_view(hit.key).substr(at));
+            if (TRY(table->find(other)) == value && table->origin(other) == table->origin(hit.key)) return true;
+        }
+        return false;
+    }
+    return false;
+}
+
 bool leads_astray(const mail::Address& recipient, std::string_view delimiters, std::string_view value)
 {
     const auto is_no_name = [](std::string_view text) { return text.empty() || text == "." || text == ".."; };
@@ -113,9 +134,10 @@ VirtualMailbox VirtualMailboxes::find(const mail::Address& recipient, std::strin
     }
     auto path = virtual_path(settings_.base, std::string(trim((*hit)->value)));
     if (!path) return not_now("4.3.5", cat("virtual_mailbox_maps, ", recipient.text(), ": ", path.error().text));
-    const bool catch_all = (*hit)->key.starts_with('@');
+    const auto catch_all = is_catch_all(*mailboxes_.get(), **hit);
+    if (!catch_all) return not_now("4.3.0", cat("virtual_mailbox_maps: ", catch_all.error().text));
     VirtualMailbox found = with_keeper(recipient, delimiters, std::move(*path), tables);
-    found.catch_all = catch_all;
+    found.catch_all = *catch_all;
     return found;
 }
 

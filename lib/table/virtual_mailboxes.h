@@ -35,7 +35,7 @@ struct VirtualMailbox {
     std::string dsn, text;        // why not
     uid_t uid = 0;                // whose rights that process has
     gid_t gid = 0;
-    bool catch_all = false;       // found by "@domain" alone
+    bool catch_all = false;       // found by "@domain" alone, or by a pattern that answers for whoever there may be
 };
 
 // "5000:5000": no name of an account, which has no colon.

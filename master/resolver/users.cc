@@ -234,7 +234,9 @@ ipc::UserReply Users::ask_sources(const std::string& name, const VirtualUsers::S
         auto reply = system_(name);
         if (reply.found != ipc::UserReply::Found::no) return reply;
     }
-    return temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", said ? ", and virtual_mailbox_maps has no entry of his own" : ""));
+    auto reply = temporary(name, cat(password_only, ": user ", printable(name), " has no uid and gid, and no account of the system", said ? ", and virtual_mailbox_maps has no entry of his own" : ""));
+    reply.password_only = true;
+    return reply;
 }
 
 }  // namespace veredus::resolver

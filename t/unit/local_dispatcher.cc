@@ -948,6 +948,14 @@ TEST_CASE("virtual users go to the account that keeps them, and to nobody of the
         s.asked[0].done(Code::refused, "because", Fd());
         const auto v = s.verdicts(1);
         CHECK((v[0].dsn == "4.3.5" && v[0].text == "passdb: user dave@v.example: because"));
+        // Who has a password and no mailbox is one of them, too; where there is no catch-all that is for the postmaster to mend.
+        ipc::UserReply eve;
+        eve.text = "/f: user eve has no uid and gid";
+        eve.password_only = true;
+        s.persons["eve@v.example"] = s.persons["eve@w.example"] = *ipc::UserReply::decode(eve.encode());
+        s.attempt(2, {to(0, "eve+x@v.example"), to(1, "eve@w.example")}, "Subject: x\r\n", "virtual");
+        const auto w = s.verdicts(1);
+        CHECK((w[0].index == 1 && w[0].dsn == "4.3.0" && w[0].text == "passdb: /f: user eve has no uid and gid"));
     }
     SECTION("ids without an account: one process for all that have the same, and master hears of a mailbox that they keep")
     {

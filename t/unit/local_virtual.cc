@@ -68,6 +68,27 @@ TEST_CASE("a virtual user's mailbox is where the maps say", "[local][virtual]")
     }
 }
 
+TEST_CASE("what a pattern says for whoever there may be is a catch-all", "[local][virtual]")
+{
+    char name[] = "/tmp/veredus-virtual.XXXXXX";
+    const Fd file(::mkstemp(name));
+    REQUIRE(write_all(file.get(), "/^ann@m\\.example$/ catch/\n/^(sales|info)@m\\.example$/ sales/\n/@m\\.example$/ catch/\n/^[a-z]+@l\\.example$/ catch/\n"
+                                  "/^[a-z]+\\.[a-z]+@d\\.example$/ catch/\n/@(.*)\\.part$/ $1/\n/^(.*)@(.*)\\.each$/ $2/$1/\n"));
+    VirtualSettings s = settings();
+    const std::string table = cat("regexp:", static_cast<const char*>(name));
+    s.mailboxes = {"inline:{kim@m.example=catch/}", GENERATE(true, false) ? table : cat("unionmap:{", table, "}")};
+    for (const auto& [address, catch_all] : {std::pair{"eve@m.example", true}, {"eve+x@M.example", true}, {"ann@m.example", false}, {"kim@m.example", false}, {"kim+x@m.example", true},
+                                             {"info@m.example", false}, {"eve@l.example", true}, {"eve.x@d.example", true}, {"eve@x.part", true}, {"eve@x.each", false}}) {
+        INFO(address);
+        const auto found = find(s, address);
+        CHECK(found.kind == Kind::found);
+        CHECK(found.catch_all == catch_all);
+    }
+    s.mailboxes = {"static:all/"};
+    CHECK(find(s, "eve@m.example").catch_all);
+    ::unlink(name);
+}
+
 TEST_CASE("a path out of a table leads down and is absolute", "[local][virtual]")
 {
     CHECK(*virtual_path("/srv", "a/b/") == "/srv/a/b/");

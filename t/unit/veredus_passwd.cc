@@ -66,12 +66,15 @@ TEST_CASE("a line that is there for the password alone leaves the question who h
     CHECK(users.find("dave").uid == 5);
     CHECK(users.find("carol").found == ipc::UserReply::Found::temporary);
     CHECK(users.find("carol").text == "/f: user carol has no uid and gid, and no account of the system");
+    CHECK(users.find("carol").password_only);
+    CHECK_FALSE(users.find("dave").password_only);
     CHECK(users.find("erin").found == ipc::UserReply::Found::no);
     const auto before = users.take_file("/f", resolver::Users::parse_file("alice:x\ndave:x:6:root::/d\nerin:x:nobody-of-that-name:7::/e\n", false));    // as after a change
     CHECK(before.size() == 3);
     CHECK(users.find("dave").uid == 6);
     CHECK(users.find("dave").gid == 0);
     CHECK(users.find("erin").found == ipc::UserReply::Found::temporary);
+    CHECK_FALSE(users.find("erin").password_only);
     CHECK(users.find("carol").found == ipc::UserReply::Found::no);
     users.set_file("/f", "alice:{PLAIN}x::::::\ncarol:{PLAIN}x::::::\ndave:{PLAIN}x:5:6::/d:\n");
     users.set_sources({"file:/f"});                       // the file alone: its users are those of the system by name
