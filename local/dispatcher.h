@@ -158,7 +158,9 @@ private:
     bool stands_apart(const std::string& user, const ipc::Target& target) const;
     void set_apart(Job job);
     void set_apart_each(Job job);
-    bool room_apart(const Apart& apart);
+    bool room_apart(const std::string& user, const Apart& apart);
+    bool is_one_too_many(const std::string& user, const Apart& apart, const std::string& path) const;
+    std::size_t held_apart(const std::string& user) const;
     std::size_t stuck_apart(const Apart& apart) const;
     void start_apart(const std::string& user);
     void start_all_apart();

@@ -1,4 +1,6 @@
 // Mailboxes of an account that keeps those of many users: one whose process died, hangs, or may wait for a lock, does so alone.
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -19,7 +21,8 @@ namespace {
 constexpr std::size_t most_stains = 10'000;          // of one account
 // Processes of one account for mailboxes that stand apart, while they are heard of.
 std::size_t most_at_once(std::size_t workers) { return std::clamp<std::size_t>(workers / 16, 1, 8); }
-constexpr std::size_t stuck_for_each = 4;            // as many times that with those that say nothing
+constexpr std::size_t stuck_for_each = 4;            // as many times that with those that say nothing, also those given up that are still there
+constexpr const char* too_many_silent = "too many mailboxes of this account do not answer";
 constexpr milliseconds between_looks{1'000};
 constexpr int64_t longest_hold_us = 3600 * us_per_second;
 
@@ -69,10 +72,9 @@ void Dispatcher::set_apart(Job job)
     Apart& apart = apart_[user];
     const std::string key = cat(user, "/apart", target.run_as, '/', age_);
     auto lane = lanes_.find(key);
-    if (const auto stain = apart.stains.find(target.run_as); stain != apart.stains.end() && lane == lanes_.end()) {
+    if (const auto stain = apart.stains.find(target.run_as); stain != apart.stains.end() && lane == lanes_.end())
         if (stain->second.lost && system_clock().mono_us() < stain->second.until_us) return defer("a delivery process of this mailbox does not answer, and is still there");
-        if (stain->second.alone && stuck_apart(apart) >= most_at_once(rules_.workers) * stuck_for_each / 2) return defer("too many mailboxes of this account do not answer");
-    }
+    if (lane == lanes_.end() && is_one_too_many(user, apart, target.run_as)) return defer(too_many_silent);
     if (lane == lanes_.end()) {
         make_lane(key, user, false).path = target.run_as;
         lane = lanes_.find(key);
@@ -108,8 +110,20 @@ std::size_t Dispatcher::stuck_apart(const Apart& apart) const
     }));
 }
 
+std::size_t Dispatcher::held_apart(const std::string& user) const
+{
+    return static_cast<std::size_t>(std::count_if(held_.begin(), held_.end(), [&](const auto& held) { return held.second.first == user; }));
+}
+
+// Each more on a disk that stands still costs a process that stays. What is not known to hang may have the second half.
+bool Dispatcher::is_one_too_many(const std::string& user, const Apart& apart, const std::string& path) const
+{
+    const std::size_t most = most_at_once(rules_.workers) * stuck_for_each;
+    return stuck_apart(apart) + held_apart(user) >= (apart.stains.contains(path) ? most / 2 : most);
+}
+
 // For one process more; an idle one makes room. One that says nothing does not count among the few: it holds up its own mailbox alone.
-bool Dispatcher::room_apart(const Apart& apart)
+bool Dispatcher::room_apart(const std::string& user, const Apart& apart)
 {
     const std::size_t most = most_at_once(rules_.workers);
     std::size_t busy = 0;
@@ -121,7 +135,7 @@ bool Dispatcher::room_apart(const Apart& apart)
         else if (!is_stuck(*lane->second)) ++busy;
     }
     if (busy >= most) return false;
-    if (apart.lanes.size() < most * stuck_for_each) return true;
+    if (apart.lanes.size() + held_apart(user) < most * stuck_for_each) return true;
     if (idle == lanes_.end()) return false;
     end_lane(idle);
     return true;
@@ -141,7 +155,14 @@ void Dispatcher::start_apart(const std::string& user)
             if (lane != lanes_.end() && lane->second->state == Lane::State::waiting) end_lane(lane);
             continue;
         }
-        if (!room_apart(apart) || (processes_ >= rules_.workers && !make_room())) {
+        if (is_one_too_many(user, apart, lane->second->path)) {
+            apart.waiting.pop_front();
+            const std::deque<uint64_t> jobs = std::move(lane->second->waiting);
+            end_lane(lane);
+            for (const uint64_t job : jobs) refuse(job, Outcome::deferred, "4.3.0", too_many_silent);
+            continue;
+        }
+        if (!room_apart(user, apart) || (processes_ >= rules_.workers && !make_room())) {
             if (!apart_timer_->armed()) apart_timer_->start(between_looks);
             return;
         }
@@ -162,12 +183,14 @@ void Dispatcher::start_all_apart()
 }
 
 // On a disk that stands still its process cannot even be killed: each that is tried beside it would stay, too, and deliver once more in the end.
+// What is closed is only the way to it: its parent kills it, and the end of the way back tells that it has gone.
 void Dispatcher::hold(const Lane& lane, std::unique_ptr<ipc::Channel> channel)
 {
     const auto apart = apart_.find(lane.user);
     if (apart == apart_.end()) return;
     const auto stain = apart->second.stains.find(lane.path);
     if (stain == apart->second.stains.end() || !channel) return;
+    (void)::shutdown(channel->fd(), SHUT_WR);
     held_.erase(stain->second.life);
     stain->second.life = lane.life;
     stain->second.lost = std::move(channel);

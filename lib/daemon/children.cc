@@ -19,13 +19,13 @@ void Children::waited_for(pid_t pid)
 void Children::watch(std::vector<pollfd>& fds) const
 {
     // One that hung up already is not looked at again, or poll(2) would never wait.
-    for (const Child& child : children_) fds.push_back({child.due_us ? -1 : child.channel.get(), 0, 0});
+    for (const Child& child : children_) fds.push_back({child.due_us ? -1 : child.channel.get(), POLLRDHUP, 0});
 }
 
 void Children::take(const pollfd* fds, int64_t now_us)
 {
     for (Child& child : children_)
-        if ((fds++)->revents & (POLLHUP | POLLERR)) child.due_us = now_us + grace_us_;
+        if ((fds++)->revents & (POLLHUP | POLLRDHUP | POLLERR)) child.due_us = now_us + grace_us_;
 }
 
 int Children::patience_ms(int64_t now_us) const

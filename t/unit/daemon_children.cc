@@ -75,3 +75,22 @@ TEST_CASE("a stopped process is killed some time after its channel closed, by it
     CHECK(children.kill_overdue(99'000).empty());
     CHECK(children.size() == 0);
 }
+
+TEST_CASE("a stopped process whose peer says nothing any more but waits for its end is killed", "[daemon][zygote]")
+{
+    const pid_t one = stopped_child();
+    auto hung = socket_pair(SOCK_SEQPACKET);
+    REQUIRE(hung);
+    Children children(1000);
+    children.add(one, std::move(hung->first), "alice");
+    look(children, 10'000);
+    CHECK(children.patience_ms(10'000) == -1);
+    REQUIRE(::shutdown(hung->second.get(), SHUT_WR) == 0);
+    look(children, 20'000);
+    CHECK(children.kill_overdue(21'000).size() == 1);
+    int status = 0;
+    REQUIRE(::waitpid(one, &status, 0) == one);
+    children.waited_for(one);
+    char byte = 0;
+    CHECK(::recv(hung->second.get(), &byte, 1, MSG_DONTWAIT) == 0);
+}

@@ -1002,7 +1002,7 @@ TEST_CASE("a mailbox that holds up its process takes no other one of its account
 {
     Stage s;
     table::VirtualSettings of_virtual;
-    of_virtual.mailboxes = {"inline:{a@v.example=a/, b@v.example=b/, c@v.example=c/, m@v.example=m, n@v.example=n}"};
+    of_virtual.mailboxes = {"inline:{a@v.example=a/, b@v.example=b/, c@v.example=c/, m@v.example=m, n@v.example=n, o@v.example=o, p@v.example=p, q@v.example=q}"};
     of_virtual.uids = {"static:5000"};
     of_virtual.base = "/srv/mail";
     s.rules.virtual_mailboxes = std::make_shared<VirtualMailboxes>(of_virtual, [](uid_t) -> Result<std::optional<table::KeeperAccount>> { return std::optional(table::KeeperAccount{"vmail", 5000}); });
@@ -1085,8 +1085,12 @@ TEST_CASE("a mailbox that holds up its process takes no other one of its account
         send(3, {"a"});
         CHECK(s.verdicts(1)[0].text == "a delivery process of this mailbox does not answer, and is still there");
         CHECK(s.asked.size() == 2);
+        ends(hangs);                         // by which its parent knows whom to kill
         s.say(hangs, job.attempt, {said(0, Outcome::delivered, "2.0.0", "")});    // too late to count
-        ends(hangs);
+        s.until([&] {
+            pollfd p{hangs.get(), 0, 0};
+            return ::poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) != 0;
+        });
         s.rules.timeout = std::chrono::hours(1);
         s.dispatcher->set_rules(s.rules);
         send(4, {"a"});
@@ -1113,6 +1117,41 @@ TEST_CASE("a mailbox that holds up its process takes no other one of its account
         CHECK(take(n) == "n@v.example");
         send(3, {"m"});                      // its process has rested, and is there still
         CHECK(take(m) == "m@v.example");
+    }
+    SECTION("on a disk that stands still not each mailbox costs a process that stays")
+    {
+        s.rules.workers = 16;
+        s.rules.timeout = std::chrono::milliseconds(50);
+        s.start();
+        send(1, {"m", "n", "o", "p", "q"});
+        std::vector<Fd> stay;
+        for (std::size_t i = 0; i < 4; ++i) {
+            stay.push_back(s.serve(i));
+            (void)s.job(stay.back());
+        }
+        const auto v = s.verdicts(5);
+        CHECK(std::count_if(v.begin(), v.end(), [](const auto& each) { return each.text == "too many mailboxes of this account do not answer"; }) == 1);
+        for (const auto& each : v) CHECK(each.outcome == Outcome::deferred);
+        s.rules.timeout = std::chrono::hours(1);
+        s.dispatcher->set_rules(s.rules);
+        const auto gone = [&] {
+            stay.erase(stay.begin());
+            for (int i = 0; i < 5; ++i) s.loop->run_once(blink);
+        };
+        send(2, {"q"});
+        CHECK(s.verdicts(1)[0].text == "too many mailboxes of this account do not answer");
+        gone();
+        send(3, {"q"});                      // nobody knows that he hangs
+        const Fd q = s.serve(4);
+        CHECK(take(q) == "q@v.example");
+        send(4, {"m"});
+        CHECK(s.verdicts(1)[0].text == "too many mailboxes of this account do not answer");
+        gone();
+        gone();
+        send(5, {"m"});
+        const Fd m = s.serve(5);
+        CHECK(take(m) == "m@v.example");
+        CHECK(s.dispatcher->in_flight() == 0);
     }
     SECTION("a process that ends before it takes mail costs no end of others")
     {
