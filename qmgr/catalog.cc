@@ -163,7 +163,7 @@ void Catalog::apply(const queue::Record& record, Now now)
     case Event::expansion: {
         auto& all = history(entry).expansions;
         if (std::none_of(all.begin(), all.end(), [&](const auto& e) { return e.parent == record.recipient; }))
-            all.push_back({record.recipient, record.children, record.text, 0});
+            all.push_back({record.recipient, record.children, record.text, 0, record.outcome});
         break;
     }
     case Event::bounced: {
@@ -310,7 +310,7 @@ void Catalog::live_entry(const Entry& entry, Now now, std::vector<queue::Record>
     const auto owed = [&](uint64_t notice) { return std::find(history.owed.begin(), history.owed.end(), notice) != history.owed.end(); };
     bool settled = false;
     for (const auto& e : history.expansions) {
-        out.push_back(expansion_record(name, e.parent, e.children, e.by));
+        out.push_back(expansion_record(name, e.parent, e.children, e.by, e.numbering));
         if (e.notice == 0 || owed(e.notice)) continue;
         out.push_back(notice_record(name, e.parent, id_text(e.notice)));
         settled = true;

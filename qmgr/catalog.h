@@ -13,6 +13,7 @@
 #include "lib/queue/journal.h"
 #include "lib/queue/spool.h"
 #include "qmgr/reasons.h"
+#include "qmgr/records.h"
 #include "qmgr/summary.h"
 
 namespace veredus::qmgr {
@@ -51,6 +52,7 @@ struct History {
         std::vector<queue::Child> children;
         std::string by;                // the local recipient that was expanded; empty: the router's expansion
         uint64_t notice = 0;           // ID of the report that tells of it
+        uint8_t numbering = numbering_now;
     };
     struct Waits {
         uint32_t index = 0;

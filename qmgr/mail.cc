@@ -78,7 +78,7 @@ bool Mail::comes_from(uint32_t index, uint32_t ancestor) const
     return false;
 }
 
-Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits)
+Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits, uint8_t numbering)
 {
     using Kind = queue::Child::Kind;
     if (recipients[parent].depth >= limits.depth) return fail(cat("alias expansion loop or nesting deeper than ", limits.depth));
@@ -98,7 +98,7 @@ Result<std::vector<uint32_t>> Mail::expand(uint32_t parent, const std::vector<qu
         r.address = child.text;
         r.run_as = child.run_as;
         r.named = hash_of_local(r.address);
-        std::string key = key_of(r.kind, r.address, r.run_as, limits.origin, &recipients[parent]);
+        std::string key = key_of(r.kind, r.address, r.run_as, limits.origin, numbering == numbering_first ? nullptr : &recipients[parent]);
         auto known = seen_.find(key);
         if (known != seen_.end() && r.kind == Kind::address && comes_from(parent, known->second)) {
             r.final_route = true;          // "alice: alice, bob": alice's own copy is delivered, not expanded again
@@ -137,7 +137,7 @@ void Mail::restore(const History& history, const Reasons& reasons, const Expansi
         recipients[e.parent].recorded = true;
         recipients[e.parent].expanded_as = e.by;
         recipients[e.parent].notice = e.notice;
-        (void)expand(e.parent, e.children, wide);
+        (void)expand(e.parent, e.children, wide, e.numbering);
     }
     for (const auto& f : history.finished) {
         if (f.index >= recipients.size()) continue;

@@ -89,8 +89,8 @@ public:
     // Brings the recipients to where the journal says they are.
     void restore(const History& history, const Reasons& reasons, const ExpansionLimits& limits);
     // Adds the children of `parent`, doubles dropped; a child that is an ancestor of its own becomes final delivery.
-    // Deterministic: the journal keeps the children as they came. Answers the new indexes; an error says which limit.
-    Result<std::vector<uint32_t>> expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits);
+    // Deterministic: the journal keeps the children as they came, with `numbering`. Answers the new indexes; an error says which limit.
+    Result<std::vector<uint32_t>> expand(uint32_t parent, const std::vector<queue::Child>& children, const ExpansionLimits& limits, uint8_t numbering = numbering_now);
     const std::string& effective_sender(const MailRecipient& recipient) const { return recipient.sender == "-" ? sender : recipient.sender; }
     // The nearest local recipient above it: a Delivered-To of that name tells the next visit that the mail was here.
     const std::string& forwarded_by(const MailRecipient& recipient) const;

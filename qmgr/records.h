@@ -29,12 +29,17 @@ inline queue::Record outcome_record(std::string_view id, uint32_t index, uint8_t
     return r;
 }
 
-// `by` is the local recipient whose alias or .forward it was; empty when the router's tables expanded it.
-inline queue::Record expansion_record(std::string_view id, uint32_t parent, std::vector<queue::Child> children, std::string by)
+// Which children of an expansion are doubles, and so have no number: an expansion is read back as it was written. Commands were doubles of each
+// other whoever had them, at first.
+constexpr uint8_t numbering_first = 0, numbering_now = 1;
+
+// `by` is the local recipient whose alias or .forward it was; empty when the router's tables expanded it. `numbering` as in Mail::expand().
+inline queue::Record expansion_record(std::string_view id, uint32_t parent, std::vector<queue::Child> children, std::string by, uint8_t numbering = numbering_now)
 {
     queue::Record r = record(queue::Event::expansion, id);
     r.recipient = parent;
     r.text = std::move(by);
+    r.outcome = numbering;
     r.children = std::move(children);
     return r;
 }

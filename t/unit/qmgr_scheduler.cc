@@ -817,6 +817,30 @@ TEST_CASE("a command that two names share is run for each of them, and once for 
     CHECK(names == std::vector<std::string>{"Support@host.example", "carol+work@host.example", "sales@host.example"});
 }
 
+TEST_CASE("recipients of a mail that an earlier version expanded keep their numbers", "[qmgr]")
+{
+    for (const bool earlier : {false, true}) {
+        FakeWorld w;
+        w.take("s@far.example", {"sales@host.example", "support@host.example"});
+        w.answer([](const ipc::Attempt&, const ipc::Target&) {
+            ipc::Verdict v = expanded({"/opt/tick"});
+            v.children[0].kind = queue::Child::Kind::command;
+            return v;
+        }, 2);
+        CHECK(w.targets().size() == 2);
+        for (auto& r : w.journal) {
+            if (r.event != queue::Event::expansion) continue;
+            CHECK(r.outcome == numbering_now);
+            if (earlier) r.outcome = numbering_first;
+        }
+        w.restart();
+        CHECK(w.targets().size() == (earlier ? 1 : 2));
+        int expansions = 0;
+        for (const auto& r : w.scheduler->catalog().live(w.now())) expansions += r.event == queue::Event::expansion && r.outcome == (earlier ? numbering_first : numbering_now);
+        CHECK(expansions == 2);
+    }
+}
+
 TEST_CASE("who is nobody after a way through his own name is in a loop, and no unknown user", "[qmgr]")
 {
     FakeWorld w;
