@@ -88,7 +88,8 @@ private:
     std::string error_;
     bool ticket_due_ = false;      // TLSv1.3, server: with the first write
     bool tls_fault_ = false;
-    unsigned messages_ = 0;        // of the handshake protocol, since content came last
+    unsigned messages_ = 0;        // of the handshake protocol, less those that content has made up for
+    std::size_t paid_ = 0;         // bytes of content that came since then
     bool broken_ = false; // after a fatal error OpenSSL forbids SSL_shutdown
 };
 

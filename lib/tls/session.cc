@@ -4,6 +4,7 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
 
@@ -53,6 +54,7 @@ Result<CtxPtr> make_context(const SSL_METHOD* method, bool kernel)
 namespace {
 // A handshake has some ten, and a server may send tickets after it; who rekeys does so after gigabytes.
 constexpr unsigned most_messages = 100;
+constexpr std::size_t bytes_of_message = 1024;     // of content, that make up for one
 }
 
 SslSession::SslSession(SslPtr ssl, ClientPolicy policy) : ssl_(std::move(ssl)), policy_(std::move(policy))
@@ -117,7 +119,9 @@ Session::Step SslSession::read(char* buffer, std::size_t size, std::size_t& got)
     errno = 0;
     const int result = SSL_read_ex(ssl_.get(), buffer, size, &got);
     if (result != 1) return judge(result);
-    messages_ = 0;
+    paid_ += got;
+    messages_ -= static_cast<unsigned>(std::min<std::size_t>(messages_, paid_ / bytes_of_message));
+    paid_ %= bytes_of_message;
     return Step::done;
 }
 

@@ -123,8 +123,9 @@ TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest clien
     const Files files("mx.example.org");
     const auto server = tls::ServerContext::load(files.certificate, files.key);
     REQUIRE(server);
-    for (const bool flood : {false, true}) {
-        INFO(flood);
+    enum Kind { honest, flood, with_a_byte };
+    for (const Kind kind : {honest, flood, with_a_byte}) {
+        INFO(kind);
         auto pair = socket_pair(SOCK_STREAM);
         REQUIRE(set_nonblocking(pair->first.get(), true));
         REQUIRE(set_nonblocking(pair->second.get(), true));
@@ -139,7 +140,7 @@ TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest clien
             if (step != Session::Step::done) step = session->handshake();
         }
         REQUIRE(std::string_view(SSL_get_version(client.get())) == "TLSv1.3");
-        char buffer[100];
+        char buffer[65536];
         std::size_t got = 0;
         unsigned sent = 0;
         const auto update = [&] {
@@ -147,8 +148,14 @@ TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest clien
             REQUIRE(SSL_do_handshake(client.get()) == 1);
             ++sent;
         };
-        if (flood) {
-            while (sent < 150) update();    // as many as a socket pair holds
+        if (kind != honest) {
+            while (sent < 150) {            // as many as a socket pair holds
+                update();
+                if (kind == flood || sent % 30 != 0) continue;
+                REQUIRE(SSL_write(client.get(), "x", 1) == 1);
+                if (sent < 90) CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::done);
+            }
+            while (kind == with_a_byte && sent < 200 && session->read(buffer, sizeof buffer, got) == Session::Step::done) update();
             REQUIRE(SSL_write(client.get(), "x", 1) == 1);
             CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::failed);
             CHECK(session->error().find("too many handshake messages") == 0);
@@ -156,11 +163,12 @@ TEST_CASE("a stream of KeyUpdates ends the session, and those of an honest clien
             CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::failed);
             continue;
         }
-        for (int round = 0; round < 5; ++round) {
-            for (int i = 0; i < 80; ++i) update();
-            REQUIRE(SSL_write(client.get(), "x", 1) == 1);
+        for (int round = 0; round < 30; ++round) {
+            for (int i = 0; i < 10; ++i) update();
+            const std::string content(10'240, 'x');
+            REQUIRE(SSL_write(client.get(), content.data(), static_cast<int>(content.size())) == static_cast<int>(content.size()));
             CHECK(session->read(buffer, sizeof buffer, got) == Session::Step::done);
-            CHECK(got == 1);
+            CHECK(got == content.size());
         }
     }
 }
