@@ -48,7 +48,7 @@ std::string field_text(std::string_view name, std::string_view body)
 bool is_from_line(std::string_view line)
 {
     line.remove_prefix(std::min(line.find_first_not_of('>'), line.size()));
-    return istarts_with(line, "From ");
+    return istarts_with(line, "From ") && field_name_size(line) == 0;      // "From : a@b" is a field (RFC 5322 §4.5)
 }
 
 }  // namespace

@@ -53,6 +53,7 @@ TEST_CASE("the header ends at the blank line or at what is no field, however the
         {"From x\r\n folded\r\nA: 1\r\n", "X-Mailbox-Line: From x\r\n folded\r\nA: 1\r\n", ""},
         {"From: x\r\n\r\n", "From: x\r\n", ""},
         {">From\r\nA: 1\r\n", "", ">From\r\nA: 1\r\n"},
+        {"From : a@b\r\nA: 1\r\n\r\n", "From : a@b\r\nA: 1\r\n", ""},
     };
     for (const Case& c : cases) {
         INFO(c.content);
