@@ -58,13 +58,14 @@ void add_table(TlsFiles& out, const std::string& path, const ReadText& read)
             continue;
         }
         if (out.names.size() >= max_names) return out.problems.push_back(cat(where, ": more than ", max_names, " names"));
-        TlsChain chain{where, {}, true};
+        const std::string host = lower(words[0]);
+        TlsChain chain{cat(path, ": ", host), {}, true};     // not the line, which is another one when one is put in above it
         bool good = true;
         for (std::size_t i = 1; i < words.size(); ++i) {
             good = good && words[i].starts_with('/');
             chain.files.emplace_back(words[i]);
         }
-        if (good) out.names.emplace(lower(words[0]), std::move(chain));    // the first of equal names counts, as in every table
+        if (good) out.names.emplace(host, std::move(chain));    // the first of equal names counts, as in every table
         else out.problems.push_back(cat(where, ": a file needs its whole path"));
     }
 }

@@ -15,7 +15,7 @@
 namespace veredus::daemon {
 
 struct TlsChain {
-    std::string setting;                  // that names the files, for messages
+    std::string setting;                  // that names the files, for messages, and to know the chain by when the files have changed
     std::vector<std::string> files;       // read one after the other
     bool in_order = false;                // tls::Chain::in_order
 };

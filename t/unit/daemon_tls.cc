@@ -109,7 +109,7 @@ TEST_CASE("one bad certificate does not take the good ones along", "[daemon][tls
     CHECK(keys->chains.size() == 1);
     CHECK(keys->names.size() == 1);
     CHECK(any(problems, "smtpd_tls_cert_file /bad.pem"));
-    CHECK(any(problems, "/sni, line 2 /bad.pem"));
+    CHECK(any(problems, "/sni: b.example /bad.pem"));
     values.set_for_test("smtpd_tls_eccert_file", "");
     CHECK_FALSE(read_keys(tls_files(values, "smtpd", "/x", disk.read), disk.read, problems));
 }
@@ -141,9 +141,19 @@ TEST_CASE("a renewal reads what has changed, and only that", "[daemon][tls]")
     const tls::ServerKeys third = read(second);
     CHECK(third.names.size() == 2);
     CHECK(third.names.at("b.example").at(0).parsed == second.names.at("b.example").at(0).parsed);
-    CHECK(any(problems, "/sni, line 2 /b.pem"));
+    CHECK(any(problems, "/sni: b.example /b.pem"));
     CHECK(any(problems, "the certificate in force is kept"));
     CHECK(read({}).names.size() == 1);
+    // The same when lines are put in above it, or its files have other names.
+    for (const char* table : {"0.example /mx.pem\na.example /a.pem\nb.example /b.pem\n", "a.example /a.pem\nb.example /other.pem\n"}) {
+        disk.texts["/sni"] = table;
+        const tls::ServerKeys moved = read(second);
+        CHECK(moved.names.at("a.example").at(0).parsed == second.names.at("a.example").at(0).parsed);
+        CHECK(moved.names.at("a.example").at(0).name == second.names.at("a.example").at(0).name);     // ServerTls tells what it has not told yet
+        REQUIRE(moved.names.contains("b.example"));
+        CHECK(moved.names.at("b.example").at(0).parsed == second.names.at("b.example").at(0).parsed);
+    }
+    disk.texts["/sni"] = "a.example /a.pem\nb.example /b.pem\n";
     values.set_for_test("smtpd_tls_eccert_file", "/ec.pem");
     values.set_for_test("smtpd_tls_eckey_file", "/ec.pem");
     disk.texts["/ec.pem"] = pem("ec.example");
