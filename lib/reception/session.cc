@@ -51,7 +51,7 @@ enum Awaited : unsigned { name_known = 1, counted_by_anvil = 2, was_silent = 4 }
 
 Session::Session(Sessions& house, uint64_t number, Fd fd, net::Address peer, bool tls_first)
     : house_(house), settings_(house.settings_for(peer)), number_(number), stream_(house.parts_.loop, std::move(fd), *this),
-      engine_(*this, settings_->limits), begun_us_(house.parts_.clock.wall_us()), tls_first_(tls_first)
+      engine_(*this, settings_->limits), begun_us_(house.parts_.clock.wall_us()), network_(&house.network_of(peer)), tls_first_(tls_first)
 {
     client_.address = std::move(peer);
     client_.origin = house.parts_.policy.origin(client_.address);
@@ -220,7 +220,7 @@ void Session::after(smtp::Server::Wants wants)
 // What strangers have us keep is counted for all of them: each may have a little, and many may not fill the memory.
 void Session::weigh()
 {
-    if (client_.origin != mail::Origin::stranger || stage_ == Stage::ended) return;
+    if (client_.origin != mail::Origin::stranger || !network_) return;
     const auto& recipients = engine_.envelope().recipients;
     if (recipients.size() < weighed_) recipients_weight_ = weighed_ = 0;
     for (; weighed_ < recipients.size(); ++weighed_) {
@@ -229,8 +229,17 @@ void Session::weigh()
     }
     const std::size_t now = recipients_weight_ + engine_.held() + (mail_ ? mail_->header_bytes : 0);
     house_.kept_ += now - weight_;
+    network_->kept += now - weight_;
     house_.most_kept_lately_ = std::max(house_.most_kept_lately_, house_.kept_);
     weight_ = now;
+}
+
+// `weight`: of what he adds to.
+bool Session::crowded(std::size_t weight) const
+{
+    if (client_.origin != mail::Origin::stranger || !network_ || !house_.too_heavy(*network_, weight)) return false;
+    house_.tell_kept();
+    return true;
 }
 
 bool Session::over_time(int64_t began_us) const
@@ -572,10 +581,7 @@ Outcome Session::recipient(mail::Recipient rcpt, const mail::Envelope& envelope)
     judged_to_ = rcpt.address;
     (void)envelope;      // it is the engine's
     weigh();
-    if (client_.origin == mail::Origin::stranger && house_.too_heavy(weight_)) {
-        house_.tell_kept();
-        return judged("RCPT", Reply{452, "4.3.1", "Error: too much mail is being received; try again later"});
-    }
+    if (crowded(weight_)) return judged("RCPT", crowded_reply());
     return metered(Meters::Kind::recipient, "RCPT", [this, rcpt] { return judged("RCPT", house_.parts_.policy.recipient(*this, rcpt, engine_.envelope())); });
 }
 

@@ -32,6 +32,12 @@ namespace veredus::reception {
 class Session;
 class Sessions;
 
+// Of one client_network(), in one process.
+struct ClientNetwork {
+    unsigned sessions = 0;
+    std::size_t kept = 0;                        // bytes that those of strangers make us keep
+};
+
 // One set of settings; sessions keep the one they began with when it is replaced.
 struct Settings {
     smtp::Limits limits;
@@ -142,6 +148,7 @@ private:
     std::function<void(const smtp::Reply&)> resume(uint32_t question);
     void flush();
     void weigh();
+    bool crowded(std::size_t weight) const;
     void say_so_far();
     void close();
     void end();
@@ -207,6 +214,7 @@ private:
     int64_t came_us_ = 0;
     std::string early_;                          // what he said before he was greeted
     std::unique_ptr<Timer> quiet_;               // the pre-greeting wait
+    ClientNetwork* network_;                     // null once Sessions has let go of us
     bool tls_first_;                             // port 465: the handshake comes before the greeting
     bool securing_ = false;                      // in a handshake: nothing can be said
     bool behind_ = false;                        // the disk is: it has as much of the mail as it may have
@@ -251,6 +259,7 @@ public:
         std::function<void(Handed mail, std::function<void(std::vector<smtp::Reply>)> done)> hand_over = nullptr;
         const Etrn* etrn = nullptr;                            // for ETRN, where the limits offer it
         std::size_t most_kept = 64 << 20;                      // bytes of envelopes and headers that strangers' sessions may have us keep
+        std::size_t most_kept_of_one = 8 << 20;                // and those of one client_network(), once half of that is taken
     };
     Sessions(Parts parts, std::shared_ptr<const Settings> settings);
     ~Sessions();
@@ -268,13 +277,17 @@ private:
     const std::string& service() const { return parts_.service; }
     std::shared_ptr<const Settings> settings_for(const net::Address& client);
     // Whether a stranger with that much may have no more kept: the many that keep little go on for twice as long.
-    bool too_heavy(std::size_t weight) const { return kept_ > parts_.most_kept && (weight > light || kept_ > 2 * parts_.most_kept); }
+    bool too_heavy(const ClientNetwork& of, std::size_t weight) const
+    {
+        const bool much = kept_ > parts_.most_kept || (kept_ > parts_.most_kept / 2 && of.kept > parts_.most_kept_of_one);
+        return kept_ > 2 * parts_.most_kept || (much && weight > light);
+    }
     void tell_kept();
     bool stressed() const { return sessions_.size() * 5 > parts_.descriptors * 4; }
     // Ends one session for a client of this origin; false: nobody may be sent away for him.
     bool make_room(mail::Origin newcomer);
     std::size_t room_for(mail::Origin newcomer) const;
-    unsigned& count_of(const net::Address& peer);
+    ClientNetwork& network_of(const net::Address& peer);
     void remove(uint64_t number);
     bool passed_lately(const net::Address& client);
     void pass(const net::Address& client);
@@ -286,7 +299,7 @@ private:
     Variants variants_;
     std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;
     std::list<Session*> order_;                                // longest silent first
-    std::unordered_map<std::string, unsigned> per_client_;     // by client_network()
+    std::unordered_map<std::string, ClientNetwork> networks_;  // by client_network(); those with sessions
     std::unordered_map<std::string, int64_t> passed_;          // clients that waited for their greeting, and until when that counts
     static constexpr std::size_t light = 16 << 10;             // the weight of an ordinary session
     std::size_t kept_ = 0, most_kept_lately_ = 0;              // weight of all strangers' sessions

@@ -31,6 +31,8 @@ Reply storage_reply(const Error& error)
     return {451, "4.3.0", "Error: queue file write error"};
 }
 
+Reply crowded_reply() { return {452, "4.3.1", "Error: too much mail is being received; try again later"}; }
+
 Outcome Session::open_draft()
 {
     auto draft = house_.parts_.intake.create();
@@ -57,16 +59,17 @@ bool Session::content(std::string_view bytes)
     Mail& m = *mail_;
     if (m.trouble) return false;
     if (m.cutter.done()) return m.body(bytes);
-    m.header_bytes = std::min(m.header_bytes + bytes.size(), header_limit(*settings_));
+    const std::size_t came = bytes.size();
+    bytes = m.cutter.feed(bytes);
+    m.header_bytes = std::min(m.header_bytes + came - bytes.size(), header_limit(*settings_));
     weigh();
-    if (client_.origin == mail::Origin::stranger && house_.too_heavy(weight_)) {
-        house_.tell_kept();
+    if (crowded(m.header_bytes)) {
         m.trouble = Error{ENOSPC, "envelopes and headers of strangers take too much memory"};
+        m.crowded_out = true;
         m.cutter = mail::HeaderCutter(0);
         m.header_bytes = 0;
         return false;
     }
-    bytes = m.cutter.feed(bytes);
     if (!m.cutter.done()) return true;
     m.begin_body();
     return m.body(m.cutter.take_body_start()) && m.body(bytes);
@@ -101,6 +104,7 @@ Outcome Session::queue_mail(const Content& facts, mail::Envelope&& envelope)
         m.body(m.cutter.take_body_start());
     }
     m.end_body();
+    if (m.crowded_out) return give_up(crowded_reply());
     if (m.trouble) {
         log::error(id, ": ", m.trouble->text);
         return give_up(storage_reply(*m.trouble));

@@ -17,11 +17,12 @@ struct Session::Mail {
     mail::HeaderCutter cutter;
     std::unique_ptr<queue::ContentCheck> check;      // null: nothing is checked
     std::string header;                              // once the cutter is done
-    std::size_t header_bytes = 0;                    // in one of them, and what came with its end
+    std::size_t header_bytes = 0;                    // in one of them
     std::optional<Error> trouble;
     mail::HeaderBlock fields;                        // once the content is complete: what goes into the queue
     mail::Envelope envelope;
     bool discarded = false;
+    bool crowded_out = false;                        // that is the trouble: Sessions::too_heavy()
     bool committing = false;
     bool binary = false;                             // came by BODY=BINARYMIME: the body stays as it is, byte by byte
 
@@ -61,5 +62,6 @@ struct Session::Mail {
 
 // What a client hears of trouble with the disk.
 smtp::Reply storage_reply(const Error& error);
+smtp::Reply crowded_reply();                       // Session::crowded()
 
 }  // namespace veredus::reception

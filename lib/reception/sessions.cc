@@ -95,7 +95,7 @@ std::size_t Sessions::room_for(mail::Origin newcomer) const
     return parts_.descriptors - (newcomer == mail::Origin::stranger ? parts_.descriptors / 16 : 0);
 }
 
-unsigned& Sessions::count_of(const net::Address& peer) { return per_client_[client_network(peer)]; }
+ClientNetwork& Sessions::network_of(const net::Address& peer) { return networks_[client_network(peer)]; }
 
 void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
 {
@@ -104,7 +104,7 @@ void Sessions::accept(Fd fd, net::Address peer, bool tls_first)
     if (sessions_.size() >= room_for(origin) && !make_room(origin))
         return refuse_unheard(std::move(fd), peer, {421, "4.3.2", cat(host, " Error: too many connections")});
     const bool counted = settings_->connections_per_client > 0 && parts_.policy.counted(peer);
-    unsigned& now = count_of(peer);
+    unsigned& now = network_of(peer).sessions;
     if (counted && now >= settings_->connections_per_client) {
         log::warning("Connection concurrency limit exceeded: ", now + 1, " from unknown[", peer.ip(), "] for service ", parts_.service);
         return refuse_unheard(std::move(fd), peer, {421, "4.7.0", cat(host, " Error: too many connections from ", peer.ip())});
@@ -209,8 +209,11 @@ void Sessions::remove(uint64_t number)
     sessions_.erase(it);
     order_.erase(last->place_);
     kept_ -= last->weight_;
-    const auto count = per_client_.find(client_network(last->client_.address));
-    if (count != per_client_.end() && --count->second == 0) per_client_.erase(count);
+    last->network_ = nullptr;
+    if (const auto network = networks_.find(client_network(last->client_.address)); network != networks_.end()) {
+        network->second.kept -= last->weight_;
+        if (--network->second.sessions == 0) networks_.erase(network);
+    }
     if (last->told_) parts_.meters->disconnect(meter_name(last->client_.address));
     parts_.loop.defer([last] {});
     if (stopping_ && sessions_.empty() && stopped_) std::exchange(stopped_, nullptr)();

@@ -162,7 +162,11 @@ Outcome Server::rcpt(std::string_view text)
         if (auto refusal = rcpt_param(p, recipient_)) return *refusal;
     if (path->utf8 && !envelope_.smtputf8) return Reply{553, "5.6.7", "Must declare SMTPUTF8 to send to a non-ASCII address"};
     recipient_.address = std::move(path->address);
-    return delegate_.recipient(recipient_, envelope_);
+    Outcome outcome = delegate_.recipient(recipient_, envelope_);
+    // That there is no room for it now is no error of his either.
+    const Reply* const reply = std::get_if<Reply>(&outcome);
+    if (reply && reply->code == 452 && reply->enhanced == "4.3.1" && ++beyond_ <= limits_.recipients_beyond) forgiven_ = true;
+    return outcome;
 }
 
 std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipient)

@@ -1800,6 +1800,46 @@ TEST_CASE("recipients and headers of strangers do not fill the memory of smtpd",
     desk.sessions.reset();
 }
 
+TEST_CASE("while strangers keep smtpd busy, others' ordinary mails and those with some more recipients are taken", "[smtpd][hostile]")
+{
+    Desk desk;
+    desk.settings->limits.soft_errors = desk.settings->limits.hard_errors = 20;
+    Sessions::Parts parts{*desk.loop, *desk.intake, desk.policy, desk.names, system_clock(), [&](const std::string& id) { desk.queued.push_back(id); }, 100};
+    parts.most_kept = 100'000;
+    parts.most_kept_of_one = 30'000;
+    desk.sessions = std::make_unique<Sessions>(std::move(parts), desk.settings);
+    const std::string recipient = cat("RCPT TO:<u+", std::string(490, 'x'), "@here.example>\r\n");
+    const auto recipients = [&](Peer& peer, int count) {
+        peer.talk("", 1);
+        peer.talk("EHLO h\r\n", 1);
+        peer.talk("MAIL FROM:<a@x.org>\r\n", 1);
+        std::string heard;
+        for (int i = 0; i < count; ++i) heard += codes(peer.talk(recipient, 1)) + " ";
+        return heard;
+    };
+    std::string lines;
+    while (lines.size() < 40'000) lines += cat(std::string(900, 'b'), "\r\n");
+
+    Peer greedy(desk, "198.51.100.1"), other(desk, "203.0.113.9"), plain(desk, "203.0.113.200");
+    const std::string heard = recipients(greedy, 130);                         // half of all, and more than one may have
+    CHECK(heard.starts_with("250 "));
+    CHECK(heard.ends_with("452 452 452 "));                                    // which is no error of his
+    CHECK(recipients(other, 40).find("452") == std::string::npos);             // an address of another network has its own share
+    CHECK(codes(other.talk("DATA\r\n", 1)) == "354");
+    Peer third(desk, "192.0.2.99"), fourth(desk, "192.0.3.99");
+    CHECK(recipients(third, 40).find("250") != std::string::npos);
+    CHECK(recipients(fourth, 40).ends_with("452 "));                           // together they have all that there is
+    CHECK(recipients(plain, 1) == "250 ");
+    CHECK(codes(plain.talk("DATA\r\n", 1)) == "354");
+    CHECK(codes(plain.talk(cat("A: 1\r\n\r\n", lines, ".\r\n"), 1)) == "250");   // what comes with the header and is none does not count
+    CHECK(codes(other.talk("A: 1\r\n\r\nx\r\n.\r\n", 1)) == "250");            // whose recipients were taken may send his mail to them
+    CHECK(codes(greedy.talk("DATA\r\n", 1)) == "354");
+    CHECK(codes(greedy.talk("A: 1\r\n\r\nx\r\n.\r\n", 1)) == "250");
+    CHECK(desk.queued.size() == 3);
+    for (Peer* peer : {&greedy, &other, &third, &fourth, &plain}) peer->hang_up();
+    desk.sessions.reset();
+}
+
 TEST_CASE("a disk that is slow for a large mail holds up its sender alone", "[smtpd][hostile]")
 {
     Desk desk;

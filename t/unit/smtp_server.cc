@@ -289,6 +289,17 @@ TEST_CASE("too many recipients get 452, the others stay", "[smtp][rfc5321-4.5.3.
         CHECK((heard.find("421 4.7.0") == std::string::npos) == (beyond <= 30));
         CHECK(u.policy.queued == (beyond <= 30 ? " -> a@b a@b: \n -> a@b a@b: \n" : ""));
     }
+    // Nor are those that there is no room for now (RFC 3463 §3.4, X.3.1); what is wrong with an address is one.
+    for (const auto& [refusal, mails] : {std::pair{Reply{452, "4.3.1", "no room"}, 1}, std::pair{Reply{450, "4.1.1", "not now"}, 0}}) {
+        Talk u;
+        u.limit.recipients_beyond = 30;
+        u.limit.hard_errors = 5;
+        u.policy.refuse["no@b"] = refusal;
+        std::string says = "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\n";
+        for (int i = 0; i < 30; ++i) says += "RCPT TO:<no@b>\r\n";
+        u.run(cat(says, "DATA\r\n.\r\n"));
+        CHECK(u.policy.queued == (mails ? " -> a@b: \n" : ""));
+    }
 }
 
 TEST_CASE("content beyond the limit is read to its end and refused", "[smtp][rfc1870-6.2]")
