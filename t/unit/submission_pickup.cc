@@ -531,7 +531,7 @@ TEST_CASE("files of the maildrop are opened and read beside the loop, which work
     CHECK(b.turns > 4 * 1'600'000 / (128 * 1024));
 }
 
-TEST_CASE("files with very many recipients wait for each other, and all are taken in spite of those that come after them", "[submission][hostile]")
+TEST_CASE("files with very many recipients wait for each other, and all are taken in spite of those that come after them", "[submission][hostile][long]")
 {
     constexpr std::size_t lists = 8, each = 80'000, enough = 10'000;
     const std::string large = drop_file("x: y\r\n\r\nhello\r\n", "joe", std::vector<std::string>(each, "root")), one = drop_file("x: y\r\n\r\nhello\r\n");
