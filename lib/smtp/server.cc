@@ -283,6 +283,8 @@ void Server::settle(const Reply& reply, std::string& out)
             state_ = State::rcpt;
         } else {
             rcpt_refused_ = true;
+            // Too many for one mail, or no room for one more now: no error of his, he brings it later (RFC 5321 §4.5.3.1.10).
+            forgiven_ = reply.code == 452 && ++beyond_ <= limits_.recipients_beyond;
         }
         recipient_ = {};
         break;

@@ -152,21 +152,15 @@ Outcome Server::rcpt(std::string_view text)
     waiting_ = Waiting::rcpt;
     auto path = parse_rcpt_to(text, limits_.strict_envelopes);
     if (!path) return Reply{501, "5.1.3", cat("Bad recipient address syntax: ", path.error().text)};
-    if (envelope_.recipients.size() >= limits_.recipients) {
-        if (++beyond_ <= limits_.recipients_beyond) forgiven_ = true;
+    if (envelope_.recipients.size() >= limits_.recipients)
         return Reply{452, "4.5.3", "Error: too many recipients"};  // RFC 5321 §4.5.3.1.10: 452, not 552
-    }
     recipient_ = {};
     if (const auto twice = repeated(path->params)) return *twice;
     for (const Param& p : path->params)
         if (auto refusal = rcpt_param(p, recipient_)) return *refusal;
     if (path->utf8 && !envelope_.smtputf8) return Reply{553, "5.6.7", "Must declare SMTPUTF8 to send to a non-ASCII address"};
     recipient_.address = std::move(path->address);
-    Outcome outcome = delegate_.recipient(recipient_, envelope_);
-    // That there is no room for it now is no error of his either.
-    const Reply* const reply = std::get_if<Reply>(&outcome);
-    if (reply && reply->code == 452 && reply->enhanced == "4.3.1" && ++beyond_ <= limits_.recipients_beyond) forgiven_ = true;
-    return outcome;
+    return delegate_.recipient(recipient_, envelope_);
 }
 
 std::optional<Reply> Server::rcpt_param(const Param& p, mail::Recipient& recipient)
