@@ -1714,20 +1714,31 @@ struct FakeAuthd {
     }
 };
 
+// The desk's sessions, on a disk that stands still while it is not open, with threads for it. Goes after them: desk.sessions.reset(), pool.reset().
+struct SlowSpool {
+    test::SlowDisk disk;
+    std::unique_ptr<veredus::disk::Pool> pool;
+    std::unique_ptr<queue::Intake> intake;
+
+    explicit SlowSpool(Desk& desk) : pool(std::make_unique<veredus::disk::Pool>(2, [&desk](std::function<void()> done) { desk.loop->post(std::move(done)); }))
+    {
+        disk.make_directory("/in/tmp");
+        disk.make_directory("/in/new");
+        disk.set_free_bytes(1'000'000'000);
+        intake = *queue::Intake::open(disk, "/in", 1, system_clock(), pool.get());
+        desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *intake, desk.policy, desk.names, system_clock(),
+                                                                   [&desk](const std::string& id) { desk.queued.push_back(id); }, 100}, desk.settings);
+    }
+};
+
 }  // namespace
 
 TEST_CASE("a client that closes its side after the content hears that its mail is queued", "[smtpd][rfc5321-4.1.1.10]")
 {
     for (const std::string_view last : {"QUIT\r\n", ""}) {
         Desk desk;
-        test::SlowDisk disk;
-        disk.make_directory("/in/tmp");
-        disk.make_directory("/in/new");
-        disk.set_free_bytes(1'000'000'000);
-        auto pool = std::make_unique<disk::Pool>(2, [&](std::function<void()> done) { desk.loop->post(std::move(done)); });
-        const auto intake = *queue::Intake::open(disk, "/in", 1, system_clock(), pool.get());
-        desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *intake, desk.policy, desk.names, system_clock(),
-                                                                   [&](const std::string& id) { desk.queued.push_back(id); }, 100}, desk.settings);
+        SlowSpool spool(desk);
+        test::SlowDisk& disk = spool.disk;
         {
             Peer peer(desk);
             peer.talk("", 1);
@@ -1745,7 +1756,7 @@ TEST_CASE("a client that closes its side after the content hears that its mail i
             CHECK(desk.logged("lost connection after END-OF-MESSAGE") == last.empty());
         }
         desk.sessions.reset();
-        pool.reset();
+        spool.pool.reset();
         for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
     }
 }
@@ -1843,14 +1854,8 @@ TEST_CASE("while strangers keep smtpd busy, others' ordinary mails and those wit
 TEST_CASE("a disk that is slow for a large mail holds up its sender alone", "[smtpd][hostile]")
 {
     Desk desk;
-    test::SlowDisk disk;
-    disk.make_directory("/in/tmp");
-    disk.make_directory("/in/new");
-    disk.set_free_bytes(1'000'000'000);
-    auto pool = std::make_unique<disk::Pool>(2, [&](std::function<void()> done) { desk.loop->post(std::move(done)); });
-    const auto intake = *queue::Intake::open(disk, "/in", 1, system_clock(), pool.get());
-    desk.sessions = std::make_unique<Sessions>(Sessions::Parts{*desk.loop, *intake, desk.policy, desk.names, system_clock(),
-                                                               [&](const std::string& id) { desk.queued.push_back(id); }, 100}, desk.settings);
+    SlowSpool spool(desk);
+    test::SlowDisk& disk = spool.disk;
     {
         Peer slow(desk);
         slow.talk("", 1);
@@ -1890,7 +1895,7 @@ TEST_CASE("a disk that is slow for a large mail holds up its sender alone", "[sm
     }
     disk.open(true);
     desk.sessions.reset();
-    pool.reset();
+    spool.pool.reset();
     for (const std::string& name : disk.names("/in/tmp")) CHECK(name[0] == '.');
     for (int i = 0; i < 3; ++i) desk.loop->run_once(milliseconds(0));
 }
